@@ -1,0 +1,1 @@
+"""The contract between compute and storage: ids, the redo record, messages, their bytes, errors."""

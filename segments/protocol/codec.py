@@ -1,0 +1,234 @@
+"""Messages and records as bytes. The only user of msgpack and xxhash.
+
+A message is a msgpack array ``[tag, field, ...]`` with the fields in the order of its class. A
+record is the array of its nine fields. A run of records is a msgpack array of records, built by
+joining records that were each encoded once; that run is sent, persisted and gossiped as it is.
+
+Decoding never trusts its input: whatever is not exactly a message of the right shape raises
+`MalformedMessage`, and sizes are bounded by the input's own length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any, Final, cast
+
+import attrs
+import msgpack
+import xxhash
+
+from segments.protocol import messages
+from segments.protocol.errors import Invalid, MalformedMessage
+from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
+from segments.protocol.messages import Message, PageImage
+from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.truncation import TruncationRange, TruncationTable
+
+_pack = msgpack.Packer(autoreset=True).pack
+
+_TAGS: Final[dict[int, type[Message]]] = {
+    1: messages.WriteBatch,
+    2: messages.WriteAck,
+    3: messages.ReadPage,
+    4: messages.PageReply,
+    5: messages.ReadRefused,
+    6: messages.Seal,
+    7: messages.SealReply,
+    8: messages.FetchLog,
+    9: messages.LogReply,
+    10: messages.InstallTable,
+    11: messages.TableInstalled,
+    12: messages.ConfirmEpoch,
+    13: messages.EpochConfirmed,
+    14: messages.EpochRefused,
+    15: messages.NeedTable,
+    16: messages.GossipStatus,
+    17: messages.GossipRecords,
+    18: messages.GossipPages,
+}
+
+
+def checksum(data: bytes) -> int:
+    """xxh3-64 of ``data``."""
+    return xxhash.xxh3_64_intdigest(data)
+
+
+def pack(value: object) -> bytes:
+    """``value`` (None, bools, integers, strings, bytes, tuples) as msgpack."""
+    return cast("bytes", _pack(value))
+
+
+def unpack(data: bytes) -> Any:
+    """The one msgpack value in ``data``, arrays as tuples; raises `MalformedMessage`."""
+    try:
+        return msgpack.unpackb(data, use_list=False)
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
+        raise MalformedMessage(f"{len(data)} bytes that are not msgpack: {error}") from None
+
+
+# ---- records -------------------------------------------------------------------------------------
+
+
+def encode_record(record: RedoRecord) -> bytes:
+    """One record, ready for `join_records`."""
+    return cast("bytes", _pack(record))
+
+
+def join_records(encoded: Sequence[bytes]) -> bytes:
+    """A run of records from records encoded one by one, in chain order."""
+    return b"\xdd" + len(encoded).to_bytes(4, "big") + b"".join(encoded)
+
+
+def encode_records(records: Iterable[RedoRecord]) -> bytes:
+    """A run of records, from records."""
+    return join_records([encode_record(record) for record in records])
+
+
+NO_RECORDS: Final = join_records(())
+
+
+def decode_records(data: bytes) -> list[RedoRecord]:
+    """The records of a run, each checked; raises `MalformedMessage`."""
+    values = unpack(data)
+    if type(values) is not tuple:
+        raise MalformedMessage(f"a run of records is {values!r:.60}: expected an array")
+    try:
+        records = [RedoRecord._make(value) for value in values]
+    except TypeError:
+        raise MalformedMessage("a record without exactly nine fields") from None
+    for record in records:
+        _check_record(record)
+    return records
+
+
+def _check_record(record: RedoRecord) -> None:
+    lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, prev_segment, prev_page = record
+    if not (
+        type(payload) is bytes
+        and type(is_cpl) is bool
+        and type(lsn) is type(page_id) is type(offset) is type(mtr_id) is int
+        and type(prev_volume) is type(prev_segment) is type(prev_page) is int
+        and 0 < mtr_id <= lsn <= MAX_INTEGER
+        and 0 <= page_id <= MAX_INTEGER
+        and 0 <= offset < offset + len(payload) <= PAGE_SIZE
+        and 0 <= prev_segment <= prev_volume < lsn
+        and 0 <= prev_page <= prev_segment
+    ):
+        raise MalformedMessage(f"a record with impossible fields: {record!r:.200}")
+
+
+# ---- messages ------------------------------------------------------------------------------------
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
+        raise MalformedMessage(f"{value!r:.60}: expected an integer from 0 to {MAX_INTEGER}")
+    return value
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def check(value: Any) -> Any:
+        if type(value) is not kind:
+            raise MalformedMessage(f"{value!r:.60}: expected {kind.__name__}")
+        return value
+
+    return check
+
+
+def _parts(value: Any, count: int) -> Any:
+    if type(value) is not tuple or len(value) != count:
+        raise MalformedMessage(f"{value!r:.60}: expected {count} values")
+    return value
+
+
+def _epoch(value: Any) -> VolumeEpoch:
+    counter, writer_id = _parts(value, 2)
+    return VolumeEpoch(_integer(counter), _integer(writer_id))
+
+
+def _table(value: Any) -> TruncationTable:
+    epoch, ranges = _parts(value, 2)
+    pairs = (_parts(each, 2) for each in _exactly(tuple)(ranges))
+    try:
+        return TruncationTable(
+            _epoch(epoch),
+            tuple(TruncationRange(_integer(start), _integer(end)) for start, end in pairs),
+        )
+    except Invalid as error:
+        raise MalformedMessage(str(error)) from None
+
+
+def _page(value: Any) -> PageImage:
+    page_id, page_lsn, image = _parts(value, 3)
+    if type(image) is not bytes or len(image) not in (0, PAGE_SIZE):
+        raise MalformedMessage(f"a page image {image!r:.40}: expected {PAGE_SIZE} bytes, or none")
+    return PageImage(_integer(page_id), _integer(page_lsn), image)
+
+
+def _pages(value: Any) -> tuple[PageImage, ...]:
+    return tuple(_page(each) for each in _exactly(tuple)(value))
+
+
+_FIELD_DECODERS: Final[dict[object, Callable[[Any], Any]]] = {
+    int: _integer,
+    str: _exactly(str),
+    bool: _exactly(bool),
+    bytes: _exactly(bytes),
+    VolumeEpoch: _epoch,
+    TruncationTable: _table,
+    PageImage: _page,
+    tuple[PageImage, ...]: _pages,
+}
+
+
+def _table_to_plain(table: TruncationTable) -> tuple[object, ...]:
+    return (table.epoch, table.ranges)
+
+
+def _encoder(tag: int, kind: type[Message]) -> Callable[[Message], bytes]:
+    names = [field.name for field in attrs.fields(kind)]
+    fields_of = attrgetter(*names)
+    table_at = names.index("table") if "table" in names else None
+
+    def encode_fields(message: Message) -> bytes:
+        values = fields_of(message)
+        if table_at is not None:
+            plain = _table_to_plain(values[table_at])
+            values = (*values[:table_at], plain, *values[table_at + 1 :])
+        return cast("bytes", _pack((tag, *values)))
+
+    return encode_fields
+
+
+def _decoder(kind: type[Message]) -> Callable[[tuple[Any, ...]], Message]:
+    attrs.resolve_types(kind)
+    decoders = [_FIELD_DECODERS[field.type] for field in attrs.fields(kind)]
+    count = len(decoders)
+
+    def decode_fields(values: tuple[Any, ...]) -> Message:
+        if len(values) != count + 1:
+            raise MalformedMessage(f"{kind.__name__} with {len(values) - 1} fields: expected {count}")
+        return kind(*[decoder(value) for decoder, value in zip(decoders, values[1:], strict=True)])
+
+    return decode_fields
+
+
+_ENCODERS: Final = {kind: _encoder(tag, kind) for tag, kind in _TAGS.items()}
+_DECODERS: Final = {tag: _decoder(kind) for tag, kind in _TAGS.items()}
+
+
+def encode(message: Message) -> bytes:
+    """``message`` as bytes."""
+    return _ENCODERS[type(message)](message)
+
+
+def decode(data: bytes) -> Message:
+    """The message in ``data``; raises `MalformedMessage`. Runs of records inside stay encoded."""
+    values = unpack(data)
+    if type(values) is not tuple or not values:
+        raise MalformedMessage(f"{values!r:.60}: expected a message")
+    decoder = _DECODERS.get(values[0]) if type(values[0]) is int else None
+    if decoder is None:
+        raise MalformedMessage(f"message tag {values[0]!r:.60}: expected one of 1 to {len(_TAGS)}")
+    return decoder(values)

@@ -1,0 +1,80 @@
+"""Every error this project raises, under one root, in few kinds named by what the caller can do.
+
+=================  ==========================================================
+`Invalid`          the call is wrong: correct it; nothing has changed
+`NotFound`         there is no such thing at that point
+`Unavailable`      not now: wait, or try again
+`Fenced`           this writer has been deposed: open the volume again
+`Corrupt`          bytes are not what was written: restore or repair
+=================  ==========================================================
+"""
+
+from __future__ import annotations
+
+
+class AuroraError(Exception):
+    """Root of all errors raised on purpose."""
+
+
+class Invalid(AuroraError):
+    """The call or its arguments are wrong; nothing has changed."""
+
+
+class NotFound(AuroraError):
+    """What was asked for does not exist at that point."""
+
+
+class Unavailable(AuroraError):
+    """The answer cannot be had at the moment; nothing is lost."""
+
+
+class Fenced(AuroraError):
+    """A higher volume epoch has been sealed: this writer never commits again (2017 §4.3)."""
+
+
+class Corrupt(AuroraError):
+    """Bytes that are not what was once written."""
+
+
+class InvalidWrite(Invalid):
+    """A write that does not fit its page, or an MTR that cannot be allocated."""
+
+
+class InvalidConfig(Invalid):
+    """A limit or a setting out of its range."""
+
+
+class ReadPointAboveVdl(Invalid):
+    """A read point that is not durable yet."""
+
+
+class ReadPointBelowFloor(Invalid):
+    """A read point whose page versions have been collected."""
+
+
+class PageNotFound(NotFound):
+    """The page had not been written at the read point."""
+
+
+class VolumeLocked(Unavailable):
+    """Another process, or another cluster of this one, has the directory open."""
+
+
+class Closed(Unavailable):
+    """The engine, the cluster or the storage has been closed."""
+
+
+class SegmentLost(Corrupt):
+    """A directory without its segment's identity: the promises made there are gone."""
+
+
+class MalformedMessage(Corrupt):
+    """Bytes that do not decode to a message or a record."""
+
+
+class MalformedFrame(Corrupt):
+    """Bytes that are not a frame of the write-ahead log."""
+
+
+class StorageFailed(Unavailable):
+    """A write or sync that the disk refused; what it carried counts as never written."""

@@ -1,0 +1,41 @@
+"""Who and where: log sequence numbers, pages, segments, protection groups and volume epochs."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple, TypeAlias
+
+Lsn: TypeAlias = int
+"""Log sequence number: an integer >= 1, allocated by the one writer; 0 means "none" (2017 §4.1)."""
+
+PageId: TypeAlias = int
+"""Number of an 8,192-byte page of the volume, 0 <= page_id <= MAX_INTEGER."""
+
+PgId: TypeAlias = int
+"""Number of a protection group: six segments that hold the same log (2017 §2.2)."""
+
+SegmentId: TypeAlias = str
+"""Identity of one segment, such as ``A0``: a letter for the member, a number for its protection
+group. An identity is never used twice: a disk that was lost takes its identity with it."""
+
+Address: TypeAlias = str
+"""Where messages go: a segment's identity, or the name of a writer incarnation."""
+
+MAX_INTEGER: Final = 2**63 - 1
+"""Upper bound, inclusive, of every integer in a message or on disk."""
+
+
+class VolumeEpoch(NamedTuple):
+    """Fencing number of a writer incarnation (2017 §4.3).
+
+    Compared as a pair, so that two writers that choose the same counter still differ.
+    """
+
+    counter: int
+    writer_id: int
+
+    def __str__(self) -> str:
+        return f"{self.counter}.{self.writer_id}"
+
+
+NO_EPOCH: Final = VolumeEpoch(0, 0)
+"""Lower than every epoch of a writer."""

@@ -1,0 +1,251 @@
+"""What compute and storage say to each other, and segments among themselves.
+
+Every message carries the volume epoch of who sent it. Requests carry a ``request_id`` that the
+answer repeats; ids are chosen by the asker and mean nothing to others. Refusals are messages too:
+nothing is ever raised across a channel.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias
+
+import attrs
+
+from segments.protocol.ids import Lsn, PageId, SegmentId, VolumeEpoch
+from segments.protocol.truncation import TruncationTable
+
+
+class PageImage(NamedTuple):
+    """A page as of its newest change at or below some read point."""
+
+    page_id: PageId
+    page_lsn: Lsn
+    image: bytes
+    """8,192 bytes; empty when the page had never been written (``page_lsn`` is then 0)."""
+
+
+# ---- compute to segment --------------------------------------------------------------------------
+
+
+@attrs.frozen
+class WriteBatch:
+    """Redo records for the segment's protection group, in chain order; none is a heartbeat."""
+
+    epoch: VolumeEpoch
+    seq: int
+    """Number of this batch in its stream, repeated by the acknowledgement."""
+    vdl: Lsn
+    """The writer's VDL: nothing above it may be folded into pages."""
+    floor: Lsn
+    """PGMRPL: no reader will ask for a version older than the newest at or below it."""
+    records: bytes
+    """Encoded once by the writer, see `codec.join_records`; persisted as it came."""
+
+
+@attrs.frozen
+class ReadPage:
+    """Ask for a page as of ``read_point``, from a segment whose SCL is at least ``required_scl``."""
+
+    epoch: VolumeEpoch
+    request_id: int
+    page_id: PageId
+    read_point: Lsn
+    required_scl: Lsn
+
+
+@attrs.frozen
+class Seal:
+    """Accept nothing from epochs below this one any more, and say what you hold (2017 §4.3)."""
+
+    epoch: VolumeEpoch
+    request_id: int
+
+
+@attrs.frozen
+class FetchLog:
+    """Ask for the records after ``after_lsn`` (exclusive), in chain order, up to the SCL."""
+
+    epoch: VolumeEpoch
+    request_id: int
+    after_lsn: Lsn
+    limit_bytes: int
+
+
+@attrs.frozen
+class InstallTable:
+    """Adopt this truncation table, made by the recovery of ``epoch``, which opens at ``vdl``."""
+
+    epoch: VolumeEpoch
+    request_id: int
+    vdl: Lsn
+    table: TruncationTable
+
+
+@attrs.frozen
+class ConfirmEpoch:
+    """Ask whether ``epoch`` is still the highest this segment has sealed (strict reads)."""
+
+    epoch: VolumeEpoch
+    request_id: int
+
+
+# ---- segment to compute --------------------------------------------------------------------------
+
+
+@attrs.frozen
+class WriteAck:
+    """Every record of the segment's chain up to ``scl`` (inclusive) is durable here."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    seq: int
+    scl: Lsn
+
+
+@attrs.frozen
+class PageReply:
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+    read_point: Lsn
+    page: PageImage
+
+
+@attrs.frozen
+class ReadRefused:
+    """The segment cannot answer: its SCL is below what was required, or the version is collected."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+    scl: Lsn
+    floor: Lsn
+    """Oldest read point served. The read failed for this reason if it is above the read point."""
+
+
+@attrs.frozen
+class SealReply:
+    """``epoch`` is sealed here, durably; the rest is what this segment held at that moment."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+    scl: Lsn
+    vdl: Lsn
+    """Highest VDL any writer has announced to this segment."""
+    floor: Lsn
+    table: TruncationTable
+
+
+@attrs.frozen
+class LogReply:
+    """Records of the chain after ``after_lsn``; all up to ``through_lsn`` (inclusive)."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+    after_lsn: Lsn
+    through_lsn: Lsn
+    scl: Lsn
+    records: bytes
+
+
+@attrs.frozen
+class TableInstalled:
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+    scl: Lsn
+
+
+@attrs.frozen
+class EpochConfirmed:
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+
+
+@attrs.frozen
+class EpochRefused:
+    """A request of a lower epoch than the one sealed here: its sender has been deposed."""
+
+    epoch: VolumeEpoch
+    """The epoch of the refused request."""
+    segment: SegmentId
+    sealed: VolumeEpoch
+
+
+@attrs.frozen
+class NeedTable:
+    """The segment has not adopted the truncation table of ``epoch``: send it before any record."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+
+
+# ---- segment to segment --------------------------------------------------------------------------
+
+
+@attrs.frozen
+class GossipStatus:
+    """Where a segment stands, sent to a peer at intervals (2017 §3.3, step 4)."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    table: TruncationTable
+    scl: Lsn
+    vdl: Lsn
+    floor: Lsn
+    reply_wanted: bool
+
+
+@attrs.frozen
+class GossipRecords:
+    """Records of the chain after the receiver's SCL, judged by the receiver's own table."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    table: TruncationTable
+    vdl: Lsn
+    records: bytes
+
+
+@attrs.frozen
+class GossipPages:
+    """Page images as of ``base_lsn``, for a peer that is behind what has been collected here.
+
+    The receiver takes the pages of one transfer (same ``base_lsn``) together: part ``part`` of
+    ``parts``, counted from 0.
+    """
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    table: TruncationTable
+    vdl: Lsn
+    floor: Lsn
+    base_lsn: Lsn
+    part: int
+    parts: int
+    pages: tuple[PageImage, ...]
+
+
+Message: TypeAlias = (
+    WriteBatch
+    | ReadPage
+    | Seal
+    | FetchLog
+    | InstallTable
+    | ConfirmEpoch
+    | WriteAck
+    | PageReply
+    | ReadRefused
+    | SealReply
+    | LogReply
+    | TableInstalled
+    | EpochConfirmed
+    | EpochRefused
+    | NeedTable
+    | GossipStatus
+    | GossipRecords
+    | GossipPages
+)

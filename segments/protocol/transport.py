@@ -1,0 +1,37 @@
+"""How messages travel, as seen by whoever sends and receives them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from segments.protocol.ids import Address
+
+
+class Envelope(NamedTuple):
+    """One message as it arrives."""
+
+    source: Address
+    payload: bytes
+
+
+class Endpoint(Protocol):
+    """One party's connection to the network. Delivery is at most once, and in any order."""
+
+    @property
+    def address(self) -> Address: ...
+
+    def send(self, destination: Address, payload: bytes) -> None:
+        """Hand over one message; never blocks. A message may be lost, as on any network."""
+
+    async def receive(self, limit: int) -> list[Envelope]:
+        """Wait for a message; return all that are waiting, at most ``limit``, oldest first."""
+
+    def close(self) -> None:
+        """Receive nothing more."""
+
+
+class Network(Protocol):
+    """What joins the endpoints."""
+
+    def attach(self, address: Address) -> Endpoint:
+        """A fresh endpoint at ``address``, replacing any that was there."""
