@@ -11,10 +11,8 @@ Decoding never trusts its input: whatever is not exactly a message of the right 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_type_hints
 
-import attrs
 import msgpack
 import xxhash
 
@@ -170,11 +168,8 @@ def _pages(value: Any) -> tuple[PageImage, ...]:
     return tuple(_page(each) for each in _exactly(tuple)(value))
 
 
-_FIELD_DECODERS: Final[dict[object, Callable[[Any], Any]]] = {
-    int: _integer,
-    str: _exactly(str),
-    bool: _exactly(bool),
-    bytes: _exactly(bytes),
+_PLAIN: Final = (int, str, bool, bytes)
+_NESTED: Final[dict[object, Callable[[Any], Any]]] = {
     VolumeEpoch: _epoch,
     TruncationTable: _table,
     PageImage: _page,
@@ -182,34 +177,39 @@ _FIELD_DECODERS: Final[dict[object, Callable[[Any], Any]]] = {
 }
 
 
-def _table_to_plain(table: TruncationTable) -> tuple[object, ...]:
-    return (table.epoch, table.ranges)
-
-
 def _encoder(tag: int, kind: type[Message]) -> Callable[[Message], bytes]:
-    names = [field.name for field in attrs.fields(kind)]
-    fields_of = attrgetter(*names)
-    table_at = names.index("table") if "table" in names else None
+    if "table" not in kind._fields:
+        return lambda message: cast("bytes", _pack((tag, *message)))
+    table_at = kind._fields.index("table") + 1
 
-    def encode_fields(message: Message) -> bytes:
-        values = fields_of(message)
-        if table_at is not None:
-            plain = _table_to_plain(values[table_at])
-            values = (*values[:table_at], plain, *values[table_at + 1 :])
-        return cast("bytes", _pack((tag, *values)))
+    def encode_with_table(message: Message) -> bytes:
+        values: list[object] = [tag, *message]
+        table = cast("TruncationTable", values[table_at])
+        values[table_at] = (table.epoch, table.ranges)
+        return cast("bytes", _pack(values))
 
-    return encode_fields
+    return encode_with_table
 
 
 def _decoder(kind: type[Message]) -> Callable[[tuple[Any, ...]], Message]:
-    attrs.resolve_types(kind)
-    decoders = [_FIELD_DECODERS[field.type] for field in attrs.fields(kind)]
-    count = len(decoders)
+    """Checks all plain types of a message at once: this runs for every message received."""
+    types = list(get_type_hints(kind).values())
+    expected = (int, *(each if each in _PLAIN else tuple for each in types))
+    integers = [at for at, each in enumerate(types, 1) if each is int]
+    nested = [(at, _NESTED[each]) for at, each in enumerate(types, 1) if each not in _PLAIN]
 
     def decode_fields(values: tuple[Any, ...]) -> Message:
-        if len(values) != count + 1:
-            raise MalformedMessage(f"{kind.__name__} with {len(values) - 1} fields: expected {count}")
-        return kind(*[decoder(value) for decoder, value in zip(decoders, values[1:], strict=True)])
+        found = tuple(map(type, values))
+        if found != expected:
+            names = [each.__name__ for each in found]
+            raise MalformedMessage(f"{kind.__name__} with fields of types {names}")
+        for at in integers:
+            if not 0 <= values[at] <= MAX_INTEGER:
+                _integer(values[at])
+        fields = list(values)
+        for at, decoder in nested:
+            fields[at] = decoder(values[at])
+        return kind._make(fields[1:])
 
     return decode_fields
 

@@ -3,13 +3,14 @@
 Every message carries the volume epoch of who sent it. Requests carry a ``request_id`` that the
 answer repeats; ids are chosen by the asker and mean nothing to others. Refusals are messages too:
 nothing is ever raised across a channel.
+
+Messages are named tuples, not attrs classes: they are made for every delivery, and a frozen attrs
+class takes several times as long to make.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias
-
-import attrs
 
 from segments.protocol.ids import Lsn, PageId, SegmentId, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
@@ -27,8 +28,7 @@ class PageImage(NamedTuple):
 # ---- compute to segment --------------------------------------------------------------------------
 
 
-@attrs.frozen
-class WriteBatch:
+class WriteBatch(NamedTuple):
     """Redo records for the segment's protection group, in chain order; none is a heartbeat."""
 
     epoch: VolumeEpoch
@@ -42,8 +42,7 @@ class WriteBatch:
     """Encoded once by the writer, see `codec.join_records`; persisted as it came."""
 
 
-@attrs.frozen
-class ReadPage:
+class ReadPage(NamedTuple):
     """Ask for a page as of ``read_point``, from a segment whose SCL is at least ``required_scl``."""
 
     epoch: VolumeEpoch
@@ -53,16 +52,14 @@ class ReadPage:
     required_scl: Lsn
 
 
-@attrs.frozen
-class Seal:
+class Seal(NamedTuple):
     """Accept nothing from epochs below this one any more, and say what you hold (2017 §4.3)."""
 
     epoch: VolumeEpoch
     request_id: int
 
 
-@attrs.frozen
-class FetchLog:
+class FetchLog(NamedTuple):
     """Ask for the records after ``after_lsn`` (exclusive), in chain order, up to the SCL."""
 
     epoch: VolumeEpoch
@@ -71,8 +68,7 @@ class FetchLog:
     limit_bytes: int
 
 
-@attrs.frozen
-class InstallTable:
+class InstallTable(NamedTuple):
     """Adopt this truncation table, made by the recovery of ``epoch``, which opens at ``vdl``."""
 
     epoch: VolumeEpoch
@@ -81,8 +77,7 @@ class InstallTable:
     table: TruncationTable
 
 
-@attrs.frozen
-class ConfirmEpoch:
+class ConfirmEpoch(NamedTuple):
     """Ask whether ``epoch`` is still the highest this segment has sealed (strict reads)."""
 
     epoch: VolumeEpoch
@@ -92,8 +87,7 @@ class ConfirmEpoch:
 # ---- segment to compute --------------------------------------------------------------------------
 
 
-@attrs.frozen
-class WriteAck:
+class WriteAck(NamedTuple):
     """Every record of the segment's chain up to ``scl`` (inclusive) is durable here."""
 
     epoch: VolumeEpoch
@@ -102,8 +96,7 @@ class WriteAck:
     scl: Lsn
 
 
-@attrs.frozen
-class PageReply:
+class PageReply(NamedTuple):
     epoch: VolumeEpoch
     segment: SegmentId
     request_id: int
@@ -111,8 +104,7 @@ class PageReply:
     page: PageImage
 
 
-@attrs.frozen
-class ReadRefused:
+class ReadRefused(NamedTuple):
     """The segment cannot answer: its SCL is below what was required, or the version is collected."""
 
     epoch: VolumeEpoch
@@ -123,8 +115,7 @@ class ReadRefused:
     """Oldest read point served. The read failed for this reason if it is above the read point."""
 
 
-@attrs.frozen
-class SealReply:
+class SealReply(NamedTuple):
     """``epoch`` is sealed here, durably; the rest is what this segment held at that moment."""
 
     epoch: VolumeEpoch
@@ -137,8 +128,7 @@ class SealReply:
     table: TruncationTable
 
 
-@attrs.frozen
-class LogReply:
+class LogReply(NamedTuple):
     """Records of the chain after ``after_lsn``; all up to ``through_lsn`` (inclusive)."""
 
     epoch: VolumeEpoch
@@ -150,23 +140,20 @@ class LogReply:
     records: bytes
 
 
-@attrs.frozen
-class TableInstalled:
+class TableInstalled(NamedTuple):
     epoch: VolumeEpoch
     segment: SegmentId
     request_id: int
     scl: Lsn
 
 
-@attrs.frozen
-class EpochConfirmed:
+class EpochConfirmed(NamedTuple):
     epoch: VolumeEpoch
     segment: SegmentId
     request_id: int
 
 
-@attrs.frozen
-class EpochRefused:
+class EpochRefused(NamedTuple):
     """A request of a lower epoch than the one sealed here: its sender has been deposed."""
 
     epoch: VolumeEpoch
@@ -175,8 +162,7 @@ class EpochRefused:
     sealed: VolumeEpoch
 
 
-@attrs.frozen
-class NeedTable:
+class NeedTable(NamedTuple):
     """The segment has not adopted the truncation table of ``epoch``: send it before any record."""
 
     epoch: VolumeEpoch
@@ -186,8 +172,7 @@ class NeedTable:
 # ---- segment to segment --------------------------------------------------------------------------
 
 
-@attrs.frozen
-class GossipStatus:
+class GossipStatus(NamedTuple):
     """Where a segment stands, sent to a peer at intervals (2017 §3.3, step 4)."""
 
     epoch: VolumeEpoch
@@ -199,8 +184,7 @@ class GossipStatus:
     reply_wanted: bool
 
 
-@attrs.frozen
-class GossipRecords:
+class GossipRecords(NamedTuple):
     """Records of the chain after the receiver's SCL, judged by the receiver's own table."""
 
     epoch: VolumeEpoch
@@ -210,8 +194,7 @@ class GossipRecords:
     records: bytes
 
 
-@attrs.frozen
-class GossipPages:
+class GossipPages(NamedTuple):
     """Page images as of ``base_lsn``, for a peer that is behind what has been collected here.
 
     The receiver takes the pages of one transfer (same ``base_lsn``) together: part ``part`` of

@@ -28,7 +28,9 @@ def _ascending(_: object, __: object, ranges: tuple[TruncationRange, ...]) -> No
     last_end = 0
     for start, end in ranges:
         if not last_end < start < end:
-            raise Invalid(f"truncation ranges {ranges!r}: expected ascending, disjoint and non-empty")
+            raise Invalid(
+                f"truncation ranges {ranges!r}: expected ascending, disjoint and non-empty"
+            )
         last_end = end
 
 
