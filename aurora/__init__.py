@@ -1,0 +1,1 @@
+"""The compute side of an Amazon Aurora volume: one writer, six copies, a 4/6 write quorum."""

@@ -1,0 +1,1 @@
+"""The simulator: the real engine and segments under a virtual clock and injected failures."""

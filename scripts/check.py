@@ -1,0 +1,69 @@
+"""The gate: format, lint, types and tests, each timed; fails if any of them does.
+
+    python scripts/check.py           everything
+    python scripts/check.py --fast    everything but the tests
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Final, NamedTuple
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+class Step(NamedTuple):
+    """One tool, run as ``python -m`` with this interpreter."""
+
+    name: str
+    arguments: tuple[str, ...]
+
+
+CHECKS: Final = (
+    Step("format", ("ruff", "format", "--check", ".")),
+    Step("lint", ("ruff", "check", ".")),
+    Step("types", ("mypy",)),
+)
+TESTS: Final = Step("tests", ("pytest", "-n", "2"))
+
+
+class Outcome(NamedTuple):
+    """How a step ended."""
+
+    step: Step
+    exit_code: int
+    seconds: float
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.exit_code == 0 else f"FAILED (exit code {self.exit_code})"
+        return f"{self.step.name:<8}{self.seconds:>8.1f} s  {verdict}"
+
+
+def run(step: Step) -> Outcome:
+    """Run ``step`` in the project's root, its output going straight through."""
+    print(f"\n==> {step.name}: {' '.join(step.arguments)}", flush=True)
+    started = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", *step.arguments], cwd=ROOT, check=False)
+    return Outcome(step, done.returncode, time.perf_counter() - started)
+
+
+def main() -> int:
+    """Run every step, also after a failure, so that one run shows all there is to mend."""
+    parser = argparse.ArgumentParser(description="Check the project: format, lint, types, tests.")
+    parser.add_argument("--fast", action="store_true", help="leave out the tests")
+    steps = CHECKS if parser.parse_args().fast else (*CHECKS, TESTS)
+    outcomes = [run(step) for step in steps]
+    print("\n==> summary")
+    for outcome in outcomes:
+        print(outcome)
+    failed = [outcome.step.name for outcome in outcomes if outcome.exit_code != 0]
+    print(f"\nFAILED: {', '.join(failed)}" if failed else "\nAll checks passed.")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
