@@ -191,14 +191,17 @@ def _encoder(tag: int, kind: type[Message]) -> Callable[[Message], bytes]:
     return encode_with_table
 
 
-def _decoder(kind: type[Message]) -> Callable[[tuple[Any, ...]], Message]:
-    """Checks all plain types of a message at once: this runs for every message received."""
+def fields_decoder(kind: Any) -> Callable[[tuple[Any, ...]], Any]:
+    """What makes a ``kind``, a named tuple, of ``(tag, field, ...)``; raises `MalformedMessage`.
+
+    Checks all plain types of a message at once: this runs for every message received.
+    """
     types = list(get_type_hints(kind).values())
     expected = (int, *(each if each in _PLAIN else tuple for each in types))
     integers = [at for at, each in enumerate(types, 1) if each is int]
     nested = [(at, _NESTED[each]) for at, each in enumerate(types, 1) if each not in _PLAIN]
 
-    def decode_fields(values: tuple[Any, ...]) -> Message:
+    def decode_fields(values: tuple[Any, ...]) -> Any:
         found = tuple(map(type, values))
         if found != expected:
             names = [each.__name__ for each in found]
@@ -215,7 +218,7 @@ def _decoder(kind: type[Message]) -> Callable[[tuple[Any, ...]], Message]:
 
 
 _ENCODERS: Final = {kind: _encoder(tag, kind) for tag, kind in _TAGS.items()}
-_DECODERS: Final = {tag: _decoder(kind) for tag, kind in _TAGS.items()}
+_DECODERS: Final = {tag: fields_decoder(kind) for tag, kind in _TAGS.items()}
 
 
 def encode(message: Message) -> bytes:
@@ -231,4 +234,5 @@ def decode(data: bytes) -> Message:
     decoder = _DECODERS.get(values[0]) if type(values[0]) is int else None
     if decoder is None:
         raise MalformedMessage(f"message tag {values[0]!r:.60}: expected one of 1 to {len(_TAGS)}")
-    return decoder(values)
+    message: Message = decoder(values)
+    return message
