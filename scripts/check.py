@@ -1,7 +1,6 @@
 """The gate: format, lint, types and tests, each timed; fails if any of them does.
 
-    python scripts/check.py           everything
-    python scripts/check.py --fast    everything but the tests
+``python scripts/check.py`` runs all of it, ``--fast`` leaves out the tests.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -51,11 +51,11 @@ def run(step: Step) -> Outcome:
     return Outcome(step, done.returncode, time.perf_counter() - started)
 
 
-def main() -> int:
-    """Run every step, also after a failure, so that one run shows all there is to mend."""
-    parser = argparse.ArgumentParser(description="Check the project: format, lint, types, tests.")
-    parser.add_argument("--fast", action="store_true", help="leave out the tests")
-    steps = CHECKS if parser.parse_args().fast else (*CHECKS, TESTS)
+def check(steps: Iterable[Step]) -> int:
+    """Run every step, also after a failure, so that one run shows all there is to mend.
+
+    Returns the exit code: 0 if all passed, else 1.
+    """
     outcomes = [run(step) for step in steps]
     print("\n==> summary")
     for outcome in outcomes:
@@ -63,6 +63,13 @@ def main() -> int:
     failed = [outcome.step.name for outcome in outcomes if outcome.exit_code != 0]
     print(f"\nFAILED: {', '.join(failed)}" if failed else "\nAll checks passed.")
     return 1 if failed else 0
+
+
+def main() -> int:
+    """Check the project as the command line asks."""
+    parser = argparse.ArgumentParser(description="Check the project: format, lint, types, tests.")
+    parser.add_argument("--fast", action="store_true", help="leave out the tests")
+    return check(CHECKS if parser.parse_args().fast else (*CHECKS, TESTS))
 
 
 if __name__ == "__main__":

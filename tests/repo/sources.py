@@ -1,0 +1,75 @@
+"""The project's own files, as the tests of this folder read them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+PACKAGES: Final = ("aurora", "segments", "sim")
+"""What ships in the wheel."""
+
+_FOLDERS: Final = (*PACKAGES, "tests", "scripts", "docs", ".ci")
+_GENERATED: Final = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
+
+
+def all_files() -> list[Path]:
+    """Every file of the project, relative to its root, in order; nothing that tools generate."""
+    inside = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
+    kept = [path for path in inside if not any(part in _GENERATED for part in path.parts)]
+    beside = [path for path in ROOT.iterdir() if path.is_file()]
+    return sorted(path.relative_to(ROOT) for path in kept + beside)
+
+
+def python_files(*folders: str) -> list[Path]:
+    """The Python files in ``folders``, relative to the root."""
+    return [path for path in all_files() if path.suffix == ".py" and path.parts[0] in folders]
+
+
+def text(path: Path) -> str:
+    """The content of ``path``, relative to the root."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of ``path``, relative to the root."""
+    return ast.parse(text(path), filename=str(path))
+
+
+def imported_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of every import, also those inside functions.
+
+    ``from a import b`` counts as ``a.b``, since ``b`` may be a module; relative imports are
+    refused by the linter.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, each.name) for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.lineno, f"{node.module}.{each.name}") for each in node.names)
+
+
+def used_names(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:
+    """Every use of something imported, under its full dotted name, whatever it is called locally.
+
+    With ``from time import sleep as nap``, the expression ``nap`` is a use of ``time.sleep``.
+    """
+    origins: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                first = each.name.split(".")[0]
+                origins[each.asname or first] = each.name if each.asname else first
+        elif isinstance(node, ast.ImportFrom):
+            for each in node.names:
+                origins[each.asname or each.name] = f"{node.module}.{each.name}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name | ast.Attribute):
+            root, *attributes = ast.unparse(node).split(".")
+            if root in origins:
+                yield node, ".".join([origins[root], *attributes])

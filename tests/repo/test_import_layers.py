@@ -1,0 +1,116 @@
+"""Who may import whom: the table of docs/architecture.md, held against every import there is."""
+
+from __future__ import annotations
+
+import ast
+import sys
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.repo.sources import PACKAGES, ROOT, imported_modules, parsed, python_files
+
+LAYERS: Final = {
+    "segments/protocol/": ("segments.protocol",),
+    "segments/": ("segments",),
+    "aurora/sim.py": ("sim.cli",),
+    "aurora/cluster.py": (
+        "aurora",
+        "segments.protocol",
+        "segments.config",
+        "segments.file_storage",
+        "segments.server",
+        "segments.storage",
+    ),
+    "aurora/": ("aurora", "segments.protocol"),
+    "sim/": ("aurora", "segments", "sim"),
+}
+"""What of ours the files under a path may import; the longest path that fits decides."""
+
+SHELLS: Final = (
+    "segments/server.py",
+    "segments/file_storage.py",
+    "aurora/__main__.py",
+    "aurora/cluster.py",
+    "aurora/commit_queue.py",
+    "aurora/engine.py",
+    "aurora/transport.py",
+    "sim/",
+)
+"""The only files that may import trio."""
+
+PLACES: Final = {
+    "click": ("aurora/__main__.py", "sim/"),
+    "rich": ("aurora/__main__.py", "sim/"),
+    "msgpack": ("segments/protocol/codec.py",),
+    "xxhash": ("segments/protocol/codec.py",),
+    "trio": SHELLS,
+    "trio._core": ("sim/scheduler.py",),
+}
+"""Libraries that have their place, and may be imported nowhere else."""
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def violations(path: str, tree: ast.Module) -> list[str]:
+    """What the file at ``path`` imports that it may not."""
+    allowed = LAYERS[max((each for each in LAYERS if path.startswith(each)), key=len)]
+    found = []
+    for line, module in imported_modules(tree):
+        ours = module.split(".")[0] in (*PACKAGES, "tests", "scripts")
+        # `from segments import protocol` gives "segments.protocol", a plain name one part more.
+        if ours and not any(within(module, each) for each in allowed):
+            found.append(f"{path}:{line} imports {module}: expected only {', '.join(allowed)}")
+        for library, places in PLACES.items():
+            if within(module, library) and not path.startswith(places):
+                found.append(f"{path}:{line} imports {module}: expected only in {places}")
+    return found
+
+
+@pytest.mark.parametrize("path", python_files(*PACKAGES), ids=str)
+def test_a_file_imports_only_what_its_layer_allows(path: Path) -> None:
+    assert violations(path.as_posix(), parsed(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("segments/protocol/ids.py", "from segments.wal import Frame"),
+        ("segments/protocol/ids.py", "import segments"),
+        ("segments/wal.py", "import aurora.engine"),
+        ("segments/wal.py", "def later():\n    import trio"),
+        ("segments/wal.py", "from sim.disk import Disk"),
+        ("segments/wal.py", "import msgpack"),
+        ("aurora/quorum.py", "from segments.core import SegmentCore"),
+        ("aurora/quorum.py", "from segments import server"),
+        ("aurora/quorum.py", "from sim import cli"),
+        ("aurora/quorum.py", "from tests.unit import oracle"),
+        ("aurora/cluster.py", "from segments.materializer import Materializer"),
+        ("aurora/sim.py", "from sim.world import World"),
+        ("aurora/sim.py", "import trio"),
+        ("aurora/engine.py", "import rich.live"),
+        ("sim/world.py", "from trio._core import _run"),
+        ("sim/world.py", "import scripts.check"),
+    ],
+)
+def test_a_forbidden_import_is_found(path: str, source: str) -> None:
+    assert len(violations(path, ast.parse(source))) == 1
+
+
+def test_allowed_imports_are_not_complained_about() -> None:
+    source = "import trio\nfrom segments.protocol import codec\nfrom aurora.core import Core\n"
+    assert violations("aurora/engine.py", ast.parse(source)) == []
+
+
+def test_every_library_used_is_a_declared_dependency() -> None:
+    """A forgotten one would show only on a machine that does not happen to have it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {each.split(">=")[0] for each in project["dependencies"]}
+    known = {*PACKAGES, *declared, *sys.stdlib_module_names}
+    for path in python_files(*PACKAGES):
+        for line, module in imported_modules(parsed(path)):
+            assert module.split(".")[0] in known, f"{path}:{line} imports {module}: not declared"

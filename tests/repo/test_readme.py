@@ -1,0 +1,82 @@
+"""The documents tell the truth: commands exist, examples compile, links lead somewhere."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.repo.sources import ROOT, all_files, text
+
+README: Final = text(Path("README.md"))
+DOCUMENTS: Final = [path for path in all_files() if path.suffix == ".md"]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    """The fenced blocks of ``document`` in ``language``."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", document, re.MULTILINE | re.DOTALL)
+    return [block for name, block in fenced if name == language]
+
+
+def quick_start() -> list[str]:
+    """The commands of the README's quick start, one per line of its shell blocks."""
+    section = README.split("\n## Quick start\n")[1].split("\n## ")[0]
+    return [line for block in blocks(section, "sh") for line in block.splitlines()]
+
+
+def test_two_commands_do_everything() -> None:
+    first, second = quick_start()
+    assert first.endswith(".venv/bin/python -m aurora.sim")
+    assert second == ".venv/bin/python scripts/check.py"
+
+
+def test_ci_runs_the_same_two_commands() -> None:
+    done = subprocess.run(
+        [ROOT / ".ci" / "run", "--commands"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == quick_start()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_shell_blocks_are_valid(path: Path) -> None:
+    for block in blocks(text(path), "sh"):
+        done = subprocess.run(["bash", "-n", "-c", block], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_commands_name_what_exists(path: Path) -> None:
+    """Modules run with ``-m`` and scripts named in any document; extras asked of the installer."""
+    extras = tomllib.loads(text(Path("pyproject.toml")))["project"]["optional-dependencies"]
+    document = text(path)
+    for module in re.findall(r"python -m ((?:aurora|segments|sim)[\w.]*)", document):
+        place = ROOT.joinpath(*module.rstrip(".").split("."))
+        assert place.with_suffix(".py").is_file() or (place / "__main__.py").is_file(), module
+    for script in re.findall(r"\bscripts/[\w/]+\.\w+", document):
+        assert (ROOT / script).is_file(), script
+    for extra in re.findall(r"'\.\[(\w+)\]'", document):
+        assert extra in extras
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_python_examples_compile(path: Path) -> None:
+    for block in blocks(text(path), "python"):
+        compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=str)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", text(path)):
+        if "://" not in target:
+            assert (ROOT / path.parent / target).exists(), target
+
+
+def test_the_picture_fits_a_terminal() -> None:
+    (picture,) = blocks(README, "")
+    assert picture.isascii()
+    assert max(map(len, picture.splitlines())) <= 80
