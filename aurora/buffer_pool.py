@@ -1,0 +1,247 @@
+"""The writer's buffer pool: pages as they are, plus the redo that is not durable yet (2017 §3.1).
+
+Theory of operation. An entry holds an image of its page at some LSN <= VDL and, in order, the
+page's later redo. Redo at or below the VDL is folded into the image when somebody reads, or when
+much has gathered; what is above the VDL never is, because a recovery may annul it. So an entry
+always knows the page's newest change (its head, what the next record links to), and every version
+from its image on, until it folds further.
+
+A page is changed only while it is in the pool. That is how an image that was asked for long ago is
+recognised as stale: the pool remembers the newest change among all the pages that it has evicted.
+
+Pins are promises of room. Whoever wants to change pages pins all of them at once, cached or not,
+then brings in those that are missing, and unpins when its records are allocated. As no more pages
+can be pinned than there is room for, and the VDL does not depend on the pool, two such writers
+never wait for each other for ever.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final
+
+import attrs
+
+from segments.protocol.errors import InvalidConfig, InvalidWrite
+from segments.protocol.ids import Lsn, PageId
+from segments.protocol.messages import PageImage
+from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
+
+_FOLD_BATCH: Final = 16
+"""Redo records at or below the VDL that an entry gathers before they are folded unasked."""
+
+
+@attrs.frozen
+class PoolStatistics:
+    """Counts since the pool was made, and what is in it now."""
+
+    hits: int
+    misses: int
+    evictions: int
+    pages: int
+    pinned_pages: int
+
+
+@attrs.define(eq=False)
+class _Entry:
+    image: bytes | bytearray
+    """The page at ``page_lsn``; empty if it had never been written. Mutable only between a fold
+    and the next read, so that neither a run of folds nor a run of reads copies the page."""
+    page_lsn: Lsn
+    head_lsn: Lsn
+    """The page's newest change, durable or not."""
+    pending: list[RedoRecord] = attrs.Factory(list)
+    """The page's redo after ``page_lsn``, up to ``head_lsn``."""
+
+    def fold(self, through_lsn: Lsn) -> None:
+        """Apply the redo at or below ``through_lsn`` (inclusive) to the image."""
+        pending = self.pending
+        if not pending or pending[0].lsn > through_lsn:
+            return
+        held = self.image
+        image = held if isinstance(held, bytearray) else bytearray(held or EMPTY_PAGE)
+        self.image = image
+        count = 0
+        for record in pending:
+            if record.lsn > through_lsn:
+                break
+            offset, payload = record.offset, record.payload
+            image[offset : offset + len(payload)] = payload
+            self.page_lsn = record.lsn
+            count += 1
+        del pending[:count]
+
+
+@attrs.define(eq=False)
+class _Pin:
+    count: int
+    unchanged_since_lsn: Lsn
+    """The page has no change above this, unless it is in the pool."""
+
+
+class BufferPool:
+    """At most ``capacity_pages`` pages, the least recently used leaving first (2017 §4.2.3)."""
+
+    def __init__(self, capacity_pages: int, vdl: Lsn) -> None:
+        """An empty pool of a volume opened at ``vdl``: no page has a newer change than that."""
+        if capacity_pages < 1:
+            raise InvalidConfig(f"capacity_pages is {capacity_pages!r}: expected >= 1")
+        self._capacity = capacity_pages
+        self._entries: OrderedDict[PageId, _Entry] = OrderedDict()
+        self._pins: dict[PageId, _Pin] = {}
+        self._unchanged_since_lsn = vdl
+        # A search that found nothing to evict is not repeated before something has changed.
+        self._stuck_at_vdl: Lsn = -1
+        self._hits = self._misses = self._evictions = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, page_id: PageId) -> bool:
+        return page_id in self._entries
+
+    @property
+    def statistics(self) -> PoolStatistics:
+        """Counts for display; a hit is a read answered from here."""
+        return PoolStatistics(
+            self._hits, self._misses, self._evictions, len(self._entries), len(self._pins)
+        )
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def read(self, page_id: PageId, read_point: Lsn, vdl: Lsn) -> PageImage | None:
+        """The page's version at ``read_point``, which is at most ``vdl``; None if not held here.
+
+        A page not written at the read point comes with LSN 0 and an empty image.
+        """
+        assert read_point <= vdl, (read_point, vdl)
+        entry = self._entries.get(page_id)
+        if entry is None or not self._holds(entry, read_point):
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._entries.move_to_end(page_id)
+        entry.fold(read_point)
+        image = entry.image
+        if isinstance(image, bytearray):
+            entry.image = image = bytes(image)
+        return PageImage(page_id, entry.page_lsn, image)
+
+    def head(self, page_id: PageId) -> Lsn | None:
+        """The page's newest change, durable or not; 0 if never written, None if not cached."""
+        entry = self._entries.get(page_id)
+        return None if entry is None else entry.head_lsn
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def pin(self, page_ids: Collection[PageId]) -> bool:
+        """Keep these pages, once they are here, until `unpin`; all or none.
+
+        False when too many others are pinned: wait until something is unpinned. Raises
+        `InvalidWrite` for more different pages than the pool can ever hold.
+        """
+        pages = dict.fromkeys(page_ids)
+        if len(pages) > self._capacity:
+            raise InvalidWrite(
+                f"{len(pages)} pages in one mini-transaction: "
+                f"expected at most {self._capacity}, the buffer pool's capacity"
+            )
+        pins = self._pins
+        if len(pins) + sum(page_id not in pins for page_id in pages) > self._capacity:
+            return False
+        for page_id in pages:
+            pin = pins.get(page_id)
+            if pin is None:
+                pins[page_id] = _Pin(1, self._unchanged_since_lsn)
+            else:
+                pin.count += 1
+        return True
+
+    def unpin(self, page_ids: Iterable[PageId]) -> None:
+        """Undo one `pin` of the same pages."""
+        for page_id in dict.fromkeys(page_ids):
+            pin = self._pins[page_id]
+            pin.count -= 1
+            if not pin.count:
+                del self._pins[page_id]
+        self._stuck_at_vdl = -1
+
+    def missing(self, page_ids: Iterable[PageId]) -> list[PageId]:
+        """Those of the pages that must be brought in before they can be written."""
+        entries = self._entries
+        return [page_id for page_id in dict.fromkeys(page_ids) if page_id not in entries]
+
+    def apply(self, records: Sequence[RedoRecord], vdl: Lsn) -> None:
+        """Add an allocated MTR's redo to its pages, all of which are cached."""
+        entries = self._entries
+        for record in records:
+            page_id = record.page_id
+            entry = entries[page_id]
+            assert record.prev_page_lsn == entry.head_lsn, (record, entry.head_lsn)
+            pending = entry.pending
+            pending.append(record)
+            entry.head_lsn = record.lsn
+            if len(pending) >= _FOLD_BATCH and pending[_FOLD_BATCH - 1].lsn <= vdl:
+                entry.fold(vdl)
+            entries.move_to_end(page_id)
+
+    # ---- filling and evicting --------------------------------------------------------------------
+
+    def install(self, page: PageImage, read_point: Lsn, vdl: Lsn) -> bool:
+        """Take in a page as a segment has it at ``read_point``, or know it as never written.
+
+        Returns whether the page is cached now. If it already was, what is here is at least as new
+        and stays. It cannot be taken in when the page may have changed since the read point, or
+        when there is no room for it: who only reads goes on without; who writes asks again, at the
+        present VDL, after `make_room`.
+        """
+        page_id, page_lsn, image = page
+        assert page_lsn <= read_point <= vdl, (page_lsn, read_point, vdl)
+        assert len(image) == (PAGE_SIZE if page_lsn else 0), (page_lsn, len(image))
+        if page_id in self._entries:
+            return True
+        pin = self._pins.get(page_id)
+        since_lsn = self._unchanged_since_lsn if pin is None else pin.unchanged_since_lsn
+        if read_point < since_lsn or not self.make_room(1, vdl):
+            return False
+        self._entries[page_id] = _Entry(image, page_lsn, page_lsn)
+        self._stuck_at_vdl = -1
+        return True
+
+    def make_room(self, count: int, vdl: Lsn) -> bool:
+        """Evict until ``count`` more pages fit; False if not that many can be evicted yet.
+
+        Then wait for the VDL to advance, or for an `unpin`.
+        """
+        assert 0 < count <= self._capacity, (count, self._capacity)
+        entries = self._entries
+        target = self._capacity - count
+        if len(entries) <= target:
+            return True
+        if self._stuck_at_vdl == vdl:
+            return False
+        for _ in range(len(entries)):
+            page_id, entry = next(iter(entries.items()))
+            if self._may_evict(page_id, entry, vdl):
+                del entries[page_id]
+                self._evictions += 1
+                self._unchanged_since_lsn = max(self._unchanged_since_lsn, entry.head_lsn)
+                if len(entries) <= target:
+                    return True
+            else:  # a second chance, so that the next search does not begin with it
+                entries.move_to_end(page_id)
+        self._stuck_at_vdl = vdl
+        return False
+
+    def _holds(self, entry: _Entry, read_point: Lsn) -> bool:
+        """Whether the entry has the version at ``read_point``, and not only newer ones.
+
+        The entry's redo is complete up to the page's newest change, so nothing is missing between
+        its image and the read point.
+        """
+        return entry.page_lsn <= read_point
+
+    def _may_evict(self, page_id: PageId, entry: _Entry, vdl: Lsn) -> bool:
+        """Never above the VDL (invariant 15): the segments could not give that state back."""
+        return entry.head_lsn <= vdl and page_id not in self._pins

@@ -1,0 +1,66 @@
+"""Allocation of log sequence numbers, and its limit (2017 §4.2.1).
+
+The limit (LAL) keeps the log from running ahead of storage, and is what makes recovery possible:
+a recovery annuls ``LAL`` numbers beyond the last limit's base, and so everything that an earlier
+writer can ever have sent.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from segments.protocol.errors import InvalidConfig, InvalidWrite
+from segments.protocol.ids import MAX_INTEGER, Lsn
+
+DEFAULT_LAL: Final = 10_000_000
+"""LSNs the log may be ahead of the VDL (2017 §4.2.1)."""
+
+
+class LsnAllocator:
+    """Hands out contiguous LSNs, each once, never above ``max(VDL, last annulled LSN) + lal``."""
+
+    __slots__ = ("_lal", "_last_annulled_lsn", "_last_lsn")
+
+    def __init__(self, next_lsn: Lsn, lal: int, last_annulled_lsn: Lsn = 0) -> None:
+        """Continue at ``next_lsn``, above every annulled LSN; ``lal`` is counted in LSNs."""
+        if not 1 <= lal <= MAX_INTEGER:
+            raise InvalidConfig(f"lal is {lal!r}: expected 1 to {MAX_INTEGER}")
+        if not last_annulled_lsn < next_lsn:
+            raise InvalidConfig(
+                f"next_lsn is {next_lsn!r}: expected above {last_annulled_lsn}, the last annulled"
+            )
+        self._last_lsn = next_lsn - 1
+        self._lal = lal
+        self._last_annulled_lsn = last_annulled_lsn
+
+    @property
+    def last_allocated(self) -> Lsn:
+        """The highest LSN handed out, or the one before the first."""
+        return self._last_lsn
+
+    def limit(self, vdl: Lsn) -> Lsn:
+        """The highest LSN that may be allocated while the VDL is ``vdl``, inclusive."""
+        return max(vdl, self._last_annulled_lsn) + self._lal
+
+    def check_mtr(self, count: int) -> None:
+        """Raise `InvalidWrite` for an MTR of ``count`` records that could never be allocated."""
+        if not 1 <= count <= self._lal:
+            raise InvalidWrite(f"an MTR of {count} records: expected 1 to {self._lal}, the LAL")
+
+    def can_allocate(self, count: int, vdl: Lsn) -> bool:
+        """Whether ``count`` LSNs fit below the limit; if not, wait for the VDL to advance.
+
+        Raises `InvalidWrite` when no VDL would ever be enough.
+        """
+        self.check_mtr(count)
+        return self._last_lsn + count <= self.limit(vdl)
+
+    def allocate(self, count: int, vdl: Lsn) -> Lsn:
+        """Take ``count`` LSNs, all or none, and return the first; `can_allocate` must hold."""
+        if not self.can_allocate(count, vdl):
+            raise AssertionError(
+                f"{count} LSNs after {self._last_lsn}: expected to end by {self.limit(vdl)}"
+            )
+        first_lsn = self._last_lsn + 1
+        self._last_lsn += count
+        return first_lsn

@@ -1,0 +1,138 @@
+"""Mini-transactions: how writes become a group of linked redo records (2017 §4.1, 2018 §2.2).
+
+A caller collects writes in a `MiniTransaction`. When it ends, the writer allocates LSNs and
+`VolumeChains` makes all its records in one step that nothing can interrupt: the heads of the three
+chains move together or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from segments.protocol.errors import Invalid, InvalidConfig, InvalidWrite
+from segments.protocol.ids import Lsn, PageId, PgId
+from segments.protocol.record import RedoRecord, check_write
+
+
+class PageWrite(NamedTuple):
+    """Bytes to be written at an offset of a page; not yet part of the log."""
+
+    page_id: PageId
+    offset: int
+    data: bytes
+
+
+class MiniTransaction:
+    """Writes that become visible and durable together, in the order they were made."""
+
+    __slots__ = ("_ended", "_max_writes", "_writes")
+
+    def __init__(self, max_writes: int) -> None:
+        """An empty MTR of at most ``max_writes`` writes."""
+        if max_writes < 1:
+            raise InvalidConfig(f"max_writes is {max_writes!r}: expected >= 1")
+        self._max_writes = max_writes
+        self._writes: list[PageWrite] = []
+        self._ended = False
+
+    def __len__(self) -> int:
+        return len(self._writes)
+
+    @property
+    def ended(self) -> bool:
+        """Whether `end` was called; nothing can be written any more."""
+        return self._ended
+
+    def write(self, page_id: PageId, offset: int, data: bytes) -> None:
+        """Add a change: ``data``, bytes, at ``offset`` of the 8,192-byte page.
+
+        Raises `InvalidWrite` for a write that does not fit, or one too many, and `Invalid` when
+        the MTR has ended. The MTR is then what it was before.
+        """
+        if self._ended:
+            raise Invalid("the mini-transaction has ended: expected no more writes")
+        check_write(page_id, offset, data)
+        if len(self._writes) >= self._max_writes:
+            raise InvalidWrite(
+                f"write {len(self._writes) + 1} of a mini-transaction: "
+                f"expected at most {self._max_writes}"
+            )
+        self._writes.append(PageWrite(page_id, offset, data))
+
+    def end(self) -> list[PageWrite]:
+        """Close the MTR, whether to commit it or to give it up, and return its writes in order."""
+        if self._ended:
+            raise Invalid("the mini-transaction has ended: expected to end once")
+        self._ended = True
+        return self._writes
+
+
+class VolumeChains:
+    """The newest record of the volume and of each protection group: where new records link to.
+
+    The newest record of a page is known to the buffer pool, which holds every page that is written.
+    """
+
+    __slots__ = ("_last_segment_lsn", "_last_volume_lsn")
+
+    def __init__(self, last_volume_lsn: Lsn, last_segment_lsn: Mapping[PgId, Lsn]) -> None:
+        """Continue after these records; 0 stands for a chain without any."""
+        newest = max(last_segment_lsn.values(), default=0)
+        if newest != last_volume_lsn or min(last_segment_lsn.values(), default=0) < 0:
+            raise InvalidConfig(
+                f"last_volume_lsn is {last_volume_lsn}: expected {newest}, the newest of the groups"
+            )
+        self._last_volume_lsn = last_volume_lsn
+        self._last_segment_lsn = dict(last_segment_lsn)
+
+    @property
+    def last_volume_lsn(self) -> Lsn:
+        """The newest record of the volume."""
+        return self._last_volume_lsn
+
+    def last_segment_lsn(self, pg_id: PgId) -> Lsn:
+        """The newest record of a protection group."""
+        return self._last_segment_lsn[pg_id]
+
+    def chain(
+        self,
+        first_lsn: Lsn,
+        writes: Sequence[PageWrite],
+        page_head: Callable[[PageId], Lsn | None],
+        pg_of: Callable[[PageId], PgId],
+    ) -> list[RedoRecord]:
+        """Make the records of one MTR, with LSNs from ``first_lsn`` on, and move the chains' heads.
+
+        ``page_head`` gives a page's newest change (0 for none). Two writes of the MTR on one page
+        chain to each other: the second follows the first, not what was there before.
+        """
+        assert writes, "an MTR without a write has no records"
+        assert first_lsn > self._last_volume_lsn, (first_lsn, self._last_volume_lsn)
+        page_heads: dict[PageId, Lsn] = {}
+        for write in writes:
+            head = page_head(write[0])
+            assert head is not None, f"page {write[0]} is written without being in the buffer pool"
+            page_heads[write[0]] = head
+        segment_heads = self._last_segment_lsn
+        prev_volume_lsn = self._last_volume_lsn
+        last_lsn = first_lsn + len(writes) - 1
+        records = []
+        for lsn, (page_id, offset, data) in enumerate(writes, first_lsn):
+            pg_id = pg_of(page_id)
+            records.append(
+                RedoRecord(
+                    lsn,
+                    page_id,
+                    offset,
+                    data,
+                    first_lsn,
+                    lsn == last_lsn,
+                    prev_volume_lsn,
+                    segment_heads[pg_id],
+                    page_heads[page_id],
+                )
+            )
+            segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn
+        self._last_volume_lsn = last_lsn
+        return records

@@ -1,0 +1,375 @@
+"""Reads without read quorums: one segment that is complete enough, chosen well (2018 §3.1).
+
+`ReadRouter` remembers how fast each segment has answered lately and puts the candidates for a read
+in order. `PendingRead` is the life of one read, without I/O: whom to ask now, whom next, and until
+when. Both are told the time, in seconds, by whoever drives them.
+
+A read asks the best candidate. If no answer comes within the hedge delay, it asks the next one as
+well, and takes the first answer (2018 §3.1: this bounds the latency of a slow segment). When all
+candidates have been asked and have refused or stayed silent, it waits and starts over, since
+segments come back and catch up, until its deadline.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from segments.protocol.errors import (
+    AuroraError,
+    InvalidConfig,
+    ReadPointBelowFloor,
+    Unavailable,
+)
+from segments.protocol.ids import Lsn, PageId, SegmentId, VolumeEpoch
+from segments.protocol.messages import PageImage, PageReply, ReadPage, ReadRefused
+
+Requests: TypeAlias = list[tuple[SegmentId, ReadPage]]
+"""What to send now, and to whom."""
+
+_MAX_BACKOFF_DOUBLINGS = 16
+
+
+@attrs.frozen
+class RouterConfig:
+    """Times in seconds."""
+
+    explore_every: int = 32
+    """Each so-manieth read begins with the segment that was asked least recently."""
+    smoothing: float = 0.2
+    """Weight of the newest latency in the moving average, above 0 and at most 1."""
+    hedge_multiple: float = 3.0
+    """A second segment is asked after this many times the expected latency of the first ..."""
+    hedge_min_s: float = 0.002
+    """... but not before this,"""
+    hedge_max_s: float = 0.25
+    """and no later than this."""
+    attempt_timeout_s: float = 1.0
+    """A request without answer for so long has failed; its answer is still welcome."""
+    failure_backoff_min_s: float = 0.1
+    """A segment that failed comes last for so long; doubled with each failure in a row ..."""
+    failure_backoff_max_s: float = 5.0
+    """... up to this."""
+    retry_min_s: float = 0.02
+    """Pause before all candidates are tried again; doubled each time ..."""
+    retry_max_s: float = 1.0
+    """... up to this."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.explore_every < 2:
+            raise InvalidConfig(f"explore_every is {self.explore_every!r}: expected >= 2")
+        if not 0 < self.smoothing <= 1:
+            raise InvalidConfig(f"smoothing is {self.smoothing!r}: expected above 0, at most 1")
+        if not self.hedge_multiple >= 1:
+            raise InvalidConfig(f"hedge_multiple is {self.hedge_multiple!r}: expected >= 1")
+        if not 0 < self.hedge_min_s <= self.hedge_max_s <= self.attempt_timeout_s:
+            raise InvalidConfig(
+                f"hedge_min_s {self.hedge_min_s!r}, hedge_max_s {self.hedge_max_s!r}, "
+                f"attempt_timeout_s {self.attempt_timeout_s!r}: expected positive and ascending"
+            )
+        for name, low, high in (
+            ("failure_backoff", self.failure_backoff_min_s, self.failure_backoff_max_s),
+            ("retry", self.retry_min_s, self.retry_max_s),
+        ):
+            if not 0 < low <= high:
+                raise InvalidConfig(f"{name} {low!r} to {high!r}: expected positive and ascending")
+
+
+def _backoff(low: float, high: float, failures: int) -> float:
+    """``low`` seconds, doubled with each failure after the first, at most ``high``."""
+    return min(high, low * 2.0 ** min(failures - 1, _MAX_BACKOFF_DOUBLINGS))
+
+
+@attrs.define
+class SegmentHealth:
+    """How one segment has been answering."""
+
+    latency_s: float | None = None
+    """Moving average of its latencies; None before the first."""
+    failures: int = 0
+    """Failures in a row."""
+    avoid_until_s: float = 0.0
+    """Before this time it is asked last."""
+    asked_at_read: int = 0
+    """Number of the latest read that began with it."""
+
+
+class ReadRouter:
+    """Orders the segments that could answer a read, by what it has seen of them."""
+
+    def __init__(self, config: RouterConfig) -> None:
+        self.config = config
+        self._health: dict[SegmentId, SegmentHealth] = {}
+        self._reads = 0
+
+    def health(self, segment: SegmentId) -> SegmentHealth:
+        """What is known of a segment; a live object, not to be changed."""
+        health = self._health.get(segment)
+        if health is None:
+            health = self._health[segment] = SegmentHealth()
+        return health
+
+    def forget(self, segment: SegmentId) -> None:
+        """Drop what is known of a segment that has left the volume."""
+        self._health.pop(segment, None)
+
+    def candidates(
+        self,
+        members: Sequence[SegmentId],
+        scls: Mapping[SegmentId, Lsn],
+        required_scl: Lsn,
+        now: float,
+    ) -> list[SegmentId]:
+        """The members with SCL >= ``required_scl``, in the order in which to ask them.
+
+        Sound ones come before those that failed lately, then the lowest latency; one that was never
+        asked counts as fast, so that it gets asked. Counts as one read.
+        """
+        self._reads += 1
+        complete = [member for member in members if scls.get(member, 0) >= required_scl]
+        if not complete:
+            return complete
+        ordered = sorted(complete, key=lambda member: self._rank(member, now))
+        if self._reads % self.config.explore_every == 0:
+            self._explore(ordered, now)
+        self.health(ordered[0]).asked_at_read = self._reads
+        return ordered
+
+    def observe_latency(self, segment: SegmentId, latency_s: float) -> None:
+        """The segment answered a request after ``latency_s``."""
+        health = self.health(segment)
+        health.failures = 0
+        health.avoid_until_s = 0.0
+        known = health.latency_s
+        weight = self.config.smoothing
+        health.latency_s = latency_s if known is None else known + weight * (latency_s - known)
+
+    def observe_silence(self, segment: SegmentId, waited_s: float) -> None:
+        """The segment has not answered for ``waited_s``, and is not waited for any longer."""
+        health = self.health(segment)
+        known = health.latency_s
+        if known is None:
+            health.latency_s = waited_s
+        elif waited_s > known:
+            health.latency_s = known + self.config.smoothing * (waited_s - known)
+
+    def observe_failure(self, segment: SegmentId, now: float) -> None:
+        """The segment refused or timed out: ask it last for a while, longer each time."""
+        health = self.health(segment)
+        health.failures += 1
+        config = self.config
+        low, high = config.failure_backoff_min_s, config.failure_backoff_max_s
+        health.avoid_until_s = now + _backoff(low, high, health.failures)
+
+    def hedge_delay(self, segment: SegmentId) -> float:
+        """How long to wait for a segment before asking another, in seconds."""
+        config = self.config
+        latency = self.health(segment).latency_s
+        if latency is None:
+            return config.hedge_min_s
+        return min(config.hedge_max_s, max(config.hedge_min_s, config.hedge_multiple * latency))
+
+    def _rank(self, segment: SegmentId, now: float) -> tuple[float, float]:
+        health = self.health(segment)
+        return (max(0.0, health.avoid_until_s - now), health.latency_s or 0.0)
+
+    def _explore(self, ordered: list[SegmentId], now: float) -> None:
+        """Move the sound candidate that was asked least recently to the front."""
+        sound = [each for each in ordered if self.health(each).avoid_until_s <= now]
+        if sound:
+            chosen = min(sound, key=lambda each: self.health(each).asked_at_read)
+            ordered.remove(chosen)
+            ordered.insert(0, chosen)
+
+
+@attrs.define
+class _Attempt:
+    segment: SegmentId
+    asked_at_s: float
+
+
+@attrs.frozen
+class ReadTarget:
+    """What is read, and who may hold it."""
+
+    epoch: VolumeEpoch
+    page_id: PageId
+    read_point: Lsn
+    required_scl: Lsn
+    members: Sequence[SegmentId]
+    scls: Mapping[SegmentId, Lsn]
+    """The writer's live view; each new round looks at it again."""
+
+
+class PendingRead:
+    """One read from its start to a page or an error; `done` then, and deaf to what still comes.
+
+    Each call returns the requests to send now. Between calls, wait for answers until `next_timer`.
+    """
+
+    def __init__(
+        self,
+        router: ReadRouter,
+        target: ReadTarget,
+        deadline_s: float,
+        next_request_id: Callable[[], int],
+    ) -> None:
+        """Prepare; ``deadline_s`` is a point in time; ``next_request_id`` never gives an id twice."""
+        self.target = target
+        self.page: PageImage | None = None
+        self.error: AuroraError | None = None
+        self._router = router
+        self._deadline_s = deadline_s
+        self._next_request_id = next_request_id
+        self._sent: dict[int, _Attempt] = {}  # all requests: a late answer is still an answer
+        self._open: dict[int, _Attempt] = {}  # those neither refused nor timed out
+        self._queue: list[SegmentId] = []
+        self._collected: dict[SegmentId, Lsn] = {}  # whose floor is above the read point
+        self._hedge_at_s = math.inf  # meaningful while there is a queue
+        self._restart_at_s = math.inf  # and this, once a request of an exhausted round has failed
+        self._rounds = 0
+
+    @property
+    def done(self) -> bool:
+        """Whether there is a page or an error."""
+        return self.page is not None or self.error is not None
+
+    @property
+    def request_ids(self) -> list[int]:
+        """Every request made, for whoever keeps a table of them."""
+        return list(self._sent)
+
+    def result(self) -> PageImage:
+        """The page; with LSN 0 and an empty image if it had never been written.
+
+        Raises `Unavailable` after the deadline, or `ReadPointBelowFloor` for a collected version.
+        """
+        if self.error is not None:
+            raise self.error
+        assert self.page is not None, "the read is still pending"
+        return self.page
+
+    def start(self, now: float) -> Requests:
+        """Begin; to be called once."""
+        assert not self._rounds, "a read starts once"
+        return self._start_round(now)
+
+    def on_reply(self, reply: PageReply, now: float) -> Requests:
+        """The first answer wins. One that does not fit its request counts as a refusal."""
+        attempt = self._answered(reply)
+        if attempt is None:
+            return []
+        target, page = self.target, reply.page
+        was_open = self._open.pop(reply.request_id, None) is not None
+        if (
+            reply.read_point != target.read_point
+            or page.page_id != target.page_id
+            or page.page_lsn > target.read_point
+        ):
+            return self._failed(attempt, now) if was_open else []
+        self.page = page
+        self._router.observe_latency(attempt.segment, now - attempt.asked_at_s)
+        for slower in self._open.values():
+            self._router.observe_silence(slower.segment, now - slower.asked_at_s)
+        return []
+
+    def on_refused(self, refusal: ReadRefused, now: float) -> Requests:
+        """Go elsewhere at once; a segment that has collected the version is not asked again."""
+        attempt = self._answered(refusal)
+        if attempt is None or self._open.pop(refusal.request_id, None) is None:
+            return []  # a refusal repeated, or of a request already given up: nothing new
+        target = self.target
+        if refusal.floor <= target.read_point:
+            return self._failed(attempt, now)
+        self._collected[attempt.segment] = refusal.floor
+        if all(member in self._collected for member in target.members):
+            self.error = self._below_floor()
+            return []
+        return self._ask_next(now)
+
+    def on_timer(self, now: float) -> Requests:
+        """Time has passed, perhaps to `next_timer`: hedge, give up on the silent, or start over."""
+        if self.done:
+            return []
+        if now >= self._deadline_s:
+            self.error = self._below_floor() if self._collected else self._unavailable()
+            return []
+        timeout_s = self._router.config.attempt_timeout_s
+        for request_id, attempt in list(self._open.items()):
+            if now >= attempt.asked_at_s + timeout_s:
+                del self._open[request_id]
+                self._router.observe_failure(attempt.segment, now)
+                self._plan_restart(now)
+        if self._queue:
+            return self._ask_next(now) if not self._open or now >= self._hedge_at_s else []
+        return self._start_round(now) if now >= self._restart_at_s else []
+
+    def next_timer(self) -> float | None:
+        """When to call `on_timer`, at the latest; None when done."""
+        if self.done:
+            return None
+        step_s = self._hedge_at_s if self._queue else self._restart_at_s
+        if self._open:
+            oldest = next(iter(self._open.values()))
+            step_s = min(step_s, oldest.asked_at_s + self._router.config.attempt_timeout_s)
+        return min(self._deadline_s, step_s)
+
+    def _start_round(self, now: float) -> Requests:
+        target = self.target
+        self._rounds += 1
+        self._restart_at_s = math.inf
+        ordered = self._router.candidates(target.members, target.scls, target.required_scl, now)
+        skipped = {attempt.segment for attempt in self._open.values()} | self._collected.keys()
+        self._queue = [segment for segment in ordered if segment not in skipped]
+        return self._ask_next(now)
+
+    def _ask_next(self, now: float) -> Requests:
+        if not self._queue:
+            self._plan_restart(now)
+            return []
+        segment = self._queue.pop(0)
+        target = self.target
+        request_id = self._next_request_id()
+        self._sent[request_id] = self._open[request_id] = _Attempt(segment, now)
+        self._hedge_at_s = now + self._router.hedge_delay(segment)
+        self._restart_at_s = math.inf
+        request = ReadPage(
+            target.epoch, request_id, target.page_id, target.read_point, target.required_scl
+        )
+        return [(segment, request)]
+
+    def _answered(self, answer: PageReply | ReadRefused) -> _Attempt | None:
+        """The attempt that this answers; None if there is none, or the read is done."""
+        attempt = self._sent.get(answer.request_id)
+        if self.done or attempt is None:
+            return None
+        ours = answer.epoch == self.target.epoch and answer.segment == attempt.segment
+        return attempt if ours else None
+
+    def _failed(self, attempt: _Attempt, now: float) -> Requests:
+        self._router.observe_failure(attempt.segment, now)
+        return self._ask_next(now)
+
+    def _plan_restart(self, now: float) -> None:
+        config = self._router.config
+        pause = _backoff(config.retry_min_s, config.retry_max_s, self._rounds)
+        self._restart_at_s = min(self._restart_at_s, now + pause)
+
+    def _below_floor(self) -> ReadPointBelowFloor:
+        floor = min(self._collected.values())
+        return ReadPointBelowFloor(
+            f"read point {self.target.read_point} of page {self.target.page_id}: "
+            f"expected >= {floor}, the floor"
+        )
+
+    def _unavailable(self) -> Unavailable:
+        target = self.target
+        scls = {member: target.scls.get(member, 0) for member in target.members}
+        return Unavailable(
+            f"page {target.page_id} at {target.read_point}: "
+            f"no answer to {len(self._sent)} requests in {self._rounds} rounds; "
+            f"expected a segment with SCL >= {target.required_scl}, of {scls!r}"
+        )
