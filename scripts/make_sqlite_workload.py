@@ -5,8 +5,8 @@
     python -m aurora.sim run --workload /tmp/shop.db-wal
 
 The database is a small shop: customers, products, orders and order lines, with indexes. First it
-is filled with a catalogue, which goes into FILE.db; then orders are placed, paid, shipped, cancelled
-and archived, each time in a transaction of its own that stays in FILE.db-wal.
+is filled with a catalogue, which goes into FILE.db; then orders are placed, paid, shipped,
+cancelled and archived, each time in a transaction of its own that stays in FILE.db-wal.
 
 SQLite moves its log into the database when the log has grown to 1,000 pages, and when the last
 connection closes, and then deletes it. So here automatic checkpoints are off, and both files are
@@ -143,7 +143,7 @@ class Shop:
             self._delete_order(order)
 
     def any_transaction(self) -> None:
-        """One of the above, as often as they happen in a shop."""
+        """One of the above, as often as they happen in a shop; it always changes something."""
         actions = {
             self.place_order: 50,
             self.advance_order: 30,
@@ -153,7 +153,10 @@ class Shop:
             self.raise_prices: 3,
         }
         (action,) = self._random.choices(list(actions), weights=list(actions.values()))
+        changes = self._db.total_changes
         action()
+        if self._db.total_changes == changes:
+            self.place_order()
 
     def _delete_order(self, order: int) -> None:
         self._db.execute("DELETE FROM order_lines WHERE order_id = ?", (order,))

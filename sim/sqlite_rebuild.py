@@ -21,6 +21,7 @@ rebuilt file equal to SQLite's byte for byte.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shutil
 import sqlite3
@@ -247,22 +248,26 @@ def sqlite_checkpointed(base_path: Path, wal_path: Path, directory: Path) -> byt
 def integrity_check(path: Path) -> str:
     """Return SQLite's verdict on a database file without a log: ``ok``, or what is wrong, by line.
 
-    Raises `DamagedFile` if SQLite cannot read it at all. Leaves no file beside it.
+    What SQLite cannot read at all is a verdict too. Leaves no file beside it.
     """
     uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
     try:
         with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             lines = connection.execute("PRAGMA integrity_check").fetchall()
     except sqlite3.DatabaseError as error:
-        raise DamagedFile(f"{path.name}: SQLite says: {error}") from error
+        return str(error)
     return "\n".join(line for (line,) in lines)
 
 
 def _read_file(path: Path, kind: str) -> bytes:
     try:
         with path.open("rb") as file:
-            # One byte more than is allowed, so that the reader sees that it is too long.
-            return file.read(MAX_FILE_BYTES + 1)
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_FILE_BYTES:
+                raise UnsupportedFile(
+                    f"{path}: {size} bytes long: expected at most {MAX_FILE_BYTES}"
+                )
+            return file.read(MAX_FILE_BYTES)
     except FileNotFoundError as error:
         raise NotFound(f"{path}: there is no such file: expected the {kind}") from error
     except OSError as error:

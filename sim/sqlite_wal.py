@@ -275,7 +275,7 @@ def _check_size(data: bytes, name: str, kind: str) -> None:
     if not data:
         raise UnsupportedFile(f"{name}: the {kind} is empty: there is nothing to replay")
     if len(data) > MAX_FILE_BYTES:
-        raise UnsupportedFile(f"{name}: longer than the {MAX_FILE_BYTES} bytes that are read")
+        raise UnsupportedFile(f"{name}: {len(data)} bytes long: expected at most {MAX_FILE_BYTES}")
 
 
 def _check_page_size(page_size: int, name: str, offset: int) -> None:
@@ -290,7 +290,7 @@ def _describe_start(data: bytes) -> str:
     for magic, kind in _FOREIGN:
         if data.startswith(magic):
             return kind
-    return data[:16].hex(" ", 4)
+    return data[:16].hex(" ", -4)
 
 
 def _pair(words: tuple[int, int]) -> str:
