@@ -217,7 +217,7 @@ class PendingRead:
         deadline_s: float,
         next_request_id: Callable[[], int],
     ) -> None:
-        """Prepare; ``deadline_s`` is a point in time; ``next_request_id`` never gives an id twice."""
+        """``deadline_s`` is a point in time; ``next_request_id`` never gives an id again."""
         self.target = target
         self.page: PageImage | None = None
         self.error: AuroraError | None = None
