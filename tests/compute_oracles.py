@@ -17,9 +17,7 @@ def pgcl_by_sorting(scls: Mapping[SegmentId, Lsn], write: int) -> Lsn:
 def vcl_by_trial(
     records: Sequence[RedoRecord], pgs: Mapping[Lsn, PgId], pgcls: Mapping[PgId, Lsn], base: Lsn
 ) -> Lsn:
-    """The highest LSN, of a record or ``base``, such that every record up to it is at or below its
-    own group's PGCL; found by trying them all.
-    """
+    """The highest of all LSNs such that every record up to it is <= the PGCL of its group."""
 
     def holds(limit: Lsn) -> bool:
         return all(each.lsn <= pgcls[pgs[each.lsn]] for each in records if each.lsn <= limit)

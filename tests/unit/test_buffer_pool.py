@@ -128,7 +128,7 @@ def test_an_install_keeps_what_is_newer() -> None:
 
 
 def test_a_stale_image_is_not_taken_in() -> None:
-    # Asked for at 0; then the page is changed, becomes durable and is evicted; then comes the answer.
+    # Asked for at 0; then the page is changed, made durable, evicted; then comes the answer.
     pool = pool_with(1, 1)
     pool.apply([redo(1, 1, 0)], vdl=0)
     assert pool.make_room(1, 1)
