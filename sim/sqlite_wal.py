@@ -264,8 +264,7 @@ def _checksum(words: tuple[int, ...], start: tuple[int, int]) -> tuple[int, int]
     Two running sums that feed each other, so that the order of the words counts.
     """
     sum_0, sum_1 = start
-    pairs = iter(words)
-    for even, odd in zip(pairs, pairs, strict=True):
+    for even, odd in zip(words[::2], words[1::2], strict=True):
         sum_0 = sum_0 + even + sum_1 & 0xFFFFFFFF
         sum_1 = sum_1 + odd + sum_0 & 0xFFFFFFFF
     return sum_0, sum_1
