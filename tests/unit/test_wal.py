@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import cast
 
 import pytest
@@ -160,9 +161,8 @@ def test_a_sound_log_is_read_whole() -> None:
     frames = small_frames(5)
     found = wal.scan(b"".join(frames))
     starts = [sum(map(len, frames[:each])) for each in range(6)]
-    assert [(each.start, each.end) for each in found.frames] == list(
-        zip(starts[:-1], starts[1:], strict=True)
-    )
+    places = [(each.start, each.end) for each in found.frames]
+    assert places == list(pairwise(starts))
     assert [cast("wal.RecordsEntry", each.entries[0]).vdl for each in contents(found)] == [
         *range(1, 6)
     ]
