@@ -14,7 +14,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PgId
@@ -24,13 +24,9 @@ DEFAULT_HISTORY_RUNS: Final = 1_024
 """Runs per protection group kept to answer for older read points."""
 
 
-class _Run(NamedTuple):
-    """Consecutive LSNs, both ends inclusive, of one protection group and one MTR."""
-
-    first_lsn: Lsn
-    last_lsn: Lsn
-    pg_id: PgId
-    ends_mtr: bool
+_Run: TypeAlias = tuple[Lsn, Lsn, PgId, bool]
+"""First and last LSN (inclusive) of a run, its protection group, and whether it ends its MTR. A
+plain tuple, as one is made for nearly every write."""
 
 
 class _History:
@@ -110,9 +106,9 @@ class VolumeConsistency:
         """Volume complete LSN."""
         if not self._outstanding:
             return self._last_lsn
-        front = self._outstanding[0]
-        pgcl = self._pgcls[front.pg_id]
-        return pgcl if pgcl >= front.first_lsn else self._complete_lsn
+        first_lsn, _, pg_id, _ = self._outstanding[0]
+        pgcl = self._pgcls[pg_id]
+        return pgcl if pgcl >= first_lsn else self._complete_lsn
 
     def allocated(self, records: Sequence[RedoRecord], pg_ids: Sequence[PgId]) -> None:
         """Take note of one MTR's records, in order, with the protection group of each."""
@@ -124,11 +120,12 @@ class VolumeConsistency:
         run_pg = pg_ids[0]
         for pg_id in pg_ids:
             if pg_id != run_pg:
-                self._enqueue(_Run(start_lsn, lsn - 1, run_pg, False))
+                self._outstanding.append((start_lsn, lsn - 1, run_pg, False))
+                self._allocated_tails[run_pg] = lsn - 1
                 start_lsn, run_pg = lsn, pg_id
             lsn += 1
-        self._enqueue(_Run(start_lsn, lsn - 1, run_pg, True))
-        self._last_lsn = lsn - 1
+        self._outstanding.append((start_lsn, last.lsn, run_pg, True))
+        self._last_lsn = self._allocated_tails[run_pg] = last.lsn
 
     def advance(self, pg_id: PgId, pgcl: Lsn) -> Lsn:
         """Take note of a PGCL, which may be repeated or old; return the VDL."""
@@ -156,10 +153,6 @@ class VolumeConsistency:
         assert read_point <= self._vdl, (read_point, self._vdl)
         return self._histories[pg_id].newest_at(read_point)
 
-    def _enqueue(self, run: _Run) -> None:
-        self._outstanding.append(run)
-        self._allocated_tails[run.pg_id] = run.last_lsn
-
     def _complete(self, run: _Run) -> None:
         first_lsn, last_lsn, pg_id, ends_mtr = run
         self._complete_lsn = last_lsn
@@ -167,8 +160,8 @@ class VolumeConsistency:
             self._unfinished.append(run)
             return
         if self._unfinished:
-            for earlier in self._unfinished:
-                self._histories[earlier.pg_id].append(earlier.first_lsn, earlier.last_lsn)
+            for earlier_first, earlier_last, earlier_pg, _ in self._unfinished:
+                self._histories[earlier_pg].append(earlier_first, earlier_last)
             self._unfinished.clear()
         self._histories[pg_id].append(first_lsn, last_lsn)
         self._vdl = last_lsn

@@ -8,11 +8,15 @@ chains move together or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from segments.protocol.errors import Invalid, InvalidConfig, InvalidWrite
 from segments.protocol.ids import Lsn, PageId, PgId
 from segments.protocol.record import RedoRecord, check_write
+
+# What RedoRecord._make does, without its length check: half the time, for each record written.
+_as_record: Callable[[tuple[object, ...]], RedoRecord] = partial(tuple.__new__, RedoRecord)
 
 
 class PageWrite(NamedTuple):
@@ -120,19 +124,18 @@ class VolumeChains:
         records = []
         for lsn, (page_id, offset, data) in enumerate(writes, first_lsn):
             pg_id = pg_of(page_id)
-            records.append(
-                RedoRecord(
-                    lsn,
-                    page_id,
-                    offset,
-                    data,
-                    first_lsn,
-                    lsn == last_lsn,
-                    prev_volume_lsn,
-                    segment_heads[pg_id],
-                    page_heads[page_id],
-                )
+            fields = (
+                lsn,
+                page_id,
+                offset,
+                data,
+                first_lsn,
+                lsn == last_lsn,
+                prev_volume_lsn,
+                segment_heads[pg_id],
+                page_heads[page_id],
             )
+            records.append(_as_record(fields))
             segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn
         self._last_volume_lsn = last_lsn
         return records
