@@ -26,8 +26,6 @@ RECORD_OVERHEAD_BYTES: Final = 62
 payload's length of 3, a flag and the array's own byte."""
 
 _lsn_of = itemgetter(0)
-_payload_of = itemgetter(3)
-_prev_segment_lsn_of = itemgetter(7)
 
 
 class ChainIndex:
@@ -90,23 +88,28 @@ class ChainIndex:
         contradicts one that is held is refused and counted in `conflicts`. Of the unlinked ones
         the ``max_unlinked`` nearest to the SCL are kept; the others have to come again.
         """
-        if not self._unlinked and self._append_run(records):
-            return len(records)
-        return sum([self._insert_one(record) for record in sorted(records, key=_lsn_of)])
+        linked = 0 if self._unlinked else self._append_run(records)
+        if linked == len(records):
+            return linked
+        others = sorted(records[linked:], key=_lsn_of)
+        return linked + sum([self._insert_one(record) for record in others])
 
-    def _append_run(self, records: Sequence[RedoRecord]) -> bool:
-        """Link ``records`` if they continue the chain, one after the other, else do nothing."""
-        lsns = list(map(_lsn_of, records))
-        if list(map(_prev_segment_lsn_of, records)) != [self.scl, *lsns[:-1]]:
-            return False
-        self._records.update(zip(lsns, records, strict=True))
-        self._payload_bytes += sum(map(len, map(_payload_of, records)))
-        self._chain += lsns
-        by_page = self._by_page
+    def _append_run(self, records: Sequence[RedoRecord]) -> int:
+        """Link the records that continue the chain, up to the first that does not: the hot path."""
+        held, chain, by_page = self._records, self._chain, self._by_page
+        scl, size = self.scl, self._payload_bytes
+        start = len(chain)
         for record in records:
-            by_page[record[1]].append(record[0])
-        self.scl = lsns[-1]
-        return True
+            lsn, page_id, _, payload, _, _, _, prev_segment_lsn, _ = record
+            if prev_segment_lsn != scl:
+                break
+            held[lsn] = record
+            chain.append(lsn)
+            by_page[page_id].append(lsn)
+            size += len(payload)
+            scl = lsn
+        self.scl, self._payload_bytes = scl, size
+        return len(chain) - start
 
     def _insert_one(self, record: RedoRecord) -> bool:
         lsn, unlinked = record.lsn, self._unlinked
