@@ -274,13 +274,16 @@ async def test_a_promise_is_synced_in_its_first_slot_before_the_second_is_touche
     assert storage.load().promises == new + old
 
 
-def test_a_log_that_cannot_be_synced_is_not_opened(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["log", "promise", "."])
+def test_nothing_is_opened_that_cannot_be_synced(
+    directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed process left in the cache alone must not be believed."""
+    spoilt = (directory / name).stat().st_ino
 
     def failing(file: int) -> None:
-        raise OSError(errno.EIO, "bad disk")
+        if os.fstat(file).st_ino == spoilt:
+            raise OSError(errno.EIO, "bad disk")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
