@@ -1,8 +1,7 @@
 """Allocation of log sequence numbers, and its limit (2017 §4.2.1).
 
-The limit (LAL) keeps the log from running ahead of storage, and is what makes recovery possible:
-a recovery annuls ``LAL`` numbers beyond the last limit's base, and so everything that an earlier
-writer can ever have sent.
+The limit (LAL) keeps the log from running too far ahead of storage. It is also what lets a recovery
+annul everything that an earlier writer may have sent and nobody saw: no such LSN lies beyond it.
 """
 
 from __future__ import annotations

@@ -30,12 +30,14 @@ class PageWrite(NamedTuple):
 class MiniTransaction:
     """Writes that become visible and durable together, in the order they were made."""
 
-    __slots__ = ("_ended", "_max_writes", "_writes")
+    __slots__ = ("_ended", "_max_writes", "_writes", "commit_lsn")
 
     def __init__(self, max_writes: int) -> None:
         """An empty MTR of at most ``max_writes`` writes."""
         if max_writes < 1:
             raise InvalidConfig(f"max_writes is {max_writes!r}: expected >= 1")
+        self.commit_lsn: Lsn | None = None
+        """LSN at which the MTR was acknowledged as durable; None before."""
         self._max_writes = max_writes
         self._writes: list[PageWrite] = []
         self._ended = False

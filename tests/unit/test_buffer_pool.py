@@ -109,9 +109,9 @@ def test_a_long_hot_page_folds_unasked_but_never_above_the_vdl() -> None:
     pool = pool_with(1, 1)
     for lsn in range(1, 101):
         pool.apply([redo(lsn, 1, lsn - 1)], vdl=max(0, lsn - 20))
-    entry = pool._entries[1]
-    assert len(entry.pending) < 40
-    assert entry.page_lsn <= 80
+        entry = pool._entries[1]
+        assert len(entry.pending) < 40
+        assert entry.page_lsn <= max(0, lsn - 20)
     page = pool.read(1, 100, 100)
     assert page is not None
     assert page.image[:4] == b"100\0"
@@ -136,6 +136,23 @@ def test_a_stale_image_is_not_taken_in() -> None:
     assert pool.head(1) is None
     assert pool.install(PageImage(1, 1, IMAGE), 1, 1)
     assert pool.head(1) == 1
+
+
+def test_staleness_is_judged_by_the_newest_change_ever_evicted() -> None:
+    pool = pool_with(2, 1, 2)
+    pool.apply([redo(1, 1, 0), redo(2, 2, 0)], vdl=0)
+    pool.read(1, 1, 2)
+    assert pool.make_room(2, 2)  # page 2 leaves before page 1
+    assert not pool.install(PageImage(2, 0, b""), 1, 2)
+
+
+def test_what_came_after_a_search_in_vain_can_be_evicted() -> None:
+    pool = pool_with(2, 1)
+    assert pool.pin([1])
+    assert not pool.make_room(2, 0)
+    assert pool.install(PageImage(2, 0, b""), 0, 0)
+    assert pool.make_room(1, 0)
+    assert pool.missing([1, 2]) == [2]
 
 
 def test_an_image_older_than_the_opening_is_not_taken_in() -> None:

@@ -138,6 +138,25 @@ def test_older_read_points_than_history_fall_back_to_the_read_point_itself() -> 
         volume.consistency.required_scl(0, 41)
 
 
+def test_a_group_that_has_the_log_to_itself_needs_one_run_of_history() -> None:
+    volume = Volume(2)
+    for _ in range(50):
+        volume.write(0, 0)
+    volume.advance(0, 100)
+    history = volume.consistency._histories[0]
+    assert (history._first_lsns, history._last_lsns) == ([0], [100])
+
+
+def test_history_is_bounded() -> None:
+    volume = Volume(2, history_runs=3)
+    for _ in range(50):
+        volume.write(0)
+        volume.write(1)
+        volume.advance(0, volume.chains.last_segment_lsn(0))
+        volume.advance(1, volume.chains.last_segment_lsn(1))
+        assert len(volume.consistency._histories[0]._first_lsns) <= 6
+
+
 @pytest.mark.parametrize(("vdl", "tails"), [(5, {0: 4}), (0, {}), (3, {0: 4}), (1, {0: 1, 1: -1})])
 def test_an_impossible_beginning_is_refused(vdl: int, tails: dict[int, int]) -> None:
     with pytest.raises(InvalidConfig, match=f"vdl is {vdl}"):

@@ -234,6 +234,13 @@ def test_silent_segments_fail_and_their_late_answer_is_welcome() -> None:
     assert one.pending.result() is PAGE
 
 
+def test_a_late_timer_still_gives_the_next_segment_its_time() -> None:
+    one = read(members=("A0", "B0"))
+    one.sent(one.pending.start(0.0))
+    assert one.timer(1.0) == ["B0"]
+    assert one.pending.next_timer() == 2.0
+
+
 def test_without_a_complete_segment_it_waits_for_one() -> None:
     scls = dict.fromkeys(MEMBERS, 49)
     one = read(scls=scls)
