@@ -1,1 +1,51 @@
-"""The compute side of an Amazon Aurora volume: one writer, six copies, a 4/6 write quorum."""
+"""An executable Amazon Aurora: the log is the database, six segments, a 4/6 write quorum."""
+
+from aurora.cluster import Cluster, open_cluster
+from aurora.config import ClusterConfig, EngineConfig
+from aurora.engine import Engine, EngineStatistics, ReadView
+from aurora.mtr import MiniTransaction
+from segments.config import SegmentConfig
+from segments.protocol.errors import (
+    AuroraError,
+    Closed,
+    Corrupt,
+    Fenced,
+    Invalid,
+    InvalidConfig,
+    InvalidWrite,
+    NotFound,
+    PageNotFound,
+    ReadPointAboveVdl,
+    ReadPointBelowFloor,
+    SegmentLost,
+    Unavailable,
+    VolumeLocked,
+)
+from segments.protocol.record import PAGE_SIZE
+
+__all__ = [
+    "PAGE_SIZE",
+    "AuroraError",
+    "Closed",
+    "Cluster",
+    "ClusterConfig",
+    "Corrupt",
+    "Engine",
+    "EngineConfig",
+    "EngineStatistics",
+    "Fenced",
+    "Invalid",
+    "InvalidConfig",
+    "InvalidWrite",
+    "MiniTransaction",
+    "NotFound",
+    "PageNotFound",
+    "ReadPointAboveVdl",
+    "ReadPointBelowFloor",
+    "ReadView",
+    "SegmentConfig",
+    "SegmentLost",
+    "Unavailable",
+    "VolumeLocked",
+    "open_cluster",
+]

@@ -79,6 +79,14 @@ class ChainIndex:
         """Bytes of payload in all records held."""
         return self._payload_bytes
 
+    def count_through(self, lsn: Lsn) -> int:
+        """How many linked records lie at or below ``lsn``."""
+        return bisect_right(self._chain, lsn)
+
+    def linked_lsn(self, position: int) -> Lsn:
+        """The LSN of a linked record, counted from 0 at the oldest in the log."""
+        return self._chain[position]
+
     # ---- records come in -------------------------------------------------------------------------
 
     def insert(self, records: Sequence[RedoRecord]) -> int:

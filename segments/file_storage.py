@@ -40,9 +40,8 @@ import trio
 
 from segments.protocol import codec
 from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, VolumeLocked
-from segments.protocol.ids import NO_EPOCH
 from segments.storage import Identity, Stored, check_extent, check_length
-from segments.wal import encode_promise
+from segments.wal import NO_PROMISE, encode_promise
 
 _IDENTITY: Final = "identity"
 _LOG: Final = "log"
@@ -303,7 +302,7 @@ def _format(directory: Path, lock: int, identity: Identity) -> None:
     if found := sorted(path.name for path in directory.iterdir()):
         raise Invalid(f"{directory} holds {', '.join(found[:5])}: expected an empty directory")
     _write_file(directory / _LOG, b"")
-    _write_file(directory / _PROMISE, encode_promise(NO_EPOCH) * 2)
+    _write_file(directory / _PROMISE, encode_promise(NO_PROMISE) * 2)
     new_identity = directory / f"{_IDENTITY}.new"
     _write_file(new_identity, _encode_identity(identity))
     new_identity.replace(directory / _IDENTITY)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 
 import attrs
 
@@ -181,11 +182,15 @@ class Materializer:
         """Forget what a truncation annulled: everything above ``lsn``, which no base image is."""
         self._images.drop_above(lsn)
         self._vdl = min(self._vdl, lsn)
-        self._coalesced = min(self._coalesced, lsn)
 
     def base_images(self) -> Iterator[PageImage]:
         """The image of each page that stands for what has left the log, by page id."""
         return self._images.base_images()
+
+    def base_images_from(self, page_id: PageId, count: int) -> list[PageImage]:
+        """The first ``count`` base images of pages with ids >= ``page_id``, by page id."""
+        pages = (page for page in self._images.base_images() if page.page_id >= page_id)
+        return list(islice(pages, count))
 
     def base_bytes(self) -> int:
         """Size of all base images without the zeros that end them, which the log leaves out."""

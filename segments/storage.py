@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import attrs
 
 from segments.protocol.errors import Invalid, SegmentLost
-from segments.protocol.ids import NO_EPOCH, SegmentId
-from segments.wal import encode_promise
+from segments.protocol.ids import SegmentId
+from segments.wal import NO_PROMISE, encode_promise
 
 
 @attrs.frozen
@@ -97,7 +97,7 @@ class MemoryStorage:
         """A formatted disk, or with None a lost one."""
         self._identity = identity
         self._log = bytearray()
-        self._promises = b"" if identity is None else encode_promise(NO_EPOCH) * 2
+        self._promises = b"" if identity is None else encode_promise(NO_PROMISE) * 2
 
     @classmethod
     def create(cls, identity: Identity) -> MemoryStorage:

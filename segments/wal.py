@@ -24,10 +24,10 @@ nothing is summed beyond the next magic.
 offset      bytes  promise slot
 ==========  =====  ==========================================================
 0           4      magic, ``C1 50 52 4D``
-4           8      epoch counter
-12          8      epoch writer
-20          8      xxh3-64 of bytes 0 to 20
-28          4068   zero, so that the two slots never share a disk block
+4           16     sealed epoch: counter, writer
+20          16     epoch of the adopted truncation table: counter, writer
+36          8      xxh3-64 of bytes 0 to 36
+44          4052   zero, so that the two slots never share a disk block
 ==========  =====  ==========================================================
 """
 
@@ -58,13 +58,13 @@ MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 MAX_FRAME_PAGES: Final = MAX_FRAME_BYTES // PAGE_SIZE
 """Most page images in one frame, which bounds what a frame can grow to when it is decoded."""
 
-_PROMISE: Final = Struct("<4sQQQ")
+_PROMISE: Final = Struct("<4sQQQQQ")
 _PROMISE_MAGIC: Final = b"\xc1PRM"
 PROMISE_SLOT_BYTES: Final = 4096
 """Length of one encoded promise."""
 
 assert HEADER_BYTES == 16
-assert _PROMISE.size == 28
+assert _PROMISE.size == 44
 assert len(set(MAGIC)) == len(MAGIC) == 4, "a magic that overlapped itself could not be stuffed"
 assert 0 not in MAGIC, "the stuffing must break the magic"
 
@@ -94,14 +94,13 @@ class TableEntry(NamedTuple):
 
 
 class CheckpointEntry(NamedTuple):
-    """Head of a checkpoint: the log starts here, with part ``part`` of ``parts``, from 0."""
+    """Head of a checkpoint; its pages follow in the next ``parts`` `ImagesEntry` of this base."""
 
     epoch: VolumeEpoch
     table: TruncationTable
     vdl: Lsn
     floor: Lsn
     base_lsn: Lsn
-    part: int
     parts: int
 
 
@@ -307,19 +306,35 @@ def _add_damage(damage: list[DamagedRange], start: int, end: int) -> None:
 # ---- promises ------------------------------------------------------------------------------------
 
 
-def encode_promise(epoch: VolumeEpoch) -> bytes:
-    """The promise to accept nothing below ``epoch``, to be written to both slots."""
-    start = _PROMISE.pack(_PROMISE_MAGIC, *epoch, 0)[:-8]
+class Promise(NamedTuple):
+    """What must outlive damage to the log: the promises a segment has made, not what it holds."""
+
+    epoch: VolumeEpoch
+    """Nothing below this epoch is accepted."""
+    table_epoch: VolumeEpoch
+    """A truncation table of this epoch was adopted: what a recovery counted on."""
+
+    def raised(self, epoch: VolumeEpoch, table_epoch: VolumeEpoch) -> Promise:
+        """The higher of each."""
+        return Promise(max(self.epoch, epoch), max(self.table_epoch, table_epoch))
+
+
+NO_PROMISE: Final = Promise(NO_EPOCH, NO_EPOCH)
+
+
+def encode_promise(promise: Promise) -> bytes:
+    """The promise, to be written to both slots."""
+    start = _PROMISE.pack(_PROMISE_MAGIC, *promise.epoch, *promise.table_epoch, 0)[:-8]
     return (start + codec.checksum(start).to_bytes(8, "little")).ljust(PROMISE_SLOT_BYTES, b"\0")
 
 
-def decode_promises(slots: bytes) -> VolumeEpoch:
-    """The highest promise in the slots; `NO_EPOCH` for no bytes at all.
+def decode_promises(slots: bytes) -> Promise:
+    """The highest promise in the slots; `NO_PROMISE` for no bytes at all.
 
     Raises `MalformedFrame` if there are bytes, and no promise among them.
     """
     if not slots:
-        return NO_EPOCH
+        return NO_PROMISE
     promises = [_promise_at(slots, start) for start in (0, PROMISE_SLOT_BYTES)]
     found = [promise for promise in promises if promise is not None]
     if not found:
@@ -327,10 +342,12 @@ def decode_promises(slots: bytes) -> VolumeEpoch:
     return max(found)
 
 
-def _promise_at(slots: bytes, start: int) -> VolumeEpoch | None:
+def _promise_at(slots: bytes, start: int) -> Promise | None:
     if len(slots) < start + _PROMISE.size:
         return None
-    magic, counter, writer_id, total = _PROMISE.unpack_from(slots, start)
+    magic, *epochs, total = _PROMISE.unpack_from(slots, start)
     if magic != _PROMISE_MAGIC or codec.checksum(slots[start : start + _PROMISE.size - 8]) != total:
         return None
-    return VolumeEpoch(counter, writer_id) if max(counter, writer_id) <= MAX_INTEGER else None
+    if max(epochs) > MAX_INTEGER:
+        return None
+    return Promise(VolumeEpoch(*epochs[:2]), VolumeEpoch(*epochs[2:]))

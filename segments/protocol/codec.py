@@ -11,6 +11,7 @@ Decoding never trusts its input: whatever is not exactly a message of the right 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from reprlib import repr as shown
 from typing import Any, Final, cast, get_type_hints
 
 import msgpack
@@ -43,7 +44,8 @@ _TAGS: Final[dict[int, type[Message]]] = {
     15: messages.NeedTable,
     16: messages.GossipStatus,
     17: messages.GossipRecords,
-    18: messages.GossipPages,
+    18: messages.FetchPages,
+    19: messages.GossipPages,
 }
 
 
@@ -90,7 +92,7 @@ def decode_records(data: bytes) -> list[RedoRecord]:
     """The records of a run, each checked; raises `MalformedMessage`."""
     values = unpack(data)
     if type(values) is not tuple:
-        raise MalformedMessage(f"a run of records is {values!r:.60}: expected an array")
+        raise MalformedMessage(f"a run of records is {shown(values)}: expected an array")
     try:
         records = [RedoRecord._make(value) for value in values]
     except TypeError:
@@ -113,7 +115,7 @@ def _check_record(record: RedoRecord) -> None:
         and 0 <= prev_segment <= prev_volume < lsn
         and 0 <= prev_page <= prev_segment
     ):
-        raise MalformedMessage(f"a record with impossible fields: {record!r:.200}")
+        raise MalformedMessage(f"a record with impossible fields: {shown(record)}")
 
 
 # ---- messages ------------------------------------------------------------------------------------
@@ -121,14 +123,14 @@ def _check_record(record: RedoRecord) -> None:
 
 def _integer(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= MAX_INTEGER:
-        raise MalformedMessage(f"{value!r:.60}: expected an integer from 0 to {MAX_INTEGER}")
+        raise MalformedMessage(f"{shown(value)}: expected an integer from 0 to {MAX_INTEGER}")
     return value
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if type(value) is not kind:
-            raise MalformedMessage(f"{value!r:.60}: expected {kind.__name__}")
+            raise MalformedMessage(f"{shown(value)}: expected {kind.__name__}")
         return value
 
     return check
@@ -136,7 +138,7 @@ def _exactly(kind: type) -> Callable[[Any], Any]:
 
 def _parts(value: Any, count: int) -> Any:
     if type(value) is not tuple or len(value) != count:
-        raise MalformedMessage(f"{value!r:.60}: expected {count} values")
+        raise MalformedMessage(f"{shown(value)}: expected {count} values")
     return value
 
 
@@ -160,7 +162,7 @@ def _table(value: Any) -> TruncationTable:
 def _page(value: Any) -> PageImage:
     page_id, page_lsn, image = _parts(value, 3)
     if type(image) is not bytes or len(image) not in (0, PAGE_SIZE):
-        raise MalformedMessage(f"a page image {image!r:.40}: expected {PAGE_SIZE} bytes, or none")
+        raise MalformedMessage(f"a page image {shown(image)}: expected {PAGE_SIZE} bytes, or none")
     return PageImage(_integer(page_id), _integer(page_lsn), image)
 
 
@@ -230,9 +232,9 @@ def decode(data: bytes) -> Message:
     """The message in ``data``; raises `MalformedMessage`. Runs of records inside stay encoded."""
     values = unpack(data)
     if type(values) is not tuple or not values:
-        raise MalformedMessage(f"{values!r:.60}: expected a message")
+        raise MalformedMessage(f"{shown(values)}: expected a message")
     decoder = _DECODERS.get(values[0]) if type(values[0]) is int else None
     if decoder is None:
-        raise MalformedMessage(f"message tag {values[0]!r:.60}: expected one of 1 to {len(_TAGS)}")
+        raise MalformedMessage(f"message tag {shown(values[0])}: expected one of 1 to {len(_TAGS)}")
     message: Message = decoder(values)
     return message

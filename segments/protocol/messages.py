@@ -43,7 +43,7 @@ class WriteBatch(NamedTuple):
 
 
 class ReadPage(NamedTuple):
-    """Ask for a page as of ``read_point``, from a segment whose SCL is at least ``required_scl``."""
+    """Ask for a page as of ``read_point``, of a segment whose SCL is ``required_scl`` or more."""
 
     epoch: VolumeEpoch
     request_id: int
@@ -69,11 +69,14 @@ class FetchLog(NamedTuple):
 
 
 class InstallTable(NamedTuple):
-    """Adopt this truncation table, made by the recovery of ``epoch``, which opens at ``vdl``."""
+    """Adopt this truncation table, made by the recovery of ``epoch``.
+
+    It does not tell the VDL that recovery will open at: until a write quorum of every PG has the
+    table and the records, nobody may take that VDL for announced.
+    """
 
     epoch: VolumeEpoch
     request_id: int
-    vdl: Lsn
     table: TruncationTable
 
 
@@ -105,7 +108,7 @@ class PageReply(NamedTuple):
 
 
 class ReadRefused(NamedTuple):
-    """The segment cannot answer: its SCL is below what was required, or the version is collected."""
+    """The segment cannot answer: its SCL is too low, or the version has been collected."""
 
     epoch: VolumeEpoch
     segment: SegmentId
@@ -194,21 +197,29 @@ class GossipRecords(NamedTuple):
     records: bytes
 
 
-class GossipPages(NamedTuple):
-    """Page images as of ``base_lsn``, for a peer that is behind what has been collected here.
+class FetchPages(NamedTuple):
+    """Ask a peer for page images as of its ``base_lsn``, from page ``from_page`` on."""
 
-    The receiver takes the pages of one transfer (same ``base_lsn``) together: part ``part`` of
-    ``parts``, counted from 0.
+    epoch: VolumeEpoch
+    segment: SegmentId
+    base_lsn: Lsn
+    from_page: PageId
+
+
+class GossipPages(NamedTuple):
+    """Page images as of ``base_lsn``, for a peer whose SCL is below what has been collected here.
+
+    A part of the whole set: the pages with ids in ``[from_page, next_page)``; the last part has
+    ``next_page`` 0. The receiver asks for the next part, so that nobody is flooded.
     """
 
     epoch: VolumeEpoch
     segment: SegmentId
     table: TruncationTable
     vdl: Lsn
-    floor: Lsn
     base_lsn: Lsn
-    part: int
-    parts: int
+    from_page: PageId
+    next_page: PageId
     pages: tuple[PageImage, ...]
 
 
@@ -230,5 +241,6 @@ Message: TypeAlias = (
     | NeedTable
     | GossipStatus
     | GossipRecords
+    | FetchPages
     | GossipPages
 )

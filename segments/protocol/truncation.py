@@ -1,9 +1,9 @@
 """Truncation ranges: the LSNs that recoveries have annulled (2017 §4.3).
 
-A recovery that opens at VDL ``v`` annuls every LSN in ``(v, e]`` for an ``e`` that no earlier writer
-can have reached. A table of such half-open ranges, stamped with the epoch that made it, travels as
-one value: tables are replaced by one of a higher epoch and never merged (see "tables-unioned" in
-the deliberate bugs).
+A recovery that opens at VDL ``v`` annuls every LSN in ``(v, e]`` for an ``e`` that no earlier
+writer can have reached. A table of such half-open ranges, stamped with the epoch that made it,
+travels as one value: tables are replaced by one of a higher epoch and never merged (see
+"tables-unioned" in the deliberate bugs).
 """
 
 from __future__ import annotations

@@ -1,0 +1,337 @@
+"""The composition root: a volume's segments and its writer, joined by a network, in one process.
+
+`open_cluster` is how users get an engine. The same `Cluster` stands in the simulator, given another
+network, other disks and another clock; and through it segments, availability zones and writers are
+crashed, restarted, paused and slowed, in tests as in production.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from os import PathLike
+from pathlib import Path
+from random import Random, SystemRandom
+
+import attrs
+import trio
+
+from aurora.config import ClusterConfig
+from aurora.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
+from aurora.engine import Engine
+from aurora.quorum import QuorumModel
+from aurora.recovery import RecoveryPlan
+from aurora.transport import InProcessNetwork
+from aurora.volume import ProtectionGroup, VolumeGeometry
+from segments.core import SegmentCore
+from segments.protocol.errors import Closed, Invalid, SegmentLost, Unavailable
+from segments.protocol.ids import Address, SegmentId, VolumeEpoch
+from segments.protocol.tracing import Tracer
+from segments.protocol.transport import Network
+from segments.server import SegmentServer
+from segments.storage import Identity, Storage
+
+_ID_BITS = 62
+
+
+@attrs.define(eq=False)
+class SegmentHost:
+    """The place where one segment runs: its disk, and its server while it is up."""
+
+    segment: SegmentId
+    group: ProtectionGroup
+    disk: Disk
+    server: SegmentServer | None = None
+    lost: str | None = None
+    """Why this segment can never come back, if its disk was lost."""
+    _scope: trio.CancelScope | None = None
+    _ended: trio.Event | None = None
+
+    @property
+    def az(self) -> int:
+        """Availability zone: 1, 2 or 3."""
+        return self.group.az_of(self.segment)
+
+    @property
+    def up(self) -> bool:
+        return self._scope is not None
+
+    @property
+    def core(self) -> SegmentCore | None:
+        """The running segment's core, to look at."""
+        return self.server.core if self.server is not None else None
+
+
+class Cluster:
+    """A volume with everything that serves it."""
+
+    def __init__(
+        self,
+        nursery: trio.Nursery,
+        network: Network,
+        geometry: VolumeGeometry,
+        disks: Mapping[SegmentId, Disk],
+        config: ClusterConfig,
+        random: Random,
+        *,
+        trace: Tracer | None = None,
+    ) -> None:
+        self.config = config
+        self.geometry = geometry
+        self.network = network
+        self.groups = geometry.groups()
+        self.hosts: dict[SegmentId, SegmentHost] = {
+            segment: SegmentHost(segment, group, disks[segment])
+            for group in self.groups
+            for segment in group.members
+        }
+        self.engines: list[Engine] = []
+        """Every writer opened here, the latest last; deposed and crashed ones included."""
+        self._nursery = nursery
+        self._random = random
+        self._trace = trace
+        self._writer_scopes: dict[Engine, trio.CancelScope] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """The latest writer."""
+        if not self.engines:
+            raise Closed("no writer has been opened yet")
+        return self.engines[-1]
+
+    # ---- segments --------------------------------------------------------------------------------
+
+    def targets(self, name: str) -> list[SegmentId]:
+        """The segments that ``name`` stands for: ``A0``, ``A`` (in every group) or ``az1``.
+
+        Raises `Invalid` for anything else.
+        """
+        word = name.strip()
+        found = [
+            host.segment
+            for host in self.hosts.values()
+            if word.lower() in (host.segment.lower(), host.segment[0].lower(), f"az{host.az}")
+        ]
+        if not found:
+            known = ", ".join(self.hosts)
+            raise Invalid(f"{name!r} names no segment: expected one of {known}, A to F, az1 to az3")
+        return found
+
+    async def restart(self, name: str) -> None:
+        """Start what is down; returns when it serves. A lost segment stays down and says why."""
+        for segment in self.targets(name):
+            host = self.hosts[segment]
+            if not host.up:
+                await self._start(host)
+
+    def crash(self, name: str) -> None:
+        """Stop segments at once; only what is synced survives."""
+        for segment in self.targets(name):
+            host = self.hosts[segment]
+            if host._scope is not None:
+                host._scope.cancel()
+                host._scope = None
+
+    def pause(self, name: str) -> None:
+        """Stop segments from handling anything, like stopped processes."""
+        for server in self._servers(name):
+            server.pause()
+
+    def resume(self, name: str) -> None:
+        """Let paused segments go on."""
+        for server in self._servers(name):
+            server.resume()
+
+    def slow(self, name: str, delay_s: float) -> None:
+        """Have segments wait ``delay_s`` before each round of messages; 0 ends that."""
+        if not 0 <= delay_s < float("inf"):
+            raise Invalid(f"delay_s is {delay_s!r}: expected seconds >= 0")
+        for server in self._servers(name):
+            server.slow_down(delay_s)
+
+    def wipe(self, name: str) -> None:
+        """Crash segments and lose their disks: they are lost for good (protocol §8)."""
+        for segment in self.targets(name):
+            host = self.hosts[segment]
+            self.crash(segment)
+            host.disk.wipe()
+            host.lost = f"the disk of {segment} was wiped"
+
+    def lost_segments(self) -> dict[SegmentId, str]:
+        """Every lost segment, and why."""
+        return {each.segment: each.lost for each in self.hosts.values() if each.lost is not None}
+
+    def _servers(self, name: str) -> list[SegmentServer]:
+        hosts = [self.hosts[segment] for segment in self.targets(name)]
+        return [host.server for host in hosts if host.up and host.server is not None]
+
+    async def start_segments(self) -> None:
+        """Start every segment whose disk is there."""
+        for host in self.hosts.values():
+            await self._start(host)
+
+    async def _start(self, host: SegmentHost) -> None:
+        if host._ended is not None:
+            await (
+                host._ended.wait()
+            )  # the disk is given back only when the crash has run its course
+        try:
+            storage = host.disk.open()
+        except SegmentLost as error:
+            host.lost = str(error)
+            return
+        peers = tuple(each for each in host.group.members if each != host.segment)
+        host.server = SegmentServer(
+            host.segment, host.group.pg_id, peers, storage, self.network.attach(host.segment),
+            self.config.segment, Random(self._random.getrandbits(64)), trace=self._trace,
+        )  # fmt: skip
+        host._scope = trio.CancelScope()
+        host._ended = trio.Event()
+        await self._nursery.start(
+            self._run_segment, host, host.server, storage, host._scope, host._ended
+        )
+
+    async def _run_segment(
+        self,
+        host: SegmentHost,
+        server: SegmentServer,
+        storage: Storage,
+        scope: trio.CancelScope,
+        ended: trio.Event,
+        *,
+        task_status: trio.TaskStatus[None],
+    ) -> None:
+        try:
+            with scope:
+                await server.run(task_status=task_status)
+        except SegmentLost as error:
+            host.lost = str(error)
+        finally:
+            if host._scope is scope:
+                host._scope = None
+            server.endpoint.close()
+            storage.close()
+            ended.set()
+            if server.core is None:
+                task_status.started()
+
+    # ---- writers ---------------------------------------------------------------------------------
+
+    async def open_writer(self, *, fresh: RecoveryPlan | None = None) -> Engine:
+        """Open the volume with a new writer, which fences every earlier one, alive or not.
+
+        Waits until a write quorum of every group takes part. ``fresh`` is for a volume formatted a
+        moment ago. Raises `Fenced` if yet another writer was faster.
+        """
+        writer_id = fresh.epoch.writer_id if fresh else self._random.getrandbits(_ID_BITS)
+        name: Address = f"writer-{len(self.engines) + 1}"
+        models = {group.pg_id: QuorumModel(group.members) for group in self.groups}
+        engine = Engine(
+            self.network.attach(name), models, self.config.engine, writer_id,
+            fresh=fresh, trace=self._trace,
+        )  # fmt: skip
+        self.engines.append(engine)
+        scope = self._writer_scopes[engine] = trio.CancelScope()
+        await self._nursery.start(self._run_writer, engine, scope)
+        return engine
+
+    async def _run_writer(
+        self, engine: Engine, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        with scope:
+            await engine.run(task_status=task_status)
+        if engine.core is None or not engine.core.opened:
+            raise Closed(f"{engine.name} was stopped before it had opened the volume")
+
+    def crash_writer(self, engine: Engine | None = None) -> None:
+        """Stop a writer at once, by default the latest: its pending calls raise `Closed`."""
+        self._writer_scopes[engine or self.engine].cancel()
+
+    async def recover(self) -> Engine:
+        """Crash the latest writer, if it still runs, and open the volume with a new one."""
+        if self.engines:
+            self.crash_writer()
+        return await self.open_writer()
+
+
+def check_openable(cluster: Cluster) -> None:
+    """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume."""
+    lost = cluster.lost_segments()
+    for group in cluster.groups:
+        gone = [segment for segment in group.members if segment in lost]
+        if len(group.members) - len(gone) < QuorumModel(group.members).write:
+            reasons = "; ".join(lost[segment] for segment in gone)
+            raise Unavailable(
+                f"protection group {group.pg_id} has lost {', '.join(gone)}: "
+                f"expected a write quorum of its segments ({reasons})"
+            )
+
+
+@asynccontextmanager
+async def open_cluster(
+    directory: str | PathLike[str] | None = None,
+    *,
+    config: ClusterConfig | None = None,
+    trace: Tracer | None = None,
+) -> AsyncIterator[Cluster]:
+    """A volume and its writer, ready for use as ``cluster.engine``; closed when the block ends.
+
+    ``directory`` None keeps everything in memory; a path keeps it in files, each write synced, and
+    is created or recovered. Raises `Invalid` for a directory that is something else,
+    `VolumeLocked` if it is open already, `Unavailable` if too many of its segments are lost.
+    """
+    config = config or ClusterConfig()
+    body: BaseException | None = None
+    try:
+        async with trio.open_nursery() as nursery:
+            cluster = await _assemble(nursery, directory, config, trace)
+            try:
+                yield cluster
+            except BaseException as error:
+                body = error
+                raise
+            finally:
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # The nursery wraps what the block raised; its own caller wants just that.
+        if body is not None and len(group.exceptions) == 1 and group.exceptions[0] is body:
+            raise body from body.__cause__
+        raise
+
+
+async def _assemble(
+    nursery: trio.Nursery,
+    directory: str | PathLike[str] | None,
+    config: ClusterConfig,
+    trace: Tracer | None,
+) -> Cluster:
+    random = SystemRandom()
+    epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
+    found = None if directory is None else VolumeDirectory.find(Path(directory))
+    geometry = found.geometry if found else VolumeGeometry(config.pg_count)
+    volume_id = f"{random.getrandbits(128):032x}"
+    disks: Mapping[SegmentId, Disk]
+    if directory is None:
+        disks = await format_memory_disks(geometry, volume_id, epoch)
+    else:
+        volume = found or await VolumeDirectory.create(Path(directory), volume_id, geometry, epoch)
+        disks = volume.disks()
+    network = InProcessNetwork(config.engine.inbox_limit)
+    cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
+    await cluster.start_segments()
+    check_openable(cluster)
+    fresh = None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
+    await cluster.open_writer(fresh=fresh)
+    return cluster
+
+
+async def format_memory_disks(
+    geometry: VolumeGeometry, volume_id: str, epoch: VolumeEpoch
+) -> dict[SegmentId, MemoryDisk]:
+    """A new volume's disks in memory."""
+    disks: dict[SegmentId, MemoryDisk] = {}
+    for group in geometry.groups():
+        for segment in group.members:
+            disk = disks[segment] = MemoryDisk(Identity(volume_id, segment))
+            await format_storage(disk.storage, epoch)
+    return disks

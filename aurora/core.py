@@ -1,0 +1,327 @@
+"""The writer core: the one writer of a volume, as a pure state machine.
+
+It owns the log's front: LSNs, the three chains, what is on its way to which segment, and what the
+acknowledgements prove. Shells call `submit`, `step` and `tick`, then send what `take_sends` gives
+and look at `vdl`, `opened` and `fenced`.
+
+A writer starts from a `RecoveryPlan`. Until a write quorum of every protection group has its
+truncation table and every record at or below its VDL, it is not `opened`: nobody reads or writes
+through it (protocol §7, step 7). A refusal that names a higher epoch ends it (`fenced`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from aurora.buffer_pool import BufferPool
+from aurora.config import EngineConfig
+from aurora.consistency import VolumeConsistency
+from aurora.lsn_allocator import LsnAllocator
+from aurora.mtr import PageWrite, VolumeChains
+from aurora.outgoing_log import OutgoingLog
+from aurora.quorum import QuorumModel, QuorumTracker
+from aurora.reading import Reading
+from aurora.recovery import RecoveryPlan
+from aurora.segment_stream import Announcement, SegmentStream
+from aurora.volume import pg_of_page
+from segments.protocol import codec
+from segments.protocol.errors import InvalidWrite
+from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import (
+    EpochConfirmed,
+    EpochRefused,
+    Message,
+    NeedTable,
+    PageImage,
+    PageReply,
+    ReadRefused,
+    TableInstalled,
+    WriteAck,
+)
+from segments.protocol.tracing import Tracer
+
+
+class WriterCore:
+    """One writer incarnation, from its plan to its end."""
+
+    def __init__(
+        self,
+        plan: RecoveryPlan,
+        groups: Mapping[PgId, QuorumModel],
+        config: EngineConfig,
+        *,
+        fresh: bool = False,
+        trace: Tracer | None = None,
+        name: str = "writer",
+    ) -> None:
+        """``fresh`` says that the segments were formatted with this plan's table already."""
+        self.name = name
+        self.epoch = plan.epoch
+        self.fenced: VolumeEpoch | None = None
+        """The higher epoch that deposed this writer."""
+        self.opened = fresh
+        """Whether anyone may observe this writer's VDL."""
+        self.last_annulled_lsn = plan.table.last_annulled_lsn
+        self.pool = BufferPool(config.buffer_pool_pages, plan.vdl)
+        self._config = config
+        self._trace = trace
+        self._groups = groups
+        self._pg_count = len(groups)
+        self._table = plan.table
+        self._plan_tails = plan.tails
+        self._allocator = LsnAllocator(plan.next_lsn, config.lal, self.last_annulled_lsn)
+        self._chains = VolumeChains(plan.vdl, plan.tails)
+        self._consistency = VolumeConsistency(plan.vdl, plan.tails)
+        self._logs = {pg_id: self._log_of(plan, pg_id) for pg_id in groups}
+        self._trackers = {
+            pg_id: QuorumTracker(model, plan.epoch) for pg_id, model in groups.items()
+        }
+        self.streams: dict[SegmentId, SegmentStream] = {
+            segment: SegmentStream(segment, pg_id, self._logs[pg_id], config, installed=fresh)
+            for pg_id, model in groups.items()
+            for segment in model.members
+        }
+        self._streams_of = {
+            pg_id: [self.streams[segment] for segment in model.members]
+            for pg_id, model in groups.items()
+        }
+        self.reading = Reading(self, config, plan.floor, trace)
+        self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
+        self._sends: list[tuple[SegmentId, Message]] = []
+        self._announcement: Announcement | None = None
+
+    @staticmethod
+    def _log_of(plan: RecoveryPlan, pg_id: PgId) -> OutgoingLog:
+        """The group's outgoing log, holding what is to be re-replicated."""
+        records = plan.records[pg_id]
+        log = OutgoingLog(records[0].prev_segment_lsn if records else plan.tails[pg_id])
+        for record in records:
+            log.append(record.lsn, codec.encode_record(record))
+        return log
+
+    # ---- watermarks ------------------------------------------------------------------------------
+
+    @property
+    def vdl(self) -> Lsn:
+        """Volume durable LSN: the highest CPL <= VCL; commits at or below it are acknowledged."""
+        return self._consistency.vdl
+
+    @property
+    def vcl(self) -> Lsn:
+        """Volume complete LSN: every record up to it is at or below its group's PGCL."""
+        return self._consistency.vcl
+
+    @property
+    def last_allocated_lsn(self) -> Lsn:
+        return self._allocator.last_allocated
+
+    @property
+    def lsn_limit(self) -> Lsn:
+        """The highest LSN that may be allocated now (LAL)."""
+        return self._allocator.limit(self.vdl)
+
+    def pgcl(self, pg_id: PgId) -> Lsn:
+        """Protection group complete LSN: the 4th highest of six SCLs."""
+        return self._trackers[pg_id].pgcl
+
+    def scls(self, pg_id: PgId) -> Mapping[SegmentId, Lsn]:
+        """The SCL of each member, as last heard in this epoch."""
+        return self._trackers[pg_id].scls
+
+    def members(self, pg_id: PgId) -> tuple[SegmentId, ...]:
+        """The segments of a protection group."""
+        return self._groups[pg_id].members
+
+    def has_read_quorum(self, pg_id: PgId, segments: Container[SegmentId]) -> bool:
+        """Whether ``segments`` contain a read quorum of the group."""
+        return self._groups[pg_id].has_read(segments)
+
+    def pg_of(self, page_id: PageId) -> PgId:
+        """The protection group that holds a page."""
+        return pg_of_page(page_id, self._pg_count)
+
+    def required_scl(self, pg_id: PgId, read_point: Lsn) -> Lsn:
+        """What a segment must have to answer at ``read_point`` (2018 §3.1)."""
+        return self._consistency.required_scl(pg_id, read_point)
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def check_mtr(self, writes: Sequence[PageWrite]) -> None:
+        """Raise `InvalidWrite` for an MTR that could never be written."""
+        self._allocator.check_mtr(len(writes))
+        config = self._config
+        if len(writes) > config.max_mtr_writes:
+            raise InvalidWrite(
+                f"an MTR of {len(writes)} writes: expected at most {config.max_mtr_writes}"
+            )
+        size = sum(len(write.data) for write in writes)
+        if size > config.max_mtr_bytes:
+            raise InvalidWrite(f"an MTR of {size} bytes: expected at most {config.max_mtr_bytes}")
+
+    def has_room(self, count: int) -> bool:
+        """Whether ``count`` records fit below the LAL and into the outgoing logs; else wait."""
+        if not self._allocator.can_allocate(count, self.vdl):
+            return False
+        limit = 2 * self._config.outgoing_bytes
+        return all(log.size_bytes < limit for log in self._logs.values())
+
+    def bring_in_absent(self, page_ids: Iterable[PageId]) -> list[PageId]:
+        """The pages that must be fetched before they are written.
+
+        Those that are known never to have been written, as in a new volume, need not be.
+        """
+        vdl, pool = self.vdl, self.pool
+        return [
+            page_id
+            for page_id in pool.missing(page_ids)
+            if not pool.install(PageImage(page_id, 0, b""), 0, vdl)
+        ]
+
+    def submit(self, writes: Sequence[PageWrite]) -> Lsn:
+        """Make one MTR part of the log: LSNs, chains, outgoing logs and pages, in one step.
+
+        All its pages are in the buffer pool and `has_room` holds. Returns the commit LSN.
+        """
+        pool, pg_count = self.pool, self._pg_count
+        first_lsn = self._allocator.allocate(len(writes), self.vdl)
+        records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of)
+        pg_ids = [record.page_id % pg_count for record in records]
+        self._consistency.allocated(records, pg_ids)
+        for record, pg_id in zip(records, pg_ids, strict=True):
+            self._logs[pg_id].append(record.lsn, codec.encode_record(record))
+        pool.apply(records, self.vdl)
+        for pg_id in dict.fromkeys(pg_ids):
+            self._ready.update(dict.fromkeys(self._streams_of[pg_id]))
+        if self._trace is not None:
+            self._trace(self.name, "mtr_allocated", records=records, pg_ids=pg_ids)
+        return records[-1].lsn
+
+    # ---- messages and time -----------------------------------------------------------------------
+
+    def step(self, message: Message, now: float) -> None:
+        """Take one message from a segment at time ``now`` (seconds)."""
+        handler = _HANDLERS.get(type(message))
+        if handler is not None and self.fenced is None:
+            handler(self, message, now)
+
+    def tick(self, now: float) -> None:
+        """Resend what was lost, announce watermarks, let go of what nobody needs."""
+        if self.fenced is not None:
+            return
+        self.reading.update_floor()
+        announcement = self._announce()
+        for stream in self.streams.values():
+            if stream.on_timer(now):
+                self._ready[stream] = None
+            beat = stream.heartbeat(announcement, now)
+            if beat is not None:
+                self._sends.append((stream.segment, beat))
+        for pg_id, log in self._logs.items():
+            self._release(pg_id, log)
+
+    def take_sends(self, now: float) -> list[tuple[SegmentId, Message]]:
+        """The messages to send now: batches for every stream that has something to send."""
+        if self.fenced is not None:
+            self._sends.clear()
+            return []
+        if self._ready:
+            announcement = self._announce()
+            for stream in self._ready:
+                while (message := stream.next_message(announcement, now)) is not None:
+                    self._sends.append((stream.segment, message))
+                    if self._trace is not None:
+                        self._trace(self.name, "sent", segment=stream.segment, message=message)
+            self._ready.clear()
+        sends, self._sends = self._sends, []
+        return sends
+
+    def send(self, segment: SegmentId, message: Message) -> None:
+        """Send a read or a question."""
+        self._sends.append((segment, message))
+
+    def _announce(self) -> Announcement:
+        floor, vdl = self.reading.floor, self.vdl if self.opened else 0
+        known = self._announcement
+        if known is None or known.vdl != vdl or known.floor != floor:
+            known = self._announcement = Announcement(self.epoch, vdl, floor, self._table)
+        return known
+
+    def _release(self, pg_id: PgId, log: OutgoingLog) -> None:
+        everyone = min(stream.acked_lsn for stream in self._streams_of[pg_id])
+        log.release(everyone)
+        if log.size_bytes > self._config.outgoing_bytes:
+            log.release(self._trackers[pg_id].pgcl)
+
+    # ---- handlers --------------------------------------------------------------------------------
+
+    def _on_ack(self, ack: WriteAck, now: float) -> None:
+        stream = self.streams.get(ack.segment)
+        if stream is None or ack.epoch != self.epoch:
+            return
+        stream.on_ack(ack, now)
+        self._ready[stream] = None
+        self._observe(stream, ack.scl)
+
+    def _on_table_installed(self, message: TableInstalled, _: float) -> None:
+        stream = self.streams.get(message.segment)
+        if stream is None or message.epoch != self.epoch or stream.installed:
+            return
+        stream.on_installed(message.scl)
+        self._ready[stream] = None
+        self._observe(stream, message.scl)
+
+    def _observe(self, stream: SegmentStream, scl: Lsn) -> None:
+        """Count an SCL of this epoch; the watermarks follow (protocol §3)."""
+        pg_id, tracker = stream.pg_id, self._trackers[stream.pg_id]
+        before = tracker.pgcl
+        pgcl = tracker.observe_scl(stream.segment, self.epoch, scl)
+        old_vdl = self.vdl
+        if pgcl > before:
+            self._consistency.advance(pg_id, pgcl)
+        if self._trace is not None:
+            self._trace(
+                self.name, "acknowledged", segment=stream.segment, scl=scl, pg_id=pg_id,
+                pgcl=(before, pgcl), vdl=(old_vdl, self.vdl), vcl=self.vcl,
+            )  # fmt: skip
+        if not self.opened:
+            self._open_if_replicated()
+
+    def _open_if_replicated(self) -> None:
+        """Step 7: open only when every group's write quorum has the table and every record."""
+        for pg_id, model in self._groups.items():
+            installed = [s.segment for s in self._streams_of[pg_id] if s.installed]
+            if not model.has_write(installed) or self.pgcl(pg_id) < self._plan_tails[pg_id]:
+                return
+        self.opened = True
+        if self._trace is not None:
+            self._trace(self.name, "opened", epoch=self.epoch, vdl=self.vdl)
+
+    def _on_need_table(self, message: NeedTable, _: float) -> None:
+        stream = self.streams.get(message.segment)
+        if stream is not None and message.epoch == self.epoch:
+            stream.on_need_table()
+            self._ready[stream] = None
+
+    def _on_refused(self, message: EpochRefused, _: float) -> None:
+        if message.epoch == self.epoch and message.sealed > self.epoch:
+            self.fenced = message.sealed
+            if self._trace is not None:
+                self._trace(self.name, "fenced", sealed=message.sealed, by=message.segment)
+
+    def _on_read_answer(
+        self, message: PageReply | ReadRefused | EpochConfirmed, now: float
+    ) -> None:
+        if message.epoch == self.epoch:
+            self.reading.step(message, now)
+
+
+_HANDLERS: Final[dict[type, Callable[[WriterCore, Any, float], None]]] = {
+    WriteAck: WriterCore._on_ack,
+    TableInstalled: WriterCore._on_table_installed,
+    NeedTable: WriterCore._on_need_table,
+    EpochRefused: WriterCore._on_refused,
+    PageReply: WriterCore._on_read_answer,
+    ReadRefused: WriterCore._on_read_answer,
+    EpochConfirmed: WriterCore._on_read_answer,
+}

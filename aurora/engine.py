@@ -1,0 +1,426 @@
+"""The compute engine: the public, asynchronous face of a volume.
+
+A thin trio shell around `aurora.core`: one task receives, one sends, one lets time pass; callers
+run in tasks of their own and wait for the VDL, for pages, or for room. All that is decided is
+decided in the cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from aurora.buffer_pool import PoolStatistics
+from aurora.commit_queue import CommitQueue
+from aurora.config import EngineConfig
+from aurora.core import WriterCore
+from aurora.mtr import MiniTransaction, PageWrite
+from aurora.quorum import QuorumModel
+from aurora.recovery import Recovery, RecoveryPlan
+from segments.protocol import codec
+from segments.protocol.errors import (
+    AuroraError,
+    Closed,
+    Fenced,
+    MalformedMessage,
+    PageNotFound,
+    Unavailable,
+)
+from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import PageImage
+from segments.protocol.record import check_page_id, check_write
+from segments.protocol.tracing import Tracer
+from segments.protocol.transport import Endpoint
+
+
+@attrs.frozen
+class EngineStatistics:
+    """A writer at one moment."""
+
+    epoch: VolumeEpoch
+    last_allocated_lsn: Lsn
+    vcl: Lsn
+    vdl: Lsn
+    floor: Lsn
+    lsn_limit: Lsn
+    pgcl: Mapping[PgId, Lsn]
+    scl: Mapping[SegmentId, Lsn]
+    """The SCL of each segment, as last heard of in this epoch."""
+    commits: int
+    """Mini-transactions acknowledged."""
+    commits_waiting: int
+    resends: int
+    pool: PoolStatistics
+
+
+class ReadView:
+    """Reads at one read point, whose versions are kept while the view is open."""
+
+    def __init__(self, engine: Engine, lsn: Lsn) -> None:
+        self.lsn = lsn
+        self._engine = engine
+
+    async def get(self, page_id: PageId) -> bytes:
+        """The page at the view's LSN, 8,192 bytes; raises `PageNotFound`."""
+        return await self._engine.get_at(page_id, self.lsn)
+
+
+class Engine:
+    """One writer incarnation. Made, run and closed by a cluster.
+
+    Calls may be made from any number of tasks, and cancelled at any moment. A commit that is
+    cancelled while it waits may become durable or not, but whole, like any that was never reported.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        groups: Mapping[PgId, QuorumModel],
+        config: EngineConfig,
+        writer_id: int,
+        *,
+        fresh: RecoveryPlan | None = None,
+        trace: Tracer | None = None,
+    ) -> None:
+        """``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers."""
+        self.name = endpoint.address
+        self.writer_id = writer_id
+        self.core: WriterCore | None = None
+        """None until the volume has been recovered."""
+        self.recovery: Recovery | None = None
+        self._endpoint = endpoint
+        self._groups = groups
+        self._config = config
+        self._fresh = fresh
+        self._trace = trace
+        self._error: AuroraError | None = None
+        self._commits = CommitQueue()
+        self._committed = 0
+        self._observed_vdl: Lsn = 0
+        self._changed = trio.lowlevel.ParkingLot()
+        self._room = trio.StrictFIFOLock()
+        self._to_send = trio.Event()
+        self._waiting: dict[object, trio.Event] = {}
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    async def put(self, page_id: PageId, offset: int, data: bytes) -> Lsn:
+        """Write ``data`` at ``offset`` of a page, and return its commit LSN once it is durable.
+
+        Durable means VDL >= LSN: a write quorum (4 of 6) holds it and everything before it (2017
+        §4.2.2). Raises `InvalidWrite` before anything changes; `Fenced` or `Closed` if this writer
+        ended before the commit was acknowledged, which may then survive or not.
+        """
+        check_write(page_id, offset, data)
+        return await self._commit([PageWrite(page_id, offset, data)])
+
+    async def put_many(self, writes: Iterable[tuple[PageId, int, bytes]]) -> Lsn:
+        """Write ``(page_id, offset, data)`` in order as one mini-transaction: all of it or nothing.
+
+        Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds.
+        """
+        mtr = MiniTransaction(self._config.max_mtr_writes)
+        for page_id, offset, data in writes:
+            mtr.write(page_id, offset, data)
+        return await self._commit(mtr.end())
+
+    @asynccontextmanager
+    async def mini_transaction(self) -> AsyncIterator[MiniTransaction]:
+        """Gather writes with ``mtr.write(page_id, offset, data)``; commit them when the block ends.
+
+        ``mtr.commit_lsn`` is the commit LSN afterwards, None if nothing was written. If the block
+        raises, nothing is written.
+        """
+        self._usable()
+        mtr = MiniTransaction(self._config.max_mtr_writes)
+        try:
+            yield mtr
+        except BaseException:
+            mtr.end()
+            raise
+        writes = mtr.end()
+        if writes:
+            mtr.commit_lsn = await self._commit(writes)
+
+    async def _commit(self, writes: list[PageWrite]) -> Lsn:
+        core = self._usable()
+        core.check_mtr(writes)
+        page_ids = dict.fromkeys([write.page_id for write in writes])
+        while not core.pool.pin(page_ids):
+            await self._progress()
+        try:
+            await self._bring_in(core, page_ids)
+            if self._room.locked() or not core.has_room(len(writes)):
+                await self._wait_for_room(core, len(writes))
+            lsn = core.submit(writes)
+        finally:
+            core.pool.unpin(page_ids)
+            if self._changed:
+                self._changed.unpark_all()
+        self._to_send.set()
+        await self._commits.wait_durable(lsn)
+        self._committed += 1
+        return lsn
+
+    async def _bring_in(self, core: WriterCore, page_ids: Iterable[PageId]) -> None:
+        """Have every page in the buffer pool: a record links to the page's newest change."""
+        while missing := core.bring_in_absent(page_ids):
+            for page_id in missing:
+                page, read_point = await self._fetch(core, page_id, core.vdl)
+                while not core.pool.install(page, read_point, core.vdl):
+                    if core.pool.make_room(1, core.vdl):
+                        break  # the page may have changed since: ask again
+                    await self._progress()
+
+    async def _wait_for_room(self, core: WriterCore, count: int) -> None:
+        async with self._room:  # first come, first served: a long MTR is not starved by short ones
+            while not core.has_room(count):
+                await self._progress()
+
+    async def _progress(self) -> None:
+        """Sleep until the VDL has advanced, or a page was unpinned, or the writer has ended."""
+        await self._changed.park()
+        self._usable()
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    async def get(self, page_id: PageId, *, strict: bool = False) -> bytes:
+        """The page at the VDL of the moment of the call: 8,192 bytes.
+
+        With ``strict`` the read is linearizable whatever happens: a read quorum first confirms that
+        no other writer has taken over; a deposed writer raises `Fenced` (protocol §5). Raises
+        `PageNotFound` for a page never written, `Unavailable` when nobody can answer.
+        """
+        check_page_id(page_id)
+        core = self._usable()
+        if strict:
+            await self._confirm(core, page_id)
+        return await self._get(core, page_id, core.vdl)
+
+    async def get_at(self, page_id: PageId, lsn: Lsn) -> bytes:
+        """The page as of ``lsn`` (inclusive), any LSN from the floor to the VDL.
+
+        Raises `ReadPointAboveVdl`, `ReadPointBelowFloor`, and as `get`.
+        """
+        check_page_id(page_id)
+        core = self._usable()
+        core.reading.check_read_point(lsn)
+        return await self._get(core, page_id, lsn)
+
+    @asynccontextmanager
+    async def read_view(self, lsn: Lsn | None = None) -> AsyncIterator[ReadView]:
+        """Pin a read point, the VDL by default: its versions are kept until the block ends."""
+        core = self._usable()
+        read_point = core.vdl if lsn is None else lsn
+        core.reading.check_read_point(read_point)
+        core.reading.hold(read_point)
+        try:
+            yield ReadView(self, read_point)
+        finally:
+            core.reading.let_go(read_point)
+
+    async def _get(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> bytes:
+        page = core.pool.read(page_id, read_point, core.vdl)
+        if self._trace is not None:
+            self._trace(
+                self.name, "pool_looked_up", page_id=page_id, read_point=read_point,
+                page_lsn=None if page is None else page.page_lsn,
+            )  # fmt: skip
+        if page is None:
+            page, _ = await self._fetch(core, page_id, read_point)
+            core.pool.install(page, read_point, core.vdl)
+        else:
+            await trio.lowlevel.checkpoint()
+            self._usable()
+        if page.page_lsn == 0:
+            raise PageNotFound(f"page {page_id} at {read_point}: expected a page that was written")
+        return page.image
+
+    async def _fetch(
+        self, core: WriterCore, page_id: PageId, read_point: Lsn
+    ) -> tuple[PageImage, Lsn]:
+        """Have one segment materialize the page; the floor stays below the read point meanwhile."""
+        core.reading.hold(read_point)
+        read = core.reading.start(page_id, read_point, trio.current_time())
+        try:
+            while (timer := read.next_timer()) is not None:
+                await self._wait(read, timer)
+                if not read.done:
+                    core.reading.on_timer(read, trio.current_time())
+            return read.result(), read_point
+        finally:
+            core.reading.finish(read)
+            core.reading.let_go(read_point)
+
+    async def _confirm(self, core: WriterCore, page_id: PageId) -> None:
+        confirmation = core.reading.confirm(page_id)
+        deadline = trio.current_time() + self._config.read_timeout_s
+        try:
+            while not confirmation.done:
+                now = trio.current_time()
+                if now >= deadline:
+                    confirmed = len(confirmation.confirmed_by)
+                    raise Unavailable(
+                        f"a strict read of page {page_id}: {confirmed} segments confirmed "
+                        f"epoch {core.epoch}, expected a read quorum"
+                    )
+                await self._wait(confirmation, now + self._config.resend_max_s)
+                if not confirmation.done:
+                    core.reading.ask_again(confirmation)
+        finally:
+            core.reading.end_confirmation(confirmation)
+
+    async def _wait(self, question: object, until: float) -> None:
+        """Sleep until the question is answered or the time has come; raises if the writer ends."""
+        answered = self._waiting[question] = trio.Event()
+        self._to_send.set()
+        try:
+            with trio.move_on_at(until):
+                await answered.wait()
+        finally:
+            del self._waiting[question]
+        self._usable()
+
+    # ---- state -----------------------------------------------------------------------------------
+
+    @property
+    def vcl(self) -> Lsn:
+        """Volume complete LSN."""
+        return self._usable().vcl
+
+    @property
+    def vdl(self) -> Lsn:
+        """Volume durable LSN: what is read by default, and what commits wait for."""
+        return self._usable().vdl
+
+    @property
+    def error(self) -> AuroraError | None:
+        """Why this writer has ended; None while it runs."""
+        return self._error
+
+    def statistics(self) -> EngineStatistics:
+        """Watermarks, segments, and counts since this writer opened the volume."""
+        core = self._usable()
+        scl: dict[SegmentId, Lsn] = {}
+        for pg_id in self._groups:
+            scl.update(core.scls(pg_id))
+        return EngineStatistics(
+            epoch=core.epoch,
+            last_allocated_lsn=core.last_allocated_lsn,
+            vcl=core.vcl,
+            vdl=core.vdl,
+            floor=core.reading.floor,
+            lsn_limit=core.lsn_limit,
+            pgcl={pg_id: core.pgcl(pg_id) for pg_id in self._groups},
+            scl=scl,
+            commits=self._committed,
+            commits_waiting=len(self._commits),
+            resends=sum(stream.resends for stream in core.streams.values()),
+            pool=core.pool.statistics,
+        )
+
+    def _usable(self) -> WriterCore:
+        """The core, if this writer has opened the volume and not ended."""
+        if self._error is not None:
+            raise type(self._error)(*self._error.args)
+        if self.core is None or not self.core.opened:
+            raise Unavailable(f"{self.name} has not opened the volume yet")
+        return self.core
+
+    def _end(self, error: AuroraError) -> None:
+        """Fail every pending and later call."""
+        if self._error is None:
+            self._error = error
+        self._commits.fail_all(self._error)
+        self._changed.unpark_all()
+        for answered in list(self._waiting.values()):
+            answered.set()
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open the volume, then serve until cancelled or fenced.
+
+        ``task_status`` is told when the volume is open. Raises `Fenced` if another writer takes
+        over before that.
+        """
+        try:
+            plan = self._fresh or await self._recover()
+            self.core = WriterCore(
+                plan, self._groups, self._config,
+                fresh=self._fresh is not None, trace=self._trace, name=self.name,
+            )  # fmt: skip
+            self._observed_vdl = self.core.vdl
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._receive, self.core, nursery, name=f"{self.name} receive")
+                nursery.start_soon(self._pump, self.core, name=f"{self.name} send")
+                nursery.start_soon(self._keep_time, self.core, name=f"{self.name} time")
+                while not self.core.opened and self._error is None:
+                    await self._changed.park()
+                if self.core.opened:
+                    task_status.started()
+            if not self.core.opened and self._error is not None:
+                raise type(self._error)(*self._error.args)
+        finally:
+            self._end(Closed(f"{self.name} has been closed"))
+            self._endpoint.close()
+
+    async def _recover(self) -> RecoveryPlan:
+        """Hold the conversation of `Recovery`; waits as long as a read quorum is missing."""
+        recovery = self.recovery = Recovery(
+            self.writer_id, self._groups, self._config, trace=self._trace, name=self.name
+        )
+        while not recovery.done:
+            recovery.tick(trio.current_time())
+            for segment, message in recovery.take_sends():
+                self._endpoint.send(segment, codec.encode(message))
+            with trio.move_on_after(self._config.seal_retry_s):
+                envelopes = await self._endpoint.receive(self._config.receive_limit)
+                for _, payload in envelopes:
+                    recovery.step(codec.decode(payload), trio.current_time())
+        if recovery.plan is None:
+            assert recovery.error is not None
+            self._end(recovery.error)
+            raise recovery.error
+        return recovery.plan
+
+    async def _receive(self, core: WriterCore, nursery: trio.Nursery) -> None:
+        limit = self._config.receive_limit
+        while core.fenced is None:
+            envelopes = await self._endpoint.receive(limit)
+            now = trio.current_time()
+            opened = core.opened
+            for _, payload in envelopes:
+                try:
+                    core.step(codec.decode(payload), now)
+                except MalformedMessage:
+                    continue
+            if core.opened and (core.vdl > self._observed_vdl or not opened):
+                self._observed_vdl = core.vdl
+                self._commits.advance(core.vdl)
+                self._changed.unpark_all()
+            for question in core.reading.take_finished():
+                answered = self._waiting.get(question)
+                if answered is not None:
+                    answered.set()
+            self._to_send.set()
+        self._end(Fenced(f"epoch {core.epoch} of {self.name}: epoch {core.fenced} has been sealed"))
+        nursery.cancel_scope.cancel()
+
+    async def _pump(self, core: WriterCore) -> None:
+        """Send what there is; whatever comes up meanwhile goes into the next messages together."""
+        endpoint = self._endpoint
+        while True:
+            await self._to_send.wait()
+            self._to_send = trio.Event()
+            for segment, message in core.take_sends(trio.current_time()):
+                endpoint.send(segment, codec.encode(message))
+
+    async def _keep_time(self, core: WriterCore) -> None:
+        while True:
+            await trio.sleep(self._config.tick_interval_s)
+            core.tick(trio.current_time())
+            self._to_send.set()

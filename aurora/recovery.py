@@ -1,0 +1,341 @@
+"""Opening a volume that another writer has left: the eight steps of protocol §7, decided purely.
+
+`plan_recovery` is steps 3 to 6: seal replies and fetched records in, the decision out. `Recovery`
+is the conversation around it, steps 1, 2 and 5: it seals, fetches, and ends with a plan. Steps 7
+and 8 are a writer's: `WriterCore` opened with the plan installs the table, re-replicates, and lets
+nobody in until a write quorum of every protection group has both.
+
+Nothing here reads an SCL that was not sent after its segment's seal, and any read quorum will do:
+if the segment that holds most falls silent, the whole round starts over with those that answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain as chained
+
+import attrs
+
+from aurora.config import EngineConfig
+from aurora.quorum import QuorumModel
+from segments.protocol import codec
+from segments.protocol.errors import Fenced, MalformedMessage
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import (
+    EpochRefused,
+    FetchLog,
+    LogReply,
+    Message,
+    ReadRefused,
+    Seal,
+    SealReply,
+)
+from segments.protocol.record import RedoRecord
+from segments.protocol.tracing import Tracer
+from segments.protocol.truncation import TruncationTable
+
+
+@attrs.frozen
+class RecoveryPlan:
+    """How a writer incarnation starts."""
+
+    epoch: VolumeEpoch
+    table: TruncationTable
+    """To be installed at a write quorum of every protection group before anything else."""
+    vcl: Lsn
+    vdl: Lsn
+    tails: Mapping[PgId, Lsn]
+    """Last record of each protection group, at or below the VDL; 0 for none."""
+    records: Mapping[PgId, Sequence[RedoRecord]]
+    """What is to be re-replicated: the records that not every write quorum is known to hold."""
+    floor: Lsn = 0
+    """Oldest read point that every segment heard of still serves."""
+
+    @classmethod
+    def fresh(cls, epoch: VolumeEpoch, pg_ids: Sequence[PgId]) -> RecoveryPlan:
+        """A volume that was just formatted with ``epoch``: nothing to recover, nothing annulled."""
+        tails = dict.fromkeys(pg_ids, 0)
+        return cls(epoch, TruncationTable(epoch), 0, 0, tails, dict.fromkeys(pg_ids, ()))
+
+    @property
+    def next_lsn(self) -> Lsn:
+        """The first LSN this incarnation allocates."""
+        return max(self.vdl, self.table.last_annulled_lsn) + 1
+
+
+def adopted_table(replies: Sequence[SealReply]) -> TruncationTable:
+    """The table of the highest epoch among the replies: never a union, never none (§7, step 3)."""
+    return max((reply.table for reply in replies), key=lambda table: table.epoch)
+
+
+def announced_vdl(replies: Sequence[SealReply]) -> Lsn:
+    """The highest VDL announced: every record up to it is at a write quorum of its group."""
+    return max(reply.vdl for reply in replies)
+
+
+def surviving_scl(reply: SealReply, table: TruncationTable) -> Lsn:
+    """A bound on what a segment holds once ``table`` is adopted.
+
+    That is its SCL, or where that is annulled, the last LSN before the range.
+
+    A segment that was away has counted up to records that a recovery has annulled meanwhile.
+    """
+    scl = reply.scl
+    for start, end in table.ranges:
+        if start <= scl < end:
+            return start - 1
+    return scl
+
+
+def plan_recovery(
+    epoch: VolumeEpoch,
+    lal: int,
+    replies: Mapping[PgId, Sequence[SealReply]],
+    fetched: Mapping[PgId, Sequence[RedoRecord]],
+) -> RecoveryPlan:
+    """Decide VCL, VDL and truncation from a read quorum of seal replies in every group.
+
+    ``fetched`` holds, for each group, the records above the announced VDL of the segment whose
+    surviving SCL is highest: three replies cannot disprove an acknowledged record, so the maximum
+    counts (step 4). Records that the adopted table annuls may be among them and do not count.
+    """
+    everyone = [reply for group in replies.values() for reply in group]
+    table = adopted_table(everyone)
+    anchor = announced_vdl(everyone)
+    followers = {
+        record.prev_volume_lsn: record
+        for record in chained.from_iterable(fetched.values())
+        if record.lsn > anchor and not table.annuls(record.lsn)
+    }
+    vcl = vdl = anchor
+    while (record := followers.get(vcl)) is not None:
+        vcl = record.lsn
+        if record.is_cpl:
+            vdl = vcl
+    last_lsn = max(vdl, table.last_annulled_lsn) + lal
+    tails = {pg_id: _tail(group, fetched[pg_id], table, vdl) for pg_id, group in replies.items()}
+    records = {
+        pg_id: [each for each in group if anchor < each.lsn <= vdl and not table.annuls(each.lsn)]
+        for pg_id, group in fetched.items()
+    }
+    floor = max(reply.floor for reply in everyone)
+    return RecoveryPlan(
+        epoch, table.extended(epoch, vdl, last_lsn), vcl, vdl, tails, records, floor
+    )
+
+
+def _tail(
+    replies: Sequence[SealReply], fetched: Sequence[RedoRecord], table: TruncationTable, vdl: Lsn
+) -> Lsn:
+    """The group's last record at or below ``vdl``: fetched, or linked to, or the highest SCL."""
+    for record in reversed(fetched):
+        if record.lsn <= vdl and not table.annuls(record.lsn):
+            return record.lsn
+    if fetched:
+        return fetched[0].prev_segment_lsn
+    return max(surviving_scl(reply, table) for reply in replies)
+
+
+# ---- the conversation ----------------------------------------------------------------------------
+
+
+@attrs.define
+class _Fetch:
+    """The log of one group on its way, from one of the segments that hold most of it."""
+
+    sources: list[SegmentId]
+    target_lsn: Lsn
+    after_lsn: Lsn
+    records: list[RedoRecord] = attrs.field(factory=list)
+    asked_at: float | None = None
+    request_id: int = 0
+    attempts: int = 0
+    done: bool = False
+
+
+class Recovery:
+    """One attempt of one writer to open the volume. `done` when there is a plan or an error."""
+
+    def __init__(
+        self,
+        writer_id: int,
+        groups: Mapping[PgId, QuorumModel],
+        config: EngineConfig,
+        *,
+        counter: int = 2,
+        trace: Tracer | None = None,
+        name: str = "writer",
+    ) -> None:
+        """``counter`` is a guess at an epoch that is high enough; refusals correct it."""
+        self.plan: RecoveryPlan | None = None
+        self.error: Fenced | None = None
+        self._groups = groups
+        self._config = config
+        self._trace = trace
+        self._name = name
+        self._pg_of = {each: pg_id for pg_id, model in groups.items() for each in model.members}
+        self._epoch = VolumeEpoch(counter, writer_id)
+        self._seal_attempts = 0
+        self._request_id = 0
+        self._replies: dict[PgId, dict[SegmentId, SealReply]] = {}
+        self._fetches: dict[PgId, _Fetch] = {}
+        self._seal_at = 0.0
+        self._sends: list[tuple[SegmentId, Message]] = []
+        self._refused_by: dict[SegmentId, VolumeEpoch] = {}
+        self._begin_sealing()
+
+    @property
+    def epoch(self) -> VolumeEpoch:
+        """The epoch being sealed."""
+        return self._epoch
+
+    @property
+    def done(self) -> bool:
+        return self.plan is not None or self.error is not None
+
+    @property
+    def sealing(self) -> bool:
+        """Whether a read quorum of some group has yet to answer."""
+        return not self._fetches
+
+    def missing(self) -> dict[PgId, int]:
+        """How many more seal replies each group needs, for whoever waits."""
+        return {
+            pg_id: max(0, model.read - len(self._replies[pg_id]))
+            for pg_id, model in self._groups.items()
+        }
+
+    def take_sends(self) -> list[tuple[SegmentId, Message]]:
+        """Messages to send now."""
+        sends, self._sends = self._sends, []
+        return sends
+
+    def step(self, message: Message, now: float) -> None:
+        """Take one answer."""
+        if self.done:
+            return
+        match message:
+            case SealReply() if message.epoch == self._epoch:
+                self._on_seal_reply(message, now)
+            case LogReply() if message.epoch == self._epoch:
+                self._on_log_reply(message, now)
+            case ReadRefused() if message.epoch == self._epoch:
+                self._next_source(message.segment, now)
+            case EpochRefused() if message.epoch == self._epoch:
+                self._on_refused(message, now)
+
+    def tick(self, now: float) -> None:
+        """Ask the silent again."""
+        if self.done:
+            return
+        if self.sealing:
+            if now >= self._seal_at:
+                self._seal_at = now + self._config.seal_retry_s
+                self._send_seals()
+            return
+        for pg_id, fetch in self._fetches.items():
+            waited = fetch.asked_at is None or now >= fetch.asked_at + self._config.seal_retry_s
+            if not fetch.done and waited:
+                self._ask(pg_id, fetch, now)
+                if fetch.attempts > 4 * len(fetch.sources):
+                    self._begin_sealing()  # who holds most is gone: any other read quorum will do
+                    return
+
+    # ---- step 2: seal ----------------------------------------------------------------------------
+
+    def _begin_sealing(self) -> None:
+        self._request_id += 1
+        self._replies = {pg_id: {} for pg_id in self._groups}
+        self._fetches = {}
+        self._seal_at = 0.0
+
+    def _send_seals(self) -> None:
+        seal = Seal(self._epoch, self._request_id)
+        for pg_id, model in self._groups.items():
+            for segment in model.members:
+                if segment not in self._replies[pg_id]:
+                    self._sends.append((segment, seal))
+
+    def _on_refused(self, refusal: EpochRefused, now: float) -> None:
+        """A higher epoch is about: go above it, unless we had already passed the seal."""
+        if refusal.sealed <= self._epoch:
+            return
+        self._seal_attempts += 1
+        if not self.sealing or self._seal_attempts > self._config.seal_attempts:
+            self.error = Fenced(
+                f"epoch {self._epoch}: segment {refusal.segment} has sealed {refusal.sealed}"
+            )
+            return
+        self._epoch = VolumeEpoch(refusal.sealed.counter + 1, self._epoch.writer_id)
+        self._begin_sealing()
+        self.tick(now)
+
+    def _on_seal_reply(self, reply: SealReply, now: float) -> None:
+        pg_id = self._pg_of.get(reply.segment)
+        if pg_id is None or not self.sealing or reply.request_id != self._request_id:
+            return
+        self._replies[pg_id][reply.segment] = reply
+        self._note("seal_reply", segment=reply.segment, scl=reply.scl, vdl=reply.vdl)
+        if all(model.has_read(self._replies[each]) for each, model in self._groups.items()):
+            self._begin_fetching(now)
+
+    # ---- step 5: fetch ---------------------------------------------------------------------------
+
+    def _begin_fetching(self, now: float) -> None:
+        everyone = [reply for group in self._replies.values() for reply in group.values()]
+        table, anchor = adopted_table(everyone), announced_vdl(everyone)
+        for pg_id, replies in self._replies.items():
+            highest = max(surviving_scl(reply, table) for reply in replies.values())
+            best = [each for each in replies.values() if surviving_scl(each, table) == highest]
+            target = max(reply.scl for reply in best)
+            fetch = _Fetch([each.segment for each in best if each.scl == target], target, anchor)
+            fetch.done = target <= anchor
+            self._fetches[pg_id] = fetch
+            if not fetch.done:
+                self._ask(pg_id, fetch, now)
+        self._finish_if_fetched()
+
+    def _ask(self, pg_id: PgId, fetch: _Fetch, now: float) -> None:
+        self._request_id += 1
+        fetch.request_id = self._request_id
+        fetch.asked_at = now
+        source = fetch.sources[fetch.attempts % len(fetch.sources)]
+        fetch.attempts += 1
+        request = FetchLog(self._epoch, self._request_id, fetch.after_lsn, self._config.batch_bytes)
+        self._sends.append((source, request))
+
+    def _next_source(self, segment: SegmentId, now: float) -> None:
+        pg_id = self._pg_of.get(segment)
+        fetch = self._fetches.get(pg_id) if pg_id is not None else None
+        if pg_id is not None and fetch is not None and not fetch.done:
+            fetch.asked_at = now
+
+    def _on_log_reply(self, reply: LogReply, now: float) -> None:
+        pg_id = self._pg_of.get(reply.segment)
+        fetch = self._fetches.get(pg_id) if pg_id is not None else None
+        if pg_id is None or fetch is None or fetch.done or reply.request_id != fetch.request_id:
+            return
+        try:
+            records = codec.decode_records(reply.records)
+        except MalformedMessage:
+            return
+        fetch.records.extend(records)
+        fetch.after_lsn = max(fetch.after_lsn, reply.through_lsn)
+        fetch.done = fetch.after_lsn >= fetch.target_lsn
+        fetch.attempts = 0
+        if fetch.done:
+            self._finish_if_fetched()
+        else:
+            self._ask(pg_id, fetch, now)
+
+    def _finish_if_fetched(self) -> None:
+        if not all(fetch.done for fetch in self._fetches.values()):
+            return
+        replies = {pg_id: list(group.values()) for pg_id, group in self._replies.items()}
+        fetched = {pg_id: fetch.records for pg_id, fetch in self._fetches.items()}
+        self.plan = plan_recovery(self._epoch, self._config.lal, replies, fetched)
+        self._note("recovery_planned", plan=self.plan)
+
+    def _note(self, event: str, **values: object) -> None:
+        if self._trace is not None:
+            self._trace(self._name, event, epoch=self._epoch, **values)

@@ -1,0 +1,180 @@
+"""The log's way to one segment: a cursor, a window, and patience (protocol §4, steps 2 and 5).
+
+A stream sends as soon as there is anything to send, and everything that waits goes in one message;
+while its window is full more gathers, so batches grow with the load. When the segment stays silent
+the stream falls back to the SCL it last heard of and tries again, ever more slowly. What has left
+the outgoing log by then is for gossip to bring.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+from aurora.config import EngineConfig
+from aurora.outgoing_log import OutgoingLog
+from segments.protocol import codec
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import InstallTable, Message, WriteAck, WriteBatch
+from segments.protocol.truncation import TruncationTable
+
+_SMOOTHING = 0.2
+_PATIENCE = 4.0
+"""A batch counts as lost after this many times the usual time to its acknowledgement."""
+
+
+@attrs.frozen
+class Announcement:
+    """What every batch tells beside its records."""
+
+    epoch: VolumeEpoch
+    vdl: Lsn
+    floor: Lsn
+    table: TruncationTable
+
+
+@attrs.define
+class _Batch:
+    seq: int
+    last_lsn: Lsn
+    sent_at: float
+
+
+class SegmentStream:
+    """One segment, as its writer sees it."""
+
+    def __init__(
+        self,
+        segment: SegmentId,
+        pg_id: PgId,
+        log: OutgoingLog,
+        config: EngineConfig,
+        *,
+        installed: bool,
+    ) -> None:
+        self.segment = segment
+        self.pg_id = pg_id
+        self.acked_lsn: Lsn = 0
+        """The highest SCL it has reported in this epoch."""
+        self.sent_lsn: Lsn = 0
+        """Everything of the log up to here has been sent, or is left to gossip."""
+        self.installed = installed
+        """Whether the segment has this epoch's truncation table."""
+        self.latency_s: float | None = None
+        """Moving average from sending a batch to its acknowledgement."""
+        self.resends = 0
+        self._log = log
+        self._config = config
+        self._in_flight: deque[_Batch] = deque()
+        self._seq = 0
+        self._announced: tuple[Lsn, Lsn] = (0, 0)
+        self._announced_at = -1.0
+        self._silences = 0
+        self._install_at: float | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Batches without an acknowledgement yet."""
+        return len(self._in_flight)
+
+    @property
+    def behind(self) -> bool:
+        """Whether what it lacks next has left the outgoing log, so that only gossip can help."""
+        return self.acked_lsn < self._log.base_lsn
+
+    # ---- sending ---------------------------------------------------------------------------------
+
+    def next_message(self, announcement: Announcement, now: float) -> Message | None:
+        """What to send now, if anything. Call again until it returns None."""
+        if not self.installed:
+            return self._install(announcement, now)
+        window = 1 if self._silences else self._config.batches_in_flight
+        if self.sent_lsn >= self._log.tail_lsn or len(self._in_flight) >= window or self.behind:
+            return None
+        run = self._log.run_after(max(self.sent_lsn, self._log.base_lsn), self._config.batch_bytes)
+        self.sent_lsn = run.last_lsn
+        self._in_flight.append(_Batch(self._seq + 1, run.last_lsn, now))
+        return self._batch(announcement, run.records, now)
+
+    def heartbeat(self, announcement: Announcement, now: float) -> Message | None:
+        """An empty batch, if the segment has not heard of the watermarks for long enough.
+
+        It also asks for the SCL of a segment that gossip is bringing up to date.
+        """
+        due = now - self._announced_at >= self._config.heartbeat_interval_s
+        news = self._announced != (announcement.vdl, announcement.floor)
+        waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight
+        if not (self.installed and due and (news or waiting)):
+            return None
+        return self._batch(announcement, codec.NO_RECORDS, now)
+
+    def _batch(self, announcement: Announcement, records: bytes, now: float) -> WriteBatch:
+        self._seq += 1
+        self._announced = (announcement.vdl, announcement.floor)
+        self._announced_at = now
+        return WriteBatch(
+            announcement.epoch, self._seq, announcement.vdl, announcement.floor, records
+        )
+
+    def _install(self, announcement: Announcement, now: float) -> Message | None:
+        if self._install_at is not None and now < self._install_at:
+            return None
+        self._install_at = now + self._timeout_s()
+        self._silences += 1
+        return InstallTable(announcement.epoch, 0, announcement.table)
+
+    # ---- hearing ---------------------------------------------------------------------------------
+
+    def on_ack(self, ack: WriteAck, now: float) -> None:
+        """The segment is alive, and holds everything up to the SCL it names."""
+        self._silences = 0
+        if ack.scl > self.acked_lsn:
+            self.acked_lsn = ack.scl
+        in_flight = self._in_flight
+        while in_flight and in_flight[0].last_lsn <= self.acked_lsn:
+            batch = in_flight.popleft()
+            if batch.seq == ack.seq:
+                self._observe(now - batch.sent_at)
+        if self.sent_lsn < self.acked_lsn:
+            self.sent_lsn = self.acked_lsn
+
+    def on_installed(self, scl: Lsn) -> None:
+        """The segment has adopted the table: what it holds now counts."""
+        self._silences = 0
+        self.installed = True
+        self._install_at = None
+        self.acked_lsn = self.sent_lsn = max(scl, self.acked_lsn)
+
+    def on_need_table(self) -> None:
+        """The segment was away when the table was installed, or lost it to damage."""
+        if self.installed:
+            self.installed = False
+            self._rewind()
+
+    def on_timer(self, now: float) -> bool:
+        """Whether patience has run out, so that `next_message` has something to send again."""
+        if not self.installed:
+            return self._install_at is None or now >= self._install_at
+        if not self._in_flight or now < self._in_flight[0].sent_at + self._timeout_s():
+            return False
+        self._silences += 1
+        self.resends += 1
+        self._rewind()
+        return True
+
+    # ---- details ---------------------------------------------------------------------------------
+
+    def _rewind(self) -> None:
+        self._in_flight.clear()
+        self.sent_lsn = self.acked_lsn
+
+    def _timeout_s(self) -> float:
+        config = self._config
+        usual = _PATIENCE * (self.latency_s or 0.0)
+        doubled = max(config.resend_min_s, usual) * 2.0 ** min(self._silences, 16)
+        return min(config.resend_max_s, doubled)
+
+    def _observe(self, latency_s: float) -> None:
+        known = self.latency_s
+        self.latency_s = latency_s if known is None else known + _SMOOTHING * (latency_s - known)

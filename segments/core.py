@@ -1,0 +1,442 @@
+"""The segment core: messages and time in, writes and messages out. No I/O, no clock, no tasks.
+
+(More than 400 lines: admission, the write cycle and the handlers are one state machine, and
+splitting them would hide which step a message is in.)
+
+Theory of operation
+-------------------
+Everything a segment says rests on what is durable. So there are two halves:
+
+* *Admission.* `step` checks a message against the promised epoch and the adopted table. What
+changes
+  durable state is queued; reads and status are answered at once, from durable state.
+* *The write cycle.* The shell takes the queue as one `Write` (`take_write`), one frame for one
+sync,
+  and reports `wrote` or `write_failed`. Only `wrote` applies the entries to the state and releases
+  their answers, in the order of the queue. An acknowledgement cannot leave before its sync.
+
+A seal moves the promise when it is *queued*, and throws out queued input of older epochs: what is
+not yet on its way to the disk may not get there after the seal (§7, step 2). The durable epoch
+follows when the seal is written; until then an older writer is left without an answer rather than
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import attrs
+
+from segments.config import SegmentConfig
+from segments.gossip import Gossip
+from segments.maintenance import Maintenance
+from segments.protocol import codec
+from segments.protocol.errors import MalformedMessage
+from segments.protocol.ids import NO_EPOCH, Address, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import (
+    ConfirmEpoch,
+    EpochConfirmed,
+    EpochRefused,
+    FetchLog,
+    FetchPages,
+    GossipPages,
+    GossipRecords,
+    GossipStatus,
+    InstallTable,
+    LogReply,
+    Message,
+    NeedTable,
+    PageImage,
+    PageReply,
+    ReadPage,
+    ReadRefused,
+    Seal,
+    SealReply,
+    TableInstalled,
+    WriteAck,
+    WriteBatch,
+)
+from segments.protocol.record import RedoRecord
+from segments.protocol.tracing import Tracer
+from segments.protocol.truncation import TruncationTable
+from segments.state import SegmentState
+from segments.wal import (
+    Entry,
+    ImagesEntry,
+    RecordsEntry,
+    SealEntry,
+    TableEntry,
+    encode_frame,
+    encode_promise,
+)
+
+
+class Outgoing(NamedTuple):
+    """A message that may leave now."""
+
+    destination: Address
+    message: Message
+
+
+@attrs.frozen
+class Write:
+    """What the shell is to make durable before it calls `SegmentCore.wrote`, in this order."""
+
+    promise: bytes | None
+    """New contents of both promise slots."""
+    append: bytes
+    """One frame for the end of the log; may be empty."""
+    replace: Iterable[bytes] | None
+    """The whole log, written anew; nothing is appended then."""
+
+
+@attrs.define
+class Pending:
+    """Input that is admitted and waits for the disk."""
+
+    entry: Entry | None
+    epoch: VolumeEpoch
+    apply: Callable[[], None]
+    size: int = 64
+    records: bool = False
+    ack: tuple[Address, int] | None = None
+    """Writer and batch to acknowledge; a write acknowledges only its last batch of each writer."""
+    answer: Callable[[], None] | None = None
+
+
+class SegmentCore:
+    """One segment's protocol; `take_sends` and `take_write` follow every call."""
+
+    def __init__(
+        self,
+        segment: SegmentId,
+        pg_id: PgId,
+        peers: tuple[SegmentId, ...],
+        state: SegmentState,
+        config: SegmentConfig,
+        random: Random,
+        *,
+        log_bytes: int = 0,
+        trace: Tracer | None = None,
+    ) -> None:
+        self.segment = segment
+        self.pg_id = pg_id
+        self.state = state
+        self.dropped_messages = 0
+        """Input not taken: malformed, or more than the queue may hold."""
+        self._config = config
+        self._trace = trace
+        self._promised = state.epoch
+        self._queue: list[Pending] = []
+        self._queue_bytes = 0
+        self._in_flight: list[Pending] | None = None
+        self._sends: list[Outgoing] = []
+        self.gossip = Gossip(self, peers, config, random)
+        self.maintenance = Maintenance(self, config, log_bytes)
+
+    # ---- input -----------------------------------------------------------------------------------
+
+    def step(self, source: Address, message: Message, now: float) -> None:
+        """Take one message from ``source`` at time ``now`` (seconds of any clock)."""
+        handler = _HANDLERS.get(type(message))
+        if handler is None or not self._admit(source, message):
+            return
+        try:
+            handler(self, source, message, now)
+        except MalformedMessage:
+            self.dropped_messages += 1
+
+    def tick(self, now: float) -> None:
+        """Let background work have its turn."""
+        self.gossip.tick(now)
+        self.maintenance.tick(now)
+
+    # ---- output ----------------------------------------------------------------------------------
+
+    def take_sends(self) -> list[Outgoing]:
+        """The messages that may leave now; each is given once."""
+        sends, self._sends = self._sends, []
+        return sends
+
+    @property
+    def has_input(self) -> bool:
+        """Whether anything waits for the disk."""
+        return bool(self._queue)
+
+    def take_write(self) -> Write | None:
+        """The next write, or None when there is none or one is under way."""
+        if self._in_flight is not None:
+            return None
+        if self.maintenance.compaction_due and not self._queue:
+            self._in_flight = []
+            return Write(None, b"", self.maintenance.start_compaction())
+        if not self._queue:
+            return None
+        batch = self._take_queue()
+        self._in_flight = batch
+        entries = [each.entry for each in batch if each.entry is not None]
+        promises = any(not each.records for each in batch)
+        epoch = max(*(each.epoch for each in batch), self.state.epoch)
+        frame = encode_frame(epoch, entries)
+        self.maintenance.appending(len(frame))
+        return Write(self._encoded_promise(batch) if promises else None, frame, None)
+
+    def wrote(self) -> None:
+        """The write last taken is durable: what it carried takes effect, and may be answered."""
+        batch, self._in_flight = self._in_flight, None
+        assert batch is not None, "no write was under way"
+        self.maintenance.wrote()
+        acks: dict[Address, tuple[int, VolumeEpoch]] = {}
+        for pending in batch:
+            pending.apply()
+            if pending.ack is not None:
+                writer, seq = pending.ack
+                acks[writer] = (max(seq, acks.get(writer, (0, pending.epoch))[0]), pending.epoch)
+            if pending.answer is not None:
+                pending.answer()
+        for writer, (seq, epoch) in acks.items():
+            self._acknowledge(writer, epoch, seq)
+
+    def write_failed(self) -> None:
+        """The disk refused the write last taken: what it carried was never received."""
+        self._in_flight = None
+        self.maintenance.write_failed()
+        self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
+
+    # ---- for the parts of the core ---------------------------------------------------------------
+
+    def send(self, destination: Address, message: Message) -> None:
+        """Send something that is true of the durable state."""
+        self._sends.append(Outgoing(destination, message))
+
+    def queue_records(
+        self, entry: RecordsEntry, records: list[RedoRecord], *, ack: tuple[Address, int] | None,
+        answer: Callable[[], None] | None = None,
+    ) -> None:  # fmt: skip
+        """Queue records of the promised epoch."""
+        size = len(entry.records) + 64
+        if self._queue_bytes + size > self._config.queue_bytes:
+            self.dropped_messages += 1
+            return
+
+        def apply() -> None:
+            before = self.state.scl
+            self.state.add_records(records)
+            if self._trace is not None:
+                self._trace(
+                    self.segment, "records_applied", count=len(records), before=before,
+                    scl=self.state.scl,
+                )  # fmt: skip
+
+        self._push(
+            Pending(entry, self._promised, apply, size, records=True, ack=ack, answer=answer)
+        )
+
+    def take_over(
+        self, epoch: VolumeEpoch, table: TruncationTable | None, answer: Callable[[], None] | None
+    ) -> None:
+        """Promise ``epoch`` and adopt ``table``, if it is higher than the adopted one (§8)."""
+        if epoch > self._promised:
+            self._promised = epoch
+            self._queue_bytes = 0
+            kept = [each for each in self._queue if not (each.records and each.epoch < epoch)]
+            self._queue = []
+            for pending in kept:
+                self._push(pending)
+        state = self.state
+        if table is not None and table.epoch > state.table.epoch:
+
+            def apply_table() -> None:
+                state.epoch = max(state.epoch, epoch)
+                state.adopt_table(table)
+                self._note("table_adopted", epoch=epoch, table=table, scl=state.scl)
+
+            entry: Entry = TableEntry(state.vdl, table)
+            self._push(Pending(entry, epoch, apply_table, answer=answer))
+        else:
+
+            def apply_seal() -> None:
+                state.epoch = max(state.epoch, epoch)
+                self._note("sealed", epoch=epoch, scl=state.scl)
+
+            self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))
+
+    def queue_entry(self, entry: Entry, apply: Callable[[], None]) -> None:
+        """Queue an entry that is not records, such as a part of a hydration."""
+        size = (
+            sum(len(each.image) for each in entry.pages) if isinstance(entry, ImagesEntry) else 64
+        )
+        self._push(Pending(entry, self._promised, apply, size))
+
+    # ---- admission -------------------------------------------------------------------------------
+
+    def _admit(self, source: Address, message: Message) -> bool:
+        """The rule of epochs, for every message alike (§8): lower is refused, higher taken over."""
+        epoch = message.epoch
+        if epoch == self._promised:
+            return True
+        if epoch < self._promised:
+            if epoch < self.state.epoch:
+                self._refuse(source, message)
+            return False
+        if isinstance(message, Seal | InstallTable):
+            return True  # their handlers take the epoch over, and answer when that is durable
+        table = getattr(message, "table", None)
+        ask: Callable[[], None] | None = None
+        if isinstance(message, WriteBatch | ReadPage | FetchLog | ConfirmEpoch):
+            ask = lambda: self.send(source, NeedTable(epoch, self.segment))  # noqa: E731
+        self.take_over(epoch, table, ask)
+        return False
+
+    def _refuse(self, source: Address, message: Message) -> None:
+        if isinstance(message, GossipStatus | GossipRecords | GossipPages | FetchPages):
+            self.gossip.enlighten(source)
+        else:
+            self.send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
+            self._note("refused", epoch=message.epoch, sealed=self.state.epoch)
+
+    def _has_table(self, source: Address, epoch: VolumeEpoch) -> bool:
+        """Whether the table of ``epoch`` is adopted; if not, its writer is asked for it."""
+        if self.state.table.epoch == epoch:
+            return True
+        self.send(source, NeedTable(epoch, self.segment))
+        return False
+
+    # ---- handlers --------------------------------------------------------------------------------
+
+    def _on_write_batch(self, source: Address, message: WriteBatch, _: float) -> None:
+        if not self._has_table(source, message.epoch):
+            return
+        self.state.announced(message.vdl, message.floor)
+        records = codec.decode_records(message.records)
+        if self._trace is not None:
+            self._trace(
+                self.segment, "batch_received", writer=source, seq=message.seq,
+                lsns=(records[0].lsn, records[-1].lsn) if records else None, vdl=message.vdl,
+            )  # fmt: skip
+        if not records or records[-1].lsn <= self.state.scl:
+            self._acknowledge(source, message.epoch, message.seq)
+            return
+        entry = RecordsEntry(message.vdl, message.floor, message.records)
+        self.queue_records(entry, records, ack=(source, message.seq))
+
+    def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
+        self.send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+
+    def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
+        state = self.state
+        if not self._has_table(source, message.epoch):
+            return
+        epoch, request_id, page_id, read_point, required_scl = message
+        if required_scl > state.scl or read_point < state.floor:
+            refusal = ReadRefused(epoch, self.segment, request_id, state.scl, state.floor)
+            self.send(source, refusal)
+            return
+        page = state.materializer.materialize(page_id, read_point)
+        if self._trace is not None:
+            self._trace_read(page, read_point)
+        self.send(source, PageReply(epoch, self.segment, request_id, read_point, page))
+
+    def _on_seal(self, source: Address, message: Seal, _: float) -> None:
+        def answer() -> None:
+            state = self.state
+            if state.whole:
+                reply = SealReply(
+                    message.epoch, self.segment, message.request_id,
+                    state.scl, state.vdl, state.floor, state.table,
+                )  # fmt: skip
+                self.send(source, reply)
+
+        if message.epoch == self.state.epoch:
+            answer()
+        else:
+            self.take_over(message.epoch, None, answer)
+
+    def _on_install_table(self, source: Address, message: InstallTable, _: float) -> None:
+        def answer() -> None:
+            reply = TableInstalled(message.epoch, self.segment, message.request_id, self.state.scl)
+            self.send(source, reply)
+
+        if message.table.epoch != message.epoch:
+            raise MalformedMessage(f"table of {message.table.epoch} in epoch {message.epoch}")
+        if self.state.table.epoch == message.epoch:
+            answer()
+        else:
+            self.take_over(message.epoch, message.table, answer)
+
+    def _on_fetch_log(self, source: Address, message: FetchLog, _: float) -> None:
+        state = self.state
+        if message.after_lsn < state.index.base_lsn:
+            refusal = ReadRefused(
+                message.epoch, self.segment, message.request_id, state.scl, state.floor
+            )
+            self.send(source, refusal)
+            return
+        limit = min(message.limit_bytes, self._config.gossip_bytes)
+        records = state.index.records_after(message.after_lsn, limit)
+        through = records[-1].lsn if records else max(message.after_lsn, state.scl)
+        reply = LogReply(
+            message.epoch, self.segment, message.request_id, message.after_lsn, through,
+            state.scl, codec.encode_records(records),
+        )  # fmt: skip
+        self.send(source, reply)
+
+    def _on_confirm_epoch(self, source: Address, message: ConfirmEpoch, _: float) -> None:
+        if message.epoch == self.state.epoch:
+            self.send(source, EpochConfirmed(message.epoch, self.segment, message.request_id))
+
+    def _on_gossip(self, source: Address, message: Message, now: float) -> None:
+        self.gossip.step(source, message, now)
+
+    # ---- details ---------------------------------------------------------------------------------
+
+    def _push(self, pending: Pending) -> None:
+        self._queue.append(pending)
+        self._queue_bytes += pending.size
+
+    def _take_queue(self) -> list[Pending]:
+        """The front of the queue, as much as one write carries."""
+        size, count = 0, 0
+        for pending in self._queue:
+            size += pending.size
+            if count and size > self._config.write_bytes:
+                break
+            count += 1
+        batch, self._queue = self._queue[:count], self._queue[count:]
+        self._queue_bytes = sum(each.size for each in self._queue)
+        return batch
+
+    def _encoded_promise(self, batch: list[Pending]) -> bytes:
+        promise = self.state.promise
+        for pending in batch:
+            promise = promise.raised(pending.epoch, NO_EPOCH)
+            if isinstance(pending.entry, TableEntry):
+                promise = promise.raised(pending.epoch, pending.entry.table.epoch)
+        return encode_promise(promise)
+
+    def _note(self, event: str, **values: object) -> None:
+        if self._trace is not None:
+            self._trace(self.segment, event, **values)
+
+    def _trace_read(self, page: PageImage, read_point: int) -> None:
+        chain = self.state.materializer.chain(page.page_id, read_point)
+        self._note(
+            "page_materialized", page_id=page.page_id, read_point=read_point,
+            page_lsn=page.page_lsn, chain=chain,
+        )  # fmt: skip
+
+
+_HANDLERS: Final[dict[type, Any]] = {
+    WriteBatch: SegmentCore._on_write_batch,
+    ReadPage: SegmentCore._on_read_page,
+    Seal: SegmentCore._on_seal,
+    InstallTable: SegmentCore._on_install_table,
+    FetchLog: SegmentCore._on_fetch_log,
+    ConfirmEpoch: SegmentCore._on_confirm_epoch,
+    GossipStatus: SegmentCore._on_gossip,
+    GossipRecords: SegmentCore._on_gossip,
+    FetchPages: SegmentCore._on_gossip,
+    GossipPages: SegmentCore._on_gossip,
+}

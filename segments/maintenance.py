@@ -1,0 +1,138 @@
+"""Background work of a segment: coalescing, collection, compaction, scrub (2017 §3.3; protocol §6).
+
+None of it is in the path of a write. Each turn is bounded, so that a turn never holds up the next
+message for long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from segments.config import SegmentConfig
+from segments.wal import scan
+
+if TYPE_CHECKING:
+    from segments.core import SegmentCore
+
+
+class Maintenance:
+    """The housekeeping part of one segment core."""
+
+    def __init__(self, core: SegmentCore, config: SegmentConfig, log_bytes: int) -> None:
+        self._core = core
+        self._config = config
+        self.log_bytes = log_bytes
+        """Durable length of the log."""
+        self.damaged_frames = 0
+        """Damage that the scrub has found so far."""
+        self.compactions = 0
+        self._appending = 0
+        self._compacting: int | None = None
+        self._rewrite = False
+        self._generation = 0
+        self._scrub_at: float | None = None
+        self._scrub_offset = 0
+        self._scrub_length = config.scrub_bytes
+
+    def tick(self, now: float) -> None:
+        """One bounded turn."""
+        state = self._core.state
+        state.materializer.coalesce(state.vdl, self._config.coalesce_records)
+        self._collect()
+        if self._scrub_at is None:
+            self._scrub_at = now + self._config.scrub_interval_s
+
+    def _collect(self) -> None:
+        state = self._core.state
+        up_to = min(state.announced_floor, state.vdl, state.scl)
+        collectable = state.index.count_through(up_to)
+        if collectable < self._config.collect_records:
+            return
+        if collectable > self._config.coalesce_records:
+            up_to = state.index.linked_lsn(self._config.coalesce_records - 1)
+        state.collect(up_to)
+
+    # ---- compaction ------------------------------------------------------------------------------
+
+    @property
+    def compaction_due(self) -> bool:
+        """Whether the log is to be written anew: much of it is history, or damage was found.
+
+        Not before the segment is whole: a clean log would hide what is still missing.
+        """
+        if not self._core.state.whole:
+            return False
+        if self._rewrite:
+            return True
+        size = self.log_bytes
+        config = self._config
+        return size > config.compact_bytes and (
+            size > config.compact_ratio * self._core.state.live_bytes()
+        )
+
+    def require_rewrite(self) -> None:
+        """Have the log written anew at the next opportunity."""
+        self._rewrite = True
+
+    def start_compaction(self) -> Iterator[bytes]:
+        """The frames of the new log."""
+        self._compacting = 0
+        frames = self._core.state.checkpoint_frames()
+        return self._counted(frames)
+
+    def _counted(self, frames: Iterator[bytes]) -> Iterator[bytes]:
+        for frame in frames:
+            assert self._compacting is not None
+            self._compacting += len(frame)
+            yield frame
+
+    # ---- the length of the log -------------------------------------------------------------------
+
+    def appending(self, size: int) -> None:
+        """A frame of ``size`` bytes is about to be appended."""
+        self._appending = size
+
+    def wrote(self) -> None:
+        """The write under way is durable."""
+        if self._compacting is not None:
+            self.log_bytes, self._compacting = self._compacting, None
+            self._rewrite = False
+            self.compactions += 1
+            self._generation += 1
+            self._scrub_offset = 0
+        self.log_bytes += self._appending
+        self._appending = 0
+
+    def write_failed(self) -> None:
+        """The write under way came to nothing."""
+        self._compacting = None
+        self._appending = 0
+
+    # ---- scrub -----------------------------------------------------------------------------------
+
+    def take_scrub(self, now: float) -> tuple[int, int, int] | None:
+        """What to read again: (generation, offset, length), or None if it is not time."""
+        if self._scrub_at is None or now < self._scrub_at or self.log_bytes == 0:
+            return None
+        self._scrub_at = None
+        length = min(self._scrub_length, self.log_bytes - self._scrub_offset)
+        return self._generation, self._scrub_offset, length
+
+    def scrubbed(self, generation: int, offset: int, data: bytes) -> None:
+        """Check what was read. What the disk lost is still in memory, and is written anew."""
+        if generation != self._generation:
+            return
+        found = scan(data)
+        at_end = offset + len(data) >= self.log_bytes
+        if found.damage or (at_end and found.torn_bytes):
+            self.damaged_frames += max(1, len(found.damage))
+            self.require_rewrite()
+            return
+        if at_end:
+            self._scrub_offset, self._scrub_length = 0, self._config.scrub_bytes
+        elif found.durable_length == 0:
+            self._scrub_length *= 2
+        else:
+            self._scrub_offset = offset + found.durable_length
+            self._scrub_length = self._config.scrub_bytes

@@ -1,0 +1,177 @@
+"""A segment as a process of its own: the thin trio shell around `segments.core`.
+
+It moves messages and bytes and decides nothing. Three loops share the core: one receives, steps and
+sends; one writes, syncs and tells the core; one lets time pass. So a read is answered while a sync
+is under way, and whatever arrives during a sync shares the next one.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+import trio
+
+from segments.config import SegmentConfig
+from segments.core import SegmentCore, Write
+from segments.protocol import codec
+from segments.protocol.errors import MalformedMessage, SegmentLost, StorageFailed
+from segments.protocol.ids import PgId, SegmentId
+from segments.protocol.tracing import Tracer
+from segments.protocol.transport import Endpoint
+from segments.state import SegmentState
+from segments.storage import Storage
+from segments.wal import decode_promises, scan
+
+
+class SegmentServer:
+    """Runs one segment from its storage until cancelled, which is how it crashes."""
+
+    def __init__(
+        self,
+        segment: SegmentId,
+        pg_id: PgId,
+        peers: tuple[SegmentId, ...],
+        storage: Storage,
+        endpoint: Endpoint,
+        config: SegmentConfig,
+        random: Random,
+        *,
+        trace: Tracer | None = None,
+    ) -> None:
+        self.segment = segment
+        self.pg_id = pg_id
+        self.core: SegmentCore | None = None
+        """None until the log has been read."""
+        self.syncs = 0
+        self.storage_failures = 0
+        self._peers = peers
+        self._storage = storage
+        self.endpoint = endpoint
+        self._config = config
+        self._random = random
+        self._trace = trace
+        self._delay_s = 0.0
+        self._running = trio.Event()
+        self._running.set()
+        self._work = trio.Event()
+
+    # ---- what can be done to it ------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Stop taking messages, like a process that the system has stopped."""
+        if self._running.is_set():
+            self._running = trio.Event()
+
+    def resume(self) -> None:
+        """Go on after `pause`."""
+        self._running.set()
+
+    @property
+    def paused(self) -> bool:
+        return not self._running.is_set()
+
+    def slow_down(self, delay_s: float) -> None:
+        """Wait ``delay_s`` before each round of messages; 0 ends that."""
+        self._delay_s = delay_s
+
+    @property
+    def delay_s(self) -> float:
+        return self._delay_s
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Restore from the storage, then serve. Raises `SegmentLost` if the disk was lost."""
+        self.core = await self._restore()
+        task_status.started()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._receive, self.core, name=f"{self.segment} receive")
+            nursery.start_soon(self._persist, self.core, name=f"{self.segment} persist")
+            nursery.start_soon(self._housekeep, self.core, name=f"{self.segment} housekeep")
+
+    async def _restore(self) -> SegmentCore:
+        storage = self._storage
+        if storage.identity is None:
+            raise SegmentLost(f"the disk of segment {self.segment} holds no identity")
+        stored = storage.load()
+        found = scan(stored.log)
+        if found.torn_bytes:
+            await storage.truncate(found.durable_length)
+        promise = decode_promises(stored.promises)
+        state = SegmentState.restore(self._config, found, promise)
+        if self._trace is not None:
+            self._trace(
+                self.segment, "restored", scl=state.scl, epoch=state.epoch,
+                torn_bytes=found.torn_bytes, damage=found.damage, whole=state.whole,
+            )  # fmt: skip
+        return SegmentCore(
+            self.segment, self.pg_id, self._peers, state, self._config, self._random,
+            log_bytes=found.durable_length, trace=self._trace,
+        )  # fmt: skip
+
+    async def _receive(self, core: SegmentCore) -> None:
+        limit = self._config.receive_limit
+        while True:
+            envelopes = await self.endpoint.receive(limit)
+            if not self._running.is_set():
+                await self._running.wait()
+            if self._delay_s:
+                await trio.sleep(self._delay_s)
+            now = trio.current_time()
+            for source, payload in envelopes:
+                try:
+                    message = codec.decode(payload)
+                except MalformedMessage:
+                    core.dropped_messages += 1
+                    continue
+                core.step(source, message, now)
+            self._send(core)
+
+    async def _persist(self, core: SegmentCore) -> None:
+        while True:
+            write = core.take_write()
+            if write is None:
+                self._work = trio.Event()
+                await self._work.wait()
+                continue
+            if not self._running.is_set():
+                await self._running.wait()
+            try:
+                await self._store(write)
+            except StorageFailed:
+                self.storage_failures += 1
+                core.write_failed()
+                await trio.sleep(self._config.storage_retry_s)
+                continue
+            self.syncs += 1
+            core.wrote()
+            self._send(core)
+
+    async def _store(self, write: Write) -> None:
+        if write.replace is not None:
+            await self._storage.replace(write.replace)
+            return
+        if write.promise is not None:
+            await self._storage.write_promise(write.promise)
+        await self._storage.append(write.append)
+
+    async def _housekeep(self, core: SegmentCore) -> None:
+        while True:
+            await trio.sleep(self._config.tick_interval_s)
+            if not self._running.is_set():
+                await self._running.wait()
+            now = trio.current_time()
+            core.tick(now)
+            scrub = core.maintenance.take_scrub(now)
+            if scrub is not None:
+                generation, offset, length = scrub
+                data = await self._storage.read(offset, length)
+                core.maintenance.scrubbed(generation, offset, data)
+            self._send(core)
+
+    def _send(self, core: SegmentCore) -> None:
+        """Hand over what may leave, and wake the writer if there is something to write."""
+        for destination, message in core.take_sends():
+            self.endpoint.send(destination, codec.encode(message))
+        if core.has_input or core.maintenance.compaction_due:
+            self._work.set()

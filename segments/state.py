@@ -1,0 +1,220 @@
+"""What a segment durably holds, and how each entry of its log changes it.
+
+The same functions serve a running segment, which applies an entry once it is on disk, and a
+restart, which applies all of them again: there is one meaning of the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from segments.chain_index import ChainIndex
+from segments.config import SegmentConfig
+from segments.materializer import Materializer
+from segments.protocol import codec
+from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
+from segments.protocol.messages import PageImage
+from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.truncation import TruncationTable
+from segments.wal import (
+    AdvanceEntry,
+    CheckpointEntry,
+    Entry,
+    ImagesEntry,
+    LogScan,
+    Promise,
+    RecordsEntry,
+    SealEntry,
+    TableEntry,
+    encode_frame,
+    encode_promise,
+)
+
+
+def format_log(epoch: VolumeEpoch) -> tuple[bytes, bytes]:
+    """Log and promise of a segment of a new volume, whose first writer has ``epoch``."""
+    table = TruncationTable(epoch)
+    promise = encode_promise(Promise(epoch, table.epoch))
+    return encode_frame(epoch, [TableEntry(0, table)]), promise
+
+
+class SegmentState:
+    """One segment's epoch, truncation table, records and pages."""
+
+    def __init__(self, config: SegmentConfig) -> None:
+        self._config = config
+        self.index = ChainIndex(max_unlinked=config.unlinked_limit)
+        self.materializer = Materializer(
+            self.index,
+            image_interval=config.image_interval,
+            image_cache_bytes=config.image_cache_bytes,
+        )
+        self.epoch = NO_EPOCH
+        """Highest epoch sealed or taken over; never goes down."""
+        self.table = TruncationTable()
+        """The adopted table; its epoch is at most ``epoch``."""
+        self.vdl: Lsn = 0
+        """Highest VDL a writer has announced."""
+        self.announced_floor: Lsn = 0
+        """Highest PGMRPL a writer has announced."""
+        self.floor: Lsn = 0
+        """Oldest read point that is served: the announced floor of the last collection."""
+        self._promised_table = NO_EPOCH
+        self._repair_lsn: Lsn = 0
+        self._checkpoint: _CheckpointReader | None = None
+
+    # ---- restart ---------------------------------------------------------------------------------
+
+    @classmethod
+    def restore(cls, config: SegmentConfig, scan: LogScan, promise: Promise) -> SegmentState:
+        """The state that a log and the promise beside it stand for.
+
+        After damage in the middle of the log the segment is not `whole`: records, or a table, that
+        it once acknowledged may be missing.
+        """
+        state = cls(config)
+        state.epoch = promise.epoch
+        state._promised_table = promise.table_epoch
+        for scanned in scan.frames:
+            state.epoch = max(state.epoch, scanned.frame.epoch)
+            for entry in scanned.frame.entries:
+                state.apply(entry)
+        if scan.damage:
+            state._repair_lsn = state.index.highest_lsn
+        state._checkpoint = None
+        return state
+
+    @property
+    def scl(self) -> Lsn:
+        """Highest LSN, inclusive, up to which every record of the chain is held."""
+        return self.index.scl
+
+    @property
+    def whole(self) -> bool:
+        """Whether everything this segment ever acknowledged is here; else it is no witness (§8)."""
+        return self.index.scl >= self._repair_lsn and self.table.epoch >= self._promised_table
+
+    @property
+    def promise(self) -> Promise:
+        """What is kept in the second place, beside the log."""
+        return Promise(self.epoch, max(self.table.epoch, self._promised_table))
+
+    # ---- one entry -------------------------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> None:
+        """Take in one durable entry."""
+        match entry:
+            case RecordsEntry():
+                self.announced(entry.vdl, entry.floor)
+                self.add_records(codec.decode_records(entry.records))
+            case SealEntry():
+                self.epoch = max(self.epoch, entry.epoch)
+            case TableEntry():
+                self.announced(entry.vdl, 0)
+                self.adopt_table(entry.table)
+            case AdvanceEntry():
+                self.announced(entry.vdl, entry.floor)
+            case CheckpointEntry():
+                self._checkpoint = _CheckpointReader(entry)
+            case ImagesEntry():
+                self._apply_images(entry)
+        if self._checkpoint is not None and self._checkpoint.complete:
+            head, pages = self._checkpoint.head, self._checkpoint.pages
+            self._checkpoint = None
+            self.epoch = max(self.epoch, head.epoch)
+            self.adopt_table(head.table)
+            self.announced(head.vdl, head.floor)
+            self.hydrate(head.base_lsn, pages, head.floor)
+
+    def _apply_images(self, entry: ImagesEntry) -> None:
+        if self._checkpoint is not None and self._checkpoint.head.base_lsn == entry.base_lsn:
+            self._checkpoint.add(entry)
+
+    def announced(self, vdl: Lsn, floor: Lsn) -> None:
+        """Remember what a writer said; neither ever goes back."""
+        if vdl > self.vdl:
+            self.vdl = vdl
+        if floor > self.announced_floor:
+            self.announced_floor = floor
+
+    def add_records(self, records: Sequence[RedoRecord]) -> None:
+        """Take in records that are durable here; what the adopted table annuls is left out."""
+        if records and records[0].lsn <= self.table.last_annulled_lsn:
+            annuls = self.table.annuls
+            records = [each for each in records if not annuls(each.lsn)]
+        self.index.insert(records)
+
+    def adopt_table(self, table: TruncationTable) -> None:
+        """Replace the table by one of a higher epoch, and drop what it annuls (§8)."""
+        if table.epoch <= self.table.epoch:
+            return
+        self.table = table
+        self.epoch = max(self.epoch, table.epoch)
+        before = self.index.scl
+        self.index.truncate(table)
+        if self.index.scl < before:
+            self.materializer.drop_above(self.index.scl)
+        if table.annuls(self._repair_lsn):
+            self._repair_lsn = self.index.highest_lsn
+
+    def hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> None:
+        """Start over from page images as of ``base_lsn``; records above it stay."""
+        self.index.reset(base_lsn)
+        self.materializer.install(pages)
+        self.floor = max(self.floor, floor, base_lsn)
+
+    def collect(self, up_to: Lsn) -> int:
+        """Fold records <= ``up_to`` into page images and drop them; returns how many went.
+
+        ``up_to`` is at most the announced VDL and the announced floor: the newest version at or
+        below it stays readable.
+        """
+        assert up_to <= min(self.vdl, self.announced_floor), (up_to, self.vdl, self.announced_floor)
+        self.materializer.fold(up_to)
+        removed = self.index.collect(up_to)
+        self.floor = max(self.floor, up_to)
+        return len(removed)
+
+    # ---- the log, written anew -------------------------------------------------------------------
+
+    def checkpoint_frames(self) -> Iterator[bytes]:
+        """The shortest log that restores this state, as of the call, frame by frame."""
+        pages = list(self.materializer.base_images())
+        per_part = max(1, self._config.gossip_bytes // PAGE_SIZE)
+        parts = [tuple(pages[at : at + per_part]) for at in range(0, len(pages), per_part)]
+        head = CheckpointEntry(
+            self.epoch, self.table, self.vdl, self.floor, self.index.base_lsn, len(parts)
+        )
+        return _encode_checkpoint(head, parts, self.index.held())
+
+    def live_bytes(self) -> int:
+        """About how large the log would be if it were written anew."""
+        return self.materializer.base_bytes() + self.index.payload_bytes() + 4096
+
+
+def _encode_checkpoint(
+    head: CheckpointEntry, parts: list[tuple[PageImage, ...]], records: list[RedoRecord]
+) -> Iterator[bytes]:
+    yield encode_frame(head.epoch, [head])
+    for part in parts:
+        yield encode_frame(head.epoch, [ImagesEntry(head.base_lsn, part)])
+    for at in range(0, len(records), 1024):
+        run = codec.encode_records(records[at : at + 1024])
+        yield encode_frame(head.epoch, [RecordsEntry(head.vdl, head.floor, run)])
+
+
+class _CheckpointReader:
+    """Gathers the parts of a checkpoint, so that a damaged one is never taken for a whole one."""
+
+    def __init__(self, head: CheckpointEntry) -> None:
+        self.head = head
+        self.pages: list[PageImage] = []
+        self._missing = head.parts
+
+    @property
+    def complete(self) -> bool:
+        return self._missing == 0
+
+    def add(self, entry: ImagesEntry) -> None:
+        self.pages.extend(entry.pages)
+        self._missing -= 1
