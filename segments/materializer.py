@@ -181,7 +181,6 @@ class Materializer:
     def drop_above(self, lsn: Lsn) -> None:
         """Forget what a truncation annulled: everything above ``lsn``, which no base image is."""
         self._images.drop_above(lsn)
-        self._vdl = min(self._vdl, lsn)
 
     def base_images(self) -> Iterator[PageImage]:
         """The image of each page that stands for what has left the log, by page id."""

@@ -157,7 +157,6 @@ def test_what_waits_above_a_gap_is_bounded_and_the_nearest_stay() -> None:
         pytest.param((8, 7), id="an unlinked record with other content"),
         pytest.param((5, 3), id="a sibling of a linked record"),
         pytest.param((6, 2), id="a sibling that reaches above the SCL"),
-        pytest.param((5, 4), id="the next of the chain, but inside a range known to be empty"),
         pytest.param((9, 7), id="a sibling of an unlinked record"),
         pytest.param((10, 6), id="one that leaves unlinked records out"),
     ],
@@ -165,8 +164,16 @@ def test_what_waits_above_a_gap_is_bounded_and_the_nearest_stay() -> None:
 def test_a_contradicting_record_is_refused_and_counted(rival: tuple[Lsn, Lsn]) -> None:
     lsn, prev = rival
     index = filled([each for each in history(8) if each.lsn not in (5, 6)])
-    if rival == (5, 4):
-        index = filled([*history(4), history(8)[7]._replace(prev_segment_lsn=4)])
+    refuses(index, lsn, prev)
+
+
+@pytest.mark.parametrize("rival", [(7, 4), (7, 5), (7, 6), (9, 7)])
+def test_where_a_held_record_leaves_no_room_none_is_taken(rival: tuple[Lsn, Lsn]) -> None:
+    lsn, prev = rival
+    refuses(filled([*history(4), history(8)[7]._replace(prev_segment_lsn=5)]), lsn, prev)
+
+
+def refuses(index: ChainIndex, lsn: Lsn, prev: Lsn) -> None:
     before = snapshot(index)
     record = RedoRecord(lsn, 0, 0, b"rival", lsn, True, lsn - 1, prev, 0)
     assert index.insert([record]) == 0
@@ -179,6 +186,12 @@ def test_of_two_contradicting_records_in_a_batch_the_first_stays() -> None:
     index = ChainIndex(max_unlinked=10)
     assert index.insert([first, second]) == 1
     assert (index.get(1), index.conflicts) == (first, 1)
+
+
+def test_a_batch_that_fills_its_own_gaps_is_taken_whole() -> None:
+    index = ChainIndex(max_unlinked=2)
+    assert index.insert(history(50)[::-1]) == 50
+    assert index.scl == 50
 
 
 def test_records_after_keeps_to_the_limit_but_gives_at_least_one() -> None:

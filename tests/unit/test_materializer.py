@@ -237,7 +237,8 @@ def test_a_lagging_segment_folds_only_what_it_holds() -> None:
     assert pages.fold(45) == 30
     index.collect(45)
     index.insert(records[30:])
-    assert pages.materialize(0, 47) == naive_page(records, 0, 47)
+    for read_point in (31, 45, 47):
+        assert pages.materialize(0, read_point) == naive_page(records, 0, read_point)
 
 
 def test_a_version_older_than_an_installed_base_is_refused() -> None:
@@ -268,6 +269,48 @@ def test_truncation_takes_the_images_with_it() -> None:
     index.insert(anew)
     assert [lsn for _, lsn, _ in kept_images(pages)] == [10, 20]
     assert pages.materialize(0, 101) == naive_page(records[:25] + anew, 0, 101)
+
+
+def test_what_becomes_the_newest_image_is_no_longer_evicted() -> None:
+    records = history(40, pages=2)
+    index, pages = segment(records, interval=10, cache_bytes=2 * PAGE_SIZE)
+    pages.coalesce(40, 1000)
+    index.truncate(TruncationTable().extended(VolumeEpoch(2, 1), 39, 40))
+    pages.drop_above(39)
+    index.insert(chained([(n, 1, 0, b"other") for n in range(41, 91)], after=records[:39]))
+    pages.coalesce(90, 1000)
+    assert [lsn for page_id, lsn, _ in kept_images(pages) if page_id == 0] == [20]
+    assert [lsn for page_id, lsn, _ in kept_images(pages) if page_id == 1] == [70, 80, 90]
+
+
+def test_images_below_a_new_base_leave_the_cache() -> None:
+    _, pages = segment(history(60), interval=10, cache_bytes=2 * PAGE_SIZE)
+    pages.coalesce(30, 1000)
+    pages.fold(25)
+    assert [lsn for _, lsn, _ in kept_images(pages)] == [25, 30]
+    pages.coalesce(60, 1000)
+    assert [lsn for _, lsn, _ in kept_images(pages)] == [25, 40, 50, 60]
+
+
+def test_coalescing_does_not_go_over_what_is_folded_or_has_images() -> None:
+    _, pages = segment(history(60), interval=10)
+    pages.fold(30)
+    assert pages.coalesce(39, 1000) == 9
+    pages.announce(50)
+    pages.materialize(0, 60)
+    kept = [lsn for _, lsn, _ in kept_images(pages)]
+    assert kept == [30, 40, 50]
+    assert pages.coalesce(50, 1000) == 11
+    assert [lsn for _, lsn, _ in kept_images(pages)] == kept
+
+
+def test_coalescing_passes_by_a_base_that_is_ahead_of_the_log() -> None:
+    """As after a restart from a checkpoint taken between folding and collecting."""
+    records = history(40)
+    _, pages = segment(records, interval=10)
+    pages.install([naive_page(records, 0, 35)])
+    assert pages.coalesce(39, 1000) == 39
+    assert pages.coalesce(40, 1000) == 1 + 5
 
 
 def test_a_broken_page_chain_is_corrupt_and_names_both_records() -> None:
