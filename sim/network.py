@@ -16,7 +16,8 @@ import trio
 from segments.protocol.errors import Closed, Invalid
 from segments.protocol.ids import Address
 from segments.protocol.transport import Envelope
-from sim.network_policy import Link, LinkProfile, NetworkPolicy
+from sim.network_policy import Link, NetworkPolicy
+from sim.profiles import LinkProfile
 from sim.scheduler import VirtualScheduler
 
 DEFAULT_INBOX_LIMIT: Final = 10_000
@@ -115,14 +116,6 @@ class SimulatedEndpoint:
         if task is not None:
             trio.lowlevel.reschedule(task)
 
-    def _deliver(self, envelope: Envelope, limit: int) -> bool:
-        if len(self._inbox) >= limit:
-            return False
-        self._inbox.append(envelope)
-        if self._receiver is not None:
-            self._wake()
-        return True
-
 
 class SimulatedNetwork:
     """A `Network` in virtual time.
@@ -148,6 +141,7 @@ class SimulatedNetwork:
             raise Invalid(f"limits {inbox_limit} and {in_flight_limit}: expected at least 1")
         self.observer = observer
         self._scheduler = scheduler
+        self._call_after = scheduler.call_after
         self._policy = policy
         self._inbox_limit = inbox_limit
         self._in_flight_limit = in_flight_limit
@@ -289,17 +283,16 @@ class SimulatedNetwork:
         delays = self._policy.decide(message, link)
         if not delays:
             self._drop("loss", message, link, payload)
-        scheduler = self._scheduler
-        for copy, delay_ns in enumerate(delays):
-            if copy:
-                self._duplicated += 1
-                if self.observer is not None:
-                    self._observe("duplicated", message, link, payload)
+        if len(delays) > 1:
+            self._duplicated += len(delays) - 1
+            for _ in delays[1:]:
+                self._observe("duplicated", message, link, payload)
+        for delay_ns in delays:
             if self._in_flight >= self._in_flight_limit:
                 self._drop("flood", message, link, payload)
-                continue
-            self._in_flight += 1
-            scheduler.call_at(scheduler.now_ns + delay_ns, self._arrive, message, link, payload)
+            else:
+                self._in_flight += 1
+                self._call_after(delay_ns, self._arrive, message, link, payload)
 
     def _arrive(self, message: int, link: Link, payload: bytes) -> None:
         if link.clogged:
@@ -311,12 +304,15 @@ class SimulatedNetwork:
             self._drop("cut", message, link, payload)
         elif endpoint is None:
             self._drop("detached", message, link, payload)
-        elif not endpoint._deliver(Envelope(link.source, payload), self._inbox_limit):
+        elif len(endpoint._inbox) >= self._inbox_limit:
             self._drop("inbox full", message, link, payload)
         else:
             self._delivered += 1
             if self.observer is not None:
                 self._observe("delivered", message, link, payload)
+            endpoint._inbox.append(Envelope(link.source, payload))
+            if endpoint._receiver is not None:
+                endpoint._wake()
 
     def _drop(self, reason: Loss, message: int, link: Link, payload: bytes) -> None:
         self._lost[reason] = self._lost.get(reason, 0) + 1

@@ -7,43 +7,16 @@ message, so that a run can be repeated message by message without its random num
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
 from random import Random
 from typing import Protocol, TypeAlias
 
 import attrs
 
-from segments.protocol.errors import Invalid
 from segments.protocol.ids import Address
+from sim.profiles import LinkProfile, exponential
 
 Decision: TypeAlias = tuple[int, ...]
 """One delay in nanoseconds for each copy of a message that is to arrive; empty: it is lost."""
-
-
-def _duration(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if type(value) is not int or value < 0:
-        raise Invalid(f"{attribute.name} {value!r}: expected nanoseconds, an int >= 0")
-
-
-def _fraction(_instance: object, attribute: attrs.Attribute[float], value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise Invalid(f"{attribute.name} {value!r}: expected 0 to 1")
-
-
-@attrs.frozen
-class LinkProfile:
-    """How a link behaves: a delay is ``minimum_ns`` plus an exponential draw."""
-
-    minimum_ns: int = attrs.field(default=100_000, validator=_duration)
-    extra_mean_ns: int = attrs.field(default=100_000, validator=_duration)
-    loss: float = attrs.field(default=0.0, validator=_fraction)
-    """Fraction of messages that never arrive."""
-    duplication: float = attrs.field(default=0.0, validator=_fraction)
-    """Fraction of messages that arrive twice."""
-    reordering: float = attrs.field(default=0.0, validator=_fraction)
-    """Fraction of messages that are held up, so that later ones overtake them."""
-    reordering_mean_ns: int = attrs.field(default=5_000_000, validator=_duration)
-    """Mean of the exponential time for which those are held up."""
 
 
 @attrs.define(eq=False)
@@ -78,13 +51,12 @@ class RandomPolicy:
         random, profile = self._rng.random, link.profile
         if profile.loss and random() < profile.loss:
             return ()
-        # An exponential draw, written out: of `Random`, only `random` is promised to stay the same.
-        delay = profile.minimum_ns - log(1.0 - random()) * profile.extra_mean_ns
+        delay = profile.minimum_ns + exponential(random(), profile.extra_mean_ns)
         if profile.reordering and random() < profile.reordering:
-            delay -= log(1.0 - random()) * profile.reordering_mean_ns
+            delay += exponential(random(), profile.reordering_mean_ns)
         delay *= link.slowness
         if profile.duplication and random() < profile.duplication:
-            later = delay - log(1.0 - random()) * (profile.extra_mean_ns * link.slowness)
+            later = delay + exponential(random(), profile.extra_mean_ns * link.slowness)
             return int(delay), int(later)
         return (int(delay),)
 

@@ -16,11 +16,11 @@ from sim.network import NetworkEvent, SimulatedEndpoint, SimulatedNetwork
 from sim.network_policy import (
     Decision,
     Link,
-    LinkProfile,
     RandomPolicy,
     RecordingPolicy,
     ReplayingPolicy,
 )
+from sim.profiles import LinkProfile
 from sim.scheduler import VirtualScheduler
 from sim.seeds import Seeds
 
@@ -130,7 +130,7 @@ def test_misuse_is_refused() -> None:
 
     world.run(main)
     with pytest.raises(Invalid, match="bytearray"):
-        a.send("C0", bytearray(b"shared"))
+        a.send("C0", bytearray(b"shared"))  # type: ignore[arg-type]
     with pytest.raises(Invalid, match="slowness -1"):
         world.network.set_slowness("A0", -1)
     with pytest.raises(Invalid, match="limits 0"):
@@ -143,7 +143,7 @@ def test_misuse_is_refused() -> None:
 def test_a_profile_checks_its_values(wrong: dict[str, int]) -> None:
     (name, value), *_ = wrong.items()
     with pytest.raises(Invalid, match=f"{name} {value}"):
-        LinkProfile(**wrong)  # type: ignore[arg-type]
+        LinkProfile(**wrong)
 
 
 def _drain(world: World) -> None:

@@ -1,0 +1,422 @@
+"""The simulated disk: what is synced stays, and what becomes of everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+from typing import Any
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.protocol.errors import Invalid, SegmentLost, StorageFailed
+from segments.storage import Identity, MemoryStorage, Storage
+from sim.disk import SimulatedDisk
+from sim.profiles import DiskProfile
+from sim.scheduler import Deadlock, VirtualScheduler
+
+MS = 1_000_000
+SECOND = 1000 * MS
+STEADY = DiskProfile(minimum_ns=MS, extra_mean_ns=0)
+IDENTITY = Identity("volume", "A0")
+SLOT = len(MemoryStorage.create(IDENTITY).load().promises) // 2
+DATA = bytes(range(1, 101))
+
+
+class World:
+    def __init__(
+        self, profile: DiskProfile = STEADY, *, seed: int = 1, capacity: int | None = None
+    ) -> None:
+        self.scheduler = VirtualScheduler()
+        self.disk = SimulatedDisk(
+            self.scheduler, Random(seed), IDENTITY, profile, capacity_bytes=capacity
+        )
+
+    def run(self, main: Callable[[], Awaitable[None]]) -> None:
+        self.scheduler.run(main, seed=1, deadline_ns=1000 * SECOND)
+
+
+OPERATIONS = st.one_of(
+    st.tuples(st.just("append"), st.binary(max_size=20)),
+    st.tuples(st.just("promise"), st.binary(min_size=SLOT, max_size=SLOT)),
+    st.tuples(st.just("replace"), st.lists(st.binary(max_size=9), max_size=3)),
+    st.tuples(st.just("truncate"), st.integers(0, 30)),
+    st.tuples(st.just("read"), st.integers(0, 30)),
+)
+
+
+async def _perform(storage: Storage, kind: str, argument: Any) -> object:
+    try:
+        if kind == "append":
+            await storage.append(argument)
+        elif kind == "promise":
+            await storage.write_promise(argument)
+        elif kind == "replace":
+            await storage.replace(iter(argument))
+        elif kind == "truncate":
+            await storage.truncate(argument)
+        else:
+            return await storage.read(argument, 10)
+    except Invalid:
+        return "invalid"
+    return None
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(OPERATIONS, max_size=15))
+def test_without_faults_it_is_the_disk_in_memory(plan: list[tuple[str, object]]) -> None:
+    world, oracle = World(), MemoryStorage.create(IDENTITY)
+
+    async def main() -> None:
+        storage: Storage = world.disk
+        assert storage.identity == oracle.identity
+        for kind, argument in plan:
+            assert await _perform(storage, kind, argument) == await _perform(oracle, kind, argument)
+            assert storage.load() == oracle.load()
+            assert storage.size() == oracle.size()
+        storage.close()
+
+    world.run(main)
+
+
+def test_every_operation_takes_its_time_and_a_slow_disk_more() -> None:
+    world = World()
+    disk = world.disk
+
+    async def main() -> None:
+        await disk.append(b"one")
+        assert world.scheduler.now_ns == MS
+        await disk.read(0, 1)
+        assert world.scheduler.now_ns == 2 * MS
+        disk.set_slowness(10.0)
+        await disk.append(b"two")
+        assert world.scheduler.now_ns == 12 * MS
+
+    world.run(main)
+    counts = disk.statistics()
+    assert (counts.syncs, counts.bytes_written, counts.reads, counts.failures) == (2, 6, 1, 0)
+
+
+def test_the_mean_time_is_that_of_the_profile() -> None:
+    world = World(DiskProfile(minimum_ns=MS, extra_mean_ns=MS))
+
+    async def main() -> None:
+        for _ in range(2000):
+            await world.disk.append(b"")
+
+    world.run(main)
+    assert 1.9 * MS < world.scheduler.now_ns / 2000 < 2.1 * MS
+
+
+def test_nothing_is_durable_before_its_time() -> None:
+    world = World()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.disk.append, b"data")
+            await world.scheduler.sleep_ns(MS - 1)
+            assert world.disk.size() == 0
+            await world.scheduler.sleep_ns(2)
+            assert world.disk.size() == 4
+
+    world.run(main)
+
+
+def _crash_in(world: World, write: Callable[[], Awaitable[object]]) -> None:
+    """Crash in the middle of a write, which must never end well."""
+
+    async def fail() -> None:
+        with pytest.raises(StorageFailed, match="crashed"):
+            await write()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail)
+            await world.scheduler.sleep_ns(MS // 2)
+            world.disk.crash()
+
+    world.run(main)
+
+
+def test_a_crash_tears_at_most_the_append_in_progress() -> None:
+    left: set[str] = set()
+    for seed in range(200):
+        world = World(seed=seed)
+        world.disk._log = bytearray(b"synced")
+        _crash_in(world, partial(world.disk.append, DATA))
+        log = world.disk.load().log
+        assert log.startswith(b"synced")
+        tail = log[6:]
+        assert len(tail) <= len(DATA)
+        common = next((i for i, byte in enumerate(tail) if byte != DATA[i]), len(tail))
+        rest = tail[common:]
+        left.add(
+            "nothing" if not tail else "prefix" if not rest else "rubbish" if any(rest) else "zeros"
+        )
+        assert world.disk.statistics().interrupted == 1
+    assert left == {"nothing", "prefix", "zeros", "rubbish"}
+
+
+def test_a_crash_leaves_a_replaced_or_cut_log_wholly_old_or_wholly_new() -> None:
+    logs, cuts = set(), set()
+    for seed in range(20):
+        world = World(seed=seed)
+        world.disk._log = bytearray(b"old log")
+        _crash_in(world, partial(world.disk.replace, [b"new", b"er"]))
+        logs.add(world.disk.load().log)
+        world = World(seed=seed)
+        world.disk._log = bytearray(b"old log")
+        _crash_in(world, partial(world.disk.truncate, 3))
+        cuts.add(world.disk.load().log)
+    assert logs == {b"old log", b"newer"}
+    assert cuts == {b"old log", b"old"}
+
+
+def test_a_crash_leaves_one_slot_of_a_promise_whole() -> None:
+    states = set()
+    old, new = b"o" * SLOT, b"n" * SLOT
+    for seed in range(100):
+        world = World(seed=seed)
+        world.disk._promises = old * 2
+        _crash_in(world, partial(world.disk.write_promise, new))
+        promises = world.disk.load().promises
+        first, second = promises[:SLOT], promises[SLOT:]
+        assert second == old or first == new
+        states.add((first == new, second == old))
+    assert states >= {(False, True), (True, False)}
+
+
+def test_what_was_over_but_not_reported_at_the_crash_is_not_reported_as_done() -> None:
+    world = World()
+    results: list[str] = []
+
+    async def write() -> None:
+        try:
+            await world.disk.append(b"data")
+            results.append("done")
+        except StorageFailed:
+            results.append("failed")
+
+    def finish_and_crash(write: Any) -> None:
+        world.disk._finish(write)
+        world.disk.crash()  # before the task that waits can run
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await world.scheduler.sleep_ns(MS // 2)
+            assert world.disk._write is not None
+            world.disk._write.event[2] = finish_and_crash
+
+    world.run(main)
+    assert results == ["failed"]
+    assert world.disk.load().log == b"data"
+
+
+def test_after_a_crash_nothing_works_until_it_is_loaded() -> None:
+    world = World()
+    disk = world.disk
+
+    async def main() -> None:
+        await disk.append(b"kept")
+        disk.crash()
+        disk.crash()
+        for operation in (disk.append(b""), disk.read(0, 1), disk.replace([])):
+            with pytest.raises(StorageFailed, match="restart"):
+                await operation
+        assert disk.load().log == b"kept"
+        await disk.append(b" on")
+        assert disk.load().log == b"kept on"
+
+    world.run(main)
+
+
+def test_a_read_that_a_crash_overtakes_brings_nothing() -> None:
+    world = World()
+    _crash_in(world, partial(world.disk.read, 0, 1))
+
+
+def test_a_cancelled_write_is_done_all_the_same_and_a_crashed_one_stays_cancelled() -> None:
+    world = World()
+    disk = world.disk
+
+    async def main() -> None:
+        with trio.move_on_after(MS / 2 / SECOND) as scope:
+            await disk.append(b"data")
+            await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        assert (world.scheduler.now_ns, disk.load().log) == (MS, b"data")
+        with trio.CancelScope() as scope:
+            world.scheduler.call_after(MS // 2, scope.cancel)
+            world.scheduler.call_after(MS // 2, disk.crash)
+            await disk.append(b"data")
+        assert scope.cancelled_caught
+
+    world.run(main)
+
+
+def test_the_end_of_the_world_does_not_wait_for_a_disk() -> None:
+    world = World()
+
+    async def main() -> None:
+        world.scheduler.call_after(5, world.scheduler.fail, ValueError("violation"))
+        await world.disk.append(b"data")
+
+    with pytest.raises(ValueError, match="violation"):
+        world.run(main)
+    assert world.disk.size() == 0
+
+
+def test_two_writes_at_once_are_a_mistake() -> None:
+    world = World()
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.disk.append, b"first")
+            await world.scheduler.sleep_ns(1)
+            with pytest.raises(Invalid, match="second write"):
+                await world.disk.append(b"second")
+            with pytest.raises(Invalid, match="middle of a write"):
+                world.disk.load()
+            assert await world.disk.read(0, 9) in {b"", b"first"}
+
+    world.run(main)
+
+
+def test_a_full_disk_refuses_until_there_is_room() -> None:
+    world = World(capacity=10)
+    disk = world.disk
+
+    async def main() -> None:
+        await disk.append(b"12345678")
+        with pytest.raises(StorageFailed, match="11 bytes needed, expected at most 10"):
+            await disk.append(b"9ab")
+        with pytest.raises(StorageFailed, match="full"):
+            await disk.replace([b"123"])
+        assert disk.load().log == b"12345678"
+        await disk.append(b"9a")
+        disk.set_capacity(None)
+        await disk.append(b"b")
+        assert disk.load().log == b"123456789ab"
+
+    world.run(main)
+    assert disk.statistics().failures == 2
+    with pytest.raises(Invalid, match="-1"):
+        disk.set_capacity(-1)
+
+
+@pytest.mark.parametrize("kind", ["write", "sync"])
+def test_a_refused_operation_leaves_nothing(kind: str) -> None:
+    certain = DiskProfile(1, 1, write_failure=kind == "write", sync_failure=kind == "sync")
+    for asked in (False, True):
+        world = World(STEADY if asked else certain)
+        disk = world.disk
+        before = disk.load()
+        if asked:
+            (disk.fail_writes if kind == "write" else disk.fail_syncs)(3)
+
+        async def main(disk: SimulatedDisk = disk) -> None:
+            for operation in (
+                disk.append(b"data"),
+                disk.replace([b"data"]),
+                disk.write_promise(b"p" * SLOT),
+            ):
+                with pytest.raises(StorageFailed, match=kind):
+                    await operation
+
+        world.run(main)
+        assert disk.load() == before
+        assert (disk.statistics().failures, disk.statistics().syncs) == (3, 0)
+
+
+def test_failures_come_at_the_rate_of_the_profile_and_end_as_asked() -> None:
+    world = World(DiskProfile(write_failure=0.1, sync_failure=0.1))
+    disk = world.disk
+
+    async def main() -> None:
+        for _ in range(2000):
+            try:
+                await disk.append(b"x")
+            except StorageFailed:
+                continue
+        disk.profile = STEADY
+        disk.fail_syncs(1)
+        with pytest.raises(StorageFailed):
+            await disk.append(b"x")
+        await disk.append(b"x")
+
+    world.run(main)
+    assert 330 < disk.statistics().failures < 430
+    assert disk.size() == disk.statistics().syncs == 2002 - disk.statistics().failures
+
+
+def test_a_wiped_disk_has_lost_everything_for_good() -> None:
+    world = World()
+    outcomes: list[str] = []
+
+    async def write() -> None:
+        try:
+            await world.disk.append(DATA)
+        except StorageFailed:
+            outcomes.append("failed")
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await world.scheduler.sleep_ns(MS // 2)
+            world.disk.wipe()
+        assert world.disk.identity is None
+        assert world.disk.load() == (b"", b"")
+        for operation in (world.disk.append(b""), world.disk.write_promise(b"")):
+            with pytest.raises(SegmentLost):
+                await operation
+
+    world.run(main)
+    assert outcomes == ["failed"]
+
+
+def test_rot_flips_the_bits_it_says() -> None:
+    disk = World().disk
+    assert disk.rot() == ()
+    disk._log = bytearray(DATA)
+    (offset,) = disk.rot()
+    differing = [i for i, byte in enumerate(disk.load().log) if byte != DATA[i]]
+    assert differing == [offset]
+    assert (disk.load().log[offset] ^ DATA[offset]).bit_count() == 1
+    assert disk.rot(7, bits=3) == (7, 7, 7)
+    promises = disk.load().promises
+    (offset,) = disk.rot_promises()
+    assert [i for i, byte in enumerate(disk.load().promises) if byte != promises[i]] == [offset]
+    with pytest.raises(Invalid, match="rot at byte 100"):
+        disk.rot(100)
+
+
+def test_one_seed_one_disk() -> None:
+    def history(seed: int) -> tuple[int, bytes]:
+        world = World(DiskProfile(), seed=seed)
+
+        async def main() -> None:
+            for _ in range(20):
+                await world.disk.append(DATA)
+            world.disk.rot()
+
+        world.run(main)
+        return world.scheduler.now_ns, world.disk.load().log
+
+    assert history(1) == history(1)
+    assert history(1) != history(2)
+
+
+def test_a_disk_that_waits_is_never_taken_for_a_deadlock() -> None:
+    world = World()
+
+    async def main() -> None:
+        await world.disk.append(b"")
+        await trio.sleep_forever()
+
+    with pytest.raises(Deadlock) as caught:
+        world.run(main)
+    assert caught.value.now_ns == MS
