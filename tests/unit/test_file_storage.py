@@ -18,7 +18,7 @@ from segments.file_storage import FileStorage
 from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.ids import VolumeEpoch
 from segments.storage import Identity, Stored
-from segments.wal import AdvanceEntry, decode_promises, encode_frame, encode_promise, scan
+from segments.wal import AdvanceEntry, Promise, decode_promises, encode_frame, encode_promise, scan
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -89,11 +89,12 @@ def disk(monkeypatch: pytest.MonkeyPatch, storage: FileStorage) -> FaultyDisk:
 async def test_everything_is_there_after_reopening(directory: Path) -> None:
     storage = FileStorage.open(directory, IDENTITY)
     await storage.append(b"log")
-    await storage.write_promise(encode_promise(VolumeEpoch(4, 2)))
+    promise = Promise(VolumeEpoch(4, 2), VolumeEpoch(3, 2))
+    await storage.write_promise(encode_promise(promise))
     storage.close()
     log, promises = reopened(directory)
     assert log == b"log"
-    assert decode_promises(promises) == VolumeEpoch(4, 2)
+    assert decode_promises(promises) == promise
 
 
 def test_only_an_empty_directory_is_formatted(directory: Path, tmp_path: Path) -> None:
@@ -254,7 +255,7 @@ async def test_a_roll_back_that_fails_stops_the_storage(
 async def test_a_promise_that_fails_leaves_a_slot_to_read(
     storage: FileStorage, disk: FaultyDisk, directory: Path, write: int
 ) -> None:
-    old, new = VolumeEpoch(1, 1), VolumeEpoch(2, 1)
+    old, new = (Promise(VolumeEpoch(n, 1), VolumeEpoch(1, 1)) for n in (1, 2))
     await storage.write_promise(encode_promise(old))
     disk.failing_writes = {disk.writes + write}
     with pytest.raises(StorageFailed, match="no space"):
@@ -265,7 +266,8 @@ async def test_a_promise_that_fails_leaves_a_slot_to_read(
 async def test_a_promise_is_synced_in_its_first_slot_before_the_second_is_touched(
     storage: FileStorage, disk: FaultyDisk
 ) -> None:
-    old, new = encode_promise(VolumeEpoch(1, 1)), encode_promise(VolumeEpoch(2, 1))
+    old = encode_promise(Promise(VolumeEpoch(1, 1), VolumeEpoch(1, 1)))
+    new = encode_promise(Promise(VolumeEpoch(2, 1), VolumeEpoch(1, 1)))
     await storage.write_promise(old)
     disk.failing_syncs = {disk.syncs + 1}
     with pytest.raises(StorageFailed):

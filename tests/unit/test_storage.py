@@ -9,9 +9,9 @@ import pytest
 
 from segments.file_storage import FileStorage
 from segments.protocol.errors import Invalid, SegmentLost
-from segments.protocol.ids import NO_EPOCH, VolumeEpoch
+from segments.protocol.ids import VolumeEpoch
 from segments.storage import Identity, MemoryStorage, Storage
-from segments.wal import decode_promises, encode_promise
+from segments.wal import NO_PROMISE, Promise, decode_promises, encode_promise
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -33,7 +33,7 @@ async def test_a_fresh_storage_is_empty_and_has_promised_nothing(storage: Storag
     log, promises = storage.load()
     assert log == b""
     assert promises != b""
-    assert decode_promises(promises) == NO_EPOCH
+    assert decode_promises(promises) == NO_PROMISE
 
 
 async def test_appends_follow_each_other(storage: Storage) -> None:
@@ -46,7 +46,7 @@ async def test_appends_follow_each_other(storage: Storage) -> None:
 
 async def test_a_promise_goes_to_both_slots(storage: Storage) -> None:
     for epoch in (VolumeEpoch(1, 2), VolumeEpoch(2, 1)):
-        promise = encode_promise(epoch)
+        promise = encode_promise(Promise(epoch, epoch))
         await storage.write_promise(promise)
         assert storage.load().promises == promise + promise
 
@@ -130,7 +130,7 @@ async def test_a_wiped_disk_knows_and_takes_nothing() -> None:
     with pytest.raises(SegmentLost):
         await storage.append(b"x")
     with pytest.raises(SegmentLost):
-        await storage.write_promise(encode_promise(VolumeEpoch(1, 1)))
+        await storage.write_promise(encode_promise(Promise(VolumeEpoch(1, 1), VolumeEpoch(1, 1))))
     with pytest.raises(SegmentLost):
         await storage.replace([])
     with pytest.raises(SegmentLost):

@@ -10,7 +10,7 @@ import pytest
 from segments import wal
 from segments.protocol import codec
 from segments.protocol.errors import Invalid, MalformedFrame
-from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, VolumeEpoch
+from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
 from segments.protocol.truncation import TruncationRange, TruncationTable
@@ -22,7 +22,7 @@ ENTRIES: tuple[wal.Entry, ...] = (
     wal.RecordsEntry(vdl=7, floor=3, records=b"as it came, " + wal.MAGIC),
     wal.SealEntry(VolumeEpoch(4, 1)),
     wal.TableEntry(vdl=8, table=TABLE),
-    wal.CheckpointEntry(EPOCH, TABLE, vdl=8, floor=4, base_lsn=4, part=0, parts=2),
+    wal.CheckpointEntry(EPOCH, TABLE, vdl=8, floor=4, base_lsn=4, parts=2),
     wal.ImagesEntry(4, (PageImage(1, 2, PAGE), PageImage(2, 3, EMPTY_PAGE))),
     wal.AdvanceEntry(vdl=9, floor=5),
 )
@@ -283,21 +283,24 @@ def test_the_work_of_a_scan_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_promises_come_back_and_the_highest_counts() -> None:
-    low, high = VolumeEpoch(3, 900), VolumeEpoch(4, MAX_INTEGER)
+    low = wal.Promise(VolumeEpoch(3, 900), VolumeEpoch(1, 7))
+    high = wal.Promise(VolumeEpoch(4, MAX_INTEGER), VolumeEpoch(3, 900))
     assert len(wal.encode_promise(low)) == wal.PROMISE_SLOT_BYTES
     for slots in ((low, high), (high, low), (high, high)):
         assert wal.decode_promises(b"".join(map(wal.encode_promise, slots))) == high
     assert wal.decode_promises(wal.encode_promise(low)) == low
-    assert wal.decode_promises(b"") == NO_EPOCH
+    assert wal.decode_promises(b"") == wal.NO_PROMISE
 
 
 def test_a_spoilt_slot_leaves_the_other() -> None:
-    low, high = wal.encode_promise(VolumeEpoch(3, 1)), wal.encode_promise(VolumeEpoch(4, 1))
-    for at in range(28):
+    promise = wal.Promise(VolumeEpoch(3, 1), VolumeEpoch(2, 1))
+    low = wal.encode_promise(promise)
+    high = wal.encode_promise(wal.Promise(VolumeEpoch(4, 1), VolumeEpoch(4, 1)))
+    for at in range(44):
         spoilt = high[:at] + bytes([high[at] ^ 16]) + high[at + 1 :]
-        assert wal.decode_promises(spoilt + low) == VolumeEpoch(3, 1)
-        assert wal.decode_promises(low + spoilt) == VolumeEpoch(3, 1)
-        assert wal.decode_promises(low + high[:at]) == VolumeEpoch(3, 1)
+        assert wal.decode_promises(spoilt + low) == promise
+        assert wal.decode_promises(low + spoilt) == promise
+        assert wal.decode_promises(low + high[:at]) == promise
         with pytest.raises(MalformedFrame, match="no promise in 8192 bytes"):
             wal.decode_promises(spoilt + spoilt)
     with pytest.raises(MalformedFrame):
