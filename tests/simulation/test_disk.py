@@ -137,6 +137,9 @@ def _crash_in(world: World, write: Callable[[], Awaitable[object]]) -> None:
             nursery.start_soon(fail)
             await world.scheduler.sleep_ns(MS // 2)
             world.disk.crash()
+        left = world.disk.load()
+        await world.scheduler.sleep_ns(10 * MS)
+        assert world.disk.load() == left, "a process that is gone writes no more"
 
     world.run(main)
 

@@ -175,7 +175,11 @@ def test_the_order_is_the_same_in_another_process() -> None:
 def test_a_run_leaves_trio_as_it_was(monkeypatch: pytest.MonkeyPatch, flag: bool) -> None:
     monkeypatch.setattr(trio_internals, "_ALLOW_DETERMINISTIC_SCHEDULING", flag)
     state = trio_internals._r.getstate()
-    _interleaving(1)
+
+    async def flag_within() -> bool:
+        return trio_internals._ALLOW_DETERMINISTIC_SCHEDULING
+
+    assert VirtualScheduler().run(flag_within, seed=1, deadline_ns=SECOND)
     with pytest.raises(Deadlock):
         VirtualScheduler().run(trio.sleep_forever, seed=1, deadline_ns=SECOND)
     assert flag == trio_internals._ALLOW_DETERMINISTIC_SCHEDULING
@@ -215,10 +219,11 @@ def test_a_deadlock_behind_a_shield_still_ends() -> None:
         try:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
-        finally:
+        except trio.Cancelled:
             with trio.CancelScope(shield=True):
                 cleaned.append("once")
                 await trio.sleep(1)
+                cleaned.append("not reached: the world stands still")
 
     with pytest.raises(Deadlock):
         VirtualScheduler().run(main, seed=1, deadline_ns=SECOND)
