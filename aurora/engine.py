@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from typing import NamedTuple
 
 import attrs
 import trio
@@ -54,6 +55,14 @@ class EngineStatistics:
     commits_waiting: int
     resends: int
     pool: PoolStatistics
+
+
+class PageRead(NamedTuple):
+    """A page, and the LSN as of which it was read."""
+
+    read_point: Lsn
+    page: PageImage
+    """Its contents, and the LSN of its newest change at the read point."""
 
 
 class ReadView:
@@ -194,21 +203,27 @@ class Engine:
         no other writer has taken over; a deposed writer raises `Fenced` (protocol §5). Raises
         `PageNotFound` for a page never written, `Unavailable` when nobody can answer.
         """
-        check_page_id(page_id)
-        core = self._usable()
-        if strict:
-            await self._confirm(core, page_id)
-        return await self._get(core, page_id, core.vdl)
+        return (await self.read(page_id, strict=strict)).page.image
 
     async def get_at(self, page_id: PageId, lsn: Lsn) -> bytes:
         """The page as of ``lsn`` (inclusive), any LSN from the floor to the VDL.
 
         Raises `ReadPointAboveVdl`, `ReadPointBelowFloor`, and as `get`.
         """
+        return (await self.read(page_id, lsn)).page.image
+
+    async def read(
+        self, page_id: PageId, lsn: Lsn | None = None, *, strict: bool = False
+    ) -> PageRead:
+        """As `get`, or with an ``lsn`` as `get_at`, and say as of which LSN the page was read."""
         check_page_id(page_id)
         core = self._usable()
-        core.reading.check_read_point(lsn)
-        return await self._get(core, page_id, lsn)
+        if lsn is not None:
+            core.reading.check_read_point(lsn)
+        if strict:
+            await self._confirm(core, page_id)
+        read_point = core.vdl if lsn is None else lsn
+        return PageRead(read_point, await self._get(core, page_id, read_point))
 
     @asynccontextmanager
     async def read_view(self, lsn: Lsn | None = None) -> AsyncIterator[ReadView]:
@@ -222,7 +237,7 @@ class Engine:
         finally:
             core.reading.let_go(read_point)
 
-    async def _get(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> bytes:
+    async def _get(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> PageImage:
         page = core.pool.read(page_id, read_point, core.vdl)
         if self._trace is not None:
             self._trace(
@@ -237,7 +252,7 @@ class Engine:
             self._usable()
         if page.page_lsn == 0:
             raise PageNotFound(f"page {page_id} at {read_point}: expected a page that was written")
-        return page.image
+        return page
 
     async def _fetch(
         self, core: WriterCore, page_id: PageId, read_point: Lsn
