@@ -1,0 +1,92 @@
+"""The benchmark runs to its end at tiny sizes, and says what it promises; never how fast we are."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from rich.console import Console
+
+from scripts import bench
+from scripts.bench import FIGURES, Bound, Figure, Sizes
+
+TINY = Sizes(
+    turns=1, writers=4, memory_commits=8, file_commits=8, single_commits=2, cold_reads=2,
+    long_page_history=200, live_pages=20, short_history=600, long_history=1_200,
+    retained_records=600,
+)  # fmt: skip
+BOUNDS = {
+    "memory-commits": ">= 1 x",
+    "file-commits": ">= 2.5 x",
+    "file-latency": "<= 1.5 x",
+    "cold-read": "<= 2 x",
+    "segment-restart": "<= 2 x",
+}
+
+
+@pytest.fixture(scope="module")
+def figures() -> list[Figure]:
+    return [measure(TINY) for measure in FIGURES.values()]
+
+
+def test_every_figure_is_measured_beside_its_limit(figures: list[Figure]) -> None:
+    assert [figure.name for figure in figures] == list(FIGURES)
+    assert {figure.name: figure.bound for figure in figures if figure.bound} == BOUNDS
+    for figure in figures:
+        if figure.name in BOUNDS:
+            assert figure.value is not None and figure.limit is not None
+            assert figure.ratio == pytest.approx(figure.value / figure.limit)
+            assert figure.holds is not None
+            assert figure.limit_what
+        else:
+            assert figure.holds is None
+
+
+def test_json_has_one_object_per_figure(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--json", "cold-read", "writer-recovery"], TINY) == 0
+    found = json.loads(capsys.readouterr().out)["figures"]
+    assert [each["name"] for each in found] == ["cold-read", "writer-recovery"]
+    assert set(found[0]) == {
+        "name", "what", "unit", "value", "limit_what", "limit", "bound", "ratio", "holds", "note",
+    }  # fmt: skip
+    assert found[0]["value"] > 0 and found[0]["limit"] > 0
+    assert found[1]["limit"] is None
+
+
+def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["cold-reed"], TINY)
+    assert "'cold-reed'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("bound", "ratio", "holds"),
+    [
+        (Bound(2.5, at_least=True), 2.5, True),
+        (Bound(2.5, at_least=True), 2.4, False),
+        (Bound(1.5, at_least=False), 1.5, True),
+        (Bound(1.5, at_least=False), 1.6, False),
+    ],
+)
+def test_a_bound_is_inclusive(bound: Bound, ratio: float, holds: bool) -> None:
+    assert bound.holds(ratio) is holds
+
+
+def test_turns_are_compared_one_by_one() -> None:
+    """A machine that is slow in one turn is slow for both."""
+    engine, limit = iter([10.0, 4.0, 30.0]), iter([5.0, 4.0, 10.0])
+    bound = Bound(2.0, at_least=True)
+    figure = bench.compare(
+        "n", "what", "u", "limit", bound, 3, lambda: next(engine), lambda: next(limit)
+    )
+    assert (figure.value, figure.limit, figure.ratio, figure.holds) == (10.0, 5.0, 2.0, True)
+
+
+def test_falling_short_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    figure = Figure("n", "what", "u", 1.0, "limit", 2.0, ">= 1 x", 0.5, False)
+    bench.report([figure], Console(force_terminal=False))
+    assert (
+        capsys.readouterr().out == "n; what; 1.00 u; limit; 2.00 u; 0.50 x; >= 1 x; FALLS SHORT\n"
+    )
+    bench.report([figure], Console(force_terminal=True, width=200))
+    assert "FALLS SHORT" in capsys.readouterr().out
