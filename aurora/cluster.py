@@ -273,18 +273,23 @@ async def open_cluster(
     *,
     config: ClusterConfig | None = None,
     trace: Tracer | None = None,
+    network: Network | None = None,
+    random: Random | None = None,
 ) -> AsyncIterator[Cluster]:
     """A volume and its writer, ready for use as ``cluster.engine``; closed when the block ends.
 
     ``directory`` None keeps everything in memory; a path keeps it in files, each write synced, and
     is created or recovered. Raises `Invalid` for a directory that is something else,
     `VolumeLocked` if it is open already, `Unavailable` if too many of its segments are lost.
+
+    ``trace`` is told every step (docs/trace-events.md). ``network`` and ``random``, by default this
+    process's and the system's, are for whoever wants to hold messages or to repeat a run.
     """
     config = config or ClusterConfig()
     body: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            cluster = await _assemble(nursery, directory, config, trace)
+            cluster = await _assemble(nursery, directory, config, trace, network, random)
             try:
                 yield cluster
             except BaseException as error:
@@ -304,8 +309,10 @@ async def _assemble(
     directory: str | PathLike[str] | None,
     config: ClusterConfig,
     trace: Tracer | None,
+    network: Network | None,
+    random: Random | None,
 ) -> Cluster:
-    random = SystemRandom()
+    random = random or SystemRandom()
     epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
     found = None if directory is None else VolumeDirectory.find(Path(directory))
     geometry = found.geometry if found else VolumeGeometry(config.pg_count)
@@ -316,7 +323,7 @@ async def _assemble(
     else:
         volume = found or await VolumeDirectory.create(Path(directory), volume_id, geometry, epoch)
         disks = volume.disks()
-    network = InProcessNetwork(config.engine.inbox_limit)
+    network = network or InProcessNetwork(config.engine.inbox_limit)
     cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
     await cluster.start_segments()
     check_openable(cluster)

@@ -195,6 +195,7 @@ class WriterCore:
             self._ready.update(dict.fromkeys(self._streams_of[pg_id]))
         if self._trace is not None:
             self._trace(self.name, "mtr_allocated", records=records, pg_ids=pg_ids)
+            self._trace(self.name, "pool_applied", page_ids=[each.page_id for each in records])
         return records[-1].lsn
 
     # ---- messages and time -----------------------------------------------------------------------
@@ -269,6 +270,8 @@ class WriterCore:
             return
         stream.on_installed(message.scl)
         self._ready[stream] = None
+        if self._trace is not None:
+            self._trace(self.name, "table_installed", segment=message.segment, scl=message.scl)
         self._observe(stream, message.scl)
 
     def _observe(self, stream: SegmentStream, scl: Lsn) -> None:

@@ -246,7 +246,12 @@ class Engine:
             )  # fmt: skip
         if page is None:
             page, _ = await self._fetch(core, page_id, read_point)
-            core.pool.install(page, read_point, core.vdl)
+            cached = core.pool.install(page, read_point, core.vdl)
+            if self._trace is not None:
+                self._trace(
+                    self.name, "page_cached", page_id=page_id, read_point=read_point,
+                    page_lsn=page.page_lsn, cached=cached,
+                )  # fmt: skip
         else:
             await trio.lowlevel.checkpoint()
             self._usable()
@@ -415,7 +420,9 @@ class Engine:
                     continue
             if core.opened and (core.vdl > self._observed_vdl or not opened):
                 self._observed_vdl = core.vdl
-                self._commits.advance(core.vdl)
+                commits = self._commits.advance(core.vdl)
+                if self._trace is not None:
+                    self._trace(self.name, "commits_acknowledged", vdl=core.vdl, commits=commits)
                 self._changed.unpark_all()
             for question in core.reading.take_finished():
                 answered = self._waiting.get(question)

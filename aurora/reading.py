@@ -102,7 +102,7 @@ class Reading:
         if self._trace is not None:
             self._trace(
                 core.name, "read_started", page_id=page_id, read_point=read_point,
-                required_scl=target.required_scl, scls=dict(target.scls),
+                pg_id=pg_id, required_scl=target.required_scl, scls=dict(target.scls),
             )  # fmt: skip
         self._send(read, read.start(now))
         return read
@@ -121,7 +121,10 @@ class Reading:
             self._reads[request.request_id] = read
             self._core.send(segment, request)
             if self._trace is not None:
-                self._trace(self._core.name, "read_sent", segment=segment, request=request)
+                self._trace(
+                    self._core.name, "read_sent", segment=segment, request=request,
+                    latency_s=self.router.health(segment).latency_s,
+                )  # fmt: skip
 
     def _next_request_id(self) -> int:
         self._request_id += 1
@@ -157,6 +160,8 @@ class Reading:
                 confirmation.pg_id
             ):
                 confirmation.confirmed_by.add(message.segment)
+                if self._trace is not None:
+                    self._trace(self._core.name, "epoch_confirmed", segment=message.segment)
                 confirmation.done = self._core.has_read_quorum(
                     confirmation.pg_id, confirmation.confirmed_by
                 )

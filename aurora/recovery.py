@@ -248,6 +248,7 @@ class Recovery:
         self._replies = {pg_id: {} for pg_id in self._groups}
         self._fetches = {}
         self._seal_at = 0.0
+        self._note("sealing")
 
     def _send_seals(self) -> None:
         seal = Seal(self._epoch, self._request_id)
@@ -320,6 +321,7 @@ class Recovery:
         except MalformedMessage:
             return
         fetch.records.extend(records)
+        self._note("log_fetched", segment=reply.segment, records=records)
         fetch.after_lsn = max(fetch.after_lsn, reply.through_lsn)
         fetch.done = fetch.after_lsn >= fetch.target_lsn
         fetch.attempts = 0

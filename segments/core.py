@@ -202,6 +202,7 @@ class SegmentCore:
     def write_failed(self) -> None:
         """The disk refused the write last taken: what it carried was never received."""
         self._in_flight = None
+        self.note("write_failed")
         self.maintenance.write_failed()
         self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
 
@@ -251,7 +252,7 @@ class SegmentCore:
             def apply_table() -> None:
                 state.epoch = max(state.epoch, epoch)
                 state.adopt_table(table)
-                self._note("table_adopted", epoch=epoch, table=table, scl=state.scl)
+                self.note("table_adopted", epoch=epoch, table=table, scl=state.scl)
 
             entry: Entry = TableEntry(state.vdl, table)
             self._push(Pending(entry, epoch, apply_table, answer=answer))
@@ -259,7 +260,7 @@ class SegmentCore:
 
             def apply_seal() -> None:
                 state.epoch = max(state.epoch, epoch)
-                self._note("sealed", epoch=epoch, scl=state.scl)
+                self.note("sealed", epoch=epoch, scl=state.scl)
 
             self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))
 
@@ -295,7 +296,7 @@ class SegmentCore:
             self.gossip.enlighten(source)
         else:
             self.send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
-            self._note("refused", epoch=message.epoch, sealed=self.state.epoch)
+            self.note("refused", epoch=message.epoch, sealed=self.state.epoch)
 
     def _has_table(self, source: Address, epoch: VolumeEpoch) -> bool:
         """Whether the table of ``epoch`` is adopted; if not, its writer is asked for it."""
@@ -324,6 +325,8 @@ class SegmentCore:
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
         self.send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+        if self._trace is not None:
+            self._trace(self.segment, "ack_sent", writer=writer, seq=seq, scl=self.state.scl)
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
         state = self.state
@@ -333,6 +336,10 @@ class SegmentCore:
         if required_scl > state.scl or read_point < state.floor:
             refusal = ReadRefused(epoch, self.segment, request_id, state.scl, state.floor)
             self.send(source, refusal)
+            self.note(
+                "read_refused", page_id=page_id, read_point=read_point,
+                required_scl=required_scl, scl=state.scl, floor=state.floor,
+            )  # fmt: skip
             return
         page = state.materializer.materialize(page_id, read_point)
         if self._trace is not None:
@@ -416,15 +423,17 @@ class SegmentCore:
                 promise = promise.raised(pending.epoch, pending.entry.table.epoch)
         return encode_promise(promise)
 
-    def _note(self, event: str, **values: object) -> None:
+    def note(self, event: str, **values: object) -> None:
+        """Report a step that is not on the hot path."""
         if self._trace is not None:
             self._trace(self.segment, event, **values)
 
     def _trace_read(self, page: PageImage, read_point: int) -> None:
-        chain = self.state.materializer.chain(page.page_id, read_point)
-        self._note(
+        image_lsn, *lsns = self.state.materializer.chain(page.page_id, read_point)
+        records = [self.state.index.get(lsn) for lsn in lsns]
+        self.note(
             "page_materialized", page_id=page.page_id, read_point=read_point,
-            page_lsn=page.page_lsn, chain=chain,
+            page_lsn=page.page_lsn, image_lsn=image_lsn, records=records,
         )  # fmt: skip
 
 

@@ -118,6 +118,7 @@ class Gossip:
         if not records or records[-1].lsn <= state.scl:
             return
         entry = RecordsEntry(state.vdl, state.announced_floor, message.records)
+        self._core.note("gossip_received", peer=source, lsns=(records[0].lsn, records[-1].lsn))
 
         def ask_for_more() -> None:
             self._send_status(source, reply_wanted=False)
@@ -172,6 +173,8 @@ class Gossip:
         else:
             state.announced(message.vdl, 0)
             self._hydration = None
+            pages = len(current.pages)
+            self._core.note("hydrated", peer=source, base_lsn=message.base_lsn, pages=pages)
             self._install(current)
 
     def _install(self, hydration: _Hydration) -> None:

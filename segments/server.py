@@ -144,10 +144,17 @@ class SegmentServer:
                 await trio.sleep(self._config.storage_retry_s)
                 continue
             self.syncs += 1
+            if self._trace is not None:
+                self._trace(self.segment, "write_synced", log_bytes=self._storage.size())
             core.wrote()
             self._send(core)
 
     async def _store(self, write: Write) -> None:
+        if self._trace is not None:
+            self._trace(
+                self.segment, "write_started", bytes=len(write.append),
+                promise=write.promise is not None, compaction=write.replace is not None,
+            )  # fmt: skip
         if write.replace is not None:
             await self._storage.replace(write.replace)
             return
@@ -165,8 +172,12 @@ class SegmentServer:
             scrub = core.maintenance.take_scrub(now)
             if scrub is not None:
                 generation, offset, length = scrub
-                data = await self._storage.read(offset, length)
-                core.maintenance.scrubbed(generation, offset, data)
+                try:
+                    data = await self._storage.read(offset, length)
+                except StorageFailed:  # a disk that cannot be read may still take writes
+                    self.storage_failures += 1
+                else:
+                    core.maintenance.scrubbed(generation, offset, data)
             self._send(core)
 
     def _send(self, core: SegmentCore) -> None:
