@@ -24,7 +24,7 @@ from aurora.recovery import RecoveryPlan
 from aurora.transport import InProcessNetwork
 from aurora.volume import ProtectionGroup, VolumeGeometry
 from segments.core import SegmentCore
-from segments.protocol.errors import Closed, Invalid, SegmentLost, Unavailable
+from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, Unavailable
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Network
@@ -44,6 +44,8 @@ class SegmentHost:
     server: SegmentServer | None = None
     lost: str | None = None
     """Why this segment can never come back, if its disk was lost."""
+    failure: str | None = None
+    """Why it is down, if its disk refused to be read when the volume was opened."""
     _scope: trio.CancelScope | None = None
     _ended: trio.Event | None = None
 
@@ -121,7 +123,7 @@ class Cluster:
         """Start what is down; returns when it serves. A lost segment stays down and says why."""
         for segment in self.targets(name):
             host = self.hosts[segment]
-            if not host.up:
+            if not host.up and host.lost is None:
                 await self._start(host)
 
     def crash(self, name: str) -> None:
@@ -166,15 +168,19 @@ class Cluster:
         return [host.server for host in hosts if host.up and host.server is not None]
 
     async def start_segments(self) -> None:
-        """Start every segment whose disk is there."""
+        """Start every segment whose disk is there and can be read; the others stay down."""
         for host in self.hosts.values():
-            await self._start(host)
+            try:
+                await self._start(host)
+            except StorageFailed as error:
+                host.failure = str(error)
 
     async def _start(self, host: SegmentHost) -> None:
-        if host._ended is not None:
-            await (
-                host._ended.wait()
-            )  # the disk is given back only when the crash has run its course
+        while host._ended is not None and not host.up:
+            # The disk is given back only when the crash has run its course.
+            await host._ended.wait()
+        if host.up:
+            return  # somebody else was faster
         try:
             storage = host.disk.open()
         except SegmentLost as error:
@@ -187,6 +193,7 @@ class Cluster:
         )  # fmt: skip
         host._scope = trio.CancelScope()
         host._ended = trio.Event()
+        host.failure = None
         await self._nursery.start(
             self._run_segment, host, host.server, storage, host._scope, host._ended
         )
@@ -204,16 +211,17 @@ class Cluster:
         try:
             with scope:
                 await server.run(task_status=task_status)
-        except SegmentLost as error:
-            host.lost = str(error)
+        except* SegmentLost as errors:  # by itself at a restart, in a group while it ran
+            host.lost = _first_message(errors)
         finally:
             if host._scope is scope:
                 host._scope = None
             server.endpoint.close()
             storage.close()
             ended.set()
-            if server.core is None:
-                task_status.started()
+            host._ended = None
+        if server.core is None:
+            task_status.started()
 
     # ---- writers ---------------------------------------------------------------------------------
 
@@ -286,22 +294,43 @@ async def open_cluster(
     process's and the system's, are for whoever wants to hold messages or to repeat a run.
     """
     config = config or ClusterConfig()
-    body: BaseException | None = None
+    raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
-            cluster = await _assemble(nursery, directory, config, trace, network, random)
             try:
-                yield cluster
+                yield await _assemble(nursery, directory, config, trace, network, random)
             except BaseException as error:
-                body = error
+                raised = error
                 raise
             finally:
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
-        # The nursery wraps what the block raised; its own caller wants just that.
-        if body is not None and len(group.exceptions) == 1 and group.exceptions[0] is body:
-            raise body from body.__cause__
-        raise
+        # The nursery wraps what was raised within; its caller wants just that.
+        if raised is None or not _is_only(raised, group):
+            raise
+    else:
+        return
+    raise raised  # outside of the handler, which would become its context
+
+
+def _is_only(raised: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
+    """Whether the group holds ``raised`` and beside it nothing but cancellations."""
+    others = [each for each in group.exceptions if each is not raised]
+    if len(others) == len(group.exceptions):
+        return False
+    return all(
+        isinstance(each, trio.Cancelled)
+        or (isinstance(each, BaseExceptionGroup) and each.split(trio.Cancelled)[1] is None)
+        for each in others
+    )
+
+
+def _first_message(errors: BaseExceptionGroup[BaseException]) -> str:
+    """What the first error in a group of groups says."""
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)
 
 
 async def _assemble(
@@ -314,14 +343,15 @@ async def _assemble(
 ) -> Cluster:
     random = random or SystemRandom()
     epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
-    found = None if directory is None else VolumeDirectory.find(Path(directory))
+    path = None if directory is None else _location(directory)
+    found = None if path is None else VolumeDirectory.find(path)
     geometry = found.geometry if found else VolumeGeometry(config.pg_count)
     volume_id = f"{random.getrandbits(128):032x}"
     disks: Mapping[SegmentId, Disk]
-    if directory is None:
+    if path is None:
         disks = await format_memory_disks(geometry, volume_id, epoch)
     else:
-        volume = found or await VolumeDirectory.create(Path(directory), volume_id, geometry, epoch)
+        volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
         disks = volume.disks()
     network = network or InProcessNetwork(config.engine.inbox_limit)
     cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
@@ -330,6 +360,13 @@ async def _assemble(
     fresh = None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
     await cluster.open_writer(fresh=fresh)
     return cluster
+
+
+def _location(directory: str | PathLike[str]) -> Path:
+    """The absolute path of a volume's directory; raises `Invalid` for what is no path."""
+    if not isinstance(directory, str | PathLike) or "\0" in str(directory):
+        raise Invalid(f"directory is {directory!r}: expected a path, or None for memory")
+    return Path(directory).absolute()
 
 
 async def format_memory_disks(

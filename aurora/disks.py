@@ -7,11 +7,15 @@ a directory that is not one is never touched.
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from reprlib import repr as shown
 from typing import Protocol
 
 import attrs
@@ -19,7 +23,15 @@ import trio
 
 from aurora.volume import VolumeGeometry
 from segments.file_storage import FileStorage
-from segments.protocol.errors import Corrupt, Invalid, InvalidConfig, SegmentLost
+from segments.protocol import codec
+from segments.protocol.errors import (
+    Corrupt,
+    Invalid,
+    InvalidConfig,
+    SegmentLost,
+    StorageFailed,
+    VolumeLocked,
+)
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
@@ -97,62 +109,119 @@ class VolumeDirectory:
         """The volume at ``path``; None if nothing is there yet.
 
         Raises `Invalid` for a directory that holds something else, `Corrupt` for a manifest that
-        cannot be read.
+        is not byte by byte what was written, `StorageFailed` if the disk refuses.
         """
-        if not path.exists():
-            return None
-        if not path.is_dir():
-            raise Invalid(f"{path} is a file: expected a directory")
         manifest = path / _MANIFEST
-        if not manifest.exists():
-            found = sorted(each.name for each in path.iterdir())
-            if found:
-                raise Invalid(
-                    f"{path} holds {', '.join(found[:3])} and no {_MANIFEST}: "
-                    "expected a volume, or an empty directory for a new one"
-                )
-            return None
         try:
-            values = json.loads(manifest.read_text(encoding="utf-8"))
-            if values["format"] != _FORMAT:
-                raise Corrupt(f"{manifest} is of format {values['format']!r}: expected {_FORMAT}")
-            return cls(path, str(values["volume_id"]), VolumeGeometry(values["pg_count"]))
-        except (ValueError, KeyError, TypeError, InvalidConfig) as error:
-            raise Corrupt(f"{manifest} cannot be read: {error!r}") from error
+            if not path.exists():
+                return None
+            if not path.is_dir():
+                raise Invalid(f"{path} is a file: expected a directory")
+            found = sorted(each.name for each in path.iterdir())
+            data = manifest.read_bytes() if _MANIFEST in found else None
+        except OSError as error:
+            raise StorageFailed(f"{path} cannot be read: {error}") from error
+        if data is not None:
+            return cls(path, *_decode_manifest(manifest, data))
+        if found:
+            raise Invalid(
+                f"{path} holds {', '.join(found[:3])} and no {_MANIFEST}: "
+                "expected a volume, or an empty directory for a new one"
+            )
+        return None
 
     @classmethod
     async def create(
         cls, path: Path, volume_id: str, geometry: VolumeGeometry, epoch: VolumeEpoch
     ) -> VolumeDirectory:
-        """A new volume at ``path``, which is missing or an empty directory."""
-        building = path.with_name(path.name + ".creating")
-        shutil.rmtree(building, ignore_errors=True)
-        volume = cls(building, volume_id, geometry)
-        for segment, disk in volume.disks().items():
-            storage = FileStorage.create(building / segment, disk.identity, limiter=disk.limiter)
+        """A new volume at ``path``, which is missing or an empty directory.
+
+        Raises `VolumeLocked` if somebody else is making it, or just has; `StorageFailed` if the
+        disk refuses.
+        """
+        if not path.name:
+            raise Invalid(f"{path}: expected a directory that can be made or replaced")
+        try:
+            with _site(path.with_name(path.name + ".creating")) as building:
+                await cls(building, volume_id, geometry)._format(epoch)
+                _move_into_place(building, path)
+        except OSError as error:
+            raise StorageFailed(f"{path} cannot be made: {error}") from error
+        return cls(path, volume_id, geometry)
+
+    async def _format(self, epoch: VolumeEpoch) -> None:
+        for segment, disk in self.disks().items():
+            storage = FileStorage.create(self.path / segment, disk.identity, limiter=disk.limiter)
             try:
                 await format_storage(storage, epoch)
             finally:
                 storage.close()
-        values = {"format": _FORMAT, "volume_id": volume_id, "pg_count": geometry.pg_count}
-        _write_synced(building / _MANIFEST, json.dumps(values, indent=2) + "\n")
-        _sync_directories([building])
+        _write_synced(self.path / _MANIFEST, _encode_manifest(self.volume_id, self.geometry))
+        _sync_directory(self.path)
+
+
+def _encode_manifest(volume_id: str, geometry: VolumeGeometry) -> bytes:
+    values: dict[str, object] = {
+        "format": _FORMAT,
+        "volume_id": volume_id,
+        "pg_count": geometry.pg_count,
+    }
+    # A wrong number of groups would deal the pages anew: nothing here may be taken on trust.
+    values["checksum"] = f"{codec.checksum(codec.pack(tuple(values.values()))):016x}"
+    return json.dumps(values, indent=2).encode() + b"\n"
+
+
+def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
+    try:
+        values = json.loads(data)
+        if values["format"] != _FORMAT:
+            raise Corrupt(f"{manifest} is of format {values['format']!r}: expected {_FORMAT}")
+        volume_id, geometry = values["volume_id"], VolumeGeometry(values["pg_count"])
+        intact = _encode_manifest(volume_id, geometry) == data
+    except (ValueError, KeyError, TypeError, RecursionError, InvalidConfig) as error:
+        raise Corrupt(f"{manifest} cannot be read: {error!r}") from error
+    if not intact:
+        raise Corrupt(f"{manifest} is {shown(data)}: expected what was written, by its checksum")
+    return volume_id, geometry
+
+
+@contextmanager
+def _site(building: Path) -> Iterator[Path]:
+    """An empty directory to build in, ours alone; what an interrupted creation left is removed."""
+    building.mkdir(parents=True, exist_ok=True)
+    lock = os.open(building, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise VolumeLocked(f"{building}: somebody else is making this volume") from None
+        for each in building.iterdir():
+            shutil.rmtree(each) if each.is_dir() else each.unlink()
+        yield building
+    finally:
+        os.close(lock)
+
+
+def _move_into_place(building: Path, path: Path) -> None:
+    try:
         building.replace(path)
-        _sync_directories([path.parent])
-        return cls(path, volume_id, geometry)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        raise VolumeLocked(f"{path}: somebody else has just made a volume there") from error
+    _sync_directory(path.parent)
 
 
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sync_directories(paths: Iterable[Path]) -> None:
-    for path in paths:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

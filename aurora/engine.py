@@ -7,8 +7,9 @@ decided in the cores.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from reprlib import repr as shown
 from typing import NamedTuple
 
 import attrs
@@ -26,6 +27,7 @@ from segments.protocol.errors import (
     AuroraError,
     Closed,
     Fenced,
+    InvalidWrite,
     MalformedMessage,
     PageNotFound,
     Unavailable,
@@ -132,7 +134,7 @@ class Engine:
         Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds.
         """
         mtr = MiniTransaction(self._config.max_mtr_writes)
-        for page_id, offset, data in writes:
+        for page_id, offset, data in _triples(writes):
             mtr.write(page_id, offset, data)
         return await self._commit(mtr.end())
 
@@ -148,7 +150,8 @@ class Engine:
         try:
             yield mtr
         except BaseException:
-            mtr.end()
+            if not mtr.ended:
+                mtr.end()
             raise
         writes = mtr.end()
         if writes:
@@ -186,11 +189,13 @@ class Engine:
 
     async def _wait_for_room(self, core: WriterCore, count: int) -> None:
         async with self._room:  # first come, first served: a long MTR is not starved by short ones
+            self._usable()  # it may have ended while we queued, and nothing will wake us then
             while not core.has_room(count):
                 await self._progress()
 
     async def _progress(self) -> None:
-        """Sleep until the VDL has advanced, or a page was unpinned, or the writer has ended."""
+        """Sleep until there may be room: more is durable, or unpinned, or has left the log."""
+        self._usable()
         await self._changed.park()
         self._usable()
 
@@ -400,7 +405,8 @@ class Engine:
             with trio.move_on_after(self._config.seal_retry_s):
                 envelopes = await self._endpoint.receive(self._config.receive_limit)
                 for _, payload in envelopes:
-                    recovery.step(codec.decode(payload), trio.current_time())
+                    with suppress(MalformedMessage):
+                        recovery.step(codec.decode(payload), trio.current_time())
         if recovery.plan is None:
             assert recovery.error is not None
             self._end(recovery.error)
@@ -446,3 +452,23 @@ class Engine:
             await trio.sleep(self._config.tick_interval_s)
             core.tick(trio.current_time())
             self._to_send.set()
+            if self._room.locked():  # what has left the outgoing logs makes room, too
+                self._changed.unpark_all()
+
+
+def _triples(writes: Iterable[tuple[PageId, int, bytes]]) -> Iterator[tuple[PageId, int, bytes]]:
+    """The writes, one by one; raises `InvalidWrite` for what is not made of three values."""
+    try:
+        iterator = iter(writes)
+    except TypeError:
+        raise InvalidWrite(
+            f"writes is {shown(writes)}: expected (page_id, offset, data), any number of them"
+        ) from None
+    for write in iterator:
+        try:
+            page_id, offset, data = write
+        except (TypeError, ValueError):
+            raise InvalidWrite(
+                f"a write is {shown(write)}: expected (page_id, offset, data)"
+            ) from None
+        yield page_id, offset, data
