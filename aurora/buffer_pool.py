@@ -108,6 +108,11 @@ class BufferPool:
             self._hits, self._misses, self._evictions, len(self._entries), len(self._pins)
         )
 
+    @property
+    def newest_evicted_lsn(self) -> Lsn:
+        """The newest change of any page evicted so far, or the VDL the pool began at."""
+        return self._unchanged_since_lsn
+
     # ---- reading ---------------------------------------------------------------------------------
 
     def read(self, page_id: PageId, read_point: Lsn, vdl: Lsn) -> PageImage | None:
@@ -148,7 +153,8 @@ class BufferPool:
                 f"expected at most {self._capacity}, the buffer pool's capacity"
             )
         pins = self._pins
-        if len(pins) + sum(page_id not in pins for page_id in pages) > self._capacity:
+        most = len(pins) + len(pages)
+        if most > self._capacity and most - len(pins.keys() & pages.keys()) > self._capacity:
             return False
         for page_id in pages:
             pin = pins.get(page_id)

@@ -90,6 +90,8 @@ class WriterCore:
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
+        if trace is not None:
+            trace(name, "writer_started", plan=plan, fresh=fresh)
 
     @staticmethod
     def _log_of(plan: RecoveryPlan, pg_id: PgId) -> OutgoingLog:
@@ -124,6 +126,10 @@ class WriterCore:
     def pgcl(self, pg_id: PgId) -> Lsn:
         """Protection group complete LSN: the 4th highest of six SCLs."""
         return self._trackers[pg_id].pgcl
+
+    def tail_lsn(self, pg_id: PgId) -> Lsn:
+        """The newest record of a protection group, durable or not."""
+        return self._logs[pg_id].tail_lsn
 
     def scls(self, pg_id: PgId) -> Mapping[SegmentId, Lsn]:
         """The SCL of each member, as last heard in this epoch."""
@@ -164,18 +170,20 @@ class WriterCore:
         if not self._allocator.can_allocate(count, self.vdl):
             return False
         limit = 2 * self._config.outgoing_bytes
-        return all(log.size_bytes < limit for log in self._logs.values())
+        return not [log for log in self._logs.values() if log.size_bytes >= limit]
 
     def bring_in_absent(self, page_ids: Iterable[PageId]) -> list[PageId]:
         """The pages that must be fetched before they are written.
 
         Those that are known never to have been written, as in a new volume, need not be.
         """
-        vdl, pool = self.vdl, self.pool
+        pool = self.pool
+        missing = pool.missing(page_ids)
+        if not missing:
+            return missing
+        vdl = self.vdl
         return [
-            page_id
-            for page_id in pool.missing(page_ids)
-            if not pool.install(PageImage(page_id, 0, b""), 0, vdl)
+            page_id for page_id in missing if not pool.install(PageImage(page_id, 0, b""), 0, vdl)
         ]
 
     def submit(self, writes: Sequence[PageWrite]) -> Lsn:

@@ -75,6 +75,11 @@ class Reading:
         if not self._read_points[read_point]:
             del self._read_points[read_point]
 
+    @property
+    def oldest_read_point(self) -> Lsn | None:
+        """The lowest read point that is held; None if nobody reads."""
+        return min(self._read_points, default=None)
+
     def update_floor(self) -> None:
         """Raise the floor as far as retention and readers allow; it never goes back."""
         retention = self._config.retention_lsns

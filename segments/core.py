@@ -24,6 +24,7 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -63,7 +64,9 @@ from segments.protocol.tracing import Tracer
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
+    CheckpointEntry,
     Entry,
+    HeldEntry,
     ImagesEntry,
     RecordsEntry,
     SealEntry,
@@ -82,10 +85,14 @@ class Outgoing(NamedTuple):
 
 @attrs.frozen
 class Write:
-    """What the shell is to make durable before it calls `SegmentCore.wrote`, in this order."""
+    """What the shell is to make durable before it calls `SegmentCore.wrote`: first the log.
+
+    The promise follows what it promises. Once a promise names a truncation table that the log
+    lacks, the table was here and has been spoilt; a crash between the two must not look like it.
+    """
 
     promise: bytes | None
-    """New contents of both promise slots."""
+    """New contents of both promise slots, once the log is durable."""
     append: bytes
     """One frame for the end of the log; may be empty."""
     replace: Iterable[bytes] | None
@@ -177,9 +184,10 @@ class SegmentCore:
         batch = self._take_queue()
         self._in_flight = batch
         entries = [each.entry for each in batch if each.entry is not None]
+        held = HeldEntry(self.state.highest_lsn)
         promises = any(not each.records for each in batch)
         epoch = max(*(each.epoch for each in batch), self.state.epoch)
-        frame = encode_frame(epoch, entries)
+        frame = encode_frame(epoch, [held, *entries])
         self.maintenance.appending(len(frame))
         return Write(self._encoded_promise(batch) if promises else None, frame, None)
 
@@ -200,10 +208,18 @@ class SegmentCore:
             self._acknowledge(writer, epoch, seq)
 
     def write_failed(self) -> None:
-        """The disk refused the write last taken: what it carried was never received."""
+        """The disk refused the write last taken: what it carried was never received.
+
+        Nor is the rest of a checkpoint, of which a part may now be missing.
+        """
         self._in_flight = None
         self.note("write_failed")
         self.maintenance.write_failed()
+        self._requeue(
+            each
+            for each in self._queue
+            if not isinstance(each.entry, CheckpointEntry | ImagesEntry)
+        )
         self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
 
     # ---- for the parts of the core ---------------------------------------------------------------
@@ -240,12 +256,13 @@ class SegmentCore:
     ) -> None:
         """Promise ``epoch`` and adopt ``table``, if it is higher than the adopted one (§8)."""
         if epoch > self._promised:
-            self._promised = epoch
-            self._queue_bytes = 0
-            kept = [each for each in self._queue if not (each.records and each.epoch < epoch)]
-            self._queue = []
-            for pending in kept:
-                self._push(pending)
+            self._requeue(
+                each for each in self._queue if not (each.records and each.epoch < epoch)
+            )
+        if self._queue_bytes > self._config.queue_bytes:
+            self.dropped_messages += 1
+            return
+        self._promised = max(self._promised, epoch)
         state = self.state
         if table is not None and table.epoch > state.table.epoch:
 
@@ -264,12 +281,12 @@ class SegmentCore:
 
             self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))
 
-    def queue_entry(self, entry: Entry, apply: Callable[[], None]) -> None:
-        """Queue an entry that is not records, such as a part of a hydration."""
-        size = (
-            sum(len(each.image) for each in entry.pages) if isinstance(entry, ImagesEntry) else 64
-        )
-        self._push(Pending(entry, self._promised, apply, size))
+    def queue_checkpoint(self, entries: Iterable[CheckpointEntry | ImagesEntry]) -> None:
+        """Queue a checkpoint within the log, in effect when all its parts are durable."""
+        for entry in entries:
+            pages = entry.pages if isinstance(entry, ImagesEntry) else ()
+            size = sum(len(each.image) for each in pages) + 64
+            self._push(Pending(entry, self._promised, partial(self.state.apply, entry), size))
 
     # ---- admission -------------------------------------------------------------------------------
 
@@ -326,7 +343,10 @@ class SegmentCore:
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
         self.send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
         if self._trace is not None:
-            self._trace(self.segment, "ack_sent", writer=writer, seq=seq, scl=self.state.scl)
+            self._trace(
+                self.segment, "ack_sent", writer=writer, seq=seq, scl=self.state.scl,
+                log_bytes=self.maintenance.log_bytes,
+            )  # fmt: skip
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
         state = self.state
@@ -402,6 +422,10 @@ class SegmentCore:
     def _push(self, pending: Pending) -> None:
         self._queue.append(pending)
         self._queue_bytes += pending.size
+
+    def _requeue(self, kept: Iterable[Pending]) -> None:
+        self._queue = list(kept)
+        self._queue_bytes = sum(each.size for each in self._queue)
 
     def _take_queue(self) -> list[Pending]:
         """The front of the queue, as much as one write carries."""

@@ -24,7 +24,7 @@ from segments.protocol.messages import (
     PageImage,
 )
 from segments.protocol.record import PAGE_SIZE
-from segments.wal import CheckpointEntry, Entry, ImagesEntry, RecordsEntry
+from segments.wal import CheckpointEntry, ImagesEntry, RecordsEntry
 
 if TYPE_CHECKING:
     from segments.core import SegmentCore
@@ -53,6 +53,11 @@ class Gossip:
         self._random = random
         self._next_at = 0.0
         self._hydration: _Hydration | None = None
+        self._sending_until = 0.0
+
+    def sends_pages(self, now: float) -> bool:
+        """Whether a peer is taking page images, part by part, that must stay of one moment."""
+        return now < self._sending_until
 
     def tick(self, now: float) -> None:
         """Tell a peer where we stand, if it is time."""
@@ -74,7 +79,7 @@ class Gossip:
             return
         match message:
             case FetchPages():
-                self._send_pages(source, message.from_page)
+                self._send_next_pages(source, message, now)
             case GossipStatus() | GossipRecords() | GossipPages():
                 table = message.table
                 if table.epoch > self._core.state.table.epoch:
@@ -135,6 +140,14 @@ class Gossip:
 
     # ---- pages -----------------------------------------------------------------------------------
 
+    def _send_next_pages(self, peer: Address, request: FetchPages, now: float) -> None:
+        """Go on with a transfer, and collect nothing until it ends; or start over if we have."""
+        if request.base_lsn == self._core.state.index.base_lsn:
+            self._sending_until = now + self._config.hydration_timeout_s
+            self._send_pages(peer, request.from_page)
+        else:
+            self._send_pages(peer, 0)
+
     def _send_pages(self, peer: Address, from_page: PageId) -> None:
         state = self._core.state
         limit = max(1, self._config.gossip_bytes // PAGE_SIZE)
@@ -150,24 +163,23 @@ class Gossip:
         state = self._core.state
         if message.base_lsn <= state.scl or message.base_lsn > message.vdl:
             return
-        deadline = now + self._config.hydration_timeout_s
         current = self._hydration
-        if message.from_page == 0:
-            if current is not None and current.peer != source:
-                return
-            current = self._hydration = _Hydration(source, message.base_lsn, deadline)
-        if (
-            current is None
-            or (current.peer, current.base_lsn) != (source, message.base_lsn)
-            or current.next_page != message.from_page
-        ):
+        if current is not None and current.peer != source:
             return
-        current.deadline = deadline
-        current.pages.extend(message.pages)
-        current.next_page = message.next_page
-        if message.next_page:
+        if current is None or current.base_lsn != message.base_lsn:
+            if message.from_page:
+                return
+            current = self._hydration = _Hydration(source, message.base_lsn, 0.0)
+        if current.next_page == message.from_page:
+            current.deadline = now + self._config.hydration_timeout_s
+            current.pages.extend(message.pages)
+            current.next_page = message.next_page
+        elif message.from_page:
+            return
+        if current.next_page:
+            # Also after a first part that comes again: then the answer to the last request is lost.
             request = FetchPages(
-                state.epoch, self._core.segment, message.base_lsn, message.next_page
+                state.epoch, self._core.segment, current.base_lsn, current.next_page
             )
             self._core.send(source, request)
         else:
@@ -178,17 +190,9 @@ class Gossip:
             self._install(current)
 
     def _install(self, hydration: _Hydration) -> None:
-        """Queue the gathered pages: a checkpoint within the log, in effect when its end is."""
+        """Queue the gathered pages: a checkpoint within the log."""
         core, state, base_lsn = self._core, self._core.state, hydration.base_lsn
         pages, per_part = hydration.pages, max(1, self._config.gossip_bytes // PAGE_SIZE)
         parts = [tuple(pages[at : at + per_part]) for at in range(0, len(pages), per_part)]
         head = CheckpointEntry(state.epoch, state.table, state.vdl, base_lsn, base_lsn, len(parts))
-
-        def hydrate() -> None:
-            if state.scl < base_lsn:
-                state.hydrate(base_lsn, pages, base_lsn)
-
-        entries: list[Entry] = [head, *(ImagesEntry(base_lsn, part) for part in parts)]
-        for entry in entries[:-1]:
-            core.queue_entry(entry, lambda: None)
-        core.queue_entry(entries[-1], hydrate)
+        core.queue_checkpoint([head, *(ImagesEntry(base_lsn, part) for part in parts)])

@@ -191,6 +191,10 @@ class Materializer:
         pages = (page for page in self._images.base_images() if page.page_id >= page_id)
         return list(islice(pages, count))
 
+    def kept_images(self) -> list[PageImage]:
+        """Every image that is kept, by page id and LSN: what must equal a replay of the log."""
+        return self._images.all()
+
     def base_bytes(self) -> int:
         """Size of all base images without the zeros that end them, which the log leaves out."""
         return self._images.base_bytes
@@ -284,6 +288,15 @@ class _Images:
         for lsn in versions.lsns[start:end]:
             self._evictable.pop((page_id, lsn), None)
         del versions.lsns[start:end], versions.images[start:end]
+
+    def all(self) -> list[PageImage]:
+        return [
+            PageImage(page_id, lsn, image)
+            for page_id in sorted(self._pages)
+            for lsn, image in zip(
+                self._pages[page_id].lsns, self._pages[page_id].images, strict=True
+            )
+        ]
 
     def base_images(self) -> Iterator[PageImage]:
         for page_id in sorted(self._pages):

@@ -20,7 +20,7 @@ from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 from segments.state import SegmentState
 from segments.storage import Storage
-from segments.wal import decode_promises, scan
+from segments.wal import decode_promises, encode_promise, scan
 
 
 class SegmentServer:
@@ -99,6 +99,8 @@ class SegmentServer:
             await storage.truncate(found.durable_length)
         promise = decode_promises(stored.promises)
         state = SegmentState.restore(self._config, found, promise)
+        if stored.promises != encode_promise(state.promise) * 2:
+            await self._keep_promise(encode_promise(state.promise))  # a crash or rot came between
         if self._trace is not None:
             self._trace(
                 self.segment, "restored", scl=state.scl, epoch=state.epoch,
@@ -158,9 +160,20 @@ class SegmentServer:
         if write.replace is not None:
             await self._storage.replace(write.replace)
             return
-        if write.promise is not None:
-            await self._storage.write_promise(write.promise)
         await self._storage.append(write.append)
+        if write.promise is not None:
+            await self._keep_promise(write.promise)
+
+    async def _keep_promise(self, promise: bytes) -> None:
+        """Write a promise that the log holds already, and so cannot be taken back: until it is."""
+        while True:
+            try:
+                await self._storage.write_promise(promise)
+            except StorageFailed:
+                self.storage_failures += 1
+                await trio.sleep(self._config.storage_retry_s)
+            else:
+                return
 
     async def _housekeep(self, core: SegmentCore) -> None:
         while True:

@@ -97,6 +97,10 @@ class SimulatedDisk:
         self._crashed = False
         return Stored(bytes(self._log), self._promises)
 
+    def peek(self) -> Stored:
+        """What is durable at this moment, whoever is using the disk."""
+        return Stored(bytes(self._log), self._promises)
+
     async def append(self, data: bytes) -> None:
         """Write and sync ``data`` at the end of the log; raises `StorageFailed`, `SegmentLost`."""
         await self._perform(

@@ -1,0 +1,438 @@
+"""The checker: holds every invariant while a run goes on, and ends the run at the first violation.
+
+It is told of each step by the cores' trace events, and looks at the rest itself. What is cheap is
+held after every event, what is costly every few (the numbers are constants below).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aurora.core import WriterCore
+from aurora.engine import Engine
+from aurora.quorum import QuorumModel
+from aurora.recovery import RecoveryPlan
+from segments.protocol.errors import AuroraError
+from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.record import RedoRecord
+from segments.state import SegmentState
+from segments.wal import decode_promises, scan
+from sim import invariants
+from sim.history import Call, Outcome
+from sim.invariants import Broken
+from sim.oracle import Reference, WriterView
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+_RECOVERIES_EVERY = 64
+"""Events between two what-if recoveries over all read quorums (invariant 2)."""
+_DISK_EVERY = 256
+"""Events between two comparisons of a segment with its disk (invariants 6, 7, 10, 16)."""
+
+
+class Violation(AuroraError):
+    """An invariant is broken: the finding of a run."""
+
+    def __init__(self, invariant: str, text: str, *, liveness: bool = False) -> None:
+        super().__init__(text)
+        self.invariant = invariant
+        self.liveness = liveness
+
+
+class Checker:
+    """All invariants of one run."""
+
+    def __init__(self, world: World) -> None:
+        self.counts: Counter[str] = Counter()
+        self.reference = Reference(world.schedule.knobs.pg_count)
+        self._world = world
+        self._lal = world.schedule.knobs.lal
+        self._events = 0
+        self._disk_turn = 0
+        self._acknowledged: Lsn = 0
+        self._reported: set[Lsn] = set()
+        self._observed_vdl: Lsn = 0
+        self._observed_before: dict[str, Lsn] = {}
+        self._vcl: dict[str, Lsn] = {}
+        self._epochs: dict[SegmentId, VolumeEpoch] = {}
+        self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
+        self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
+        self._down: dict[SegmentId, SegmentState] = {}
+        self._damaged: set[SegmentId] = set()
+        self._models: dict[PgId, QuorumModel] = {}
+        self._failed = False
+
+    def begin(self) -> None:
+        """The cluster is built, and nobody has opened it yet."""
+        self._models = {g.pg_id: QuorumModel(g.members) for g in self._world.cluster.groups}
+
+    def fail(self, invariant: str, text: str, *, liveness: bool = False) -> None:
+        """End the run with a finding."""
+        if not self._failed:
+            self._failed = True
+            self._world.scheduler.fail(Violation(invariant, text, liveness=liveness))
+
+    def _hold(self, invariant: str, predicate: Callable[..., object], *args: Any) -> None:
+        self.counts[invariant] += 1
+        try:
+            predicate(*args)
+        except Broken as broken:
+            self.fail(invariant, str(broken))
+
+    # ---- the cores' steps ------------------------------------------------------------------------
+
+    def on_trace(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+        """A core has taken a step."""
+        if self._failed:
+            return
+        self._events += 1
+        handler = _ON_EVENT.get(event)
+        if handler is not None:
+            handler(self, source, values)
+        if self._events % _RECOVERIES_EVERY == 0:
+            self._what_if()
+        if self._events % _DISK_EVERY == 0:
+            self._look_at_a_disk()
+
+    def _on_recovery_started(self, source: str, _: Mapping[str, Any]) -> None:
+        self._observed_before[source] = self._observed_vdl
+
+    def _on_writer_started(self, source: str, values: Mapping[str, Any]) -> None:
+        plan: RecoveryPlan = values["plan"]
+        view = self.reference.begin_writer(source, plan, self._observed_before.get(source, 0))
+        self._vcl[source] = plan.vdl
+        if values["fresh"]:
+            self._opened(view)
+
+    def _on_opened(self, source: str, _: Mapping[str, Any]) -> None:
+        self._opened(self.reference.writers[source])
+
+    def _opened(self, view: WriterView) -> None:
+        view.opened = True
+        self.counts["vdl-never-goes-back"] += 1
+        if view.vdl < view.observed_before:
+            self.fail(
+                "vdl-never-goes-back",
+                f"{view.name} opens at VDL {view.vdl}; {view.observed_before} had been observed",
+            )
+        for name, highest in self.reference.highest_by.items():
+            other = self.reference.writers[name]
+            if other.epoch < view.epoch:
+                self._hold(
+                    "range-covers-the-past",
+                    invariants.within_ranges,
+                    self.reference, other.epoch, highest,
+                )  # fmt: skip
+        self._observed_vdl = max(self._observed_vdl, view.vdl)
+
+    def _on_allocated(self, source: str, values: Mapping[str, Any]) -> None:
+        records: list[RedoRecord] = values["records"]
+        view = self.reference.writers[source]
+        core = self._core(source)
+        self._hold(
+            "one-lsn-one-record", invariants.new_records,
+            self.reference, view, core, self._lal, records,
+        )  # fmt: skip
+        self.counts["lal-bounds-the-log"] += 1
+        self.reference.allocated(source, records)
+        self._hold(
+            "range-covers-the-past", invariants.within_ranges,
+            self.reference, view.epoch, records[-1].lsn,
+        )  # fmt: skip
+
+    def _on_acknowledged(self, source: str, values: Mapping[str, Any]) -> None:
+        core, view = self._core(source), self.reference.writers[source]
+        before, pgcl = values["pgcl"]
+        if pgcl > before:
+            self._pgcl_moved(core, values["pg_id"], pgcl)
+        old_vdl, vdl = values["vdl"]
+        if vdl < old_vdl or vdl < view.last_vdl:
+            self.fail("vdl-never-goes-back", f"{source}: VDL from {view.last_vdl} to {vdl}")
+        view.last_vdl = vdl
+        vcl, last = core.vcl, self._vcl[source]
+        if vcl < last:
+            self.fail("vdl-is-a-cpl", f"{source}: VCL from {last} to {vcl}")
+        if vcl > last or vdl > old_vdl:
+            fresh = self.reference.between(last, vcl)
+            self._vcl[source] = vcl
+            self._hold(
+                "vdl-is-a-cpl", invariants.watermarks, self.reference, core, view, fresh
+            )
+        if core.opened:
+            self._observed_vdl = max(self._observed_vdl, vdl)
+        self.counts["evicted-is-durable"] += 1
+        if core.pool.newest_evicted_lsn > max(vdl, view.vdl):
+            self.fail(
+                "evicted-is-durable",
+                f"{source} evicted a page of LSN {core.pool.newest_evicted_lsn} at VDL {vdl}",
+            )
+
+    def _pgcl_moved(self, core: WriterCore, pg_id: PgId, pgcl: Lsn) -> None:
+        held = self._held.get((core.epoch, pg_id), {})
+        self._hold(
+            "pgcl-is-backed", invariants.pgcl_backed, self._models[pg_id], pgcl, held, core.epoch
+        )
+        self.counts["sealed-means-over"] += 1
+        sealed = [
+            scl for epoch, scl in self._sealed.get(pg_id, {}).values() if epoch > core.epoch
+        ]
+        if len(sealed) >= 3 and pgcl > max(sealed):
+            self.fail(
+                "sealed-means-over",
+                f"epoch {core.epoch} gained PGCL {pgcl} in PG {pg_id} after a read quorum had "
+                f"sealed above it with SCLs {sealed}",
+            )
+
+    # ---- the segments' steps ---------------------------------------------------------------------
+
+    def _on_applied(self, source: str, values: Mapping[str, Any]) -> None:
+        state = self._state(source)
+        if state.scl > values["before"]:
+            self._hold(
+                "scl-has-no-gap", invariants.chain_complete,
+                self.reference, source, state, values["before"],
+            )  # fmt: skip
+            self._count_held(source, state)
+
+    def _on_epoch(self, source: str, _: Mapping[str, Any]) -> None:
+        state = self._state(source)
+        self._epoch_moved(source, state)
+        self._count_held(source, state)
+
+    def _on_table(self, source: str, values: Mapping[str, Any]) -> None:
+        self._on_epoch(source, values)
+        self._hold("annulled-is-gone", invariants.nothing_annulled, source, self._state(source))
+
+    def _on_batch(self, source: str, values: Mapping[str, Any]) -> None:
+        self.counts["epochs-only-rise"] += 1
+        view = self.reference.writers.get(values["writer"])
+        if view is not None and view.epoch < self._epochs.get(source, NO_EPOCH):
+            self.fail(
+                "epochs-only-rise",
+                f"{source} in epoch {self._epochs[source]} takes a batch of {view.epoch}",
+            )
+
+    def _on_ack(self, source: str, values: Mapping[str, Any]) -> None:
+        self.counts["ack-after-sync"] += 1
+        disk = self._world.disks[source]
+        if values["log_bytes"] > disk.size():
+            self.fail(
+                "ack-after-sync",
+                f"{source} acknowledges SCL {values['scl']} with {values['log_bytes']} bytes of log "
+                f"of which {disk.size()} are durable",
+            )
+
+    def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:
+        self.counts["epochs-only-rise"] += 1
+        known = self._epochs.get(segment, NO_EPOCH)
+        if state.epoch < known:
+            self.fail("epochs-only-rise", f"{segment} went from epoch {known} to {state.epoch}")
+        self._epochs[segment] = state.epoch
+        pg_id = self._world.cluster.hosts[segment].group.pg_id
+        sealed = self._sealed.setdefault(pg_id, {})
+        if segment not in sealed or sealed[segment][0] < state.epoch:
+            sealed[segment] = (state.epoch, state.scl)
+
+    def _count_held(self, segment: SegmentId, state: SegmentState) -> None:
+        """Remember how far a segment has durably held the log of its table's writer."""
+        pg_id = self._world.cluster.hosts[segment].group.pg_id
+        held = self._held.setdefault((state.table.epoch, pg_id), {})
+        held[segment] = max(held.get(segment, 0), state.scl)
+
+    def crashed(self, segment: SegmentId) -> None:
+        """A segment is down: from now on only its disk speaks for it."""
+        self._down[segment] = self._restored(segment)
+
+    def rotted(self, segment: SegmentId) -> None:
+        """A segment's disk is not what was written, until it has been repaired."""
+        self._damaged.add(segment)
+        if segment in self._down:
+            self._down[segment] = self._restored(segment)
+
+    def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
+        self._down.pop(source, None)
+
+    # ---- clients ---------------------------------------------------------------------------------
+
+    def invoked(self, call: Call) -> None:
+        """A client has made a call."""
+
+    def returned(self, call: Call, engine: Engine) -> None:
+        """A client has been answered."""
+        if self._failed:
+            return
+        if call.operation.kind == "put":
+            if call.outcome is Outcome.OK:
+                self._reported_commit(call, engine)
+        elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
+            view = self.reference.writers[engine.name]
+            self._hold(
+                "reads-match-the-model", invariants.read_matches,
+                self.reference, view, call.operation.pages[0], call.lsn, call.page,
+            )  # fmt: skip
+
+    def _reported_commit(self, call: Call, engine: Engine) -> None:
+        self.counts["reported-once-when-durable"] += 1
+        core = engine.core
+        assert core is not None
+        record = self.reference.records.get(call.lsn)
+        if call.lsn > core.vdl or record is None or not record.is_cpl:
+            self.fail("reported-once-when-durable", f"commit {call.lsn} reported at VDL {core.vdl}")
+        if call.lsn in self._reported:
+            self.fail("reported-once-when-durable", f"commit {call.lsn} reported twice")
+        self._reported.add(call.lsn)
+        self._acknowledged = max(self._acknowledged, call.lsn)
+
+    # ---- the costly ones -------------------------------------------------------------------------
+
+    def _durable(self) -> dict[SegmentId, SegmentState]:
+        """What each segment would bring to a recovery now; no witness, no entry."""
+        found: dict[SegmentId, SegmentState] = {}
+        for segment, host in self._world.cluster.hosts.items():
+            if host.lost is not None:
+                continue
+            state = self._down.get(segment)
+            if state is None and host.core is not None:
+                state = host.core.state
+            if state is not None and state.whole and segment not in self._damaged:
+                found[segment] = state
+        return found
+
+    def _what_if(self) -> None:
+        self._hold(
+            "any-read-quorum-recovers", invariants.any_read_quorum_recovers,
+            self._models, self._durable(), self._acknowledged, self._lal,
+        )  # fmt: skip
+
+    def _look_at_a_disk(self) -> None:
+        hosts = list(self._world.cluster.hosts.values())
+        host = hosts[self._disk_turn % len(hosts)]
+        self._disk_turn += 1
+        if not host.up or host.core is None:
+            return
+        state = host.core.state
+        if host.segment in self._damaged:
+            restored = self._restored(host.segment)
+            if restored.whole and restored.scl >= state.scl:
+                self._damaged.discard(host.segment)  # repaired, and written anew
+            return
+        self._hold(
+            "scl-has-no-gap", invariants.disk_backs,
+            host.segment, state, self._restored(host.segment),
+        )  # fmt: skip
+        self._hold("annulled-is-gone", invariants.nothing_annulled, host.segment, state)
+        self._check_floor()
+        view = invariants.newest_view(self.reference, state.table)
+        if view is not None:
+            for page in state.materializer.kept_images():
+                self._hold(
+                    "images-match-replay", invariants.image_matches,
+                    self.reference, view, host.segment, *page,
+                )  # fmt: skip
+
+    def _check_floor(self) -> None:
+        engine = self._world.cluster.engine
+        core = engine.core
+        if core is None or engine.error is not None:
+            return
+        self.counts["floor-below-readers"] += 1
+        oldest = core.reading.oldest_read_point
+        for segment, host in self._world.cluster.hosts.items():
+            if oldest is not None and host.core is not None and host.core.state.floor > oldest:
+                self.fail(
+                    "floor-below-readers",
+                    f"{segment} has collected up to {host.core.state.floor}; a reader of "
+                    f"{engine.name} is at {oldest}",
+                )
+
+    def _restored(self, segment: SegmentId) -> SegmentState:
+        stored = self._world.disks[segment].peek()
+        return SegmentState.restore(
+            self._world.cluster.config.segment, scan(stored.log), decode_promises(stored.promises)
+        )
+
+    # ---- the end ---------------------------------------------------------------------------------
+
+    def converged(self) -> bool:
+        """Whether every running segment of each group has all that its writer has made durable."""
+        engine = self._world.cluster.engine
+        core = engine.core
+        if core is None or not core.opened or engine.error is not None:
+            if engine.error is not None:
+                self._world.open_writer()
+            return False
+        hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]
+        for host in hosts:
+            segment = host.core
+            if not host.up or segment is None:
+                return False
+            state = segment.state
+            if not state.whole or state.table.epoch != core.epoch:
+                return False
+            if state.scl != core.tail_lsn(host.group.pg_id):
+                return False
+        return True
+
+    def not_finished(self) -> None:
+        """The bound has passed, and something is still pending."""
+        pending = [call for call in self._world.calls if call.returned_ns is None]
+        scls = {
+            segment: host.core.state.scl if host.core is not None and host.up else None
+            for segment, host in self._world.cluster.hosts.items()
+        }
+        self.fail(
+            "heals-and-converges",
+            f"{len(pending)} calls pending ({', '.join(str(c.operation) for c in pending[:3])}); "
+            f"SCLs {scls}",
+            liveness=True,
+        )
+
+    def at_the_end(self) -> None:
+        """Everything has finished: now everything must agree."""
+        if self._failed:
+            return
+        self._what_if()
+        engine = self._world.cluster.engine
+        core = engine.core
+        assert core is not None
+        view = self.reference.writers[engine.name]
+        for host in self._world.cluster.hosts.values():
+            if host.lost is None and host.core is not None:
+                for page_id in self.reference.pages():
+                    if page_id % len(self._models) == host.group.pg_id:
+                        page = host.core.state.materializer.materialize(page_id, core.vdl)
+                        self._hold(
+                            "heals-and-converges", invariants.read_matches,
+                            self.reference, view, page_id, core.vdl, page.image or None,
+                        )  # fmt: skip
+
+    # ---- looking up ------------------------------------------------------------------------------
+
+    def _core(self, writer: str) -> WriterCore:
+        for engine in self._world.cluster.engines:
+            if engine.name == writer and engine.core is not None:
+                return engine.core
+        raise AssertionError(f"no writer {writer}")
+
+    def _state(self, segment: SegmentId) -> SegmentState:
+        core = self._world.cluster.hosts[segment].core
+        assert core is not None, segment
+        return core.state
+
+
+_ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
+    "sealing": Checker._on_recovery_started,
+    "writer_started": Checker._on_writer_started,
+    "opened": Checker._on_opened,
+    "mtr_allocated": Checker._on_allocated,
+    "acknowledged": Checker._on_acknowledged,
+    "records_applied": Checker._on_applied,
+    "sealed": Checker._on_epoch,
+    "table_adopted": Checker._on_table,
+    "restored": Checker._on_restored,
+    "batch_received": Checker._on_batch,
+    "ack_sent": Checker._on_ack,
+}

@@ -1,0 +1,252 @@
+"""The invariants of the protocol (§11), each a predicate with a name.
+
+A predicate raises `Broken` with the values that show it, and returns otherwise. It looks at the
+system from outside: at what cores and disks hold, and at the reference model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Final
+
+import attrs
+
+from aurora.core import WriterCore
+from aurora.quorum import QuorumModel
+from aurora.recovery import (
+    RecoveryPlan,
+    adopted_table,
+    announced_vdl,
+    plan_recovery,
+    surviving_scl,
+)
+from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import SealReply
+from segments.protocol.record import EMPTY_PAGE, RedoRecord
+from segments.protocol.truncation import TruncationTable
+from segments.state import SegmentState
+from sim.oracle import Reference, WriterView
+
+
+class Broken(Exception):
+    """An invariant does not hold; the text shows the values."""
+
+
+@attrs.frozen
+class Invariant:
+    """One rule that must hold."""
+
+    number: int
+    name: str
+    text: str
+
+
+INVARIANTS: Final = {
+    each.name: each
+    for each in (
+        Invariant(1, "one-lsn-one-record", "an LSN names one record; none is in an annulled range"),
+        Invariant(2, "any-read-quorum-recovers", "every 3 of 6 recover every acknowledged commit"),
+        Invariant(3, "vdl-is-a-cpl", "VDL is a CPL <= VCL; all up to VCL is at its group's PGCL"),
+        Invariant(4, "vdl-never-goes-back", "no VDL that anyone observed is ever taken back"),
+        Invariant(5, "pgcl-is-backed", "4 of 6 members durably hold everything up to the PGCL"),
+        Invariant(6, "scl-has-no-gap", "everything up to an SCL is held, on disk, also after restart"),
+        Invariant(7, "ack-after-sync", "no acknowledgement leaves before its bytes are durable"),
+        Invariant(8, "epochs-only-rise", "a segment's epoch never falls; lower ones are refused"),
+        Invariant(9, "sealed-means-over", "after a sealed read quorum no lower epoch gains a quorum"),
+        Invariant(10, "annulled-is-gone", "no record lies inside its segment's truncation table"),
+        Invariant(11, "range-covers-the-past", "all LSNs of the past are <= the range's end, or VDL"),
+        Invariant(12, "lal-bounds-the-log", "LSN <= max(VDL, end) + LAL; an MTR's are contiguous"),
+        Invariant(13, "reads-match-the-model", "a page read at an LSN is the model's page there"),
+        Invariant(14, "floor-below-readers", "no floor is above the read point of a reader"),
+        Invariant(15, "evicted-is-durable", "an evicted page's LSN is <= the VDL"),
+        Invariant(16, "images-match-replay", "every kept image equals the replay of the log"),
+        Invariant(17, "reported-once-when-durable", "a commit is reported once, when VDL >= its LSN"),
+        Invariant(18, "heals-and-converges", "after faults heal all finishes, and segments agree"),
+    )
+}
+
+
+# ---- allocation (1, 11, 12) ----------------------------------------------------------------------
+
+
+def new_records(
+    reference: Reference, view: WriterView, core: WriterCore, lal: int, records: Sequence[RedoRecord]
+) -> None:
+    """1 and 12, for the records of one MTR."""
+    first = records[0].lsn
+    limit = max(core.vdl, view.table.last_annulled_lsn) + lal
+    for position, record in enumerate(records):
+        if record.lsn in reference.records:
+            raise Broken(f"{view.name} allocates LSN {record.lsn} again")
+        if view.table.annuls(record.lsn):
+            raise Broken(f"{view.name} allocates LSN {record.lsn} in an annulled range")
+        if record.lsn != first + position or record.is_cpl != (position == len(records) - 1):
+            raise Broken(f"{view.name}: LSN {record.lsn} is number {position} after {first}")
+    if records[-1].lsn > limit:
+        raise Broken(f"{view.name} allocates LSN {records[-1].lsn}: limit {limit}")
+
+
+def within_ranges(reference: Reference, epoch: VolumeEpoch, highest: Lsn) -> None:
+    """11, for an LSN that a writer of ``epoch`` has allocated: every successor has covered it."""
+    for other in reference.writers.values():
+        if other.opened and other.epoch > epoch:
+            covered = max(other.table.last_annulled_lsn, other.vdl)
+            if highest > covered:
+                raise Broken(f"LSN {highest} of epoch {epoch}: {other.name} covers up to {covered}")
+
+
+# ---- watermarks (3, 5, 9) ------------------------------------------------------------------------
+
+
+def watermarks(
+    reference: Reference, core: WriterCore, view: WriterView, fresh: Sequence[Lsn]
+) -> None:
+    """3: ``fresh`` are the live LSNs that the VCL has newly passed."""
+    vdl, vcl = core.vdl, core.vcl
+    if vdl > vcl:
+        raise Broken(f"VDL {vdl} is above VCL {vcl}")
+    if vdl != view.vdl and not (vdl in reference.records and reference.records[vdl].is_cpl):
+        raise Broken(f"VDL {vdl} is not a CPL")
+    for lsn in fresh:
+        pg_id = reference.pg_of(lsn)
+        if lsn > core.pgcl(pg_id):
+            raise Broken(f"LSN {lsn} <= VCL {vcl} is above PGCL {core.pgcl(pg_id)} of PG {pg_id}")
+
+
+def pgcl_backed(
+    model: QuorumModel, pgcl: Lsn, held: Mapping[SegmentId, Lsn], epoch: VolumeEpoch
+) -> None:
+    """5: ``held`` is the highest SCL each member has durably had with the writer's table."""
+    backing = [member for member in model.members if held.get(member, 0) >= pgcl]
+    if len(backing) < 4:
+        raise Broken(f"PGCL {pgcl} of epoch {epoch} is backed by {backing} only: {dict(held)}")
+
+
+# ---- segments (6, 8, 10) -------------------------------------------------------------------------
+
+
+def chain_complete(
+    reference: Reference, segment: SegmentId, state: SegmentState, before: Lsn
+) -> None:
+    """6: every record from ``before`` (exclusive) up to the SCL is held."""
+    index = state.index
+    for lsn in reference.chain_down(state.scl, max(before, index.base_lsn)):
+        if lsn not in index:
+            raise Broken(f"{segment} says SCL {state.scl} and does not hold LSN {lsn}")
+
+
+def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) -> None:
+    """6 and 7: what the running segment says is what its disk would restore."""
+    if restored.scl < state.scl:
+        raise Broken(f"{segment} says SCL {state.scl}; its disk holds up to {restored.scl}")
+    if restored.epoch < state.epoch or restored.table.epoch < state.table.epoch:
+        raise Broken(
+            f"{segment} is in epoch {state.epoch} with table {state.table.epoch}; its disk says "
+            f"{restored.epoch} and {restored.table.epoch}"
+        )
+
+
+def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
+    """10."""
+    for record in state.index.held():
+        if state.table.annuls(record.lsn):
+            raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")
+
+
+# ---- recovery (2) --------------------------------------------------------------------------------
+
+
+def any_read_quorum_recovers(
+    groups: Mapping[PgId, QuorumModel],
+    durable: Mapping[SegmentId, SegmentState],
+    acknowledged: Lsn,
+    lal: int,
+) -> int:
+    """2: plan from every read quorum of witnesses; returns the number of plans made.
+
+    With several groups the same letters are taken in each: what one group lacks shows all the same,
+    since each group must on its own hold everything up to the commit.
+    """
+    epoch = VolumeEpoch(1 << 40, 1)
+    choices = {
+        pg_id: list(
+            combinations([each for each in model.members if each in durable], model.read)
+        )
+        for pg_id, model in groups.items()
+    }
+    if not all(choices.values()):
+        return 0
+    rounds = max(len(each) for each in choices.values())
+    for turn in range(rounds):
+        chosen = {pg_id: each[turn % len(each)] for pg_id, each in choices.items()}
+        plan = _plan(epoch, lal, chosen, durable)
+        if plan.vdl < acknowledged or plan.table.annuls(acknowledged):
+            members = [segment for each in chosen.values() for segment in each]
+            raise Broken(
+                f"a recovery from {', '.join(members)} opens at VDL {plan.vdl} and loses the "
+                f"acknowledged commit {acknowledged}"
+            )
+    return rounds
+
+
+def _plan(
+    epoch: VolumeEpoch,
+    lal: int,
+    chosen: Mapping[PgId, Sequence[SegmentId]],
+    durable: Mapping[SegmentId, SegmentState],
+) -> RecoveryPlan:
+    replies = {
+        pg_id: [_seal_reply(epoch, segment, durable[segment]) for segment in segments]
+        for pg_id, segments in chosen.items()
+    }
+    everyone = [reply for group in replies.values() for reply in group]
+    table, anchor = adopted_table(everyone), announced_vdl(everyone)
+    fetched = {}
+    for pg_id, group in replies.items():
+        best = max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl))
+        index = durable[best.segment].index
+        fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
+    return plan_recovery(epoch, lal, replies, fetched)
+
+
+def _seal_reply(epoch: VolumeEpoch, segment: SegmentId, state: SegmentState) -> SealReply:
+    return SealReply(epoch, segment, 0, state.scl, state.vdl, state.floor, state.table)
+
+
+# ---- pages (13, 16) ------------------------------------------------------------------------------
+
+
+def read_matches(
+    reference: Reference, view: WriterView, page_id: int, read_point: Lsn, page: bytes | None
+) -> None:
+    """13: ``page`` is what the read returned, None for "not written"."""
+    lsn, expected = reference.page_at(view, page_id, read_point)
+    if page is None:
+        if lsn:
+            raise Broken(f"page {page_id} at {read_point}: not found, but written at {lsn}")
+    elif not lsn:
+        raise Broken(f"page {page_id} at {read_point}: found, but never written by then")
+    elif page != expected:
+        at = next(i for i, (one, two) in enumerate(zip(page, expected, strict=True)) if one != two)
+        raise Broken(
+            f"page {page_id} at {read_point}: byte {at} is {page[at]}, the model has "
+            f"{expected[at]} (its newest change is LSN {lsn})"
+        )
+
+
+def image_matches(
+    reference: Reference, view: WriterView, where: str, page_id: int, lsn: Lsn, image: bytes
+) -> None:
+    """16: an image kept anywhere is the replay of the log at its LSN."""
+    found, expected = reference.page_at(view, page_id, lsn)
+    if found != lsn or (image or EMPTY_PAGE) != expected:
+        raise Broken(f"{where} keeps an image of page {page_id} at {lsn} that no replay gives")
+
+
+def newest_view(reference: Reference, table: TruncationTable) -> WriterView | None:
+    """The writer whose table this is: who can say what its log must look like."""
+    for view in reference.writers.values():
+        if view.table.epoch == table.epoch != NO_EPOCH:
+            return view
+    return None

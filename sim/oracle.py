@@ -1,0 +1,128 @@
+"""The reference model: knows every record ever allocated, and replays it the dumb way.
+
+It stands apart from the system: it is told what was allocated, by whom, and from which plan each
+writer started; what must follow it works out by itself.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Iterator
+
+import attrs
+
+from aurora.recovery import RecoveryPlan
+from segments.protocol.ids import Lsn, PageId, PgId, VolumeEpoch
+from segments.protocol.record import EMPTY_PAGE, RedoRecord
+from segments.protocol.truncation import TruncationTable
+
+_IMAGE_EVERY = 32
+
+
+@attrs.define(eq=False)
+class _PageView:
+    """One page as one writer must see it: its live records, and images along the way."""
+
+    lsns: list[Lsn] = attrs.field(factory=list)
+    image_lsns: list[Lsn] = attrs.field(factory=list)
+    images: list[bytes] = attrs.field(factory=list)
+
+
+@attrs.define(eq=False)
+class WriterView:
+    """The log as one writer must see it: what its plan left alive, and its own records."""
+
+    name: str
+    epoch: VolumeEpoch
+    vdl: Lsn
+    """The VDL it opened at."""
+    table: TruncationTable
+    observed_before: Lsn
+    """The highest VDL that anyone had observed when it began to seal."""
+    opened: bool = False
+    last_vdl: Lsn = 0
+    """The highest VDL it has had itself."""
+    pages: dict[PageId, _PageView] = attrs.field(factory=dict)
+
+
+class Reference:
+    """Every record, every writer, and the pages that follow."""
+
+    def __init__(self, pg_count: int) -> None:
+        self.records: dict[Lsn, RedoRecord] = {}
+        self.owner: dict[Lsn, str] = {}
+        self.writers: dict[str, WriterView] = {}
+        self.highest_by: dict[str, Lsn] = {}
+        """The highest LSN that each writer has allocated."""
+        self._pg_count = pg_count
+        self._by_page: dict[PageId, list[Lsn]] = {}
+        self._lsns: list[Lsn] = []
+
+    def between(self, after: Lsn, through: Lsn) -> list[Lsn]:
+        """Every LSN ever allocated in ``(after, through]``, ascending."""
+        lsns = self._lsns
+        return lsns[bisect_right(lsns, after) : bisect_right(lsns, through)]
+
+    def pg_of(self, lsn: Lsn) -> PgId:
+        """The protection group of a record."""
+        return self.records[lsn].page_id % self._pg_count
+
+    def begin_writer(
+        self, name: str, plan: RecoveryPlan, observed_before: Lsn
+    ) -> WriterView:
+        """A writer starts from ``plan``."""
+        view = WriterView(name, plan.epoch, plan.vdl, plan.table, observed_before)
+        view.last_vdl = plan.vdl
+        self.writers[name] = view
+        return view
+
+    def allocated(self, name: str, records: list[RedoRecord]) -> None:
+        """A writer has made these records."""
+        view = self.writers[name]
+        for record in records:
+            lsn = record.lsn
+            self.records[lsn] = record
+            self.owner[lsn] = name
+            insort(self._lsns, lsn)
+            self._by_page.setdefault(record.page_id, []).append(lsn)
+            page = view.pages.get(record.page_id)
+            if page is not None:
+                page.lsns.append(lsn)
+        self.highest_by[name] = records[-1].lsn
+
+    def is_live(self, view: WriterView, lsn: Lsn) -> bool:
+        """Whether a record belongs to the log as this writer must see it."""
+        if self.owner[lsn] == view.name:
+            return True
+        return lsn <= view.vdl and not view.table.annuls(lsn)
+
+    def page_at(self, view: WriterView, page_id: PageId, read_point: Lsn) -> tuple[Lsn, bytes]:
+        """LSN and contents of a page as of ``read_point``; LSN 0 if it was not yet written."""
+        page = view.pages.get(page_id)
+        if page is None:
+            page = view.pages[page_id] = _PageView()
+            known = self._by_page.get(page_id, [])
+            page.lsns = sorted(lsn for lsn in known if self.is_live(view, lsn))
+        end = bisect_right(page.lsns, read_point)
+        at = bisect_right(page.image_lsns, read_point) - 1
+        start, image = 0, bytearray(EMPTY_PAGE)
+        if at >= 0:
+            start = bisect_right(page.lsns, page.image_lsns[at])
+            image = bytearray(page.images[at])
+        for position in range(start, end):
+            record = self.records[page.lsns[position]]
+            image[record.offset : record.offset + len(record.payload)] = record.payload
+        if end - start >= _IMAGE_EVERY and (not page.image_lsns or at == len(page.images) - 1):
+            page.image_lsns.append(page.lsns[end - 1])
+            page.images.append(bytes(image))
+        return (page.lsns[end - 1], bytes(image)) if end else (0, b"")
+
+    def pages(self) -> list[PageId]:
+        """Every page ever written."""
+        return sorted(self._by_page)
+
+    def chain_down(self, lsn: Lsn, stop: Lsn) -> Iterator[Lsn]:
+        """The records of one group from ``lsn`` down to ``stop``, exclusive, by their links."""
+        while lsn > stop:
+            yield lsn
+            lsn = self.records[lsn].prev_segment_lsn

@@ -1,0 +1,129 @@
+"""A run as data: the world's knobs, what clients do, and what goes wrong, each with its time.
+
+A schedule can be drawn from a seed, read from a scenario file, recorded, cut down and replayed. Times
+are integer nanoseconds of virtual time since the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from aurora.config import ClusterConfig, EngineConfig
+from aurora.read_router import RouterConfig
+from segments.config import SegmentConfig
+from segments.protocol.errors import Invalid
+from sim.profiles import DiskProfile, LinkProfile
+
+MS: Final = 1_000_000
+"""Nanoseconds in a millisecond."""
+SECOND: Final = 1_000_000_000
+
+
+@attrs.frozen(kw_only=True)
+class Knobs:
+    """Everything about the world that does not change during a run."""
+
+    pg_count: int = 1
+    lal: int = 100_000
+    retention_lsns: int | None = None
+    buffer_pool_pages: int = 64
+    batches_in_flight: int = 4
+    image_interval: int = 16
+    compact_bytes: int = 64 << 10
+    collect_records: int = 32
+    link: LinkProfile = attrs.field(factory=LinkProfile)
+    """Links within an availability zone, and everywhere by default."""
+    cross_az_link: LinkProfile | None = None
+    """Links from one availability zone to another."""
+    disk: DiskProfile = attrs.field(factory=DiskProfile)
+    duration_ns: int = 2 * SECOND
+    """When the faults end and the world heals."""
+    liveness_ns: int = 60 * SECOND
+    """How long after that everything pending may take to finish."""
+
+    def cluster_config(self) -> ClusterConfig:
+        """The settings of engine and segments for this world."""
+        return ClusterConfig(
+            pg_count=self.pg_count,
+            engine=EngineConfig(
+                lal=self.lal,
+                retention_lsns=self.retention_lsns,
+                buffer_pool_pages=self.buffer_pool_pages,
+                batches_in_flight=self.batches_in_flight,
+                resend_min_s=0.02,
+                resend_max_s=0.5,
+                heartbeat_interval_s=0.1,
+                tick_interval_s=0.02,
+                seal_retry_s=0.1,
+                read_timeout_s=5.0,
+                router=RouterConfig(hedge_max_s=0.1, attempt_timeout_s=0.3),
+            ),
+            segment=SegmentConfig(
+                image_interval=self.image_interval,
+                compact_bytes=self.compact_bytes,
+                collect_records=self.collect_records,
+                tick_interval_s=0.05,
+                gossip_interval_s=0.2,
+                gossip_bytes=64 << 10,
+                scrub_interval_s=0.5,
+            ),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Action:
+    """One thing that happens to the world: a fault, or the end of one."""
+
+    at_ns: int
+    kind: str
+    """A key of `sim.faults.FAULTS`."""
+    target: str = ""
+    """Segments as `Cluster.targets` takes them, or ``writer``."""
+    params: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __str__(self) -> str:
+        values = "".join(f" {name}={value}" for name, value in self.params.items())
+        return f"{self.at_ns / SECOND:.6f}s {self.kind} {self.target}{values}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """One call of one client. A client's operations follow each other, each not before its time."""
+
+    at_ns: int
+    client: int
+    kind: str
+    """``put``, ``get``, ``strict_get``, ``get_at`` or ``view``."""
+    pages: tuple[int, ...]
+    """Pages written by one MTR, or the one page read."""
+    offset: int = 0
+    length: int = 16
+    age: float = 0.0
+    """For ``get_at`` and ``view``: the read point, as a fraction of the way back to the floor."""
+    sticky: bool = False
+    """Whether the client keeps its writer even when another has taken over."""
+
+    def __str__(self) -> str:
+        where = ",".join(map(str, self.pages))
+        return f"{self.at_ns / SECOND:.6f}s client {self.client} {self.kind} page {where}"
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """A whole run."""
+
+    seed: int
+    """Of the random streams that decide what the schedule does not say: latencies and losses."""
+    knobs: Knobs = attrs.field(factory=Knobs)
+    actions: tuple[Action, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    name: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        for items in (self.actions, self.operations):
+            times = [each.at_ns for each in items]
+            if times != sorted(times) or any(at < 0 for at in times):
+                raise Invalid("a schedule's times: expected ascending and not negative")

@@ -1,0 +1,56 @@
+"""The run's trace: every event in order, as a digest always and as lines when somebody wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+from sim.network import NetworkEvent
+from sim.scheduler import VirtualScheduler
+
+_FLUSH = 512
+
+
+class Trace:
+    """Digests every message, action and call with its time."""
+
+    def __init__(self, scheduler: VirtualScheduler) -> None:
+        self.listener: Callable[[int, str, tuple[object, ...]], object] | None = None
+        """Called with (time_ns, kind, values) of every event."""
+        self.events = 0
+        self._scheduler = scheduler
+        self._hash = blake2b(digest_size=8)
+        self._waiting: list[bytes] = []
+
+    def on_network(self, event: NetworkEvent) -> None:
+        """A message was sent, delivered, repeated or lost."""
+        time_ns, kind, message, source, destination, payload, reason = event
+        if kind == "sent":
+            self._add(b"%d sent %d %b %b " % (
+                time_ns, message, source.encode(), destination.encode()) + payload)  # fmt: skip
+        else:
+            self._add(b"%d %b %d" % (time_ns, kind.encode(), message))
+        if self.listener is not None:
+            self.listener(time_ns, kind, (message, source, destination, payload, reason))
+
+    def note(self, kind: str, *values: object) -> None:
+        """Something else happened."""
+        time_ns = self._scheduler.now_ns
+        self._add(f"{time_ns} {kind} {values!r}".encode())
+        if self.listener is not None:
+            self.listener(time_ns, kind, values)
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for every event so far."""
+        self._flush()
+        return self._hash.hexdigest()
+
+    def _add(self, line: bytes) -> None:
+        self.events += 1
+        self._waiting.append(line)
+        if len(self._waiting) >= _FLUSH:
+            self._flush()
+
+    def _flush(self) -> None:
+        self._hash.update(b"\n".join(self._waiting))
+        self._waiting.clear()

@@ -1,0 +1,93 @@
+"""Clients: tasks that make the calls of a schedule through the engine's public API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import trio
+
+from aurora.engine import Engine
+from segments.protocol.errors import (
+    AuroraError,
+    Closed,
+    Fenced,
+    PageNotFound,
+    ReadPointBelowFloor,
+    Unavailable,
+)
+from sim.history import Call, Outcome
+from sim.schedule import Operation
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+
+def payload_of(number: int, index: int, length: int) -> bytes:
+    """What operation ``number`` writes to the ``index``-th of its pages: never twice the same."""
+    word = number.to_bytes(6, "big") + index.to_bytes(2, "big")
+    return (word * (length // 8 + 1))[: max(8, length)]
+
+
+async def run_client(world: World, operations: Iterable[tuple[int, Operation]]) -> None:
+    """Make one client's calls, one after the other, each not before its time."""
+    engine: Engine | None = None
+    for number, operation in operations:
+        await world.sleep_until(operation.at_ns)
+        if engine is None or not operation.sticky:
+            engine = await world.usable_engine()
+        await _call(world, engine, number, operation)
+
+
+async def _call(world: World, engine: Engine, number: int, operation: Operation) -> None:
+    call = Call(number, operation, world.scheduler.now_ns, engine.name)
+    world.invoked(call)
+    try:
+        await _perform(engine, call)
+        call.outcome = Outcome.OK
+    except PageNotFound as error:
+        call.outcome, call.error = Outcome.NOT_FOUND, str(error)
+    except (Fenced, Closed) as error:
+        write = operation.kind == "put"
+        call.outcome, call.error = Outcome.UNKNOWN if write else Outcome.REFUSED, str(error)
+    except (Unavailable, ReadPointBelowFloor) as error:
+        call.outcome, call.error = Outcome.REFUSED, str(error)
+    except AuroraError as error:
+        call.outcome, call.error = Outcome.REFUSED, str(error)
+        world.fail_unexpected(call, error)
+    call.returned_ns = world.scheduler.now_ns
+    world.returned(call, engine)
+    await trio.lowlevel.checkpoint()
+
+
+async def _perform(engine: Engine, call: Call) -> None:
+    operation = call.operation
+    match operation.kind:
+        case "put":
+            writes = [
+                (page, operation.offset, payload_of(call.number, index, operation.length))
+                for index, page in enumerate(operation.pages)
+            ]
+            call.lsn = await engine.put_many(writes)
+        case "get":
+            call.lsn = engine.vdl
+            call.page = await engine.get(operation.pages[0])
+        case "strict_get":
+            read = await engine.read(operation.pages[0], strict=True)
+            call.lsn, call.page = read.read_point, read.page.image
+        case "get_at":
+            call.lsn = _older(engine, operation.age)
+            call.page = await engine.get_at(operation.pages[0], call.lsn)
+        case "view":
+            async with engine.read_view(_older(engine, operation.age)) as view:
+                call.lsn = view.lsn
+                await trio.sleep(operation.age)
+                call.page = await view.get(operation.pages[0])
+        case other:
+            raise AssertionError(f"operation {other!r}")
+
+
+def _older(engine: Engine, age: float) -> int:
+    """A read point between the VDL (0) and the floor (1)."""
+    statistics = engine.statistics()
+    return statistics.vdl - int(age * (statistics.vdl - statistics.floor))

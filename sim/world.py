@@ -1,0 +1,331 @@
+"""The world of one run: the real cluster on virtual time, a faulty network and faulty disks.
+
+A run has three parts. First the schedule: clients call, actions happen. Then everything heals. Then
+whatever is pending must finish and all segments must agree, within a bound. Checkers watch throughout
+and end the run at the first violation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from random import Random
+
+import attrs
+import trio
+
+from aurora.cluster import Cluster
+from aurora.disks import format_storage
+from aurora.engine import Engine
+from aurora.recovery import RecoveryPlan
+from aurora.volume import VolumeGeometry
+from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
+from segments.protocol.ids import SegmentId, VolumeEpoch
+from segments.storage import Identity
+from segments.wal import scan
+from sim import faults
+from sim.checker import Checker, Violation
+from sim.disk import SimulatedDisk
+from sim.history import Call, Outcome
+from sim.network import SimulatedNetwork
+from sim.network_policy import NetworkPolicy, RandomPolicy
+from sim.schedule import SECOND, Action, Operation, Schedule
+from sim.scheduler import Deadlock, Undecided, VirtualScheduler
+from sim.seeds import Seeds
+from sim.trace import Trace
+from sim.workload import run_client
+
+_WRITER_BITS = 62
+
+
+class Verdict(Enum):
+    """How a run ended."""
+
+    PASSED = "passed"
+    VIOLATION = "violation"
+    LIVENESS = "liveness failure"
+    UNDECIDED = "undecided"
+
+
+@attrs.frozen(kw_only=True)
+class RunResult:
+    """What a run has shown."""
+
+    schedule: Schedule
+    verdict: Verdict
+    finding: str
+    """Empty when passed; else the invariant, the event and the values."""
+    invariant: str
+    """Name of the invariant that broke, or of the kind of liveness failure."""
+    digest: str
+    virtual_ns: int
+    messages: int
+    calls: Sequence[Call]
+    commits: int
+    checks: Mapping[str, int]
+    """How often each invariant was checked."""
+    marks: Mapping[str, int]
+    """What the run reached, and how often."""
+
+
+class SimulatedDiskHandle:
+    """A `Disk` for the cluster, on a simulated disk."""
+
+    def __init__(self, storage: SimulatedDisk) -> None:
+        self.storage = storage
+
+    def open(self) -> SimulatedDisk:
+        if self.storage.identity is None:
+            raise SegmentLost("the disk was wiped: expected a segment's identity")
+        return self.storage
+
+    def wipe(self) -> None:
+        self.storage.wipe()
+
+
+class World:
+    """One run under way."""
+
+    cluster: Cluster
+
+    def __init__(self, schedule: Schedule, *, policy: NetworkPolicy | None = None) -> None:
+        self.schedule = schedule
+        self.scheduler = VirtualScheduler()
+        self.trace = Trace(self.scheduler)
+        self.calls: list[Call] = []
+        self.healed = False
+        self.marks: dict[str, int] = {}
+        knobs, seeds = schedule.knobs, Seeds(schedule.seed)
+        self._seeds = seeds
+        self._geometry = VolumeGeometry(knobs.pg_count)
+        self.network = SimulatedNetwork(
+            self.scheduler, policy or RandomPolicy(seeds.stream("network")), knobs.link
+        )
+        self._place_in_azs()
+        self.disks: dict[SegmentId, SimulatedDisk] = {
+            segment: SimulatedDisk(
+                self.scheduler, seeds.stream(f"disk {segment}"), Identity("sim", segment), knobs.disk
+            )
+            for group in self._geometry.groups()
+            for segment in group.members
+        }
+        self.checker = Checker(self)
+        self.network.observer = self.trace.on_network
+        self._opened = trio.Event()
+        self._rot = seeds.stream("rot")
+        self._epoch = VolumeEpoch(1, seeds.stream("writer id").getrandbits(_WRITER_BITS))
+
+    def _place_in_azs(self) -> None:
+        for group in self._geometry.groups():
+            for segment in group.members:
+                self.network.place(segment, f"az{group.az_of(segment)}")
+        cross = self.schedule.knobs.cross_az_link
+        if cross is not None:
+            zones = ("az1", "az2", "az3")
+            for one in zones:
+                for other in zones:
+                    if one != other:
+                        self.network.set_az_profile(one, other, cross)
+            for zone in zones[1:]:  # writers live in az1, which has the default profile
+                self.network.set_az_profile("", zone, cross)
+                self.network.set_az_profile(zone, "", cross)
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    def run(self) -> RunResult:
+        """Run to the end, whatever it is."""
+        verdict, finding, invariant = Verdict.PASSED, "", ""
+        try:
+            knobs = self.schedule.knobs
+            self.scheduler.run(
+                self._main,
+                seed=self._seeds.number("tasks") & 0xFFFF_FFFF,
+                deadline_ns=knobs.duration_ns + 2 * knobs.liveness_ns,
+            )
+        except Violation as violation:
+            verdict, finding = Verdict.VIOLATION, str(violation)
+            invariant = violation.invariant
+            if violation.liveness:
+                verdict = Verdict.LIVENESS
+        except Deadlock as deadlock:
+            verdict, finding, invariant = Verdict.LIVENESS, str(deadlock), "deadlock"
+        except Undecided as undecided:
+            verdict, finding, invariant = Verdict.UNDECIDED, str(undecided), "undecided"
+        return RunResult(
+            schedule=self.schedule,
+            verdict=verdict,
+            finding=finding,
+            invariant=invariant,
+            digest=self.trace.digest(),
+            virtual_ns=self.scheduler.now_ns,
+            messages=self.network.statistics().sent,
+            calls=self.calls,
+            commits=sum(
+                call.outcome is Outcome.OK and call.operation.kind == "put" for call in self.calls
+            ),
+            checks=dict(self.checker.counts),
+            marks=dict(self.marks),
+        )
+
+    async def _main(self) -> None:
+        knobs = self.schedule.knobs
+        async with trio.open_nursery() as nursery:
+            await self._build(nursery)
+            for number, action in enumerate(self.schedule.actions):
+                self.scheduler.call_at(action.at_ns, self._act, number, action)
+            self.scheduler.call_at(knobs.duration_ns, self.heal)
+            clients: dict[int, list[tuple[int, Operation]]] = {}
+            for number, operation in enumerate(self.schedule.operations):
+                clients.setdefault(operation.client, []).append((number, operation))
+            with trio.move_on_at((knobs.duration_ns + knobs.liveness_ns) / SECOND) as bound:
+                async with trio.open_nursery() as calling:
+                    for client, operations in clients.items():
+                        calling.start_soon(run_client, self, operations, name=f"client {client}")
+                await self.sleep_until(knobs.duration_ns)
+                await self._converge()
+            if bound.cancelled_caught:
+                self.checker.not_finished()
+            self.checker.at_the_end()
+            nursery.cancel_scope.cancel()
+
+    async def _build(self, nursery: trio.Nursery) -> None:
+        for disk in self.disks.values():
+            await format_storage(disk, self._epoch)
+        handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
+        config = self.schedule.knobs.cluster_config()
+        random: Random = self._seeds.stream("cluster")
+        self._nursery = nursery
+        self.cluster = Cluster(
+            nursery, self.network, self._geometry, handles, config, random, trace=self.on_trace
+        )
+        await self.cluster.start_segments()
+        self.checker.begin()
+        fresh = RecoveryPlan.fresh(self._epoch, self._geometry.pg_ids)
+        await self.cluster.open_writer(fresh=fresh)
+        self._opened.set()
+
+    def _act(self, number: int, action: Action) -> None:
+        self.trace.note("action", number, str(action))
+        faults.apply(self, action)
+
+    async def _converge(self) -> None:
+        """Wait until every segment that can has everything, as the writer knows it."""
+        while not self.checker.converged():
+            await trio.sleep(0.1)
+
+    # ---- for faults ------------------------------------------------------------------------------
+
+    def crash_segment(self, segment: SegmentId) -> None:
+        """Stop a segment at once, tearing the write that is under way."""
+        host = self.cluster.hosts[segment]
+        if host.up:
+            self.cluster.crash(segment)
+            self.disks[segment].crash()
+            self.checker.crashed(segment)
+
+    def restart_segment(self, segment: SegmentId) -> None:
+        """Start a segment that is down, in a task of its own."""
+        self._nursery.start_soon(self.cluster.restart, segment, name=f"restart {segment}")
+
+    def wipe_segment(self, segment: SegmentId) -> None:
+        """Lose a segment's disk for good."""
+        self.crash_segment(segment)
+        self.cluster.wipe(segment)
+
+    def rot_segment(self, segment: SegmentId, bits: int, offset: int | None) -> None:
+        """Flip bits on a segment's disk."""
+        found = scan(self.disks[segment].peek().log)
+        if not found.frames:
+            return
+        # Damage to the last frame cannot be told from a torn write: no protocol survives it when
+        # that frame was acknowledged, so it is not planned (protocol §8).
+        end = found.frames[-1].start
+        if offset is None:
+            offset = int(self._rot.random() * end)
+        if offset < end:
+            self.disks[segment].rot(offset, bits)
+            self.checker.rotted(segment)
+
+    def crash_writer(self) -> None:
+        """Stop the latest writer, opened or not."""
+        if self.cluster.engines:
+            self.cluster.crash_writer()
+
+    def open_writer(self) -> None:
+        """Have another writer open the volume, in a task of its own."""
+        self._nursery.start_soon(self._open_writer, name="open writer")
+
+    async def _open_writer(self) -> None:
+        try:
+            await self.cluster.open_writer()
+        except (Fenced, Closed):
+            self.mark("recovery ended by another or by a crash")
+        else:
+            self.mark("recovery completed")
+        self._opened.set()
+
+    def heal(self) -> None:
+        """End every fault: what is down and not lost comes back, and somebody can write."""
+        self.network.heal_all()
+        for segment, host in self.cluster.hosts.items():
+            disk = self.disks[segment]
+            disk.set_capacity(None)
+            disk.set_slowness(1.0)
+            disk.fail_writes(0)
+            disk.fail_syncs(0)
+            self.cluster.resume(segment)
+            if not host.up and host.lost is None:
+                self.restart_segment(segment)
+        self.healed = True
+        engine = self.cluster.engine
+        if engine.error is not None:
+            self.open_writer()
+
+    # ---- for clients -----------------------------------------------------------------------------
+
+    async def sleep_until(self, at_ns: int) -> None:
+        """Sleep until a point in virtual time."""
+        if at_ns > self.scheduler.now_ns:
+            await trio.sleep_until(at_ns / SECOND)
+
+    async def usable_engine(self) -> Engine:
+        """The latest writer that has opened the volume and has not ended; waits for one."""
+        while True:
+            for engine in reversed(self.cluster.engines):
+                if engine.error is None and engine.core is not None and engine.core.opened:
+                    return engine
+            if self.healed and self.cluster.engine.error is not None:
+                self.open_writer()
+            self._opened = trio.Event()
+            with trio.move_on_after(0.2):
+                await self._opened.wait()
+
+    def invoked(self, call: Call) -> None:
+        """A client has made a call."""
+        self.calls.append(call)
+        self.trace.note("invoked", call.number, call.writer)
+        self.checker.invoked(call)
+
+    def returned(self, call: Call, engine: Engine) -> None:
+        """A client has been answered."""
+        self.trace.note("returned", call.number, f"{call.outcome.value} {call.lsn}")
+        self.checker.returned(call, engine)
+
+    def fail_unexpected(self, call: Call, error: AuroraError) -> None:
+        """A call raised what it should never raise."""
+        self.checker.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
+
+    # ---- for everyone ----------------------------------------------------------------------------
+
+    def on_trace(self, source: str, event: str, /, **values: object) -> None:
+        """A core has taken a step."""
+        self.checker.on_trace(source, event, values)
+
+    def mark(self, name: str) -> None:
+        """The run has reached something worth reaching."""
+        self.marks[name] = self.marks.get(name, 0) + 1
+
+
+def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:
+    """Run a schedule in a world of its own."""
+    return World(schedule, policy=policy).run()
