@@ -82,7 +82,12 @@ class SegmentServer:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore from the storage, then serve. Raises `SegmentLost` if the disk was lost."""
-        self.core = await self._restore()
+        while self.core is None:
+            try:
+                self.core = await self._restore()
+            except StorageFailed:
+                self.storage_failures += 1
+                await trio.sleep(self._config.storage_retry_s)
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, self.core, name=f"{self.segment} receive")

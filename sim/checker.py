@@ -431,6 +431,7 @@ _ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
     "acknowledged": Checker._on_acknowledged,
     "records_applied": Checker._on_applied,
     "sealed": Checker._on_epoch,
+    "hydrated": Checker._on_epoch,
     "table_adopted": Checker._on_table,
     "restored": Checker._on_restored,
     "batch_received": Checker._on_batch,

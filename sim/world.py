@@ -29,6 +29,7 @@ from sim.disk import SimulatedDisk
 from sim.history import Call, Outcome
 from sim.network import SimulatedNetwork
 from sim.network_policy import NetworkPolicy, RandomPolicy
+from sim.profiles import DiskProfile
 from sim.schedule import SECOND, Action, Operation, Schedule
 from sim.scheduler import Deadlock, Undecided, VirtualScheduler
 from sim.seeds import Seeds
@@ -172,7 +173,8 @@ class World:
         async with trio.open_nursery() as nursery:
             await self._build(nursery)
             for number, action in enumerate(self.schedule.actions):
-                self.scheduler.call_at(action.at_ns, self._act, number, action)
+                at_ns = max(action.at_ns, self.scheduler.now_ns)
+                self.scheduler.call_at(at_ns, self._act, number, action)
             self.scheduler.call_at(knobs.duration_ns, self.heal)
             clients: dict[int, list[tuple[int, Operation]]] = {}
             for number, operation in enumerate(self.schedule.operations):
@@ -190,7 +192,9 @@ class World:
 
     async def _build(self, nursery: trio.Nursery) -> None:
         for disk in self.disks.values():
+            disk.profile = DiskProfile()  # a volume is made on disks that work
             await format_storage(disk, self._epoch)
+            disk.profile = self.schedule.knobs.disk
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
         config = self.schedule.knobs.cluster_config()
         random: Random = self._seeds.stream("cluster")
