@@ -26,7 +26,6 @@ from segments.protocol.messages import (
     FetchLog,
     LogReply,
     Message,
-    ReadRefused,
     Seal,
     SealReply,
 )
@@ -127,13 +126,18 @@ def plan_recovery(
 def _tail(
     replies: Sequence[SealReply], fetched: Sequence[RedoRecord], table: TruncationTable, vdl: Lsn
 ) -> Lsn:
-    """The group's last record at or below ``vdl``: fetched, or linked to, or the highest SCL."""
+    """The group's last record at or below ``vdl``: fetched, or linked to, or the highest SCL.
+
+    Not the bound on an annulled SCL: that is an LSN of the volume, perhaps of another group. When
+    nothing was fetched, all is below an announced VDL. Then one of any read quorum has taken part
+    in the opening before it, and has the last record and no annulled one.
+    """
     for record in reversed(fetched):
         if record.lsn <= vdl and not table.annuls(record.lsn):
             return record.lsn
     if fetched:
         return fetched[0].prev_segment_lsn
-    return max(surviving_scl(reply, table) for reply in replies)
+    return max(reply.scl for reply in replies if not table.annuls(reply.scl))
 
 
 # ---- the conversation ----------------------------------------------------------------------------
@@ -147,8 +151,7 @@ class _Fetch:
     target_lsn: Lsn
     after_lsn: Lsn
     records: list[RedoRecord] = attrs.field(factory=list)
-    asked_at: float | None = None
-    request_id: int = 0
+    ask_at: float = 0.0
     attempts: int = 0
     done: bool = False
 
@@ -219,8 +222,6 @@ class Recovery:
                 self._on_seal_reply(message, now)
             case LogReply() if message.epoch == self._epoch:
                 self._on_log_reply(message, now)
-            case ReadRefused() if message.epoch == self._epoch:
-                self._next_source(message.segment, now)
             case EpochRefused() if message.epoch == self._epoch:
                 self._on_refused(message, now)
 
@@ -233,17 +234,17 @@ class Recovery:
                 self._seal_at = now + self._config.seal_retry_s
                 self._send_seals()
             return
-        for pg_id, fetch in self._fetches.items():
-            waited = fetch.asked_at is None or now >= fetch.asked_at + self._config.seal_retry_s
-            if not fetch.done and waited:
-                self._ask(pg_id, fetch, now)
-                if fetch.attempts > 4 * len(fetch.sources):
+        for fetch in self._fetches.values():
+            if not fetch.done and now >= fetch.ask_at:
+                if fetch.attempts >= 4 * len(fetch.sources):
                     self._begin_sealing()  # who holds most is gone: any other read quorum will do
                     return
+                self._ask(fetch, now)
 
     # ---- step 2: seal ----------------------------------------------------------------------------
 
     def _begin_sealing(self) -> None:
+        """Start a round. Its requests share one id, so that answers to an earlier one are told."""
         self._request_id += 1
         self._replies = {pg_id: {} for pg_id in self._groups}
         self._fetches = {}
@@ -293,28 +294,24 @@ class Recovery:
             fetch.done = target <= anchor
             self._fetches[pg_id] = fetch
             if not fetch.done:
-                self._ask(pg_id, fetch, now)
+                self._ask(fetch, now)
         self._finish_if_fetched()
 
-    def _ask(self, pg_id: PgId, fetch: _Fetch, now: float) -> None:
-        self._request_id += 1
-        fetch.request_id = self._request_id
-        fetch.asked_at = now
-        source = fetch.sources[fetch.attempts % len(fetch.sources)]
+    def _ask(self, fetch: _Fetch, now: float) -> None:
+        """Ask a source; a slow one is given more time each round, and may answer still."""
+        rounds, turn = divmod(fetch.attempts, len(fetch.sources))
         fetch.attempts += 1
+        fetch.ask_at = now + self._config.seal_retry_s * 2.0**rounds
         request = FetchLog(self._epoch, self._request_id, fetch.after_lsn, self._config.batch_bytes)
-        self._sends.append((source, request))
-
-    def _next_source(self, segment: SegmentId, now: float) -> None:
-        pg_id = self._pg_of.get(segment)
-        fetch = self._fetches.get(pg_id) if pg_id is not None else None
-        if pg_id is not None and fetch is not None and not fetch.done:
-            fetch.asked_at = now
+        self._sends.append((fetch.sources[turn], request))
 
     def _on_log_reply(self, reply: LogReply, now: float) -> None:
+        """Take the next records. A reply that brings none is left to the next attempt."""
         pg_id = self._pg_of.get(reply.segment)
         fetch = self._fetches.get(pg_id) if pg_id is not None else None
-        if pg_id is None or fetch is None or fetch.done or reply.request_id != fetch.request_id:
+        if fetch is None or fetch.done or reply.request_id != self._request_id:
+            return
+        if reply.after_lsn != fetch.after_lsn or reply.through_lsn <= fetch.after_lsn:
             return
         try:
             records = codec.decode_records(reply.records)
@@ -322,13 +319,13 @@ class Recovery:
             return
         fetch.records.extend(records)
         self._note("log_fetched", segment=reply.segment, records=records)
-        fetch.after_lsn = max(fetch.after_lsn, reply.through_lsn)
+        fetch.after_lsn = reply.through_lsn
         fetch.done = fetch.after_lsn >= fetch.target_lsn
         fetch.attempts = 0
         if fetch.done:
             self._finish_if_fetched()
         else:
-            self._ask(pg_id, fetch, now)
+            self._ask(fetch, now)
 
     def _finish_if_fetched(self) -> None:
         if not all(fetch.done for fetch in self._fetches.values()):

@@ -256,9 +256,7 @@ class SegmentCore:
     ) -> None:
         """Promise ``epoch`` and adopt ``table``, if it is higher than the adopted one (§8)."""
         if epoch > self._promised:
-            self._requeue(
-                each for each in self._queue if not (each.records and each.epoch < epoch)
-            )
+            self._requeue(each for each in self._queue if not (each.records and each.epoch < epoch))
         if self._queue_bytes > self._config.queue_bytes:
             self.dropped_messages += 1
             return
@@ -286,7 +284,13 @@ class SegmentCore:
         for entry in entries:
             pages = entry.pages if isinstance(entry, ImagesEntry) else ()
             size = sum(len(each.image) for each in pages) + 64
-            self._push(Pending(entry, self._promised, partial(self.state.apply, entry), size))
+            self._push(Pending(entry, self._promised, partial(self._apply_part, entry), size))
+
+    def _apply_part(self, entry: CheckpointEntry | ImagesEntry) -> None:
+        before = self.state.scl
+        self.state.apply(entry)
+        if self.state.scl != before:
+            self.note("hydrated", before=before, scl=self.state.scl)
 
     # ---- admission -------------------------------------------------------------------------------
 

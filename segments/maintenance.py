@@ -39,7 +39,8 @@ class Maintenance:
         """One bounded turn."""
         state = self._core.state
         state.materializer.coalesce(state.vdl, self._config.coalesce_records)
-        self._collect()
+        if not self._core.gossip.sends_pages(now):
+            self._collect()
         if self._scrub_at is None:
             self._scrub_at = now + self._config.scrub_interval_s
 

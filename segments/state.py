@@ -12,7 +12,7 @@ from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.materializer import Materializer
 from segments.protocol import codec
-from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
+from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
@@ -20,6 +20,7 @@ from segments.wal import (
     AdvanceEntry,
     CheckpointEntry,
     Entry,
+    HeldEntry,
     ImagesEntry,
     LogScan,
     Promise,
@@ -75,12 +76,16 @@ class SegmentState:
         state = cls(config)
         state.epoch = promise.epoch
         state._promised_table = promise.table_epoch
-        for scanned in scan.frames:
-            state.epoch = max(state.epoch, scanned.frame.epoch)
-            for entry in scanned.frame.entries:
+        end = 0
+        for start, next_end, frame in scan.frames:
+            if start != end:
+                state._checkpoint = None  # its next parts may be those of another one
+            end = next_end
+            state.epoch = max(state.epoch, frame.epoch)
+            for entry in frame.entries:
                 state.apply(entry)
-        if scan.damage:
-            state._repair_lsn = state.index.highest_lsn
+        if scan.damage or not scan.frames:
+            state._repair_lsn = _highest_ever_held(scan)
         state._checkpoint = None
         return state
 
@@ -95,6 +100,11 @@ class SegmentState:
         return self.index.scl >= self._repair_lsn and self.table.epoch >= self._promised_table
 
     @property
+    def highest_lsn(self) -> Lsn:
+        """No record above this was ever held and not annulled since."""
+        return max(self.index.highest_lsn, self._repair_lsn)
+
+    @property
     def promise(self) -> Promise:
         """What is kept in the second place, beside the log."""
         return Promise(self.epoch, max(self.table.epoch, self._promised_table))
@@ -102,7 +112,7 @@ class SegmentState:
     # ---- one entry -------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> None:
-        """Take in one durable entry."""
+        """Take in one durable entry; a checkpoint once all its parts are there."""
         match entry:
             case RecordsEntry():
                 self.announced(entry.vdl, entry.floor)
@@ -118,13 +128,16 @@ class SegmentState:
                 self._checkpoint = _CheckpointReader(entry)
             case ImagesEntry():
                 self._apply_images(entry)
+            case HeldEntry():
+                pass  # only `restore` asks, after damage
         if self._checkpoint is not None and self._checkpoint.complete:
             head, pages = self._checkpoint.head, self._checkpoint.pages
             self._checkpoint = None
             self.epoch = max(self.epoch, head.epoch)
             self.adopt_table(head.table)
             self.announced(head.vdl, head.floor)
-            self.hydrate(head.base_lsn, pages, head.floor)
+            if head.base_lsn >= self.scl:
+                self.hydrate(head.base_lsn, pages, head.floor)
 
     def _apply_images(self, entry: ImagesEntry) -> None:
         if self._checkpoint is not None and self._checkpoint.head.base_lsn == entry.base_lsn:
@@ -154,8 +167,7 @@ class SegmentState:
         self.index.truncate(table)
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
-        if table.annuls(self._repair_lsn):
-            self._repair_lsn = self.index.highest_lsn
+        self._repair_lsn = _surviving(self._repair_lsn, table)
 
     def hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> None:
         """Start over from page images as of ``base_lsn``; records above it stay."""
@@ -185,7 +197,7 @@ class SegmentState:
         head = CheckpointEntry(
             self.epoch, self.table, self.vdl, self.floor, self.index.base_lsn, len(parts)
         )
-        return _encode_checkpoint(head, parts, self.index.held())
+        return _encode_checkpoint(head, parts, self.index.held(), HeldEntry(self.highest_lsn))
 
     def live_bytes(self) -> int:
         """About how large the log would be if it were written anew."""
@@ -193,14 +205,47 @@ class SegmentState:
 
 
 def _encode_checkpoint(
-    head: CheckpointEntry, parts: list[tuple[PageImage, ...]], records: list[RedoRecord]
+    head: CheckpointEntry,
+    parts: list[tuple[PageImage, ...]],
+    records: list[RedoRecord],
+    held: HeldEntry,
 ) -> Iterator[bytes]:
-    yield encode_frame(head.epoch, [head])
+    yield encode_frame(head.epoch, [held, head])
     for part in parts:
-        yield encode_frame(head.epoch, [ImagesEntry(head.base_lsn, part)])
+        yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
     for at in range(0, len(records), 1024):
         run = codec.encode_records(records[at : at + 1024])
-        yield encode_frame(head.epoch, [RecordsEntry(head.vdl, head.floor, run)])
+        yield encode_frame(head.epoch, [held, RecordsEntry(head.vdl, head.floor, run)])
+
+
+def _highest_ever_held(scan: LogScan) -> Lsn:
+    """The highest LSN that a segment can have acknowledged whose log is spoilt in places.
+
+    Every frame says what was held before it, and its own entries may have added to that. A log
+    without any sound frame says nothing: then no LSN is high enough.
+    """
+    highest = 0 if scan.frames else MAX_INTEGER
+    for scanned in scan.frames:
+        for entry in scanned.frame.entries:
+            match entry:
+                case HeldEntry():
+                    highest = entry.highest_lsn
+                case RecordsEntry():
+                    lsns = [record.lsn for record in codec.decode_records(entry.records)]
+                    highest = max([highest, *lsns])
+                case TableEntry():
+                    highest = _surviving(highest, entry.table)
+                case ImagesEntry():
+                    highest = max(highest, entry.base_lsn)
+    return highest
+
+
+def _surviving(lsn: Lsn, table: TruncationTable) -> Lsn:
+    """``lsn``, or if ``table`` annuls it, the last one before that range."""
+    for start, end in table.ranges:
+        if start <= lsn < end:
+            return start - 1
+    return lsn
 
 
 class _CheckpointReader:

@@ -118,8 +118,17 @@ class AdvanceEntry(NamedTuple):
     floor: Lsn
 
 
+class HeldEntry(NamedTuple):
+    """Stands first in every frame: the highest LSN held when the frame was made, linked or not.
+
+    When a frame is spoilt, the next one thereby tells how far this segment had acknowledged.
+    """
+
+    highest_lsn: Lsn
+
+
 Entry: TypeAlias = (
-    RecordsEntry | SealEntry | TableEntry | CheckpointEntry | ImagesEntry | AdvanceEntry
+    RecordsEntry | SealEntry | TableEntry | CheckpointEntry | ImagesEntry | AdvanceEntry | HeldEntry
 )
 
 _ENTRIES: Final[dict[int, type[Entry]]] = {
@@ -129,6 +138,7 @@ _ENTRIES: Final[dict[int, type[Entry]]] = {
     4: CheckpointEntry,
     5: ImagesEntry,
     6: AdvanceEntry,
+    7: HeldEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
 _FIELDS: Final = {kind: codec.fields_decoder(entry) for kind, entry in _ENTRIES.items()}

@@ -40,9 +40,7 @@ entries = st.one_of(
     st.builds(wal.RecordsEntry, integers, integers, blobs),
     st.builds(wal.SealEntry, epochs),
     st.builds(wal.TableEntry, integers, tables),
-    st.builds(
-        wal.CheckpointEntry, epochs, tables, integers, integers, integers, integers, integers
-    ),
+    st.builds(wal.CheckpointEntry, epochs, tables, integers, integers, integers, integers),
     st.builds(wal.ImagesEntry, integers, st.lists(images, max_size=3).map(tuple)),
     st.builds(wal.AdvanceEntry, integers, integers),
 )
