@@ -156,7 +156,10 @@ class Checker:
         if vcl < last:
             self.fail("vdl-is-a-cpl", f"{source}: VCL from {last} to {vcl}")
         if vcl > last or vdl > old_vdl:
-            fresh = self.reference.between(last, vcl)
+            reference = self.reference
+            fresh = [
+                each for each in reference.between(last, vcl) if reference.is_live(view, each)
+            ]
             self._vcl[source] = vcl
             self._hold(
                 "vdl-is-a-cpl", invariants.watermarks, self.reference, core, view, fresh
