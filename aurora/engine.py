@@ -164,7 +164,8 @@ class Engine:
         while not core.pool.pin(page_ids):
             await self._progress()
         try:
-            await self._bring_in(core, page_ids)
+            while missing := core.bring_in_absent(page_ids):
+                await self._bring_in(core, missing)
             if self._room.locked() or not core.has_room(len(writes)):
                 await self._wait_for_room(core, len(writes))
             lsn = core.submit(writes)
@@ -177,15 +178,18 @@ class Engine:
         self._committed += 1
         return lsn
 
-    async def _bring_in(self, core: WriterCore, page_ids: Iterable[PageId]) -> None:
-        """Have every page in the buffer pool: a record links to the page's newest change."""
-        while missing := core.bring_in_absent(page_ids):
-            for page_id in missing:
+    async def _bring_in(self, core: WriterCore, missing: Iterable[PageId]) -> None:
+        """Fetch pages into the buffer pool: a record links to its page's newest change."""
+        for page_id in missing:
+            try:
                 page, read_point = await self._fetch(core, page_id, core.vdl)
-                while not core.pool.install(page, read_point, core.vdl):
-                    if core.pool.make_room(1, core.vdl):
-                        break  # the page may have changed since: ask again
-                    await self._progress()
+            except Unavailable:
+                self._usable()  # unlike a read, a write waits for as long as it takes (§9)
+                return
+            while not core.pool.install(page, read_point, core.vdl):
+                if core.pool.make_room(1, core.vdl):
+                    break  # the page may have changed since: ask again
+                await self._progress()
 
     async def _wait_for_room(self, core: WriterCore, count: int) -> None:
         async with self._room:  # first come, first served: a long MTR is not starved by short ones
