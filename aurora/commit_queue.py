@@ -1,14 +1,15 @@
 """Who waits for which commit LSN (2017 §4.2.2): commits are acknowledged when the VDL passes them.
 
 A task that commits sleeps here and nothing else does on its behalf; one advance of the VDL wakes
-all that it has reached, in LSN order. The number of waiters is bounded by the tasks that call.
+all that it has reached, in LSN order. Tasks come in that order too, as each begins to wait in the
+step that allocated its LSNs, so a queue is all it takes. Its length is bounded by the tasks that
+call, and those that have gave up since the VDL last moved.
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
+from collections import deque
 
-import attrs
 import outcome
 import trio
 
@@ -16,41 +17,38 @@ from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn
 
 
-@attrs.define(order=True, slots=True)
-class _Waiter:
-    lsn: Lsn
-    sequence: int
-    task: trio.lowlevel.Task | None = attrs.field(order=False)
-    """None once the wait was cancelled."""
-
-
 class CommitQueue:
     """Tasks that wait for the VDL."""
 
     def __init__(self) -> None:
-        self._waiters: list[_Waiter] = []
-        self._sequence = 0
+        self._lsns: deque[Lsn] = deque()
+        self._tasks: dict[Lsn, trio.lowlevel.Task] = {}
+        """The waiting task of each of those LSNs, unless its wait was cancelled."""
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self._tasks)
 
     async def wait_durable(self, lsn: Lsn) -> None:
-        """Sleep until `advance` reaches ``lsn``; raises what `fail_all` is given."""
-        self._sequence += 1
-        waiter = _Waiter(lsn, self._sequence, trio.lowlevel.current_task())
-        heappush(self._waiters, waiter)
+        """Sleep until `advance` reaches ``lsn``, which is above that of every earlier call.
+
+        Raises what `fail_all` is given.
+        """
+        lsns, tasks = self._lsns, self._tasks
+        assert not lsns or lsns[-1] < lsn, f"commit LSN {lsn}: expected above {lsns[-1]}"
+        lsns.append(lsn)
+        tasks[lsn] = trio.lowlevel.current_task()
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            waiter.task = None
+            del tasks[lsn]
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     def advance(self, vdl: Lsn) -> int:
         """Wake everyone whose commit LSN is at or below ``vdl``; returns how many."""
-        waiters, woken = self._waiters, 0
-        while waiters and waiters[0].lsn <= vdl:
-            task = heappop(waiters).task
+        lsns, tasks, woken = self._lsns, self._tasks, 0
+        while lsns and lsns[0] <= vdl:
+            task = tasks.pop(lsns.popleft(), None)
             if task is not None:
                 trio.lowlevel.reschedule(task)
                 woken += 1
@@ -58,10 +56,10 @@ class CommitQueue:
 
     def fail_all(self, error: AuroraError) -> None:
         """Wake everyone with ``error``: these commits are never acknowledged by this writer."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in sorted(waiters):
-            if waiter.task is not None:
-                trio.lowlevel.reschedule(waiter.task, outcome.Error(_copy_of(error)))
+        self._lsns.clear()
+        while self._tasks:
+            task = self._tasks.pop(next(iter(self._tasks)))
+            trio.lowlevel.reschedule(task, outcome.Error(_copy_of(error)))
 
 
 def _copy_of(error: AuroraError) -> AuroraError:

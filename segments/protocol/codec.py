@@ -11,6 +11,7 @@ Decoding never trusts its input: whatever is not exactly a message of the right 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from reprlib import repr as shown
 from typing import Any, Final, cast, get_type_hints
 
@@ -25,6 +26,9 @@ from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationRange, TruncationTable
 
 _pack = msgpack.Packer(autoreset=True).pack
+
+# What RedoRecord._make does, without its length check: half the time, for each record decoded.
+_as_record: Callable[[tuple[object, ...]], RedoRecord] = partial(tuple.__new__, RedoRecord)
 
 _TAGS: Final[dict[int, type[Message]]] = {
     1: messages.WriteBatch,
@@ -93,29 +97,28 @@ def decode_records(data: bytes) -> list[RedoRecord]:
     values = unpack(data)
     if type(values) is not tuple:
         raise MalformedMessage(f"a run of records is {shown(values)}: expected an array")
-    try:
-        records = [RedoRecord._make(value) for value in values]
-    except TypeError:
-        raise MalformedMessage("a record without exactly nine fields") from None
-    for record in records:
-        _check_record(record)
+    records = []
+    for value in values:
+        # One loop for all checks, without a call: this runs for every record in every segment.
+        try:
+            lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, prev_segment, prev_page = (
+                value
+            )
+        except (TypeError, ValueError):
+            raise MalformedMessage("a record without exactly nine fields") from None
+        if not (
+            type(payload) is bytes
+            and type(is_cpl) is bool
+            and type(lsn) is type(page_id) is type(offset) is type(mtr_id) is int
+            and type(prev_volume) is type(prev_segment) is type(prev_page) is int
+            and 0 < mtr_id <= lsn <= MAX_INTEGER
+            and 0 <= page_id <= MAX_INTEGER
+            and 0 <= offset < offset + len(payload) <= PAGE_SIZE
+            and 0 <= prev_page <= prev_segment <= prev_volume < lsn
+        ):
+            raise MalformedMessage(f"a record with impossible fields: {shown(value)}")
+        records.append(_as_record(value))
     return records
-
-
-def _check_record(record: RedoRecord) -> None:
-    lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, prev_segment, prev_page = record
-    if not (
-        type(payload) is bytes
-        and type(is_cpl) is bool
-        and type(lsn) is type(page_id) is type(offset) is type(mtr_id) is int
-        and type(prev_volume) is type(prev_segment) is type(prev_page) is int
-        and 0 < mtr_id <= lsn <= MAX_INTEGER
-        and 0 <= page_id <= MAX_INTEGER
-        and 0 <= offset < offset + len(payload) <= PAGE_SIZE
-        and 0 <= prev_segment <= prev_volume < lsn
-        and 0 <= prev_page <= prev_segment
-    ):
-        raise MalformedMessage(f"a record with impossible fields: {shown(record)}")
 
 
 # ---- messages ------------------------------------------------------------------------------------
