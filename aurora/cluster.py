@@ -345,7 +345,8 @@ async def _assemble(
     epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
     path = None if directory is None else _location(directory)
     found = None if path is None else VolumeDirectory.find(path)
-    geometry = found.geometry if found else VolumeGeometry(config.pg_count)
+    geometry = found.geometry if found else VolumeGeometry(config.pg_count, config.engine.lal)
+    config = attrs.evolve(config, engine=attrs.evolve(config.engine, lal=geometry.lal))
     volume_id = f"{random.getrandbits(128):032x}"
     disks: Mapping[SegmentId, Disk]
     if path is None:

@@ -21,7 +21,8 @@ class EngineConfig:
     """A writer's settings; sizes in bytes, times in seconds."""
 
     lal: int = attrs.field(default=DEFAULT_LAL, validator=at_least(1))
-    """LSN allocation limit: how far LSNs may run ahead of the VDL (2017 §4.2.1)."""
+    """LSN allocation limit of a new volume: how far LSNs may run ahead of the VDL (2017 §4.2.1). An
+    existing volume keeps its own."""
     retention_lsns: int | None = attrs.field(default=None, validator=_optional(0))
     """Page versions this far behind the VDL stay readable; None keeps everything."""
     max_mtr_writes: int = attrs.field(default=4_096, validator=at_least(1))

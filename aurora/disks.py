@@ -165,6 +165,7 @@ def _encode_manifest(volume_id: str, geometry: VolumeGeometry) -> bytes:
         "format": _FORMAT,
         "volume_id": volume_id,
         "pg_count": geometry.pg_count,
+        "lal": geometry.lal,
     }
     # A wrong number of groups would deal the pages anew: nothing here may be taken on trust.
     values["checksum"] = f"{codec.checksum(codec.pack(tuple(values.values()))):016x}"
@@ -176,7 +177,7 @@ def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
         values = json.loads(data)
         if values["format"] != _FORMAT:
             raise Corrupt(f"{manifest} is of format {values['format']!r}: expected {_FORMAT}")
-        volume_id, geometry = values["volume_id"], VolumeGeometry(values["pg_count"])
+        volume_id, geometry = values["volume_id"], VolumeGeometry(values["pg_count"], values["lal"])
         intact = _encode_manifest(volume_id, geometry) == data
     except (ValueError, KeyError, TypeError, RecursionError, InvalidConfig) as error:
         raise Corrupt(f"{manifest} cannot be read: {error!r}") from error
