@@ -255,7 +255,8 @@ class Engine:
             )  # fmt: skip
         if page is None:
             page, _ = await self._fetch(core, page_id, read_point)
-            cached = core.pool.install(page, read_point, core.vdl)
+            known = page_id in core.pool
+            cached = core.pool.install(page, read_point, core.vdl) and not known
             if self._trace is not None:
                 self._trace(
                     self.name, "page_cached", page_id=page_id, read_point=read_point,

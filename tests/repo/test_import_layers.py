@@ -32,18 +32,19 @@ LAYERS: Final = {
 SHELLS: Final = (
     "segments/server.py",
     "segments/file_storage.py",
-    "aurora/__main__.py",
     "aurora/cluster.py",
     "aurora/commit_queue.py",
     "aurora/engine.py",
+    "aurora/terminal/",
     "aurora/transport.py",
     "sim/",
 )
 """The only files that may import trio."""
 
 PLACES: Final = {
-    "click": ("aurora/__main__.py", "sim/"),
-    "rich": ("aurora/__main__.py", "sim/"),
+    "click": ("aurora/terminal/", "sim/"),
+    "rich": ("aurora/terminal/", "sim/"),
+    "prompt_toolkit": ("aurora/terminal/", "sim/"),
     "msgpack": ("segments/protocol/codec.py",),
     "xxhash": ("segments/protocol/codec.py",),
     "trio": SHELLS,

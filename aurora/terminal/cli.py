@@ -1,0 +1,159 @@
+"""The command line of ``python -m aurora``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from aurora.terminal import demo as scripts
+from aurora.terminal.opening import Options, run
+from aurora.terminal.repl import converse
+from aurora.terminal.session import Session
+from aurora.terminal.walking import MAX_DELAY_MS
+from segments.protocol.errors import AuroraError
+
+_DELAY_MS: Final = 300
+"""Pause after each line of a walk-through that a person watches."""
+_MAX_GROUPS: Final = 4
+_INTERRUPTED: Final = 130
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_COLOR: Final[_Decorator] = click.option(
+    "--no-color", "plain", is_flag=True, help="Plain text; also with NO_COLOR set, or when piped."
+)
+_TRACE: Final[_Decorator] = click.option(
+    "--trace",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    metavar="FILE",
+    help="Write every internal step to FILE, as JSON lines.",
+)
+_DELAY: Final[_Decorator] = click.option(
+    "--delay",
+    type=click.IntRange(0, MAX_DELAY_MS),
+    metavar="MS",
+    help=f"Pause after each line shown: {_DELAY_MS} ms on a terminal unless told, 0 for none.",
+)
+_DATA: Final[_Decorator] = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep the volume in DIR, synced to disk; made if it is not there. Default: in memory.",
+)
+_GROUPS: Final[_Decorator] = click.option(
+    "--groups",
+    type=click.IntRange(1, _MAX_GROUPS),
+    default=1,
+    help="Protection groups of a new volume, six segments each.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
+def cli() -> None:
+    """An executable Amazon Aurora: the log is the database.
+
+    One writer, six segments in three availability zones, a write quorum of four. Watch it work,
+    or work with it, and break what you like: segments, zones, disks, the network, the writer.
+    """
+
+
+@cli.command()
+@_COLOR
+@_TRACE
+def demo(plain: bool, trace: Path | None) -> None:
+    """A scripted scenario, from a first write to a recovery.
+
+    Writes, reads, an atomic write to several pages, versioned reads, what is durable; then a dead
+    zone, one segment more, and a writer that crashes in the middle of a write. Prints the same
+    text each time.
+    """
+    options = Options(color=not plain, trace=trace)
+    _finish(options, partial(scripts.perform, acts=scripts.DEMO), repeatable=True)
+
+
+@cli.command("viz-demo")
+@_DELAY
+@_COLOR
+@_TRACE
+def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
+    """A walk through every internal step of a few commands.
+
+    Each step is one the engine itself has taken, held until you have seen it; after each command
+    comes a picture of the whole system.
+    """
+    options = Options(color=not plain, trace=trace, viz=True, delay_ms=_delay(delay))
+    _finish(options, partial(scripts.perform, acts=scripts.VIZ_DEMO), repeatable=True)
+
+
+@cli.command()
+@_DATA
+@_GROUPS
+@_COLOR
+@_TRACE
+def repl(data_dir: Path | None, groups: int, plain: bool, trace: Path | None) -> None:
+    """A prompt for a volume: write, read, break, recover.
+
+    `help` lists the commands, Tab completes, `step on` holds every message until you let it
+    arrive. Reads commands from a pipe, too, and then ends with status 1 if any of them failed.
+    """
+    options = Options(data_dir=data_dir, groups=groups, color=not plain, trace=trace)
+    _finish(options, partial(converse, color=_colors(plain)), repeatable=False)
+
+
+@cli.command("viz-repl")
+@_DATA
+@_GROUPS
+@_DELAY
+@_COLOR
+@_TRACE
+def viz_repl(
+    data_dir: Path | None, groups: int, delay: int | None, plain: bool, trace: Path | None
+) -> None:
+    """The prompt, with every internal step shown.
+
+    The same as `repl` after `viz on`; `viz off` and `delay MS` work at the prompt.
+    """
+    options = Options(
+        data_dir=data_dir, groups=groups, color=not plain, trace=trace,
+        viz=True, delay_ms=_delay(delay),
+    )  # fmt: skip
+    _finish(options, partial(converse, color=_colors(plain)), repeatable=False)
+
+
+def _delay(asked: int | None) -> int:
+    if asked is not None:
+        return asked
+    return _DELAY_MS if sys.stdout.isatty() else 0
+
+
+def _colors(plain: bool) -> bool:
+    return not plain and not os.environ.get("NO_COLOR")
+
+
+def _finish(
+    options: Options, use: Callable[[Session], Awaitable[int]], *, repeatable: bool
+) -> None:
+    """Run, and end the process with the exit status."""
+    try:
+        status = run(options, use, repeatable=repeatable)
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted", err=True)
+        status = _INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has seen enough; what is still in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except (AuroraError, OSError) as error:
+        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+    sys.exit(status)
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit status."""
+    cli(prog_name="python -m aurora")

@@ -1,0 +1,165 @@
+"""Commands that break things, and mend them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from aurora.terminal import language
+from aurora.terminal.language import Misuse
+from aurora.terminal.session import Session
+from aurora.terminal.text import joined
+from segments.protocol.errors import Closed, Invalid, Unavailable
+from segments.protocol.ids import SegmentId
+
+Words = Sequence[str]
+
+SLOW_MS: Final = 100
+"""How slow ``slow`` makes a segment unless told otherwise."""
+_MAX_MS: Final = 60_000
+
+
+def _targets(session: Session, words: Words) -> list[SegmentId]:
+    """All segments that the words stand for, each once; names the word that stands for none."""
+    found: dict[SegmentId, None] = {}
+    for word in words:
+        try:
+            found.update(dict.fromkeys(session.cluster.targets(word)))
+        except Invalid as error:
+            raise Misuse(str(error)) from None
+    return list(found)
+
+
+async def crash(session: Session, words: Words) -> None:
+    """Stop segments or the writer at once."""
+    language.at_least(words, 1, "SEGMENT, AZ or writer")
+    targets = _targets(session, [word for word in words if word != "writer"])
+    if "writer" in words:
+        session.cluster.crash_writer()
+        session.screen.say(f"{session.cluster.engine.name} is gone, and all that it knew", "warn")
+    for segment in targets:
+        session.cluster.crash(segment)
+    await session.after_change()
+    if targets:
+        session.screen.say(f"down: {joined(targets)}; what they have synced stays", "warn")
+
+
+async def restart(session: Session, words: Words) -> None:
+    """Stop segments, if they run, and start them from their disks."""
+    language.at_least(words, 1, "SEGMENT or AZ")
+    targets = _targets(session, words)
+    lost = [each for each in targets if session.cluster.hosts[each].lost is not None]
+    if lost:
+        raise Unavailable(
+            f"{joined(lost)}: lost for good, and the promises made there; "
+            "a segment never comes back under its old name from an empty disk"
+        )
+
+    async def call() -> str:
+        for segment in targets:
+            session.cluster.crash(segment)
+            await session.cluster.restart(segment)
+        return f"up: {joined(targets)}"
+
+    await session.perform("restart", call)
+
+
+async def pause(session: Session, words: Words) -> None:
+    """Stop segments from handling anything."""
+    language.at_least(words, 1, "SEGMENT or AZ")
+    targets = _targets(session, words)
+    for segment in targets:
+        session.cluster.pause(segment)
+    session.screen.say(f"paused: {joined(targets)}", "warn")
+
+
+async def resume(session: Session, words: Words) -> None:
+    """Let paused segments go on."""
+    language.at_least(words, 1, "SEGMENT or AZ")
+    targets = _targets(session, words)
+    for segment in targets:
+        session.cluster.resume(segment)
+    await session.after_change()
+    session.screen.say(f"running: {joined(targets)}", "good")
+
+
+async def slow(session: Session, words: Words) -> None:
+    """Make segments slow to answer."""
+    language.at_least(words, 1, "SEGMENT or AZ")
+    last = words[-1].isdigit() and len(words) > 1
+    milliseconds = language.integer(words[-1], "milliseconds", 0, _MAX_MS) if last else SLOW_MS
+    targets = _targets(session, words[:-1] if last else words)
+    for segment in targets:
+        session.cluster.slow(segment, milliseconds / 1000)
+    pace = f"answer after {milliseconds} ms" if milliseconds else "as fast as they can"
+    session.screen.say(f"{pace}: {joined(targets)}", "warn" if milliseconds else "good")
+
+
+async def wipe(session: Session, words: Words) -> None:
+    """Lose the disks of segments."""
+    language.at_least(words, 1, "SEGMENT or AZ")
+    targets = _targets(session, words)
+    for segment in targets:
+        session.cluster.wipe(segment)
+    await session.after_change()
+    session.screen.say(f"lost for good: {joined(targets)}", "bad")
+
+
+async def partition(session: Session, words: Words) -> None:
+    """Cut some off from all others."""
+    language.at_least(words, 1, "SEGMENT, AZ or writer")
+    side: list[str] = list(_targets(session, [word for word in words if word != "writer"]))
+    if "writer" in words:
+        side.append(session.cluster.engine.name)
+    session.isolated.append(tuple(side))
+    _cut(session, tuple(side))
+    session.screen.say(f"cut off from all others: {joined(side)}", "warn")
+
+
+def _cut(session: Session, side: tuple[str, ...], *newcomers: str) -> None:
+    writers = [engine.name for engine in session.cluster.engines]
+    everyone = [*session.cluster.hosts, *writers, *newcomers]
+    others = [each for each in everyone if each not in side]
+    session.stage.network.cut(side, others)
+    session.stage.network.cut(others, side)
+
+
+async def heal(session: Session, words: Words) -> None:
+    """End all partitions."""
+    language.at_most(words, 0)
+    session.isolated.clear()
+    session.stage.network.heal()
+    await session.after_change()
+    session.screen.say("everyone can reach everyone", "good")
+
+
+async def recover(session: Session, words: Words) -> None:
+    """Open the volume with a new writer, in place of the latest."""
+    language.at_most(words, 0)
+    await _open_writer(session, crash_first=True)
+
+
+async def takeover(session: Session, words: Words) -> None:
+    """Open the volume with a second writer while the first one still runs."""
+    language.at_most(words, 0)
+    await _open_writer(session, crash_first=False)
+
+
+async def _open_writer(session: Session, *, crash_first: bool) -> None:
+    cluster = session.cluster
+    newcomer = f"writer-{len(cluster.engines) + 1}"
+    for side in session.isolated:
+        _cut(session, side, newcomer)
+
+    async def call() -> str:
+        opening = cluster.recover if crash_first else cluster.open_writer
+        engine = await opening()
+        if engine.core is None:
+            raise Closed(f"{newcomer} has ended")
+        start = engine.core.last_allocated_lsn + 1
+        return (
+            f"{engine.name} has opened the volume: epoch {engine.core.epoch.counter}, "
+            f"VDL {engine.vdl}, next LSN {start}"
+        )
+
+    await session.perform("recover" if crash_first else "takeover", call)

@@ -1,0 +1,84 @@
+"""From options to a session: a cluster on a held network, under a clock that can be stopped."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import attrs
+import trio
+from trio.testing import MockClock
+
+from aurora.cluster import open_cluster
+from aurora.config import ClusterConfig, EngineConfig
+from aurora.terminal.narrate import Narrator
+from aurora.terminal.network import HeldNetwork
+from aurora.terminal.screen import Screen
+from aurora.terminal.session import Session
+from aurora.terminal.stage import Stage
+from aurora.terminal.watch import TraceFile, Watch
+
+_SEED: Final = 2017
+_SMALL_LAL: Final = 1_000
+"""So that what a recovery annuls can be read. Only for volumes that nobody else ever opens: a
+recovery must annul all that any earlier writer's limit allowed it to send."""
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What the command line asks for."""
+
+    data_dir: Path | None = None
+    """None keeps the volume in memory."""
+    groups: int = 1
+    color: bool = True
+    viz: bool = False
+    delay_ms: int = 0
+    trace: Path | None = None
+
+
+def run(options: Options, use: Callable[[Session], Awaitable[int]], *, repeatable: bool) -> int:
+    """Open a session and use it; returns what ``use`` returns.
+
+    ``repeatable`` holds time and network from the start, so that one script is one text.
+    """
+    clock = MockClock(rate=0.0 if repeatable else 1.0)
+
+    async def main() -> int:
+        async with open_session(options, clock, repeatable=repeatable) as session:
+            return await use(session)
+
+    return trio.run(main, clock=clock)
+
+
+@asynccontextmanager
+async def open_session(
+    options: Options, clock: MockClock, *, repeatable: bool
+) -> AsyncIterator[Session]:
+    """A session on an open volume; the volume is closed when the block ends."""
+    engine = EngineConfig() if options.data_dir is not None else EngineConfig(lal=_SMALL_LAL)
+    config = ClusterConfig(pg_count=options.groups, engine=engine)
+    network = HeldNetwork(config.engine.inbox_limit)
+    narrator = Narrator()
+    narrator.listening = options.viz
+    watch = Watch(narrator)
+    async with AsyncExitStack() as stack:
+        if options.trace is not None:
+            file = stack.enter_context(options.trace.open("w", encoding="utf-8"))
+            watch.listeners.append(TraceFile(file))
+        opening = open_cluster(
+            options.data_dir, config=config, trace=watch, network=network,
+            random=Random(_SEED) if repeatable else None,
+        )  # fmt: skip
+        cluster = await stack.enter_async_context(opening)
+        stage = Stage(network, clock, watch)
+        screen = Screen(color=options.color)
+        async with trio.open_nursery() as nursery:
+            session = Session(cluster, stage, narrator, screen, nursery, held=repeatable)
+            await session.set_mode(viz=options.viz)
+            session.delay_s = options.delay_ms / 1000
+            yield session
+            nursery.cancel_scope.cancel()

@@ -1,0 +1,158 @@
+"""Commands that write and read pages, and look at what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from aurora.terminal import language
+from aurora.terminal.language import Misuse
+from aurora.terminal.session import Session
+from aurora.terminal.text import counted, joined, show_page, show_record, show_size
+from segments.protocol.errors import PageNotFound, Unavailable
+from segments.protocol.ids import Lsn, PageId
+from segments.protocol.record import check_write
+
+Words = Sequence[str]
+
+
+async def put(session: Session, words: Words) -> None:
+    """Write to one page."""
+    language.at_least(words, 3, "PAGE", "OFFSET", "DATA")
+    language.at_most(words, 3)
+    page_id, offset, content = language.write(words)
+    check_write(page_id, offset, content)
+
+    async def call() -> str:
+        lsn = await session.cluster.engine.put(page_id, offset, content)
+        return f"durable at LSN {lsn}"
+
+    await session.perform(f"put {page_id}", call)
+
+
+async def putm(session: Session, words: Words) -> None:
+    """Write to several pages at once."""
+    language.at_least(words, 3, "PAGE", "OFFSET", "DATA")
+    if len(words) % 3:
+        raise Misuse(f"{words[-1]!r} is left over: expected PAGE OFFSET DATA for each write")
+    writes = [language.write(words[at : at + 3]) for at in range(0, len(words), 3)]
+    for each in writes:
+        check_write(*each)
+
+    async def call() -> str:
+        lsn = await session.cluster.engine.put_many(writes)
+        return f"{counted(len(writes), 'write')} durable, all or nothing, at LSN {lsn}"
+
+    await session.perform("putm " + joined([str(each[0]) for each in writes]), call)
+
+
+async def get(session: Session, words: Words) -> None:
+    """Read a page."""
+    language.at_least(words, 1, "PAGE")
+    page_id = language.page(words[0])
+    strict = "strict" in words[1:]
+    rest = [word for word in words[1:] if word != "strict"]
+    language.at_most(rest, 1)
+    if strict and rest:
+        raise Misuse(f"{rest[0]!r} and strict: a strict read is always of the present")
+    point = language.lsn(rest[0]) if rest else None
+
+    async def call() -> str:
+        engine = session.cluster.engine
+        at = engine.vdl if point is None else point
+        if point is None:
+            image = await engine.get(page_id, strict=strict)
+        else:
+            image = await engine.get_at(page_id, point)
+        return "\n".join([f"page {page_id} at {at}", *show_page(image)])
+
+    await session.perform(f"get {page_id}", call)
+
+
+async def chain(session: Session, words: Words) -> None:
+    """Show the records of a page, newest first."""
+    language.at_least(words, 1, "PAGE")
+    language.at_most(words, 2)
+    page_id = language.page(words[0])
+    point = language.lsn(words[1]) if len(words) > 1 else None
+    for line in _chain(session, page_id, point):
+        session.screen.say(line)
+
+
+def _chain(session: Session, page_id: PageId, point: Lsn | None) -> list[str]:
+    group = session.cluster.groups[page_id % len(session.cluster.groups)]
+    hosts = [session.cluster.hosts[each] for each in group.members]
+    cores = [host.core for host in hosts if host.up and host.core is not None]
+    if not cores:
+        raise Unavailable(f"no segment of group {group.pg_id} is up: expected one, to look into")
+    core = max(cores, key=lambda each: each.state.scl)
+    index = core.state.index
+    writer = session.cluster.engine.core
+    vdl = max(core.state.vdl, writer.vdl if writer is not None and writer.opened else 0)
+    lsn = index.page_head(page_id, core.state.scl if point is None else point)
+    if not lsn:
+        raise PageNotFound(f"page {page_id}: expected a page that was written")
+    lines = [f"page {page_id}, as {core.segment} has it; each record names the one before"]
+    while lsn and len(lines) < 100:
+        record = index.get(lsn)
+        if record is None:
+            return [*lines, f"  LSN {lsn:<8} and what was before it: folded into an image"]
+        durable = "" if lsn <= vdl else "   (not known to be durable)"
+        lines.append(f"  LSN {lsn:<8} {show_record(record)}{durable}")
+        lsn = record.prev_page_lsn
+    return [*lines, "  0            an empty page" if not lsn else "  …"]
+
+
+# ---- looking -------------------------------------------------------------------------------------
+
+
+async def state(session: Session, words: Words) -> None:
+    """Draw the system."""
+    language.at_most(words, 0)
+    session.picture()
+
+
+async def segments(session: Session, words: Words) -> None:
+    """A table of the segments."""
+    language.at_most(words, 0)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("segment", "AZ", "status", "SCL", "epoch", "records", "WAL", "missing"):
+        table.add_column(name, justify="left" if name in ("segment", "status") else "right")
+    for each in session.view().segments:
+        gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3])
+        lost = each.status == "lost"
+        figures = [
+            f"{each.scl}", f"{each.epoch}", f"{len(each.records)}", show_size(each.log_bytes), gaps
+        ]  # fmt: skip
+        row = [each.segment, f"{each.az}", each.status, *(["-"] * 5 if lost else figures)]
+        table.add_row(*row)
+    session.screen.console.print(table)
+
+
+async def statistics(session: Session, words: Words) -> None:
+    """Counts since the writer opened the volume."""
+    language.at_most(words, 0)
+    now = session.cluster.engine.statistics()
+    pgcl = joined([f"{pg_id}: {lsn}" for pg_id, lsn in now.pgcl.items()])
+    scl = joined([f"{segment}: {lsn}" for segment, lsn in now.scl.items()])
+    rows = [
+        ("writer", f"{session.cluster.engine.name}, epoch {now.epoch.counter}"),
+        ("VCL, VDL", f"{now.vcl}, {now.vdl}"),
+        ("PGCL by group", pgcl),
+        ("SCL as acknowledged", scl or "none in this epoch yet"),
+        ("last LSN, limit", f"{now.last_allocated_lsn}, {now.lsn_limit}"),
+        ("commits", f"{now.commits} acknowledged, {now.commits_waiting} waiting"),
+        ("batches sent again", f"{now.resends}"),
+        ("pool", f"{now.pool.pages} pages, {now.pool.hits} hits, {now.pool.misses} misses"),
+        ("messages lost", f"{session.stage.network.unreachable}"),
+    ]
+    for name, value in rows:
+        session.screen.say(f"  {name:<22}{value}")
+
+
+async def history(session: Session, words: Words) -> None:
+    """What was typed in this session."""
+    language.at_most(words, 0)
+    for number, line in enumerate(session.history, 1):
+        session.screen.say(f"{number:>5}  {line}")

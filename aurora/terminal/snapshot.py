@@ -1,0 +1,123 @@
+"""The whole system at one moment, as values: what the picture and the tables are drawn from.
+
+It looks from outside at everybody at once, as nobody within the system can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from aurora.cluster import Cluster, SegmentHost
+from aurora.engine import Engine, EngineStatistics
+from segments.protocol.errors import AuroraError, Closed, Fenced
+from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.protocol.record import RedoRecord
+
+
+@attrs.frozen
+class SegmentView:
+    """One segment: what it durably holds, and whether it answers."""
+
+    segment: SegmentId
+    az: int
+    pg_id: PgId
+    status: str
+    """``up``, ``down``, ``paused``, ``slow``, ``cut off`` or ``lost``."""
+    scl: Lsn = 0
+    epoch: int = 0
+    """Counter of the volume epoch it has sealed."""
+    log_bytes: int = 0
+    records: tuple[Lsn, ...] = ()
+    """LSNs in its log, ascending; those above the SCL wait for what is missing before them."""
+    gaps: tuple[tuple[Lsn, Lsn], ...] = ()
+    """Half-open ranges that lack at least one record of the chain."""
+
+
+@attrs.frozen
+class WriterView:
+    """The latest writer; its watermarks are None unless it has the volume open."""
+
+    name: str
+    status: str
+    """``open``, ``recovering``, ``fenced`` or ``gone``."""
+    epoch: int
+    statistics: EngineStatistics | None = None
+
+
+@attrs.frozen
+class VolumeView:
+    """Compute and storage."""
+
+    writer: WriterView
+    segments: tuple[SegmentView, ...]
+    log: tuple[RedoRecord, ...]
+    """Every record that any segment holds, ascending, without payloads being of interest."""
+    annulled: tuple[tuple[Lsn, Lsn], ...]
+    """Half-open ranges of LSNs that no longer exist, from the newest table adopted anywhere."""
+    pg_count: int
+
+
+def take(cluster: Cluster, cut_off: Mapping[SegmentId, bool]) -> VolumeView:
+    """Look at everyone. ``cut_off`` tells which segments a partition keeps from the writer."""
+    hosts = list(cluster.hosts.values())
+    log: dict[Lsn, RedoRecord] = {}
+    tables = []
+    for host in hosts:
+        if host.core is not None and host.lost is None:
+            log.update((record.lsn, record) for record in host.core.state.index.held())
+            tables.append(host.core.state.table)
+    newest = max(tables, key=lambda table: table.epoch, default=None)
+    annulled = tuple(newest.ranges) if newest is not None else ()
+    held = [log[lsn] for lsn in sorted(log)]
+    return VolumeView(
+        _writer(cluster.engine),
+        tuple(_segment(host, cut_off.get(host.segment, False)) for host in hosts),
+        tuple(each for each in held if not any(low <= each.lsn < high for low, high in annulled)),
+        annulled,
+        len(cluster.groups),
+    )
+
+
+def _writer(engine: Engine) -> WriterView:
+    epoch = engine.core.epoch.counter if engine.core is not None else 0
+    if epoch == 0 and engine.recovery is not None:
+        epoch = engine.recovery.epoch.counter
+    if engine.error is not None:
+        status = "fenced" if isinstance(engine.error, Fenced) else "gone"
+        return WriterView(engine.name, status, epoch)
+    try:
+        return WriterView(engine.name, "open", epoch, engine.statistics())
+    except Closed:
+        return WriterView(engine.name, "gone", epoch)
+    except AuroraError:
+        return WriterView(engine.name, "recovering", epoch)
+
+
+def _segment(host: SegmentHost, cut_off: bool) -> SegmentView:
+    view = SegmentView(host.segment, host.az, host.group.pg_id, _status(host, cut_off))
+    core = host.core
+    if host.lost is not None or core is None:
+        return view
+    index = core.state.index
+    return attrs.evolve(
+        view,
+        scl=core.state.scl,
+        epoch=core.state.epoch.counter,
+        log_bytes=core.maintenance.log_bytes,
+        records=tuple(record.lsn for record in index.held()),
+        gaps=tuple(index.missing_ranges()),
+    )
+
+
+def _status(host: SegmentHost, cut_off: bool) -> str:
+    if host.lost is not None:
+        return "lost"
+    if not host.up or host.server is None:
+        return "down"
+    if host.server.paused:
+        return "paused"
+    if cut_off:
+        return "cut off"
+    return "slow" if host.server.delay_s else "up"

@@ -1,0 +1,88 @@
+"""Where trace events go: to whoever listens at the moment, and to a file as JSON lines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final, TextIO
+
+import attrs
+import trio
+
+from segments.protocol import codec
+from segments.protocol.ids import SegmentId, VolumeEpoch
+from segments.protocol.messages import PageImage
+from segments.protocol.record import RedoRecord
+from segments.protocol.tracing import Tracer
+
+_WRITE_ENDS: Final = ("write_synced", "write_failed", "restored")
+
+
+class Watch:
+    """The tracer given to a cluster: tells all listeners, and knows which segments are writing."""
+
+    def __init__(self, *listeners: Tracer) -> None:
+        self.listeners: list[Tracer] = list(listeners)
+        self._writing: dict[SegmentId, None] = {}
+
+    def __call__(self, source: str, event: str, /, **values: object) -> None:
+        if event == "write_started":
+            self._writing[source] = None
+        elif event in _WRITE_ENDS:
+            self._writing.pop(source, None)
+        for listener in self.listeners:
+            listener(source, event, **values)
+
+    def writing(self) -> list[SegmentId]:
+        """The segments whose disk has a write under way, or had one when they crashed."""
+        return list(self._writing)
+
+
+class TraceFile:
+    """Each event as one line of JSON: time in seconds, source, event and its values."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._started_s: float | None = None
+
+    def __call__(self, source: str, event: str, /, **values: object) -> None:
+        now = trio.current_time()
+        if self._started_s is None:
+            self._started_s = now
+        line = {"time": round(now - self._started_s, 6), "source": source, "event": event}
+        self._file.write(json.dumps(line | {key: plain(each) for key, each in values.items()}))
+        self._file.write("\n")
+
+
+def plain(value: object) -> object:
+    """``value`` as JSON has it: tuples as lists or objects, bytes as hex, a page as its length."""
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return value.hex()
+        case VolumeEpoch():
+            return str(value)
+        case PageImage():
+            return {"page_id": value.page_id, "page_lsn": value.page_lsn}
+        case Mapping():
+            return {str(key): plain(each) for key, each in value.items()}
+        case RedoRecord():
+            return {key: plain(each) for key, each in value._asdict().items()}
+        case tuple() if hasattr(value, "_asdict"):
+            return _plain_message(value)
+        case list() | tuple():
+            return [plain(each) for each in value]
+    kind: type = type(value)
+    if attrs.has(kind):
+        return {each.name: plain(getattr(value, each.name)) for each in attrs.fields(kind)}
+    return str(value)
+
+
+def _plain_message(message: object) -> object:
+    fields: dict[str, object] = message._asdict()  # type: ignore[attr-defined]
+    records = fields.get("records")
+    if isinstance(records, bytes):
+        fields["records"] = [record.lsn for record in codec.decode_records(records)]
+    said = {key: plain(each) for key, each in fields.items()}
+    return {"message": type(message).__name__, **said}
