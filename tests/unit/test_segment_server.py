@@ -1,0 +1,65 @@
+"""The segment's shell: what order its bytes reach the disk in, and what a restart makes of them."""
+
+from __future__ import annotations
+
+from random import Random
+
+import trio
+
+from aurora.disks import format_storage
+from aurora.transport import InProcessNetwork
+from segments.config import SegmentConfig
+from segments.protocol import codec
+from segments.protocol.ids import VolumeEpoch
+from segments.protocol.messages import InstallTable, Seal
+from segments.protocol.truncation import TruncationTable
+from segments.server import SegmentServer
+from segments.storage import Identity, MemoryStorage
+from segments.wal import Promise, decode_promises
+
+FIRST, SECOND = VolumeEpoch(1, 1), VolumeEpoch(2, 1)
+TABLE = TruncationTable(FIRST).extended(SECOND, 0, 100)
+
+
+class StuckPromises(MemoryStorage):
+    """A disk that dies between the log and the promise."""
+
+    stuck = False
+
+    async def write_promise(self, data: bytes) -> None:
+        if self.stuck:
+            await trio.sleep_forever()
+        await super().write_promise(data)
+
+
+def _server(network: InProcessNetwork, storage: MemoryStorage) -> SegmentServer:
+    endpoint = network.attach("A0")
+    return SegmentServer("A0", 0, (), storage, endpoint, SegmentConfig(), Random(1))
+
+
+async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    storage = StuckPromises(Identity("volume", "A0"))
+    await format_storage(storage, FIRST)
+    network = InProcessNetwork(64)
+    writer = network.attach("writer")
+    storage.stuck = True
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_server(network, storage).run)
+        writer.send("A0", codec.encode(Seal(SECOND, 1)))
+        writer.send("A0", codec.encode(InstallTable(SECOND, 2, TABLE)))
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    assert decode_promises(storage.load().promises) == Promise(FIRST, FIRST)
+
+    storage.stuck = False
+    restarted = _server(network, storage)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(restarted.run)
+        assert restarted.core is not None
+        # Were the promise written first, six such segments would wait for each other for ever.
+        assert restarted.core.state.whole
+        assert restarted.core.state.table == TABLE
+        assert decode_promises(storage.load().promises) == Promise(SECOND, SECOND)
+        nursery.cancel_scope.cancel()
