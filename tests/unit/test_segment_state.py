@@ -1,0 +1,504 @@
+"""Restarts: the log replays to the state that was acknowledged, or says that it cannot (§6, §8)."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from segments.config import SegmentConfig
+from segments.protocol import codec
+from segments.protocol.ids import NO_EPOCH, VolumeEpoch
+from segments.protocol.messages import (
+    EpochRefused,
+    GossipPages,
+    GossipRecords,
+    GossipStatus,
+    InstallTable,
+    Message,
+    PageImage,
+    Seal,
+    SealReply,
+    WriteAck,
+)
+from segments.protocol.record import PAGE_SIZE
+from segments.protocol.truncation import TruncationTable
+from segments.wal import (
+    MAGIC,
+    CheckpointEntry,
+    Entry,
+    HeldEntry,
+    ImagesEntry,
+    Promise,
+    RecordsEntry,
+    TableEntry,
+    decode_promises,
+    encode_frame,
+    encode_promise,
+    scan,
+)
+from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, durable, records
+
+TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
+
+
+def rot(rig: SegmentRig, frame: int) -> None:
+    """Flip a bit of a frame's body, on the disk."""
+    found = scan(bytes(rig.log)).frames[frame]
+    rig.log[found.start + 20] ^= 1
+
+
+def caught_up(rig: SegmentRig, table: TruncationTable, lsns: range) -> None:
+    """What a whole peer sends: its table, then the records after our SCL."""
+    rig.step(GossipStatus(table.epoch, "B0", table, lsns[-1], 0, 0, False), "B0")
+    rig.settle()
+    missing = [each for each in records(lsns) if each.lsn > rig.state.scl]
+    run = codec.encode_records(missing)
+    rig.step(GossipRecords(table.epoch, "B0", table, 0, run), "B0")
+    rig.settle()
+
+
+# ---- crashes -------------------------------------------------------------------------------------
+
+
+class Acknowledged:
+    """What the segment has said, and must therefore still know after any crash."""
+
+    def __init__(self) -> None:
+        self.scl_of: dict[VolumeEpoch, int] = {}
+        self.epoch = FIRST
+
+    def hear(self, rig: SegmentRig) -> None:
+        for _, message in rig.core.take_sends():
+            if isinstance(message, WriteAck):
+                known = self.scl_of.get(message.epoch, 0)
+                self.scl_of[message.epoch] = max(known, message.scl)
+            if isinstance(message, SealReply):
+                self.epoch = max(self.epoch, message.epoch)
+
+    def check(self, rig: SegmentRig) -> None:
+        state = rig.state
+        assert state.epoch >= self.epoch
+        assert state.whole
+        assert not any(state.table.annuls(record.lsn) for record in state.index.held())
+        assert state.scl >= self.scl_of.get(state.table.epoch, 0)
+
+
+def some_message(random: Random, rig: SegmentRig, history: list[int]) -> tuple[str, Message]:
+    """Anything a segment may meet, of the present, an old or a new epoch."""
+    state = rig.state
+    table, epoch = state.table, state.epoch
+    past = [lsn for lsn in history if not table.annuls(lsn)]
+    chain = records(past)
+    kind = random.randrange(8)
+    if kind < 4 and chain:
+        at = random.randrange(len(chain))
+        run = chain[at : at + random.randint(1, 6)]
+        vdl = random.choice([0, min(state.scl, chain[0].lsn)])
+        if kind < 3:
+            old = random.random() < 0.1
+            return "w", batch(run, epoch=FIRST if old else epoch, seq=at, vdl=vdl, floor=vdl)
+        return "B0", GossipRecords(epoch, "B0", table, vdl, codec.encode_records(run))
+    if kind == 4:
+        return "x", Seal(VolumeEpoch(epoch.counter + random.randint(0, 1), 5), 1)
+    if kind == 5 and epoch > table.epoch and past:
+        keep = max([lsn for lsn in past if lsn <= state.vdl + 3], default=0)
+        keep = max(keep, state.vdl)
+        made = table.extended(epoch, keep, max(keep, table.last_annulled_lsn, past[-1]) + 5)
+        history.extend(made.last_annulled_lsn + 1 + each for each in range(6))
+        return "x", InstallTable(epoch, 1, made)
+    return "B0", GossipStatus(epoch, "B0", table, 0, 0, 0, True)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
+    """Invariants 6, 7, 8 and 10: random input, torn frames, lost promises, failed writes."""
+    random = Random(seed)
+    config = SegmentConfig(
+        collect_records=4, compact_bytes=4 << 10, compact_ratio=1.1, image_interval=2
+    )
+    rig = SegmentRig(config=config)
+    history, said = list(range(1, 30)), Acknowledged()
+    for _ in range(150):
+        source, message = some_message(random, rig, history)
+        rig.step(message, source)
+        said.hear(rig)
+        if random.random() < 0.2:
+            rig.core.tick(random.random() * 100)
+        if random.random() < 0.05:
+            rig.core.maintenance.require_rewrite()
+        if random.random() < 0.5 and (write := rig.core.take_write()) is not None:
+            fate = random.random()
+            if fate < 0.7:
+                rig.store(write)
+                rig.core.wrote()
+                said.hear(rig)
+            elif fate < 0.8:
+                rig.core.write_failed()
+            else:
+                if fate < 0.9:
+                    rig.store(write, torn=random.randrange(len(write.append) + 1))
+                else:
+                    rig.store(write, promise=False)
+                rig.restart()
+                said.check(rig)
+        said.check(rig)
+    rig.settle()
+    before, scl = durable(rig.state), rig.state.scl
+    rig.restart()
+    assert durable(rig.state) == before
+    rig.core.maintenance.require_rewrite()
+    rig.settle()
+    assert rig.core.maintenance.compactions
+    rig.restart()
+    assert durable(rig.state) == before and rig.state.scl == scl
+
+
+def test_a_torn_tail_is_cut_at_every_byte() -> None:
+    """§6: what is appended next can be read again (torn-tail-kept)."""
+    rig = SegmentRig()
+    rig.take(records([1, 2]))
+    whole = bytes(rig.log)
+    rig.take(records([3, 4], prev=2))
+    longer = bytes(rig.log)
+    for cut in range(len(whole), len(longer)):
+        rig.log = bytearray(longer[:cut])
+        rig.restart()
+        assert rig.state.whole and rig.state.scl == 2 and bytes(rig.log) == whole
+        assert rig.take(records([3, 4], prev=2)) == 4
+        rig.restart()
+        assert rig.state.scl == 4
+
+
+def test_a_crash_between_the_table_and_its_promise_leaves_a_whole_segment() -> None:
+    """Else power lost by all at that moment would leave nobody to vote, for ever."""
+    rig = SegmentRig()
+    rig.take(records(range(1, 9)))
+    rig.step(InstallTable(SECOND, 1, TABLE))
+    write = rig.core.take_write()
+    assert write is not None and write.promise is not None
+    for torn in range(len(write.append)):
+        length = len(rig.log)
+        rig.store(write, torn=torn)
+        rig.restart()
+        assert rig.state.whole and rig.seal(FIRST) is not None, "never promised"
+        del rig.log[length:]
+    rig.store(write, promise=False)
+    rig.restart()
+    assert rig.state.whole and rig.state.table == TABLE
+
+
+# ---- damage --------------------------------------------------------------------------------------
+
+
+def test_a_damaged_frame_of_records_is_no_shorter_log() -> None:
+    """§8: no witness until peers have filled it up to its highest valid record."""
+    rig = SegmentRig()
+    for lsn in (1, 2, 3):
+        rig.take(records([lsn], prev=lsn - 1))
+    rot(rig, 2)
+    rig.restart()
+    assert (rig.state.scl, rig.state.whole) == (1, False)
+    assert rig.seal(SECOND) is None, "no Seal reply"
+    assert rig.state.epoch == SECOND, "but the promise is kept"
+    rig.install(TABLE)
+    assert rig.take([], SECOND) == 1, "no acknowledgement above the gap"
+    caught_up(rig, TABLE, range(1, 4))
+    assert rig.state.whole and rig.seal(SECOND) is not None
+
+
+@pytest.mark.parametrize("last", ["seal", "late records", "heartbeat of another"])
+def test_damage_is_told_by_the_frame_behind_it_whatever_that_holds(last: str) -> None:
+    """The last records are spoilt, and what follows them does not name a higher one."""
+    rig = SegmentRig()
+    chain = records(range(1, 9))
+    rig.take(chain[:3])
+    if last == "late records":
+        assert rig.take(chain[5:]) == 3
+        rot_at = 2
+        assert rig.take(chain[3:5]) == 8
+    else:
+        assert rig.take(chain[3:]) == 8
+        rot_at = 2
+        rig.seal(SECOND)
+        if last != "seal":
+            rig.install(TruncationTable(FIRST).extended(SECOND, 8, 100))
+    rot(rig, rot_at)
+    rig.restart()
+    assert rig.state.scl < 8 and not rig.state.whole
+    assert rig.seal(THIRD) is None
+    table = rig.state.table
+    caught_up(rig, table if table.epoch == THIRD else _same(table, THIRD), range(1, 9))
+    assert rig.state.scl == 8 and rig.state.whole
+
+
+def _same(table: TruncationTable, epoch: VolumeEpoch) -> TruncationTable:
+    return TruncationTable(epoch, table.ranges)
+
+
+def test_damage_that_is_not_repaired_survives_another_restart() -> None:
+    rig = SegmentRig()
+    rig.take(records([1, 2, 3]))
+    rig.take(records([4, 5], prev=3))
+    rig.seal(SECOND)
+    rot(rig, 2)
+    rig.restart()
+    rig.seal(THIRD)
+    rig.core.maintenance.require_rewrite()
+    rig.settle()
+    assert rig.core.maintenance.compactions == 0, "a clean log would hide what is missing"
+    rig.restart()
+    assert (rig.state.scl, rig.state.whole) == (3, False)
+
+
+def test_a_lost_table_is_told_by_the_promise() -> None:
+    """The segment acknowledged the table: a recovery may count on it (§8)."""
+    rig = SegmentRig()
+    rig.take(records(range(1, 9)))
+    rig.install(TABLE)
+    rig.take(records([101], prev=5), SECOND)
+    rot(rig, 2)
+    rig.restart()
+    assert rig.state.epoch == SECOND and not rig.state.whole
+    assert rig.seal(THIRD) is None
+    third = _same(TABLE, THIRD)
+    rig.install(third)
+    assert rig.state.scl == 5 and not rig.state.whole, "101 was acknowledged"
+    rig.take(records([101], prev=5), THIRD)
+    assert rig.state.scl == 101 and rig.state.whole
+
+
+def test_a_lost_table_is_told_even_when_its_frame_was_the_last() -> None:
+    """A rotten last frame looks like a torn tail; seals are kept in a second place (§8)."""
+    rig = SegmentRig()
+    rig.take(records(range(1, 9)))
+    rig.install(TABLE)
+    rot(rig, 2)
+    rig.restart()
+    assert rig.state.epoch == SECOND and not rig.state.whole and rig.state.scl == 8
+    rig.step(GossipStatus(SECOND, "B0", TABLE, 5, 0, 0, False), "B0")
+    rig.settle()
+    assert rig.state.whole and rig.state.scl == 5
+
+
+def test_a_lost_seal_is_still_a_promise() -> None:
+    rig = SegmentRig()
+    rig.seal(SECOND)
+    rot(rig, 1)
+    rig.restart()
+    assert rig.state.epoch == SECOND
+    rig.step(batch(records([1])))
+    [refusal] = rig.settle()
+    assert isinstance(refusal.message, EpochRefused) and rig.state.scl == 0
+
+
+def test_what_was_acknowledged_is_asked_for_although_a_table_annuls_the_highest() -> None:
+    """Records 4 and 5 were acknowledged, 8 was never: the table annuls only that one."""
+    rig = SegmentRig()
+    chain = records(range(1, 9))
+    rig.take(chain[:3])
+    rig.take(chain[3:5])
+    rig.take(chain[7:])
+    rot(rig, 2)
+    rig.restart()
+    assert not rig.state.whole
+    rig.install(TABLE)
+    assert rig.state.scl == 3 and not rig.state.whole
+    caught_up(rig, TABLE, range(1, 6))
+    assert rig.state.scl == 5 and rig.state.whole
+
+
+def compacted(rig: SegmentRig) -> None:
+    """Collect all but the last records, and write the log anew: a head, four parts, records."""
+    rig.take(records(range(1, 41), pages=20), vdl=30)
+    rig.ask(batch([], vdl=30, floor=30), WriteAck)
+    rig.core.tick(1.0)
+    rig.core.maintenance.require_rewrite()
+    rig.settle()
+    assert rig.core.maintenance.compactions == 1
+
+
+@pytest.mark.parametrize("frame", [0, 1, 2])
+@pytest.mark.parametrize("everything_collected", [True, False])
+def test_a_damaged_checkpoint_is_not_taken_for_a_whole_one(
+    frame: int, everything_collected: bool
+) -> None:
+    config = SegmentConfig(collect_records=1, gossip_bytes=5 * PAGE_SIZE)
+    rig = SegmentRig(config=config)
+    compacted(rig)
+    if everything_collected:
+        rig.ask(batch([], vdl=40, floor=40), WriteAck)
+        rig.core.tick(1.0)
+        rig.core.maintenance.require_rewrite()
+        rig.settle()
+    before = durable(rig.state)
+    rig.restart()
+    assert durable(rig.state) == before
+    rot(rig, frame)
+    rig.restart()
+    assert rig.state.scl == 0 and not rig.state.whole
+    assert rig.seal(SECOND) is None
+    rig.install(TruncationTable(FIRST).extended(SECOND, 40, 100))
+    assert not rig.state.whole, "a table alone does not bring the records back"
+
+
+def test_parts_of_two_checkpoints_do_not_make_one() -> None:
+    """The first was interrupted, and the head of the second one is spoilt."""
+
+    def part(page_id: int) -> ImagesEntry:
+        image = b"x".ljust(PAGE_SIZE, b"\0")
+        return ImagesEntry(50, (PageImage(page_id, 40, image),))
+
+    head = CheckpointEntry(FIRST, TruncationTable(FIRST), 50, 50, 50, 2)
+    rig = SegmentRig()
+    log = bytes(rig.log)
+    parts: list[Entry] = [head, part(1), head, part(1), part(2)]
+    frames = [encode_frame(FIRST, [HeldEntry(0), each]) for each in parts]
+    rig.log = bytearray(log + b"".join(frames))
+    rig.restart()
+    assert rig.state.scl == 50
+    rig.log = bytearray(log + b"".join(frames))
+    rot(rig, 3)
+    rig.restart()
+    assert rig.state.scl == 0 and not rig.state.whole
+
+
+def test_a_log_without_a_sound_frame_is_never_whole() -> None:
+    rig = SegmentRig()
+    rig.take(records([1, 2]))
+    rig.log = bytearray(bytes(rig.log).replace(MAGIC, b"junk"))
+    rig.restart()
+    assert rig.state.epoch == FIRST and not rig.state.whole
+    rig.install(TABLE)
+    rig.take(records(range(1, 6)), SECOND)
+    assert not rig.state.whole and rig.seal(THIRD) is None
+
+
+# ---- promises ------------------------------------------------------------------------------------
+
+
+def test_a_promise_names_seal_and_table_once_they_are_durable() -> None:
+    rig = SegmentRig()
+    rig.seal(SECOND)
+    assert decode_promises(rig.promises) == Promise(SECOND, FIRST)
+    rig.install(TABLE)
+    assert decode_promises(rig.promises) == Promise(SECOND, SECOND)
+    rig.seal(THIRD)
+    assert decode_promises(rig.promises) == Promise(THIRD, SECOND)
+
+
+def test_a_promise_that_outlives_its_log_is_never_lowered() -> None:
+    rig = SegmentRig()
+    rig.promises = encode_promise(Promise(THIRD, SECOND)) * 2
+    rig.restart()
+    fourth = VolumeEpoch(4, 1)
+    assert rig.seal(fourth) is None
+    assert decode_promises(rig.promises) == Promise(fourth, SECOND)
+    rig.restart()
+    assert not rig.state.whole
+
+
+def test_records_alone_write_no_promise() -> None:
+    """One sync for each group commit, not three."""
+    rig = SegmentRig()
+    rig.step(batch(records([1])))
+    write = rig.core.take_write()
+    assert write is not None and write.promise is None
+
+
+# ---- hydration within the log --------------------------------------------------------------------
+
+
+def pages_message(base: int, pages: int = 2, *, at: int = 0, more: int = 0) -> GossipPages:
+    images = tuple(
+        PageImage(page_id, base - pages + 1 + page_id, b"p".ljust(PAGE_SIZE, b"\0"))
+        for page_id in range(at, pages)
+    )
+    return GossipPages(FIRST, "B0", TruncationTable(FIRST), base, base, at, more, images)
+
+
+def test_two_hydrations_under_way_replay_as_they_ran() -> None:
+    """The second is older than the first, and must not take it back, here or after a restart."""
+    rig = SegmentRig()
+    rig.step(pages_message(50), "B0")
+    rig.step(pages_message(40), "C0")
+    rig.settle()
+    assert rig.state.scl == 50
+    before = durable(rig.state)
+    rig.restart()
+    assert durable(rig.state) == before
+
+
+def test_a_hydration_that_the_disk_refused_in_part_did_not_happen() -> None:
+    config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
+    rig = SegmentRig(config=config)
+    rig.step(pages_message(50, pages=30), "B0")
+    assert rig.write(), "the head"
+    assert rig.core.take_write() is not None
+    rig.core.write_failed()
+    rig.settle()
+    assert rig.state.scl == 0
+    rig.step(pages_message(50, pages=30), "B0")
+    rig.settle()
+    assert rig.state.scl == 50
+    before = durable(rig.state)
+    rig.restart()
+    assert durable(rig.state) == before
+
+
+def test_parts_of_a_hydration_whose_head_was_refused_complete_no_other_one() -> None:
+    config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
+    rig = SegmentRig(config=config)
+    rig.step(pages_message(50, pages=24), "B0")
+    for _ in ("head", "part 1", "part 2"):
+        rig.write()
+    assert rig.core.take_write() is not None
+    rig.core.write_failed()
+    rig.step(pages_message(50, pages=24), "B0")
+    assert rig.core.take_write() is not None
+    rig.core.write_failed()
+    rig.settle()
+    assert rig.state.scl == 0
+
+
+def test_a_log_is_not_written_anew_amid_a_hydration() -> None:
+    config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
+    rig = SegmentRig(config=config)
+    rig.step(pages_message(50, pages=24), "B0")
+    rig.write()
+    rig.core.maintenance.require_rewrite()
+    rig.settle()
+    assert rig.state.scl == 50 and rig.core.maintenance.compactions == 1
+    before = durable(rig.state)
+    rig.restart()
+    assert durable(rig.state) == before
+
+
+def test_a_lower_table_never_replaces_a_higher_one() -> None:
+    rig = SegmentRig()
+    rig.install(TABLE)
+    rig.state.adopt_table(TruncationTable(FIRST))
+    assert rig.state.table == TABLE
+
+
+def test_records_above_a_hydration_link_to_it() -> None:
+    rig = SegmentRig()
+    above = records([51, 52], prev=50, pages=100)
+    rig.take(above)
+    rig.step(pages_message(50), "B0")
+    rig.settle()
+    assert rig.state.scl == 52 and rig.state.floor == 50
+    before = durable(rig.state)
+    rig.restart()
+    assert durable(rig.state) == before
+
+
+def test_what_the_first_state_of_all_is() -> None:
+    rig = SegmentRig()
+    state = rig.state
+    assert (state.epoch, state.table, state.scl, state.vdl) == (FIRST, TruncationTable(FIRST), 0, 0)
+    assert state.epoch > NO_EPOCH and state.whole
+    assert isinstance(scan(bytes(rig.log)).frames[0].frame.entries[0], TableEntry)
+    rig.take(records([1]))
+    held, run = scan(bytes(rig.log)).frames[1].frame.entries
+    assert held == HeldEntry(0) and isinstance(run, RecordsEntry)
