@@ -219,6 +219,8 @@ class Engine:
 
         Raises `ReadPointAboveVdl`, `ReadPointBelowFloor`, and as `get`.
         """
+        check_page_id(page_id)
+        self._usable().reading.check_read_point(lsn)  # for `read`, None would mean the VDL
         return (await self.read(page_id, lsn)).page.image
 
     async def read(

@@ -110,7 +110,7 @@ def run_world(
     scheduler, seeds = VirtualScheduler(), Seeds(seed)
     geometry = VolumeGeometry(pg_count)
     network = SimulatedNetwork(
-        scheduler, RandomPolicy(seeds.stream("network")), link, observer=observer
+        scheduler, RandomPolicy(seeds.within("network")), link, observer=observer
     )
     disks = {
         segment_id: SimulatedDisk(

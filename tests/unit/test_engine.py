@@ -1,0 +1,608 @@
+"""The public API of a writer: what it refuses, how it ends, what cancelling leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from aurora.config import EngineConfig
+from aurora.engine import Engine
+from segments.config import SegmentConfig
+from segments.protocol.errors import (
+    AuroraError,
+    Closed,
+    Fenced,
+    Invalid,
+    InvalidWrite,
+    PageNotFound,
+    ReadPointAboveVdl,
+    ReadPointBelowFloor,
+    Unavailable,
+)
+from segments.protocol.ids import MAX_INTEGER
+from segments.protocol.record import PAGE_SIZE
+from tests.worlds import World, run_world
+
+SMALL = EngineConfig(
+    buffer_pool_pages=4, lal=20, max_mtr_writes=6, max_mtr_bytes=8_192, retention_lsns=0
+)
+
+
+async def fill(engine: Engine, pages: int = 10) -> None:
+    for page in range(pages):
+        await engine.put(page, 0, bytes([page + 1]) * 4)
+
+
+def quiet_state(world: World) -> object:
+    """All of a writer that a refused call might have changed."""
+    statistics = world.engine.statistics()
+    pool = attrs.evolve(statistics.pool, hits=0, misses=0)
+    return attrs.evolve(statistics, pool=pool), world.engine.vcl, world.engine.vdl
+
+
+async def in_a_block(engine: Engine, *writes: Any, error: Exception | None = None) -> None:
+    """Write in a `mini_transaction` block, and raise at its end if asked to."""
+    async with engine.mini_transaction() as mtr:
+        for write in writes:
+            mtr.write(*write)
+        if error is not None:
+            raise error
+
+
+# ---- what is refused -----------------------------------------------------------------------------
+
+BAD_WRITES: list[tuple[Any, str]] = [
+    ((-1, 0, b"x"), "page_id is -1: expected an integer from 0"),
+    ((MAX_INTEGER + 1, 0, b"x"), f"page_id is {MAX_INTEGER + 1}"),
+    ((True, 0, b"x"), "page_id is True"),
+    (("1", 0, b"x"), "page_id is '1'"),
+    ((1, -1, b"x"), "offset is -1: expected an integer >= 0"),
+    ((1, 1.0, b"x"), r"offset is 1\.0"),
+    ((1, 0, b""), "data for page 1 is empty: expected at least one byte"),
+    ((1, 0, "x"), "data is of type str: expected bytes"),
+    ((1, 0, bytearray(b"x")), "data is of type bytearray: expected bytes"),
+    ((1, 0, None), "data is of type NoneType"),
+    ((1, PAGE_SIZE, b"x"), "8192 .* is 8193: expected to end within"),
+    ((1, PAGE_SIZE - 1, b"xy"), "8191 .* is 8193"),
+    ((1, 1, bytes(PAGE_SIZE)), "is 8193"),
+]
+
+
+@pytest.mark.parametrize(("write", "message"), BAD_WRITES)
+def test_a_bad_write_names_value_and_expectation_and_changes_nothing(
+    write: tuple[Any, Any, Any], message: str
+) -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        await fill(engine)
+        before = quiet_state(world)
+        with pytest.raises(InvalidWrite, match=message):
+            await engine.put(*write)
+        with pytest.raises(InvalidWrite, match=message):
+            await engine.put_many([(1, 0, b"good"), write, (2, 0, b"good")])
+        with pytest.raises(InvalidWrite, match=message):
+            await in_a_block(engine, (1, 0, b"good"), write)
+        assert quiet_state(world) == before
+        assert (await engine.get(1))[:4] == b"\x02" * 4
+
+    run_world(main, engine=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("writes", "message"),
+    [
+        ([], "an MTR of 0 records: expected 1 to 20"),
+        ([(page, 0, b"x") for page in range(4)] * 2, "write 7 of a mini-transaction: .* most 6"),
+        ([(page, 0, b"x") for page in range(5)], "5 pages .*: expected at most 4"),
+        ([(1, 0, bytes(5_000)), (2, 0, bytes(5_000))], "10000 bytes: expected at most 8192"),
+        (None, "writes is None: expected"),
+        (7, "writes is 7: expected"),
+        ([(1, 0)], r"a write is \(1, 0\): expected \(page_id, offset, data\)"),
+        ([5], "a write is 5: expected"),
+        ("ab", "a write is 'a': expected"),
+    ],
+)
+def test_an_impossible_mini_transaction_is_refused_whole(writes: Any, message: str) -> None:
+    async def main(world: World) -> None:
+        await fill(world.engine)
+        before = quiet_state(world)
+        with pytest.raises(InvalidWrite, match=message):
+            await world.engine.put_many(writes)
+        assert quiet_state(world) == before
+
+    run_world(main, engine=SMALL)
+
+
+def test_an_mtr_longer_than_the_lal_is_an_error_not_a_wait() -> None:
+    async def main(world: World) -> None:
+        with pytest.raises(InvalidWrite, match="an MTR of 6 records: expected 1 to 5, the LAL"):
+            await world.engine.put_many([(1, 0, b"x")] * 6)
+        assert await world.engine.put_many([(1, 0, b"x")] * 5) == 5
+
+    run_world(main, engine=EngineConfig(lal=5))
+
+
+@pytest.mark.parametrize("page", [-1, MAX_INTEGER + 1, True, None, "1", 1.0])
+def test_a_bad_page_is_refused_by_every_read(page: Any) -> None:
+    async def main(world: World) -> None:
+        await fill(world.engine)
+        before = quiet_state(world)
+        with pytest.raises(InvalidWrite, match="page_id is"):
+            await world.engine.get(page)
+        with pytest.raises(InvalidWrite, match="page_id is"):
+            await world.engine.get(page, strict=True)
+        with pytest.raises(InvalidWrite, match="page_id is"):
+            await world.engine.get_at(page, 1)
+        async with world.engine.read_view() as view:
+            with pytest.raises(InvalidWrite, match="page_id is"):
+                await view.get(page)
+        assert quiet_state(world) == before
+
+    run_world(main)
+
+
+def test_read_points_out_of_range_name_the_limits() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        await fill(engine)
+        bad: list[Any] = [11, MAX_INTEGER, 10**30, "10", None, 9.0]
+        for lsn in bad:
+            with pytest.raises(ReadPointAboveVdl, match="expected an LSN <= 10, the VDL"):
+                await engine.get_at(1, lsn)
+        for lsn in [11, 9.0]:
+            with pytest.raises(ReadPointAboveVdl, match="<= 10, the VDL"):
+                async with engine.read_view(lsn):  # type: ignore[arg-type]
+                    pytest.fail("opened")
+        with pytest.raises(ReadPointBelowFloor, match="read point -1: expected >= 0, the floor"):
+            await engine.get_at(1, -1)
+        with pytest.raises(PageNotFound, match="page 1 at 0: expected a page that was written"):
+            await engine.get_at(1, 0)
+        with pytest.raises(PageNotFound, match="page 99 at 10"):
+            await engine.get(99)
+        with pytest.raises(PageNotFound, match="page 5 at 5"):
+            await engine.get_at(5, 5)
+        assert (await engine.get_at(5, 6))[:1] == b"\x06"
+
+    run_world(main)
+
+
+# ---- mini-transactions ---------------------------------------------------------------------------
+
+
+def test_a_block_that_raises_writes_nothing() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        with pytest.raises(KeyError):
+            await in_a_block(engine, (1, 0, b"x"), error=KeyError("mine"))
+        assert engine.statistics().last_allocated_lsn == 0
+        async with engine.mini_transaction() as mtr:
+            pass
+        assert mtr.commit_lsn is None
+        with pytest.raises(Invalid, match="has ended"):
+            mtr.write(1, 0, b"x")
+        async with engine.mini_transaction() as mtr:
+            mtr.write(1, 0, b"xx")
+            mtr.write(1, 1, b"y")
+        assert mtr.commit_lsn == 2
+        assert (await engine.get(1))[:2] == b"xy"
+
+    run_world(main)
+
+
+def test_regression_two_writes_to_one_page_in_one_mini_transaction_both_stay() -> None:
+    """A fault of an earlier engine: both linked to the record before, so the first was lost."""
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        await engine.put(1, 0, b"aaaa")
+        await engine.put_many([(1, 0, b"b"), (2, 0, b"c"), (1, 2, b"d"), (1, 3, b"e")])
+        await fill_pool(engine)
+        assert (await engine.get(1))[:4] == b"bade"
+        for segment in world.cluster.hosts.values():
+            assert segment.core is not None
+            page = segment.core.state.materializer.materialize(1, engine.vdl)
+            assert page.image[:4] == b"bade"
+
+    run_world(main, engine=EngineConfig(buffer_pool_pages=4))
+
+
+def test_regression_a_newer_cached_version_never_answers_an_older_read_point() -> None:
+    """A fault of an earlier engine: whatever was cached was returned, whatever was asked for."""
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        lsns = [await engine.put(1, 0, bytes([version])) for version in range(1, 60)]
+        for _ in range(2):
+            assert (await engine.get(1))[0] == 59
+            for version, lsn in enumerate(lsns, 1):
+                assert (await engine.get_at(1, lsn))[0] == version
+
+    run_world(main)
+
+
+async def fill_pool(engine: Engine) -> None:
+    """Push every other page out of a pool of four."""
+    for page in range(1_000, 1_005):
+        await engine.put(page, 0, b"x")
+
+
+# ---- limits --------------------------------------------------------------------------------------
+
+
+def test_a_pool_smaller_than_the_working_set_gives_every_version() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        lsns: dict[int, list[int]] = {page: [] for page in range(20)}
+        for turn in range(5):
+            async with trio.open_nursery() as nursery:
+
+                async def write(page: int, turn: int = turn) -> None:
+                    lsns[page].append(await engine.put(page, turn, bytes([page + turn + 1])))
+
+                for page in range(20):
+                    nursery.start_soon(write, page)
+        for page, written in lsns.items():
+            for turn, lsn in enumerate(written):
+                expected = bytes(page + each + 1 for each in range(turn + 1)) + bytes(4 - turn)
+                assert (await engine.get_at(page, lsn))[:5] == expected
+        assert engine.statistics().pool.pages <= 3
+        assert engine.statistics().pool.evictions > 50
+
+    run_world(main, engine=EngineConfig(buffer_pool_pages=3))
+
+
+def test_the_lal_holds_writers_back_and_lets_them_go_on() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        done: list[int] = []
+
+        async def write(number: int) -> None:
+            done.append(await engine.put_many([(number, at, b"x") for at in range(3)]))
+
+        world.crash("A B C")
+        async with trio.open_nursery() as nursery:
+            for number in range(40):
+                nursery.start_soon(write, number)
+            await trio.sleep(10)
+            statistics = engine.statistics()
+            assert statistics.last_allocated_lsn == 18, "3 more would be above the limit of 20"
+            assert statistics.lsn_limit == 20
+            assert not done
+            await world.restart("B")
+            await world.until(lambda: len(done) == 40, within_s=5)
+        assert engine.vdl == 120
+        assert sorted(done) == list(range(3, 121, 3))
+
+    run_world(main, engine=EngineConfig(lal=20))
+
+
+def test_a_full_outgoing_log_holds_writers_back_and_lets_them_go_on() -> None:
+    """Room comes with the release of the log, a moment after the last advance of the VDL."""
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        done: list[int] = []
+
+        async def write(number: int) -> None:
+            done.append(await engine.put(number % 300, 0, bytes(8_000)))
+
+        world.crash("D E F")
+        async with trio.open_nursery() as nursery:
+            for number in range(600):
+                nursery.start_soon(write, number)
+            await trio.sleep(5)
+            allocated = engine.statistics().last_allocated_lsn
+            assert 250 < allocated < 280, "twice the megabyte that may be kept"
+            assert engine.core is not None
+            log = engine.core._logs[0]
+            assert log.size_bytes < 2 * (1 << 20) + 9_000
+            await world.restart("E")
+            await world.until(lambda: len(done) == 600, within_s=20)
+            await trio.sleep(1)
+            assert log.size_bytes <= 1 << 20
+        assert engine.vdl == 600
+
+    run_world(main, engine=EngineConfig(outgoing_bytes=1 << 20))
+
+
+def test_memory_stays_bounded_while_one_segment_is_away() -> None:
+    config = EngineConfig(outgoing_bytes=1 << 20, retention_lsns=100)
+    segment = SegmentConfig(unlinked_limit=64, compact_bytes=64 << 10, collect_records=50)
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        world.crash("A")
+        world.cluster.pause("B")
+        for number in range(500):
+            await engine.put(number % 5, 0, number.to_bytes(4, "big") * 1_000)
+        await trio.sleep(1)
+        assert engine.core is not None
+        assert engine.core._logs[0].size_bytes <= 1 << 20
+        for host in world.cluster.hosts.values():
+            if host.up and host.segment != "B0":
+                assert host.core is not None
+                assert len(host.core.state.index) < 400
+                assert world.disks[host.segment].size() < 2 << 20
+        inbox = world.network._endpoints["B0"]._inbox
+        assert sum(len(each.payload) for each in inbox) < 4 << 20
+        world.cluster.resume("B")
+        await world.restart("A")
+
+        def level() -> bool:
+            cores = [host.core for host in world.cluster.hosts.values()]
+            return all(core is not None and core.state.scl == 500 for core in cores)
+
+        await world.until(level, within_s=20)
+
+    run_world(main, engine=config, segment=segment)
+
+
+# ---- retention and views -------------------------------------------------------------------------
+
+
+def test_the_floor_moves_with_retention_and_the_newest_version_stays() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        await engine.put(7, 0, b"once, long ago")
+        for number in range(100):
+            await engine.put(1, 0, bytes([number]))
+        await trio.sleep(2)
+        assert engine.statistics().floor == 101 - 10
+        with pytest.raises(ReadPointBelowFloor, match="read point 90: expected >= 91, the floor"):
+            await engine.get_at(1, 90)
+        with pytest.raises(ReadPointBelowFloor, match="expected >= 91"):
+            async with engine.read_view(90):
+                pytest.fail("opened")
+        for lsn in range(91, 102):
+            assert (await engine.get_at(1, lsn))[0] == lsn - 2
+        await engine.put_many([(page, 0, b"x") for page in range(20, 24)])
+        assert (await engine.get(7))[:4] == b"once"
+        for host in world.cluster.hosts.values():
+            assert host.core is not None
+            assert host.core.state.floor > 50, "collected, not only announced"
+
+    run_world(
+        main,
+        engine=EngineConfig(retention_lsns=10, buffer_pool_pages=4),
+        segment=SegmentConfig(collect_records=1),
+    )
+
+
+def test_a_view_pins_its_read_point_until_it_ends() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        pinned = await engine.put(1, 0, b"pinned")
+        async with engine.read_view() as view, engine.read_view(pinned) as second:
+            assert view.lsn == second.lsn == pinned
+            for number in range(100):
+                await engine.put(1 + number % 8, 0, b"newer!")
+            await trio.sleep(2)
+            assert engine.statistics().floor == pinned
+            assert (await view.get(1))[:6] == (await second.get(1))[:6] == b"pinned"
+            with pytest.raises(PageNotFound):
+                await view.get(2)
+        await trio.sleep(1)
+        assert engine.statistics().floor == engine.vdl
+        with pytest.raises(ReadPointBelowFloor):
+            await view.get(1)
+
+    run_world(main, engine=SMALL, segment=SegmentConfig(collect_records=1))
+
+
+# ---- the end -------------------------------------------------------------------------------------
+
+
+def test_whatever_waits_when_the_writer_ends_is_told_so() -> None:
+    """Also those who queue for room in the log behind others: they slept on for ever once."""
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        await fill(engine)
+        endings: list[str] = []
+
+        async def expect_end(name: str, call: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(Closed, match="writer-1 has been closed"):
+                await call()
+            endings.append(name)
+
+        world.crash("A B C D E F")
+        async with trio.open_nursery() as nursery:
+            for number in range(12):
+                nursery.start_soon(expect_end, "put", lambda n=number: engine.put(n + 50, 0, b"x"))
+            for number in range(12):
+                writes = [(number % 3 + 70, at, b"x") for at in range(5)]
+                nursery.start_soon(expect_end, "many", lambda w=writes: engine.put_many(w))
+            nursery.start_soon(expect_end, "get", lambda: engine.get(1))
+            nursery.start_soon(expect_end, "strict", lambda: engine.get(1, strict=True))
+            nursery.start_soon(expect_end, "get_at", lambda: engine.get_at(1, 3))
+            await trio.sleep(3)
+            assert not endings
+            world.cluster.crash_writer()
+            await world.until(lambda: len(endings) == 27, within_s=0.1)
+        for call in [engine.put(1, 0, b"x"), engine.get(1), engine.get_at(1, 1)]:
+            with pytest.raises(Closed):
+                await call
+        with pytest.raises(Closed):
+            _ = engine.vdl
+        with pytest.raises(Closed):
+            engine.statistics()
+        assert isinstance(engine.error, Closed)
+
+    run_world(main, engine=attrs.evolve(SMALL, retention_lsns=None))
+
+
+def test_each_caller_gets_an_error_of_its_own() -> None:
+    async def main(world: World) -> None:
+        errors: list[AuroraError] = []
+
+        async def write(page: int) -> None:
+            try:
+                await world.engine.put(page, 0, b"x")
+            except Closed as error:
+                errors.append(error)
+
+        world.crash("A B C")
+        async with trio.open_nursery() as nursery:
+            for page in range(5):
+                nursery.start_soon(write, page)
+            await trio.sleep(1)
+            world.cluster.crash_writer()
+        assert len({id(error) for error in errors}) == 5
+
+    run_world(main)
+
+
+# ---- cancelling ----------------------------------------------------------------------------------
+
+
+class CancelAtStep(trio.abc.Instrument):
+    """Cancels a scope when a task is about to take its step number ``step``."""
+
+    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, step: int) -> None:
+        self._task, self._scope, self._left = task, scope, step
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._left -= 1
+            if self._left == 0:
+                self._scope.cancel()
+
+
+async def cancelled_at(step: int, call: Callable[[], Awaitable[object]]) -> bool:
+    """Make the call, cancelled at its step number ``step``; whether it came that far."""
+    with trio.CancelScope() as scope:
+        instrument = CancelAtStep(trio.lowlevel.current_task(), scope, step)
+        trio.lowlevel.add_instrument(instrument)
+        try:
+            await call()
+        finally:
+            trio.lowlevel.remove_instrument(instrument)
+    return scope.cancel_called
+
+
+@asynccontextmanager
+async def crowd(engine: Engine, turns: int) -> AsyncIterator[None]:
+    """Others at work meanwhile, on a pool and a log that are too small for all."""
+
+    async def work(number: int) -> None:
+        for turn in range(turns):
+            await engine.put_many([(number, 8, bytes([turn + 1])), (30 + turn % 5, 8, b"x")])
+            await engine.get(number)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100, 104):
+            nursery.start_soon(work, number)
+        yield
+
+
+Call = Callable[[Engine], Awaitable[object]]
+
+
+async def _mini_transaction(engine: Engine) -> None:
+    async with engine.mini_transaction() as mtr:
+        await trio.lowlevel.checkpoint()
+        mtr.write(1, 0, b"AA")
+        mtr.write(2, 0, b"AA")
+        await trio.lowlevel.checkpoint()
+
+
+async def _read_view(engine: Engine) -> None:
+    async with engine.read_view() as view:
+        await view.get(3)
+        await view.get(4)
+
+
+CALLS: dict[str, Call] = {
+    "put": lambda engine: engine.put(1, 0, b"AA"),
+    "put_many": lambda engine: engine.put_many([(1, 0, b"AA"), (2, 0, b"AA"), (6, 0, b"AA")]),
+    "mini_transaction": _mini_transaction,
+    "get": lambda engine: engine.get(3 + engine.vdl % 5),
+    "strict": lambda engine: engine.get(3 + engine.vdl % 5, strict=True),
+    "get_at": lambda engine: engine.get_at(3 + engine.vdl % 5, engine.vdl),
+    "read_view": _read_view,
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_cancelled_at_any_step_leaves_everything_consistent(name: str) -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        await fill(engine)
+        step, reached = 0, True
+        while reached:
+            step += 1
+            value = step.to_bytes(2, "big")
+            async with crowd(engine, 2):
+                await engine.put_many([(1, 0, value), (2, 0, value)])
+                reached = await cancelled_at(step, lambda: CALLS[name](engine))
+            pages = [(await engine.get(page))[:2] for page in (1, 2)]
+            assert pages in ([value, value], [b"AA", b"AA"], [b"AA", value])
+            if name != "put":
+                assert pages[0] == pages[1], "half a mini-transaction"
+            await check_rest(world)
+        assert step >= 2, "cancelled nowhere"
+
+    run_world(main, engine=SMALL)
+
+
+async def check_rest(world: World) -> None:
+    """Nothing is held, pinned or waited for any more."""
+    engine = world.engine
+    await engine.put(9, 0, b"go on")
+    await trio.sleep(0.3)
+    statistics = engine.statistics()
+    assert statistics.pool.pinned_pages == 0
+    assert statistics.commits_waiting == 0
+    assert statistics.vdl == statistics.vcl == statistics.last_allocated_lsn
+    assert statistics.floor == statistics.vdl, "somebody's read point is still held"
+    assert not engine._waiting
+    assert not engine._changed
+    assert engine._room.statistics().tasks_waiting == 0
+    assert not engine._room.locked()
+
+
+def test_a_call_cancelled_while_it_waits_for_a_quorum_is_whole_or_not_at_all() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        await fill(engine)
+        world.crash("A B C")
+        for number in range(40):  # more than the LAL lets through
+            with trio.move_on_after(0.01 * (number % 3)):
+                await engine.put_many([(1, 0, bytes([number + 1])), (2, 0, bytes([number + 1]))])
+                pytest.fail("acknowledged by three of six")
+        await world.restart("A B C")
+        await trio.sleep(3)
+        await check_rest(world)
+        assert (await engine.get(1))[0] == (await engine.get(2))[0]
+
+    run_world(main, engine=SMALL)
+
+
+def test_a_recovery_cancelled_at_any_moment_can_be_repeated() -> None:
+    async def main(world: World) -> None:
+        acknowledged: dict[int, int] = {}
+        delay_s = 0.0
+        while True:
+            for page in range(3):
+                acknowledged[page] = await world.engine.put(page, 0, delay_s.hex().encode())
+            finished = False
+            with trio.move_on_after(delay_s):
+                await world.cluster.recover()
+                finished = True
+            if finished:
+                break
+            with pytest.raises((Unavailable, Fenced)):
+                await world.engine.put(1, 0, b"x")
+            engine = await world.cluster.recover()
+            assert engine.vdl >= max(acknowledged.values())
+            for page, lsn in acknowledged.items():
+                assert (await engine.get_at(page, lsn)).startswith(delay_s.hex().encode())
+            delay_s += 0.0002
+        assert delay_s > 0.0006
+
+    run_world(main, engine=EngineConfig(lal=50), pg_count=2)
