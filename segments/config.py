@@ -52,8 +52,10 @@ class SegmentConfig:
     """Records that must be collectable before a turn of collection is worth its cost."""
     compact_bytes: int = attrs.field(default=4 << 20, validator=at_least(4 << 10))
     """Size of the log below which it is never rewritten."""
+    compact_records: int = attrs.field(default=100_000, validator=at_least(1))
+    """The log is rewritten when it holds this many records that have been collected ..."""
     compact_ratio: float = attrs.field(default=2.0, validator=at_least(1.1))
-    """The log is rewritten when it is this many times as large as what it must hold."""
+    """... or when it is this many times as large as what it must hold."""
     scrub_interval_s: float = attrs.field(default=1.0, validator=at_least(0.001))
     """Time between two pieces of the log that are read again and checked."""
     scrub_bytes: int = attrs.field(default=1 << 20, validator=at_least(4 << 10))

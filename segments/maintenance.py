@@ -29,6 +29,10 @@ class Maintenance:
         self.compactions = 0
         self._appending = 0
         self._compacting: int | None = None
+        self._collected = 0
+        """Records collected, and still in the log as far as is known."""
+        self._compacted = 0
+        """Those of them that the compaction under way leaves out."""
         self._rewrite = False
         self._generation = 0
         self._scrub_at: float | None = None
@@ -52,7 +56,7 @@ class Maintenance:
             return
         if collectable > self._config.coalesce_records:
             up_to = state.index.linked_lsn(self._config.coalesce_records - 1)
-        state.collect(up_to)
+        self._collected += state.collect(up_to)
 
     # ---- compaction ------------------------------------------------------------------------------
 
@@ -60,7 +64,9 @@ class Maintenance:
     def compaction_due(self) -> bool:
         """Whether the log is to be written anew: much of it is history, or damage was found.
 
-        Not before the segment is whole: a clean log would hide what is still missing.
+        History counts by its records too, since a restart takes longer over a small record than
+        over a large piece of an image. Not before the segment is whole: a clean log would hide
+        what is still missing.
         """
         if not self._core.state.whole:
             return False
@@ -69,7 +75,8 @@ class Maintenance:
         size = self.log_bytes
         config = self._config
         return size > config.compact_bytes and (
-            size > config.compact_ratio * self._core.state.live_bytes()
+            self._collected >= config.compact_records
+            or size > config.compact_ratio * self._core.state.live_bytes()
         )
 
     def require_rewrite(self) -> None:
@@ -79,6 +86,7 @@ class Maintenance:
     def start_compaction(self) -> Iterator[bytes]:
         """The frames of the new log."""
         self._compacting = 0
+        self._compacted = self._collected
         frames = self._core.state.checkpoint_frames()
         return self._counted(frames)
 
@@ -98,6 +106,7 @@ class Maintenance:
         """The write under way is durable."""
         if self._compacting is not None:
             self.log_bytes, self._compacting = self._compacting, None
+            self._collected -= self._compacted
             self._rewrite = False
             self.compactions += 1
             self._generation += 1
