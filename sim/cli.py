@@ -1,0 +1,104 @@
+"""The command line of ``python -m aurora.sim``.
+
+Each command is a module with a `click.Command` called ``command``, imported when it is asked for,
+so that a mistyped option costs nobody the import of everything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from typing import Final, NoReturn
+
+import click
+
+from segments.protocol.errors import AuroraError
+from sim import exit_codes
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "sim.run_command",
+    "list": "sim.list_command",
+    "fleet": "sim.fleet",
+    "replay": "sim.record",
+    "shrink": "sim.shrink",
+    "explain": "sim.explain",
+    "check-determinism": "sim.determinism",
+    "bugs": "sim.bugs.command",
+}
+"""Where each command lives."""
+
+PROGRAM: Final = "python -m aurora.sim"
+
+
+class LazyGroup(click.Group):
+    """The commands of `COMMANDS`, in their order."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name, module in COMMANDS.items() if _exists(module)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        if module is None or not _exists(module):
+            return None
+        command: click.Command = importlib.import_module(module).command
+        return command
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is not there
+        return False
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=exit_codes.HELP,
+)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Break a quorum-replicated storage engine on purpose, and check every promise it makes.
+
+    The engine's own code runs in virtual time on a simulated network and simulated disks; one
+    seed decides everything. Without a command, the default scenario is run.
+    """
+    if ctx.invoked_subcommand is None:
+        run = importlib.import_module(COMMANDS["run"]).command
+        ctx.exit(ctx.invoke(run))
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process with an exit code of `sim.exit_codes`."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    sys.exit(_run())
+
+
+def _run() -> int:
+    try:
+        code = cli.main(prog_name=PROGRAM, standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        return exit_codes.INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return exit_codes.USAGE
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.PASSED
+    except AuroraError as error:
+        click.echo(f"Error: {error}", err=True)
+        return exit_codes.USAGE
+    except Exception:  # noqa: BLE001 (any failure of the simulator must not look like a finding)
+        traceback.print_exc()
+        return exit_codes.INTERNAL
+    return code if isinstance(code, int) else exit_codes.PASSED

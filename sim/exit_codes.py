@@ -1,0 +1,35 @@
+"""What the simulator's commands tell the shell: one code for each kind of outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from sim.world import Verdict
+
+PASSED: Final = 0
+VIOLATION: Final = 1
+"""An invariant broke, or an expectation of the scenario was not met."""
+USAGE: Final = 2
+"""A wrong command line, scenario or input file; nothing was run."""
+LIVENESS: Final = 3
+"""Something pending never finished although every fault had ended."""
+UNDECIDED: Final = 4
+"""A limit ended the run, or nothing was acknowledged: it shows nothing either way."""
+INTERNAL: Final = 70
+"""The simulator itself failed."""
+INTERRUPTED: Final = 130
+"""Stopped by Ctrl-C."""
+
+EXIT_CODES: Final[Mapping[Verdict, int]] = {
+    Verdict.PASSED: PASSED,
+    Verdict.VIOLATION: VIOLATION,
+    Verdict.LIVENESS: LIVENESS,
+    Verdict.UNDECIDED: UNDECIDED,
+}
+
+HELP: Final = (
+    "Exit codes: 0 passed, 1 violation (an invariant broke or an expectation was not met), "
+    "2 usage error, 3 liveness failure (something never finished), 4 undecided (a limit was "
+    "reached, or nothing was acknowledged), 70 internal error, 130 interrupted."
+)

@@ -1,0 +1,241 @@
+"""What a scenario expects of its run, beyond the invariants, and whether it came so.
+
+Whether calls went on is judged by *stalls*: a stall is a time in which calls of a kind were pending
+all along and none was answered. Times in which nobody asked for anything are none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
+
+import attrs
+
+from sim.history import Call, Outcome
+from sim.schedule import MS
+from sim.toml_reader import format_time
+from sim.world import RunResult, Verdict
+
+GOES_ON: Final = "go on"
+MAY_WAIT: Final = "may wait"
+WAITS: Final = "wait"
+DEFAULT_MAX_STALL_NS: Final = 100 * MS
+
+_ANSWERED: Final = (Outcome.OK, Outcome.NOT_FOUND)
+_NEVER: Final = 1 << 62
+
+
+@attrs.frozen
+class Judgement:
+    """One expectation, held against a run."""
+
+    expected: str
+    met: bool
+    found: str
+
+
+class Expectation(Protocol):
+    """Something that must be so at the end of a run."""
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        """Hold it against what happened."""
+
+
+@attrs.frozen
+class Evidence:
+    """What expectations are judged by."""
+
+    result: RunResult
+    lost: tuple[str, ...] = ()
+    """Segments whose disk was lost, in order."""
+
+
+@attrs.frozen(kw_only=True)
+class Flow:
+    """Whether writes or reads go on in the half-open ``[from_ns, until_ns)``."""
+
+    writes: bool
+    how: str
+    """`GOES_ON`, `MAY_WAIT` or `WAITS`."""
+    from_ns: int
+    until_ns: int
+    max_stall_ns: int = DEFAULT_MAX_STALL_NS
+    """The longest stall, inclusive, that still counts as going on."""
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        spans = spans_of(evidence.result.calls, writes=self.writes)
+        start, end = self.from_ns, min(self.until_ns, evidence.result.virtual_ns)
+        answered = answers_between(spans, start, end)
+        stall = longest_stall(spans, start, end)
+        pending = sum(each.since_ns < end <= each.until_ns for each in spans)
+        if self.how == WAITS:
+            met = answered == 0 and pending > 0
+        else:
+            met = stall <= self.max_stall_ns and (answered > 0 or self.how == MAY_WAIT)
+        found = f"{answered} answered, longest stall {short_time(stall)}"
+        return Judgement(self._text(), met, f"{found}, {pending} pending" if pending else found)
+
+    def _text(self) -> str:
+        what = "writes" if self.writes else "reads"
+        window = f"{what} {self.how}, {format_time(self.from_ns)} to {format_time(self.until_ns)}"
+        if self.how == WAITS:
+            return window
+        return f"{window}, stalls up to {format_time(self.max_stall_ns)}"
+
+
+@attrs.frozen
+class AtLeast:
+    """How many calls must have ended in a certain way."""
+
+    what: str
+    """A key of `COUNTED`."""
+    least: int
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        count = COUNTED[self.what](evidence.result.calls)
+        return Judgement(f"at least {self.least} {self.what}", count >= self.least, str(count))
+
+
+@attrs.frozen
+class Lost:
+    """Exactly which segments have lost their disk for good."""
+
+    segments: tuple[str, ...]
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        expected, found = sorted(self.segments), sorted(evidence.lost)
+        return Judgement(
+            f"lost for good: {', '.join(expected) or 'none'}",
+            expected == found,
+            ", ".join(found) or "none",
+        )
+
+
+@attrs.frozen
+class Reaches:
+    """Something that must have come to pass: a coverage mark."""
+
+    mark: str
+    least: int = 1
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        count = evidence.result.marks.get(self.mark, 0)
+        times = f" {self.least} times" if self.least > 1 else ""
+        return Judgement(f"reached{times}: {self.mark}", count >= self.least, f"{count} times")
+
+
+@attrs.frozen
+class Ends:
+    """How the run must end, when that is not to pass."""
+
+    verdict: Verdict
+    invariant: str = ""
+    """The one that must break; any, if empty."""
+
+    def judge(self, evidence: Evidence) -> Judgement:
+        result = evidence.result
+        met = result.verdict is self.verdict and self.invariant in ("", result.invariant)
+        wanted = f" of {self.invariant}" if self.invariant else ""
+        broken = f" of {result.invariant}" if result.invariant else ""
+        return Judgement(
+            f"ends as {self.verdict.value}{wanted}", met, f"{result.verdict.value}{broken}"
+        )
+
+
+# ---- counting ------------------------------------------------------------------------------------
+
+
+class _Count(Protocol):
+    def __call__(self, calls: Sequence[Call], /) -> int: ...
+
+
+def _commits(calls: Sequence[Call]) -> int:
+    return sum(is_write(each) and each.outcome is Outcome.OK for each in calls)
+
+
+def _reads(calls: Sequence[Call]) -> int:
+    return sum(not is_write(each) and each.outcome in _ANSWERED for each in calls)
+
+
+def _unknown(calls: Sequence[Call]) -> int:
+    return sum(each.outcome is Outcome.UNKNOWN for each in calls)
+
+
+COUNTED: Final[Mapping[str, _Count]] = {
+    "commits": _commits,
+    "reads": _reads,
+    "unknown writes": _unknown,
+}
+"""What `AtLeast` counts: writes acknowledged, reads answered, writes whose fate stayed unknown."""
+
+
+def is_write(call: Call) -> bool:
+    """Whether a call writes; all others read."""
+    return call.operation.kind == "put"
+
+
+@attrs.frozen
+class Span:
+    """The time for which a client waited for one call."""
+
+    since_ns: int
+    until_ns: int
+    """When it ended; for what never did, later than anything."""
+    answered: bool
+
+
+def spans_of(calls: Sequence[Call], *, writes: bool) -> list[Span]:
+    """The spans of all writes, or of all reads, in the order of the calls.
+
+    A client waits from the time of its operation or the end of its previous one, whatever is later:
+    while there is no writer to call, it waits as well.
+    """
+    found = []
+    free_at: dict[int, int] = {}
+    for call in calls:
+        operation = call.operation
+        since = max(operation.at_ns, free_at.get(operation.client, 0))
+        until = _NEVER if call.returned_ns is None else call.returned_ns
+        free_at[operation.client] = until
+        if is_write(call) == writes:
+            found.append(Span(min(since, call.invoked_ns), until, call.outcome in _ANSWERED))
+    return found
+
+
+def answers_between(spans: Sequence[Span], start: int, end: int) -> int:
+    """Calls that were answered in the half-open ``[start, end)``."""
+    return sum(each.answered and start <= each.until_ns < end for each in spans)
+
+
+def longest_stall(spans: Sequence[Span], start: int, end: int) -> int:
+    """Nanoseconds of the longest stall, of what of it lies within ``[start, end)``.
+
+    A call that ends without an answer (its writer crashed, say) ends no stall, unless nobody waits
+    for anything any more.
+    """
+    events = []
+    for span in spans:
+        if span.since_ns < end and span.until_ns >= start:
+            events.append((max(span.since_ns, start), 0, False))
+            if span.until_ns < end:
+                events.append((span.until_ns, 1, span.answered))
+    # Beginnings first: who calls at the very moment of the last end has been waiting all along.
+    events.sort()
+    pending, since, longest = 0, start, 0
+    for at, is_end, answered in events:
+        if not pending:
+            since = at
+        pending += -1 if is_end else 1
+        if answered or not pending:
+            longest = max(longest, at - since)
+            since = at
+    return max(longest, end - since) if pending else longest
+
+
+def short_time(ns: int) -> str:
+    """A time to read, with three digits."""
+    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)):
+        if ns >= size:
+            value = ns / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{ns} ns"

@@ -1,0 +1,77 @@
+"""The world's knobs as tables of a scenario file, there and back.
+
+The keys are the fields of `Knobs` and of its profiles. A field that ends in ``_ns`` is a time,
+written without that ending: ``duration = "2s"``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, TypeVar, get_args, get_type_hints
+
+import attrs
+
+from segments.protocol.errors import AuroraError
+from sim.profiles import DiskProfile, LinkProfile
+from sim.schedule import Knobs
+from sim.toml_reader import Table, format_time
+
+_T = TypeVar("_T")
+
+_NS: Final = "_ns"
+_MOST: Final = 1e12
+
+
+def read_knobs(table: Table) -> Knobs:
+    """The knobs that a table asks for; the rest as by default. Raises `ScenarioError`."""
+    knobs = _read(table, Knobs)
+    try:
+        knobs.cluster_config()
+    except AuroraError as error:
+        raise table.error(None, str(error)) from error
+    return knobs
+
+
+def _read(table: Table, kind: type[_T]) -> _T:
+    """An instance of an attrs class out of a table whose keys are its fields."""
+    hints = get_type_hints(kind)
+    found: dict[str, Any] = {}
+    for field in attrs.fields(kind):  # type: ignore[arg-type]
+        key = field.name.removesuffix(_NS)
+        table.get(key)  # known, whether it is there or not
+        if table.has(key):
+            found[field.name] = _value(table, key, field.name, hints[field.name])
+    table.finish()
+    try:
+        return kind(**found)
+    except AuroraError as error:
+        raise table.error(None, str(error)) from error
+
+
+def _value(table: Table, key: str, name: str, hint: Any) -> Any:
+    choices = [each for each in get_args(hint) if each is not type(None)] or [hint]
+    wanted = choices[0]
+    if name.endswith(_NS):
+        return table.time(key)
+    if wanted in (LinkProfile, DiskProfile):
+        return _read(table.table(key), wanted)
+    if wanted is float:
+        return table.number(key, 0.0, 0.0, _MOST)
+    assert wanted is int, (name, hint)
+    return table.integer(key)
+
+
+def knob_values(knobs: Any, *, all_of_them: bool = False) -> dict[str, Any]:
+    """What differs from the defaults, or everything, as a scenario file says it."""
+    plain = type(knobs)()
+    found: dict[str, Any] = {}
+    for field in attrs.fields(type(knobs)):
+        value, usual = getattr(knobs, field.name), getattr(plain, field.name)
+        if value is None or (value == usual and not all_of_them):
+            continue
+        if field.name.endswith(_NS):
+            found[field.name.removesuffix(_NS)] = format_time(value)
+        elif attrs.has(type(value)):
+            found[field.name] = knob_values(value, all_of_them=all_of_them)
+        else:
+            found[field.name] = value
+    return found
