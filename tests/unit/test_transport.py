@@ -1,0 +1,66 @@
+"""The in-process network: bytes from inbox to inbox, each bounded."""
+
+from __future__ import annotations
+
+import trio
+
+from aurora.transport import InProcessNetwork
+from segments.protocol.transport import Envelope, Network
+
+
+async def test_what_is_sent_arrives_in_order_and_together() -> None:
+    network: Network = InProcessNetwork(10)
+    a, b = network.attach("A"), network.attach("B")
+    assert (a.address, b.address) == ("A", "B")
+    for number in range(5):
+        a.send("B", bytes([number]))
+    assert await b.receive(3) == [Envelope("A", bytes([number])) for number in range(3)]
+    assert await b.receive(9) == [Envelope("A", bytes([number])) for number in (3, 4)]
+    with trio.move_on_after(0) as scope:
+        await b.receive(1)
+    assert scope.cancelled_caught
+
+
+async def test_an_inbox_is_bounded_and_what_does_not_fit_is_lost() -> None:
+    network = InProcessNetwork(3)
+    a, b = network.attach("A"), network.attach("B")
+    for number in range(5):
+        a.send("B", bytes([number]))
+    assert b.lost == 2
+    assert [each.payload for each in await b.receive(9)] == [b"\0", b"\1", b"\2"]
+    a.send("B", b"again")
+    assert await b.receive(9) == [Envelope("A", b"again")]
+
+
+async def test_nobody_there_is_a_loss_not_an_error() -> None:
+    network = InProcessNetwork(3)
+    a, b = network.attach("A"), network.attach("B")
+    a.send("C", b"x")
+    assert network.unreachable == 1
+    b.close()
+    b.close()
+    a.send("B", b"x")
+    assert network.unreachable == 2
+
+
+async def test_a_new_endpoint_replaces_the_old_one_for_good() -> None:
+    network = InProcessNetwork(3)
+    a, old = network.attach("A"), network.attach("B")
+    a.send("B", b"before the crash")
+    new = network.attach("B")
+    old.close()
+    a.send("B", b"after")
+    assert await new.receive(9) == [Envelope("A", b"after")]
+
+
+async def test_a_cut_has_a_direction_and_heals() -> None:
+    network = InProcessNetwork(3)
+    a, b = network.attach("A"), network.attach("B")
+    network.cut(["A"], ["B", "C"])
+    a.send("B", b"lost")
+    b.send("A", b"heard")
+    assert network.unreachable == 1
+    assert await a.receive(9) == [Envelope("B", b"heard")]
+    network.heal()
+    a.send("B", b"there")
+    assert await b.receive(9) == [Envelope("A", b"there")]
