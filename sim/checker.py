@@ -2,6 +2,8 @@
 
 It is told of each step by the cores' trace events, and looks at the rest itself. What is cheap is
 held after every event, what is costly every few (the numbers are constants below).
+
+(More than 400 lines: one handler for each kind of event, over one state of the run.)
 """
 
 from __future__ import annotations
@@ -52,7 +54,6 @@ class Checker:
         self._lal = world.schedule.knobs.lal
         self._events = 0
         self._disk_turn = 0
-        self._acknowledged: Lsn = 0
         self._reported: set[Lsn] = set()
         self._observed_vdl: Lsn = 0
         self._observed_before: dict[str, Lsn] = {}
@@ -134,9 +135,9 @@ class Checker:
         core = self._core(source)
         self._hold(
             "one-lsn-one-record", invariants.new_records,
-            self.reference, view, core, self._lal, records,
+            self.reference, view, records,
         )  # fmt: skip
-        self.counts["lal-bounds-the-log"] += 1
+        self._hold("lal-bounds-the-log", invariants.within_lal, view, core, self._lal, records)
         self.reference.allocated(source, records)
         self._hold(
             "range-covers-the-past", invariants.within_ranges,
@@ -157,13 +158,9 @@ class Checker:
             self.fail("vdl-is-a-cpl", f"{source}: VCL from {last} to {vcl}")
         if vcl > last or vdl > old_vdl:
             reference = self.reference
-            fresh = [
-                each for each in reference.between(last, vcl) if reference.is_live(view, each)
-            ]
+            fresh = [each for each in reference.between(last, vcl) if reference.is_live(view, each)]
             self._vcl[source] = vcl
-            self._hold(
-                "vdl-is-a-cpl", invariants.watermarks, self.reference, core, view, fresh
-            )
+            self._hold("vdl-is-a-cpl", invariants.watermarks, self.reference, core, view, fresh)
         if core.opened:
             self._observed_vdl = max(self._observed_vdl, vdl)
         self.counts["evicted-is-durable"] += 1
@@ -179,9 +176,7 @@ class Checker:
             "pgcl-is-backed", invariants.pgcl_backed, self._models[pg_id], pgcl, held, core.epoch
         )
         self.counts["sealed-means-over"] += 1
-        sealed = [
-            scl for epoch, scl in self._sealed.get(pg_id, {}).values() if epoch > core.epoch
-        ]
+        sealed = [scl for epoch, scl in self._sealed.get(pg_id, {}).values() if epoch > core.epoch]
         if len(sealed) >= 3 and pgcl > max(sealed):
             self.fail(
                 "sealed-means-over",
@@ -193,6 +188,11 @@ class Checker:
 
     def _on_applied(self, source: str, values: Mapping[str, Any]) -> None:
         state = self._state(source)
+        if state.scl < values["before"]:
+            self.fail(
+                "scl-has-no-gap",
+                f"{source}: records took the SCL from {values['before']} back to {state.scl}",
+            )
         if state.scl > values["before"]:
             self._hold(
                 "scl-has-no-gap", invariants.chain_complete,
@@ -224,8 +224,8 @@ class Checker:
         if values["log_bytes"] > disk.size():
             self.fail(
                 "ack-after-sync",
-                f"{source} acknowledges SCL {values['scl']} with {values['log_bytes']} bytes of log "
-                f"of which {disk.size()} are durable",
+                f"{source} acknowledges SCL {values['scl']} with {values['log_bytes']} bytes of "
+                f"log, of which {disk.size()} are durable",
             )
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:
@@ -270,6 +270,8 @@ class Checker:
         if call.operation.kind == "put":
             if call.outcome is Outcome.OK:
                 self._reported_commit(call, engine)
+        elif call.outcome is Outcome.TOO_OLD:
+            self._refused_as_too_old(call, engine)
         elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
             view = self.reference.writers[engine.name]
             self._hold(
@@ -287,7 +289,18 @@ class Checker:
         if call.lsn in self._reported:
             self.fail("reported-once-when-durable", f"commit {call.lsn} reported twice")
         self._reported.add(call.lsn)
-        self._acknowledged = max(self._acknowledged, call.lsn)
+
+    def _refused_as_too_old(self, call: Call, engine: Engine) -> None:
+        """A version was refused as collected: then the floor, at least now, is above it."""
+        self.counts["floor-below-readers"] += 1
+        core = engine.core
+        assert core is not None
+        if call.lsn >= core.reading.floor:
+            self.fail(
+                "floor-below-readers",
+                f"{engine.name}: the version at {call.lsn} has been collected, with the floor at "
+                f"{core.reading.floor}",
+            )
 
     # ---- the costly ones -------------------------------------------------------------------------
 
@@ -307,7 +320,7 @@ class Checker:
     def _what_if(self) -> None:
         self._hold(
             "any-read-quorum-recovers", invariants.any_read_quorum_recovers,
-            self._models, self._durable(), self._acknowledged, self._lal,
+            self._models, self._durable(), self._observed_vdl, self._lal,
         )  # fmt: skip
 
     def _look_at_a_disk(self) -> None:
@@ -319,7 +332,8 @@ class Checker:
         state = host.core.state
         if host.segment in self._damaged:
             restored = self._restored(host.segment)
-            if restored.whole and restored.scl >= state.scl:
+            repaired = restored.whole and restored.scl >= state.scl
+            if repaired and not scan(self._world.disks[host.segment].peek().log).damage:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
         self._hold(
@@ -333,7 +347,7 @@ class Checker:
             for page in state.materializer.kept_images():
                 self._hold(
                     "images-match-replay", invariants.image_matches,
-                    self.reference, view, host.segment, *page,
+                    self.reference, view, host.segment, state.vdl, *page,
                 )  # fmt: skip
 
     def _check_floor(self) -> None:
@@ -353,8 +367,14 @@ class Checker:
 
     def _restored(self, segment: SegmentId) -> SegmentState:
         stored = self._world.disks[segment].peek()
+        found = scan(stored.log)
+        if found.damage and segment not in self._damaged:
+            self.fail(
+                "scl-has-no-gap",
+                f"{segment} has {found.damage} in the middle of its log, and nothing rotted there",
+            )
         return SegmentState.restore(
-            self._world.cluster.config.segment, scan(stored.log), decode_promises(stored.promises)
+            self._world.cluster.config.segment, found, decode_promises(stored.promises)
         )
 
     # ---- the end ---------------------------------------------------------------------------------

@@ -73,6 +73,7 @@ class SimulatedDisk:
         self._scheduler = scheduler
         self._random = rng.random
         self._identity: Identity | None = identity
+        self._formatted_for = identity
         self._log = bytearray()
         self._promises = MemoryStorage.create(identity).load().promises
         self._write: _Write | None = None
@@ -182,6 +183,11 @@ class SimulatedDisk:
         self._identity = None
         self._log = bytearray()
         self._promises = b""
+
+    def replace_disk(self) -> None:
+        """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
+        self._identity = self._formatted_for
+        self._promises = MemoryStorage.create(self._formatted_for).load().promises
 
     def rot(self, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
         """Flip ``bits`` bits of the log, at byte ``offset`` or anywhere; return where (bytes).

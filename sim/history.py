@@ -18,6 +18,8 @@ class Outcome(Enum):
     """A read of a page that was not written at its read point."""
     REFUSED = "refused"
     """It certainly had no effect."""
+    TOO_OLD = "too old"
+    """A read of a version that has been collected."""
     UNKNOWN = "unknown"
     """A write whose writer ended first: it may survive, whole, or not."""
     PENDING = "pending"

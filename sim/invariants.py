@@ -50,18 +50,26 @@ INVARIANTS: Final = {
         Invariant(3, "vdl-is-a-cpl", "VDL is a CPL <= VCL; all up to VCL is at its group's PGCL"),
         Invariant(4, "vdl-never-goes-back", "no VDL that anyone observed is ever taken back"),
         Invariant(5, "pgcl-is-backed", "4 of 6 members durably hold everything up to the PGCL"),
-        Invariant(6, "scl-has-no-gap", "everything up to an SCL is held, on disk, also after restart"),
+        Invariant(
+            6, "scl-has-no-gap", "everything up to an SCL is held, on disk, also after restart"
+        ),
         Invariant(7, "ack-after-sync", "no acknowledgement leaves before its bytes are durable"),
         Invariant(8, "epochs-only-rise", "a segment's epoch never falls; lower ones are refused"),
-        Invariant(9, "sealed-means-over", "after a sealed read quorum no lower epoch gains a quorum"),
+        Invariant(
+            9, "sealed-means-over", "after a sealed read quorum no lower epoch gains a quorum"
+        ),
         Invariant(10, "annulled-is-gone", "no record lies inside its segment's truncation table"),
-        Invariant(11, "range-covers-the-past", "all LSNs of the past are <= the range's end, or VDL"),
+        Invariant(
+            11, "range-covers-the-past", "all LSNs of the past are <= the range's end, or VDL"
+        ),
         Invariant(12, "lal-bounds-the-log", "LSN <= max(VDL, end) + LAL; an MTR's are contiguous"),
         Invariant(13, "reads-match-the-model", "a page read at an LSN is the model's page there"),
         Invariant(14, "floor-below-readers", "no floor is above the read point of a reader"),
         Invariant(15, "evicted-is-durable", "an evicted page's LSN is <= the VDL"),
         Invariant(16, "images-match-replay", "every kept image equals the replay of the log"),
-        Invariant(17, "reported-once-when-durable", "a commit is reported once, when VDL >= its LSN"),
+        Invariant(
+            17, "reported-once-when-durable", "a commit is reported once, when VDL >= its LSN"
+        ),
         Invariant(18, "heals-and-converges", "after faults heal all finishes, and segments agree"),
     )
 }
@@ -70,17 +78,20 @@ INVARIANTS: Final = {
 # ---- allocation (1, 11, 12) ----------------------------------------------------------------------
 
 
-def new_records(
-    reference: Reference, view: WriterView, core: WriterCore, lal: int, records: Sequence[RedoRecord]
-) -> None:
-    """1 and 12, for the records of one MTR."""
-    first = records[0].lsn
-    limit = max(core.vdl, view.table.last_annulled_lsn) + lal
-    for position, record in enumerate(records):
+def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRecord]) -> None:
+    """1, for the records of one MTR."""
+    for record in records:
         if record.lsn in reference.records:
             raise Broken(f"{view.name} allocates LSN {record.lsn} again")
         if view.table.annuls(record.lsn):
             raise Broken(f"{view.name} allocates LSN {record.lsn} in an annulled range")
+
+
+def within_lal(view: WriterView, core: WriterCore, lal: int, records: Sequence[RedoRecord]) -> None:
+    """12, for the records of one MTR."""
+    first = records[0].lsn
+    limit = max(core.vdl, view.table.last_annulled_lsn) + lal
+    for position, record in enumerate(records):
         if record.lsn != first + position or record.is_cpl != (position == len(records) - 1):
             raise Broken(f"{view.name}: LSN {record.lsn} is number {position} after {first}")
     if records[-1].lsn > limit:
@@ -160,7 +171,7 @@ def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
 def any_read_quorum_recovers(
     groups: Mapping[PgId, QuorumModel],
     durable: Mapping[SegmentId, SegmentState],
-    acknowledged: Lsn,
+    observed: Lsn,
     lal: int,
 ) -> int:
     """2: plan from every read quorum of witnesses; returns the number of plans made.
@@ -170,9 +181,7 @@ def any_read_quorum_recovers(
     """
     epoch = VolumeEpoch(1 << 40, 1)
     choices = {
-        pg_id: list(
-            combinations([each for each in model.members if each in durable], model.read)
-        )
+        pg_id: list(combinations([each for each in model.members if each in durable], model.read))
         for pg_id, model in groups.items()
     }
     if not all(choices.values()):
@@ -181,11 +190,11 @@ def any_read_quorum_recovers(
     for turn in range(rounds):
         chosen = {pg_id: each[turn % len(each)] for pg_id, each in choices.items()}
         plan = _plan(epoch, lal, chosen, durable)
-        if plan.vdl < acknowledged or plan.table.annuls(acknowledged):
+        if plan.vdl < observed or plan.table.annuls(observed):
             members = [segment for each in chosen.values() for segment in each]
             raise Broken(
-                f"a recovery from {', '.join(members)} opens at VDL {plan.vdl} and loses the "
-                f"acknowledged commit {acknowledged}"
+                f"a recovery from {', '.join(members)} opens at VDL {plan.vdl} and loses "
+                f"{observed}, a VDL that was observed"
             )
     return rounds
 
@@ -236,9 +245,17 @@ def read_matches(
 
 
 def image_matches(
-    reference: Reference, view: WriterView, where: str, page_id: int, lsn: Lsn, image: bytes
+    reference: Reference,
+    view: WriterView,
+    where: str,
+    vdl: Lsn,
+    page_id: int,
+    lsn: Lsn,
+    image: bytes,
 ) -> None:
-    """16: an image kept anywhere is the replay of the log at its LSN."""
+    """16: an image kept anywhere is the replay of the log at its LSN, <= the announced VDL."""
+    if lsn > vdl:
+        raise Broken(f"{where} keeps an image of page {page_id} at {lsn}: announced VDL {vdl}")
     found, expected = reference.page_at(view, page_id, lsn)
     if found != lsn or (image or EMPTY_PAGE) != expected:
         raise Broken(f"{where} keeps an image of page {page_id} at {lsn} that no replay gives")

@@ -50,7 +50,9 @@ async def _call(world: World, engine: Engine, number: int, operation: Operation)
     except (Fenced, Closed) as error:
         write = operation.kind == "put"
         call.outcome, call.error = Outcome.UNKNOWN if write else Outcome.REFUSED, str(error)
-    except (Unavailable, ReadPointBelowFloor) as error:
+    except ReadPointBelowFloor as error:
+        call.outcome, call.error = Outcome.TOO_OLD, str(error)
+    except Unavailable as error:
         call.outcome, call.error = Outcome.REFUSED, str(error)
     except AuroraError as error:
         call.outcome, call.error = Outcome.REFUSED, str(error)

@@ -150,6 +150,8 @@ class World:
                 verdict = Verdict.LIVENESS
         except Deadlock as deadlock:
             verdict, finding, invariant = Verdict.LIVENESS, str(deadlock), "deadlock"
+        except ExceptionGroup as group:
+            verdict, finding, invariant = Verdict.VIOLATION, _first_of(group), "internal error"
         except Undecided as undecided:
             verdict, finding, invariant = Verdict.UNDECIDED, str(undecided), "undecided"
         return RunResult(
@@ -328,6 +330,13 @@ class World:
     def mark(self, name: str) -> None:
         """The run has reached something worth reaching."""
         self.marks[name] = self.marks.get(name, 0) + 1
+
+
+def _first_of(error: BaseException) -> str:
+    """The first error in a group of groups: one of our own assertions, or worse."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:

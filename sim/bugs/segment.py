@@ -1,0 +1,183 @@
+"""Bugs of a segment: its promises, its log, gossip, pages and collection."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sim.bugs.registry import Bug, Edit
+
+_ADMIT: Final = "segments.core:SegmentCore._admit"
+_PERSIST: Final = "segments.server:SegmentServer._persist"
+_TAKE_OVER: Final = "segments.core:SegmentCore.take_over"
+_RESTORE: Final = "segments.state:SegmentState.restore"
+_GOSSIP: Final = "segments.gossip:Gossip.step"
+_WIPED_COMES_BACK: Final = (
+    Edit("aurora.cluster:Cluster.wipe", 'host.lost = f"the disk of {segment} was wiped"', "pass"),
+    Edit(
+        "sim.world:SimulatedDiskHandle.open",
+        'raise SegmentLost("the disk was wiped: expected a segment\'s identity")',
+        "self.storage.replace_disk()",
+    ),
+)
+
+SEGMENT_BUGS: Final = (
+    Bug(
+        name="ack-before-persist",
+        summary="a segment acknowledges first and syncs then",
+        section="protocol §4, step 3",
+        edits=(
+            Edit(
+                _PERSIST,
+                "        try:\n            await self._store(write)\n",
+                "        early = write.replace is None\n"
+                "        if early:\n"
+                "            core.wrote()\n"
+                "            self._send(core)\n"
+                "        try:\n            await self._store(write)\n",
+            ),
+            Edit(
+                _PERSIST,
+                "        core.wrote()\n        self._send(core)\n",
+                "        if not early:\n            core.wrote()\n            self._send(core)\n",
+            ),
+        ),
+    ),
+    Bug(
+        name="no-fencing",
+        summary="segments ignore epochs",
+        section="protocol §7; 2017 §4.3",
+        edits=(
+            Edit(_ADMIT, "if epoch == self._promised:", "if epoch <= self._promised:"),
+            Edit(
+                "segments.core:SegmentCore._has_table",
+                "self.state.table.epoch == epoch",
+                "self.state.table.epoch >= epoch",
+            ),
+        ),
+    ),
+    Bug(
+        name="queue-survives-seal",
+        summary="input of an older epoch that was queued is persisted after the seal",
+        section="protocol §7, step 2",
+        edits=(
+            Edit(_TAKE_OVER, "if epoch > self._promised:", "if False:"),
+            Edit(
+                _TAKE_OVER,
+                "self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))",
+                "self._queue.insert("
+                "0, Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))",
+            ),
+        ),
+    ),
+    Bug(
+        name="gossip-resurrects",
+        summary="annulled records are accepted from gossip",
+        section="protocol §8",
+        edits=(
+            Edit(
+                _ADMIT,
+                "    if epoch == self._promised:",
+                "    if isinstance(message, GossipStatus | GossipRecords):\n"
+                "        return True\n"
+                "    if epoch == self._promised:",
+            ),
+            Edit(_GOSSIP, "if table.epoch > self._core.state.table.epoch:", "if False:"),
+            Edit(_GOSSIP, "elif table.epoch < self._core.state.table.epoch:", "elif False:"),
+            Edit(
+                "segments.state:SegmentState.add_records",
+                "if records and records[0].lsn <= self.table.last_annulled_lsn:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
+        name="gc-above-pgmrpl",
+        summary="a segment collects past the floor",
+        section="protocol §6; 2017 §4.2.3",
+        edits=(
+            Edit(
+                "segments.maintenance:Maintenance._collect",
+                "min(state.announced_floor, state.vdl, state.scl)",
+                "min(state.vdl, state.scl)",
+            ),
+            Edit(
+                "segments.state:SegmentState.collect",
+                "assert up_to <= min(self.vdl, self.announced_floor), "
+                "(up_to, self.vdl, self.announced_floor)",
+                "pass",
+            ),
+        ),
+    ),
+    Bug(
+        name="serve-below-required",
+        summary="reads are served by segments whose SCL is too low",
+        section="protocol §5; 2018 §3.1",
+        edits=(
+            Edit(
+                "aurora.read_router:ReadRouter.candidates",
+                "[member for member in members if scls.get(member, 0) >= required_scl]",
+                "list(members)",
+            ),
+            Edit(
+                "segments.core:SegmentCore._on_read_page",
+                "if required_scl > state.scl or read_point < state.floor:",
+                "if read_point < state.floor:",
+            ),
+        ),
+    ),
+    Bug(
+        name="coalesce-above-vdl",
+        summary="records above the VDL are folded into page images",
+        section="protocol §6; 2017 §3.3",
+        edits=(
+            Edit(
+                "segments.maintenance:Maintenance.tick",
+                "coalesce(state.vdl, self",
+                "coalesce(state.scl, self",
+            ),
+        ),
+    ),
+    Bug(
+        name="retransmit-not-idempotent",
+        summary="a record that comes again is linked again",
+        section="protocol §4, step 5",
+        edits=(
+            Edit(
+                "segments.chain_index:ChainIndex._insert_one",
+                "    if held is not None or",
+                "    if held is not None:\n        self._link(record)\n        return True\n    if",
+            ),
+        ),
+    ),
+    Bug(
+        name="torn-tail-kept",
+        summary="a restarted segment appends after what a crash has torn",
+        section="protocol §6",
+        edits=(
+            Edit("segments.server:SegmentServer._restore", "if found.torn_bytes:", "if False:"),
+        ),
+    ),
+    Bug(
+        name="wiped-rejoins",
+        summary="a wiped segment copies from its peers and takes its old place",
+        section="protocol §8",
+        edits=(
+            *_WIPED_COMES_BACK,
+            Edit(
+                "segments.state:SegmentState.whole",
+                "return self.index.scl >= self._repair_lsn and",
+                "copied = self._repair_lsn == MAX_INTEGER and 0 < self.vdl <= self.index.scl\n"
+                "    return (copied or self.index.scl >= self._repair_lsn) and",
+            ),
+        ),
+    ),
+    Bug(
+        name="amnesiac-votes",
+        summary="a wiped segment answers Seal with the nothing that it has",
+        section="protocol §8",
+        edits=(
+            *_WIPED_COMES_BACK,
+            Edit(_RESTORE, "if scan.damage or not scan.frames:", "if scan.damage:"),
+        ),
+    ),
+)
