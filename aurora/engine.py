@@ -194,6 +194,8 @@ class Engine:
     async def _wait_for_room(self, core: WriterCore, count: int) -> None:
         async with self._room:  # first come, first served: a long MTR is not starved by short ones
             self._usable()  # it may have ended while we queued, and nothing will wake us then
+            if self._trace is not None:
+                self._trace(self.name, "waiting_for_room", count=count, limit=core.lsn_limit)
             while not core.has_room(count):
                 await self._progress()
 

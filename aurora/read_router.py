@@ -242,6 +242,10 @@ class PendingRead:
         """Every request made, for whoever keeps a table of them."""
         return list(self._sent)
 
+    def is_hedge(self, request_id: int) -> bool:
+        """Whether this request was made while an earlier one was open, which it still is."""
+        return next(iter(self._open), request_id) != request_id and request_id in self._open
+
     def result(self) -> PageImage:
         """The page; with LSN 0 and an empty image if it had never been written.
 

@@ -177,7 +177,10 @@ class Reading:
         if read is None:
             return
         if self._trace is not None:
-            self._trace(self._core.name, "read_answered", segment=message.segment, answer=message)
+            self._trace(
+                self._core.name, "read_answered", segment=message.segment, answer=message,
+                hedge=read.is_hedge(message.request_id),
+            )  # fmt: skip
         if isinstance(message, PageReply):
             self._send(read, read.on_reply(message, now))
         else:

@@ -277,7 +277,10 @@ class Recovery:
         if pg_id is None or not self.sealing or reply.request_id != self._request_id:
             return
         self._replies[pg_id][reply.segment] = reply
-        self._note("seal_reply", segment=reply.segment, scl=reply.scl, vdl=reply.vdl)
+        self._note(
+            "seal_reply", segment=reply.segment, scl=reply.scl, vdl=reply.vdl,
+            table_epoch=reply.table.epoch,
+        )  # fmt: skip
         if all(model.has_read(self._replies[each]) for each, model in self._groups.items()):
             self._begin_fetching(now)
 

@@ -309,6 +309,8 @@ class SegmentCore:
         ask: Callable[[], None] | None = None
         if isinstance(message, WriteBatch | ReadPage | FetchLog | ConfirmEpoch):
             ask = lambda: self.send(source, NeedTable(epoch, self.segment))  # noqa: E731
+        if table is not None:
+            self.note("table_gossiped", peer=source, epoch=epoch)
         self.take_over(epoch, table, ask)
         return False
 

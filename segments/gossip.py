@@ -83,6 +83,7 @@ class Gossip:
             case GossipStatus() | GossipRecords() | GossipPages():
                 table = message.table
                 if table.epoch > self._core.state.table.epoch:
+                    self._core.note("table_gossiped", peer=source, epoch=table.epoch)
                     self._core.take_over(message.epoch, table, None)
                 elif table.epoch < self._core.state.table.epoch:
                     self.enlighten(source)

@@ -56,7 +56,9 @@ class Maintenance:
             return
         if collectable > self._config.coalesce_records:
             up_to = state.index.linked_lsn(self._config.coalesce_records - 1)
-        self._collected += state.collect(up_to)
+        removed = state.collect(up_to)
+        self._collected += removed
+        self._core.note("collected", floor=up_to, records=removed)
 
     # ---- compaction ------------------------------------------------------------------------------
 
@@ -138,6 +140,7 @@ class Maintenance:
         if found.damage or (at_end and found.torn_bytes):
             self.damaged_frames += max(1, len(found.damage))
             self.require_rewrite()
+            self._core.note("scrub_found_damage", offset=offset, frames=len(found.damage))
             return
         if at_end:
             self._scrub_offset, self._scrub_length = 0, self._config.scrub_bytes

@@ -6,14 +6,14 @@ message, so that a run can be repeated message by message without its random num
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from random import Random
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias
 
 import attrs
 
 from segments.protocol.ids import Address
 from sim.profiles import LinkProfile, exponential
+from sim.seeds import Seeds
 
 Decision: TypeAlias = tuple[int, ...]
 """One delay in nanoseconds for each copy of a message that is to arrive; empty: it is lost."""
@@ -43,12 +43,20 @@ class NetworkPolicy(Protocol):
 
 @attrs.define(eq=False)
 class RandomPolicy:
-    """Draws every decision from the link's profile; no number is drawn for a fault that is off."""
+    """Draws every decision from the link's profile; no number is drawn for a fault that is off.
 
-    _rng: Random
+    Each link draws from a stream of its own, so that a message more or less on one link leaves
+    those on all the others as they were: a schedule can be cut down and still fail.
+    """
+
+    _seeds: Seeds
+    _streams: dict[Link, Callable[[], float]] = attrs.field(factory=dict, init=False)
 
     def decide(self, message: int, link: Link) -> Decision:
-        random, profile = self._rng.random, link.profile
+        random, profile = self._streams.get(link), link.profile
+        if random is None:
+            stream = self._seeds.stream(f"{link.source} to {link.destination}")
+            random = self._streams[link] = stream.random
         if profile.loss and random() < profile.loss:
             return ()
         delay = profile.minimum_ns + exponential(random(), profile.extra_mean_ns)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from sim.network import NetworkEvent
@@ -12,7 +12,7 @@ _FLUSH = 512
 
 
 class Trace:
-    """Digests every message, action and call with its time."""
+    """Digests every message, action, call and step of a core with its time."""
 
     def __init__(self, scheduler: VirtualScheduler) -> None:
         self.listener: Callable[[int, str, tuple[object, ...]], object] | None = None
@@ -32,6 +32,11 @@ class Trace:
             self._add(b"%d %b %d" % (time_ns, kind.encode(), message))
         if self.listener is not None:
             self.listener(time_ns, kind, (message, source, destination, payload, reason))
+
+    def on_step(self, source: str, event: str, values: Mapping[str, object]) -> None:
+        """A core took a step; of its values the numbers count, the rest follows from messages."""
+        numbers = [value for value in values.values() if type(value) is int]
+        self._add(f"{self._scheduler.now_ns} {source} {event} {numbers}".encode())
 
     def note(self, kind: str, *values: object) -> None:
         """Something else happened."""

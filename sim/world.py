@@ -7,9 +7,11 @@ and end the run at the first violation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import Enum
 from random import Random
+from typing import Any
 
 import attrs
 import trio
@@ -27,6 +29,7 @@ from sim import faults
 from sim.checker import Checker, Violation
 from sim.disk import SimulatedDisk
 from sim.history import Call, Outcome
+from sim.marks import Coverage
 from sim.network import SimulatedNetwork
 from sim.network_policy import NetworkPolicy, RandomPolicy
 from sim.profiles import DiskProfile
@@ -95,17 +98,22 @@ class World:
         self.trace = Trace(self.scheduler)
         self.calls: list[Call] = []
         self.healed = False
-        self.marks: dict[str, int] = {}
+        self.coverage = Coverage(self)
+        self.observer: Callable[[str, str, Mapping[str, Any]], object] | None = None
+        """Called with (source, event, values) of every step of a core."""
         knobs, seeds = schedule.knobs, Seeds(schedule.seed)
         self._seeds = seeds
         self._geometry = VolumeGeometry(knobs.pg_count)
         self.network = SimulatedNetwork(
-            self.scheduler, policy or RandomPolicy(seeds.stream("network")), knobs.link
+            self.scheduler, policy or RandomPolicy(seeds.within("network")), knobs.link
         )
         self._place_in_azs()
         self.disks: dict[SegmentId, SimulatedDisk] = {
             segment: SimulatedDisk(
-                self.scheduler, seeds.stream(f"disk {segment}"), Identity("sim", segment), knobs.disk
+                self.scheduler,
+                seeds.stream(f"disk {segment}"),
+                Identity("sim", segment),
+                knobs.disk,
             )
             for group in self._geometry.groups()
             for segment in group.members
@@ -167,7 +175,7 @@ class World:
                 call.outcome is Outcome.OK and call.operation.kind == "put" for call in self.calls
             ),
             checks=dict(self.checker.counts),
-            marks=dict(self.marks),
+            marks=dict(self.coverage.counts),
         )
 
     async def _main(self) -> None:
@@ -262,12 +270,8 @@ class World:
         self._nursery.start_soon(self._open_writer, name="open writer")
 
     async def _open_writer(self) -> None:
-        try:
+        with suppress(Fenced, Closed):  # overtaken by another, or crashed
             await self.cluster.open_writer()
-        except (Fenced, Closed):
-            self.mark("recovery ended by another or by a crash")
-        else:
-            self.mark("recovery completed")
         self._opened.set()
 
     def heal(self) -> None:
@@ -325,11 +329,11 @@ class World:
 
     def on_trace(self, source: str, event: str, /, **values: object) -> None:
         """A core has taken a step."""
+        self.trace.on_step(source, event, values)
         self.checker.on_trace(source, event, values)
-
-    def mark(self, name: str) -> None:
-        """The run has reached something worth reaching."""
-        self.marks[name] = self.marks.get(name, 0) + 1
+        self.coverage.on_trace(source, event, values)
+        if self.observer is not None:
+            self.observer(source, event, values)
 
 
 def _first_of(error: BaseException) -> str:

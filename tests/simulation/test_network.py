@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from random import Random
 
 import pytest
 import trio
@@ -36,7 +35,7 @@ class World:
     def __init__(self, profile: LinkProfile = STEADY, *, seed: int = 1, **options: int) -> None:
         self.events: list[NetworkEvent] = []
         self.scheduler = VirtualScheduler()
-        self.recorder = RecordingPolicy(RandomPolicy(Seeds(seed).stream("network")))
+        self.recorder = RecordingPolicy(RandomPolicy(Seeds(seed).within("network")))
         self.network = SimulatedNetwork(
             self.scheduler,
             self.recorder,
@@ -189,7 +188,7 @@ def test_nothing_is_made_up_and_everything_is_accounted_for(
 
 
 def test_rates_and_delays_are_those_of_the_profile() -> None:
-    policy = RandomPolicy(Seeds(5).stream("network"))
+    policy = RandomPolicy(Seeds(5).within("network"))
     link = Link("A0", "C0", WILD)
     decisions = [policy.decide(number, link) for number in range(20_000)]
     assert 0.09 < sum(decision == () for decision in decisions) / 20_000 < 0.11
@@ -205,16 +204,22 @@ def test_rates_and_delays_are_those_of_the_profile() -> None:
 
 
 def test_no_number_is_drawn_for_a_fault_that_is_off() -> None:
-    class Counting(Random):
-        draws = 0
+    seeds, link = Seeds(1), Link("A0", "C0", LinkProfile())
+    RandomPolicy(seeds).decide(1, link)
+    expected = Seeds(1).stream("A0 to C0")
+    expected.random()
+    assert seeds.stream("A0 to C0").random() == expected.random()
 
-        def random(self) -> float:
-            self.draws += 1
-            return super().random()
 
-    rng = Counting(1)
-    RandomPolicy(rng).decide(1, Link("A0", "C0", LinkProfile()))
-    assert rng.draws == 1
+def test_a_message_more_on_one_link_changes_nothing_on_another() -> None:
+    def decisions(*, more: bool) -> list[Decision]:
+        policy = RandomPolicy(Seeds(3))
+        one, other = Link("A0", "C0", WILD), Link("C0", "A0", WILD)
+        if more:
+            policy.decide(0, one)
+        return [policy.decide(number, other) for number in range(50)]
+
+    assert decisions(more=True) == decisions(more=False)
 
 
 def test_reordering_lets_later_messages_overtake() -> None:

@@ -1,0 +1,182 @@
+"""Recorded runs: everything that was decided, one numbered record to a line, in JSON.
+
+The first line is the header: format, seed, knobs, the planted bug if any, and what came of the run
+with the digest of its trace. Then come the actions and operations in the order of the schedule, and
+the messages in the order of their sending, each with the delays of its copies in nanoseconds (none:
+it was lost). What is left to the seed is what disks and tasks draw.
+
+Without its last lines a file still replays, to another digest: a message that has no record arrives
+once, after the minimum of its link.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+import cattrs
+
+from segments.protocol.errors import AuroraError, Invalid
+from sim.network_policy import Decision, RandomPolicy, RecordingPolicy
+from sim.schedule import Action, Knobs, Operation, Schedule
+from sim.seeds import Seeds
+from sim.world import RunResult, World
+
+FORMAT: Final = "aurora-sim recording"
+VERSION: Final = 1
+
+_MAX_DELAY_NS: Final = 1 << 53
+_CONVERTER: Final = cattrs.Converter(forbid_extra_keys=True)
+
+
+@attrs.frozen(kw_only=True)
+class Recording:
+    """One recorded run."""
+
+    schedule: Schedule
+    decisions: Mapping[int, Decision]
+    """What became of each message, by its number from 1."""
+    verdict: str
+    digest: str
+    bug: str | None = None
+
+
+def record(schedule: Schedule, *, bug: str | None = None) -> tuple[Recording, RunResult]:
+    """Run ``schedule`` as its seed draws it (with ``bug`` planted already), and keep it all."""
+    policy = RecordingPolicy(RandomPolicy(Seeds(schedule.seed).within("network")))
+    result = World(schedule, policy=policy).run()
+    recording = Recording(
+        schedule=schedule,
+        decisions=policy.decisions,
+        verdict=result.verdict.value,
+        digest=result.digest,
+        bug=bug,
+    )
+    return recording, result
+
+
+# ---- the file ------------------------------------------------------------------------------------
+
+
+def lines(recording: Recording) -> Iterator[str]:
+    """The file, line by line, each with its end of line."""
+    schedule = recording.schedule
+    header = {
+        "format": FORMAT, "version": VERSION, "name": schedule.name, "seed": schedule.seed,
+        "bug": recording.bug, "verdict": recording.verdict, "digest": recording.digest,
+        "knobs": _CONVERTER.unstructure(schedule.knobs),
+    }  # fmt: skip
+    yield _line(header)
+    for number, action in enumerate(schedule.actions):
+        yield _line({"action": number, **_CONVERTER.unstructure(action)})
+    for number, operation in enumerate(schedule.operations):
+        yield _line({"operation": number, **_CONVERTER.unstructure(operation)})
+    for message, decision in recording.decisions.items():
+        yield _line({"message": message, "delays_ns": decision})
+
+
+def save(recording: Recording, path: Path) -> None:
+    """Write a recording to a file."""
+    with path.open("w", encoding="utf-8") as file:
+        file.writelines(lines(recording))
+
+
+def is_recording(path: Path) -> bool:
+    """Whether a file looks like a recording; raises `OSError`."""
+    with path.open("rb") as file:
+        return file.read(len(FORMAT) + 13).startswith(b'{"format":"' + FORMAT.encode())
+
+
+def load(path: Path) -> Recording:
+    """Read a recording; raises `Invalid` with the line that is wrong, and `OSError`."""
+    with path.open(encoding="utf-8") as file:
+        numbered = enumerate(file, 1)
+        header = _parse(path, next(numbered, (1, "")))
+        if header.get("format") != FORMAT or header.get("version") != VERSION:
+            raise Invalid(f"{path}:1: expected a recording of version {VERSION}")
+        actions: list[Action] = []
+        operations: list[Operation] = []
+        decisions: dict[int, Decision] = {}
+        for item in numbered:
+            values = _parse(path, item)
+            try:
+                _take(values, actions, operations, decisions)
+            except (cattrs.BaseValidationError, AuroraError, TypeError, ValueError) as error:
+                raise Invalid(f"{path}:{item[0]}: {_reason(error)}") from None
+    try:
+        return Recording(
+            schedule=Schedule(
+                seed=_integer(header.get("seed")),
+                knobs=_CONVERTER.structure(header.get("knobs"), Knobs),
+                actions=tuple(actions),
+                operations=tuple(operations),
+                name=str(header.get("name", "")),
+            ),
+            decisions=decisions,
+            verdict=str(header.get("verdict")),
+            digest=str(header.get("digest")),
+            bug=header.get("bug"),
+        )
+    except (cattrs.BaseValidationError, AuroraError, TypeError, ValueError) as error:
+        raise Invalid(f"{path}:1: {_reason(error)}") from None
+
+
+def _line(values: Mapping[str, object]) -> str:
+    return json.dumps(values, separators=(",", ":")) + "\n"
+
+
+def _parse(path: Path, item: tuple[int, str]) -> dict[str, Any]:
+    number, line = item
+    try:
+        values = json.loads(line)
+    except ValueError as error:
+        raise Invalid(f"{path}:{number}: {error}") from None
+    if type(values) is not dict:
+        raise Invalid(f"{path}:{number}: {type(values).__name__}: expected an object")
+    return values
+
+
+def _take(
+    values: dict[str, Any],
+    actions: list[Action],
+    operations: list[Operation],
+    decisions: dict[int, Decision],
+) -> None:
+    """Add one record to those of its kind; they are numbered without gaps."""
+    if "message" in values:
+        # Messages over a cut link are never decided: their numbers are left out.
+        number, last = _integer(values["message"]), next(reversed(decisions), 0)
+        if number <= last:
+            raise Invalid(f"message {number}: expected a number above {last}")
+        delays = tuple(_integer(each) for each in values["delays_ns"])
+        if any(not 0 <= each <= _MAX_DELAY_NS for each in delays):
+            raise Invalid(f"delays {delays}: expected 0 to {_MAX_DELAY_NS} ns")
+        decisions[number] = delays
+    elif "action" in values:
+        _expect_number(values.pop("action"), len(actions))
+        actions.append(_CONVERTER.structure(values, Action))
+    elif "operation" in values:
+        _expect_number(values.pop("operation"), len(operations))
+        operations.append(_CONVERTER.structure(values, Operation))
+    else:
+        raise Invalid("expected an action, an operation or a message")
+
+
+def _expect_number(found: object, expected: int) -> None:
+    if found != expected:
+        raise Invalid(f"record {found}: expected number {expected}")
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise Invalid(f"{value!r}: expected an integer")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, cattrs.BaseValidationError):
+        return "; ".join(cattrs.transform_error(error))
+    return f"missing {error}" if isinstance(error, KeyError) else str(error)
