@@ -13,7 +13,7 @@ from scripts.bench import FIGURES, Bound, Figure, Sizes
 TINY = Sizes(
     turns=1, writers=4, memory_commits=8, file_commits=8, single_commits=2, cold_reads=2,
     long_page_history=200, live_pages=20, short_history=600, long_history=1_200,
-    retained_records=600,
+    retained_records=600, simulated_seeds=1,
 )  # fmt: skip
 BOUNDS = {
     "memory-commits": ">= 1 x",
