@@ -76,9 +76,11 @@ class SegmentRig:
         found = scan(bytes(self.log))
         del self.log[found.durable_length :]
         state = SegmentState.restore(self.config, found, decode_promises(self.promises))
-        peers = tuple(each for each in MEMBERS if each != self.segment)
+        group = self.segment[1:]
+        members = [member[0] + group for member in MEMBERS]
+        peers = tuple(each for each in members if each != self.segment)
         return SegmentCore(
-            self.segment, 0, peers, state, self.config, Random(1), log_bytes=len(self.log)
+            self.segment, int(group), peers, state, self.config, Random(1), log_bytes=len(self.log)
         )
 
     def restart(self) -> None:
