@@ -1,7 +1,7 @@
 """The checker: holds every invariant while a run goes on, and ends the run at the first violation.
 
 It is told of each step by the cores' trace events, and looks at the rest itself. What is cheap is
-held after every event, what is costly every few (the numbers are constants below).
+held after every event, what is costly every few (`Knobs.check_every`).
 
 (More than 400 lines: one handler for each kind of event, over one state of the run.)
 """
@@ -29,10 +29,9 @@ from sim.oracle import Reference, WriterView
 if TYPE_CHECKING:
     from sim.world import World
 
-_RECOVERIES_EVERY = 64
-"""Events between two what-if recoveries over all read quorums (invariant 2)."""
-_DISK_EVERY = 256
-"""Events between two comparisons of a segment with its disk (invariants 6, 7, 10, 16)."""
+_DISK_EVERY = 4
+"""Rounds of what-if recoveries (invariant 2) between two comparisons of a segment with its disk
+(invariants 6, 7, 10, 16)."""
 
 
 class Violation(AuroraError):
@@ -52,6 +51,7 @@ class Checker:
         self.reference = Reference(world.schedule.knobs.pg_count)
         self._world = world
         self._lal = world.schedule.knobs.lal
+        self._check_every = world.schedule.knobs.check_every
         self._events = 0
         self._disk_turn = 0
         self._reported: set[Lsn] = set()
@@ -93,10 +93,10 @@ class Checker:
         handler = _ON_EVENT.get(event)
         if handler is not None:
             handler(self, source, values)
-        if self._events % _RECOVERIES_EVERY == 0:
+        if self._events % self._check_every == 0:
             self._what_if()
-        if self._events % _DISK_EVERY == 0:
-            self._look_at_a_disk()
+            if self._events % (self._check_every * _DISK_EVERY) == 0:
+                self._look_at_a_disk()
 
     def _on_recovery_started(self, source: str, _: Mapping[str, Any]) -> None:
         self._observed_before[source] = self._observed_vdl
@@ -341,6 +341,7 @@ class Checker:
             host.segment, state, self._restored(host.segment),
         )  # fmt: skip
         self._hold("annulled-is-gone", invariants.nothing_annulled, host.segment, state)
+        self._hold("one-lsn-one-record", invariants.held_once, host.segment, state)
         self._check_floor()
         view = invariants.newest_view(self.reference, state.table)
         if view is not None:

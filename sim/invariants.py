@@ -7,7 +7,7 @@ system from outside: at what cores and disks hold, and at the reference model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Final
 
 import attrs
@@ -156,6 +156,14 @@ def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) 
             f"{segment} is in epoch {state.epoch} with table {state.table.epoch}; its disk says "
             f"{restored.epoch} and {restored.table.epoch}"
         )
+
+
+def held_once(segment: SegmentId, state: SegmentState) -> None:
+    """1, for what a segment holds."""
+    lsns = [record.lsn for record in state.index.held()]
+    for before, lsn in pairwise(lsns):
+        if lsn <= before:
+            raise Broken(f"{segment} holds LSN {lsn} after {before}")
 
 
 def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:

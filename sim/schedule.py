@@ -39,6 +39,8 @@ class Knobs:
     cross_az_link: LinkProfile | None = None
     """Links from one availability zone to another."""
     disk: DiskProfile = attrs.field(factory=DiskProfile)
+    check_every: int = 64
+    """Steps of the cores between two rounds of the costly checks."""
     duration_ns: int = 2 * SECOND
     """When the faults end and the world heals."""
     liveness_ns: int = 60 * SECOND

@@ -67,7 +67,8 @@ async def _perform(engine: Engine, call: Call) -> None:
     match operation.kind:
         case "put":
             writes = [
-                (page, operation.offset, payload_of(call.number, index, operation.length))
+                # A page written twice is not simply overwritten: both writes can be seen.
+                (page, operation.offset + 8 * index, _payload(call, index))
                 for index, page in enumerate(operation.pages)
             ]
             call.lsn = await engine.put_many(writes)
@@ -87,6 +88,10 @@ async def _perform(engine: Engine, call: Call) -> None:
                 call.page = await view.get(operation.pages[0])
         case other:
             raise AssertionError(f"operation {other!r}")
+
+
+def _payload(call: Call, index: int) -> bytes:
+    return payload_of(call.number, index, call.operation.length)
 
 
 def _older(engine: Engine, age: float) -> int:
