@@ -24,7 +24,9 @@ from segments.wal import decode_promises, scan
 from sim import invariants
 from sim.history import Call, Outcome
 from sim.invariants import Broken
+from sim.linearizability import check_calls
 from sim.oracle import Reference, WriterView
+from sim.workload import payload_of
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -64,6 +66,7 @@ class Checker:
         self._down: dict[SegmentId, SegmentState] = {}
         self._damaged: set[SegmentId] = set()
         self._models: dict[PgId, QuorumModel] = {}
+        self._opened_ns: dict[str, int] = {}
         self._failed = False
 
     def begin(self) -> None:
@@ -113,6 +116,7 @@ class Checker:
 
     def _opened(self, view: WriterView) -> None:
         view.opened = True
+        self._opened_ns[view.name] = self._world.scheduler.now_ns
         self.counts["vdl-never-goes-back"] += 1
         if view.vdl < view.observed_before:
             self.fail(
@@ -423,6 +427,7 @@ class Checker:
         core = engine.core
         assert core is not None
         view = self.reference.writers[engine.name]
+        self._history(view)
         for host in self._world.cluster.hosts.values():
             if host.lost is None and host.core is not None:
                 for page_id in self.reference.pages():
@@ -432,6 +437,47 @@ class Checker:
                             "heals-and-converges", invariants.read_matches,
                             self.reference, view, page_id, core.vdl, page.image or None,
                         )  # fmt: skip
+
+    def _history(self, last: WriterView) -> None:
+        """19: all that clients were told fits one order of their calls."""
+        writers = self.reference.writers.values()
+        deposed_ns = {
+            view.name: min(
+                self._opened_ns[other.name]
+                for other in writers
+                if other.opened and other.epoch > view.epoch
+            )
+            for view in writers
+            if view.epoch < max(other.epoch for other in writers if other.opened)
+        }
+        self.counts["history"] += len(self._world.calls)
+        anomaly = check_calls(self._world.calls, self._survivors(last), deposed_ns)
+        if anomaly is not None:
+            self.fail("history", anomaly.text)
+
+    def _survivors(self, last: WriterView) -> dict[int, list[Lsn]]:
+        """The LSNs of those writes of unknown outcome that the last writer's log contains."""
+        unknown = {
+            call.number: call.operation
+            for call in self._world.calls
+            if call.operation.kind == "put" and call.outcome is not Outcome.OK
+        }
+        if not unknown:
+            return {}
+        reference = self.reference
+        by_payload = {record.payload: lsn for lsn, record in reference.records.items()}
+        found: dict[int, list[Lsn]] = {}
+        for number, operation in unknown.items():
+            payloads = [
+                payload_of(number, index, operation.length) for index in range(len(operation.pages))
+            ]
+            lsns = [by_payload[each] for each in payloads if each in by_payload]
+            live = [lsn for lsn in lsns if reference.is_live(last, lsn)]
+            if 0 < len(live) < len(payloads):
+                self.fail("history", f"of call {number}, an MTR at {lsns}, only {live} survived")
+            elif live:
+                found[number] = live
+        return found
 
     # ---- looking up ------------------------------------------------------------------------------
 

@@ -71,6 +71,7 @@ INVARIANTS: Final = {
             17, "reported-once-when-durable", "a commit is reported once, when VDL >= its LSN"
         ),
         Invariant(18, "heals-and-converges", "after faults heal all finishes, and segments agree"),
+        Invariant(19, "history", "what clients were told fits one order of all their calls"),
     )
 }
 

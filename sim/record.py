@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from sim.case import case_options, open_case, planted
+from sim.bugs import planted
+from sim.case import case_options, open_case
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.recording import record, save
 
@@ -18,13 +19,13 @@ from sim.recording import record, save
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write the recording, as lines of JSON.",
 )  # fmt: skip
-def command(seed: int | None, path: Path | None, bug: str | None, output: Path) -> None:
+def command(seed: int | None, name: str | None, bug: str | None, output: Path) -> None:
     """Run a seed or a scenario, and write down every decision.
 
     The file has one numbered record for each fault, each operation and each message; `replay` runs
     it again, message by message.
     """
-    case = open_case(seed, path, bug)
+    case = open_case(seed, name, bug)
     with planted(case.bug):
         recording, result = record(case.schedule, bug=case.bug)
     save(recording, output)
