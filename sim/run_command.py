@@ -1,24 +1,147 @@
-"""``run``: one run, from a scenario or a seed."""
+"""The command ``run``: one run of a scenario, of a drawn schedule, or of a database's log."""
 
 from __future__ import annotations
 
+import json
+import shlex
+from contextlib import ExitStack, nullcontext
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Final, TextIO
+
+import attrs
 import click
 
 from sim import scenario
-from sim.exit_codes import EXIT_CODES
+from sim.bugs import planted
+from sim.case import check_bug
+from sim.exit_codes import EXIT_CODES, HELP
+from sim.expectations import Expectation
 from sim.generate import generate
-from sim.world import run
+from sim.live import LiveView
+from sim.report import Report, as_json, make_report
+from sim.report_text import header, new_console, report_text, show
+from sim.schedule import Schedule
+from sim.watch import Watch
+from sim.world import World
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PROGRAM: Final = "python -m aurora.sim"
+DEFAULT: Final = "default"
 
 
-@click.command("run")
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What is to be run, and how to ask for it again."""
+
+    schedule: Schedule
+    arguments: tuple[str, ...]
+    """After ``run``."""
+    description: str = ""
+    expectations: tuple[Expectation, ...] = ()
+    bug: str | None = None
+
+    @property
+    def command(self) -> str:
+        return shlex.join([*PROGRAM.split(), "run", *self.arguments])
+
+
+@click.command("run", epilog=HELP)
 @click.argument("name", metavar="[SCENARIO|FILE]", required=False)
-@click.option("--seed", type=int, help="Seed of everything that is drawn.")
-def command(name: str | None = None, seed: int | None = None) -> int:
-    """Run a scenario, or the schedule drawn from a seed."""
+@click.option("--seed", type=int, metavar="N", help="The seed of everything that is drawn.")
+@click.option(
+    "--workload", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.db-wal",
+    help="Replay the transactions of a SQLite database instead of drawn calls.",
+)  # fmt: skip
+@click.option(
+    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.db",
+    help="With --workload: keep the rebuilt database.",
+)  # fmt: skip
+@click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first; see `bugs`.")
+@click.option("--json", "in_json", is_flag=True, help="Print the report as JSON, and nothing else.")
+@click.option(
+    "--trace", type=click.File("w", lazy=False), metavar="FILE",
+    help="Write every event as a line of JSON.",
+)  # fmt: skip
+def command(
+    name: str | None = None,
+    seed: int | None = None,
+    workload: Path | None = None,
+    output: Path | None = None,
+    bug: str | None = None,
+    in_json: bool = False,
+    trace: TextIO | None = None,
+) -> int:
+    """Run once, check every promise, and report.
+
+    SCENARIO is a name that `list` shows, FILE a scenario file. With neither but a seed, the
+    schedule that this seed draws is run: knobs, calls and faults. With nothing at all, the scenario
+    "default".
+    """
+    check_bug(bug)
+    if output is not None and workload is None:
+        raise click.UsageError("--output: expected together with --workload")
+    console = new_console()
+    if workload is not None:
+
+        raise click.UsageError("--workload: not yet")
+    plan = make_plan(name, seed, bug)
+    report = execute(plan, None if in_json else console, trace)
+    if in_json:
+        click.echo(json.dumps(as_json(report), indent=2))
+    else:
+        show(console, report_text(report))
+    return EXIT_CODES[report.verdict]
+
+
+def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
+    """What the arguments ask for; raises `Invalid`."""
     if name is None and seed is not None:
         schedule = generate(seed)
+        found = scenario.Scenario(name=schedule.name, seed=seed)
+        arguments = ["--seed", str(seed)]
     else:
-        schedule = scenario.load(scenario.find(name or "default")).schedule(seed)
-    result = run(schedule)
-    click.echo(f"seed {schedule.seed}: {result.verdict.value} {result.finding} {result.digest}")
-    return EXIT_CODES[result.verdict]
+        found = scenario.load(scenario.find(name or DEFAULT))
+        schedule = found.schedule(seed)
+        arguments = [name or DEFAULT, "--seed", str(schedule.seed)]
+    check_bug(found.bug or None)
+    if bug:
+        arguments += ["--bug", bug]
+    return Plan(
+        schedule=schedule,
+        arguments=tuple(arguments),
+        description=found.description,
+        expectations=found.expectations,
+        bug=bug or found.bug or None,
+    )
+
+
+def execute(plan: Plan, console: Console | None, trace: TextIO | None = None) -> Report:
+    """Run a plan, with a live view if the console is a terminal."""
+    if console is not None:
+        show(console, header(plan.schedule, plan.description, plan.bug))
+    with ExitStack() as stack:
+        stack.enter_context(planted(plan.bug))
+        world = World(plan.schedule)
+        return watch_run(plan, world, console, trace)
+
+
+def watch_run(
+    plan: Plan, world: World, console: Console | None, trace: TextIO | None = None
+) -> Report:
+    """Run a world that stands ready, look on, and report."""
+    live = LiveView(world, console) if console is not None and console.is_terminal else None
+    watch = Watch(world, trace_file=trace, on_event=live.on_event if live else None)
+    started = perf_counter()
+    with live or nullcontext():
+        result = world.run()
+    return make_report(
+        world,
+        result,
+        watch,
+        expectations=plan.expectations,
+        real_s=perf_counter() - started,
+        command=plan.command,
+    )

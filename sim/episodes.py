@@ -1,0 +1,108 @@
+"""Faults as episodes: what a schedule's actions do to whom, from when to when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from aurora.volume import VolumeGeometry
+from segments.protocol.ids import SegmentId
+from sim.schedule import Action, Schedule
+
+ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "crash": ("restart",),
+    "pause": ("resume", "crash", "wipe"),
+    "slow": ("slow", "heal_network"),
+    "disk_full": ("disk_free",),
+    "partition": ("heal_network",),
+    "cut": ("heal_network",),
+    "clog": ("heal_network",),
+    "crash_writer": ("recover", "take_over"),
+}
+"""What ends a fault that lasts, beside the healing of everything."""
+
+_FOR_EVER: Final = ("wipe",)
+_AT_ONCE: Final = ("bit_rot", "fail_writes", "fail_syncs", "recover", "take_over")
+_WORDS: Final[Mapping[str, str]] = {
+    "crash": "down", "pause": "paused", "slow": "slow", "wipe": "lost", "disk_full": "full",
+    "partition": "cut off", "cut": "cut off", "clog": "clogged",
+}  # fmt: skip
+
+
+@attrs.frozen
+class Episode:
+    """A fault, from its beginning to its end."""
+
+    number: int
+    """Index of its action in the schedule."""
+    action: Action
+    start_ns: int
+    end_ns: int
+    """Exclusive; the start for what is over at once, the end of the run for what stays."""
+    segments: tuple[SegmentId, ...]
+    """Whom it hits, of the segments."""
+
+    @property
+    def state(self) -> str:
+        """What a segment is while this lasts, in a word or two."""
+        return _WORDS.get(self.action.kind, "")
+
+    @property
+    def title(self) -> str:
+        """The fault and whom it hits."""
+        action = self.action
+        values = " ".join(
+            f"from {value}" if name == "others" else f"{name}={value}"
+            for name, value in action.params.items()
+        )
+        return " ".join(part for part in (action.kind, action.target, values) if part)
+
+
+def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
+    """The episodes of a run that ended at ``end_ns``, in the order of their beginning.
+
+    What is left at the schedule's duration ends then, when everything heals; a lost disk stays.
+    """
+    found = []
+    for number, action in enumerate(schedule.actions):
+        if action.kind not in ENDED_BY and action.kind not in _FOR_EVER + _AT_ONCE:
+            continue
+        if action.kind == "slow" and action.params.get("factor", 10.0) == 1:
+            continue
+        segments = segments_of(action.target, schedule.knobs.pg_count)
+        end = _end(schedule, number, segments, end_ns)
+        found.append(Episode(number, action, action.at_ns, end, segments))
+    return found
+
+
+def _end(schedule: Schedule, number: int, segments: Sequence[SegmentId], end_ns: int) -> int:
+    action = schedule.actions[number]
+    if action.kind in _AT_ONCE:
+        return action.at_ns
+    if action.kind in _FOR_EVER:
+        return max(end_ns, action.at_ns)
+    left = set(segments)
+    for later in schedule.actions[number + 1 :]:
+        if later.kind == "heal":
+            return later.at_ns
+        if later.kind in ENDED_BY[action.kind]:
+            left -= set(segments_of(later.target, schedule.knobs.pg_count))
+            if not later.target or not left:
+                return later.at_ns
+    return max(action.at_ns, min(schedule.knobs.duration_ns, end_ns))
+
+
+def segments_of(target: str, pg_count: int) -> tuple[SegmentId, ...]:
+    """The segments that a target's words name; writers and anything else name none."""
+    words = [word.strip().lower() for word in target.split(",")]
+    return tuple(
+        segment
+        for group in VolumeGeometry(pg_count).groups()
+        for segment in group.members
+        if any(
+            word in (segment.lower(), segment[0].lower(), f"az{group.az_of(segment)}")
+            for word in words
+        )
+    )

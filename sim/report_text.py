@@ -1,0 +1,239 @@
+"""The header and the report of a run, for a person: fit for 80 columns, plain when piped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from sim.expectations import short_time
+from sim.knob_tables import knob_values
+from sim.report import FaultEffect, Latencies, Report
+from sim.schedule import Schedule
+from sim.toml_reader import format_time
+from sim.world import Verdict
+
+STYLES: Final[Mapping[Verdict, str]] = {
+    Verdict.PASSED: "bold green",
+    Verdict.VIOLATION: "bold red",
+    Verdict.LIVENESS: "bold magenta",
+    Verdict.UNDECIDED: "bold yellow",
+}
+_MOST_FAULTS: Final = 12
+"""More than so many faults are summed up by kind."""
+_INDENT: Final = (0, 0, 0, 2)
+
+
+def new_console(*, stderr: bool = False) -> Console:
+    """A console that writes no escape codes unless to a terminal."""
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False, markup=False)
+
+
+def show(console: Console, renderable: RenderableType) -> None:
+    """Print without the blanks that rich leaves at the ends of lines."""
+    with console.capture() as capture:
+        console.print(renderable)
+    text = "\n".join(line.rstrip() for line in capture.get().splitlines())
+    console.file.write(text + "\n")
+    console.file.flush()
+
+
+# ---- before the run ------------------------------------------------------------------------------
+
+
+def header(schedule: Schedule, description: str = "", bug: str | None = None) -> RenderableType:
+    """Seed first, then everything that was drawn or set."""
+    clients = len({each.client for each in schedule.operations})
+    title = Text.assemble(("seed ", "dim"), (str(schedule.seed), "bold"))
+    if schedule.name and schedule.name != f"seed {schedule.seed}":
+        title.append("   scenario ", "dim").append(schedule.name, "bold")
+    if bug:
+        title.append("   bug ", "dim").append(bug, "bold red")
+    rows = _grid()
+    values = knob_values(schedule.knobs, all_of_them=True)
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    rows.add_row("knobs", _pairs(plain))
+    for name, nested in values.items():
+        if isinstance(nested, dict):
+            rows.add_row(name.replace("_", " "), _pairs(nested))
+    rows.add_row(
+        "schedule",
+        f"{_count(len(schedule.operations), 'operation')} of {_count(clients, 'client')}, "
+        f"{_count(len(schedule.actions), 'action')}, all heals at "
+        f"{format_time(schedule.knobs.duration_ns)}",
+    )
+    parts: list[RenderableType] = [title]
+    if description:
+        parts.append(Padding(Text(" ".join(description.split()), style="italic"), _INDENT))
+    return Group(*parts, Padding(rows, _INDENT), "")
+
+
+def _pairs(values: Mapping[str, Any]) -> Text:
+    text = Text()
+    for number, (name, value) in enumerate(values.items()):
+        text.append(", " if number else "")
+        # A space that does not break keeps a name with its value.
+        text.append(f"{name.replace('_', ' ')} ".replace(" ", "\u00a0"), "dim").append(
+            _plain(value)
+        )
+    return text
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+# ---- after the run -------------------------------------------------------------------------------
+
+
+def report_text(report: Report) -> RenderableType:
+    """All that a run has shown; the verdict first, how to repeat it last."""
+    result = report.result
+    rate = Text.assemble(
+        f"{short_time(result.virtual_ns)} simulated in {report.real_s:.2f} s "
+        f"({report.speed:.2g} times as fast), {result.messages:,} messages "
+        f"({report.messages_per_second:,.0f}/s)"
+    )
+    parts: list[RenderableType] = [_verdict(report), Padding(rate, _INDENT), ""]
+    parts += _section("Calls, in virtual time", _calls(report))
+    if report.effects:
+        parts += _section("Faults", _faults(report.effects))
+    if report.judgements:
+        parts += _section("Expected", _expected(report))
+    if report.facts:
+        parts += _section("Replay", _facts(report.facts))
+    checks = sum(result.checks.values())
+    title = f"Checked: {_count(len(result.checks), 'invariant')}, {checks:,} times"
+    parts += _section(title, _columns(result.checks))
+    if result.marks:
+        parts += _section("Reached", _columns(result.marks))
+    lost = ", ".join(f"{_plain(n)} {why}" for why, n in report.lost_messages.items())
+    ends = _grid()
+    ends.add_row("trace", f"{result.digest}, {report.events:,} events")
+    ends.add_row("messages lost", lost or "none")
+    ends.add_row("run it again", Text(report.command, style="bold", overflow="fold"))
+    return Group(*parts, ends)
+
+
+def _verdict(report: Report) -> RenderableType:
+    line = Text(report.verdict.value.upper(), style=STYLES[report.verdict])
+    if not report.finding:
+        return line
+    if report.verdict is not Verdict.UNDECIDED:
+        line.append(f"  {report.invariant}", "bold")
+    return Group(line, Padding(Text(report.finding), _INDENT))
+
+
+def _section(title: str, body: RenderableType) -> list[RenderableType]:
+    return [Text(title, style="bold cyan"), Padding(body, _INDENT), ""]
+
+
+def _grid() -> Table:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    return table
+
+
+def _table(*columns: str) -> Table:
+    """A table without lines: the first column is text, the others are figures."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for number, name in enumerate(columns):
+        table.add_column(name, justify="right" if number else "left", no_wrap=number > 0)
+    return table
+
+
+def _calls(report: Report) -> RenderableType:
+    table = _table("", "count", "p50", "p90", "p99", "max")
+    for name, latencies in (("commits", report.commits), ("reads", report.reads)):
+        table.add_row(name, f"{latencies.count:,}", *_times(latencies))
+    others = {
+        name: count
+        for name, count in report.outcomes.items()
+        if name not in ("writes ok", "reads ok")
+    }
+    return Group(table, _pairs(others)) if others else table
+
+
+def _times(latencies: Latencies) -> Iterable[str]:
+    if not latencies.count:
+        return ("-",) * 4
+    values = (latencies.p50_ns, latencies.p90_ns, latencies.p99_ns, latencies.max_ns)
+    return [short_time(each) for each in values]
+
+
+def _faults(effects: Iterable[FaultEffect]) -> RenderableType:
+    rows = list(effects)
+    if len(rows) > _MOST_FAULTS:
+        return _faults_by_kind(rows)
+    table = _table("at", "fault", "for", "msgs lost", "commits", "write stall", "read stall")
+    table.columns[1].justify = "left"
+    table.columns[1].no_wrap = False
+    for each in rows:
+        episode = each.episode
+        lasted = episode.end_ns - episode.start_ns
+        table.add_row(
+            short_time(episode.start_ns),
+            episode.title,
+            short_time(lasted) if lasted else "-",
+            *(_effect_figures([each]) if lasted else ("-",) * 4),
+        )
+    return table
+
+
+def _faults_by_kind(effects: list[FaultEffect]) -> RenderableType:
+    kinds: dict[str, list[FaultEffect]] = {}
+    for each in effects:
+        kinds.setdefault(each.episode.action.kind, []).append(each)
+    table = _table("fault", "times", "msgs lost", "commits", "write stall", "read stall")
+    for kind, some in kinds.items():
+        table.add_row(kind, f"{len(some)}", *_effect_figures(some))
+    return table
+
+
+def _effect_figures(effects: list[FaultEffect]) -> tuple[str, str, str, str]:
+    """Sums of messages and commits, and the longest stalls."""
+    return (
+        f"{sum(each.lost_messages for each in effects):,}",
+        f"{sum(each.commits for each in effects):,}",
+        short_time(max(each.write_stall_ns for each in effects)),
+        short_time(max(each.read_stall_ns for each in effects)),
+    )
+
+
+def _expected(report: Report) -> RenderableType:
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for each in report.judgements:
+        mark = Text("yes", "green") if each.met else Text("NO", "bold red")
+        table.add_row(mark, Text(each.expected), Text(each.found, "dim" if each.met else "bold"))
+    return table
+
+
+def _facts(facts: Mapping[str, Any]) -> RenderableType:
+    rows = _grid()
+    for name, value in facts.items():
+        rows.add_row(name.replace("_", " "), _plain(value))
+    return rows
+
+
+def _columns(counts: Mapping[str, int]) -> RenderableType:
+    """Names and counts in two columns, read downwards."""
+    items = sorted(counts.items())
+    half = (len(items) + 1) // 2
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for column in range(4):
+        table.add_column(justify="right" if column % 2 else "left", no_wrap=column % 2 == 1)
+    for row in range(half):
+        cells = [*items[row], *(items[row + half] if row + half < len(items) else ("", ""))]
+        table.add_row(*(_plain(cell) for cell in cells))
+    return table
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
