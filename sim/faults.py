@@ -113,6 +113,12 @@ def _slow(world: World, action: Action) -> None:
         world.disks[segment].set_slowness(factor)
 
 
+@_fault("slow_disk", "disk operations of segments take `factor` times as long", "factor")
+def _slow_disk(world: World, action: Action) -> None:
+    for segment in _segments(world, action):
+        world.disks[segment].set_slowness(float(action.params.get("factor", 10.0)))
+
+
 @_fault("wipe", "disks are lost for good, with every promise made on them")
 def _wipe(world: World, action: Action) -> None:
     for segment in _segments(world, action):
