@@ -193,7 +193,7 @@ def any_read_quorum_recovers(
         pg_id: list(combinations([each for each in model.members if each in durable], model.read))
         for pg_id, model in groups.items()
     }
-    if not all(choices.values()):
+    if not choices or not all(choices.values()):
         return 0
     rounds = max(len(each) for each in choices.values())
     for turn in range(rounds):

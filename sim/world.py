@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
+from pathlib import PurePath
 from random import Random
+from traceback import extract_tb
 from typing import Any
 
 import attrs
@@ -340,7 +342,9 @@ def _first_of(error: BaseException) -> str:
     """The first error in a group of groups: one of our own assertions, or worse."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"
+    place = extract_tb(error.__traceback__)[-1]
+    where = f"{place.name}, {PurePath(place.filename).name} line {place.lineno}"
+    return f"{type(error).__name__} in {where}: {error}"
 
 
 def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:
