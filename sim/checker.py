@@ -356,6 +356,8 @@ class Checker:
                 )  # fmt: skip
 
     def _check_floor(self) -> None:
+        if not self._world.cluster.engines:
+            return
         engine = self._world.cluster.engine
         core = engine.core
         if core is None or engine.error is not None:
