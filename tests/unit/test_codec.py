@@ -1,0 +1,119 @@
+"""Messages and records as bytes: every field checked, nothing guessed."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+
+from segments.protocol import codec
+from segments.protocol.errors import MalformedMessage
+from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
+from segments.protocol.messages import GossipPages, PageImage, Seal, SealReply, WriteAck
+from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.truncation import TruncationTable
+
+EPOCH = VolumeEpoch(1, 2)
+RECORD = RedoRecord(9, 4, 100, b"abc", 8, True, 8, 7, 6)
+
+
+def test_a_message_is_its_tag_and_its_fields() -> None:
+    """The format is fixed: segments of different builds talk to each other."""
+    assert msgpack.unpackb(codec.encode(Seal(EPOCH, 5))) == [6, [1, 2], 5]
+    assert msgpack.unpackb(codec.encode(WriteAck(EPOCH, "A0", 3, 4))) == [2, [1, 2], "A0", 3, 4]
+    table = TruncationTable(EPOCH).extended(VolumeEpoch(2, 1), 5, 9)
+    reply = SealReply(EPOCH, "A0", 1, 2, 3, 4, table)
+    assert msgpack.unpackb(codec.encode(reply)) == [
+        7, [1, 2], "A0", 1, 2, 3, 4, [[2, 1], [[6, 10]]],
+    ]  # fmt: skip
+
+
+def test_a_run_is_a_plain_array_of_records() -> None:
+    assert msgpack.unpackb(codec.encode_records([RECORD])) == [list(RECORD)]
+    assert codec.decode_records(codec.NO_RECORDS) == []
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [],
+        [99],
+        [True, [1, 2], 5],
+        ["6", [1, 2], 5],
+        [6],
+        [6, [1, 2]],
+        [6, [1, 2], 5, 6],
+        [6, [1], 5],
+        [6, [1, 2, 3], 5],
+        [6, [1, -2], 5],
+        [6, [1, 2], True],
+        [6, [1, 2], 5.0],
+        [6, [1, 2], -1],
+        [6, [1, 2], MAX_INTEGER + 1],
+        [6, None, 5],
+        {"6": 1},
+        [10, [1, 2], 1, [[1, 2], [[5, 5]]]],
+        [10, [1, 2], 1, [[1, 2], [[5, 9], [8, 12]]]],
+        [10, [1, 2], 1, [[1, 2], [[0, 3]]]],
+        [10, [1, 2], 1, [[1, 2], [5, 9]]],
+        [10, [1, 2], 1, [[1, 2]]],
+        [4, [1, 2], "A0", 1, 1, [1, 1, b"short"]],
+        [4, [1, 2], b"A0", 1, 1, [1, 1, b""]],
+    ],
+    ids=str,
+)
+def test_anything_else_is_malformed(values: object) -> None:
+    with pytest.raises(MalformedMessage):
+        codec.decode(msgpack.packb(values))
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", codec.encode(Seal(EPOCH, 5)) + b"\0", b"\x93\x06"])
+def test_bytes_missing_or_left_over_are_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedMessage):
+        codec.decode(data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lsn": 0, "mtr_id": 0, "prev_volume_lsn": 0, "prev_segment_lsn": 0, "prev_page_lsn": 0},
+        {"lsn": MAX_INTEGER + 1},
+        {"page_id": -1},
+        {"page_id": MAX_INTEGER + 1},
+        {"offset": -1},
+        {"offset": PAGE_SIZE - 2},
+        {"payload": b""},
+        {"payload": "abc"},
+        {"mtr_id": 0},
+        {"mtr_id": 10},
+        {"is_cpl": 1},
+        {"prev_volume_lsn": 9},
+        {"prev_segment_lsn": 9},
+        {"prev_segment_lsn": -1, "prev_page_lsn": -1},
+        {"prev_page_lsn": 8},
+        {"prev_page_lsn": -1},
+        {"lsn": True},
+        {"lsn": 9.0},
+    ],
+    ids=str,
+)
+def test_impossible_records_are_malformed(changes: dict[str, object]) -> None:
+    """Each backlink is below the record itself, and a page's chain is part of its group's."""
+    record = RECORD._replace(**changes)  # type: ignore[arg-type]
+    with pytest.raises(MalformedMessage):
+        codec.decode_records(msgpack.packb([tuple(record)]))
+    assert codec.decode_records(codec.encode_records([RECORD])) == [RECORD]
+
+
+@pytest.mark.parametrize("value", [None, 5, b"", "abcdefghi", {"a": 1}, [5], [[1] * 8], [b"9" * 9]])
+def test_what_is_no_run_is_malformed(value: object) -> None:
+    with pytest.raises(MalformedMessage):
+        codec.decode_records(msgpack.packb(value))
+
+
+def test_pages_are_whole_or_absent() -> None:
+    pages = (PageImage(1, 5, bytes(PAGE_SIZE)), PageImage(2, 0, b""))
+    message = GossipPages(EPOCH, "A0", TruncationTable(EPOCH), 9, 8, 0, 0, pages)
+    assert codec.decode(codec.encode(message)) == message
+    spoilt = message._replace(pages=(PageImage(1, 5, bytes(PAGE_SIZE - 1)),))
+    with pytest.raises(MalformedMessage, match="8192 bytes"):
+        codec.decode(codec.encode(spoilt))

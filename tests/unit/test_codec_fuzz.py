@@ -1,0 +1,199 @@
+"""Any bytes at all: a value or `MalformedMessage`, soon, and without asking for much memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from random import Random
+from typing import Any, get_type_hints
+
+import msgpack
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.protocol import codec
+from segments.protocol.errors import MalformedMessage
+from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
+from segments.protocol.messages import Message, PageImage
+from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.truncation import TruncationRange, TruncationTable
+
+modestly = settings(max_examples=60, deadline=None)
+
+integers = st.integers(0, MAX_INTEGER)
+epochs = st.builds(VolumeEpoch, integers, integers)
+tables = st.builds(
+    lambda epoch, points: TruncationTable(
+        epoch,
+        tuple(
+            TruncationRange(start, end)
+            for start, end in zip(sorted(points)[::2], sorted(points)[1::2], strict=False)
+        ),
+    ),
+    epochs,
+    st.sets(st.integers(1, MAX_INTEGER), max_size=6),
+)
+images = st.builds(
+    PageImage,
+    integers,
+    integers,
+    st.one_of(
+        st.just(b""), st.binary(max_size=20).map(lambda start: start.ljust(PAGE_SIZE, b"\0"))
+    ),
+)
+FIELDS: dict[object, st.SearchStrategy[Any]] = {
+    int: integers,
+    str: st.text(max_size=8),
+    bool: st.booleans(),
+    bytes: st.binary(max_size=40),
+    VolumeEpoch: epochs,
+    TruncationTable: tables,
+    PageImage: images,
+    tuple[PageImage, ...]: st.lists(images, max_size=3).map(tuple),
+}
+
+
+def of_kind(kind: Any) -> st.SearchStrategy[Message]:
+    made: st.SearchStrategy[Message] = st.builds(
+        kind, *(FIELDS[each] for each in get_type_hints(kind).values())
+    )
+    return made
+
+
+messages = st.one_of([of_kind(kind) for kind in codec._TAGS.values()])
+anything = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats()
+    | st.text(max_size=9)
+    | st.binary(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@st.composite
+def run(draw: st.DrawFn) -> list[RedoRecord]:
+    made = []
+    for _ in range(draw(st.integers(0, 4))):
+        lsn = draw(st.integers(1, MAX_INTEGER))
+        payload = draw(st.binary(min_size=1, max_size=PAGE_SIZE))
+        volume = draw(st.integers(0, lsn - 1))
+        segment = draw(st.integers(0, volume))
+        made.append(
+            RedoRecord(
+                lsn,
+                draw(integers),
+                draw(st.integers(0, PAGE_SIZE - len(payload))),
+                payload,
+                draw(st.integers(1, lsn)),
+                draw(st.booleans()),
+                volume,
+                segment,
+                draw(st.integers(0, segment)),
+            )
+        )
+    return made
+
+
+def value_or_malformed(decode: Callable[[bytes], object], data: bytes) -> object:
+    try:
+        return decode(data)
+    except MalformedMessage:
+        return None
+
+
+@modestly
+@given(messages)
+def test_messages_survive(message: Message) -> None:
+    back = codec.decode(codec.encode(message))
+    assert back == message and type(back) is type(message)
+
+
+@modestly
+@given(run())
+def test_records_survive(records: list[RedoRecord]) -> None:
+    assert codec.decode_records(codec.encode_records(records)) == records
+    one_by_one = codec.join_records([codec.encode_record(record) for record in records])
+    assert one_by_one == codec.encode_records(records)
+
+
+@modestly
+@given(st.binary(max_size=60))
+def test_random_bytes(data: bytes) -> None:
+    value_or_malformed(codec.decode, data)
+    value_or_malformed(codec.decode_records, data)
+
+
+@modestly
+@given(st.lists(st.integers(0, 20) | anything, max_size=10) | anything)
+def test_random_values(value: object) -> None:
+    data = msgpack.packb(value)
+    value_or_malformed(codec.decode, data)
+    value_or_malformed(codec.decode_records, data)
+
+
+@modestly
+@given(messages, st.randoms(use_true_random=False))
+def test_spoilt_messages(message: Message, random: Random) -> None:
+    """What decodes is a message of the same types that encodes again; nothing else comes out."""
+    back = value_or_malformed(codec.decode, spoilt(codec.encode(message), random))
+    if back is not None:
+        assert codec.decode(codec.encode(back)) == back  # type: ignore[arg-type]
+
+
+@modestly
+@given(run(), st.randoms(use_true_random=False))
+def test_spoilt_records(records: list[RedoRecord], random: Random) -> None:
+    back = value_or_malformed(codec.decode_records, spoilt(codec.encode_records(records), random))
+    if back is not None:
+        assert isinstance(back, list)
+        assert codec.decode_records(codec.encode_records(back)) == back
+
+
+def spoilt(data: bytes, random: Random) -> bytes:
+    """Some bytes changed, cut out, repeated or added."""
+    spoiled = bytearray(data)
+    for _ in range(random.randint(1, 3)):
+        at = random.randrange(len(spoiled) + 1)
+        match random.randrange(4):
+            case 0:
+                spoiled[at:at] = random.randbytes(random.randint(1, 4))
+            case 1:
+                del spoiled[at : at + random.randint(1, 4)]
+            case 2:
+                spoiled[at:at] = spoiled[at : at + random.randint(1, 20)]
+            case _:
+                if at < len(spoiled):
+                    spoiled[at] = random.randrange(256)
+    return bytes(spoiled)
+
+
+HUGE = [
+    b"\xdd\xff\xff\xff\xff",  # an array of four thousand million
+    b"\xdf\xff\xff\xff\xff",  # a map
+    b"\xc6\xff\xff\xff\xff",  # bytes
+    b"\xdb\xff\xff\xff\xff",  # a string
+    b"\xc9\xff\xff\xff\xff\x01",  # an extension
+    b"\xdd\x00\xff\xff\xff" * 50,  # arrays within arrays
+    b"\x91" * 100_000,  # nested deeply
+    b"\x93\x01\x92\x01" + b"\xdd\x7f\xff\xff\xff",
+]
+
+
+@pytest.mark.parametrize("data", HUGE, ids=range(len(HUGE)))
+@pytest.mark.parametrize("decode", [codec.decode, codec.decode_records])
+def test_lengths_that_lie_cost_nothing(decode: Callable[[bytes], object], data: bytes) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(MalformedMessage) as caught:
+            decode(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4 << 20
+    assert len(str(caught.value)) < 2_000, "an error shows no more than it must"
