@@ -300,29 +300,25 @@ async def open_cluster(
             try:
                 yield await _assemble(nursery, directory, config, trace, network, random)
             except BaseException as error:
-                raised = error
-                raise
+                if nursery.cancel_scope.cancel_called or _is_cancellation(error):
+                    raise
+                raised = error  # goes around the nursery, which would wrap it
             finally:
                 nursery.cancel_scope.cancel()
-    except BaseExceptionGroup as group:
-        # The nursery wraps what was raised within; its caller wants just that.
-        if raised is None or not _is_only(raised, group):
+    except BaseException as error:
+        if raised is None:
             raise
-    else:
-        return
-    raise raised  # outside of the handler, which would become its context
+        if not _is_cancellation(error):
+            raise BaseExceptionGroup("cluster and its block", [raised, error]) from None
+    if raised is not None:
+        raise raised
 
 
-def _is_only(raised: BaseException, group: BaseExceptionGroup[BaseException]) -> bool:
-    """Whether the group holds ``raised`` and beside it nothing but cancellations."""
-    others = [each for each in group.exceptions if each is not raised]
-    if len(others) == len(group.exceptions):
-        return False
-    return all(
-        isinstance(each, trio.Cancelled)
-        or (isinstance(each, BaseExceptionGroup) and each.split(trio.Cancelled)[1] is None)
-        for each in others
-    )
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether nothing happened but that somebody was cancelled."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 def _first_message(errors: BaseExceptionGroup[BaseException]) -> str:
