@@ -150,6 +150,8 @@ def chain_complete(
 
 def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) -> None:
     """6 and 7: what the running segment says is what its disk would restore."""
+    if restored.table.epoch > state.table.epoch:
+        return  # a truncation has this moment become durable, and is about to be applied
     if restored.scl < state.scl:
         raise Broken(f"{segment} says SCL {state.scl}; its disk holds up to {restored.scl}")
     if restored.epoch < state.epoch or restored.table.epoch < state.table.epoch:
