@@ -32,7 +32,7 @@ import attrs
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import EMPTY_PAGE
 from sim.history import Call, Outcome
-from sim.workload import payload_of
+from sim.workload import writes_of
 
 _WRITE, _READ = 0, 1
 _NEVER: Final = 1 << 62
@@ -244,10 +244,11 @@ def _lsns_of(call: Call, survivors: Mapping[int, Sequence[Lsn]]) -> Sequence[Lsn
 
 
 def _write_call(call: Call, lsns: Sequence[Lsn]) -> WriteCall:
-    operation = call.operation
     changes = tuple(
-        Change(page, lsn, operation.offset, payload_of(call.number, index, operation.length))
-        for index, (page, lsn) in enumerate(zip(operation.pages, lsns, strict=True))
+        Change(page, lsn, offset, data)
+        for (page, offset, data), lsn in zip(
+            writes_of(call.number, call.operation), lsns, strict=True
+        )
     )
     told = call.returned_ns if call.outcome is Outcome.OK else None
     return WriteCall(

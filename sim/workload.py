@@ -16,6 +16,7 @@ from segments.protocol.errors import (
     ReadPointBelowFloor,
     Unavailable,
 )
+from segments.protocol.ids import PageId
 from sim.history import Call, Outcome
 from sim.schedule import Operation
 
@@ -27,6 +28,15 @@ def payload_of(number: int, index: int, length: int) -> bytes:
     """What operation ``number`` writes to the ``index``-th of its pages: never twice the same."""
     word = number.to_bytes(6, "big") + index.to_bytes(2, "big")
     return (word * (length // 8 + 1))[: max(8, length)]
+
+
+def writes_of(number: int, operation: Operation) -> list[tuple[PageId, int, bytes]]:
+    """What operation ``number``, a ``put``, writes: page, offset and data of each part."""
+    return [
+        # A page written twice is not simply overwritten: both writes can be seen.
+        (page, operation.offset + 8 * index, payload_of(number, index, operation.length))
+        for index, page in enumerate(operation.pages)
+    ]
 
 
 async def run_client(world: World, operations: Iterable[tuple[int, Operation]]) -> None:
@@ -66,12 +76,7 @@ async def _perform(engine: Engine, call: Call) -> None:
     operation = call.operation
     match operation.kind:
         case "put":
-            writes = [
-                # A page written twice is not simply overwritten: both writes can be seen.
-                (page, operation.offset + 8 * index, _payload(call, index))
-                for index, page in enumerate(operation.pages)
-            ]
-            call.lsn = await engine.put_many(writes)
+            call.lsn = await engine.put_many(writes_of(call.number, operation))
         case "get":
             call.lsn = engine.vdl
             call.page = await engine.get(operation.pages[0])
@@ -88,10 +93,6 @@ async def _perform(engine: Engine, call: Call) -> None:
                 call.page = await view.get(operation.pages[0])
         case other:
             raise AssertionError(f"operation {other!r}")
-
-
-def _payload(call: Call, index: int) -> bytes:
-    return payload_of(call.number, index, call.operation.length)
 
 
 def _older(engine: Engine, age: float) -> int:
