@@ -1,4 +1,4 @@
-"""What must happen, by failure: the table of `docs/protocol.md` §9, row by row, in virtual time."""
+"""What must happen, by failure: the protocol's table (§9), row by row, in virtual time."""
 
 from __future__ import annotations
 
@@ -121,19 +121,21 @@ def test_one_or_two_segments_or_a_zone_and_all_goes_on(names: str, fault: Fault)
             load.look_away()
             before = load.commits, load.reads
             fault(world, names if names in ZONES else " ".join(names))
-            await trio.sleep(0.3)
+            await trio.sleep(0.2)
             write_stall, read_stall = load.stalls_now()
             assert write_stall < 0.02, "the fourth fastest of those that are left decides"
             assert read_stall < 0.05, "a hedge, not a timeout, is what a dead segment costs"
-            assert load.commits > before[0] + 50 and load.reads > before[1] + 50
+            assert load.commits > before[0] + 30 and load.reads > before[1] + 30
             nursery.cancel_scope.cancel()
         await check_all(world, load)
 
     run_world(main, engine=COLD, seed=len(names))
 
 
-@pytest.mark.parametrize("fault", [crash, pause, cut_off])
-@pytest.mark.parametrize("names", AZ_AND_ONE)
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [*[(names, crash) for names in AZ_AND_ONE], ("az1 C", pause), ("az2 F", cut_off)],
+)
 def test_a_zone_and_one_more_and_writes_wait_while_reads_go_on(names: str, fault: Fault) -> None:
     async def main(world: World) -> None:
         load = Load(world)

@@ -1,0 +1,118 @@
+"""The real thing: a process that commits is killed, again and again. No acknowledged commit is lost."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import attrs
+import pytest
+
+from aurora import open_cluster
+from segments.wal import scan
+from tests.process.committer import CONFIG, check
+
+ROOT = Path(__file__).parents[2]
+KILLS = 24
+
+
+@attrs.define
+class Victim:
+    """One volume, and all that was ever acknowledged on it."""
+
+    directory: Path
+    random: Random
+    acknowledged: list[str] = attrs.field(factory=list)
+    openings: int = 0
+    lost: str = ""
+
+    def live_and_die(self, number: int) -> None:
+        """Start a process on the volume, and kill it at a random moment."""
+        known = self.directory.with_suffix(".acknowledged")
+        # Everything recent and a sample of the rest, so that a round does not cost ever more.
+        older = self.acknowledged[:-60]
+        known.write_text(
+            "\n".join(self.random.sample(older, min(20, len(older))) + self.acknowledged[-60:])
+        )
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.process.committer", self.directory, str(number), known],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert child.stdout is not None
+        early = self.random.random() < 0.25
+        lines = []
+        if early:
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(0.8 * self.random.random())  # before, while or after it opens
+        else:
+            limit = 1 + self.random.randrange(40)
+            lines = [child.stdout.readline().strip() for _ in range(limit)]
+        child.kill()
+        rest, errors = child.communicate(timeout=30)
+        assert not errors, errors
+        lines += rest.splitlines()
+        if lines:
+            assert lines[0] == f"open {self.lost}".strip(), lines[0]
+            self.openings += 1
+        assert early or lines
+        self.acknowledged += lines[1:]
+
+    def delete(self, segment: str) -> None:
+        shutil.rmtree(self.directory / segment)
+        self.lost = " ".join(sorted([*self.lost.split(), segment]))
+
+    def damage(self, segment: str) -> None:
+        """Flip bytes in the middle of a segment's log."""
+        log = self.directory / segment / "log"
+        data = bytearray(log.read_bytes())
+        for _ in range(3):
+            data[len(data) // 3 + self.random.randrange(len(data) // 3)] ^= 0x40
+        log.write_bytes(data)
+        assert scan(bytes(data)).damage
+
+
+async def test_nothing_acknowledged_is_lost_however_often_the_process_is_killed(
+    tmp_path: Path,
+) -> None:
+    victim = Victim(tmp_path / "v", Random(2))
+    for number in range(KILLS):
+        if number == 8:
+            victim.damage("F0")
+        elif number == 13:
+            victim.delete("A0")
+        elif number == 18:
+            victim.delete("D0")
+        victim.live_and_die(number)
+    assert victim.openings > KILLS / 2
+    assert len(victim.acknowledged) > 10 * KILLS
+    async with open_cluster(victim.directory, config=CONFIG) as cluster:
+        await check(cluster, victim.acknowledged)
+        assert sorted(cluster.lost_segments()) == ["A0", "D0"]
+
+
+async def test_a_tail_cut_anywhere_costs_nothing_that_others_hold(tmp_path: Path) -> None:
+    """Sampled here; `test_torn_tail` cuts one segment's log at every byte."""
+    whole = tmp_path / "whole"
+    lines = []
+    async with open_cluster(whole, config=CONFIG) as cluster:
+        for number in range(8):
+            data = f"{number}".encode().ljust(32)
+            lsn = await cluster.engine.put_many([(1, 0, data), (101, 0, data)])
+            lines.append(f"{lsn} 1 {number}")
+    size = (whole / "B0" / "log").stat().st_size
+    for cut in [1, 40, 160, size // 2]:
+        copy = tmp_path / f"cut{cut}"
+        shutil.copytree(whole, copy)
+        for segment in ("B0", "E0"):
+            log = copy / segment / "log"
+            log.write_bytes(log.read_bytes()[:-cut])
+        async with open_cluster(copy, config=CONFIG) as cluster:
+            await check(cluster, lines)
+            data = b"more".ljust(32)
+            lsn = await cluster.engine.put_many([(1, 0, data), (101, 0, data)])
+        async with open_cluster(copy, config=CONFIG) as cluster:
+            await check(cluster, [*lines, f"{lsn} 1 more"])
+            assert not cluster.lost_segments()
