@@ -187,7 +187,7 @@ class Gossip:
             state.announced(message.vdl, 0)
             self._hydration = None
             pages = len(current.pages)
-            self._core.note("hydrated", peer=source, base_lsn=message.base_lsn, pages=pages)
+            self._core.note("pages_received", peer=source, base_lsn=message.base_lsn, pages=pages)
             self._install(current)
 
     def _install(self, hydration: _Hydration) -> None:

@@ -46,10 +46,14 @@ class Narrator:
             self._events.append((source, event, values))
             del self._events[:-_EVENT_LIMIT]
 
-    def tell(self) -> list[tuple[Text, Text]]:
-        """The steps since the last call: who, and what; each party's together, by name."""
+    def tell(self, *, by_party: bool = True) -> list[tuple[Text, Text]]:
+        """The steps since the last call: who, and what.
+
+        By party, in the order of names, unless in the order in which they happened to be taken.
+        """
         events, self._events = self._events, []
-        events.sort(key=lambda each: each[0])
+        if by_party:
+            events.sort(key=lambda each: each[0])
         lines: list[tuple[Text, Text]] = []
         for source, event, values in _sends_together(events):
             teller = _TELLERS.get(event)
@@ -59,6 +63,11 @@ class Narrator:
                     (_head(source if at == 0 else ""), each) for at, each in enumerate(said)
                 )
         return lines
+
+    @staticmethod
+    def events() -> tuple[str, ...]:
+        """The events it has words for."""
+        return _EVENTS
 
     # ---- the writer ------------------------------------------------------------------------------
 
@@ -192,6 +201,9 @@ class Narrator:
             styled(f"to be copied to a write quorum: {counted(count, 'record')}"),
         ]
 
+    def _writer_started(self, _: str, __: Values) -> list[Text]:
+        return []  # the plan has been told
+
     def _table_installed(self, _: str, values: Values) -> list[Text]:
         return [styled(f"← {values['segment']}: has the table")]
 
@@ -265,6 +277,9 @@ class Narrator:
         return [styled(f"gossip: {values['peer']} sends {show_lsns(*values['lsns'])}")]
 
     def _hydrated(self, _: str, values: Values) -> list[Text]:
+        return [styled(f"starts over from page images: SCL {values['before']} → {values['scl']}")]
+
+    def _pages_received(self, _: str, values: Values) -> list[Text]:
         pages = counted(values["pages"], "page")
         return [styled(f"gossip: {pages} as of {values['base_lsn']} from {values['peer']}")]
 
@@ -273,9 +288,11 @@ _EVENTS: Final = (
     "mtr_allocated", "pool_applied", "sent", "acknowledged", "commits_acknowledged",
     "pool_looked_up", "read_started", "read_sent", "read_answered", "page_cached", "opened",
     "fenced", "epoch_confirmed", "sealing", "seal_reply", "log_fetched", "recovery_planned",
-    "table_installed", "restored", "batch_received", "write_started", "write_synced",
+    "writer_started", "table_installed", "restored", "batch_received", "write_started",
+    "write_synced",
     "write_failed", "records_applied", "ack_sent", "sealed", "table_adopted", "refused",
-    "page_materialized", "read_refused", "gossip_received", "hydrated",
+    "page_materialized", "read_refused", "gossip_received", "pages_received",
+    "hydrated",
 )  # fmt: skip
 _TELLERS: Final[dict[str, Callable[[Narrator, str, Values], list[Text]]]] = {
     event: getattr(Narrator, f"_{event}") for event in _EVENTS

@@ -51,7 +51,18 @@ def run(options: Options, use: Callable[[Session], Awaitable[int]], *, repeatabl
         async with open_session(options, clock, repeatable=repeatable) as session:
             return await use(session)
 
-    return trio.run(main, clock=clock)
+    try:
+        return trio.run(main, clock=clock)
+    except BaseExceptionGroup as group:
+        raise _first(group) from group
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first error in nested groups: nurseries wrap what their callers want bare."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first
 
 
 @asynccontextmanager
@@ -78,6 +89,7 @@ async def open_session(
         screen = Screen(color=options.color)
         async with trio.open_nursery() as nursery:
             session = Session(cluster, stage, narrator, screen, nursery, held=repeatable)
+            session.tell_opening()
             await session.set_mode(viz=options.viz)
             session.delay_s = options.delay_ms / 1000
             yield session

@@ -73,12 +73,12 @@ def _compute(view: VolumeView) -> list[Text]:
     pool = now.pool
     return [
         Text(
-            f"next LSN {now.last_allocated_lsn + 1:,}, limit {now.lsn_limit:,}   "
+            f"next LSN {now.last_allocated_lsn + 1}, limit {now.lsn_limit}   "
             f"{counted(now.commits, 'commit')} acknowledged, {now.commits_waiting} waiting"
         ),
         Text(
             f"buffer pool {counted(pool.pages, 'page')}, {counted(pool.hits, 'hit')}, "
-            f"{pool.misses} missed, {pool.evictions} evicted   floor {now.floor:,}"
+            f"{pool.misses} missed, {pool.evictions} evicted   floor {now.floor}"
         ),
     ]
 

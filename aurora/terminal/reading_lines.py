@@ -78,10 +78,14 @@ class TypedLines:
             return None
 
     async def stop(self) -> None:
+        loop = self._session.app.loop
+        if loop is not None:
+            loop.call_soon_threadsafe(self._leave)
+
+    def _leave(self) -> None:
         application = self._session.app
-        loop = application.loop
-        if application.is_running and loop is not None:
-            loop.call_soon_threadsafe(lambda: application.exit(exception=EOFError()))
+        if application.future is not None and not application.future.done():
+            application.exit(exception=EOFError())
 
 
 class WordCompleter(Completer):

@@ -61,13 +61,17 @@ class Repl:
     async def _heed_signals(
         self, everything: trio.CancelScope, *, task_status: trio.TaskStatus[None]
     ) -> None:
-        """Ctrl-C ends the command that runs; at other times, and a second time, the session."""
+        """Ctrl-C ends the command that runs; a script, also between two commands.
+
+        A person's Ctrl-C at the prompt is a key like others, and no signal.
+        """
         with trio.open_signal_receiver(*_SIGNALS) as received:
             task_status.started()
             async for number in received:
                 scope = self._command_scope
-                if number == signal.SIGINT and scope is not None and not scope.cancel_called:
-                    scope.cancel()
+                if number == signal.SIGINT and (scope is not None or not self._echo):
+                    if scope is not None:
+                        scope.cancel()
                     continue
                 self._signal = number
                 await self._lines.stop()

@@ -141,6 +141,11 @@ class Session:
                 await self.stage.pass_time(_SLICE_S)
                 passed += _SLICE_S
 
+    def tell_opening(self) -> None:
+        """Show how the volume was opened, which nobody could hold."""
+        for head, text in self._narrator.tell(by_party=self.stage.held):
+            self.screen.say(text, head=head)
+
     async def after_change(self) -> None:
         """Let a change that needs no call take effect."""
         if self.stage.held and not self.stepping:

@@ -34,7 +34,7 @@ class Stage:
         self.on_step: Callable[[tuple[Held, bool] | None], Awaitable[None]] | None = None
         """Called after each step, with the message delivered, and whether somebody got it."""
         self._clock = clock
-        self._watch = watch
+        self.watch = watch
 
     @property
     def held(self) -> bool:
@@ -61,7 +61,7 @@ class Stage:
         if self.cluster is None:
             return False
         hosts = self.cluster.hosts
-        return any(hosts[each].up for each in self._watch.writing() if each in hosts)
+        return any(hosts[each].up for each in self.watch.writing() if each in hosts)
 
     async def rest(self) -> None:
         """Wait for silence, and show what led there."""

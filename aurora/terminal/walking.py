@@ -90,8 +90,7 @@ async def wait(session: Session, words: Words) -> None:
     language.at_most(words, 1)
     milliseconds = language.integer(words[0], "milliseconds", 1, _MAX_WAIT_MS)
     await session.pass_time(milliseconds / 1000)
-    kind = "virtual" if session.stage.held else "real"
-    session.screen.say(f"{milliseconds} ms of {kind} time have passed", "note")
+    session.screen.say(f"{milliseconds} ms have passed", "note")
 
 
 def _check_stepping(session: Session) -> None:

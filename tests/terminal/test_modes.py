@@ -1,0 +1,130 @@
+"""The four modes as programs: piped, repeatable, with a meaningful exit status."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from rich.console import Console
+
+from aurora.terminal.cli import cli
+from aurora.terminal.demo import DEMO, VIZ_DEMO, Act, perform
+from aurora.terminal.opening import Options, run
+from aurora.terminal.screen import Screen
+from aurora.terminal.session import Session
+from tests.terminal.playing import aurora
+
+ESCAPE = "\x1b"
+
+
+def capture(options: Options, acts: tuple[Act, ...]) -> str:
+    """What the demo prints, in this process."""
+    file = StringIO()
+
+    async def use(session: Session) -> int:
+        session.screen = Screen(console=Console(file=file, width=80, color_system=None))
+        return await perform(session, acts)
+
+    assert run(options, use, repeatable=True) == 0
+    return file.getvalue()
+
+
+def test_the_demo_prints_the_same_text_every_time() -> None:
+    first, second = aurora("demo"), capture(Options(), DEMO)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout == second
+    assert ESCAPE not in first.stdout
+    assert max(map(len, first.stdout.splitlines())) <= 80
+    for shown in (
+        'page 1 at 2\n     0  "hello, world"',  # a versioned read
+        "put 4: waits for segments to answer",  # AZ + 1: writes wait ...
+        "put 4: durable at LSN 6",  # ... and resume by themselves
+        "writer-2 has opened the volume: epoch 2, VDL 6, next LSN 1007",
+        "PageNotFound: page 9",  # what nobody was told to be durable is gone
+        "╳7–1006╳",
+    ):
+        assert shown in first.stdout
+
+
+def test_the_walk_prints_the_same_text_every_time_and_shows_each_step() -> None:
+    first, second = aurora("viz-demo", "--no-color"), capture(Options(viz=True), VIZ_DEMO)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.endswith(second)
+    at = 0
+    for step in (
+        "mini-transaction of 1 record: LSN 1",
+        "follows 0 in the volume, 0 in group 0, 0 on the page",
+        "→ A0 B0 C0 D0 E0 F0: LSN 1",
+        "WAL: a frame of",
+        "WAL: synced",
+        "SCL 0 → 1",
+        "← D0: its SCL is 1; 4 of 6 have LSN 1 (A0 B0 C0 D0)",
+        "PGCL 0 → 1",
+        "VCL 1, VDL 0 → 1",
+        "1 commit acknowledged",
+        "← F0: its SCL is 1; 6 of 6",
+        "durable at LSN 1",
+        "╭─ COMPUTE",
+        "needs a segment with SCL ≥ 2",
+        "LSN 2 follows 1",
+        "+ LSN 2: page 1",
+        "recovery: seals epoch 2",
+    ):
+        at = first.stdout.index(step, at)
+
+
+def test_piped_commands_and_their_exit_status() -> None:
+    good = aurora("repl", typed='put 1 0 "a b"\n# a remark\n\nget 1\n')
+    assert (good.returncode, good.stderr) == (0, "")
+    assert good.stdout == (
+        'aurora> put 1 0 "a b"\ndurable at LSN 1\naurora> # a remark\n'
+        'aurora> get 1\npage 1 at 1\n     0  "a b"\n'
+    )
+    bad = aurora("repl", typed="get\nput 1 0 still here\nput 1 0 x\nquit\nnot reached\n")
+    assert bad.returncode == 1
+    assert "error: PAGE is missing\nusage: get PAGE [@LSN|strict]\n" in bad.stdout
+    assert "'here' is one word too many" in bad.stdout
+    assert "durable at LSN 1" in bad.stdout
+    assert "not reached" not in bad.stdout
+
+
+def test_a_volume_kept_in_a_directory(tmp_path: Path) -> None:
+    volume = str(tmp_path / "volume")
+    assert aurora("repl", "--data-dir", volume, typed="put 1 0 kept\n").returncode == 0
+    shown = aurora("viz-repl", "--data-dir", volume, typed="get 1\nput 1 0 more\nviz off\nget 1\n")
+    assert shown.returncode == 0
+    assert "recovery: seals epoch 2" in shown.stdout
+    assert '"kept"' in shown.stdout
+    assert '"more"' in shown.stdout
+
+
+def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("not a volume")
+    refused = aurora("repl", "--data-dir", str(tmp_path))
+    assert refused.returncode == 1
+    assert "mine.txt" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert (tmp_path / "mine.txt").read_text() == "not a volume"
+
+
+def test_a_trace_is_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "trace.jsonl"
+    assert aurora("repl", "--trace", str(path), typed="put 1 0 x\nget 1\n").returncode == 0
+    events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    assert {"time", "source", "event"} <= set(events[0])
+    (allocated,) = [each for each in events if each["event"] == "mtr_allocated"]
+    assert allocated["records"][0]["payload"] == b"x".hex()
+    assert [each["segment"] for each in events if each["event"] == "sent"] == [
+        "A0", "B0", "C0", "D0", "E0", "F0"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", [[], ["demo"], ["repl"], ["viz-demo"], ["viz-repl"]], ids=str)
+def test_help_reads_well(mode: list[str]) -> None:
+    shown = CliRunner().invoke(cli, [*mode, "--help"], prog_name="python -m aurora")
+    assert shown.exit_code == 0
+    assert shown.output.startswith(" ".join(["Usage: python -m aurora", *mode]))
+    assert max(map(len, shown.output.splitlines())) <= 90

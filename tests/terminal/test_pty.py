@@ -1,0 +1,160 @@
+"""The prompt in a real terminal: completion, history, resizing, Ctrl-C, colours."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.terminal.playing import ROOT, environment
+
+COLOURS = re.compile(r"\x1b\[(?:[0-9;]*[1-9][0-9]*)m")
+"""A sequence that sets a colour or a style; one that only resets is no colour."""
+PROMPT = "aurora>"
+
+Spawn = Callable[..., Any]
+
+
+@pytest.fixture
+def spawn(tmp_path: Path) -> Iterator[Spawn]:
+    children = []
+
+    def start(*arguments: str, width: int = 100, **variables: str) -> Any:
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "aurora", *arguments],
+            cwd=str(ROOT),
+            env=environment(
+                TERM="xterm-256color", PROMPT_TOOLKIT_NO_CPR="1",
+                XDG_STATE_HOME=str(tmp_path / "state"), **variables,
+            ),
+            encoding="utf-8",
+            dimensions=(40, width),
+            timeout=10,
+        )  # fmt: skip
+        child.logfile_read = io.StringIO()
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        child.close(force=True)
+
+
+def ended(child: Any) -> int:
+    child.expect(pexpect.EOF)
+    child.close()
+    return int(child.exitstatus)
+
+
+def test_completion_history_and_ctrl_c_at_the_prompt(spawn: Spawn, tmp_path: Path) -> None:
+    child = spawn("repl")
+    child.expect_exact(PROMPT)
+    child.send("stati\t")  # one word begins so
+    child.expect_exact("stics")
+    child.send("\r")
+    child.expect("SCL as acknowledged")
+    child.send("put 1 0 hello\r")
+    child.expect("durable at LSN 1")
+    child.send("half a line\x03")  # Ctrl-C gives it up, and nothing else
+    child.expect_exact(PROMPT)
+    child.send("\x1b[A\r")  # the arrow up: the line before, written again
+    child.expect("durable at LSN 2")
+    child.send("nonsense\r")
+    child.expect("'nonsense' is no command")
+    child.send("\x04")
+    assert ended(child) == 0
+    history = (tmp_path / "state" / "aurora" / "history").read_text(encoding="utf-8")
+    assert "+statistics" in history
+    assert "half" not in history
+
+    again = spawn("repl")
+    again.expect_exact(PROMPT)
+    again.send("\x1b[A\x1b[A\r")  # from the session before
+    again.expect("durable at LSN 1")
+    again.send("quit\r")
+    assert ended(again) == 0
+
+
+def test_completion_of_arguments(spawn: Spawn) -> None:
+    child = spawn("repl")
+    child.expect_exact(PROMPT)
+    child.send("crash wri\t")
+    child.expect_exact("ter")
+    child.send("\r")
+    child.expect("writer-1 is gone")
+    child.send("quit\r")
+    assert ended(child) == 0
+
+
+def test_the_picture_follows_the_window(spawn: Spawn) -> None:
+    child = spawn("repl", "--no-color", width=100)
+    for width in (100, 80):
+        child.expect_exact(PROMPT)
+        child.setwinsize(40, width)
+        child.send("state\r")
+        child.expect(r"(╭─ COMPUTE[^\r]*)\r\n")
+        assert len(child.match[1]) == width
+    child.send("quit\r")
+    assert ended(child) == 0
+
+
+def test_ctrl_c_ends_a_command_that_waits_and_not_the_session(spawn: Spawn) -> None:
+    child = spawn("repl")
+    child.expect_exact(PROMPT)
+    child.send("wait 60000\r")
+    child.expect_exact("\n")
+    for _ in range(20):  # the first may come before the command runs: then it is nothing
+        child.kill(signal.SIGINT)
+        if child.expect(["interrupted", pexpect.TIMEOUT], timeout=0.5) == 0:
+            break
+    child.expect_exact(PROMPT)
+    child.send("put 1 0 x\r")
+    child.expect("durable at LSN 1")
+    child.kill(signal.SIGTERM)  # at the prompt: the session ends, and the terminal is as before
+    assert ended(child) == 128 + signal.SIGTERM
+    assert child.logfile_read.getvalue().count("\x1b[?2004h") == (
+        child.logfile_read.getvalue().count("\x1b[?2004l")
+    )
+
+
+def test_ctrl_c_in_a_demo(spawn: Spawn, tmp_path: Path) -> None:
+    child = spawn("viz-demo", "--delay", "50")
+    child.expect("mini-transaction")
+    child.sendintr()
+    child.expect("interrupted")
+    assert ended(child) == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "colourful"),
+    [
+        (["demo"], {}, True),
+        (["demo", "--no-color"], {}, False),
+        (["demo"], {"NO_COLOR": "1"}, False),
+    ],
+    ids=["terminal", "no-color", "NO_COLOR"],
+)
+def test_colours(
+    spawn: Spawn, arguments: list[str], variables: dict[str, str], colourful: bool
+) -> None:
+    child = spawn(*arguments, **variables)
+    assert ended(child) == 0
+    assert bool(COLOURS.search(child.logfile_read.getvalue())) == colourful
+
+
+def test_no_colour_at_the_prompt(spawn: Spawn) -> None:
+    child = spawn("repl", NO_COLOR="1")
+    child.expect_exact(PROMPT)
+    child.send("nonsense\r")
+    child.expect("is no command")
+    child.send("quit\r")
+    assert ended(child) == 0
+    assert COLOURS.search(child.logfile_read.getvalue()) is None

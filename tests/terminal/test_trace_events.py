@@ -1,0 +1,111 @@
+"""docs/trace-events.md lists what is emitted: every event, and its values by name."""
+
+from __future__ import annotations
+
+import re
+from io import StringIO
+from random import Random
+from typing import Any
+
+import pytest
+
+from aurora.terminal.narrate import Narrator
+from aurora.terminal.session import Session
+from aurora.terminal.watch import TraceFile, plain
+from segments.config import SegmentConfig
+from segments.core import SegmentCore
+from segments.protocol.ids import VolumeEpoch
+from segments.protocol.messages import GossipPages, PageImage, ReadPage, Seal
+from segments.protocol.truncation import TruncationTable
+from segments.state import SegmentState
+from tests.terminal.playing import ROOT, play
+
+EPOCH = VolumeEpoch(1, 1)
+SCENARIO = (
+    "put 1 0 a", "get 1 @1", "put 1 0 b", "get 1 @1", "get 1 strict", "crash A", "put 2 0 c",
+    "restart A", "wait 2000", "partition F", "put 1 0 d", "heal", "pause B", "put 1 0 e",
+    "resume B", "crash writer", "recover", "get 1", "partition writer", "put 1 0 f",
+    "takeover", "heal",
+    "wait 1000",
+)  # fmt: skip
+
+
+class Emitted:
+    """A tracer that remembers each event's values."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, tuple[str, ...]] = {}
+        self.last: dict[str, dict[str, Any]] = {}
+
+    def __call__(self, source: str, event: str, /, **values: object) -> None:
+        known = self.values.setdefault(event, tuple(values))
+        assert known == tuple(values), event
+        self.last[event] = values
+
+
+def documented() -> dict[str, tuple[str, ...]]:
+    text = (ROOT / "docs" / "trace-events.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", text, re.MULTILINE)
+    return {event: tuple(re.findall(r"`(\w+)`", values)) for event, values in rows}
+
+
+def segment(emitted: Emitted) -> SegmentCore:
+    config = SegmentConfig()
+    state = SegmentState(config)
+    state.epoch, state.table = EPOCH, TruncationTable(EPOCH)
+    return SegmentCore("A0", 0, ("B0",), state, config, Random(1), trace=emitted)
+
+
+def rare_events(emitted: Emitted) -> None:
+    """What a quiet cluster does not do: refuse a read, fail to write, be sent whole pages."""
+    core = segment(emitted)
+    core.step("writer-1", ReadPage(EPOCH, 1, 1, 5, 5), 0.0)
+    page = PageImage(1, 5, bytes(8192))
+    core.step("B0", GossipPages(EPOCH, "B0", core.state.table, 5, 5, 0, 0, (page,)), 0.0)
+    assert core.take_write() is not None
+    core.wrote()
+    core.step("B0", Seal(VolumeEpoch(2, 1), 1), 0.0)
+    assert core.take_write() is not None
+    core.write_failed()
+
+
+@pytest.fixture(scope="module")
+def emitted() -> Emitted:
+    emitted = Emitted()
+
+    def listen(session: Session) -> None:
+        if emitted not in session.stage.watch.listeners:
+            session.stage.watch.listeners.append(emitted)
+
+    played = play("state", *SCENARIO, look=listen)
+    assert all(played.succeeded), played.text
+    rare_events(emitted)
+    return emitted
+
+
+def test_every_documented_event_is_emitted_and_no_other(emitted: Emitted) -> None:
+    assert documented() == dict(sorted(emitted.values.items(), key=_as_documented))
+
+
+def _as_documented(item: tuple[str, tuple[str, ...]]) -> int:
+    order = list(documented())
+    return order.index(item[0]) if item[0] in order else len(order)
+
+
+def test_every_event_can_be_told_and_written(emitted: Emitted) -> None:
+    """No event is silently unknown to the walk, or breaks the file."""
+    for event, values in emitted.last.items():
+        narrator = Narrator()
+        narrator("A0", event, **values)
+        narrator.tell()
+        assert plain(values) is not None
+    assert set(Narrator.events()) == set(documented())
+
+
+async def test_a_line_of_the_file_is_flat_json(emitted: Emitted) -> None:
+    file = StringIO()
+    TraceFile(file)("A0", "records_applied", count=1, before=0, scl=1)
+    assert file.getvalue() == (
+        '{"time": 0.0, "source": "A0", "event": "records_applied", "count": 1, "before": 0, '
+        '"scl": 1}\n'
+    )
