@@ -26,7 +26,7 @@ from sim.history import Call, Outcome
 from sim.invariants import Broken
 from sim.linearizability import check_calls
 from sim.oracle import Reference, WriterView
-from sim.workload import payload_of
+from sim.workload import writes_of
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -470,9 +470,7 @@ class Checker:
         by_payload = {record.payload: lsn for lsn, record in reference.records.items()}
         found: dict[int, list[Lsn]] = {}
         for number, operation in unknown.items():
-            payloads = [
-                payload_of(number, index, operation.length) for index in range(len(operation.pages))
-            ]
+            payloads = [data for _, _, data in writes_of(number, operation)]
             lsns = [by_payload[each] for each in payloads if each in by_payload]
             live = [lsn for lsn in lsns if reference.is_live(last, lsn)]
             if 0 < len(live) < len(payloads):
