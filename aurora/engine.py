@@ -388,6 +388,7 @@ class Engine:
                 fresh=self._fresh is not None, trace=self._trace, name=self.name,
             )  # fmt: skip
             self._observed_vdl = self.core.vdl
+            self._to_send.set()  # a truncation table waits to be installed
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._receive, self.core, nursery, name=f"{self.name} receive")
                 nursery.start_soon(self._pump, self.core, name=f"{self.name} send")
