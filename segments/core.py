@@ -176,7 +176,7 @@ class SegmentCore:
         """The next write, or None when there is none or one is under way."""
         if self._in_flight is not None:
             return None
-        if self.maintenance.compaction_due and not self._queue:
+        if self.maintenance.compaction_due and not self._hydrating:
             self._in_flight = []
             return Write(None, b"", self.maintenance.start_compaction())
         if not self._queue:
@@ -428,6 +428,11 @@ class SegmentCore:
     def _push(self, pending: Pending) -> None:
         self._queue.append(pending)
         self._queue_bytes += pending.size
+
+    @property
+    def _hydrating(self) -> bool:
+        """Whether parts of a checkpoint wait whose head may stand in the log already."""
+        return any(isinstance(each.entry, ImagesEntry) for each in self._queue)
 
     def _requeue(self, kept: Iterable[Pending]) -> None:
         self._queue = list(kept)
