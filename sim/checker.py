@@ -26,7 +26,6 @@ from sim.history import Call, Outcome
 from sim.invariants import Broken
 from sim.linearizability import check_calls
 from sim.oracle import Reference, WriterView
-from sim.workload import writes_of
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -460,7 +459,7 @@ class Checker:
     def _survivors(self, last: WriterView) -> dict[int, list[Lsn]]:
         """The LSNs of those writes of unknown outcome that the last writer's log contains."""
         unknown = {
-            call.number: call.operation
+            call.number: call.writes
             for call in self._world.calls
             if call.operation.kind == "put" and call.outcome is not Outcome.OK
         }
@@ -469,8 +468,8 @@ class Checker:
         reference = self.reference
         by_payload = {record.payload: lsn for lsn, record in reference.records.items()}
         found: dict[int, list[Lsn]] = {}
-        for number, operation in unknown.items():
-            payloads = [data for _, _, data in writes_of(number, operation)]
+        for number, writes in unknown.items():
+            payloads = [data for _, _, data in writes]
             lsns = [by_payload[each] for each in payloads if each in by_payload]
             live = [lsn for lsn in lsns if reference.is_live(last, lsn)]
             if 0 < len(live) < len(payloads):

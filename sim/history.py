@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 
 import attrs
 
-from segments.protocol.ids import Lsn
+from segments.protocol.ids import Lsn, PageId
 from sim.schedule import Operation
 
 
@@ -42,3 +43,5 @@ class Call:
     page: bytes | None = None
     """What a read returned."""
     error: str = ""
+    writes: Sequence[tuple[PageId, int, bytes]] = ()
+    """What a write writes, in order: page, offset and bytes."""

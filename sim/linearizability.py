@@ -32,7 +32,6 @@ import attrs
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import EMPTY_PAGE
 from sim.history import Call, Outcome
-from sim.workload import writes_of
 
 _WRITE, _READ = 0, 1
 _NEVER: Final = 1 << 62
@@ -239,16 +238,14 @@ def check_calls(
 
 def _lsns_of(call: Call, survivors: Mapping[int, Sequence[Lsn]]) -> Sequence[Lsn]:
     if call.outcome is Outcome.OK:
-        return range(call.lsn - len(call.operation.pages) + 1, call.lsn + 1)
+        return range(call.lsn - len(call.writes) + 1, call.lsn + 1)
     return survivors.get(call.number, ())
 
 
 def _write_call(call: Call, lsns: Sequence[Lsn]) -> WriteCall:
     changes = tuple(
         Change(page, lsn, offset, data)
-        for (page, offset, data), lsn in zip(
-            writes_of(call.number, call.operation), lsns, strict=True
-        )
+        for (page, offset, data), lsn in zip(call.writes, lsns, strict=True)
     )
     told = call.returned_ns if call.outcome is Outcome.OK else None
     return WriteCall(

@@ -76,7 +76,8 @@ async def _perform(engine: Engine, call: Call) -> None:
     operation = call.operation
     match operation.kind:
         case "put":
-            call.lsn = await engine.put_many(writes_of(call.number, operation))
+            call.writes = writes_of(call.number, operation)
+            call.lsn = await engine.put_many(call.writes)
         case "get":
             call.lsn = engine.vdl
             call.page = await engine.get(operation.pages[0])
