@@ -1,4 +1,4 @@
-"""The real thing: a process that commits is killed, again and again. No acknowledged commit is lost."""
+"""The real thing: a process that commits is killed, again and again, and loses no commit."""
 
 from __future__ import annotations
 
