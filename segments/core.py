@@ -141,7 +141,7 @@ class SegmentCore:
         self._in_flight: list[Pending] | None = None
         self._sends: list[Outgoing] = []
         self.gossip = Gossip(self, peers, config, random)
-        self.maintenance = Maintenance(self, config, log_bytes)
+        self.maintenance = Maintenance(self, config, log_bytes, random.random())
 
     # ---- input -----------------------------------------------------------------------------------
 

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 class Maintenance:
     """The housekeeping part of one segment core."""
 
-    def __init__(self, core: SegmentCore, config: SegmentConfig, log_bytes: int) -> None:
+    def __init__(
+        self, core: SegmentCore, config: SegmentConfig, log_bytes: int, spread: float
+    ) -> None:
+        """``spread``, from 0 to 1, is this segment's own share of patience before it compacts.
+
+        Nothing is acknowledged while the log is written anew, so the six must not all do it at once.
+        """
         self._core = core
         self._config = config
         self.log_bytes = log_bytes
@@ -27,6 +33,10 @@ class Maintenance:
         self.damaged_frames = 0
         """Damage that the scrub has found so far."""
         self.compactions = 0
+        self._patience = 1.0 + spread / 2.0
+        self._now = 0.0
+        self._compact_at = 0.0
+        """Not before then: a compaction that the disk refused must not hold up writes for ever."""
         self._appending = 0
         self._compacting: int | None = None
         self._collected = 0
@@ -41,6 +51,7 @@ class Maintenance:
 
     def tick(self, now: float) -> None:
         """One bounded turn."""
+        self._now = now
         state = self._core.state
         state.materializer.coalesce(state.vdl, self._config.coalesce_records)
         if not self._core.gossip.sends_pages(now):
@@ -70,15 +81,15 @@ class Maintenance:
         over a large piece of an image. Not before the segment is whole: a clean log would hide
         what is still missing.
         """
-        if not self._core.state.whole:
+        if not self._core.state.whole or self._now < self._compact_at:
             return False
         if self._rewrite:
             return True
         size = self.log_bytes
         config = self._config
         return size > config.compact_bytes and (
-            self._collected >= config.compact_records
-            or size > config.compact_ratio * self._core.state.live_bytes()
+            self._collected >= config.compact_records * self._patience
+            or size > config.compact_ratio * self._patience * self._core.state.live_bytes()
         )
 
     def require_rewrite(self) -> None:
@@ -118,6 +129,8 @@ class Maintenance:
 
     def write_failed(self) -> None:
         """The write under way came to nothing."""
+        if self._compacting is not None:
+            self._compact_at = self._now + 10.0 * self._config.storage_retry_s
         self._compacting = None
         self._appending = 0
 
