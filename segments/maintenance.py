@@ -24,7 +24,7 @@ class Maintenance:
     ) -> None:
         """``spread``, from 0 to 1, is this segment's own share of patience before it compacts.
 
-        Nothing is acknowledged while the log is written anew, so the six must not all do it at once.
+        Nothing is acknowledged while the log is written anew: the six must not all do it at once.
         """
         self._core = core
         self._config = config
