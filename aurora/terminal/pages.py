@@ -120,7 +120,7 @@ async def segments(session: Session, words: Words) -> None:
     for name in ("segment", "AZ", "status", "SCL", "epoch", "records", "WAL", "missing"):
         table.add_column(name, justify="left" if name in ("segment", "status") else "right")
     for each in session.view().segments:
-        gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3])
+        gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3]) or "nothing"
         lost = each.status == "lost"
         figures = [
             f"{each.scl}", f"{each.epoch}", f"{len(each.records)}", show_size(each.log_bytes), gaps

@@ -94,9 +94,8 @@ def _arrows(width: int) -> Text:
 
 def _zones(view: VolumeView, width: int) -> list[Text]:
     azs = sorted({each.az for each in view.segments})
-    gaps = len(azs) - 1
-    sizes = [(width - gaps) // len(azs)] * len(azs)
-    sizes[-1] = width - gaps - sum(sizes[:-1])
+    room, count = width - (len(azs) - 1), len(azs)
+    sizes = [room // count + (at < room % count) for at in range(count)]
     boxes = []
     for az, size in zip(azs, sizes, strict=True):
         members = [each for each in view.segments if each.az == az]
