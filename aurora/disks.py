@@ -19,7 +19,6 @@ from reprlib import repr as shown
 from typing import Protocol
 
 import attrs
-import trio
 
 from aurora.volume import VolumeGeometry
 from segments.file_storage import FileStorage
@@ -78,10 +77,9 @@ class FileDisk:
 
     directory: Path
     identity: Identity
-    limiter: trio.CapacityLimiter
 
     def open(self) -> FileStorage:
-        return FileStorage.open(self.directory, self.identity, limiter=self.limiter)
+        return FileStorage.open(self.directory, self.identity)
 
     def wipe(self) -> None:
         shutil.rmtree(self.directory, ignore_errors=True)
@@ -96,11 +94,10 @@ class VolumeDirectory:
     geometry: VolumeGeometry
 
     def disks(self) -> Mapping[SegmentId, FileDisk]:
-        """One disk for each segment of the volume; all may sync at the same time."""
+        """One disk for each segment of the volume."""
         segments = [each for group in self.geometry.groups() for each in group.members]
-        limiter = trio.CapacityLimiter(len(segments))
         return {
-            segment: FileDisk(self.path / segment, Identity(self.volume_id, segment), limiter)
+            segment: FileDisk(self.path / segment, Identity(self.volume_id, segment))
             for segment in segments
         }
 
@@ -151,7 +148,7 @@ class VolumeDirectory:
 
     async def _format(self, epoch: VolumeEpoch) -> None:
         for segment, disk in self.disks().items():
-            storage = FileStorage.create(self.path / segment, disk.identity, limiter=disk.limiter)
+            storage = FileStorage.create(self.path / segment, disk.identity)
             try:
                 await format_storage(storage, epoch)
             finally:

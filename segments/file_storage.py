@@ -33,9 +33,11 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar, TypeVarTuple
 
+import outcome
 import trio
 
 from segments.protocol import codec
@@ -60,18 +62,14 @@ _sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 class FileStorage:
     """A directory that holds one segment. Implements `Storage`; operations that overlap queue up.
 
-    ``limiter`` bounds how many threads write and sync at once: share one among the segments of a
-    process, with a token for each, so that none waits for another's disk. Get one by `create` or
-    `open`.
+    Segments of a process sync in parallel: each storage has a thread of its own while it has a job.
+    Get one by `create` or `open`.
     """
 
-    def __init__(
-        self, directory: Path, identity: Identity, lock: int, limiter: trio.CapacityLimiter | None
-    ) -> None:
+    def __init__(self, directory: Path, identity: Identity, lock: int) -> None:
         """Take over ``lock``, the locked and checked directory, unless this raises `OSError`."""
         self._directory = directory
         self._identity = identity
-        self._limiter = limiter
         self._turn = trio.Lock()
         self._failure: str | None = None
         self._closing = False
@@ -89,9 +87,7 @@ class FileStorage:
         self._files["."] = lock
 
     @classmethod
-    def create(
-        cls, directory: Path, identity: Identity, *, limiter: trio.CapacityLimiter | None = None
-    ) -> FileStorage:
+    def create(cls, directory: Path, identity: Identity) -> FileStorage:
         """Format ``directory`` for ``identity``, and open it.
 
         Parents are made as needed. Raises `Invalid` if the directory holds anything, `VolumeLocked`
@@ -102,7 +98,7 @@ class FileStorage:
             lock = _lock(directory)
             try:
                 _format(directory, lock, identity)
-                return cls(directory, identity, lock, limiter)
+                return cls(directory, identity, lock)
             except BaseException:
                 os.close(lock)
                 raise
@@ -110,9 +106,7 @@ class FileStorage:
             raise StorageFailed(f"{directory} cannot be formatted: {error}") from error
 
     @classmethod
-    def open(
-        cls, directory: Path, expected: Identity, *, limiter: trio.CapacityLimiter | None = None
-    ) -> FileStorage:
+    def open(cls, directory: Path, expected: Identity) -> FileStorage:
         """Open the directory of ``expected``.
 
         Raises `SegmentLost` if it is missing, empty, incomplete or somebody else's, `VolumeLocked`
@@ -124,7 +118,7 @@ class FileStorage:
             lock = _lock(directory)
             try:
                 _check_belongs(directory, expected)
-                return cls(directory, expected, lock, limiter)
+                return cls(directory, expected, lock)
             except BaseException:
                 os.close(lock)
                 raise
@@ -193,21 +187,39 @@ class FileStorage:
 
     @asynccontextmanager
     async def _taking_turns(self) -> AsyncIterator[None]:
-        async with self._turn:
-            try:
-                self._check_usable()
-                yield
-            finally:
-                if self._closing:
-                    self._close_files()
+        try:
+            self._turn.acquire_nowait()  # the usual case, without a turn of trio's loop
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            self._check_usable()
+            yield
+        finally:
+            if self._closing:
+                self._close_files()
+            self._turn.release()
 
     async def _in_thread(self, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """Run a job to its end; cancelled only before it starts."""
+        """Run a job to its end; cancelled only before it starts.
+
+        Not `trio.to_thread`: its limiter costs a turn of trio's loop for every sync, and there is
+        nothing to limit, as a storage has at most one job at a time.
+        """
         self._check_usable()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+
+        def deliver(result: outcome.Outcome[_T]) -> None:
+            token.run_sync_soon(trio.lowlevel.reschedule, task, result)
+
+        trio.lowlevel.start_thread_soon(
+            partial(job, *args), deliver, f"{self._identity.segment} disk"
+        )
         try:
-            return await trio.to_thread.run_sync(job, *args, limiter=self._limiter)
+            result: _T = await trio.lowlevel.wait_task_rescheduled(_never_abort)
         except OSError as error:
             raise StorageFailed(f"{self._directory}: {error}") from error
+        return result
 
     def _check_usable(self) -> None:
         if self._closing:
@@ -268,6 +280,11 @@ class FileStorage:
             os.ftruncate(self._files[_LOG], self._length)
         except OSError as error:
             self._failure = f"cutting the log back to {self._length} bytes: {error}"
+
+
+def _never_abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+    """A job that has started is awaited to its end."""
+    return trio.lowlevel.Abort.FAILED
 
 
 # ---- directories ---------------------------------------------------------------------------------

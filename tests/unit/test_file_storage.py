@@ -388,10 +388,11 @@ class HeldSync:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started, self.go = trio.Event(), threading.Event()
+        self.token = trio.lowlevel.current_trio_token()
         monkeypatch.setattr(file_storage, "_sync", self.sync)
 
     def sync(self, file: int) -> None:
-        trio.from_thread.run_sync(self.started.set)
+        self.token.run_sync_soon(self.started.set)
         assert self.go.wait(10)
 
 
@@ -459,9 +460,8 @@ async def test_closing_waits_for_what_is_under_way(
 async def test_segments_sync_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limiter = trio.CapacityLimiter(6)
     storages = [
-        FileStorage.create(tmp_path / name, Identity("volume-1", name), limiter=limiter)
+        FileStorage.create(tmp_path / name, Identity("volume-1", name))
         for name in ("A0", "B0", "C0", "D0", "E0", "F0")
     ]
     all_at_once = threading.Barrier(6)
