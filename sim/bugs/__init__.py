@@ -6,6 +6,11 @@ block; the suite (`sim.bugs.suite`) shows that each of them is found.
 
 from __future__ import annotations
 
+from functools import partial
+
+import attrs
+
+from sim.bugs.directed import directed_schedule
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.segment import SEGMENT_BUGS
@@ -45,4 +50,6 @@ _ORDER = (
     "same-mtr-chain",
 )
 _KNOWN = {bug.name: bug for bug in (*WRITER_BUGS, *RECOVERY_BUGS, *SEGMENT_BUGS)}
-BUGS.update((name, _KNOWN[name]) for name in _ORDER)
+BUGS.update(
+    (name, attrs.evolve(_KNOWN[name], directed=partial(directed_schedule, name))) for name in _ORDER
+)

@@ -1,0 +1,106 @@
+"""The command ``bugs``: list the deliberate bugs, show one as a diff, run the suite over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+
+import attrs
+import click
+
+from segments.protocol.errors import Invalid
+from sim.bugs import BUGS, require_bug
+from sim.bugs.suite import BugReport, run_suite
+from sim.exit_codes import HELP, PASSED, VIOLATION
+
+_HEADINGS = ("bug", "found by", "invariant", "median seeds", "seeds tried")
+
+
+@click.group(invoke_without_command=True, epilog=HELP)
+@click.pass_context
+def command(context: click.Context) -> None:
+    """The deliberate bugs: list them, show one, or run the suite that proves the checkers."""
+    if context.invoked_subcommand is None:
+        width = max(map(len, BUGS))
+        for bug in BUGS.values():
+            click.echo(f"{bug.name:{width}}  {bug.summary}")
+        click.echo(f"\n{len(BUGS)} bugs. Plant one: run --bug NAME. Read one: bugs show NAME.")
+
+
+@command.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """What the bug NAME changes in the real code, and the rule that it breaks."""
+    try:
+        bug = require_bug(name)
+    except Invalid as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"{bug.name}: {bug.summary}\nbreaks {bug.section}")
+    for edit in bug.edits:
+        click.echo(f"\n{edit.target}")
+        for mark, text in (("-", edit.old), ("+", edit.new)):
+            for line in text.strip("\n").splitlines():
+                click.echo(f"  {mark} {line}")
+    if bug.directed is not None:
+        click.echo(f"\nThe schedule made for it: {bug.directed().name}")
+
+
+@command.command(name="run")
+@click.argument("names", nargs=-1)
+@click.option("--budget", type=float, default=30.0, show_default=True, help="Seconds per bug.")
+@click.option("--wanted", type=int, default=5, show_default=True, help="Seeds that must find it.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The first random seed.")
+@click.option("--jobs", type=int, default=None, help="Processes; all cores by default.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per bug.")
+@click.pass_context
+def run_command(
+    context: click.Context,
+    names: tuple[str, ...],
+    budget: float,
+    wanted: int,
+    seed: int,
+    jobs: int | None,
+    as_json: bool,
+) -> None:
+    """Run the suite over all bugs, or NAMES; fails if one of them survives."""
+    try:
+        chosen = [require_bug(name).name for name in names] or list(BUGS)
+    except Invalid as error:
+        raise click.UsageError(str(error)) from None
+    reports: dict[str, BugReport] = {}
+    for report in run_suite(
+        chosen,
+        first_seed=seed,
+        wanted=wanted,
+        budget_s=budget,
+        jobs=max(1, min(jobs or os.cpu_count() or 1, len(chosen))),
+    ):
+        reports[report.name] = report
+        if as_json:
+            click.echo(json.dumps(attrs.asdict(report) | {"found": report.found}))
+        else:
+            click.echo(f"{len(reports)}/{len(chosen)} {report.name}: {report.how}", err=True)
+    ordered = [reports[name] for name in chosen]
+    survivors = [report.name for report in ordered if not report.found]
+    if not as_json:
+        click.echo("\n".join(table(ordered)))
+        took = sum(report.elapsed_s for report in ordered)
+        verdict = f"survived: {', '.join(survivors)}" if survivors else "none survived"
+        click.echo(f"\n{len(ordered)} bugs, {took:.0f} s of running; {verdict}")
+    context.exit(VIOLATION if survivors else PASSED)
+
+
+def table(reports: Sequence[BugReport]) -> list[str]:
+    """The reports as the lines of a Markdown table."""
+    rows = [_HEADINGS, *(_row(report) for report in reports)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+    lines = ["| " + " | ".join(map(str.ljust, row, widths)) + " |" for row in rows]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return lines
+
+
+def _row(report: BugReport) -> tuple[str, ...]:
+    needed = report.median_seeds
+    seeds = f"{needed:g}" if needed is not None else f"> {report.seeds}"
+    return (report.name, report.how, report.invariants, seeds, str(report.seeds))
