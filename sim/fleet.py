@@ -59,11 +59,12 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
     started = time.process_time()
     with planted(bug):
         result = World(generate(seed)).run()
+    idle = result.verdict is Verdict.PASSED and not result.commits
     return SeedResult(
         seed=seed,
-        verdict=result.verdict,
+        verdict=Verdict.UNDECIDED if idle else result.verdict,
         invariant=result.invariant,
-        finding=result.finding,
+        finding="nothing was acknowledged: it shows nothing" if idle else result.finding,
         digest=result.digest,
         messages=result.messages,
         commits=result.commits,
