@@ -46,11 +46,13 @@ async def run_client(world: World, operations: Iterable[tuple[int, Operation]]) 
         await world.sleep_until(operation.at_ns)
         if engine is None or not operation.sticky:
             engine = await world.usable_engine()
-        await _call(world, engine, number, operation)
+        await make_call(
+            world, engine, Call(number, operation, world.scheduler.now_ns, engine.name)
+        )
 
 
-async def _call(world: World, engine: Engine, number: int, operation: Operation) -> None:
-    call = Call(number, operation, world.scheduler.now_ns, engine.name)
+async def make_call(world: World, engine: Engine, call: Call) -> None:
+    """Make one call; what comes of it stands in ``call`` and is told to the world."""
     world.invoked(call)
     try:
         await _perform(engine, call)
@@ -58,7 +60,7 @@ async def _call(world: World, engine: Engine, number: int, operation: Operation)
     except PageNotFound as error:
         call.outcome, call.error = Outcome.NOT_FOUND, str(error)
     except (Fenced, Closed) as error:
-        write = operation.kind == "put"
+        write = call.operation.kind == "put"
         call.outcome, call.error = Outcome.UNKNOWN if write else Outcome.REFUSED, str(error)
     except ReadPointBelowFloor as error:
         call.outcome, call.error = Outcome.TOO_OLD, str(error)
@@ -76,7 +78,7 @@ async def _perform(engine: Engine, call: Call) -> None:
     operation = call.operation
     match operation.kind:
         case "put":
-            call.writes = writes_of(call.number, operation)
+            call.writes = call.writes or writes_of(call.number, operation)
             call.lsn = await engine.put_many(call.writes)
         case "get":
             call.lsn = engine.vdl
