@@ -252,6 +252,10 @@ class Checker:
         """A segment is down: from now on only its disk speaks for it."""
         self._down[segment] = self._restored(segment)
 
+    def is_down(self, segment: SegmentId) -> bool:
+        """Whether a segment was crashed and has not restarted."""
+        return segment in self._down
+
     def rotted(self, segment: SegmentId) -> None:
         """A segment's disk is not what was written, until it has been repaired."""
         self._damaged.add(segment)
