@@ -52,7 +52,7 @@ class Workload:
             client=client,
             kind=kind,
             pages=tuple(_below(random, self.pages) for _ in range(touched)),
-            offset=_WORD * _below(random, (PAGE_SIZE - self.length) // _WORD),
+            offset=_WORD * _below(random, (PAGE_SIZE - self.length) // _WORD - self.mtr_pages),
             length=self.length,
             age=random.random(),
             sticky=self.sticky,

@@ -1,18 +1,72 @@
-"""``list``: what there is to run, to break and to check."""
+"""The command ``list``: what there is to run, to break, to check, to reach and to plant."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
+
 import click
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from sim import scenario
+from sim.bugs import BUGS
+from sim.exit_codes import HELP, PASSED
 from sim.faults import FAULTS
+from sim.invariants import INVARIANTS
+from sim.marks import MARKS
+from sim.report_text import new_console, show
+
+_TITLES = {
+    "scenarios": "python -m aurora.sim run NAME",
+    "faults": "actions of scenarios: fault = NAME",
+    "invariants": "held in every run",
+    "marks": "what a run may reach; fleet counts them",
+    "bugs": "to be planted: --bug NAME",
+}
 
 
-@click.command("list")
-def command() -> int:
-    """List scenarios and faults."""
-    for name, path in scenario.shipped().items():
-        click.echo(f"{name:28} {scenario.load(path).description.splitlines()[0]}")
-    for fault in FAULTS.values():
-        click.echo(f"{fault.name:28} {fault.summary}")
-    return 0
+@click.command("list", epilog=HELP)
+@click.argument("what", type=click.Choice(list(_TITLES)), required=False)
+@click.option("--json", "in_json", is_flag=True, help="Print it as JSON, and nothing else.")
+def command(what: str | None = None, in_json: bool = False) -> int:
+    """List scenarios, faults, invariants, marks and bugs: all of them, or one kind."""
+    found = {kind: _items(kind) for kind in _TITLES if what in (None, kind)}
+    if in_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        show(
+            new_console(), Group(*(part for kind in found for part in _section(kind, found[kind])))
+        )
+    return PASSED
+
+
+def _items(kind: str) -> dict[str, str]:
+    """Names and summaries of one kind."""
+    if kind == "scenarios":
+        return {name: _summary(scenario.load(path)) for name, path in scenario.shipped().items()}
+    if kind == "faults":
+        return {each.name: each.summary for each in FAULTS.values()}
+    if kind == "invariants":
+        return {each.name: f"{each.number}. {each.text}" for each in INVARIANTS.values()}
+    if kind == "marks":
+        return {each.name: each.summary for each in MARKS.values()}
+    return {each.name: each.summary for each in BUGS.values()}
+
+
+def _summary(found: scenario.Scenario) -> str:
+    """The first sentence of a scenario's description."""
+    text = " ".join(found.description.split())
+    return text.split(". ")[0].rstrip(".")
+
+
+def _section(kind: str, items: dict[str, str]) -> Iterable[RenderableType]:
+    yield Text.assemble((kind.capitalize(), "bold cyan"), (f"  {_TITLES[kind]}", "dim"))
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True, style="bold")
+    table.add_column()
+    for name, summary in items.items():
+        table.add_row(name, summary)
+    yield Padding(table, (0, 0, 1, 2))

@@ -123,11 +123,13 @@ class LiveView:
         for name, value in (
             ("VCL", statistics.vcl),
             ("VDL", statistics.vdl),
-            *((f"PGCL {pg}", lsn) for pg, lsn in list(statistics.pgcl.items())[:_MOST_GROUPS]),
             ("commits", statistics.commits),
             ("in flight", statistics.commits_waiting),
         ):
             text.append(f"{name} ", "dim").append(f"{value:,}", "bold").append("   ")
+        text.append("\n" + " " * (len(engine.name) + 4))
+        for pg_id, lsn in list(statistics.pgcl.items())[:_MOST_GROUPS]:
+            text.append(f"PGCL {pg_id} ", "dim").append(f"{lsn:,}", "bold").append("   ")
         return text
 
 

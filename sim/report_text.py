@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.expectations import short_time
+from sim.invariants import INVARIANTS
 from sim.knob_tables import knob_values
 from sim.report import FaultEffect, Latencies, Report
 from sim.schedule import Schedule
@@ -48,6 +49,9 @@ def show(console: Console, renderable: RenderableType) -> None:
 def header(schedule: Schedule, description: str = "", bug: str | None = None) -> RenderableType:
     """Seed first, then everything that was drawn or set."""
     clients = len({each.client for each in schedule.operations})
+    calls = f"{_count(len(schedule.operations), 'operation')} of {_count(clients, 'client')}"
+    if not clients:
+        calls = "one client"
     title = Text.assemble(("seed ", "dim"), (str(schedule.seed), "bold"))
     if schedule.name and schedule.name != f"seed {schedule.seed}":
         title.append("   scenario ", "dim").append(schedule.name, "bold")
@@ -62,8 +66,7 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
             rows.add_row(name.replace("_", " "), _pairs(nested))
     rows.add_row(
         "schedule",
-        f"{_count(len(schedule.operations), 'operation')} of {_count(clients, 'client')}, "
-        f"{_count(len(schedule.actions), 'action')}, all heals at "
+        f"{calls}, {_count(len(schedule.actions), 'action')}, all heals at "
         f"{format_time(schedule.knobs.duration_ns)}",
     )
     parts: list[RenderableType] = [title]
@@ -127,6 +130,8 @@ def _verdict(report: Report) -> RenderableType:
         return line
     if report.verdict is not Verdict.UNDECIDED:
         line.append(f"  {report.invariant}", "bold")
+        if report.invariant in INVARIANTS:
+            line.append(f": {INVARIANTS[report.invariant].text}")
     return Group(line, Padding(Text(report.finding), _INDENT))
 
 
@@ -218,6 +223,8 @@ def _expected(report: Report) -> RenderableType:
 def _facts(facts: Mapping[str, Any]) -> RenderableType:
     rows = _grid()
     for name, value in facts.items():
+        if isinstance(value, bool):
+            continue  # for programs: another line says it in words
         rows.add_row(name.replace("_", " "), _plain(value))
     return rows
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 import attrs
 import click
+from rich.console import Console
 
-from sim import scenario
+from sim import replay_sqlite, scenario
 from sim.bugs import planted
 from sim.case import check_bug
 from sim.exit_codes import EXIT_CODES, HELP
@@ -23,13 +24,12 @@ from sim.report import Report, as_json, make_report
 from sim.report_text import header, new_console, report_text, show
 from sim.schedule import Schedule
 from sim.watch import Watch
-from sim.world import World
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from sim.world import Verdict, World
 
 PROGRAM: Final = "python -m aurora.sim"
 DEFAULT: Final = "default"
+REPLAY: Final = "replay"
+"""The scenario that a log is replayed under unless another is named."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,17 +79,20 @@ def command(
     SCENARIO is a name that `list` shows, FILE a scenario file. With neither but a seed, the
     schedule that this seed draws is run: knobs, calls and faults. With nothing at all, the scenario
     "default".
+
+    With --workload, the one client commits the transactions of FILE.db-wal, spread over the
+    scenario's duration; in the end the database is rebuilt from pages that the engine reads, and
+    must be byte for byte the one that SQLite makes of FILE.db and its log.
     """
     check_bug(bug)
     if output is not None and workload is None:
         raise click.UsageError("--output: expected together with --workload")
-    console = new_console()
-    if workload is not None:
-
-        raise click.UsageError("--workload: not yet")
-    plan = make_plan(name, seed, bug)
-    report = execute(plan, None if in_json else console, trace)
-    if in_json:
+    console = None if in_json else new_console()
+    if workload is None:
+        report = execute(make_plan(name, seed, bug), console, trace)
+    else:
+        report = replay(make_plan(name or REPLAY, seed, bug), workload, output, console, trace)
+    if console is None:
         click.echo(json.dumps(as_json(report), indent=2))
     else:
         show(console, report_text(report))
@@ -118,20 +121,40 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
     )
 
 
-def execute(plan: Plan, console: Console | None, trace: TextIO | None = None) -> Report:
-    """Run a plan, with a live view if the console is a terminal."""
+def execute(plan: Plan, console: Console | None = None, trace: TextIO | None = None) -> Report:
+    """Run a plan; on a console, with its header, and live if that is a terminal."""
+    with planted(plan.bug):
+        return _watched(plan, World(plan.schedule), console, trace)
+
+
+def replay(
+    plan: Plan,
+    wal_path: Path,
+    output: Path | None = None,
+    console: Console | None = None,
+    trace: TextIO | None = None,
+) -> Report:
+    """Replay a log under a plan's faults; raises what `sim.sqlite_rebuild.load_workload` does."""
+    workload, schedule, expectations = replay_sqlite.prepare(
+        wal_path, plan.schedule, plan.expectations
+    )
+    arguments = [*plan.arguments, "--workload", str(wal_path)]
+    if output is not None:
+        arguments += ["--output", str(output)]
+    plan = attrs.evolve(
+        plan, schedule=schedule, expectations=expectations, arguments=tuple(arguments)
+    )
+    with planted(plan.bug):
+        world = replay_sqlite.ReplayWorld(schedule, workload)
+        report = _watched(plan, world, console, trace)
+    if report.result.verdict is not Verdict.PASSED:
+        return report
+    return replay_sqlite.concluded(report, replay_sqlite.compare(world, wal_path, output))
+
+
+def _watched(plan: Plan, world: World, console: Console | None, trace: TextIO | None) -> Report:
     if console is not None:
         show(console, header(plan.schedule, plan.description, plan.bug))
-    with ExitStack() as stack:
-        stack.enter_context(planted(plan.bug))
-        world = World(plan.schedule)
-        return watch_run(plan, world, console, trace)
-
-
-def watch_run(
-    plan: Plan, world: World, console: Console | None, trace: TextIO | None = None
-) -> Report:
-    """Run a world that stands ready, look on, and report."""
     live = LiveView(world, console) if console is not None and console.is_terminal else None
     watch = Watch(world, trace_file=trace, on_event=live.on_event if live else None)
     started = perf_counter()

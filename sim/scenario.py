@@ -32,7 +32,9 @@ from sim.expectations import (
     Lost,
     Reaches,
 )
+from sim.invariants import INVARIANTS
 from sim.knob_tables import knob_values, read_knobs
+from sim.marks import MARKS
 from sim.schedule import Action, Knobs, Operation, Schedule
 from sim.seeds import Seeds
 from sim.toml_reader import ScenarioError, Table, format_time, parse_document, suggestion
@@ -43,6 +45,7 @@ _MOST_CLIENTS: Final = 1_000
 _MOST_OPERATIONS: Final = 1_000_000
 _MOST_REPEATS: Final = 10_000
 _MOST_BYTES: Final = 4_096
+_MOST_MTR_PAGES: Final = 100
 _DIRECTORIES: Final = ("scenarios", "../scripts/scenarios")
 """Where the shipped scenarios are, from here: in an installed package, in the source tree."""
 
@@ -216,8 +219,9 @@ def _operation(table: Table) -> Operation:
         sticky=table.boolean("sticky", False),
     )
     table.finish()
-    if operation.offset + operation.length > PAGE_SIZE:
-        end = operation.offset + operation.length
+    # Each page of an MTR is written 8 bytes further on: see `sim.workload.writes_of`.
+    end = operation.offset + 8 * (len(operation.pages) - 1) + operation.length
+    if end > PAGE_SIZE:
         raise table.error("bytes", f"found an end at byte {end}: expected at most {PAGE_SIZE}")
     return operation
 
@@ -256,6 +260,9 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
     table.finish()
     if workload.clients > _MOST_CLIENTS:
         raise table.error("clients", f"found {workload.clients}: expected at most {_MOST_CLIENTS}")
+    if workload.mtr_pages > _MOST_MTR_PAGES:
+        found = workload.mtr_pages
+        raise table.error("mtr_pages", f"found {found}: expected at most {_MOST_MTR_PAGES}")
     if workload.length > _MOST_BYTES:
         raise table.error("bytes", f"found {workload.length}: expected at most {_MOST_BYTES}")
     if not workload.reads:
@@ -263,6 +270,7 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
     return workload
 
 
+_OTHER_FINDINGS: Final = ("typed errors", "internal error", "deadlock", "undecided")
 _MINIMA: Final = {f"min_{what.replace(' ', '_')}": what for what in COUNTED}
 _SUBJECTS: Final = ("writes", "reads", *_MINIMA, "lost", "reaches", "verdict")
 
@@ -300,9 +308,11 @@ def _about(key: str, table: Table, segments: Sequence[str], knobs: Knobs) -> Exp
     if key == "lost":
         return Lost(table.choices(key, segments, ()))
     if key == "reaches":
-        return Reaches(table.text(key), table.integer("times", 1, least=1))
+        return Reaches(table.choice(key, MARKS), table.integer("times", 1, least=1))
     verdict = table.choice(key, [each.value for each in Verdict])
-    return Ends(Verdict(verdict), table.text("invariant", ""))
+    known = [*INVARIANTS, *_OTHER_FINDINGS]
+    invariant = table.choice("invariant", known) if table.has("invariant") else ""
+    return Ends(Verdict(verdict), invariant)
 
 
 # ---- writing -------------------------------------------------------------------------------------
