@@ -8,7 +8,7 @@ from typing import Final
 import trio
 
 from aurora.terminal.commands import execute
-from aurora.terminal.reading_lines import Lines, PipedLines, TypedLines, at_a_terminal
+from aurora.terminal.reading_lines import Lines, PipedLines, at_a_terminal
 from aurora.terminal.session import Session
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -81,10 +81,11 @@ class Repl:
 async def converse(session: Session, *, color: bool) -> int:
     """Talk to whoever is at standard input."""
     typed = at_a_terminal()
-    lines: Lines = (
-        TypedLines(session.cluster.hosts, color=color) if typed else PipedLines(descriptor=0)
-    )
+    lines: Lines = PipedLines(descriptor=0)
     if typed:
+        from aurora.terminal.typing_lines import TypedLines
+
+        lines = TypedLines(session.cluster.hosts, color=color)
         session.screen.say(
             "A volume of six segments in three zones. `help` lists commands.", "note"
         )

@@ -15,7 +15,6 @@ from aurora.terminal.watch import plain
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import PageImage, Seal
 from segments.protocol.record import RedoRecord
-from segments.protocol.transport import Envelope
 
 LABELS = st.dictionaries(st.integers(0, 59), st.text("abc ", min_size=1, max_size=12), max_size=6)
 

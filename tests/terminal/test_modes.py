@@ -15,7 +15,7 @@ from aurora.terminal.demo import DEMO, VIZ_DEMO, Act, perform
 from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
-from tests.terminal.playing import aurora
+from tests.terminal.playing import aurora, play
 
 ESCAPE = "\x1b"
 
@@ -103,16 +103,16 @@ def test_a_volume_kept_in_a_directory(tmp_path: Path) -> None:
 
 def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("not a volume")
-    refused = aurora("repl", "--data-dir", str(tmp_path))
-    assert refused.returncode == 1
-    assert "mine.txt" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    refused = CliRunner().invoke(cli, ["repl", "--data-dir", str(tmp_path)])
+    assert refused.exit_code == 1
+    assert refused.output.startswith(f"Error: Invalid: {tmp_path} holds mine.txt")
     assert (tmp_path / "mine.txt").read_text() == "not a volume"
 
 
 def test_a_trace_is_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
-    assert aurora("repl", "--trace", str(path), typed="put 1 0 x\nget 1\n").returncode == 0
+    played = play("put 1 0 x", "get 1", options=Options(trace=path))
+    assert all(played.succeeded)
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {"time", "source", "event"} <= set(events[0])
     (allocated,) = [each for each in events if each["event"] == "mtr_allocated"]
