@@ -183,9 +183,11 @@ def test_what_was_read_before_a_compaction_says_nothing_of_the_new_log() -> None
     rig.core.tick(0.0)
     asked = rig.core.maintenance.take_scrub(10.0)
     assert asked is not None
+    old = bytearray(rig.log)
+    old[200] ^= 1
     rig.core.maintenance.require_rewrite()
     rig.settle()
-    rig.core.maintenance.scrubbed(asked[0], asked[1], b"not what is there now")
+    rig.core.maintenance.scrubbed(asked[0], asked[1], bytes(old))
     assert rig.core.maintenance.damaged_frames == 0
 
 

@@ -157,6 +157,17 @@ def test_it_opens_only_when_every_group_has_table_and_records() -> None:
     assert core.opened and core.vdl == 4
 
 
+def test_an_empty_group_too_must_have_the_table_at_four() -> None:
+    """There is nothing to re-replicate, and still a tail of an older writer to be annulled."""
+    table = TruncationTable(E1).extended(E2, 0, 20)
+    core = WriterCore(RecoveryPlan(E2, table, 0, 0, {0: 0, 1: 0}, {0: (), 1: ()}), GROUPS, CONFIG)
+    install(core, "ABCDEF", 0, 0)
+    install(core, "ABC", 1, 0)
+    assert not core.opened
+    install(core, "F", 1, 0)
+    assert core.opened
+
+
 def test_until_it_opens_its_vdl_is_told_to_nobody() -> None:
     core = recovered()
     install(core, "ABC", 1, 0)
