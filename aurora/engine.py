@@ -3,6 +3,9 @@
 A thin trio shell around `aurora.core`: one task receives, one sends, one lets time pass; callers
 run in tasks of their own and wait for the VDL, for pages, or for room. All that is decided is
 decided in the cores.
+
+(More than 400 lines: the calls and the tasks that serve them share one state, and half of the text
+is what callers need to know.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What must happen, by failure: the protocol's table (§9), row by row, in virtual time."""
+"""What must happen, by failure: the protocol's table (§9), row by row, in virtual time.
+
+(More than 400 lines: the table is one, and is read as one.)
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Opening and closing a cluster, on files and in memory, and what can be done to its parts."""
+"""Opening and closing a cluster, on files and in memory, and what can be done to its parts.
+
+(More than 400 lines: every way in and out of one small public function.)
+"""
 
 from __future__ import annotations
 
@@ -296,6 +299,19 @@ async def test_names_of_segments() -> None:
             with pytest.raises(Invalid, match=r"delay_s is .*: expected seconds >= 0"):
                 cluster.slow("A", delay_s)
         assert before == {name: host.up for name, host in cluster.hosts.items()}
+
+
+async def test_a_lost_disk_that_is_put_back_stays_lost(tmp_path: Path) -> None:
+    """A copy from before has forgotten what its segment promised since (protocol §8)."""
+    await write_some(tmp_path / "v")
+    shutil.copytree(tmp_path / "v" / "A0", tmp_path / "copy")
+    async with open_cluster(tmp_path / "v") as cluster:
+        cluster.wipe("A")
+        shutil.copytree(tmp_path / "copy", tmp_path / "v" / "A0", dirs_exist_ok=True)
+        await cluster.restart("A")
+        assert not cluster.hosts["A0"].up
+        assert list(cluster.lost_segments()) == ["A0"]
+        await cluster.engine.put(1, 0, b"go on")
 
 
 async def test_crashing_and_restarting_twice_is_once() -> None:

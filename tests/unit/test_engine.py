@@ -1,4 +1,7 @@
-"""The public API of a writer: what it refuses, how it ends, what cancelling leaves behind."""
+"""The public API of a writer: what it refuses, how it ends, what cancelling leaves behind.
+
+(More than 400 lines: they share one fixture, and each call is tried in each of these ways.)
+"""
 
 from __future__ import annotations
 
