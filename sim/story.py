@@ -332,8 +332,8 @@ def _read_step(step: Step, scl: Lsn) -> str:
         case "read_refused":
             return f"{name} refuses: SCL {values['scl']}, floor {values['floor']}"
     return (
-        f"{name} (SCL {scl}) makes page {values['page_id']} at {values['read_point']}: changed last at "
-        f"{values['page_lsn']}, from an image of {values['image_lsn']} and "
+        f"{name} (SCL {scl}) makes page {values['page_id']} at {values['read_point']}: "
+        f"changed last at {values['page_lsn']}, from an image of {values['image_lsn']} and "
         f"{len(values['records'])} records"
     )
 

@@ -1,4 +1,4 @@
-"""The run's trace: every event in order, as a digest always and as lines when somebody wants them."""
+"""The run's trace: every event in order, as a digest, and as lines when somebody wants them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class Trace:
     def __init__(self, scheduler: VirtualScheduler) -> None:
         self.listener: Callable[[int, str, tuple[object, ...]], object] | None = None
         """Called with (time_ns, kind, values) of every event."""
+        self.sink: Callable[[bytes], object] | None = None
+        """Called with every event as it goes into the digest."""
         self.events = 0
         self._scheduler = scheduler
         self._hash = blake2b(digest_size=8)
@@ -53,6 +55,8 @@ class Trace:
     def _add(self, line: bytes) -> None:
         self.events += 1
         self._waiting.append(line)
+        if self.sink is not None:
+            self.sink(line)
         if len(self._waiting) >= _FLUSH:
             self._flush()
 
