@@ -1,0 +1,170 @@
+"""The scenario API, and the scripts in ``scripts/`` that are written against it."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sim
+from sim.bugs import planted
+from sim.scenario_api import Scenario, run_scenario
+from sim.schedule import SECOND, Knobs
+from sim.world import Verdict
+
+ROOT = Path(sim.__file__).parents[1]
+SCRIPTS = (
+    "az_outage",
+    "az_plus_one",
+    "gray_segment",
+    "lost_disk",
+    "recover_under_partition",
+    "zombie_writer",
+)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_script_comes_out_as_it_says(name: str, seed: int) -> None:
+    module = importlib.import_module(f"scripts.{name}")
+    knobs = getattr(module, "COLD", None)
+    result = run_scenario(module.scenario, seed=seed, knobs=knobs)
+    assert result.passed, result.run.finding
+    assert result.run.commits >= 2
+    assert len(result.story) >= 5
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_is_a_dozen_readable_lines(name: str) -> None:
+    lines = (ROOT / "scripts" / f"{name}.py").read_text().splitlines()
+    start = next(at for at, line in enumerate(lines) if line.startswith("async def scenario"))
+    end = lines.index('if __name__ == "__main__":')
+    assert len([line for line in lines[start:end] if line]) <= 14
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_a_script_tells_its_story_and_exits_with_the_verdict() -> None:
+    ran = run_script("scripts.az_plus_one", "7")
+    assert ran.returncode == 0, ran.stderr
+    lines = ran.stdout.splitlines()
+    assert lines[0].startswith("seed 7: A zone and one more segment fail")
+    assert any("writes wait: one is pending for 30 s" in line for line in lines)
+    assert lines[-1].startswith("passed: 4 commits")
+
+
+def test_a_script_refuses_what_is_no_seed() -> None:
+    ran = run_script("scripts.az_plus_one", "--seed")
+    assert ran.returncode == 1
+    assert "usage:" in ran.stderr
+
+
+# ---- the API -------------------------------------------------------------------------------------
+
+
+def test_a_write_that_goes_on_is_no_write_that_waits() -> None:
+    async def scenario(s: Scenario) -> None:
+        s.crash("az1")
+        await s.writes_wait(for_s=1)
+
+    result = run_scenario(scenario)
+    assert (result.run.verdict, result.run.invariant) == (Verdict.VIOLATION, "expectation")
+    assert result.run.finding == "a write is ok: expected it to wait 1 s"
+    assert "NOT AS EXPECTED" in result.story[-1]
+
+
+def test_a_write_that_waits_is_no_write_that_goes_on() -> None:
+    async def scenario(s: Scenario) -> None:
+        s.crash("az1,C")
+        await s.writes_go_on(within_s=5)
+
+    result = run_scenario(scenario)
+    assert result.run.finding == "a write is pending after 5 s: expected writes to go on"
+
+
+def test_a_waiting_write_must_finish_when_it_is_said_to() -> None:
+    async def scenario(s: Scenario) -> None:
+        s.crash("az1,C")
+        waiting = await s.writes_wait(for_s=1)
+        await waiting.done(within_s=1)
+
+    result = run_scenario(scenario)
+    assert "the waiting write is pending after 1 s" in result.run.finding
+
+
+def test_a_page_must_hold_what_is_expected() -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.put(1, b"this")
+        await s.reads_go_on(1, b"that", within_s=1)
+
+    result = run_scenario(scenario)
+    assert result.run.finding == "page 1 begins with b'this': expected b'that'"
+
+
+def test_a_page_that_was_never_written_is_no_read_that_goes_on() -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.reads_go_on(1, b"", within_s=1)
+
+    assert "a read of page 1 is not found" in run_scenario(scenario).run.finding
+
+
+def test_a_writer_that_is_not_deposed_is_not_fenced() -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.is_fenced(s.engine)
+
+    assert run_scenario(scenario).run.finding == "a write through writer-1 is ok"
+
+
+def test_a_volume_that_cannot_be_opened_in_time_is_a_finding() -> None:
+    async def scenario(s: Scenario) -> None:
+        s.crash("az1,az2")
+        await s.open_writer(within_s=3)
+
+    assert run_scenario(scenario).run.finding == "the volume is not open after 3 s"
+
+
+def test_what_is_still_pending_after_the_world_has_healed_is_a_liveness_failure() -> None:
+    async def scenario(s: Scenario) -> None:
+        s.wipe("A,B,C")
+        await s.writes_wait(for_s=1)
+
+    result = run_scenario(scenario, knobs=Knobs(liveness_ns=5 * SECOND))
+    assert result.run.verdict is Verdict.LIVENESS
+    assert "1 calls pending" in result.run.finding
+
+
+def test_all_checkers_are_on() -> None:
+    async def scenario(s: Scenario) -> None:
+        s.crash("az1,C")
+        await s.sleep(1)
+        await s.put(1, b"on three")
+
+    with planted("third-highest-scl"):
+        result = run_scenario(scenario)
+    assert result.run.invariant == "pgcl-is-backed"
+
+
+def test_a_seed_gives_the_same_run_and_another_seed_another() -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.put(1, b"x")
+        s.crash("az2")
+        await s.writes_go_on(within_s=1)
+
+    digests = [run_scenario(scenario, seed=seed).run.digest for seed in (1, 1, 2)]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_recovery_installs_its_table_without_waiting_for_a_tick() -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.put(1, b"x")
+        s.crash_writer()
+        await s.open_writer(within_s=0.01)  # a tick comes every 0.02 s
+
+    result = run_scenario(scenario)
+    assert result.passed, result.run.finding
