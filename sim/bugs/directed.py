@@ -1,81 +1,17 @@
 """A schedule for each deliberate bug, made to expose it in a fraction of a second (protocol §12).
 
-Nothing here is left to chance: every message takes 0.1 ms, every sync 0.1 ms, so that a cut between
-two messages can be planned. Times are milliseconds. The costly checks run at every step.
-
-Who is "cut off" hears and says nothing; segments that "keep apart" do not gossip. All of it ends
-when the world heals, and then the right code passes.
+The right code passes each of them: all that goes wrong ends when the world heals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
-from sim.profiles import DiskProfile, LinkProfile
-from sim.schedule import MS, Action, Knobs, Operation, Schedule
-
-_LINK: Final = LinkProfile(minimum_ns=100_000, extra_mean_ns=0)
-_DISK: Final = DiskProfile(minimum_ns=100_000, extra_mean_ns=0)
-_ALL: Final = "A,B,C,D,E,F"
-
-
-class Plan:
-    """Puts a schedule together, action by action."""
-
-    def __init__(self, end_ms: float = 60.0, seed: int = 1, **knobs: Any) -> None:
-        self._end_ns = int(end_ms * MS)
-        self._seed = seed
-        self._knobs = knobs
-        self._actions: list[Action] = []
-        self._operations: list[Operation] = []
-
-    def fault(self, at_ms: float, kind: str, target: str = "", **params: Any) -> None:
-        self._actions.append(Action(at_ns=int(at_ms * MS), kind=kind, target=target, params=params))
-
-    def cut(self, at_ms: float, source: str, destination: str) -> None:
-        """Nothing passes from source to destination."""
-        self.fault(at_ms, "cut", source, others=destination)
-
-    def part(self, at_ms: float, one: str, other: str) -> None:
-        """Nothing passes between two sides."""
-        self.fault(at_ms, "partition", one, others=other)
-
-    def keep_apart(self, at_ms: float) -> None:
-        """No segment hears from another."""
-        for letter in "ABCDE":
-            self.part(at_ms, letter, ",".join("ABCDEF"["ABCDEF".index(letter) + 1 :]))
-
-    def put(self, at_ms: float, *pages: int, client: int = 0) -> None:
-        """One mini-transaction; a client keeps its writer."""
-        self._call(at_ms, "put", pages, client, 0.0)
-
-    def get(self, at_ms: float, page: int, client: int = 0) -> None:
-        self._call(at_ms, "get", (page,), client, 0.0)
-
-    def get_at(self, at_ms: float, page: int, age: float, client: int = 0) -> None:
-        self._call(at_ms, "get_at", (page,), client, age)
-
-    def _call(
-        self, at_ms: float, kind: str, pages: tuple[int, ...], client: int, age: float
-    ) -> None:
-        operation = Operation(
-            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, offset=64, length=8,
-            age=age, sticky=True,
-        )  # fmt: skip
-        self._operations.append(operation)
-
-    def schedule(self, name: str) -> Schedule:
-        knobs = Knobs(link=_LINK, disk=_DISK, check_every=1, duration_ns=self._end_ns)
-        knobs = attrs.evolve(knobs, liveness_ns=5_000 * MS, **self._knobs)
-        return Schedule(
-            seed=self._seed, knobs=knobs, name=name,
-            actions=tuple(sorted(self._actions, key=lambda each: each.at_ns)),
-            operations=tuple(sorted(self._operations, key=lambda each: each.at_ns)),
-        )  # fmt: skip
-
+from sim.bugs.plan import ALL, LINK, Plan
+from sim.schedule import Schedule
 
 # ---- quorums and watermarks ----------------------------------------------------------------------
 
@@ -170,7 +106,7 @@ def zombie() -> Plan:
     """A writer that is cut off is deposed, writes on, and comes back."""
     plan = Plan()
     plan.put(6, 0, client=0)
-    plan.part(10, "writer-1", _ALL)
+    plan.part(10, "writer-1", ALL)
     plan.fault(11, "take_over")
     plan.put(20, 0, client=0)
     plan.fault(25, "heal_network")
@@ -330,7 +266,7 @@ def images_of_the_tail() -> Plan:
 
 def everything_twice() -> Plan:
     """Each message arrives twice."""
-    plan = Plan(link=attrs.evolve(_LINK, duplication=1.0), end_ms=200)
+    plan = Plan(link=attrs.evolve(LINK, duplication=1.0), end_ms=200)
     for client in range(4):
         plan.put(10, 0, 1, client=client)
     return plan
@@ -357,7 +293,7 @@ def sealed_and_wiped() -> Plan:
     plan.fault(10, "take_over")
     plan.fault(15, "wipe", "F")
     plan.fault(16, "heal_network")
-    plan.part(16, "writer-2", _ALL)
+    plan.part(16, "writer-2", ALL)
     plan.fault(20, "restart", "F")
     return plan
 
