@@ -1,4 +1,4 @@
-"""The command ``bugs``: list the deliberate bugs, show one as a diff, run the suite over them."""
+"""The command ``bugs``: list the deliberate bugs, show one, run the suite over them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import attrs
 import click
 
 from segments.protocol.errors import Invalid
-from sim.bugs import BUGS, require_bug
+from sim.bugs import BUGS, Bug, require_bug
 from sim.bugs.suite import BugReport, run_suite
 from sim.exit_codes import HELP, PASSED, VIOLATION
+from sim.scenario import dump
 
 _HEADINGS = ("bug", "found by", "invariant", "median seeds", "seeds tried")
 
@@ -28,14 +29,17 @@ def command(context: click.Context) -> None:
         click.echo(f"\n{len(BUGS)} bugs. Plant one: run --bug NAME. Read one: bugs show NAME.")
 
 
-@command.command()
-@click.argument("name")
-def show(name: str) -> None:
-    """What the bug NAME changes in the real code, and the rule that it breaks."""
+def _bug(_: click.Context, __: click.Parameter, name: str) -> Bug:
     try:
-        bug = require_bug(name)
+        return require_bug(name)
     except Invalid as error:
         raise click.UsageError(str(error)) from None
+
+
+@command.command()
+@click.argument("bug", metavar="NAME", callback=_bug)
+def show(bug: Bug) -> None:
+    """What the bug NAME changes in the real code, and the rule that it breaks."""
     click.echo(f"{bug.name}: {bug.summary}\nbreaks {bug.section}")
     for edit in bug.edits:
         click.echo(f"\n{edit.target}")
@@ -43,7 +47,16 @@ def show(name: str) -> None:
             for line in text.strip("\n").splitlines():
                 click.echo(f"  {mark} {line}")
     if bug.directed is not None:
-        click.echo(f"\nThe schedule made for it: {bug.directed().name}")
+        click.echo(f"\nThe schedule made for it: bugs scenario {bug.name} > FILE; run FILE")
+
+
+@command.command()
+@click.argument("bug", metavar="NAME", callback=_bug)
+def scenario(bug: Bug) -> None:
+    """The schedule that exposes the bug NAME, as a scenario file that plants it."""
+    if bug.directed is None:
+        raise click.UsageError(f"bug {bug.name}: only random seeds find it")
+    click.echo(dump(bug.directed(), description=bug.summary, bug=bug.name), nl=False)
 
 
 @command.command(name="run")

@@ -18,6 +18,7 @@ from sim.bugs import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.command import command, table
 from sim.bugs.directed import PLANS
 from sim.bugs.suite import BugReport, try_bug
+from sim.scenario import loads
 from sim.world import Verdict, run
 
 EXPECTED = {
@@ -192,6 +193,15 @@ def test_the_command_lists_shows_and_refuses() -> None:
     assert "+ ranked[-3]" in shown.output
     assert runner.invoke(command, ["show", "no-such"]).exit_code == 2
     assert runner.invoke(command, ["run", "no-such"]).exit_code == 2
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_its_schedule_can_be_had_as_a_scenario_that_plants_the_bug(name: str) -> None:
+    printed = CliRunner().invoke(command, ["scenario", name])
+    assert printed.exit_code == 0, printed.output
+    read, directed = loads(printed.output), BUGS[name].directed
+    assert directed is not None
+    assert (read.bug, read.schedule()) == (name, directed())
 
 
 def test_the_command_runs_the_suite() -> None:
