@@ -57,6 +57,11 @@ class WriteCall:
     returned_ns: int | None
     """None when nobody was told."""
 
+    @property
+    def commit_lsn(self) -> Lsn:
+        """The LSN at which all of it is there."""
+        return self.changes[-1].lsn
+
 
 @attrs.frozen(kw_only=True)
 class ReadCall:
@@ -111,7 +116,7 @@ class _Span(NamedTuple):
 
 def _time(writes: Sequence[WriteCall], reads: Sequence[ReadCall]) -> Anomaly | None:
     spans = [
-        _Span((each.changes[-1].lsn, _WRITE), each.number, each.invoked_ns, _end(each))
+        _Span((each.commit_lsn, _WRITE), each.number, each.invoked_ns, _end(each))
         for each in writes
     ]
     spans += [
@@ -161,10 +166,10 @@ def _sessions(reads: Iterable[ReadCall]) -> Anomaly | None:
 
 
 def _values(writes: Iterable[WriteCall], reads: Iterable[ReadCall]) -> Anomaly | None:
-    changes: dict[PageId, list[tuple[Change, int]]] = {}
+    changes: dict[PageId, list[tuple[Change, WriteCall]]] = {}
     for write in writes:
         for change in write.changes:
-            changes.setdefault(change.page_id, []).append((change, write.number))
+            changes.setdefault(change.page_id, []).append((change, write))
     by_page: dict[PageId, list[ReadCall]] = {}
     for read in reads:
         by_page.setdefault(read.page_id, []).append(read)
@@ -175,7 +180,7 @@ def _values(writes: Iterable[WriteCall], reads: Iterable[ReadCall]) -> Anomaly |
     return None
 
 
-def _values_of(changes: list[tuple[Change, int]], reads: list[ReadCall]) -> Anomaly | None:
+def _values_of(changes: list[tuple[Change, WriteCall]], reads: list[ReadCall]) -> Anomaly | None:
     changes.sort(key=lambda item: item[0].lsn)
     image = bytearray(EMPTY_PAGE)
     at = 0
@@ -184,26 +189,33 @@ def _values_of(changes: list[tuple[Change, int]], reads: list[ReadCall]) -> Anom
             change = changes[at][0]
             image[change.offset : change.offset + len(change.data)] = change.data
             at += 1
+        if read.fresh and at and changes[at - 1][1].commit_lsn > read.read_point:
+            return Anomaly(
+                f"call {read.number} read page {read.page_id} as of LSN {read.read_point}, which "
+                f"is in the middle of call {changes[at - 1][1].number}"
+            )
         if (read.page is None) != (at == 0) or (read.page is not None and read.page != image):
             return _wrong_value(read, image, changes[:at])
     return None
 
 
 def _wrong_value(
-    read: ReadCall, expected: bytearray, before: Sequence[tuple[Change, int]]
+    read: ReadCall, expected: bytearray, before: Sequence[tuple[Change, WriteCall]]
 ) -> Anomaly:
     what = f"call {read.number} read page {read.page_id} as of LSN {read.read_point}"
     if read.page is None:
-        change, number = before[-1]
-        return Anomaly(f"{what}: not found, but call {number} had written it at LSN {change.lsn}")
+        change, write = before[-1]
+        return Anomaly(
+            f"{what}: not found, but call {write.number} had written it at LSN {change.lsn}"
+        )
     if not before:
         return Anomaly(f"{what}: found, but nothing had been written by then")
     place = next(
         (i for i in range(len(expected)) if read.page[i : i + 1] != expected[i : i + 1]), 0
     )
     writers = [
-        f"call {number} at LSN {change.lsn}"
-        for change, number in before
+        f"call {write.number} at LSN {change.lsn}"
+        for change, write in before
         if change.offset <= place < change.offset + len(change.data)
     ]
     last = writers[-1] if writers else "nobody"

@@ -204,15 +204,12 @@ class Shrinker:
 
     def _hurry(self) -> None:
         """Less waiting: shorter gaps between events, whole milliseconds, an earlier end."""
-        events = events_of(self.best)
-        for at, event in enumerate(events):
-            before = events[at - 1].at_ns if at else 0
-            gap = event.at_ns - before
+        for at in range(len(events_of(self.best))):
+            events = events_of(self.best)
+            gap = events[at].at_ns - (events[at - 1].at_ns if at else 0)
             for shorter in (0, 10 * MS, gap // 2, gap // MS * MS):
-                if shorter < gap and self._try(
-                    with_events(self.best, [*events[:at], *_earlier(events[at:], gap - shorter)])
-                ):
-                    events = events_of(self.best)
+                earlier = [*events[:at], *_earlier(events[at:], gap - shorter)]
+                if shorter < gap and self._try(with_events(self.best, earlier)):
                     break
         while self._shorten(max(MS, self.best.knobs.duration_ns // 2)):
             pass

@@ -1,0 +1,122 @@
+"""Fleets: the same results however they are spread, summed up, stopped in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from segments.protocol.errors import Invalid
+from sim.fleet import SeedResult, Tally, command, parse_duration, report, results, run_seed
+from sim.marks import MARKS
+from sim.world import Verdict
+
+ROOT = Path(__file__).parents[2]
+
+
+def passed(seed: int) -> SeedResult:
+    return SeedResult(
+        seed=seed, verdict=Verdict.PASSED, invariant="", finding="", digest=f"{seed:016x}",
+        messages=100, commits=10, virtual_ns=10**9, cpu_s=0.5,
+        marks={"writer fenced": 2}, checks={"history": 5},
+    )  # fmt: skip
+
+
+def test_processes_change_nothing_but_the_time() -> None:
+    def never() -> bool:
+        return False
+
+    alone = [each for each in results(iter([2, 9]), 0, None, never) if each]
+    spread = [each for each in results(iter([2, 9]), 2, None, never) if each]
+    assert sorted(each.seed for each in spread) == [2, 9]
+    by_seed = {each.seed: each for each in spread}
+    for each in alone:
+        assert attrs.evolve(by_seed[each.seed], cpu_s=0.0) == attrs.evolve(each, cpu_s=0.0)
+        assert each.verdict is Verdict.PASSED and each.commits
+
+
+def test_a_tally_sums_up_and_names_what_no_seed_reached() -> None:
+    tally = Tally()
+    for seed in (3, 1):
+        tally.add(passed(seed))
+    assert (tally.seeds, tally.commits, tally.messages) == (2, 20, 200)
+    assert tally.marks["writer fenced"] == 4 and tally.seeds_with["writer fenced"] == 2
+    assert tally.unreached() == [name for name in MARKS if name != "writer fenced"]
+    assert tally.exit_code() == 0
+    other = Tally()
+    for seed in (1, 3):
+        other.add(passed(seed))
+    assert other.digest == tally.digest
+    text = report(tally, 60.0, None)
+    assert "200 messages/s and core" in text and "2.0 to 1" in text and "no findings" in text
+    lost = attrs.evolve(
+        passed(8), verdict=Verdict.LIVENESS, invariant="deadlock", finding="deadlock at 5 ns\n more"
+    )
+    tally.add(lost)
+    assert tally.exit_code() == 3
+    tally.add(attrs.evolve(lost, seed=9, verdict=Verdict.VIOLATION, invariant="history"))
+    assert tally.exit_code() == 1
+    text = report(tally, 60.0, "no-fencing")
+    assert "python -m aurora.sim explain --seed 8 --bug no-fencing" in text
+    assert "python -m aurora.sim shrink --seed 9 --bug no-fencing -o seed-9.toml" in text
+    assert "deadlock at 5 ns" in text and "more" not in text
+
+
+def test_no_seed_begins_once_it_is_over() -> None:
+    begun: list[int] = []
+
+    def seeds() -> object:
+        for seed in range(100):
+            begun.append(seed)
+            yield seed
+
+    found = list(results(seeds(), 0, None, lambda: len(begun) > 1))  # type: ignore[arg-type]
+    assert len(found) == 1
+
+
+def test_the_report_is_json_for_programs() -> None:
+    done = CliRunner().invoke(command, ["--seeds", "1", "--start", "2", "--jobs", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["seeds"] == 1 and found["verdicts"] == {"passed": 1} and found["findings"] == []
+    assert found["digest"] and set(found["marks"]) | set(found["unreached_marks"]) == set(MARKS)
+
+
+def test_a_planted_bug_is_reported_with_what_to_type_next() -> None:
+    found = run_seed(5, "serve-below-required")
+    assert (found.verdict, found.invariant) == (Verdict.VIOLATION, "reads-match-the-model")
+    assert run_seed(5).verdict is Verdict.PASSED
+
+
+def test_ctrl_c_stops_it_and_still_reports() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "aurora.sim", "fleet", "--seeds", "100000", "--jobs", "1", "--json"],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    time.sleep(4)
+    os.killpg(child.pid, signal.SIGINT)
+    output, errors = child.communicate(timeout=60)
+    assert child.returncode == 130, errors
+    assert json.loads(output)["interrupted"] is True
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("60s", 60), ("5m", 300), ("0.5h", 1800)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "-1", "0", "5 minutes", "nan", "inf", "1e99h"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(Invalid, match="expected seconds"):
+        parse_duration(text)

@@ -1,0 +1,111 @@
+"""Recordings: everything that was decided, and the same digest again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from segments.protocol.errors import Invalid
+from sim.case import Case, open_case
+from sim.generate import generate
+from sim.profiles import LinkProfile
+from sim.record import command as record_command
+from sim.recording import Recording, load, record, save
+from sim.replay import command as replay_command
+from sim.schedule import MS, Action, Knobs, Operation, Schedule
+
+SMALL = Schedule(
+    seed=3,
+    knobs=Knobs(
+        duration_ns=300 * MS, link=LinkProfile(loss=0.05, duplication=0.05, reordering=0.1)
+    ),
+    actions=(
+        Action(at_ns=40 * MS, kind="slow", target="az1", params={"factor": 5}),
+        Action(at_ns=80 * MS, kind="recover"),
+    ),
+    operations=tuple(
+        Operation(at_ns=at * MS, client=at % 2, kind="put" if at % 3 else "get", pages=(at % 2,))
+        for at in range(1, 60, 3)
+    ),
+    name="small",
+)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> tuple[Recording, Path]:
+    recording, result = record(SMALL)
+    assert result.messages >= len(recording.decisions) > 100
+    path = tmp_path / "small.jsonl"
+    save(recording, path)
+    return recording, path
+
+
+def test_a_recording_is_read_as_it_was_written(recorded: tuple[Recording, Path]) -> None:
+    recording, path = recorded
+    assert load(path) == recording
+
+
+def test_any_drawn_schedule_survives_the_file(tmp_path: Path) -> None:
+    for seed in range(40):
+        recording = Recording(
+            schedule=generate(seed), decisions={1: (), 3: (5, 6)}, verdict="passed", digest="0"
+        )
+        save(recording, tmp_path / "any")
+        assert load(tmp_path / "any") == recording
+
+
+def test_a_recording_comes_to_the_same_digest_without_drawing(
+    recorded: tuple[Recording, Path],
+) -> None:
+    recording, path = recorded
+    case = open_case(None, str(path), None)
+    assert case.run().digest == recording.digest
+    # Nothing of the network is drawn: with other messages it is another run.
+    late = {number: tuple(each + MS for each in d) for number, d in recording.decisions.items()}
+    assert Case(schedule=SMALL, decisions=late).run().digest != recording.digest
+    # And with another loss rate it is not, since that is only asked when a message is drawn.
+    knobs = attrs.evolve(SMALL.knobs, link=attrs.evolve(SMALL.knobs.link, loss=1.0))
+    other = attrs.evolve(SMALL, knobs=knobs)
+    assert Case(schedule=other, decisions=recording.decisions).run().digest == recording.digest
+
+
+@pytest.mark.parametrize(
+    ("line", "replaced", "message"),
+    [
+        (1, '{"format":"else"}', ":1: expected a recording of version 1"),
+        (2, "{", ":2: Expecting"),
+        (2, "7", ":2: int: expected an object"),
+        (2, '{"action":5,"at_ns":1,"kind":"crash"}', ":2: record 5: expected number 0"),
+        (2, '{"action":0,"at_ns":1,"kind":"crash","x":1}', ":2: extra fields found (x)"),
+        (2, '{"what":0}', ":2: expected an action, an operation or a message"),
+        (-1, '{"message":1,"delays_ns":[5]}', "message 1: expected a number above"),
+        (-1, '{"message":1000000,"delays_ns":[-5]}', "delays (-5,): expected 0 to"),
+    ],
+)
+def test_a_damaged_recording_is_refused_with_its_line(
+    recorded: tuple[Recording, Path], line: int, replaced: str, message: str
+) -> None:
+    _, path = recorded
+    lines = path.read_text().splitlines()
+    lines[line - 1 if line > 0 else line] = replaced
+    path.write_text("\n".join(lines))
+    with pytest.raises(Invalid) as raised:
+        load(path)
+    assert message in str(raised.value) and str(path) in str(raised.value)
+
+
+def test_record_and_replay_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "run.jsonl"
+    runner = CliRunner()
+    done = runner.invoke(record_command, ["quiet", "-o", str(path)])
+    assert done.exit_code == 0, done.output
+    again = runner.invoke(replay_command, [str(path)])
+    assert again.exit_code == 0 and load(path).digest in again.output
+    text = path.read_text()
+    path.write_text(text.replace('"digest":"', '"digest":"f', 1))
+    other = runner.invoke(replay_command, [str(path)])
+    assert other.exit_code == 1 and "not the recorded run" in other.output
+    assert runner.invoke(replay_command, [__file__]).exit_code == 2
