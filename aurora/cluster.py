@@ -88,11 +88,17 @@ class Cluster:
             for segment in group.members
         }
         self.engines: list[Engine] = []
-        """Every writer opened here, the latest last; deposed and crashed ones included."""
+        """The writers opened here, the latest last; of those that have ended only a few."""
         self._nursery = nursery
         self._random = random
         self._trace = trace
         self._writer_scopes: dict[Engine, trio.CancelScope] = {}
+        self._writers = 0
+
+    @property
+    def next_writer(self) -> Address:
+        """The name that the next writer to be opened will have."""
+        return f"writer-{self._writers + 1}"
 
     @property
     def engine(self) -> Engine:
@@ -232,28 +238,41 @@ class Cluster:
         moment ago. Raises `Fenced` if yet another writer was faster.
         """
         writer_id = fresh.epoch.writer_id if fresh else self._random.getrandbits(_ID_BITS)
-        name: Address = f"writer-{len(self.engines) + 1}"
+        name = self.next_writer
+        self._writers += 1
         models = {group.pg_id: QuorumModel(group.members) for group in self.groups}
         engine = Engine(
             self.network.attach(name), models, self.config.engine, writer_id,
-            fresh=fresh, trace=self._trace,
+            fresh=fresh, counter=self._writers, trace=self._trace,
         )  # fmt: skip
         self.engines.append(engine)
         scope = self._writer_scopes[engine] = trio.CancelScope()
         await self._nursery.start(self._run_writer, engine, scope)
         return engine
 
+    def _forget_ended_writers(self) -> None:
+        """Keep a few to look at: each holds its buffer pool."""
+        ended = [each for each in self.engines[:-1] if each not in self._writer_scopes]
+        for engine in ended[: max(0, len(ended) - self.config.ended_writers)]:
+            self.engines.remove(engine)
+
     async def _run_writer(
         self, engine: Engine, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
     ) -> None:
-        with scope:
-            await engine.run(task_status=task_status)
+        try:
+            with scope:
+                await engine.run(task_status=task_status)
+        finally:
+            del self._writer_scopes[engine]
+            self._forget_ended_writers()
         if engine.core is None or not engine.core.opened:
             raise Closed(f"{engine.name} was stopped before it had opened the volume")
 
     def crash_writer(self, engine: Engine | None = None) -> None:
         """Stop a writer at once, by default the latest: its pending calls raise `Closed`."""
-        self._writer_scopes[engine or self.engine].cancel()
+        scope = self._writer_scopes.get(engine or self.engine)
+        if scope is not None:
+            scope.cancel()
 
     async def recover(self) -> Engine:
         """Crash the latest writer, if it still runs, and open the volume with a new one."""
@@ -350,7 +369,7 @@ async def _assemble(
     else:
         volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
         disks = volume.disks()
-    network = network or InProcessNetwork(config.engine.inbox_limit)
+    network = network or InProcessNetwork(config.inbox_messages, config.inbox_bytes)
     cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
     await cluster.start_segments()
     check_openable(cluster)

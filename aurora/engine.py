@@ -97,9 +97,13 @@ class Engine:
         writer_id: int,
         *,
         fresh: RecoveryPlan | None = None,
+        counter: int = 2,
         trace: Tracer | None = None,
     ) -> None:
-        """``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers."""
+        """``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers.
+
+        ``counter`` is a guess at an epoch that nobody has sealed yet; segments correct it.
+        """
         self.name = endpoint.address
         self.writer_id = writer_id
         self.core: WriterCore | None = None
@@ -109,6 +113,7 @@ class Engine:
         self._groups = groups
         self._config = config
         self._fresh = fresh
+        self._counter = counter
         self._trace = trace
         self._error: AuroraError | None = None
         self._commits = CommitQueue()
@@ -409,8 +414,9 @@ class Engine:
     async def _recover(self) -> RecoveryPlan:
         """Hold the conversation of `Recovery`; waits as long as a read quorum is missing."""
         recovery = self.recovery = Recovery(
-            self.writer_id, self._groups, self._config, trace=self._trace, name=self.name
-        )
+            self.writer_id, self._groups, self._config,
+            counter=self._counter, trace=self._trace, name=self.name,
+        )  # fmt: skip
         while not recovery.done:
             recovery.tick(trio.current_time())
             for segment, message in recovery.take_sends():

@@ -7,22 +7,29 @@ bounded; what does not fit is lost, as on any network, and the protocol sends it
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import trio
 
 from segments.protocol.ids import Address
 from segments.protocol.transport import Envelope
 
+DEFAULT_INBOX_BYTES: Final = 64 << 20
+
 
 class InProcessEndpoint:
     """One party's inbox, and its way to the others'."""
 
-    def __init__(self, network: InProcessNetwork, address: Address, inbox_limit: int) -> None:
+    def __init__(
+        self, network: InProcessNetwork, address: Address, inbox_messages: int, inbox_bytes: int
+    ) -> None:
         self.lost = 0
         """Messages that found this inbox full."""
         self._network = network
         self._address = address
-        self._inbox_send, self._inbox = trio.open_memory_channel[Envelope](inbox_limit)
+        self._inbox_send, self._inbox = trio.open_memory_channel[Envelope](inbox_messages)
+        self._inbox_bytes = inbox_bytes
+        self._waiting_bytes = 0
 
     @property
     def address(self) -> Address:
@@ -34,12 +41,16 @@ class InProcessEndpoint:
 
     def deliver(self, envelope: Envelope) -> None:
         """Take one message into this inbox, or lose it."""
+        size = len(envelope.payload)
+        if self._waiting_bytes and self._waiting_bytes + size > self._inbox_bytes:
+            self.lost += 1
+            return
         try:
             self._inbox_send.send_nowait(envelope)
-        except trio.WouldBlock:
+        except (trio.WouldBlock, trio.BrokenResourceError):
             self.lost += 1
-        except trio.BrokenResourceError:
-            self.lost += 1
+        else:
+            self._waiting_bytes += size
 
     async def receive(self, limit: int) -> list[Envelope]:
         """Wait for a message; return all that are waiting, at most ``limit``, oldest first."""
@@ -49,6 +60,7 @@ class InProcessEndpoint:
                 envelopes.append(self._inbox.receive_nowait())
         except trio.WouldBlock:
             pass
+        self._waiting_bytes -= sum([len(each.payload) for each in envelopes])
         return envelopes
 
     def close(self) -> None:
@@ -60,10 +72,12 @@ class InProcessEndpoint:
 class InProcessNetwork:
     """Joins all parties of one process."""
 
-    def __init__(self, inbox_limit: int) -> None:
+    def __init__(self, inbox_messages: int, inbox_bytes: int = DEFAULT_INBOX_BYTES) -> None:
+        """Each inbox holds at most so many messages, and so many bytes beyond the first."""
         self.unreachable = 0
         """Messages to addresses at which nobody was, or across a cut."""
-        self._inbox_limit = inbox_limit
+        self._inbox_messages = inbox_messages
+        self._inbox_bytes = inbox_bytes
         self._endpoints: dict[Address, InProcessEndpoint] = {}
         self._cut: set[tuple[Address, Address]] = set()
 
@@ -78,7 +92,7 @@ class InProcessNetwork:
 
     def attach(self, address: Address) -> InProcessEndpoint:
         """A fresh endpoint at ``address``, replacing any that was there."""
-        endpoint = InProcessEndpoint(self, address, self._inbox_limit)
+        endpoint = InProcessEndpoint(self, address, self._inbox_messages, self._inbox_bytes)
         self._endpoints[address] = endpoint
         return endpoint
 

@@ -14,7 +14,7 @@ import trio
 from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
 from segments.protocol import codec
-from segments.protocol.errors import MalformedMessage, SegmentLost, StorageFailed
+from segments.protocol.errors import MalformedFrame, MalformedMessage, SegmentLost, StorageFailed
 from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
@@ -102,7 +102,10 @@ class SegmentServer:
         found = scan(stored.log)
         if found.torn_bytes:
             await storage.truncate(found.durable_length)
-        promise = decode_promises(stored.promises)
+        try:
+            promise = decode_promises(stored.promises)
+        except MalformedFrame as error:
+            raise SegmentLost(f"segment {self.segment} has lost its promises: {error}") from error
         state = SegmentState.restore(self._config, found, promise)
         if stored.promises != encode_promise(state.promise) * 2:
             await self._keep_promise(encode_promise(state.promise))  # a crash or rot came between

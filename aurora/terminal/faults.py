@@ -147,7 +147,7 @@ async def takeover(session: Session, words: Words) -> None:
 
 async def _open_writer(session: Session, *, crash_first: bool) -> None:
     cluster = session.cluster
-    newcomer = f"writer-{len(cluster.engines) + 1}"
+    newcomer = cluster.next_writer
     for side in session.isolated:
         _cut(session, side, newcomer)
 

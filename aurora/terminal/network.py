@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, NamedTuple
 
-from aurora.transport import InProcessNetwork
+from aurora.transport import DEFAULT_INBOX_BYTES, InProcessNetwork
 from segments.protocol import codec
 from segments.protocol.ids import Address
 from segments.protocol.messages import Message
@@ -34,8 +34,8 @@ class HeldNetwork(InProcessNetwork):
     between two deliveries is put in order of receiver and sender, behind what was sent before.
     """
 
-    def __init__(self, inbox_limit: int) -> None:
-        super().__init__(inbox_limit)
+    def __init__(self, inbox_messages: int, inbox_bytes: int = DEFAULT_INBOX_BYTES) -> None:
+        super().__init__(inbox_messages, inbox_bytes)
         self.holding = False
         self._sent: list[Held] = []
         self._queue: deque[Held] = deque()

@@ -72,7 +72,7 @@ async def open_session(
     """A session on an open volume; the volume is closed when the block ends."""
     engine = EngineConfig() if options.data_dir is not None else EngineConfig(lal=_SMALL_LAL)
     config = ClusterConfig(pg_count=options.groups, engine=engine)
-    network = HeldNetwork(config.engine.inbox_limit)
+    network = HeldNetwork(config.inbox_messages, config.inbox_bytes)
     narrator = Narrator()
     narrator.listening = options.viz
     watch = Watch(narrator)

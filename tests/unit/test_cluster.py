@@ -503,3 +503,13 @@ def test_every_public_error_has_one_root() -> None:
         if issubclass(each, BaseException):
             assert issubclass(each, AuroraError), each
     assert isinstance(Cluster, type)
+
+
+async def test_of_the_writers_that_have_ended_only_a_few_are_kept() -> None:
+    config = aurora.ClusterConfig(ended_writers=2)
+    async with aurora.open_cluster(config=config) as cluster:
+        for _ in range(6):
+            await cluster.recover()
+        await cluster.engine.put(1, 0, b"still here")
+        assert [engine.name for engine in cluster.engines] == ["writer-5", "writer-6", "writer-7"]
+        assert cluster.next_writer == "writer-8"

@@ -64,3 +64,17 @@ async def test_a_cut_has_a_direction_and_heals() -> None:
     network.heal()
     a.send("B", b"there")
     assert await b.receive(9) == [Envelope("A", b"there")]
+
+
+async def test_an_inbox_is_bounded_in_bytes_as_well_as_in_messages() -> None:
+    network = InProcessNetwork(100, inbox_bytes=1_000)
+    receiver, sender = network.attach("B"), network.attach("A")
+    sender.send("B", bytes(5_000))  # larger than the inbox, and alone in it
+    sender.send("B", b"lost")
+    assert [len(each.payload) for each in await receiver.receive(10)] == [5_000]
+    for _ in range(3):
+        sender.send("B", bytes(400))
+    assert receiver.lost == 2
+    assert [len(each.payload) for each in await receiver.receive(10)] == [400, 400]
+    sender.send("B", bytes(1_000))
+    assert len(await receiver.receive(10)) == 1
