@@ -15,6 +15,7 @@ ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "crash": ("restart",),
     "pause": ("resume", "crash", "wipe"),
     "slow": ("slow", "heal_network"),
+    "slow_disk": ("slow_disk",),
     "disk_full": ("disk_free",),
     "partition": ("heal_network",),
     "cut": ("heal_network",),
@@ -26,7 +27,8 @@ ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
 _FOR_EVER: Final = ("wipe",)
 _AT_ONCE: Final = ("bit_rot", "fail_writes", "fail_syncs", "recover", "take_over")
 _WORDS: Final[Mapping[str, str]] = {
-    "crash": "down", "pause": "paused", "slow": "slow", "wipe": "lost", "disk_full": "full",
+    "crash": "down", "pause": "paused", "slow": "slow", "slow_disk": "slow disk",
+    "wipe": "lost", "disk_full": "full",
     "partition": "cut off", "cut": "cut off", "clog": "clogged",
 }  # fmt: skip
 
@@ -69,7 +71,7 @@ def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
     for number, action in enumerate(schedule.actions):
         if action.kind not in ENDED_BY and action.kind not in _FOR_EVER + _AT_ONCE:
             continue
-        if action.kind == "slow" and action.params.get("factor", 10.0) == 1:
+        if action.kind in ("slow", "slow_disk") and action.params.get("factor", 10.0) == 1:
             continue
         segments = segments_of(action.target, schedule.knobs.pg_count)
         end = _end(schedule, number, segments, end_ns)

@@ -37,7 +37,7 @@ def new_console(*, stderr: bool = False) -> Console:
 def show(console: Console, renderable: RenderableType) -> None:
     """Print without the blanks that rich leaves at the ends of lines."""
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(renderable, crop=False)
     text = "\n".join(line.rstrip() for line in capture.get().splitlines())
     console.file.write(text + "\n")
     console.file.flush()
@@ -120,8 +120,9 @@ def report_text(report: Report) -> RenderableType:
     ends = _grid()
     ends.add_row("trace", f"{result.digest}, {report.events:,} events")
     ends.add_row("messages lost", lost or "none")
-    ends.add_row("run it again", Text(report.command, style="bold", overflow="fold"))
-    return Group(*parts, ends)
+    again = Text.assemble(("run it again   ", "dim"), (report.command, "bold"))
+    again.no_wrap, again.overflow = True, "ignore"  # whoever copies it wants one line
+    return Group(*parts, ends, again)
 
 
 def _verdict(report: Report) -> RenderableType:

@@ -49,12 +49,16 @@ _MOST_MTR_PAGES: Final = 100
 _DIRECTORIES: Final = ("scenarios", "../scripts/scenarios")
 """Where the shipped scenarios are, from here: in an installed package, in the source tree."""
 
-_NO_TARGET: Final = ("heal_network", "crash_writer", "recover", "take_over", "heal")
-_SEGMENTS: Final = (
-    "crash", "restart", "pause", "resume", "slow", "wipe", "bit_rot", "disk_full", "disk_free",
-    "fail_writes", "fail_syncs",
-)  # fmt: skip
-_ADDRESSES: Final = ("partition", "cut", "clog")
+_NOBODY, _SEGMENTS, _ADDRESSES = "nobody", "segments", "addresses"
+TARGETS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("heal_network", "crash_writer", "recover", "take_over", "heal"), _NOBODY),
+    **dict.fromkeys(
+        ("crash", "restart", "pause", "resume", "slow", "slow_disk", "wipe"), _SEGMENTS
+    ),
+    **dict.fromkeys(("bit_rot", "disk_full", "disk_free", "fail_writes", "fail_syncs"), _SEGMENTS),
+    **dict.fromkeys(("partition", "cut", "clog"), _ADDRESSES),
+}
+"""Whom each fault can hit. What a fault that is not in here can hit is not checked."""
 
 
 @attrs.frozen(kw_only=True)
@@ -188,19 +192,20 @@ def _actions(table: Table, segments: Sequence[str], knobs: Knobs) -> Iterator[Ac
 
 def _check_target(table: Table, kind: str, key: str, target: str, segments: Sequence[str]) -> None:
     """Raise `ScenarioError` unless ``target`` is what the fault can hit."""
-    if kind in _NO_TARGET:
+    hits = TARGETS.get(kind)
+    if hits is None:
+        return
+    if hits == _NOBODY:
         if target:
             raise table.error(key, f"found {target!r}: fault {kind} takes no target")
         return
-    if kind not in _SEGMENTS + _ADDRESSES:
-        return
     known = [*segments, *"ABCDEF", "az1", "az2", "az3"]
-    if kind in _ADDRESSES:
+    if hits == _ADDRESSES:
         known += ["writer", "writers"]
     lower = {each.lower() for each in known}
     for word in target.split(","):
         name = word.strip()
-        numbered = kind in _ADDRESSES and name.startswith("writer-") and name[7:].isdecimal()
+        numbered = hits == _ADDRESSES and name.startswith("writer-") and name[7:].isdecimal()
         if name.lower() not in lower and not numbered:
             raise table.error(
                 key, f"found {name!r}: {suggestion(name, known)}, with commas between them"

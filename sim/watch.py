@@ -53,7 +53,7 @@ class Watch:
         if event == "opened" or (event == "writer_started" and values["fresh"]):
             self.opened.append((self._world.scheduler.now_ns, source))
         if self._file is not None:
-            head = {"t_ns": self._world.scheduler.now_ns, "event": event, "source": source}
+            head = {"t_ns": self._world.scheduler.now_ns, "step": event, "source": source}
             self._write(head | dict(values))
 
     def _write(self, line: Mapping[str, Any]) -> None:

@@ -1,0 +1,264 @@
+"""What is told about a run: stalls, percentiles, verdicts, and how it looks."""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import cache
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from sim import scenario
+from sim.expectations import Span, answers_between, longest_stall, short_time, spans_of
+from sim.history import Call, Outcome
+from sim.live import LiveView
+from sim.report import Report, as_json, percentile
+from sim.report_text import header, report_text, show
+from sim.run_command import execute, make_plan
+from sim.schedule import Operation, Schedule
+from sim.watch import Watch
+from sim.world import Verdict, World, run
+
+# ---- stalls --------------------------------------------------------------------------------------
+
+SPANS = st.builds(
+    lambda since, lasted, answered: Span(since, since + lasted, answered),
+    st.integers(0, 25),
+    st.integers(1, 12),
+    st.booleans(),
+)
+
+
+def stall_by_the_nanosecond(spans: list[Span], start: int, end: int) -> int:
+    """The dumb oracle: walks through time, and counts how long all have been waiting in vain."""
+    longest = waited = 0
+    for now in range(start, end):
+        if any(each.answered and each.until_ns == now for each in spans):
+            waited = 0
+        if any(each.since_ns <= now < each.until_ns for each in spans):
+            waited += 1
+        else:
+            waited = 0
+        longest = max(longest, waited)
+    return longest
+
+
+@settings(max_examples=300)
+@given(st.lists(SPANS, max_size=6), st.integers(0, 20), st.integers(1, 30))
+def test_stalls_are_those_of_the_oracle(spans: list[Span], start: int, length: int) -> None:
+    end = start + length
+    assert longest_stall(spans, start, end) == stall_by_the_nanosecond(spans, start, end)
+
+
+def test_a_client_waits_while_there_is_no_writer_to_call() -> None:
+    operation = Operation(at_ns=10, client=1, kind="put", pages=(1,))
+    first = Call(0, operation, 10, "writer-1", returned_ns=30, outcome=Outcome.UNKNOWN)
+    late = Call(1, attrs.evolve(operation, at_ns=20), 80, "writer-2", returned_ns=85)
+    late.outcome = Outcome.OK
+    assert spans_of([first, late], writes=True) == [Span(10, 30, False), Span(30, 85, True)]
+    assert longest_stall(spans_of([first, late], writes=True), 0, 100) == 75
+    assert answers_between([Span(0, 5, True), Span(0, 9, True), Span(0, 6, False)], 5, 9) == 1
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.floats(0.01, 1))
+def test_percentiles_by_their_definition(values: list[int], share: float) -> None:
+    found = percentile(sorted(values), share)
+    needed = share * len(values)
+    assert found in values
+    assert sum(value <= found for value in values) >= needed - 1e-9
+    assert sum(value < found for value in values) < needed
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (1_500, "1.50 us"),
+        (12_340_000, "12.3 ms"),
+        (123 * 10**9, "123 s"),
+    ],
+)
+def test_times_to_read(ns: int, text: str) -> None:
+    assert short_time(ns) == text
+
+
+# ---- verdicts ------------------------------------------------------------------------------------
+
+SMALL = """
+name = "small"
+seed = 3
+[knobs]
+duration = "200ms"
+[workload]
+clients = 2
+operations = 30
+write_share = {share}
+[[action]]
+at = "50ms"
+fault = "crash"
+target = "{target}"
+{expect}
+"""
+
+
+def plan_of(text: str) -> Schedule:
+    return scenario.loads(text).schedule()
+
+
+@cache
+def report_of(share: float = 0.7, target: str = "A", expect: str = "") -> Report:
+    found = scenario.loads(SMALL.format(share=share, target=target, expect=expect))
+    plan = attrs.evolve(
+        make_plan("quiet", None, None),
+        schedule=found.schedule(),
+        expectations=found.expectations,
+        arguments=("small.toml", "--seed", "3"),
+    )
+    return execute(plan)
+
+
+def test_a_good_run_passes() -> None:
+    report = report_of()
+    assert (report.verdict, report.finding) == (Verdict.PASSED, "")
+    assert report.commits.count == report.result.commits > 10
+    assert 0 < report.commits.p50_ns <= report.commits.p99_ns <= report.commits.max_ns
+    (effect,) = report.effects
+    assert effect.episode.title == "crash A"
+    assert effect.lost_messages > 0
+    assert 0 < effect.commits < report.commits.count
+
+
+def test_an_expectation_that_is_not_met_fails_the_run() -> None:
+    expect = '[[expect]]\nwrites = "go on"\nmax_stall = "20ms"\n'
+    assert report_of(expect=expect).verdict is Verdict.PASSED
+    report = report_of(target="A,B,C", expect=expect)
+    assert (report.verdict, report.invariant) == (Verdict.VIOLATION, "expectation")
+    assert "expected writes go on, 0s to 200ms, stalls up to 20ms: found" in report.finding
+
+
+@pytest.mark.parametrize(
+    ("target", "expect", "met"),
+    [
+        ("A,B,C", '[[expect]]\nwrites = "wait"\nfrom = "60ms"', True),
+        ("A", '[[expect]]\nwrites = "wait"\nfrom = "60ms"', False),
+        ("A,B,C", '[[expect]]\nwrites = "may wait"\nmax_stall = "1s"', True),
+        ("A,B,C", '[[expect]]\nwrites = "may wait"\nmax_stall = "10ms"', False),
+        ("A", '[[expect]]\nreads = "go on"', True),
+        ("A,B,C,D,E,F", '[[expect]]\nreads = "go on"\nfrom = "60ms"\nmax_stall = "20ms"', False),
+        ("A", "[[expect]]\nmin_commits = 5", True),
+        ("A", "[[expect]]\nmin_commits = 500", False),
+        ("A", "[[expect]]\nmin_reads = 2", True),
+        ("A", "[[expect]]\nmin_unknown_writes = 1", False),
+        ("A", "[[expect]]\nlost = []", True),
+        ("A", '[[expect]]\nlost = ["A0"]', False),
+        ("A", '[[expect]]\nreaches = "writer fenced"', False),
+        ("A", '[[expect]]\nverdict = "passed"', True),
+        ("A", '[[expect]]\nverdict = "violation"', False),
+    ],
+)
+def test_every_kind_of_expectation_can_be_met_and_not(target: str, expect: str, met: bool) -> None:
+    (judgement,) = report_of(target=target, expect=expect).judgements
+    assert judgement.met is met, judgement
+
+
+def test_a_run_without_any_commit_proves_nothing() -> None:
+    report = report_of(share=0)
+    assert report.verdict is Verdict.UNDECIDED
+    assert "nothing was acknowledged" in report.finding
+
+
+def test_an_expected_violation_passes() -> None:
+    result = attrs.evolve(report_of().result, verdict=Verdict.VIOLATION, invariant="history")
+    from sim.report import _conclusion
+
+    for text, verdict in (("history", Verdict.PASSED), ("vdl-is-a-cpl", Verdict.VIOLATION)):
+        expect = f'[[expect]]\nverdict = "violation"\ninvariant = "{text}"'
+        found = scenario.loads(SMALL.format(share=1, target="A", expect=expect)).expectations
+        from sim.expectations import Evidence
+
+        judgements = [each.judge(Evidence(result)) for each in found]
+        assert _conclusion(result, found, judgements)[0] is verdict
+
+
+# ---- how it looks --------------------------------------------------------------------------------
+
+
+def shown(report: Report, width: int) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=width, highlight=False)
+    show(console, header(report.result.schedule, "A description. " * 20, "no-fencing"))
+    show(console, report_text(report))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", ["small", "seed 1"])
+def test_the_report_fits_and_is_plain(width: int, name: str) -> None:
+    report = report_of(expect="[[expect]]\nmin_commits = 500")
+    text = shown(report, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "\x1b" not in text
+    assert not any(line.endswith(" ") for line in text.splitlines())
+    assert text.startswith("seed 3   scenario small   bug no-fencing\n")
+    for needed in ("VIOLATION", "NO  at least 500 commits", "crash A", report.result.digest):
+        assert needed in text, name
+    assert text.endswith("python -m aurora.sim run small.toml --seed 3\n")
+    for knob in attrs.fields_dict(type(report.result.schedule.knobs)):
+        assert knob.removesuffix("_ns").replace("_", "\xa0") in text or "link" in knob, knob
+
+
+def test_the_json_says_the_same() -> None:
+    report = report_of()
+    found = json.loads(json.dumps(as_json(report)))
+    assert (found["seed"], found["verdict"], found["digest"]) == (3, "passed", report.result.digest)
+    assert found["commits"]["count"] == report.commits.count
+    assert found["faults"][0]["fault"] == "crash"
+    assert found["knobs"]["duration"] == "200ms"
+    assert found["command"] == report.command
+
+
+# ---- looking on ----------------------------------------------------------------------------------
+
+
+def test_whoever_looks_on_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    schedule = report_of().result.schedule
+    plain = run(schedule)
+    monkeypatch.setattr("sim.live._EVERY_S", 0.0)
+    world, file = World(schedule), io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80, height=40)
+    with LiveView(world, console) as live:
+        Watch(world, trace_file=io.StringIO(), on_event=live.on_event)
+        watched = world.run()
+    assert watched.digest == plain.digest == report_of().result.digest
+    screen = file.getvalue()
+    for needed in (
+        "AZ1",
+        "AZ3",
+        "A0",
+        "F0",
+        "VCL",
+        "VDL",
+        "PGCL 0",
+        "crash A",
+        "down",
+        "in flight",
+    ):
+        assert needed in screen, needed
+
+
+def test_the_trace_file_has_every_event() -> None:
+    schedule, file = report_of().result.schedule, io.StringIO()
+    world = World(schedule)
+    Watch(world, trace_file=file)
+    result = world.run()
+    lines = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert len(lines) == world.trace.events
+    assert sum(line.get("event") == "sent" for line in lines) == result.messages
+    assert [line["t_ns"] for line in lines] == sorted(line["t_ns"] for line in lines)
+    assert any(line.get("type") == "WriteBatch" for line in lines)
+    assert any(line.get("event") == "action" for line in lines)

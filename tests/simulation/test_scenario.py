@@ -1,0 +1,354 @@
+"""Scenario files: read, refused with good reasons, and written so that they read the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.protocol.errors import Invalid
+from sim import scenario
+from sim.drawn_workload import Workload
+from sim.episodes import episodes_of
+from sim.expectations import AtLeast, Ends, Flow, Lost, Reaches
+from sim.faults import FAULTS
+from sim.generate import generate
+from sim.profiles import DiskProfile, LinkProfile
+from sim.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
+from sim.seeds import Seeds
+from sim.toml_reader import ScenarioError, format_time, line_numbers, parse_time
+from sim.world import Verdict
+
+EXAMPLE = """
+name = "example"
+description = "What all a file can say."
+seed = 7
+bug = "no-fencing"
+
+[knobs]
+pg_count = 2
+lal = 500
+duration = "1500ms"
+
+[knobs.link]
+minimum = "50us"
+loss = 0.25
+
+[[workload]]
+clients = 2
+rate = 100
+write_share = 1
+
+[[workload]]
+clients = 3
+operations = 5
+write_share = 0
+reads = ["strict_get"]
+sticky = true
+from = "1s"
+until = "1200ms"
+
+[[action]]
+at = "20ms"
+fault = "slow"
+target = "az1, C1"
+factor = 5
+
+[[action]]
+at = "10ms"
+fault = "recover"
+repeat = 3
+every = "4ms"
+
+[[operation]]
+at = "1ms"
+client = 4
+do = "put"
+pages = [1, 2]
+
+[[expect]]
+writes = "go on"
+from = "10ms"
+max_stall = "30ms"
+
+[[expect]]
+reads = "wait"
+
+[[expect]]
+min_commits = 3
+
+[[expect]]
+lost = ["A0"]
+
+[[expect]]
+reaches = "writer fenced"
+times = 2
+
+[[expect]]
+verdict = "violation"
+invariant = "history"
+"""
+
+
+def test_a_file_says_everything() -> None:
+    found = scenario.loads(EXAMPLE)
+    assert (found.name, found.seed, found.bug) == ("example", 7, "no-fencing")
+    assert found.knobs == Knobs(
+        pg_count=2, lal=500, duration_ns=1500 * MS, link=LinkProfile(50_000, loss=0.25)
+    )
+    assert [(each.at_ns // MS, each.kind) for each in found.actions] == [
+        (10, "recover"),
+        (14, "recover"),
+        (18, "recover"),
+        (20, "slow"),
+    ]
+    assert found.actions[-1].params == {"factor": 5}
+    assert found.expectations == (
+        Flow(writes=True, how="go on", from_ns=10 * MS, until_ns=1500 * MS, max_stall_ns=30 * MS),
+        Flow(writes=False, how="wait", from_ns=0, until_ns=1500 * MS, max_stall_ns=0),
+        AtLeast("commits", 3),
+        Lost(("A0",)),
+        Reaches("writer fenced", 2),
+        Ends(Verdict.VIOLATION, "history"),
+    )
+    first, second = found.workloads
+    assert (first.clients, first.operations, first.until_ns) == (2, 150, 1500 * MS)
+    assert (second.from_ns, second.until_ns, second.sticky) == (SECOND, 1200 * MS, True)
+    assert second.reads == ("strict_get",)
+
+
+def test_calls_are_drawn_from_the_seed_and_clients_kept_apart() -> None:
+    found = scenario.loads(EXAMPLE)
+    schedule = found.schedule()
+    assert len(schedule.operations) == 1 + 150 + 5
+    drawn = [each for each in schedule.operations if each.client != 4]
+    assert {each.client for each in drawn} <= set(range(5, 10))
+    late = [each for each in drawn if each.client >= 7]
+    assert len(late) == 5
+    assert all(SECOND <= each.at_ns < 1200 * MS and each.sticky for each in late)
+    assert schedule == found.schedule(7)
+    assert schedule.operations != found.schedule(8).operations
+
+
+@settings(max_examples=20)
+@given(st.integers(8, 4096), st.integers(1, 100), st.integers(0, 1000))
+def test_drawn_writes_fit_their_pages(length: int, mtr_pages: int, seed: int) -> None:
+    workload = Workload(operations=20, length=length, mtr_pages=mtr_pages, write_share=1.0)
+    for each in workload.draw(Seeds(seed).stream("w"), 0):
+        assert each.offset + 8 * (len(each.pages) - 1) + each.length <= 8192
+
+
+# ---- there and back ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_a_drawn_schedule_is_read_as_it_was_written(seed: int) -> None:
+    schedule = generate(seed)
+    assert scenario.loads(scenario.dump(schedule)).schedule() == schedule
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+TIMES = st.integers(0, 10 * SECOND)
+OPERATIONS = st.builds(
+    Operation,
+    at_ns=TIMES,
+    client=st.integers(0, 9),
+    kind=st.sampled_from(scenario.KINDS),
+    pages=st.lists(st.integers(0, 2**40), min_size=1, max_size=4).map(tuple),
+    offset=st.integers(0, 8000),
+    length=st.integers(8, 100),
+    age=st.floats(0, 1),
+    sticky=st.booleans(),
+)
+KNOBS = st.builds(
+    Knobs,
+    pg_count=st.integers(1, 4),
+    lal=st.integers(1, 2**40),
+    retention_lsns=st.none() | st.integers(0, 9),
+    link=st.builds(LinkProfile, TIMES, TIMES, st.floats(0, 1)),
+    cross_az_link=st.none() | st.builds(LinkProfile, TIMES),
+    disk=st.builds(DiskProfile, TIMES, sync_failure=st.floats(0, 1)),
+    duration_ns=st.just(11 * SECOND),
+)
+ACTIONS = st.sampled_from(
+    [
+        Action(at_ns=5, kind="crash", target="az1,C0"),
+        Action(at_ns=6, kind="cut", target="writer-2", params={"others": "A,az3"}),
+        Action(at_ns=7, kind="slow", target="B", params={"factor": 0.1}),
+        Action(at_ns=8, kind="bit_rot", target="F0", params={"bits": 3, "offset": 77}),
+        Action(at_ns=9, kind="take_over"),
+    ]
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**70), TEXTS, KNOBS, st.lists(ACTIONS), st.lists(OPERATIONS, max_size=4))
+def test_any_schedule_is_read_as_it_was_written(
+    seed: int, name: str, knobs: Knobs, actions: list[Action], operations: list[Operation]
+) -> None:
+    schedule = Schedule(
+        seed=seed,
+        name=name,
+        knobs=knobs,
+        actions=tuple(sorted(actions, key=lambda each: each.at_ns)),
+        operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
+    )
+    fits = all(e.offset + 8 * (len(e.pages) - 1) + e.length <= 8192 for e in operations)
+    text = scenario.dump(schedule, description=name, bug="no-fencing")
+    if fits:
+        found = scenario.loads(text, default_name="another")
+        assert found.schedule() == schedule
+        assert (found.description, found.bug) == (name.strip(), "no-fencing")
+    else:
+        with pytest.raises(ScenarioError, match="expected at most 8192"):
+            scenario.loads(text)
+
+
+def test_what_toml_cannot_say_is_not_written() -> None:
+    action = Action(at_ns=1, kind="slow", target="A", params={"factor": None})
+    with pytest.raises(Invalid, match="None in a schedule"):
+        scenario.dump(Schedule(seed=1, actions=(action,)))
+
+
+@given(st.integers(0, 2**53))
+def test_times_are_exact(ns: int) -> None:
+    assert parse_time(format_time(ns)) == ns
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [("1s", SECOND), ("1.5ms", 1_500_000), ("0.000001ms", 1), ("10 us", 10_000), ("7ns", 7)],
+)
+def test_times_that_are_read(text: str, ns: int) -> None:
+    assert parse_time(text) == ns
+
+
+@pytest.mark.parametrize("text", ["", "5", "-1s", "1m", "0.5ns", "1e3s", "s", "1.s", "½s"])
+def test_times_that_are_not(text: str) -> None:
+    assert parse_time(text) is None
+
+
+# ---- errors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("name = ", "f.toml: not TOML: Invalid value (at end of document)"),
+        ("nmae = 'x'", "f.toml, line 1: nmae: unknown key: did you mean 'name'? expected one of"),
+        ("seed = 'x'", "f.toml, line 1: seed: found 'x': expected an integer of at least 0"),
+        ("seed = true", "seed: found True: expected an integer"),
+        ("\n[knobs]\n\nlall = 3", "f.toml, line 4: knobs.lall: unknown key: did you mean 'lal'?"),
+        ("[knobs]\nlal = 0", "f.toml, line 1: knobs: lal is 0: expected a number >= 1"),
+        ("[knobs]\nduration = 5", "line 2: knobs.duration: found 5: expected a time such as"),
+        ("[knobs.link]\nloss = 2", "line 1: knobs.link: loss 2.0: expected 0 to 1"),
+        ("[knobs]\nlink = 3", "line 2: knobs.link: found 3: expected a table, [link]"),
+        ("action = 3", "line 1: action: found 3: expected an array of tables, [[action]]"),
+        ("[[action]]\nfault = 'crash'", "line 1: action[1].at: missing: expected a time"),
+        ("[[action]]\nat = '1s'\nfault = 'crahs'", "line 3: action[1].fault: found 'crahs': did"),
+        (
+            "[[action]]\nat='1s'\nfault='heal'\n[[action]]\nat='1s'\nfault='crash'\ntarget='az4'",
+            "line 7: action[2].target: found 'az4': did you mean 'az3'?",
+        ),
+        ("[[action]]\nat='1s'\nfault='heal'\ntarget='A'", "fault heal takes no target"),
+        ("[[action]]\nat='1s'\nfault='crash'\ntarget='B1'", "found 'B1': did you mean"),
+        ("[[action]]\nat='1s'\nfault='cut'\ntarget='A'\nothers='wrtier'", "others: found 'wrtier'"),
+        ("[[action]]\nat='1s'\nfault='slow'\ntarget='A'\nfactro=2", "did you mean 'factor'?"),
+        ("[[action]]\nat='2s'\nfault='crash'\ntarget='A'", "found 2s: expected before 2s, when"),
+        ("[[action]]\nat='1s'\nfault='recover'\nrepeat=9", "every: missing: expected a time"),
+        (
+            "operation = [\n {at='1s',client=0,do='get',pages=[1]},\n {at='1s',client=0,do='pu'}]",
+            "line 3: operation[2].do: found 'pu': did you mean 'put'?",
+        ),
+        ("[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[]", "found []: expected a list of in"),
+        (
+            "[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]\noffset=8170",
+            "found an end at byte 8194: expected at most 8192",
+        ),
+        ("[workload]\nrate=1\noperations=1", "rate: found beside operations: expected one of"),
+        ("[workload]\nuntil='3s'", "until: found 0s to 3s: expected a later end, at most 2s"),
+        ("[workload]\nreads=['gte']", "reads: found 'gte': did you mean 'get'?"),
+        ("[workload]\nclients=0", "clients: found 0: expected an integer of at least 1"),
+        ("[workload]\nclients=5000", "clients: found 5000: expected at most 1000"),
+        ("[[expect]]\nmax_stall='1s'", "line 1: expect[1]: found no subject: expected one of"),
+        ("[[expect]]\nreads='wait'\nwrites='wait'", "found writes and reads: expected one of"),
+        ("[[expect]]\nwrites='goes on'", "writes: found 'goes on': did you mean 'go on'?"),
+        ("[[expect]]\nwrites='wait'\nmax_stall='1s'", "max_stall: unknown key"),
+        ("[[expect]]\nwrites='wait'\nfrom='2s'", "until: found 2s to 2s: expected a later end"),
+        ("[[expect]]\nlost=['Q']", "lost: found 'Q': expected one of A0"),
+        ("[[expect]]\nreaches='writer fencd'", "did you mean 'writer fenced'?"),
+        ("[[expect]]\nverdict='violation'\ninvariant='hist'", "did you mean 'history'?"),
+    ],
+)
+def test_bad_files_are_refused_with_place_and_reason(text: str, error: str) -> None:
+    with pytest.raises(ScenarioError) as raised:
+        scenario.loads(text, "f.toml")
+    assert str(raised.value).startswith("f.toml")
+    assert error in str(raised.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"none\.toml: cannot be read: No such file"):
+        scenario.load(tmp_path / "none.toml")
+    binary = tmp_path / "binary.toml"
+    binary.write_bytes(b"\xff\xfe")
+    with pytest.raises(ScenarioError, match="not UTF-8"):
+        scenario.load(binary)
+
+
+def test_a_scenario_is_found_by_name_or_path() -> None:
+    assert scenario.find("quiet").name == "quiet.toml"
+    assert scenario.find("./x") == Path("./x")
+    assert scenario.find("x.toml") == Path("x.toml")
+    with pytest.raises(Invalid, match="did you mean 'az-outage'"):
+        scenario.find("az-outag")
+
+
+def test_lines_of_keys_and_tables() -> None:
+    text = 'a = """\n[no]\nb = 1"""\n[t]\nc = [\n {x=1},\n {x=2},\n]\n[[u]]\n[[u]]\nd = 1\n'
+    assert line_numbers(text) == {
+        ("a",): 1,
+        ("t",): 4,
+        ("t", "c"): 5,
+        ("t", "c", 0): 6,
+        ("t", "c", 1): 7,
+        ("u", 0): 9,
+        ("u", 1): 10,
+        ("u", 1, "d"): 11,
+    }
+
+
+def test_every_fault_is_known_here() -> None:
+    """A new fault needs its place: whom it may hit, and when it ends."""
+    assert set(scenario.TARGETS) == set(FAULTS)
+
+
+def test_episodes_begin_and_end() -> None:
+    def episodes(*actions: Action) -> list[tuple[str, int, int, tuple[str, ...]]]:
+        schedule = Schedule(seed=0, actions=actions, knobs=Knobs(duration_ns=100))
+        found = episodes_of(schedule, 200)
+        return [(e.title, e.start_ns, e.end_ns, e.segments) for e in found]
+
+    def action(at_ns: int, kind: str, target: str = "", **params: object) -> Action:
+        return Action(at_ns=at_ns, kind=kind, target=target, params=params)
+
+    assert episodes(
+        action(10, "crash", "az1"), action(20, "restart", "A"), action(30, "restart", "B0")
+    ) == [("crash az1", 10, 30, ("A0", "B0"))]
+    assert episodes(action(10, "crash", "A"), action(20, "restart", "B")) == [
+        ("crash A", 10, 100, ("A0",))
+    ]
+    assert episodes(action(10, "slow", "A", factor=3), action(20, "slow", "A", factor=1)) == [
+        ("slow A factor=3", 10, 20, ("A0",))
+    ]
+    assert episodes(action(10, "wipe", "A"), action(20, "restart", "A")) == [
+        ("wipe A", 10, 200, ("A0",))
+    ]
+    assert episodes(
+        action(10, "cut", "writer", others="A"), action(15, "take_over"), action(20, "heal_network")
+    ) == [("cut writer from A", 10, 20, ()), ("take_over", 15, 15, ())]
+    assert episodes(action(10, "pause", "A"), action(20, "heal")) == [("pause A", 10, 20, ("A0",))]
+    assert attrs.evolve(generate(1), actions=()).actions == ()

@@ -1,0 +1,142 @@
+"""A real database's log through the engine, under faults, and back into the same file."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+import pytest
+
+from sim import cli, exit_codes, replay_sqlite
+from sim.run_command import make_plan, replay
+from sim.schedule import MS, Action
+from sim.sqlite_rebuild import base_path_of
+from sim.world import Verdict
+from tests.sqlite_fixtures import make_shop
+
+
+def run_workload(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["sim", "run", "--workload", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.mark.parametrize("page_size", [4096, 8192])
+def test_the_rebuilt_file_is_that_of_sqlite(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    page_size: int,
+) -> None:
+    log, output = make_shop(tmp_path, page_size, 25), tmp_path / "rebuilt.db"
+    before = log.read_bytes(), base_path_of(log).read_bytes()
+    assert run_workload(monkeypatch, log, "--output", output, "--json") == exit_codes.PASSED
+    found = json.loads(capsys.readouterr().out)
+    assert found["identical"] is True
+    assert found["integrity_check"] == "ok"
+    assert found["transactions"].startswith("25")
+    assert found["commits"]["count"] >= 25
+    assert "byte for byte the one of SQLite" in found["rebuilt_file"]
+    assert found["marks"]["recovery completed"] >= 1
+    assert (log.read_bytes(), base_path_of(log).read_bytes()) == before, "the input is left alone"
+    with (
+        closing(sqlite3.connect(output)) as rebuilt,
+        closing(sqlite3.connect(base_path_of(log))) as db,
+    ):
+        for table in ("orders", "order_lines", "customers", "products"):
+            query = f"SELECT * FROM {table}"
+            assert rebuilt.execute(query).fetchall() == db.execute(query).fetchall()
+
+
+def test_a_commit_of_a_writer_that_crashed_is_made_again(tmp_path: Path) -> None:
+    log = make_shop(tmp_path, 4096, 10)
+    plan = make_plan("replay", None, None)
+    # Crashed every few milliseconds: many a transaction is under way just then.
+    crashes = tuple(Action(at_ns=20 * MS + n * 7_300_000, kind="recover") for n in range(60))
+    knobs = attrs.evolve(plan.schedule.knobs, duration_ns=500 * MS)
+    schedule = attrs.evolve(plan.schedule, actions=crashes, knobs=knobs)
+    report = replay(attrs.evolve(plan, schedule=schedule, expectations=()), log)
+    assert report.verdict is Verdict.PASSED, report.finding
+    assert report.facts["identical"]
+    assert "commits made again" in report.facts["transactions"]
+
+
+def test_a_wrong_byte_fails_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    real = replay_sqlite.rebuild
+
+    def wrong(*arguments: object) -> bytes:
+        file = bytearray(real(*arguments))  # type: ignore[arg-type]
+        file[5000] ^= 1
+        return bytes(file)
+
+    monkeypatch.setattr(replay_sqlite, "rebuild", wrong)
+    log = make_shop(tmp_path, 4096, 3)
+    assert run_workload(monkeypatch, log) == exit_codes.VIOLATION
+    shown = capsys.readouterr().out
+    assert "same-file-as-sqlite" in shown
+    assert "byte 5000 (page 2) is" in shown
+
+
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda log, db: log.unlink(), "there is no such file: expected the write-ahead log"),
+        (lambda log, db: db.unlink(), "there is no such file: expected the database of"),
+        (lambda log, db: log.write_bytes(b""), "the log is empty"),
+        (lambda log, db: log.write_bytes(db.read_bytes()), "not a SQLite write-ahead log: found a"),
+        (lambda log, db: db.write_bytes(b"PK\3\4" * 99), "not an unencrypted SQLite database"),
+        (lambda log, db: db.write_bytes(db.read_bytes()[:-1]), "expected a multiple of the page"),
+        (lambda log, db: spoil(log, 32 + 24 + 100), "carries a commit"),
+        (lambda log, db: spoil(log, 20), "the log header's checksum"),
+        (lambda log, db: log.rename(log.with_name("log")), "there is no such file"),
+    ],
+)
+def test_damaged_and_foreign_files_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    damage: object,
+    error: str,
+) -> None:
+    log = make_shop(tmp_path, 4096, 3)
+    assert callable(damage)
+    damage(log, base_path_of(log))
+    assert run_workload(monkeypatch, log) == exit_codes.USAGE
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert error in captured.err
+
+
+def spoil(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x10
+    path.write_bytes(data)
+
+
+def test_a_long_log_stretches_the_schedule() -> None:
+    schedule = make_plan("replay", None, None).schedule
+    longer = replay_sqlite.stretched(schedule, 2000)
+    assert longer.knobs.duration_ns == 2000 * replay_sqlite.SPACING_NS
+    assert [each.at_ns for each in longer.actions] == [each.at_ns * 3 for each in schedule.actions]
+    assert longer.operations == ()
+    assert replay_sqlite.stretched(schedule, 5).actions == schedule.actions
+
+
+@pytest.mark.parametrize(
+    ("rebuilt", "expected", "text"),
+    [
+        (b"ab", b"ab", ""),
+        (b"ab", b"abc", "2 bytes rebuilt: expected 3"),
+        (b"abcd", b"abXd", "byte 2 (page 2) is 0x63: expected 0x58"),
+    ],
+)
+def test_the_first_difference_is_named(rebuilt: bytes, expected: bytes, text: str) -> None:
+    assert replay_sqlite.difference_of(rebuilt, expected, 2) == text
