@@ -158,10 +158,15 @@ class SegmentState:
         self.index.insert(records)
 
     def adopt_table(self, table: TruncationTable) -> None:
-        """Replace the table by one of a higher epoch, and drop what it annuls (§8)."""
+        """Replace the table by one of a higher epoch, and drop what it annuls (§8).
+
+        What the writer before announced as its floor is forgotten: its successor may have readers
+        below that, as it knows only what three segments had collected.
+        """
         if table.epoch <= self.table.epoch:
             return
         self.table = table
+        self.announced_floor = self.floor
         self.epoch = max(self.epoch, table.epoch)
         before = self.index.scl
         self.index.truncate(table)

@@ -23,6 +23,7 @@ from segments.protocol.messages import (
 )
 from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import TruncationTable
+from segments.state import SegmentState
 from segments.wal import (
     MAGIC,
     CheckpointEntry,
@@ -502,3 +503,12 @@ def test_what_the_first_state_of_all_is() -> None:
     rig.take(records([1]))
     held, run = scan(bytes(rig.log)).frames[1].frame.entries
     assert held == HeldEntry(0) and isinstance(run, RecordsEntry)
+
+
+def test_a_successor_is_not_bound_by_the_floor_its_predecessor_announced() -> None:
+    state = SegmentState(SegmentConfig())
+    state.adopt_table(TruncationTable(FIRST))
+    state.announced(100, 90)
+    state.adopt_table(TruncationTable(FIRST).extended(SECOND, 100, 200))
+    # The second writer learned of no floor, and may have readers at 1.
+    assert (state.announced_floor, state.floor, state.vdl) == (0, 0, 100)
