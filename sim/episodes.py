@@ -55,8 +55,9 @@ class Episode:
     def title(self) -> str:
         """The fault and whom it hits."""
         action = self.action
+        between = "from" if action.kind == "partition" else "to"
         values = " ".join(
-            f"from {value}" if name == "others" else f"{name}={value}"
+            f"{between} {value}" if name == "others" else f"{name}={value}"
             for name, value in action.params.items()
         )
         return " ".join(part for part in (action.kind, action.target, values) if part)

@@ -66,9 +66,11 @@ def knob_values(knobs: Any, *, all_of_them: bool = False) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in attrs.fields(type(knobs)):
         value, usual = getattr(knobs, field.name), getattr(plain, field.name)
-        if value is None or (value == usual and not all_of_them):
+        if value == usual and not all_of_them:
             continue
-        if field.name.endswith(_NS):
+        if value is None:
+            found[field.name] = None  # only if it is the default: TOML has no word for it
+        elif field.name.endswith(_NS):
             found[field.name.removesuffix(_NS)] = format_time(value)
         elif attrs.has(type(value)):
             found[field.name] = knob_values(value, all_of_them=all_of_them)

@@ -60,10 +60,10 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
     rows = _grid()
     values = knob_values(schedule.knobs, all_of_them=True)
     plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    rows.add_row("knobs", _pairs(plain))
+    rows.add_row("knobs", _settings(plain))
     for name, nested in values.items():
         if isinstance(nested, dict):
-            rows.add_row(name.replace("_", " "), _pairs(nested))
+            rows.add_row(name, _settings(nested))
     rows.add_row(
         "schedule",
         f"{calls}, {_count(len(schedule.actions), 'action')}, all heals at "
@@ -79,10 +79,17 @@ def _pairs(values: Mapping[str, Any]) -> Text:
     text = Text()
     for number, (name, value) in enumerate(values.items()):
         text.append(", " if number else "")
-        # A space that does not break keeps a name with its value.
-        text.append(f"{name.replace('_', ' ')} ".replace(" ", "\u00a0"), "dim").append(
-            _plain(value)
-        )
+        text.append(f"{name} ", "dim").append(_plain(value))
+    return text
+
+
+def _settings(values: Mapping[str, Any]) -> Text:
+    """Names and values as a scenario file has them, each in one piece."""
+    text = Text()
+    for name, value in values.items():
+        figure = f"{value:_}" if isinstance(value, int) else _plain(value)
+        shown = "none" if value is None else figure
+        text.append("  " if text else "").append(f"{name}=", "dim").append(shown)
     return text
 
 

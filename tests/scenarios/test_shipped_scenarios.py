@@ -30,7 +30,7 @@ WITHOUT_FAULTS = {
     "zombie-after-two-takeovers", "disk-lost", "gray-segment", "recovery-during-az-outage",
     "replay", "writer-crash", "writer-crash-at-every-point",
 }  # fmt: skip
-"""These must miss their faults where nothing goes wrong; the others, a quorum that is taken away."""
+"""These miss their faults when nothing goes wrong; the others, a quorum that is taken away."""
 
 
 @cache

@@ -197,8 +197,7 @@ def shown(report: Report, width: int) -> str:
 
 
 @pytest.mark.parametrize("width", [80, 100])
-@pytest.mark.parametrize("name", ["small", "seed 1"])
-def test_the_report_fits_and_is_plain(width: int, name: str) -> None:
+def test_the_report_fits_and_is_plain(width: int) -> None:
     report = report_of(expect="[[expect]]\nmin_commits = 500")
     text = shown(report, width)
     assert max(map(len, text.splitlines())) <= width
@@ -206,10 +205,10 @@ def test_the_report_fits_and_is_plain(width: int, name: str) -> None:
     assert not any(line.endswith(" ") for line in text.splitlines())
     assert text.startswith("seed 3   scenario small   bug no-fencing\n")
     for needed in ("VIOLATION", "NO  at least 500 commits", "crash A", report.result.digest):
-        assert needed in text, name
+        assert needed in text, needed
     assert text.endswith("python -m aurora.sim run small.toml --seed 3\n")
     for knob in attrs.fields_dict(type(report.result.schedule.knobs)):
-        assert knob.removesuffix("_ns").replace("_", "\xa0") in text or "link" in knob, knob
+        assert knob.removesuffix("_ns") in text, knob
 
 
 def test_the_json_says_the_same() -> None:
