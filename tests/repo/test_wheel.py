@@ -1,4 +1,4 @@
-"""What ships: three typed packages, and nothing else."""
+"""What ships: three typed packages with the scenarios, and nothing else."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_exactly_the_three_packages(wheel: Path) -> None:
+def test_the_wheel_holds_exactly_the_three_packages_and_the_scenarios(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     packed = {name for name in names if ".dist-info/" not in name}
     sources = {path.as_posix() for path in all_files() if path.parts[0] in PACKAGES}
-    assert packed == sources
+    scenarios = {
+        f"sim/scenarios/{path.name}"
+        for path in all_files()
+        if path.parent.as_posix() == "scripts/scenarios"
+    }
+    assert packed == sources | scenarios
     assert {f"{package}/py.typed" for package in PACKAGES} <= packed
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -36,7 +41,8 @@ def test_the_packages_work_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> 
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = (
         "import sys; sys.path.insert(0, 'site')\n"
-        "import aurora, segments.protocol.codec, sim, aurora.sim\n"
+        "import aurora, segments.protocol.codec, sim, aurora.sim, sim.scenario\n"
+        "assert 'default' in sim.scenario.shipped()\n"
         "print(aurora.__file__, segments.__file__, sim.__file__, aurora.sim.__file__, sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program]

@@ -53,7 +53,8 @@ def test_a_scenario_keeps_its_promises(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_its_expectations_can_fail(name: str) -> None:
     plan = make_plan(name, None, None)
-    schedule, actions = plan.schedule, ()
+    schedule = plan.schedule
+    actions: tuple[Action, ...] = ()
     if name not in WITHOUT_FAULTS:
         at_ns = schedule.knobs.duration_ns * 45 // 100
         actions = (Action(at_ns=at_ns, kind="crash", target="A,B,C,D"),)

@@ -14,7 +14,7 @@ import pytest
 from sim import cli, exit_codes, replay_sqlite
 from sim.run_command import make_plan, replay
 from sim.schedule import MS, Action
-from sim.sqlite_rebuild import base_path_of
+from sim.sqlite_rebuild import base_path_of, rebuild
 from sim.world import Verdict
 from tests.sqlite_fixtures import make_shop
 
@@ -70,7 +70,7 @@ def test_a_commit_of_a_writer_that_crashed_is_made_again(tmp_path: Path) -> None
 def test_a_wrong_byte_fails_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    real = replay_sqlite.rebuild
+    real = rebuild
 
     def wrong(*arguments: object) -> bytes:
         file = bytearray(real(*arguments))  # type: ignore[arg-type]
