@@ -26,6 +26,7 @@ from sim.history import Call, Outcome
 from sim.invariants import Broken
 from sim.linearizability import check_calls
 from sim.oracle import Reference, WriterView
+from sim.shadow import DiskShadow
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -63,9 +64,13 @@ class Checker:
         self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
         self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
         self._down: dict[SegmentId, SegmentState] = {}
+        self._inherited_floor: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
         self._damaged: set[SegmentId] = set()
         self._models: dict[PgId, QuorumModel] = {}
         self._opened_ns: dict[str, int] = {}
+        self._shadows: dict[SegmentId, DiskShadow] = {}
+        self._recovered_from: object = None
+        """What the recoveries were last tried on."""
         self._failed = False
 
     def begin(self) -> None:
@@ -208,7 +213,16 @@ class Checker:
         self._epoch_moved(source, state)
         self._count_held(source, state)
 
+    def _on_hydrated(self, source: str, values: Mapping[str, Any]) -> None:
+        self._on_epoch(source, values)
+        self._inherit_floor(source)
+
+    def _inherit_floor(self, segment: SegmentId) -> None:
+        state = self._state(segment)
+        self._inherited_floor[segment, state.table.epoch] = state.floor
+
     def _on_table(self, source: str, values: Mapping[str, Any]) -> None:
+        self._inherit_floor(source)
         self._on_epoch(source, values)
         self._hold("annulled-is-gone", invariants.nothing_annulled, source, self._state(source))
 
@@ -325,9 +339,18 @@ class Checker:
         return found
 
     def _what_if(self) -> None:
+        durable = self._durable()
+        basis = self._observed_vdl, [
+            (segment, state.scl, state.vdl, state.floor, state.table.epoch, state.index.base_lsn)
+            for segment, state in durable.items()
+        ]
+        if basis == self._recovered_from:
+            self.counts["any-read-quorum-recovers"] += 1
+            return  # nothing has changed that a recovery could see
+        self._recovered_from = basis
         self._hold(
             "any-read-quorum-recovers", invariants.any_read_quorum_recovers,
-            self._models, self._durable(), self._observed_vdl, self._lal,
+            self._models, durable, self._observed_vdl, self._lal,
         )  # fmt: skip
 
     def _look_at_a_disk(self) -> None:
@@ -343,9 +366,11 @@ class Checker:
             if repaired and not scan(self._world.disks[host.segment].peek().log).damage:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
+        stored = self._world.disks[host.segment].peek()
+        shadow = self._shadow(host.segment).restored(stored.log, stored.promises)
         self._hold(
             "scl-has-no-gap", invariants.disk_backs,
-            host.segment, state, self._restored(host.segment),
+            host.segment, state, shadow or self._restored(host.segment),
         )  # fmt: skip
         self._hold("annulled-is-gone", invariants.nothing_annulled, host.segment, state)
         self._hold("one-lsn-one-record", invariants.held_once, host.segment, state)
@@ -368,12 +393,24 @@ class Checker:
         self.counts["floor-below-readers"] += 1
         oldest = core.reading.oldest_read_point
         for segment, host in self._world.cluster.hosts.items():
-            if oldest is not None and host.core is not None and host.core.state.floor > oldest:
+            if oldest is None or host.core is None:
+                continue
+            # What it had collected for an earlier writer it cannot give back: others answer.
+            inherited = self._inherited_floor.get((segment, core.epoch), 0)
+            same_writer = host.core.state.table.epoch == core.epoch
+            if same_writer and host.core.state.floor > max(oldest, inherited):
                 self.fail(
                     "floor-below-readers",
                     f"{segment} has collected up to {host.core.state.floor}; a reader of "
                     f"{engine.name} is at {oldest}",
                 )
+
+    def _shadow(self, segment: SegmentId) -> DiskShadow:
+        shadow = self._shadows.get(segment)
+        if shadow is None:
+            config = self._world.cluster.config.segment
+            shadow = self._shadows[segment] = DiskShadow(config)
+        return shadow
 
     def _restored(self, segment: SegmentId) -> SegmentState:
         stored = self._world.disks[segment].peek()
@@ -504,7 +541,7 @@ _ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
     "acknowledged": Checker._on_acknowledged,
     "records_applied": Checker._on_applied,
     "sealed": Checker._on_epoch,
-    "hydrated": Checker._on_epoch,
+    "hydrated": Checker._on_hydrated,
     "table_adopted": Checker._on_table,
     "restored": Checker._on_restored,
     "batch_received": Checker._on_batch,

@@ -197,12 +197,22 @@ def any_read_quorum_recovers(
     }
     if not choices or not all(choices.values()):
         return 0
+    replies = {segment: _seal_reply(epoch, segment, state) for segment, state in durable.items()}
+    tried: set[object] = set()
     rounds = max(len(each) for each in choices.values())
     for turn in range(rounds):
-        chosen = {pg_id: each[turn % len(each)] for pg_id, each in choices.items()}
-        plan = _plan(epoch, lal, chosen, durable)
+        chosen = {
+            pg_id: [replies[segment] for segment in each[turn % len(each)]]
+            for pg_id, each in choices.items()
+        }
+        sources = _sources(chosen)
+        case = (tuple(sources.values()), tuple(_facts(group) for group in chosen.values()))
+        if case in tried:
+            continue  # the same answers, and the same records: the same plan
+        tried.add(case)
+        plan = _plan(epoch, lal, chosen, sources, durable)
         if plan.vdl < observed or plan.table.annuls(observed):
-            members = [segment for each in chosen.values() for segment in each]
+            members = [reply.segment for group in chosen.values() for reply in group]
             raise Broken(
                 f"a recovery from {', '.join(members)} opens at VDL {plan.vdl} and loses "
                 f"{observed}, a VDL that was observed"
@@ -210,24 +220,37 @@ def any_read_quorum_recovers(
     return rounds
 
 
+def _sources(chosen: Mapping[PgId, Sequence[SealReply]]) -> dict[PgId, SegmentId]:
+    """From whom each group's records are fetched."""
+    table = adopted_table([reply for group in chosen.values() for reply in group])
+    return {
+        pg_id: max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl)).segment
+        for pg_id, group in chosen.items()
+    }
+
+
+def _facts(group: Sequence[SealReply]) -> tuple[object, ...]:
+    """What a plan depends on, whoever said it."""
+    return tuple(sorted((each.scl, each.vdl, each.floor, *_of_table(each)) for each in group))
+
+
+def _of_table(reply: SealReply) -> tuple[VolumeEpoch, object]:
+    return reply.table.epoch, reply.table.ranges
+
+
 def _plan(
     epoch: VolumeEpoch,
     lal: int,
-    chosen: Mapping[PgId, Sequence[SegmentId]],
+    chosen: Mapping[PgId, Sequence[SealReply]],
+    sources: Mapping[PgId, SegmentId],
     durable: Mapping[SegmentId, SegmentState],
 ) -> RecoveryPlan:
-    replies = {
-        pg_id: [_seal_reply(epoch, segment, durable[segment]) for segment in segments]
-        for pg_id, segments in chosen.items()
-    }
-    everyone = [reply for group in replies.values() for reply in group]
-    table, anchor = adopted_table(everyone), announced_vdl(everyone)
+    anchor = announced_vdl([reply for group in chosen.values() for reply in group])
     fetched = {}
-    for pg_id, group in replies.items():
-        best = max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl))
-        index = durable[best.segment].index
+    for pg_id, source in sources.items():
+        index = durable[source].index
         fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
-    return plan_recovery(epoch, lal, replies, fetched)
+    return plan_recovery(epoch, lal, chosen, fetched)
 
 
 def _seal_reply(epoch: VolumeEpoch, segment: SegmentId, state: SegmentState) -> SealReply:

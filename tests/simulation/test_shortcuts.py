@@ -1,0 +1,112 @@
+"""The shortcuts of the checkers, each against the long way round."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import pytest
+
+from aurora.quorum import QuorumModel
+from aurora.recovery import adopted_table, announced_vdl, plan_recovery, surviving_scl
+from segments.config import SegmentConfig
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import SealReply
+from segments.state import SegmentState
+from segments.wal import decode_promises, scan
+from sim import checker, invariants
+from sim.generate import generate
+from sim.invariants import Broken
+from sim.shadow import DiskShadow
+from sim.world import Verdict, run
+
+EPOCH = VolumeEpoch(1 << 41, 1)
+
+
+def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = grown = 0
+
+    class Compared(DiskShadow):
+        def __init__(self, config: SegmentConfig) -> None:
+            super().__init__(config)
+            self.config = config
+            self.before = b""
+
+        def restored(self, log: bytes, promises: bytes) -> SegmentState | None:
+            nonlocal looks, grown
+            found = super().restored(log, promises)
+            scanned = scan(log)
+            expected = SegmentState.restore(self.config, scanned, decode_promises(promises))
+            if found is None:
+                assert scanned.damage or scanned.torn_bytes or not scanned.frames
+                return None
+            looks += 1
+            grown += bool(self.before) and log.startswith(self.before) and log != self.before
+            self.before = log
+            assert (found.scl, found.epoch, found.table) == (
+                expected.scl, expected.epoch, expected.table,
+            )  # fmt: skip
+            assert (found.vdl, found.floor) == (expected.vdl, expected.floor)
+            assert list(found.index.held()) == list(expected.index.held())
+            return found
+
+    monkeypatch.setattr(checker, "DiskShadow", Compared)
+    for seed in (1, 5, 8):
+        assert run(generate(seed)).verdict is Verdict.PASSED
+    assert looks > 100 and grown > 10
+
+
+def lowest_vdl(
+    groups: Mapping[PgId, QuorumModel], durable: Mapping[SegmentId, SegmentState], lal: int
+) -> Lsn | None:
+    """Of the plans from all choices of three of each group, taken letter by letter."""
+    choices = {
+        pg_id: list(combinations([each for each in model.members if each in durable], 3))
+        for pg_id, model in groups.items()
+    }
+    if not all(choices.values()):
+        return None
+    found = []
+    for turn in range(max(map(len, choices.values()))):
+        replies = {}
+        for pg_id, each in choices.items():
+            states = [(name, durable[name]) for name in each[turn % len(each)]]
+            replies[pg_id] = [
+                SealReply(EPOCH, name, 0, s.scl, s.vdl, s.floor, s.table) for name, s in states
+            ]
+        everyone = [reply for group in replies.values() for reply in group]
+        table, anchor = adopted_table(everyone), announced_vdl(everyone)
+        fetched = {}
+        for pg_id, group in replies.items():
+            best = max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl))
+            index = durable[best.segment].index
+            fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
+        found.append(plan_recovery(EPOCH, lal, replies, fetched).vdl)
+    return min(found)
+
+
+def test_recoveries_that_are_skipped_would_have_come_to_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, tried = invariants.any_read_quorum_recovers, 0
+
+    def compared(
+        groups: Mapping[PgId, QuorumModel],
+        durable: Mapping[SegmentId, SegmentState],
+        observed: Lsn,
+        lal: int,
+    ) -> int:
+        nonlocal tried
+        lowest = lowest_vdl(groups, durable, lal)
+        if lowest is not None:
+            tried += 1
+            with pytest.raises(Broken):
+                real(groups, durable, lowest + 1, lal)
+        return real(groups, durable, observed, lal)
+
+    monkeypatch.setattr(invariants, "any_read_quorum_recovers", compared)
+    for seed in (3, 7):
+        assert run(generate(seed)).verdict is Verdict.PASSED
+    assert tried > 20
