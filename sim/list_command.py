@@ -32,7 +32,10 @@ _TITLES = {
 @click.argument("what", type=click.Choice(list(_TITLES)), required=False)
 @click.option("--json", "in_json", is_flag=True, help="Print it as JSON, and nothing else.")
 def command(what: str | None = None, in_json: bool = False) -> int:
-    """List scenarios, faults, invariants, marks and bugs: all of them, or one kind."""
+    """List scenarios, faults, invariants, marks and bugs.
+
+    Everything, or only the kind that is named.
+    """
     found = {kind: _items(kind) for kind in _TITLES if what in (None, kind)}
     if in_json:
         click.echo(json.dumps(found, indent=2))
