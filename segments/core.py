@@ -378,7 +378,7 @@ class SegmentCore:
             if state.whole:
                 reply = SealReply(
                     message.epoch, self.segment, message.request_id,
-                    state.scl, state.vdl, state.floor, state.table,
+                    state.scl, state.vdl, max(state.floor, state.announced_floor), state.table,
                 )  # fmt: skip
                 self.send(source, reply)
 

@@ -271,6 +271,17 @@ def test_the_epoch_of_what_is_queued_survives_a_failed_write() -> None:
     assert rig.state.scl == 0
 
 
+def test_a_seal_reply_names_the_floor_that_was_announced_not_only_what_was_collected() -> None:
+    """What an earlier writer has allowed to be collected may go at any moment (seed 144)."""
+    rig = SegmentRig()
+    rig.step(batch(records([1, 2, 3, 4, 5]), vdl=5, floor=4))
+    rig.settle()
+    assert rig.state.floor == 0
+    reply = rig.seal(SECOND)
+    assert reply is not None
+    assert reply.floor == 4
+
+
 # ---- tables --------------------------------------------------------------------------------------
 
 
