@@ -1,0 +1,57 @@
+"""Coverage marks: each one known, and reached when what it says has happened."""
+
+from __future__ import annotations
+
+import attrs
+
+from sim.generate import generate
+from sim.marks import MARKS, Coverage
+from sim.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.world import World
+
+PUTS = tuple(
+    Operation(at_ns=at * MS, client=at % 3, kind="put", pages=(at % 3, at % 2))
+    for at in range(1, 90)
+)
+
+
+def marks_of(*actions: Action, knobs: Knobs | None = None) -> dict[str, int]:
+    knobs = knobs or Knobs(pg_count=2, duration_ns=400 * MS)
+    world = World(Schedule(seed=1, knobs=knobs, actions=actions, operations=PUTS))
+    world.run()
+    return world.coverage.counts
+
+
+def action(at_ms: int, kind: str, target: str = "", **params: object) -> Action:
+    return Action(at_ns=at_ms * MS, kind=kind, target=target, params=params)
+
+
+def test_a_quiet_run_reaches_next_to_nothing() -> None:
+    assert set(marks_of()) <= {"commit spans groups", "gossip filled a gap", "hedged read won"}
+
+
+def test_a_recovery_is_seen_with_all_that_comes_with_it() -> None:
+    marks = marks_of(action(30, "take_over"))
+    assert marks["recovery completed"] == 1
+    assert marks["zombie refused"] >= 1 and marks["writer fenced"] == 1
+    overtaken = marks_of(action(30, "recover"), action(30, "recover"))
+    assert overtaken["recovery overtaken"] == 1
+
+
+def test_an_az_and_one_more_is_waited_out() -> None:
+    away = (action(20, "crash", "az1,C"), action(200, "restart", "az1,C"))
+    assert marks_of(*away)["commit waited out an AZ + 1"] == 1
+    assert "commit waited out an AZ + 1" not in marks_of(action(20, "crash", "az1"))
+
+
+def test_a_small_lal_holds_commits_back() -> None:
+    knobs = Knobs(lal=4, duration_ns=400 * MS)
+    slow = action(10, "slow", "az1,az2", factor=200)
+    assert marks_of(slow, knobs=knobs)["LAL back-pressure"] > 0
+
+
+def test_every_mark_counted_is_a_known_one() -> None:
+    for seed in (1, 4):
+        world = World(attrs.evolve(generate(seed), name="x"))
+        assert set(world.run().marks) <= set(MARKS)
+        assert isinstance(world.coverage, Coverage)
