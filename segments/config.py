@@ -41,7 +41,7 @@ class SegmentConfig:
     """Most that one write and sync carries."""
     unlinked_limit: int = attrs.field(default=65_536, validator=whole_number(1))
     """Records kept above a gap; the others come again."""
-    image_interval: int = attrs.field(default=32, validator=whole_number(1))
+    image_interval: int = attrs.field(default=64, validator=whole_number(1))
     """Records of a page between two images that are kept of it."""
     image_cache_bytes: int = attrs.field(default=64 << 20, validator=whole_number(0))
     """Images beyond each page's newest and its base."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from segments.config import SegmentConfig
-from segments.wal import scan
+from segments.wal import verify
 
 if TYPE_CHECKING:
     from segments.core import SegmentCore
@@ -30,8 +30,8 @@ class Maintenance:
         self._config = config
         self.log_bytes = log_bytes
         """Durable length of the log."""
-        self.damaged_frames = 0
-        """Damage that the scrub has found so far."""
+        self.damages_found = 0
+        """How often the scrub has found damage."""
         self.compactions = 0
         self._patience = 1.0 + spread / 2.0
         self._now = 0.0
@@ -148,17 +148,17 @@ class Maintenance:
         """Check what was read. What the disk lost is still in memory, and is written anew."""
         if generation != self._generation:
             return
-        found = scan(data)
+        sound_bytes, damaged = verify(data)
         at_end = offset + len(data) >= self.log_bytes
-        if found.damage or (at_end and found.torn_bytes):
-            self.damaged_frames += max(1, len(found.damage))
+        if damaged or (at_end and sound_bytes < len(data)):
+            self.damages_found += 1
             self.require_rewrite()
-            self._core.note("scrub_found_damage", offset=offset, frames=len(found.damage))
+            self._core.note("scrub_found_damage", offset=offset + sound_bytes)
             return
         if at_end:
             self._scrub_offset, self._scrub_length = 0, self._config.scrub_bytes
-        elif found.durable_length == 0:
+        elif sound_bytes == 0:
             self._scrub_length *= 2
         else:
-            self._scrub_offset = offset + found.durable_length
+            self._scrub_offset = offset + sound_bytes
             self._scrub_length = self._config.scrub_bytes

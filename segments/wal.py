@@ -293,6 +293,28 @@ def scan(log: bytes) -> LogScan:
     return LogScan(tuple(frames), tuple(damage), durable_length, len(log) - durable_length)
 
 
+class Verified(NamedTuple):
+    """What checksums alone say of a piece of a log that starts with a frame."""
+
+    sound_bytes: int
+    """Sound frames from the start of the piece, one after the other, end here."""
+    damaged: bool
+    """Whether there is a sound frame behind something that is none."""
+
+
+def verify(piece: bytes) -> Verified:
+    """Check the checksums of a piece of a log, without looking into its frames."""
+    start = 0
+    while (end := _frame_end(piece, start)) is not None:
+        start = end
+    sound_bytes = start
+    while start >= 0:
+        start = piece.find(MAGIC, start + 1)
+        if start >= 0 and _frame_end(piece, start) is not None:
+            return Verified(sound_bytes, damaged=True)
+    return Verified(sound_bytes, damaged=False)
+
+
 def _frame_end(log: bytes, start: int) -> int | None:
     """Where the frame at ``start`` ends; None if there is no sound one."""
     if not log.startswith(MAGIC, start) or start + HEADER_BYTES > len(log):

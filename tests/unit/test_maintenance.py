@@ -38,7 +38,7 @@ def scrub(rig: SegmentRig, rounds: int = 100) -> int:
             rig.core.maintenance.scrubbed(
                 generation, offset, bytes(rig.log[offset : offset + length])
             )
-    return rig.core.maintenance.damaged_frames
+    return rig.core.maintenance.damages_found
 
 
 # ---- collection ----------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def test_what_was_read_before_a_compaction_says_nothing_of_the_new_log() -> None
     rig.core.maintenance.require_rewrite()
     rig.settle()
     rig.core.maintenance.scrubbed(asked[0], asked[1], bytes(old))
-    assert rig.core.maintenance.damaged_frames == 0
+    assert rig.core.maintenance.damages_found == 0
 
 
 def test_a_damaged_segment_heals_its_log_once_it_is_whole_again() -> None:

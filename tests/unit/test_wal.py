@@ -305,3 +305,20 @@ def test_a_spoilt_slot_leaves_the_other() -> None:
             wal.decode_promises(spoilt + spoilt)
     with pytest.raises(MalformedFrame):
         wal.decode_promises(b"\0")
+
+
+# ---- verifying -----------------------------------------------------------------------------------
+
+
+def test_verifying_agrees_with_scanning_at_every_damage() -> None:
+    log = b"".join(
+        wal.encode_frame(EPOCH, [wal.AdvanceEntry(at, 0), wal.SealEntry(EPOCH)]) for at in range(4)
+    )
+    assert wal.verify(log) == wal.Verified(len(log), damaged=False)
+    for at in range(len(log)):
+        spoilt = log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
+        found, verified = wal.scan(spoilt), wal.verify(spoilt)
+        assert verified.damaged == bool(found.damage)
+        if not found.damage:
+            assert verified.sound_bytes == found.durable_length < len(log)
+        assert wal.verify(log[:at]).sound_bytes == wal.scan(log[:at]).durable_length
