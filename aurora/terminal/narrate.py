@@ -233,6 +233,21 @@ class Narrator:
     def _write_failed(self, _: str, __: Values) -> list[Text]:
         return [styled("WAL: the disk refused the write; nothing of it counts", "bad")]
 
+    def _waiting_for_room(self, _: str, values: Values) -> list[Text]:
+        wanted = counted(values["count"], "record")
+        return [styled(f"{wanted}: waiting for room; LSN limit {values['limit']}", "bad")]
+
+    def _collected(self, _: str, values: Values) -> list[Text]:
+        records = counted(values["records"], "record")
+        return [styled(f"collected: {records} up to {values['floor']} folded into pages")]
+
+    def _scrub_found_damage(self, _: str, values: Values) -> list[Text]:
+        where = f"from byte {values['offset']} on"
+        return [styled(f"scrub: damage {where}; the log will be written anew", "bad")]
+
+    def _table_gossiped(self, _: str, values: Values) -> list[Text]:
+        return [styled(f"gossip: a higher truncation table from {values['peer']}")]
+
     def _records_applied(self, _: str, values: Values) -> list[Text]:
         before, scl = values["before"], values["scl"]
         if scl > before:
@@ -292,7 +307,7 @@ _EVENTS: Final = (
     "write_synced",
     "write_failed", "records_applied", "ack_sent", "sealed", "table_adopted", "refused",
     "page_materialized", "read_refused", "gossip_received", "pages_received",
-    "hydrated",
+    "hydrated", "waiting_for_room", "collected", "scrub_found_damage", "table_gossiped",
 )  # fmt: skip
 _TELLERS: Final[dict[str, Callable[[Narrator, str, Values], list[Text]]]] = {
     event: getattr(Narrator, f"_{event}") for event in _EVENTS

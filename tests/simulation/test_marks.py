@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import attrs
 
 from sim.generate import generate
@@ -55,3 +58,17 @@ def test_every_mark_counted_is_a_known_one() -> None:
         world = World(attrs.evolve(generate(seed), name="x"))
         assert set(world.run().marks) <= set(MARKS)
         assert isinstance(world.coverage, Coverage)
+
+
+def test_what_is_collected_is_told_with_its_numbers() -> None:
+    knobs = Knobs(retention_lsns=0, collect_records=1, duration_ns=400 * MS)
+    world = World(Schedule(seed=1, knobs=knobs, operations=PUTS))
+    seen: list[tuple[str, ...]] = []
+
+    def look(_: str, event: str, values: Mapping[str, Any]) -> None:
+        if event == "collected":
+            seen.append(tuple(values))
+
+    world.observer = look
+    world.run()
+    assert set(seen) == {("floor", "records")} and world.coverage.counts["log collected"]
