@@ -340,10 +340,20 @@ class Checker:
 
     def _what_if(self) -> None:
         durable = self._durable()
-        basis = self._observed_vdl, [
-            (segment, state.scl, state.vdl, state.floor, state.table.epoch, state.index.base_lsn)
-            for segment, state in durable.items()
-        ]
+        basis = (
+            self._observed_vdl,
+            [
+                (
+                    segment,
+                    state.scl,
+                    state.vdl,
+                    state.floor,
+                    state.table.epoch,
+                    state.index.base_lsn,
+                )
+                for segment, state in durable.items()
+            ],
+        )
         if basis == self._recovered_from:
             self.counts["any-read-quorum-recovers"] += 1
             return  # nothing has changed that a recovery could see

@@ -2,7 +2,8 @@
 
 Drawing is in swarms: each run has its own shape, its own few kinds of fault and its own rates, so
 that runs differ more from each other than any one mixture would. What no protocol could survive is
-not drawn: more lost disks than a write quorum can spare, or rot in more places than can be repaired.
+not drawn: more lost disks than a write quorum can spare, or rot in more places than can be
+repaired.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ class _Drawing:
         return _choice(self._random, (5, 30, 150, 800)) * MS + _below(self._random, 50 * MS)
 
     def _target(self) -> str:
-        """Whom it hits: one segment, one in each group, an availability zone, an AZ and one more."""
+        """Whom it hits: one segment, one in each group, a whole AZ, an AZ and one more."""
         random = self._random
         shape = _below(random, 6)
         zone = f"az{1 + _below(random, 3)}"
@@ -179,7 +180,8 @@ class _Drawing:
         kind = _choice(self._random, ("partition", "cut", "clog"))
         target = _choice(self._random, ("writer", self._target(), self._some()))
         if self._random.random() < 0.5:
-            others = self._some() if target == "writer" else _choice(self._random, ("writer", "az1"))
+            side = _choice(self._random, ("writer", "az1")) if target != "writer" else ""
+            others = side or self._some()
             self._add(start, kind, target, others=others)
         else:
             self._add(start, kind, target)

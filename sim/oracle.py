@@ -67,9 +67,7 @@ class Reference:
         """The protection group of a record."""
         return self.records[lsn].page_id % self._pg_count
 
-    def begin_writer(
-        self, name: str, plan: RecoveryPlan, observed_before: Lsn
-    ) -> WriterView:
+    def begin_writer(self, name: str, plan: RecoveryPlan, observed_before: Lsn) -> WriterView:
         """A writer starts from ``plan``."""
         view = WriterView(name, plan.epoch, plan.vdl, plan.table, observed_before)
         view.last_vdl = plan.vdl

@@ -1,7 +1,7 @@
 """A run as data: the world's knobs, what clients do, and what goes wrong, each with its time.
 
-A schedule can be drawn from a seed, read from a scenario file, recorded, cut down and replayed. Times
-are integer nanoseconds of virtual time since the start.
+A schedule can be drawn from a seed, read from a scenario file, recorded, cut down and replayed.
+Times are integer nanoseconds of virtual time since the start.
 """
 
 from __future__ import annotations

@@ -46,9 +46,7 @@ async def run_client(world: World, operations: Iterable[tuple[int, Operation]]) 
         await world.sleep_until(operation.at_ns)
         if engine is None or not operation.sticky:
             engine = await world.usable_engine()
-        await make_call(
-            world, engine, Call(number, operation, world.scheduler.now_ns, engine.name)
-        )
+        await make_call(world, engine, Call(number, operation, world.scheduler.now_ns, engine.name))
 
 
 async def make_call(world: World, engine: Engine, call: Call) -> None:

@@ -1,8 +1,8 @@
 """The world of one run: the real cluster on virtual time, a faulty network and faulty disks.
 
 A run has three parts. First the schedule: clients call, actions happen. Then everything heals. Then
-whatever is pending must finish and all segments must agree, within a bound. Checkers watch throughout
-and end the run at the first violation.
+whatever is pending must finish and all segments must agree, within a bound. Checkers watch
+throughout and end the run at the first violation.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ class World:
 
     async def _converge(self) -> None:
         """Wait until every segment that can has everything, as the writer knows it."""
-        while not self.checker.converged():
+        while not self.checker.converged():  # noqa: ASYNC110 - no event says so
             await trio.sleep(0.1)
 
     # ---- for faults ------------------------------------------------------------------------------
