@@ -243,12 +243,17 @@ class Cluster:
         models = {group.pg_id: QuorumModel(group.members) for group in self.groups}
         engine = Engine(
             self.network.attach(name), models, self.config.engine, writer_id,
-            fresh=fresh, counter=self._writers, trace=self._trace,
+            fresh=fresh, counter=self._next_counter(), trace=self._trace,
         )  # fmt: skip
         self.engines.append(engine)
         scope = self._writer_scopes[engine] = trio.CancelScope()
         await self._nursery.start(self._run_writer, engine, scope)
         return engine
+
+    def _next_counter(self) -> int:
+        """An epoch's counter above those of all writers known here; the first has 1."""
+        known = [engine.core.epoch.counter for engine in self.engines if engine.core is not None]
+        return 1 + max(known, default=1)
 
     def _forget_ended_writers(self) -> None:
         """Keep a few to look at: each holds its buffer pool."""

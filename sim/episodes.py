@@ -70,6 +70,8 @@ def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
     """
     found = []
     for number, action in enumerate(schedule.actions):
+        if action.at_ns > end_ns:
+            break  # the run was over before it could happen
         if action.kind not in ENDED_BY and action.kind not in _FOR_EVER + _AT_ONCE:
             continue
         if action.kind in ("slow", "slow_disk") and action.params.get("factor", 10.0) == 1:

@@ -77,6 +77,6 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 
 def test_the_picture_fits_a_terminal() -> None:
-    (picture,) = blocks(README, "")
+    picture = blocks(README, "")[0]
     assert picture.isascii()
     assert max(map(len, picture.splitlines())) <= 80
