@@ -179,6 +179,7 @@ class Recovery:
         self._pg_of = {each: pg_id for pg_id, model in groups.items() for each in model.members}
         self._epoch = VolumeEpoch(counter, writer_id)
         self._seal_attempts = 0
+        self._given_up = 0
         self._request_id = 0
         self._replies: dict[PgId, dict[SegmentId, SealReply]] = {}
         self._fetches: dict[PgId, _Fetch] = {}
@@ -236,8 +237,9 @@ class Recovery:
             return
         for fetch in self._fetches.values():
             if not fetch.done and now >= fetch.ask_at:
-                if fetch.attempts >= 4 * len(fetch.sources):
-                    self._begin_sealing()  # who holds most is gone: any other read quorum will do
+                if fetch.attempts >= 4 * len(fetch.sources) + self._given_up:
+                    self._given_up += 1  # if it was only slow, it is given twice as long next time
+                    self._begin_sealing()  # if it is gone, any other read quorum will do
                     return
                 self._ask(fetch, now)
 

@@ -185,8 +185,8 @@ class SegmentCore:
         self._in_flight = batch
         entries = [each.entry for each in batch if each.entry is not None]
         held = HeldEntry(self.state.highest_lsn)
-        promises = any(not each.records for each in batch)
         epoch = max(*(each.epoch for each in batch), self.state.epoch)
+        promises = epoch > self.state.epoch or any(not each.records for each in batch)
         frame = encode_frame(epoch, [held, *entries])
         self.maintenance.appending(len(frame))
         return Write(self._encoded_promise(batch) if promises else None, frame, None)
@@ -198,6 +198,7 @@ class SegmentCore:
         self.maintenance.wrote()
         acks: dict[Address, tuple[int, VolumeEpoch]] = {}
         for pending in batch:
+            self.state.epoch = max(self.state.epoch, pending.epoch)  # the frame says so
             pending.apply()
             if pending.ack is not None:
                 writer, seq = pending.ack
@@ -234,8 +235,8 @@ class SegmentCore:
     ) -> None:  # fmt: skip
         """Queue records of the promised epoch."""
         size = len(entry.records) + 64
-        if self._queue_bytes + size > self._config.queue_bytes:
-            self.dropped_messages += 1
+        if self._queue and self._queue_bytes + size > self._config.queue_bytes:
+            self.dropped_messages += 1  # one message of any size fits an empty queue
             return
 
         def apply() -> None:

@@ -96,7 +96,10 @@ class Gossip:
         """Gossip between two segments with the same table: their LSNs mean the same records."""
         match message:
             case GossipStatus():
-                self._core.state.announced(message.vdl, message.floor)
+                # Between a seal and its table the floor is still the former writer's, and the next
+                # one may have readers below it.
+                level = self._core.state.table.epoch == self._core.state.epoch
+                self._core.state.announced(message.vdl, message.floor if level else 0)
                 self._answer_status(source, message)
             case GossipRecords():
                 self._take_records(source, message)
@@ -143,8 +146,8 @@ class Gossip:
 
     def _send_next_pages(self, peer: Address, request: FetchPages, now: float) -> None:
         """Go on with a transfer, and collect nothing until it ends; or start over if we have."""
+        self._sending_until = now + self._config.hydration_timeout_s
         if request.base_lsn == self._core.state.index.base_lsn:
-            self._sending_until = now + self._config.hydration_timeout_s
             self._send_pages(peer, request.from_page)
         else:
             self._send_pages(peer, 0)

@@ -85,7 +85,7 @@ class SegmentState:
             for entry in frame.entries:
                 state.apply(entry)
         if scan.damage or not scan.frames:
-            state._repair_lsn = _highest_ever_held(scan)
+            state._repair_lsn = _surviving(_highest_ever_held(scan), state.table)
         state._checkpoint = None
         return state
 

@@ -1,0 +1,164 @@
+"""Schedules that once kept a healthy volume waiting for ever: unavailability that nothing justified.
+
+Needless unavailability is a failure like data loss is (protocol §9). Each test is a schedule that a
+review of the protocol came up with, played on the real cores.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import trio
+
+import aurora
+from aurora.config import EngineConfig
+from aurora.quorum import QuorumModel
+from aurora.recovery import Recovery, plan_recovery
+from segments.config import SegmentConfig
+from segments.protocol import codec
+from segments.protocol.messages import (
+    EpochRefused,
+    FetchPages,
+    GossipPages,
+    GossipRecords,
+    GossipStatus,
+    InstallTable,
+    Message,
+    PageReply,
+    ReadPage,
+    Seal,
+    SealReply,
+)
+from segments.protocol.truncation import TruncationTable
+from tests.segment_rig import FIRST, MEMBERS, SECOND, THIRD, SegmentRig, batch, records
+
+
+def test_a_recovery_waits_longer_for_a_slow_source_each_time() -> None:
+    """Only three segments answer, and the one that alone holds the newest record takes 4 s."""
+    delays = {"A0": 4.0, "C0": 0.01, "E0": 0.01}
+    rigs = {segment: SegmentRig(segment) for segment in delays}
+    run = records(range(1, 4))
+    for segment, rig in rigs.items():
+        rig.take(run if segment == "A0" else run[:2])
+    recovery = Recovery(5, {0: QuorumModel(MEMBERS)}, EngineConfig(), counter=2)
+    now, count = 0.0, 0
+    mail: list[tuple[float, int, str | None, Message]] = []
+
+    def post(delay: float, segment: str | None, message: Message) -> None:
+        nonlocal count
+        count += 1
+        heapq.heappush(mail, (now + delay, count, segment, message))
+
+    while not recovery.done and now < 120.0:
+        recovery.tick(now)
+        for segment, message in recovery.take_sends():
+            if segment in rigs:
+                post(delays[segment] / 2, segment, message)
+        while mail and mail[0][0] <= now:
+            _, _, to, message = heapq.heappop(mail)
+            if to is None:
+                recovery.step(message, now)
+                continue
+            rigs[to].step(message)
+            for outgoing in rigs[to].settle():
+                post(delays[to] / 2, None, outgoing.message)
+        now += 0.05
+    assert recovery.plan is not None
+    assert recovery.plan.vdl == 3
+
+
+def test_a_sealed_segment_learns_no_more_floors_of_the_former_writer() -> None:
+    config = SegmentConfig(collect_records=1)
+    rigs = {member: SegmentRig(member, config) for member in MEMBERS}
+    for rig in rigs.values():
+        rig.step(batch(records(range(1, 101)), vdl=0, floor=0))
+        rig.settle()
+        rig.step(batch([], vdl=100, floor=10))
+        rig.settle()
+    rigs["F0"].step(batch([], vdl=100, floor=90))  # the last heartbeat reaches nobody else
+    rigs["F0"].settle()
+    replies = {member: rigs[member].seal(SECOND) for member in MEMBERS}
+    chosen = [reply for member in ("A0", "C0", "E0") if (reply := replies[member]) is not None]
+    plan = plan_recovery(SECOND, 1000, {0: chosen}, {0: []})
+    assert plan.floor == 10
+    state = rigs["F0"].state
+    status = GossipStatus(
+        state.epoch, "F0", state.table, state.scl, state.vdl, state.announced_floor, False
+    )
+    for member in MEMBERS[:5]:
+        rigs[member].step(status, source="F0")
+        rigs[member].settle()
+        rigs[member].core.tick(1.0)
+        rigs[member].settle()
+        rigs[member].install(plan.table)
+        # The new writer lets readers in from 10 on, so somebody must be able to answer.
+        assert len(rigs[member].ask(ReadPage(SECOND, 1, 1, 50, 50), PageReply)) == 1
+
+
+def test_an_annulled_record_in_the_last_frame_is_not_waited_for_after_damage() -> None:
+    rig, run = SegmentRig("A0"), records(range(1, 6))
+    rig.take(run[:2])
+    rotten = len(rig.log) + 20
+    rig.take(run[2:3])
+    rig.take(run[3:4])
+    rig.seal(SECOND)
+    table = TruncationTable(FIRST).extended(SECOND, 4, 1004)
+    rig.step(InstallTable(SECOND, 1, table))
+    tail = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, codec.encode_records(run[4:5]))
+    rig.step(tail, source="B0")  # it shares the frame of the table that annuls it
+    rig.settle()
+    rig.log[rotten] ^= 0xFF
+    rig.restart()
+    assert not rig.state.whole
+    rig.step(GossipRecords(SECOND, "B0", table, 4, codec.encode_records(run[2:4])), source="B0")
+    rig.settle()
+    assert rig.state.scl == 4
+    assert isinstance(rig.seal(THIRD), SealReply)
+
+
+def test_a_seal_that_the_disk_refused_leaves_nobody_between_two_epochs() -> None:
+    rig, run = SegmentRig("A0"), records(range(1, 6))
+    rig.take(run[:3])
+    rig.step(Seal(SECOND, 1))
+    assert rig.core.take_write() is not None
+    later = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, codec.encode_records(run[3:]))
+    rig.step(later, source="B0")  # queued behind the seal, in the epoch that it promises
+    rig.core.write_failed()
+    rig.settle()
+    assert rig.state.epoch == SECOND, "its frame says so, and a restart would believe it"
+    assert len(rig.ask(batch([], epoch=FIRST), EpochRefused)) == 1
+    epoch = rig.state.epoch
+    rig.restart()
+    assert rig.state.epoch == epoch
+
+
+async def test_a_message_larger_than_the_queue_fits_an_empty_one(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    config = aurora.ClusterConfig(segment=SegmentConfig(queue_bytes=64 << 10))
+    async with aurora.open_cluster(config=config) as cluster:
+        with trio.fail_after(10):
+            await cluster.engine.put_many([(page, 0, b"x" * 8000) for page in range(20)])
+            await cluster.engine.put(1, 0, b"y")
+
+
+def test_pages_are_not_collected_away_from_under_a_slow_receiver() -> None:
+    """Each request names a base that has been left behind: the next transfer must hold it still."""
+    config = SegmentConfig(collect_records=1, gossip_bytes=16 << 10)
+    rig = SegmentRig("A0", config)
+    lsn, now = 0, 0.0
+    base: int | None = None
+    moved = 0
+    for _ in range(20):
+        run = records(range(lsn + 1, lsn + 51))
+        rig.step(batch(run, vdl=lsn, floor=lsn))
+        rig.settle()
+        lsn += 50
+        now += 1.5
+        rig.core.tick(now)
+        rig.settle()
+        rig.step(FetchPages(FIRST, "B0", base or 0, 0), source="B0", now=now)
+        (pages,) = [each.message for each in rig.settle() if isinstance(each.message, GossipPages)]
+        moved += base is not None and pages.base_lsn != base
+        base = pages.base_lsn
+    assert moved == 0
