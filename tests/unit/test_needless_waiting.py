@@ -1,4 +1,4 @@
-"""Schedules that once kept a healthy volume waiting for ever: unavailability that nothing justified.
+"""Schedules that once kept a healthy volume waiting for ever: unavailability for no reason.
 
 Needless unavailability is a failure like data loss is (protocol §9). Each test is a schedule that a
 review of the protocol came up with, played on the real cores.
