@@ -21,7 +21,7 @@ from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
-from sim import invariants
+from sim import invariants, what_if
 from sim.history import Call, Outcome
 from sim.invariants import Broken
 from sim.linearizability import check_calls
@@ -69,6 +69,7 @@ class Checker:
         self._models: dict[PgId, QuorumModel] = {}
         self._opened_ns: dict[str, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
+        self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
         self._failed = False
@@ -276,6 +277,13 @@ class Checker:
         if segment in self._down:
             self._down[segment] = self._restored(segment)
 
+    def _on_refused(self, source: str, _: Mapping[str, Any]) -> None:
+        self.crashed(source)  # all that it had in memory is gone
+
+    def _on_failed(self, source: str, values: Mapping[str, Any]) -> None:
+        """Elsewhere a mistake takes down its segment only; here it is what is looked for."""
+        self.fail("internal error", f"{source}: {values['reason']}")
+
     def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
         self._down.pop(source, None)
 
@@ -359,9 +367,10 @@ class Checker:
             return  # nothing has changed that a recovery could see
         self._recovered_from = basis
         self._hold(
-            "any-read-quorum-recovers", invariants.any_read_quorum_recovers,
-            self._models, durable, self._observed_vdl, self._lal,
+            "any-read-quorum-recovers", what_if.any_read_quorum_recovers,
+            self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
         )  # fmt: skip
+        self._what_ifs += 1
 
     def _look_at_a_disk(self) -> None:
         hosts = list(self._world.cluster.hosts.values())
@@ -554,6 +563,8 @@ _ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
     "hydrated": Checker._on_hydrated,
     "table_adopted": Checker._on_table,
     "restored": Checker._on_restored,
+    "storage_refused": Checker._on_refused,
+    "segment_failed": Checker._on_failed,
     "batch_received": Checker._on_batch,
     "ack_sent": Checker._on_ack,
 }

@@ -1,4 +1,4 @@
-"""The invariants of the protocol (§11), each a predicate with a name.
+"""The invariants of the protocol (§11), each a predicate with a name; 2 is in `sim.what_if`.
 
 A predicate raises `Broken` with the values that show it, and returns otherwise. It looks at the
 system from outside: at what cores and disks hold, and at the reference model.
@@ -7,22 +7,14 @@ system from outside: at what cores and disks hold, and at the reference model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations, pairwise
+from itertools import pairwise
 from typing import Final
 
 import attrs
 
 from aurora.core import WriterCore
 from aurora.quorum import QuorumModel
-from aurora.recovery import (
-    RecoveryPlan,
-    adopted_table,
-    announced_vdl,
-    plan_recovery,
-    surviving_scl,
-)
-from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
-from segments.protocol.messages import SealReply
+from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
@@ -174,87 +166,6 @@ def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
     for record in state.index.held():
         if state.table.annuls(record.lsn):
             raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")
-
-
-# ---- recovery (2) --------------------------------------------------------------------------------
-
-
-def any_read_quorum_recovers(
-    groups: Mapping[PgId, QuorumModel],
-    durable: Mapping[SegmentId, SegmentState],
-    observed: Lsn,
-    lal: int,
-) -> int:
-    """2: plan from every read quorum of witnesses; returns the number of plans made.
-
-    With several groups the same letters are taken in each: what one group lacks shows all the same,
-    since each group must on its own hold everything up to the commit.
-    """
-    epoch = VolumeEpoch(1 << 40, 1)
-    choices = {
-        pg_id: list(combinations([each for each in model.members if each in durable], model.read))
-        for pg_id, model in groups.items()
-    }
-    if not choices or not all(choices.values()):
-        return 0
-    replies = {segment: _seal_reply(epoch, segment, state) for segment, state in durable.items()}
-    tried: set[object] = set()
-    rounds = max(len(each) for each in choices.values())
-    for turn in range(rounds):
-        chosen = {
-            pg_id: [replies[segment] for segment in each[turn % len(each)]]
-            for pg_id, each in choices.items()
-        }
-        sources = _sources(chosen)
-        case = (tuple(sources.values()), tuple(_facts(group) for group in chosen.values()))
-        if case in tried:
-            continue  # the same answers, and the same records: the same plan
-        tried.add(case)
-        plan = _plan(epoch, lal, chosen, sources, durable)
-        if plan.vdl < observed or plan.table.annuls(observed):
-            members = [reply.segment for group in chosen.values() for reply in group]
-            raise Broken(
-                f"a recovery from {', '.join(members)} opens at VDL {plan.vdl} and loses "
-                f"{observed}, a VDL that was observed"
-            )
-    return rounds
-
-
-def _sources(chosen: Mapping[PgId, Sequence[SealReply]]) -> dict[PgId, SegmentId]:
-    """From whom each group's records are fetched."""
-    table = adopted_table([reply for group in chosen.values() for reply in group])
-    return {
-        pg_id: max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl)).segment
-        for pg_id, group in chosen.items()
-    }
-
-
-def _facts(group: Sequence[SealReply]) -> tuple[object, ...]:
-    """What a plan depends on, whoever said it."""
-    return tuple(sorted((each.scl, each.vdl, each.floor, *_of_table(each)) for each in group))
-
-
-def _of_table(reply: SealReply) -> tuple[VolumeEpoch, object]:
-    return reply.table.epoch, reply.table.ranges
-
-
-def _plan(
-    epoch: VolumeEpoch,
-    lal: int,
-    chosen: Mapping[PgId, Sequence[SealReply]],
-    sources: Mapping[PgId, SegmentId],
-    durable: Mapping[SegmentId, SegmentState],
-) -> RecoveryPlan:
-    anchor = announced_vdl([reply for group in chosen.values() for reply in group])
-    fetched = {}
-    for pg_id, source in sources.items():
-        index = durable[source].index
-        fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
-    return plan_recovery(epoch, lal, chosen, fetched)
-
-
-def _seal_reply(epoch: VolumeEpoch, segment: SegmentId, state: SegmentState) -> SealReply:
-    return SealReply(epoch, segment, 0, state.scl, state.vdl, state.floor, state.table)
 
 
 # ---- pages (13, 16) ------------------------------------------------------------------------------

@@ -43,6 +43,8 @@ class WriterView:
     last_vdl: Lsn = 0
     """The highest VDL it has had itself."""
     pages: dict[PageId, _PageView] = attrs.field(factory=dict)
+    chains: dict[PgId, list[Lsn]] = attrs.field(factory=dict)
+    """The live records of each group, ascending, once somebody has asked for them."""
 
 
 class Reference:
@@ -86,6 +88,9 @@ class Reference:
             page = view.pages.get(record.page_id)
             if page is not None:
                 page.lsns.append(lsn)
+            chain = view.chains.get(self.pg_of(lsn))
+            if chain is not None:
+                chain.append(lsn)
         self.highest_by[name] = records[-1].lsn
 
     def is_live(self, view: WriterView, lsn: Lsn) -> bool:
@@ -93,6 +98,22 @@ class Reference:
         if self.owner[lsn] == view.name:
             return True
         return lsn <= view.vdl and not view.table.annuls(lsn)
+
+    def chain(self, view: WriterView, pg_id: PgId, after: Lsn, through: Lsn) -> list[Lsn]:
+        """The live records of one group in ``(after, through]``, ascending; no link is trusted."""
+        chain = view.chains.get(pg_id)
+        if chain is None:
+            chain = view.chains[pg_id] = [
+                lsn for lsn in self._lsns if self.pg_of(lsn) == pg_id and self.is_live(view, lsn)
+            ]
+        return chain[bisect_right(chain, after) : bisect_right(chain, through)]
+
+    def tail(self, view: WriterView, pg_id: PgId, through: Lsn) -> Lsn:
+        """The last live record of one group at or below ``through``; 0 for none."""
+        self.chain(view, pg_id, through, through)
+        chain = view.chains[pg_id]
+        at = bisect_right(chain, through)
+        return chain[at - 1] if at else 0
 
     def page_at(self, view: WriterView, page_id: PageId, read_point: Lsn) -> tuple[Lsn, bytes]:
         """LSN and contents of a page as of ``read_point``; LSN 0 if it was not yet written."""

@@ -14,9 +14,10 @@ from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
-from sim import checker, invariants
+from sim import checker, what_if
 from sim.generate import generate
 from sim.invariants import Broken
+from sim.oracle import Reference
 from sim.shadow import DiskShadow
 from sim.world import Verdict, run
 
@@ -59,9 +60,12 @@ def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
 
 
 def lowest_vdl(
-    groups: Mapping[PgId, QuorumModel], durable: Mapping[SegmentId, SegmentState], lal: int
+    groups: Mapping[PgId, QuorumModel],
+    durable: Mapping[SegmentId, SegmentState],
+    lal: int,
+    shift: int,
 ) -> Lsn | None:
-    """Of the plans from all choices of three of each group, taken letter by letter."""
+    """Of the plans from all choices of three of each group, as ``shift`` combines them."""
     choices = {
         pg_id: list(combinations([each for each in model.members if each in durable], 3))
         for pg_id, model in groups.items()
@@ -69,10 +73,10 @@ def lowest_vdl(
     if not all(choices.values()):
         return None
     found = []
-    for turn in range(max(map(len, choices.values()))):
+    for combination in what_if.combined({pg: len(each) for pg, each in choices.items()}, shift):
         replies = {}
         for pg_id, each in choices.items():
-            states = [(name, durable[name]) for name in each[turn % len(each)]]
+            states = [(name, durable[name]) for name in each[combination[pg_id]]]
             replies[pg_id] = [
                 SealReply(EPOCH, name, 0, s.scl, s.vdl, s.floor, s.table) for name, s in states
             ]
@@ -90,23 +94,25 @@ def lowest_vdl(
 def test_recoveries_that_are_skipped_would_have_come_to_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    real, tried = invariants.any_read_quorum_recovers, 0
+    real, tried = what_if.any_read_quorum_recovers, 0
 
     def compared(
+        reference: Reference,
         groups: Mapping[PgId, QuorumModel],
         durable: Mapping[SegmentId, SegmentState],
         observed: Lsn,
         lal: int,
+        shift: int,
     ) -> int:
         nonlocal tried
-        lowest = lowest_vdl(groups, durable, lal)
+        lowest = lowest_vdl(groups, durable, lal, shift)
         if lowest is not None:
             tried += 1
-            with pytest.raises(Broken):
-                real(groups, durable, lowest + 1, lal)
-        return real(groups, durable, observed, lal)
+            with pytest.raises(Broken, match=f"loses {lowest + 1}"):
+                real(reference, groups, durable, lowest + 1, lal, shift)
+        return real(reference, groups, durable, observed, lal, shift)
 
-    monkeypatch.setattr(invariants, "any_read_quorum_recovers", compared)
+    monkeypatch.setattr(what_if, "any_read_quorum_recovers", compared)
     for seed in (3, 7):
         assert run(generate(seed)).verdict is Verdict.PASSED
     assert tried > 20

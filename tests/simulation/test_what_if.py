@@ -1,0 +1,101 @@
+"""The imagined recoveries of invariant 2: each way in which a plan can be wrong is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+
+import pytest
+
+from aurora.quorum import QuorumModel
+from aurora.recovery import RecoveryPlan
+from segments.protocol.ids import Lsn, SegmentId
+from segments.state import SegmentState
+from sim.invariants import Broken
+from sim.oracle import Reference
+from sim.what_if import any_read_quorum_recovers, combined
+from tests.segment_rig import FIRST, MEMBERS, SegmentRig, batch, records
+
+GROUPS = {0: QuorumModel(MEMBERS)}
+
+
+def reference(count: int) -> Reference:
+    """A volume whose first writer has allocated so many records."""
+    made = Reference(1)
+    made.begin_writer("W", RecoveryPlan.fresh(FIRST, [0]), 0)
+    if count:
+        made.allocated("W", records(range(1, count + 1)))
+    return made
+
+
+def state(held: Lsn, vdl: Lsn) -> SegmentState:
+    rig = SegmentRig()
+    rig.step(batch(records(range(1, held + 1)), vdl=vdl))
+    rig.settle()
+    return rig.state
+
+
+def recover(known: Reference, durable: Mapping[SegmentId, SegmentState], observed: Lsn) -> int:
+    return any_read_quorum_recovers(known, GROUPS, durable, observed, 1000)
+
+
+def test_every_read_quorum_of_a_sound_volume_recovers() -> None:
+    durable = {each: state(10, 10) for each in MEMBERS[:4]}
+    durable |= {each: state(6, 6) for each in MEMBERS[4:]}
+    assert recover(reference(10), durable, 10) > 1
+
+
+def test_an_observed_vdl_that_a_choice_does_not_know_is_lost() -> None:
+    durable = {each: state(10, 10) for each in MEMBERS[:3]}
+    durable |= {each: state(6, 6) for each in MEMBERS[3:]}
+    with pytest.raises(Broken, match="from D0, E0, F0 opens at VDL 6 and loses 10"):
+        recover(reference(10), durable, 10)
+
+
+def test_an_announced_vdl_is_not_believed_when_the_log_ends_below_it() -> None:
+    durable = {each: state(5, 10) for each in MEMBERS}
+    with pytest.raises(Broken, match="VDL 10 with PG 0 ending at 5; its last live record is 10"):
+        recover(reference(10), durable, 10)
+
+
+def test_an_announced_vdl_is_not_believed_when_nobody_has_any_log() -> None:
+    durable = {each: state(0, 10) for each in MEMBERS}
+    with pytest.raises(Broken, match="PG 0 ending at 0; its last live record is 10"):
+        recover(reference(10), durable, 10)
+
+
+def test_no_writer_can_be_made_of_a_vdl_that_is_no_record() -> None:
+    durable = {each: state(10, 12) for each in MEMBERS}
+    with pytest.raises(Broken, match="makes no writer: last_volume_lsn is 12"):
+        recover(reference(10), durable, 10)
+
+
+def test_a_source_with_a_hole_below_its_scl_is_told() -> None:
+    durable = {each: state(10, 10) for each in MEMBERS}
+    for each in durable.values():
+        del each.index._records[4]
+    with pytest.raises(Broken, match="A0, its source, lacks LSN 4"):
+        recover(reference(10), durable, 10)
+
+
+def test_pages_stand_for_the_records_that_were_collected() -> None:
+    durable = {each: state(10, 10) for each in MEMBERS}
+    for each in durable.values():
+        each.announced(10, 7)
+        each.collect(7)
+    assert recover(reference(10), durable, 10) == len(MEMBERS) - 2  # one for each source
+
+
+@pytest.mark.parametrize("counts", [(4,), (20, 20), (4, 10), (10, 4), (3, 4, 2)])
+def test_every_combination_of_choices_has_its_turn(counts: tuple[int, ...]) -> None:
+    named = dict(enumerate(counts))
+    calls = 1
+    for count in counts[1:]:
+        calls *= count
+    made = set()
+    for shift in range(calls):
+        combinations = [tuple(each.values()) for each in combined(named, shift)]
+        for pg_id, count in named.items():
+            assert {each[pg_id] for each in combinations} == set(range(count))
+        made.update(combinations)
+    assert made == set(product(*map(range, counts)))
