@@ -21,10 +21,10 @@ from aurora.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
 from aurora.engine import Engine
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
+from aurora.segment_host import SegmentHost
 from aurora.transport import InProcessNetwork
-from aurora.volume import ProtectionGroup, VolumeGeometry
-from segments.core import SegmentCore
-from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, Unavailable
+from aurora.volume import VolumeGeometry
+from segments.protocol.errors import Closed, Invalid, Unavailable
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Network
@@ -32,36 +32,6 @@ from segments.server import SegmentServer
 from segments.storage import Identity, Storage
 
 _ID_BITS = 62
-
-
-@attrs.define(eq=False)
-class SegmentHost:
-    """The place where one segment runs: its disk, and its server while it is up."""
-
-    segment: SegmentId
-    group: ProtectionGroup
-    disk: Disk
-    server: SegmentServer | None = None
-    lost: str | None = None
-    """Why this segment can never come back, if its disk was lost."""
-    failure: str | None = None
-    """Why it is down, if its disk refused to be read when the volume was opened."""
-    _scope: trio.CancelScope | None = None
-    _ended: trio.Event | None = None
-
-    @property
-    def az(self) -> int:
-        """Availability zone: 1, 2 or 3."""
-        return self.group.az_of(self.segment)
-
-    @property
-    def up(self) -> bool:
-        return self._scope is not None
-
-    @property
-    def core(self) -> SegmentCore | None:
-        """The running segment's core, to look at."""
-        return self.server.core if self.server is not None else None
 
 
 class Cluster:
@@ -83,7 +53,14 @@ class Cluster:
         self.network = network
         self.groups = geometry.groups()
         self.hosts: dict[SegmentId, SegmentHost] = {
-            segment: SegmentHost(segment, group, disks[segment])
+            segment: SegmentHost(
+                segment,
+                group,
+                disks[segment],
+                self._new_server,
+                config.segment.storage_retry_s,
+                trace,
+            )
             for group in self.groups
             for segment in group.members
         }
@@ -126,19 +103,17 @@ class Cluster:
         return found
 
     async def restart(self, name: str) -> None:
-        """Start what is down; returns when it serves. A lost segment stays down and says why."""
+        """Start what is down; returns when it serves. A lost segment stays down and says why.
+
+        One whose disk refuses goes on trying, and says so in `SegmentHost.failure`.
+        """
         for segment in self.targets(name):
-            host = self.hosts[segment]
-            if not host.up and host.lost is None:
-                await self._start(host)
+            await self.hosts[segment].start(self._nursery)
 
     def crash(self, name: str) -> None:
         """Stop segments at once; only what is synced survives."""
         for segment in self.targets(name):
-            host = self.hosts[segment]
-            if host._scope is not None:
-                host._scope.cancel()
-                host._scope = None
+            self.hosts[segment].crash()
 
     def pause(self, name: str) -> None:
         """Stop segments from handling anything, like stopped processes."""
@@ -174,60 +149,16 @@ class Cluster:
         return [host.server for host in hosts if host.up and host.server is not None]
 
     async def start_segments(self) -> None:
-        """Start every segment whose disk is there and can be read; the others stay down."""
+        """Start every segment whose disk is there; one that refuses is tried again meanwhile."""
         for host in self.hosts.values():
-            try:
-                await self._start(host)
-            except StorageFailed as error:
-                host.failure = str(error)
+            await host.start(self._nursery)
 
-    async def _start(self, host: SegmentHost) -> None:
-        while host._ended is not None and not host.up:
-            # The disk is given back only when the crash has run its course.
-            await host._ended.wait()
-        if host.up:
-            return  # somebody else was faster
-        try:
-            storage = host.disk.open()
-        except SegmentLost as error:
-            host.lost = str(error)
-            return
+    def _new_server(self, host: SegmentHost, storage: Storage) -> SegmentServer:
         peers = tuple(each for each in host.group.members if each != host.segment)
-        host.server = SegmentServer(
+        return SegmentServer(
             host.segment, host.group.pg_id, peers, storage, self.network.attach(host.segment),
             self.config.segment, Random(self._random.getrandbits(64)), trace=self._trace,
         )  # fmt: skip
-        host._scope = trio.CancelScope()
-        host._ended = trio.Event()
-        host.failure = None
-        await self._nursery.start(
-            self._run_segment, host, host.server, storage, host._scope, host._ended
-        )
-
-    async def _run_segment(
-        self,
-        host: SegmentHost,
-        server: SegmentServer,
-        storage: Storage,
-        scope: trio.CancelScope,
-        ended: trio.Event,
-        *,
-        task_status: trio.TaskStatus[None],
-    ) -> None:
-        try:
-            with scope:
-                await server.run(task_status=task_status)
-        except* SegmentLost as errors:  # by itself at a restart, in a group while it ran
-            host.lost = _first_message(errors)
-        finally:
-            if host._scope is scope:
-                host._scope = None
-            server.endpoint.close()
-            storage.close()
-            ended.set()
-            host._ended = None
-        if server.core is None:
-            task_status.started()
 
     # ---- writers ---------------------------------------------------------------------------------
 
@@ -343,14 +274,6 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)[1] is None
     return isinstance(error, trio.Cancelled)
-
-
-def _first_message(errors: BaseExceptionGroup[BaseException]) -> str:
-    """What the first error in a group of groups says."""
-    first: BaseException = errors
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return str(first)
 
 
 async def _assemble(

@@ -41,7 +41,14 @@ import outcome
 import trio
 
 from segments.protocol import codec
-from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, VolumeLocked
+from segments.protocol.errors import (
+    Closed,
+    Invalid,
+    SegmentLost,
+    StorageBroken,
+    StorageFailed,
+    VolumeLocked,
+)
 from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, encode_promise
 
@@ -218,14 +225,15 @@ class FileStorage:
         try:
             result: _T = await trio.lowlevel.wait_task_rescheduled(_never_abort)
         except OSError as error:
-            raise StorageFailed(f"{self._directory}: {error}") from error
+            kind = StorageFailed if self._failure is None else StorageBroken
+            raise kind(f"{self._directory}: {error}") from error
         return result
 
     def _check_usable(self) -> None:
         if self._closing:
             raise Closed(f"{self._directory} has been closed")
         if self._failure is not None:
-            raise StorageFailed(
+            raise StorageBroken(
                 f"{self._directory} takes nothing since a failure ({self._failure}): open it again"
             )
 

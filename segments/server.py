@@ -14,7 +14,13 @@ import trio
 from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
 from segments.protocol import codec
-from segments.protocol.errors import MalformedFrame, MalformedMessage, SegmentLost, StorageFailed
+from segments.protocol.errors import (
+    MalformedFrame,
+    MalformedMessage,
+    SegmentLost,
+    StorageBroken,
+    StorageFailed,
+)
 from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
@@ -81,13 +87,12 @@ class SegmentServer:
     # ---- running ---------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Restore from the storage, then serve. Raises `SegmentLost` if the disk was lost."""
-        while self.core is None:
-            try:
-                self.core = await self._restore()
-            except StorageFailed:
-                self.storage_failures += 1
-                await trio.sleep(self._config.storage_retry_s)
+        """Restore from the storage, then serve.
+
+        Raises `SegmentLost` if the disk was lost, `StorageFailed` if it cannot be read or written
+        now, `StorageBroken` later: open the storage anew, for another server.
+        """
+        self.core = await self._restore()
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, self.core, name=f"{self.segment} receive")
@@ -108,7 +113,8 @@ class SegmentServer:
             raise SegmentLost(f"segment {self.segment} has lost its promises: {error}") from error
         state = SegmentState.restore(self._config, found, promise)
         if stored.promises != encode_promise(state.promise) * 2:
-            await self._keep_promise(encode_promise(state.promise))  # a crash or rot came between
+            # A crash or rot came between the log and its promise, or between the slots.
+            await storage.write_promise(encode_promise(state.promise))
         if self._trace is not None:
             self._trace(
                 self.segment, "restored", scl=state.scl, epoch=state.epoch,
@@ -148,6 +154,8 @@ class SegmentServer:
                 await self._running.wait()
             try:
                 await self._store(write)
+            except StorageBroken:
+                raise
             except StorageFailed:
                 self.storage_failures += 1
                 core.write_failed()
@@ -177,6 +185,8 @@ class SegmentServer:
         while True:
             try:
                 await self._storage.write_promise(promise)
+            except StorageBroken:
+                raise
             except StorageFailed:
                 self.storage_failures += 1
                 await trio.sleep(self._config.storage_retry_s)
@@ -195,6 +205,8 @@ class SegmentServer:
                 generation, offset, length = scrub
                 try:
                     data = await self._storage.read(offset, length)
+                except StorageBroken:
+                    raise
                 except StorageFailed:  # a disk that cannot be read may still take writes
                     self.storage_failures += 1
                 else:

@@ -40,7 +40,8 @@ class Storage(Protocol):
     """The disk of one segment.
 
     Every operation that writes is durable on return, and raises `StorageFailed` when the disk
-    refuses: then nothing of it counts.
+    refuses: then nothing of it counts. `StorageBroken` means that all others will be refused too,
+    until the storage is opened anew.
     """
 
     @property

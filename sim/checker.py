@@ -21,7 +21,7 @@ from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
-from sim import invariants, what_if
+from sim import invariants
 from sim.history import Call, Outcome
 from sim.invariants import Broken
 from sim.linearizability import check_calls
@@ -69,7 +69,6 @@ class Checker:
         self._models: dict[PgId, QuorumModel] = {}
         self._opened_ns: dict[str, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
-        self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
         self._failed = False
@@ -367,10 +366,9 @@ class Checker:
             return  # nothing has changed that a recovery could see
         self._recovered_from = basis
         self._hold(
-            "any-read-quorum-recovers", what_if.any_read_quorum_recovers,
-            self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
+            "any-read-quorum-recovers", invariants.any_read_quorum_recovers,
+            self._models, durable, self._observed_vdl, self._lal,
         )  # fmt: skip
-        self._what_ifs += 1
 
     def _look_at_a_disk(self) -> None:
         hosts = list(self._world.cluster.hosts.values())

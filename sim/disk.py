@@ -13,12 +13,13 @@ from typing import Final
 import attrs
 import trio
 
-from segments.protocol.errors import Invalid, SegmentLost, StorageFailed
+from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, StorageFailed
 from segments.storage import Identity, MemoryStorage, Stored, check_extent, check_length
 from sim.profiles import DiskProfile, exponential
 from sim.scheduler import Handle, VirtualScheduler
 
 _SLOTS: Final = 2
+_SYNC_REFUSED: Final = "the disk refused a sync"
 
 
 @attrs.frozen
@@ -56,7 +57,8 @@ class SimulatedDisk:
 
     One write at a time. A write cannot be cancelled, as one that has been handed to an operating
     system cannot: whoever waits is cancelled when it is over. After `crash` nothing works until
-    `load`, which is how a restart begins.
+    `load`, which is how a restart begins; nor after a refused sync, which leaves unknown what the
+    system believes to be on the disk (`StorageBroken`).
     """
 
     def __init__(
@@ -77,7 +79,7 @@ class SimulatedDisk:
         self._log = bytearray()
         self._promises = MemoryStorage.create(identity).load().promises
         self._write: _Write | None = None
-        self._crashed = False
+        self._crashed = self._broken = False
         self._slowness = 1.0
         self._failing_writes = self._failing_syncs = 0
         self._syncs = self._bytes_written = self._reads = self._failures = 0
@@ -92,10 +94,10 @@ class SimulatedDisk:
         return self._identity
 
     def load(self) -> Stored:
-        """What is there, torn and rotten as it may be; a disk that crashed works again."""
+        """What is there, torn and rotten as it may be; what crashed or broke works again."""
         if self._write is not None:
             raise Invalid("load in the middle of a write: expected the process to have crashed")
-        self._crashed = False
+        self._crashed = self._broken = False
         return Stored(bytes(self._log), self._promises)
 
     def peek(self) -> Stored:
@@ -220,7 +222,7 @@ class SimulatedDisk:
         self._failing_writes = count
 
     def fail_syncs(self, count: int) -> None:
-        """Let the syncs of the next ``count`` operations fail; 0 ends it."""
+        """Let the next ``count`` syncs fail, each until the disk is loaded again; 0 ends it."""
         self._failing_syncs = count
 
     def statistics(self) -> DiskStatistics:
@@ -255,10 +257,11 @@ class SimulatedDisk:
         self._check_uncrashed(crashes)
         if write.failure is not None:
             self._failures += 1
-            raise StorageFailed(write.failure)
+            raise (StorageBroken if self._broken else StorageFailed)(write.failure)
 
     def _finish(self, write: _Write) -> None:
         self._write = None
+        self._broken = write.failure == _SYNC_REFUSED
         if write.failure is None:
             self._syncs += 1
             self._bytes_written += write.size
@@ -279,11 +282,11 @@ class SimulatedDisk:
             return "the disk refused a write"
         if self._failing_syncs > 0:
             self._failing_syncs -= 1
-            return "the disk refused a sync"
+            return _SYNC_REFUSED
         if profile.write_failure and self._random() < profile.write_failure:
             return "the disk refused a write"
         if profile.sync_failure and self._random() < profile.sync_failure:
-            return "the disk refused a sync"
+            return _SYNC_REFUSED
         return None
 
     def _delay_ns(self) -> int:
@@ -343,6 +346,8 @@ class SimulatedDisk:
             raise SegmentLost("a wiped disk: expected one formatted for a segment")
         if self._crashed:
             raise StorageFailed("the process has crashed: expected a restart, which loads")
+        if self._broken:
+            raise StorageBroken("a sync was refused: expected the disk to be loaded again first")
 
     def _check_uncrashed(self, crashes: int) -> None:
         if self._crashes != crashes:

@@ -153,7 +153,9 @@ def _fail_writes(world: World, action: Action) -> None:
         world.disks[segment].fail_writes(int(action.params.get("count", 1)))
 
 
-@_fault("fail_syncs", "the next `count` syncs are refused", "count")
+@_fault(
+    "fail_syncs", "the next `count` syncs are refused, each until the disk is opened anew", "count"
+)
 def _fail_syncs(world: World, action: Action) -> None:
     for segment in _segments(world, action):
         world.disks[segment].fail_syncs(int(action.params.get("count", 1)))

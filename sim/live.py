@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aurora.cluster import SegmentHost
+from aurora.segment_host import SegmentHost
 from sim.episodes import Episode, episodes_of
 from sim.schedule import SECOND
 from sim.world import World

@@ -10,9 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
-from pathlib import PurePath
 from random import Random
-from traceback import extract_tb
 from typing import Any
 
 import attrs
@@ -22,6 +20,7 @@ from aurora.cluster import Cluster
 from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.recovery import RecoveryPlan
+from aurora.segment_host import describe_error
 from aurora.volume import VolumeGeometry
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.ids import SegmentId, VolumeEpoch
@@ -161,7 +160,7 @@ class World:
         except Deadlock as deadlock:
             verdict, finding, invariant = Verdict.LIVENESS, str(deadlock), "deadlock"
         except ExceptionGroup as group:
-            verdict, finding, invariant = Verdict.VIOLATION, _first_of(group), "internal error"
+            verdict, finding, invariant = Verdict.VIOLATION, describe_error(group), "internal error"
         except Undecided as undecided:
             verdict, finding, invariant = Verdict.UNDECIDED, str(undecided), "undecided"
         return RunResult(
@@ -234,7 +233,7 @@ class World:
     def crash_segment(self, segment: SegmentId) -> None:
         """Stop a segment at once, tearing the write that is under way."""
         host = self.cluster.hosts[segment]
-        if host.up:
+        if host.started:
             self.cluster.crash(segment)
             self.disks[segment].crash()
             self.checker.crashed(segment)
@@ -336,15 +335,6 @@ class World:
         self.coverage.on_trace(source, event, values)
         if self.observer is not None:
             self.observer(source, event, values)
-
-
-def _first_of(error: BaseException) -> str:
-    """The first error in a group of groups: one of our own assertions, or worse."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    place = extract_tb(error.__traceback__)[-1]
-    where = f"{place.name}, {PurePath(place.filename).name} line {place.lineno}"
-    return f"{type(error).__name__} in {where}: {error}"
 
 
 def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:

@@ -214,6 +214,12 @@ class Narrator:
         whole = "" if values["whole"] else ", damaged: no witness until repaired"
         return [styled(f"reads its log: epoch {_epoch(values)}, SCL {values['scl']}{torn}{whole}")]
 
+    def _storage_refused(self, _: str, values: Values) -> list[Text]:
+        return [styled(f"does not serve: {values['reason']}; opens its disk anew soon", "bad")]
+
+    def _segment_failed(self, _: str, values: Values) -> list[Text]:
+        return [styled(f"is down by a mistake of its own: {values['reason']}", "bad")]
+
     def _batch_received(self, source: str, values: Values) -> list[Text]:
         lsns = values["lsns"]
         self._heartbeat[source] = lsns is None
@@ -308,6 +314,7 @@ _EVENTS: Final = (
     "write_failed", "records_applied", "ack_sent", "sealed", "table_adopted", "refused",
     "page_materialized", "read_refused", "gossip_received", "pages_received",
     "hydrated", "waiting_for_room", "collected", "scrub_found_damage", "table_gossiped",
+    "storage_refused", "segment_failed",
 )  # fmt: skip
 _TELLERS: Final[dict[str, Callable[[Narrator, str, Values], list[Text]]]] = {
     event: getattr(Narrator, f"_{event}") for event in _EVENTS

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 
 import attrs
 
-from aurora.cluster import Cluster, SegmentHost
+from aurora.cluster import Cluster
 from aurora.engine import Engine, EngineStatistics
+from aurora.segment_host import SegmentHost
 from segments.protocol.errors import AuroraError, Closed, Fenced
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.record import RedoRecord

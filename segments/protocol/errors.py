@@ -78,3 +78,7 @@ class MalformedFrame(Corrupt):
 
 class StorageFailed(Unavailable):
     """A write or sync that the disk refused; what it carried counts as never written."""
+
+
+class StorageBroken(StorageFailed):
+    """A storage that refuses everything until it is closed and opened anew."""

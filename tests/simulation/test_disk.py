@@ -12,8 +12,8 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.protocol.errors import Invalid, SegmentLost, StorageFailed
-from segments.storage import Identity, MemoryStorage, Storage
+from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, StorageFailed
+from segments.storage import Identity, MemoryStorage, Storage, Stored
 from sim.disk import SimulatedDisk
 from sim.profiles import DiskProfile
 from sim.scheduler import Deadlock, VirtualScheduler
@@ -321,18 +321,44 @@ def test_a_refused_operation_leaves_nothing(kind: str) -> None:
         if asked:
             (disk.fail_writes if kind == "write" else disk.fail_syncs)(3)
 
-        async def main(disk: SimulatedDisk = disk) -> None:
+        async def main(disk: SimulatedDisk = disk, before: Stored = before) -> None:
             for operation in (
                 disk.append(b"data"),
                 disk.replace([b"data"]),
                 disk.write_promise(b"p" * SLOT),
             ):
-                with pytest.raises(StorageFailed, match=kind):
+                with pytest.raises(StorageBroken if kind == "sync" else StorageFailed, match=kind):
                     await operation
+                assert disk.load() == before
 
         world.run(main)
         assert disk.load() == before
         assert (disk.statistics().failures, disk.statistics().syncs) == (3, 0)
+
+
+def test_after_a_refused_sync_nothing_works_until_the_disk_is_loaded_again() -> None:
+    world = World(STEADY)
+    disk = world.disk
+
+    async def main() -> None:
+        await disk.append(b"sound.")
+        disk.fail_syncs(1)
+        with pytest.raises(StorageBroken, match="refused a sync"):
+            await disk.append(b"lost")
+        for operation in (
+            disk.append(b"x"),
+            disk.replace([b"x"]),
+            disk.truncate(0),
+            disk.write_promise(b"p" * SLOT),
+            disk.read(0, 1),
+        ):
+            with pytest.raises(StorageBroken, match="loaded again first"):
+                await operation
+        assert disk.load().log == b"sound."
+        await disk.append(b"next.")
+
+    world.run(main)
+    assert disk.peek().log == b"sound.next."
 
 
 def test_failures_come_at_the_rate_of_the_profile_and_end_as_asked() -> None:
@@ -344,11 +370,12 @@ def test_failures_come_at_the_rate_of_the_profile_and_end_as_asked() -> None:
             try:
                 await disk.append(b"x")
             except StorageFailed:
-                continue
+                disk.load()
         disk.profile = STEADY
         disk.fail_syncs(1)
-        with pytest.raises(StorageFailed):
+        with pytest.raises(StorageBroken):
             await disk.append(b"x")
+        disk.load()
         await disk.append(b"x")
 
     world.run(main)

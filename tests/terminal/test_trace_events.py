@@ -8,12 +8,15 @@ from random import Random
 from typing import Any
 
 import pytest
+import trio
 
+from aurora.cluster import open_cluster
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
+from segments.protocol.errors import StorageBroken
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipPages, GossipStatus, PageImage, ReadPage, Seal
 from segments.protocol.truncation import TruncationTable
@@ -76,6 +79,26 @@ def rare_events(emitted: Emitted) -> None:
     core.step("B0", GossipStatus(later.epoch, "B0", later, 5, 5, 0, reply_wanted=False), 0.0)
 
 
+async def refusals(emitted: Emitted) -> None:
+    """A disk that has to be opened anew, and a segment that makes a mistake."""
+
+    def broken(*_: object) -> None:
+        raise StorageBroken("no append")
+
+    def wrong(*_: object) -> None:
+        raise AssertionError("a mistake")
+
+    async with open_cluster(trace=emitted) as cluster:
+        server, other = cluster.hosts["A0"].server, cluster.hosts["B0"].core
+        assert server is not None and other is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server._storage, "append", broken)
+            patch.setattr(other, "step", wrong)
+            await cluster.engine.put(1, 0, b"x")
+            while cluster.hosts["A0"].up or cluster.hosts["B0"].up:
+                await trio.lowlevel.checkpoint()
+
+
 @pytest.fixture(scope="module")
 def emitted() -> Emitted:
     emitted = Emitted()
@@ -87,6 +110,7 @@ def emitted() -> Emitted:
     played = play("state", *SCENARIO, look=listen)
     assert all(played.succeeded), played.text
     rare_events(emitted)
+    trio.run(refusals, emitted)
     return emitted
 
 

@@ -18,7 +18,6 @@ import aurora
 from aurora.cluster import Cluster, open_cluster
 from aurora.config import ClusterConfig, EngineConfig
 from segments.config import SegmentConfig
-from segments.file_storage import FileStorage
 from segments.protocol.errors import (
     AuroraError,
     Closed,
@@ -26,6 +25,7 @@ from segments.protocol.errors import (
     Fenced,
     Invalid,
     InvalidConfig,
+    StorageFailed,
     Unavailable,
     VolumeLocked,
 )
@@ -376,15 +376,16 @@ async def test_a_disk_lost_under_load_takes_nobody_along(tmp_path: Path, where: 
 def test_a_disk_that_cannot_be_read_by_the_scrub_takes_nobody_along(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def scratched(*_: object) -> bytes:
+        raise StorageFailed("a scratched platter")
+
     async def main() -> None:
         config = ClusterConfig(segment=SegmentConfig(scrub_interval_s=0.001, tick_interval_s=0.001))
         async with open_cluster(tmp_path / "v", config=config) as cluster:
             await cluster.engine.put(1, 0, b"x")
             server = cluster.hosts["A0"].server
             assert server is not None
-            storage = server._storage
-            assert isinstance(storage, FileStorage)
-            storage._failure = "a scratched platter"
+            monkeypatch.setattr(server._storage, "read", scratched)
             with trio.fail_after(5):
                 while not server.storage_failures:
                     await trio.lowlevel.checkpoint()

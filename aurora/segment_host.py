@@ -1,0 +1,177 @@
+"""The place where one segment runs: its disk, and its server while that serves.
+
+A segment ends in three ways. It is crashed. Its disk is lost, for good. Or its disk refuses to go
+on, and then everything but the disk starts over: the storage is closed, and after a pause opened
+anew, as often as it takes. Whatever else goes wrong is this segment's own mistake; it stays down
+and says why, and the other segments go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePath
+from traceback import extract_tb
+
+import attrs
+import trio
+
+from aurora.disks import Disk
+from aurora.volume import ProtectionGroup
+from segments.core import SegmentCore
+from segments.protocol.errors import SegmentLost, StorageFailed, VolumeLocked
+from segments.protocol.ids import SegmentId
+from segments.protocol.tracing import Tracer
+from segments.server import SegmentServer
+from segments.storage import Storage
+
+
+@attrs.define(eq=False)
+class SegmentHost:
+    """One segment's place, for as long as its cluster is open."""
+
+    segment: SegmentId
+    group: ProtectionGroup
+    disk: Disk
+    _new_server: Callable[[SegmentHost, Storage], SegmentServer]
+    _retry_s: float
+    """Seconds between two openings of a disk that refuses."""
+    _trace: Tracer | None = None
+    server: SegmentServer | None = None
+    lost: str | None = None
+    """Why this segment can never come back, if its disk was lost."""
+    failure: str | None = None
+    """Why it does not serve: its disk refuses, and is tried again and again; or its own mistake."""
+    _scope: trio.CancelScope | None = None
+    _ended: trio.Event | None = None
+
+    @property
+    def az(self) -> int:
+        """Availability zone: 1, 2 or 3."""
+        return self.group.az_of(self.segment)
+
+    @property
+    def started(self) -> bool:
+        """Whether it runs, be it that it only waits for its disk."""
+        return self._scope is not None
+
+    @property
+    def up(self) -> bool:
+        """Whether it runs, and its disk with it."""
+        return self._scope is not None and self.failure is None
+
+    @property
+    def core(self) -> SegmentCore | None:
+        """The running segment's core, to look at."""
+        return self.server.core if self.server is not None else None
+
+    async def start(self, nursery: trio.Nursery) -> None:
+        """Start unless started; returns when it serves, or has failed to for the first time.
+
+        A lost segment stays down and says why. Raises `VolumeLocked` if somebody has its disk.
+        """
+        while self._ended is not None and not self.started:
+            # The disk is given back only when the crash has run its course.
+            await self._ended.wait()
+        if self.started or self.lost is not None:
+            return
+        storage = self._open()
+        if self.lost is not None:
+            return
+        tried = trio.Event()
+        scope, ended = self._scope, self._ended = trio.CancelScope(), trio.Event()
+        nursery.start_soon(self._run, storage, scope, tried, ended, name=f"host {self.segment}")
+        await tried.wait()
+
+    def crash(self) -> None:
+        """Stop at once; only what is synced survives."""
+        if self._scope is not None:
+            self._scope.cancel()
+            self._scope = self.failure = None
+
+    def _open(self) -> Storage | None:
+        """The disk's storage; None, and the reason kept, if it is lost or refuses."""
+        try:
+            return self.disk.open()
+        except SegmentLost as error:
+            self.lost = str(error)
+        except (StorageFailed, OSError) as error:
+            self.failure = str(error)
+        return None
+
+    async def _run(
+        self, storage: Storage | None, scope: trio.CancelScope, tried: trio.Event, ended: trio.Event
+    ) -> None:
+        try:
+            with scope:
+                while True:
+                    if storage is not None and not await self._serve(storage, scope, tried):
+                        return
+                    tried.set()
+                    await trio.sleep(self._retry_s)
+                    storage = self._open_again()
+                    if self.lost is not None:
+                        return
+        finally:
+            if self._scope is scope:
+                self._scope = None
+            tried.set()
+            ended.set()
+            self._ended = None
+
+    def _open_again(self) -> Storage | None:
+        try:
+            return self._open()
+        except VolumeLocked as error:  # somebody was quicker; perhaps not for long
+            self.failure = str(error)
+            return None
+
+    async def _serve(self, storage: Storage, scope: trio.CancelScope, tried: trio.Event) -> bool:
+        """Serve from an open storage to its end; returns whether to open it anew."""
+        server = self.server = self._new_server(self, storage)
+        refused: str | None = None
+        mistake: str | None = None
+        try:
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(server.run)
+                    if self._scope is scope:
+                        self.failure = None
+                    tried.set()
+            finally:
+                server.endpoint.close()
+                storage.close()
+        except* SegmentLost as errors:
+            self.lost = str(_first_of(errors))
+        except* (StorageFailed, OSError) as errors:
+            refused = str(_first_of(errors))
+        except* Exception as errors:  # noqa: BLE001 - must not take the others along
+            mistake = describe_error(errors)
+        if self._scope is not scope or self.lost is not None:
+            return False  # crashed, or lost: what else went wrong no longer matters
+        if mistake is not None:
+            self.failure = mistake
+            self._note("segment_failed", mistake)
+        elif refused is not None:
+            self.failure = refused
+            self._note("storage_refused", refused)
+        return mistake is None
+
+    def _note(self, event: str, reason: str) -> None:
+        if self._trace is not None:
+            self._trace(self.segment, event, reason=reason)
+
+
+def describe_error(error: BaseException) -> str:
+    """The first error in a group of groups: what it is, where it was raised, what it says."""
+    error = _first_of(error)
+    places = extract_tb(error.__traceback__)
+    if not places:
+        return f"{type(error).__name__}: {error}"
+    where = f"{places[-1].name}, {PurePath(places[-1].filename).name} line {places[-1].lineno}"
+    return f"{type(error).__name__} in {where}: {error}"
+
+
+def _first_of(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
