@@ -86,6 +86,8 @@ class SegmentState:
                 state.apply(entry)
         if scan.damage or not scan.frames:
             state._repair_lsn = _surviving(_highest_ever_held(scan), state.table)
+        elif _follows_a_lost_log(scan):
+            state._repair_lsn = MAX_INTEGER
         state._checkpoint = None
         return state
 
@@ -243,6 +245,12 @@ def _highest_ever_held(scan: LogScan) -> Lsn:
                 case ImagesEntry():
                     highest = max(highest, entry.base_lsn)
     return highest
+
+
+def _follows_a_lost_log(scan: LogScan) -> bool:
+    """Whether this log was begun after one that was found without any sound frame."""
+    heads = [each.frame.entries[:1] for each in scan.frames[:1]]
+    return heads == [(HeldEntry(MAX_INTEGER),)]
 
 
 def _surviving(lsn: Lsn, table: TruncationTable) -> Lsn:
