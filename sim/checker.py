@@ -21,7 +21,7 @@ from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
-from sim import invariants
+from sim import invariants, what_if
 from sim.history import Call, Outcome
 from sim.invariants import Broken
 from sim.linearizability import check_calls
@@ -69,6 +69,7 @@ class Checker:
         self._models: dict[PgId, QuorumModel] = {}
         self._opened_ns: dict[str, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
+        self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
         self._failed = False
@@ -235,6 +236,13 @@ class Checker:
                 f"{source} in epoch {self._epochs[source]} takes a batch of {view.epoch}",
             )
 
+    def _on_gossip(self, source: str, values: Mapping[str, Any]) -> None:
+        self._hold(
+            "epochs-only-rise", invariants.gossip_of_our_epoch,
+            source, self._state(source), self._epochs.get(source, NO_EPOCH),
+            values["epoch"], values["table_epoch"],
+        )  # fmt: skip
+
     def _on_ack(self, source: str, values: Mapping[str, Any]) -> None:
         self.counts["ack-after-sync"] += 1
         disk = self._world.disks[source]
@@ -366,9 +374,10 @@ class Checker:
             return  # nothing has changed that a recovery could see
         self._recovered_from = basis
         self._hold(
-            "any-read-quorum-recovers", invariants.any_read_quorum_recovers,
-            self._models, durable, self._observed_vdl, self._lal,
+            "any-read-quorum-recovers", what_if.any_read_quorum_recovers,
+            self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
         )  # fmt: skip
+        self._what_ifs += 1
 
     def _look_at_a_disk(self) -> None:
         hosts = list(self._world.cluster.hosts.values())
@@ -384,6 +393,9 @@ class Checker:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
         stored = self._world.disks[host.segment].peek()
+        self._hold(
+            "epochs-only-rise", invariants.promise_kept, host.segment, state, stored.promises
+        )
         shadow = self._shadow(host.segment).restored(stored.log, stored.promises)
         self._hold(
             "scl-has-no-gap", invariants.disk_backs,
@@ -564,5 +576,7 @@ _ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
     "storage_refused": Checker._on_refused,
     "segment_failed": Checker._on_failed,
     "batch_received": Checker._on_batch,
+    "gossip_received": Checker._on_gossip,
+    "pages_received": Checker._on_gossip,
     "ack_sent": Checker._on_ack,
 }
