@@ -127,7 +127,10 @@ class Gossip:
         if not records or records[-1].lsn <= state.scl:
             return
         entry = RecordsEntry(state.vdl, state.announced_floor, message.records)
-        self._core.note("gossip_received", peer=source, lsns=(records[0].lsn, records[-1].lsn))
+        self._core.note(
+            "gossip_received", peer=source, epoch=message.epoch, table_epoch=message.table.epoch,
+            lsns=(records[0].lsn, records[-1].lsn),
+        )  # fmt: skip
 
         def ask_for_more() -> None:
             self._send_status(source, reply_wanted=False)
@@ -190,7 +193,10 @@ class Gossip:
             state.announced(message.vdl, 0)
             self._hydration = None
             pages = len(current.pages)
-            self._core.note("pages_received", peer=source, base_lsn=message.base_lsn, pages=pages)
+            self._core.note(
+                "pages_received", peer=source, epoch=message.epoch,
+                table_epoch=message.table.epoch, base_lsn=message.base_lsn, pages=pages,
+            )  # fmt: skip
             self._install(current)
 
     def _install(self, hydration: _Hydration) -> None:

@@ -14,10 +14,12 @@ import attrs
 
 from aurora.core import WriterCore
 from aurora.quorum import QuorumModel
+from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
+from segments.wal import decode_promises
 from sim.oracle import Reference, WriterView
 
 
@@ -150,6 +152,36 @@ def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) 
         raise Broken(
             f"{segment} is in epoch {state.epoch} with table {state.table.epoch}; its disk says "
             f"{restored.epoch} and {restored.table.epoch}"
+        )
+
+
+def promise_kept(segment: SegmentId, state: SegmentState, slots: bytes) -> None:
+    """8: what the running segment answers by stands in the promise slots, before it answers."""
+    try:
+        kept = decode_promises(slots)
+    except MalformedFrame as error:
+        raise Broken(f"{segment} has lost its promise: {error}") from error
+    promise = state.promise
+    if kept.epoch < promise.epoch or kept.table_epoch < promise.table_epoch:
+        raise Broken(f"{segment} answers by {promise}; its disk promises {kept} only")
+
+
+def gossip_of_our_epoch(
+    segment: SegmentId,
+    state: SegmentState,
+    known: VolumeEpoch,
+    epoch: VolumeEpoch,
+    table_epoch: VolumeEpoch,
+) -> None:
+    """8, for what a peer has sent: it must not be of an epoch below the ``known`` one.
+
+    Nor of another table, since then the same LSN may name another record.
+    """
+    if epoch < known:
+        raise Broken(f"{segment} in epoch {known} takes gossip of {epoch}")
+    if table_epoch != state.table.epoch:
+        raise Broken(
+            f"{segment} with the table of {state.table.epoch} takes gossip of {table_epoch}"
         )
 
 

@@ -36,7 +36,7 @@ EXPECTED = {
     "third-highest-scl": "pgcl-is-backed",
     "open-before-rereplication": "any-read-quorum-recovers",
     "open-after-one-install": "any-read-quorum-recovers",
-    "gossip-resurrects": "annulled-is-gone",
+    "gossip-resurrects": "epochs-only-rise",
     "count-per-record": "pgcl-is-backed",
     "vcl-max-pgcl": "vdl-is-a-cpl",
     "vcl-min-pgcl": "heals-and-converges",
