@@ -468,7 +468,10 @@ FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
     "writer-recovery": writer_recovery,
 }
 
-_COLUMNS: Final = ("name", "figure", "measured", "limit", "measured", "ratio", "must be", "")
+_COLUMNS: Final = ("name", "figure", "measured", "limit", "measured", "ratio", "must be", "verdict")
+_ABOUT_RATIOS: Final = (
+    "ratio: the median of the ratios turn by turn, not that of the two medians shown"
+)
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:
@@ -493,11 +496,14 @@ def _amount(value: float | None, unit: str) -> str:
 def report(figures: Sequence[Figure], console: Console) -> None:
     """Print the figures: a table on a terminal, else plain lines."""
     if not console.is_terminal:
+        print("; ".join(_COLUMNS))
         for figure in figures:
-            cells = [cell for cell in _cells(figure) if cell]
-            print("; ".join(cells))
+            print("; ".join(cell or "-" for cell in _cells(figure)))
+        print(_ABOUT_RATIOS)
         return
-    table = Table(*_COLUMNS)
+    table = Table(caption=_ABOUT_RATIOS, caption_justify="left")
+    for column in _COLUMNS:
+        table.add_column(column, no_wrap=column == "name")
     for figure in figures:
         style = "red" if figure.holds is False else ""
         table.add_row(*_cells(figure), style=style)

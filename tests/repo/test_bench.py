@@ -85,8 +85,18 @@ def test_turns_are_compared_one_by_one() -> None:
 def test_falling_short_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:
     figure = Figure("n", "what", "u", 1.0, "limit", 2.0, ">= 1 x", 0.5, False)
     bench.report([figure], Console(force_terminal=False))
-    assert (
-        capsys.readouterr().out == "n; what; 1.00 u; limit; 2.00 u; 0.50 x; >= 1 x; FALLS SHORT\n"
-    )
+    header, line, about = capsys.readouterr().out.splitlines()
+    assert header == "name; figure; measured; limit; measured; ratio; must be; verdict"
+    assert line == "n; what; 1.00 u; limit; 2.00 u; 0.50 x; >= 1 x; FALLS SHORT"
+    assert about.startswith("ratio: the median of the ratios turn by turn")
     bench.report([figure], Console(force_terminal=True, width=200))
     assert "FALLS SHORT" in capsys.readouterr().out
+
+
+def test_names_are_whole_and_every_cell_has_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    reported = Figure("segment-restart-and-more", "what was measured " * 5, "us", 1.0)
+    bench.report([reported], Console(force_terminal=True, width=80))
+    assert "segment-restart-and-more" in capsys.readouterr().out
+    bench.report([reported], Console(force_terminal=False))
+    header, line, _ = capsys.readouterr().out.splitlines()
+    assert line.count("; ") == header.count("; ")
