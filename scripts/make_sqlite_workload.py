@@ -209,14 +209,26 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path, metavar="FILE.db", help="the log is FILE.db-wal")
-    parser.add_argument("--page-size", type=int, choices=PAGE_SIZES, default=4096)
-    parser.add_argument("--transactions", type=int, default=300, help="default: 300")
-    parser.add_argument("--seed", type=int, default=1, help="default: 1")
+    parser.add_argument(
+        "--page-size", type=int, choices=PAGE_SIZES, default=4096, help="default: 4096"
+    )
+    parser.add_argument(
+        "--transactions", type=int, default=300, metavar="N", help="how many; default: 300"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=1,
+        metavar="N",
+        help="what the shop does follows from it; default: 1",
+    )
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     options = parser.parse_args()
     log_path = options.file.with_name(options.file.name + "-wal")
     if options.transactions < 1:
         parser.error(f"--transactions is {options.transactions}: expected 1 or more")
+    if options.seed < 0:
+        parser.error(f"--seed is {options.seed}: expected 0 or more")
     if not options.file.parent.is_dir():
         parser.error(f"{options.file.parent}: there is no such directory")
     for existing in (options.file, log_path):

@@ -21,6 +21,7 @@ is told in a story, line by line.
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
@@ -40,6 +41,10 @@ from sim.world import RunResult, Verdict, World
 _LONG_NS: Final = 100_000 * SECOND
 _PROBE_PAGE: Final = 1_000_000
 """From here on lie the pages that expectations write to."""
+
+_EPILOG: Final = (
+    "Exit codes: 0 all as expected, 1 violation, 2 usage error, 3 liveness failure, 4 undecided."
+)
 
 Teller: TypeAlias = Callable[[str], object]
 """Called with each line of the story."""
@@ -327,7 +332,7 @@ class _ScenarioWorld(World):
                 calling.cancel_scope.deadline = trio.current_time() + bound_s
                 await self._converge()
             if calling.cancel_scope.cancelled_caught:
-                self.checker.not_finished()
+                self.checker.ending.not_finished()
             self.checker.at_the_end()
             nursery.cancel_scope.cancel()
 
@@ -355,11 +360,12 @@ def run_scenario(
 
 def main(scenario: Body, *, knobs: Knobs | None = None) -> NoReturn:
     """A script's whole `main`: run with the seed on the command line (1 without), tell, exit."""
-    words = sys.argv[1:]
-    if len(words) > 1 or not all(word.isdecimal() for word in words):
-        sys.exit(f"usage: {sys.argv[0]} [SEED]")
-    seed = int(words[0]) if words else 1
     about = (sys.modules[scenario.__module__].__doc__ or _name_of(scenario)).strip()
+    parser = argparse.ArgumentParser(
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_EPILOG
+    )
+    parser.add_argument("seed", nargs="?", type=_seed, default=1, metavar="SEED", help="default: 1")
+    seed = parser.parse_args().seed
     tell_line(f"seed {seed}: {about.splitlines()[0]}")
     result = run_scenario(scenario, seed=seed, knobs=knobs, tell=tell_line)
     run = result.run
@@ -370,6 +376,12 @@ def main(scenario: Body, *, knobs: Knobs | None = None) -> NoReturn:
     if run.finding:
         tell_line(f"{run.invariant}: {run.finding}")
     sys.exit(EXIT_CODES[run.verdict])
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: expected an integer, 0 or more")
+    return int(text)
 
 
 def _name_of(scenario: Body) -> str:

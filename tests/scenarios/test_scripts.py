@@ -50,6 +50,14 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+def test_a_script_has_help_and_refuses_what_it_does_not_know() -> None:
+    ran = run_script("scripts.zombie_writer", "--help")
+    assert ran.returncode == 0 and "A writer that was cut off and replaced" in ran.stdout
+    for wrong in ("--sed", "-1", "x"):
+        ran = run_script("scripts.zombie_writer", wrong)
+        assert (ran.returncode, ran.stdout) == (2, "") and "usage:" in ran.stderr
+
+
 def test_a_script_tells_its_story_and_exits_with_the_verdict() -> None:
     ran = run_script("scripts.az_plus_one", "7")
     assert ran.returncode == 0, ran.stderr
@@ -57,12 +65,6 @@ def test_a_script_tells_its_story_and_exits_with_the_verdict() -> None:
     assert lines[0].startswith("seed 7: A zone and one more segment fail")
     assert any("writes wait: one is pending for 30 s" in line for line in lines)
     assert lines[-1].startswith("passed: 4 commits")
-
-
-def test_a_script_refuses_what_is_no_seed() -> None:
-    ran = run_script("scripts.az_plus_one", "--seed")
-    assert ran.returncode == 1
-    assert "usage:" in ran.stderr
 
 
 # ---- the API -------------------------------------------------------------------------------------
