@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import attrs
 import click
@@ -15,9 +16,13 @@ from sim.bugs import BUGS, planted
 from sim.generate import generate
 from sim.network_policy import Decision, ReplayingPolicy
 from sim.schedule import Schedule
+from sim.toml_reader import suggestion
 from sim.world import RunResult, World
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+SEED: Final = click.IntRange(min=0)
+"""What an option for a seed takes."""
 
 
 @attrs.frozen(kw_only=True)
@@ -44,8 +49,20 @@ class Case:
 def check_bug(name: str | None) -> None:
     """Raise `click.BadParameter` unless there is a deliberate bug of this name."""
     if name is not None and name not in BUGS:
-        expected = ", ".join(BUGS)
-        raise click.BadParameter(f"{name!r}: expected one of {expected}", param_hint="--bug")
+        raise click.BadParameter(f"{name!r}: {suggestion(name, BUGS)}", param_hint="--bug")
+
+
+def writable_path(
+    _context: click.Context, _option: click.Parameter, path: Path | None
+) -> Path | None:
+    """A click callback for a file to be written at the end: refuses at once what cannot be."""
+    if path is None:
+        return None
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"{path}: there is no directory {str(path.parent)!r}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise click.BadParameter(f"{path}: cannot be written")
+    return path
 
 
 def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
@@ -91,7 +108,7 @@ def case_options(command: _F) -> _F:
     """The arguments of a command that looks at one case: ``--seed``, ``FILE`` and ``--bug``."""
     for option in (
         click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first."),
-        click.option("--seed", type=int, metavar="N", help="The schedule drawn from this seed."),
+        click.option("--seed", type=SEED, metavar="N", help="The schedule drawn from this seed."),
         click.argument("name", metavar="[FILE]", required=False),
     ):
         command = option(command)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import sys
 import traceback
@@ -19,6 +20,7 @@ import click
 
 from segments.protocol.errors import AuroraError
 from sim import exit_codes
+from sim.wording import wrapped
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "sim.run_command",
@@ -91,15 +93,22 @@ def _run() -> int:
         click.echo("interrupted", err=True)
         return exit_codes.INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return exit_codes.USAGE
     except BrokenPipeError:  # whoever read the output has enough of it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return exit_codes.PASSED
     except AuroraError as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(wrapped(f"Error: {error}"), err=True)
         return exit_codes.USAGE
     except Exception:  # noqa: BLE001 (any failure of the simulator must not look like a finding)
         traceback.print_exc()
         return exit_codes.INTERNAL
     return code if isinstance(code, int) else exit_codes.PASSED
+
+
+def _show(error: click.ClickException) -> None:
+    """What click says, in lines that fit."""
+    shown = io.StringIO()
+    error.show(shown)
+    click.echo(wrapped(shown.getvalue()), err=True)

@@ -7,11 +7,12 @@ from typing import Final
 
 import click
 
-from sim.case import case_options, open_case
+from sim.case import Case, case_options, open_case
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.invariants import INVARIANTS
 from sim.shrink import events_of
 from sim.story import Recorder, tell
+from sim.wording import counted
 from sim.world import RunResult, Verdict, World
 
 MAX_LINES: Final = 25
@@ -44,25 +45,28 @@ def command(seed: int | None, name: str | None, bug: str | None) -> None:
     if result.verdict is Verdict.PASSED:
         click.echo(f"{case.source}: passed, so there is nothing to explain")
         return
-    click.echo("\n".join(explained(recorders[0], result, case.source)))
+    click.echo("\n".join(explained(recorders[0], result, case)))
     sys.exit(EXIT_CODES[result.verdict])
 
 
-def explained(recorder: Recorder, result: RunResult, source: str) -> list[str]:
+def explained(recorder: Recorder, result: RunResult, case: Case) -> list[str]:
     """All lines, at most `MAX_LINES`."""
     rule = INVARIANTS.get(result.invariant)
     number = f"invariant {rule.number}" if rule else "the run"
     text = rule.text if rule else _RULES.get(result.invariant, "the scenario's expectations hold")
-    when = f"after {result.virtual_ns / 1e9:.4f} s, {result.messages} messages"
+    amounts = (counted(result.messages, "message"), counted(result.commits, "commit"))
+    when = f"after {result.virtual_ns / 1e9:.4f} s, {', '.join(amounts)}"
+    source = case.source
     lines = [
-        f"{source}: {result.verdict.value} {when}, {result.commits} commits",
+        f"{source}: {result.verdict.value} {when}",
         "",
         *tell(recorder, result, MAX_LINES - _AROUND),
         "",
         f"found  {result.finding.splitlines()[0]}",
         f"broken {number}, {result.invariant}: {text}",
     ]
-    if len(events_of(result.schedule)) > _SMALL:
+    # `run` takes no recording; what is left of one is a scenario.
+    if case.decisions is not None or len(events_of(result.schedule)) > _SMALL:
         lines.append(f"next   python -m aurora.sim shrink {source} -o smaller.toml")
     else:
         lines.append(f"next   python -m aurora.sim run {source} --trace events.jsonl")

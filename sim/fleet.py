@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -18,18 +19,21 @@ from typing import Any, Final
 import attrs
 import click
 
-from segments.protocol.errors import Invalid
-from sim.bugs import planted
+from sim.bugs import BUGS, planted
 from sim.case import check_bug
+from sim.durations import duration_option, format_seconds
 from sim.exit_codes import EXIT_CODES, HELP, INTERRUPTED
 from sim.generate import generate
 from sim.invariants import INVARIANTS
 from sim.marks import MARKS
+from sim.wording import WIDTH, counted
 from sim.world import Verdict, World
 
 _SHOWN_FINDINGS: Final = 10
 _POLL_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 10.0
+_PLAIN_FIRST_S: Final = 2.0
+_ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
 _WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.UNDECIDED)
 
 
@@ -136,12 +140,18 @@ class Tally:
 
 
 def results(
-    seeds: Iterator[int], jobs: int, bug: str | None, until: Callable[[], bool]
+    seeds: Iterator[int],
+    jobs: int,
+    bug: str | None,
+    until: Callable[[], bool],
+    *,
+    ahead: bool = True,
 ) -> Generator[SeedResult | None, None, None]:
     """Run ``seeds`` in ``jobs`` processes until they end or ``until`` says so.
 
     Yields each result as it comes, and None now and then while there is none. Seeds that have begun
     are always finished, unless the iterator is closed. One at a time and in order if ``jobs`` is 0.
+    With ``ahead``, seeds wait for a free process, so that none idles; they count as begun.
     """
     if jobs == 0:
         for seed in seeds:
@@ -153,10 +163,11 @@ def results(
         jobs, mp_context=get_context("spawn"), initializer=_ignore_interrupts
     )
     running: set[Future[SeedResult]] = set()
+    most = 2 * jobs if ahead else jobs
     try:
         while True:
             if not until():
-                for seed in islice(seeds, 2 * jobs - len(running)):
+                for seed in islice(seeds, most - len(running)):
                     running.add(executor.submit(run_seed, seed, bug))
             if not running:
                 return
@@ -181,8 +192,8 @@ class Progress:
         self._total = total
         self._budget_s = budget_s
         self._started = time.monotonic()
-        self._shown = self._started
         self._terminal = sys.stderr.isatty()
+        self._next = self._started + (_POLL_S if self._terminal else _PLAIN_FIRST_S)
 
     @property
     def elapsed_s(self) -> float:
@@ -191,9 +202,9 @@ class Progress:
     def show(self, tally: Tally) -> None:
         """Show how far it is, if it is time."""
         now = time.monotonic()
-        if now - self._shown < (_POLL_S if self._terminal else _PLAIN_EVERY_S):
+        if now < self._next:
             return
-        self._shown = now
+        self._next = now + (_POLL_S if self._terminal else _PLAIN_EVERY_S)
         line = self._line(tally)
         click.echo(f"\r{line:<79}" if self._terminal else line, err=True, nl=not self._terminal)
 
@@ -204,10 +215,12 @@ class Progress:
 
     def _line(self, tally: Tally) -> str:
         elapsed = self.elapsed_s
-        of = "" if self._total is None else f"/{self._total}"
+        done = counted(tally.seeds, "seed")
+        if self._total is not None:
+            done = f"{tally.seeds}/{counted(self._total, 'seed')}"
         return (
-            f"{tally.seeds}{of} seeds  {tally.seeds / elapsed:.1f}/s  {tally.commits} commits  "
-            f"{len(tally.findings)} findings  {self._left(tally, elapsed)}"
+            f"{done}  {tally.seeds / elapsed:.1f}/s  {counted(tally.commits, 'commit')}  "
+            f"{counted(len(tally.findings), 'finding')}  {self._left(tally, elapsed)}"
         )
 
     def _left(self, tally: Tally, elapsed: float) -> str:
@@ -222,26 +235,23 @@ class Progress:
         return f"{format_seconds(max(0.0, min(bounds)))} left"
 
 
-def format_seconds(seconds: float) -> str:
-    """``42s``, ``3m10s``, ``2h05m``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole // 60 % 60:02}m"
-
-
 def report(tally: Tally, wall_s: float, bug: str | None) -> str:
     """All that a fleet has shown, as text."""
     virtual_s, cpu_s = tally.virtual_ns / 1e9, max(tally.cpu_s, 1e-9)
-    verdicts = ", ".join(f"{number} {each.value}" for each, number in tally.verdicts.items())
-    checks = tally.checks.total()
+    verdicts = ", ".join(
+        f"{number:,} {each.value}" if each in _ADJECTIVES else counted(number, each.value)
+        for each, number in tally.verdicts.items()
+    )
+    amounts = (
+        (tally.commits, "commit"),
+        (tally.messages, "message"),
+        (tally.checks.total(), "check"),
+    )
     lines = [
-        f"{tally.seeds} seeds in {format_seconds(wall_s)}: {verdicts or 'none finished'}",
-        f"  {tally.commits:,} commits, {tally.messages:,} messages, {checks:,} checks",
+        f"{counted(tally.seeds, 'seed')} in {format_seconds(wall_s)}: {verdicts or 'none'}",
+        "  " + ", ".join(counted(number, noun) for number, noun in amounts),
         f"  {tally.messages / cpu_s:,.0f} messages/s and core",
-        f"  {virtual_s:,.0f} s simulated in {cpu_s:,.1f} s: {virtual_s / cpu_s:.1f} to 1",
+        f"  {virtual_s:,.2f} s simulated in {cpu_s:,.2f} s: {virtual_s / cpu_s:.2f} to 1",
         f"  digest of all seeds {tally.digest}",
         "marks reached (times, seeds):",
     ]
@@ -251,7 +261,8 @@ def report(tally: Tally, wall_s: float, bug: str | None) -> str:
         if name in tally.marks
     ]
     missing = tally.unreached()
-    lines.append(f"marks that no seed reached: {', '.join(missing) or 'none'}")
+    text = f"marks that no seed reached: {', '.join(missing) or 'none'}"
+    lines += textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     lines += _finding_lines(tally, bug)
     return "\n".join(lines)
 
@@ -259,8 +270,8 @@ def report(tally: Tally, wall_s: float, bug: str | None) -> str:
 def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
     found = sorted(tally.findings, key=lambda each: each.seed)
     if not found:
-        return ["no findings"]
-    lines = [f"{len(found)} findings:"]
+        return ["no findings" if bug is None else _unseen(bug)]
+    lines = [f"{counted(len(found), 'finding')}:"]
     planted_bug = f" --bug {bug}" if bug else ""
     for each in found[:_SHOWN_FINDINGS]:
         what = f"--seed {each.seed}{planted_bug}"
@@ -275,8 +286,22 @@ def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
         ]
     if len(found) > _SHOWN_FINDINGS:
         rest = ", ".join(str(each.seed) for each in found[_SHOWN_FINDINGS:])
-        lines.append(f"  and seeds {rest}")
+        more = "seed" if len(found) == _SHOWN_FINDINGS + 1 else "seeds"
+        lines += textwrap.wrap(
+            f"and {more} {rest}", WIDTH, initial_indent="  ", subsequent_indent="    "
+        )
     return lines
+
+
+def _unseen(bug: str) -> str:
+    """How to see a bug that no seed has found."""
+    if BUGS[bug].directed is None:
+        return "not found by these seeds"
+    return (
+        "not found by these seeds; its own schedule:\n"
+        f"  python -m aurora.sim bugs scenario {bug} > {bug}.toml\n"
+        f"  python -m aurora.sim run {bug}.toml"
+    )
 
 
 def as_json(tally: Tally, wall_s: float, bug: str | None) -> dict[str, Any]:
@@ -310,26 +335,6 @@ def as_json(tally: Tally, wall_s: float, bug: str | None) -> dict[str, Any]:
 # ---- the command ---------------------------------------------------------------------------------
 
 
-def parse_duration(text: str) -> float:
-    """Seconds from ``90``, ``90s``, ``5m`` or ``2h``; raises `Invalid`."""
-    number, unit = (text[:-1], text[-1:]) if text[-1:] in ("s", "m", "h") else (text, "s")
-    try:
-        seconds = float(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 < seconds < 1e9:
-        raise Invalid(f"duration {text!r}: expected seconds, or a number with s, m or h")
-    return seconds
-
-
-def duration_option(_context: click.Context, _option: click.Parameter, value: str) -> float | None:
-    """A click callback for options that take a duration."""
-    try:
-        return parse_duration(value) if value else None
-    except Invalid as error:
-        raise click.BadParameter(str(error)) from None
-
-
 @click.command("fleet", epilog=HELP)
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="How many; 100 by default.")
 @click.option("--start", type=click.IntRange(0), default=0, metavar="S", help="The first seed.")
@@ -341,7 +346,7 @@ def duration_option(_context: click.Context, _option: click.Parameter, value: st
     "--budget", callback=duration_option, metavar="TIME",
     help="Begin no seed after this long (60s, 5m, 2h). Without --seeds: as many as fit.",
 )  # fmt: skip
-@click.option("--stop", is_flag=True, help="Begin no seed after the first finding.")
+@click.option("--stop", is_flag=True, help="Begin no seed after a finding.")
 @click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first.")
 def command(
@@ -369,7 +374,7 @@ def command(
         return late or (stop and bool(tally.findings))
 
     interrupted = False
-    running = results(drawn, min(jobs, seeds or jobs), bug, over)
+    running = results(drawn, min(jobs, seeds or jobs), bug, over, ahead=not stop)
     try:
         for result in running:
             if result is not None:

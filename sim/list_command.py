@@ -40,9 +40,10 @@ def command(what: str | None = None, in_json: bool = False) -> int:
     if in_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        show(
-            new_console(), Group(*(part for kind in found for part in _section(kind, found[kind])))
-        )
+        parts: list[RenderableType] = []
+        for kind, items in found.items():
+            parts += ["", *_section(kind, items)] if parts else _section(kind, items)
+        show(new_console(), Group(*parts))
     return PASSED
 
 
@@ -72,4 +73,4 @@ def _section(kind: str, items: dict[str, str]) -> Iterable[RenderableType]:
     table.add_column()
     for name, summary in items.items():
         table.add_row(name, summary)
-    yield Padding(table, (0, 0, 1, 2))
+    yield Padding(table, (0, 0, 0, 2))

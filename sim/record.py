@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sim.bugs import planted
-from sim.case import case_options, open_case
+from sim.case import case_options, open_case, writable_path
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.recording import record, save
 
@@ -17,7 +17,7 @@ from sim.recording import record, save
 @case_options
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write the recording, as lines of JSON.",
+    callback=writable_path, help="Where to write the recording, as lines of JSON.",
 )  # fmt: skip
 def command(seed: int | None, name: str | None, bug: str | None, output: Path) -> None:
     """Run a seed or a scenario, and write down every decision.

@@ -24,6 +24,8 @@ def command(path: Path) -> None:
     and the exit code is 1 if nothing else was found.
     """
     try:
+        if not recording.is_recording(path):
+            raise click.UsageError(f"{path}: not a recording; expected what `record` writes")
         found = recording.load(path)
     except (AuroraError, OSError, UnicodeDecodeError) as error:
         raise click.UsageError(str(error)) from None

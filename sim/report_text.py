@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from rich.console import Console, Group, RenderableType
+import attrs
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -16,6 +17,7 @@ from sim.knob_tables import knob_values
 from sim.report import FaultEffect, Latencies, Report
 from sim.schedule import Schedule
 from sim.toml_reader import format_time
+from sim.wording import counted
 from sim.world import Verdict
 
 STYLES: Final[Mapping[Verdict, str]] = {
@@ -26,6 +28,8 @@ STYLES: Final[Mapping[Verdict, str]] = {
 }
 _MOST_FAULTS: Final = 12
 """More than so many faults are summed up by kind."""
+_FIGURES: Final = ("msgs lost", "commits", "write stall", "read stall")
+_NARROW: Final = 72
 _INDENT: Final = (0, 0, 0, 2)
 
 
@@ -49,7 +53,7 @@ def show(console: Console, renderable: RenderableType) -> None:
 def header(schedule: Schedule, description: str = "", bug: str | None = None) -> RenderableType:
     """Seed first, then everything that was drawn or set."""
     clients = len({each.client for each in schedule.operations})
-    calls = f"{_count(len(schedule.operations), 'operation')} of {_count(clients, 'client')}"
+    calls = f"{counted(len(schedule.operations), 'operation')} of {counted(clients, 'client')}"
     if not clients:
         calls = "one client"
     title = Text.assemble(("seed ", "dim"), (str(schedule.seed), "bold"))
@@ -66,7 +70,7 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
             rows.add_row(name, _settings(nested))
     rows.add_row(
         "schedule",
-        f"{calls}, {_count(len(schedule.actions), 'action')}, all heals at "
+        f"{calls}, {counted(len(schedule.actions), 'action')}, all heals at "
         f"{format_time(schedule.knobs.duration_ns)}",
     )
     parts: list[RenderableType] = [title]
@@ -113,13 +117,13 @@ def report_text(report: Report) -> RenderableType:
     parts: list[RenderableType] = [_verdict(report), Padding(rate, _INDENT), ""]
     parts += _section("Calls, in virtual time", _calls(report))
     if report.effects:
-        parts += _section("Faults", _faults(report.effects))
+        parts += _section("Faults", _Faults(report.effects))
     if report.judgements:
         parts += _section("Expected", _expected(report))
     if report.facts:
         parts += _section("Replay", _facts(report.facts))
     checks = sum(result.checks.values())
-    title = f"Checked: {_count(len(result.checks), 'invariant')}, {checks:,} times"
+    title = f"Checked: {counted(len(result.checks), 'invariant')}, {checks:,} times"
     parts += _section(title, _columns(result.checks))
     if result.marks:
         parts += _section("Reached", _columns(result.marks))
@@ -154,9 +158,9 @@ def _grid() -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
+def _table(*columns: str, gap: int = 2) -> Table:
     """A table without lines: the first column is text, the others are figures."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="dim")
     for number, name in enumerate(columns):
         table.add_column(name, justify="right" if number else "left", no_wrap=number > 0)
     return table
@@ -181,11 +185,23 @@ def _times(latencies: Latencies) -> Iterable[str]:
     return [short_time(each) for each in values]
 
 
-def _faults(effects: Iterable[FaultEffect]) -> RenderableType:
-    rows = list(effects)
-    if len(rows) > _MOST_FAULTS:
-        return _faults_by_kind(rows)
-    table = _table("at", "fault", "for", "msgs lost", "commits", "write stall", "read stall")
+@attrs.frozen
+class _Faults:
+    """A table of what the faults did, with headings of two lines where there is little room."""
+
+    effects: Sequence[FaultEffect]
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        narrow = options.max_width < _NARROW
+        figures = [name.replace(" ", "\n") if narrow else name for name in _FIGURES]
+        if len(self.effects) > _MOST_FAULTS:
+            yield _faults_by_kind(self.effects, figures)
+        else:
+            yield _faults(self.effects, figures, gap=1 if narrow else 2)
+
+
+def _faults(rows: Sequence[FaultEffect], figures: Sequence[str], *, gap: int) -> Table:
+    table = _table("at", "fault", "for", *figures, gap=gap)
     table.columns[1].justify = "left"
     table.columns[1].no_wrap = False
     for each in rows:
@@ -200,11 +216,11 @@ def _faults(effects: Iterable[FaultEffect]) -> RenderableType:
     return table
 
 
-def _faults_by_kind(effects: list[FaultEffect]) -> RenderableType:
+def _faults_by_kind(effects: Sequence[FaultEffect], figures: Sequence[str]) -> Table:
     kinds: dict[str, list[FaultEffect]] = {}
     for each in effects:
         kinds.setdefault(each.episode.action.kind, []).append(each)
-    table = _table("fault", "times", "msgs lost", "commits", "write stall", "read stall")
+    table = _table("fault", "times", *figures)
     for kind, some in kinds.items():
         table.add_row(kind, f"{len(some)}", *_effect_figures(some))
     return table
@@ -248,7 +264,3 @@ def _columns(counts: Mapping[str, int]) -> RenderableType:
         cells = [*items[row], *(items[row + half] if row + half < len(items) else ("", ""))]
         table.add_row(*(_plain(cell) for cell in cells))
     return table
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -13,9 +13,10 @@ import attrs
 import click
 from rich.console import Console
 
-from sim import replay_sqlite, scenario
+from segments.protocol.errors import Invalid
+from sim import recording, replay_sqlite, scenario
 from sim.bugs import planted
-from sim.case import check_bug
+from sim.case import SEED, check_bug, writable_path
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.expectations import Expectation
 from sim.generate import generate
@@ -23,6 +24,7 @@ from sim.live import LiveView
 from sim.report import Report, as_json, make_report
 from sim.report_text import header, new_console, report_text, show
 from sim.schedule import Schedule
+from sim.sqlite_rebuild import base_path_of
 from sim.watch import Watch
 from sim.world import Verdict, World
 
@@ -50,15 +52,16 @@ class Plan:
 
 @click.command("run", epilog=HELP)
 @click.argument("name", metavar="[SCENARIO|FILE]", required=False)
-@click.option("--seed", type=int, metavar="N", help="The seed of everything that is drawn.")
+@click.option("--seed", type=SEED, metavar="N", help="The seed of everything that is drawn.")
 @click.option(
     "--workload", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.db-wal",
     help="Replay the transactions of a SQLite database instead of drawn calls.",
 )  # fmt: skip
 @click.option(
     "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.db",
-    help="With --workload: keep the rebuilt database.",
+    callback=writable_path, help="With --workload: keep the rebuilt database.",
 )  # fmt: skip
+@click.option("--force", is_flag=True, help="With --output: replace a file that exists.")
 @click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first; see `bugs`.")
 @click.option("--json", "in_json", is_flag=True, help="Print the report as JSON, and nothing else.")
 @click.option(
@@ -70,6 +73,7 @@ def command(
     seed: int | None = None,
     workload: Path | None = None,
     output: Path | None = None,
+    force: bool = False,
     bug: str | None = None,
     in_json: bool = False,
     trace: TextIO | None = None,
@@ -87,6 +91,8 @@ def command(
     check_bug(bug)
     if output is not None and workload is None:
         raise click.UsageError("--output: expected together with --workload")
+    if output is not None and workload is not None:
+        _check_output(output, workload, force)
     console = None if in_json else new_console()
     if workload is None:
         report = execute(make_plan(name, seed, bug), console, trace)
@@ -99,12 +105,30 @@ def command(
     return EXIT_CODES[report.verdict]
 
 
+def _check_output(output: Path, workload: Path, force: bool) -> None:
+    """Raise `click.UsageError` if the rebuilt database would take another file's place."""
+    base = base_path_of(workload)
+    for source, what in ((base, "the database"), (workload, "the log")):
+        if output.resolve() == source.resolve() or (
+            output.exists() and source.exists() and output.samefile(source)
+        ):
+            raise click.UsageError(
+                f"--output {output} is {what} that is replayed: choose another name"
+            )
+    if output.exists() and not force:
+        raise click.UsageError(
+            f"--output {output} exists: choose another name, or --force to replace it"
+        )
+
+
 def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
     """What the arguments ask for; raises `Invalid`."""
     if name is None and seed is not None:
         schedule = generate(seed)
         found = scenario.Scenario(name=schedule.name, seed=seed)
         arguments = ["--seed", str(seed)]
+    elif name is not None and Path(name).is_file() and recording.is_recording(Path(name)):
+        raise Invalid(f"{name}: a recording: use `replay {name}`")
     else:
         found = scenario.load(scenario.find(name or DEFAULT))
         schedule = found.schedule(seed)
@@ -140,7 +164,7 @@ def replay(
     )
     arguments = [*plan.arguments, "--workload", str(wal_path)]
     if output is not None:
-        arguments += ["--output", str(output)]
+        arguments += ["--output", str(output), "--force"]  # it is there by then
     plan = attrs.evolve(
         plan, schedule=schedule, expectations=expectations, arguments=tuple(arguments)
     )

@@ -101,9 +101,9 @@ class Scenario:
 def shipped() -> dict[str, Path]:
     """The scenarios that come with the simulator, by name."""
     for place in _DIRECTORIES:
-        found = sorted((Path(__file__).parent / place).resolve().glob("*.toml"))
+        found = list((Path(__file__).parent / place).resolve().glob("*.toml"))
         if found:
-            return {path.stem: path for path in found}
+            return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
     return {}
 
 

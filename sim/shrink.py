@@ -18,9 +18,9 @@ import attrs
 import click
 
 from sim import scenario
-from sim.case import Case, case_options, open_case
+from sim.case import Case, case_options, open_case, writable_path
+from sim.durations import duration_option, format_seconds
 from sim.exit_codes import EXIT_CODES, HELP, VIOLATION
-from sim.fleet import duration_option, format_seconds
 from sim.profiles import DiskProfile, LinkProfile
 from sim.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.world import RunResult, Verdict
@@ -225,8 +225,9 @@ def _earlier(events: Sequence[Event], by_ns: int) -> list[Event]:
 @click.command("shrink", epilog=HELP)
 @case_options
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), default=Path("shrunk.toml"),
-    show_default=True, help="Where to write the scenario.",
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+    callback=writable_path, default=Path("shrunk.toml"), show_default=True,
+    help="Where to write the scenario.",
 )  # fmt: skip
 @click.option(
     "--budget", callback=duration_option, default=f"{_DEFAULT_BUDGET_S:.0f}s", show_default=True,

@@ -25,6 +25,32 @@ _LSN_WORDS: Final = re.compile(r"\b(?:LSN|commit|VDL|SCL|PGCL|at|up to) (\d+)")
 _SEGMENT: Final = re.compile(r"\b[A-F]\d+\b")
 _WRITER: Final = re.compile(r"\bwriter-\d+\b")
 _PAGE: Final = re.compile(r"\bpage (\d+)")
+_COLLECTED: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
+
+WORDS: Final[Mapping[str, str]] = {
+    "mtr_allocated": "allocates the LSNs of an MTR",
+    "pool_applied": "adds redo to the pages in its buffer pool",
+    "sent": "sends a message to {segment}",
+    "acknowledged": "hears that {segment} has SCL {scl}",
+    "commits_acknowledged": "tells its callers that they are durable: its VDL is {vdl}",
+    "pool_looked_up": "looks for page {page_id} at {read_point} in its cache",
+    "read_started": "reads page {page_id} at {read_point}, and needs SCL {required_scl}",
+    "read_sent": "asks {segment} for a page",
+    "batch_received": "receives a batch of {writer}",
+    "write_started": "begins to write {bytes} bytes",
+    "write_synced": "has synced: its log has {log_bytes} bytes",
+    "write_failed": "fails to write: nothing of it counts",
+    "records_applied": "joins records to its chain: SCL from {before} to {scl}",
+    "ack_sent": "acknowledges SCL {scl} to {writer}",
+    "page_materialized": "makes page {page_id} at {read_point}: changed last at {page_lsn}",
+    "gossip_received": "receives missing records from {peer}",
+    "pages_received": "receives pages up to {base_lsn} from {peer}",
+    "hydrated": "is hydrated: SCL from {before} to {scl}",
+    "refused": "refuses epoch {epoch}: it has sealed {sealed}",
+    "sealed": "has sealed epoch {epoch} with SCL {scl}",
+    "collected": "collects up to {floor}",
+}
+"""What an event means, for the steps that the story has no sentence of its own for."""
 
 
 class Step(NamedTuple):
@@ -76,6 +102,8 @@ class Recorder:
         world.trace.listener = self._on_event
 
     def _on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+        if event == "collected" and (core := self.world.cluster.hosts[source].core) is not None:
+            values = {**values, "announced": core.state.announced_floor}
         if len(self.steps) < _MAX_EVENTS:
             self.steps.append(Step(self.world.scheduler.now_ns, source, event, values))
 
@@ -123,6 +151,7 @@ class _Story:
             yield from self._way(lsn)
             yield from self._holders(lsn)
         yield from self._recoveries()
+        yield from self._collections()
         yield from self._failing_call()
         yield from self._faults()
         yield from self._losses()
@@ -176,7 +205,7 @@ class _Story:
                 continue
             state = host.core.state
             note = f" (lost, SCL {state.scl})" if host.lost else f" (SCL {state.scl})"
-            down = self._world.checker.is_down(segment)
+            down = self._world.checker.disks.is_down(segment)
             if down and not host.lost:
                 note = f" (down, SCL {state.scl})"
             held = lsn in state.index or (lsn <= state.scl and not state.table.annuls(lsn))
@@ -220,6 +249,22 @@ class _Story:
                     weight = 6 if step.source in self._focus.segments else 3
                     text = f"{name} adopts the table of {values['epoch']}; SCL {values['scl']} now"
                     yield Line(step.time_ns, weight, text)
+
+    def _collections(self) -> Iterator[Line]:
+        """Who has collected the version that a reader needs, and what the writer had allowed."""
+        found = _COLLECTED.search(self._result.finding)
+        if found is None:
+            return
+        read_point = int(found[1])
+        groups: dict[tuple[Lsn, Lsn], list[Step]] = {}
+        for step in self._of("collected"):
+            floor, announced = step.values["floor"], step.values["announced"]
+            if floor > read_point:
+                groups.setdefault((floor, announced), []).append(step)
+        for (floor, announced), steps in groups.items():
+            who = " ".join(_first_each(steps))
+            allowed = f"the floor announced is {announced}, a reader is at {read_point}"
+            yield Line(steps[0].time_ns, 10, f"collected up to {floor}: {who}; {allowed}")
 
     # ---- the call that showed it -----------------------------------------------------------------
 
@@ -289,7 +334,7 @@ class _Story:
         """What the cores did last of all."""
         for step in [each for each in self._steps[-12:] if each.source != "network"][-3:]:
             if step.event != "action":
-                yield Line(step.time_ns, 4, f"{step.source}: {step.event}{_plain(step.values)}")
+                yield Line(step.time_ns, 4, f"{step.source} {_in_words(step)}")
 
 
 def _first_each(steps: Iterable[Step]) -> dict[str, int]:
@@ -338,9 +383,12 @@ def _read_step(step: Step, scl: Lsn) -> str:
     )
 
 
-def _plain(values: Mapping[str, Any]) -> str:
-    return "".join(
-        f" {name}={value}"
-        for name, value in values.items()
+def _in_words(step: Step) -> str:
+    if step.event in WORDS:
+        return WORDS[step.event].format_map(step.values)
+    values = (
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in step.values.items()
         if isinstance(value, int | str | tuple) and len(str(value)) < 40
     )
+    return f"reports {step.event.replace('_', ' ')}: {', '.join(values)}".removesuffix(": ")

@@ -12,9 +12,15 @@ import click
 from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, require_bug
 from sim.bugs.suite import BugReport, run_suite
+from sim.case import SEED
 from sim.exit_codes import HELP, PASSED, VIOLATION
 from sim.scenario import dump
+from sim.wording import counted
 
+_RUN_HELP = (
+    "Exit codes: 0 every bug was found, 1 one of them survived, 2 usage error, 70 internal error, "
+    "130 interrupted."
+)
 _HEADINGS = ("bug", "found by", "invariant", "median seeds", "seeds tried")
 
 
@@ -59,13 +65,23 @@ def scenario(bug: Bug) -> None:
     click.echo(dump(bug.directed(), description=bug.summary, bug=bug.name), nl=False)
 
 
-@command.command(name="run")
-@click.argument("names", nargs=-1)
-@click.option("--budget", type=float, default=30.0, show_default=True, help="Seconds per bug.")
-@click.option("--wanted", type=int, default=5, show_default=True, help="Seeds that must find it.")
-@click.option("--seed", type=int, default=0, show_default=True, help="The first random seed.")
-@click.option("--jobs", type=int, default=None, help="Processes; all cores by default.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object per bug.")
+@command.command(name="run", epilog=_RUN_HELP)
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--budget", type=click.FloatRange(min=0.0, min_open=True), default=30.0, show_default=True,
+    metavar="SECONDS", help="Begin no seed later than this, for each bug.",
+)  # fmt: skip
+@click.option(
+    "--wanted", type=click.IntRange(1), default=5, show_default=True, metavar="N",
+    help="Go on to the next bug when so many seeds have found it.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, metavar="S", help="The first random seed."
+)
+@click.option(
+    "--jobs", type=click.IntRange(1, 512), metavar="N", help="Processes; all cores by default."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per bug.")
 @click.pass_context
 def run_command(
     context: click.Context,
@@ -100,7 +116,7 @@ def run_command(
         click.echo("\n".join(table(ordered)))
         took = sum(report.elapsed_s for report in ordered)
         verdict = f"survived: {', '.join(survivors)}" if survivors else "none survived"
-        click.echo(f"\n{len(ordered)} bugs, {took:.0f} s of running; {verdict}")
+        click.echo(f"\n{counted(len(ordered), 'bug')}, {took:.0f} s of running; {verdict}")
     context.exit(VIOLATION if survivors else PASSED)
 
 

@@ -22,6 +22,7 @@ import attrs
 
 from segments.protocol.errors import Invalid
 from sim.schedule import Schedule
+from sim.toml_reader import suggestion
 
 
 class DoesNotApply(Invalid):
@@ -121,7 +122,7 @@ BUGS: Final[dict[str, Bug]] = {}
 def require_bug(name: str) -> Bug:
     """The bug called ``name``; raises `Invalid`."""
     if name not in BUGS:
-        raise Invalid(f"bug {name!r}: expected one of {', '.join(BUGS)}")
+        raise Invalid(f"bug {name!r}: {suggestion(name, BUGS)}")
     return BUGS[name]
 
 

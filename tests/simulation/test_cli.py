@@ -122,6 +122,14 @@ def test_a_run_that_acknowledged_nothing_is_undecided(
         (["run", "--seed", "x"], "'x' is not a valid integer"),
         (["run", "quite"], "scenario 'quite': did you mean 'quiet'?"),
         (["run", "none.toml"], "none.toml: cannot be read: No such file or directory"),
+        (["run", "--seed", "-1"], "-1 is not in the range x>=0"),
+        (["explain", "--seed", "-1"], "-1 is not in the range x>=0"),
+        (["bugs", "run", "--seed", "-1"], "-1 is not in the range x>=0"),
+        (["fleet", "--bug", "gc-above-pgmrp"], "did you mean 'gc-above-pgmrpl'?"),
+        (["bugs", "show", "no-fensing"], "did you mean 'no-fencing'?"),
+        (["shrink", "quiet", "-o", "/none/x"], "/none/x: there is no directory '/none'"),
+        (["record", "quiet", "-o", "/none/x"], "/none/x: there is no directory '/none'"),
+        (["replay", __file__], "not a recording; expected what `record` writes"),
         (["run", "quiet", "--bug", "no"], "Invalid value for --bug: 'no': expected one of"),
         (["run", "--output", "x.db"], "--output: expected together with --workload"),
         (["run", "--workload", "none.db-wal"], "none.db-wal: there is no such file"),
@@ -136,8 +144,9 @@ def test_wrong_usage_says_why_and_runs_nothing(
 ) -> None:
     assert end_of(monkeypatch, *arguments) == exit_codes.USAGE
     captured = capsys.readouterr()
-    assert error in captured.err
+    assert error in " ".join(captured.err.split())
     assert captured.out == ""
+    assert max(map(len, captured.err.splitlines())) <= max(80, len(__file__) + 8)
 
 
 def test_a_failure_of_the_simulator_is_not_taken_for_a_finding(
@@ -194,6 +203,13 @@ def test_list_shows_everything(
     shown = capsys.readouterr().out
     assert all(name in shown for name in found[kind])
     assert max(map(len, shown.splitlines())) <= 80
+    assert not shown.endswith("\n\n")
+
+
+def test_a_name_comes_before_those_that_go_on_from_it() -> None:
+    names = list(scenario.shipped())
+    assert names == sorted(names)
+    assert names.index("writer-crash") < names.index("writer-crash-at-every-point")
 
 
 def test_every_command_has_help_that_fits(

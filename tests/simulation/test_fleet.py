@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -14,7 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
-from sim.fleet import SeedResult, Tally, command, parse_duration, report, results, run_seed
+from sim.durations import parse_duration
+from sim.fleet import SeedResult, Tally, command, report, results, run_seed
 from sim.marks import MARKS
 from sim.world import Verdict
 
@@ -55,7 +57,7 @@ def test_a_tally_sums_up_and_names_what_no_seed_reached() -> None:
         other.add(passed(seed))
     assert other.digest == tally.digest
     text = report(tally, 60.0, None)
-    assert "200 messages/s and core" in text and "2.0 to 1" in text and "no findings" in text
+    assert "200 messages/s and core" in text and "2.00 to 1" in text and "no findings" in text
     lost = attrs.evolve(
         passed(8), verdict=Verdict.LIVENESS, invariant="deadlock", finding="deadlock at 5 ns\n more"
     )
@@ -79,6 +81,38 @@ def test_no_seed_begins_once_it_is_over() -> None:
 
     found = list(results(seeds(), 0, None, lambda: len(begun) > 1))  # type: ignore[arg-type]
     assert len(found) == 1
+
+
+def test_after_a_finding_only_what_runs_is_finished() -> None:
+    begun: list[int] = []
+    found: list[SeedResult] = []
+
+    def seeds() -> Iterator[int]:
+        for seed in (5, 6, 7):
+            begun.append(seed)
+            yield seed
+
+    def over() -> bool:
+        return any(each.verdict is not Verdict.PASSED for each in found)
+
+    for result in results(seeds(), 1, "serve-below-required", over, ahead=False):
+        found += [result] if result else []
+    assert begun == [5] and len(found) == 1
+
+
+def test_the_report_counts_in_words_and_fits() -> None:
+    tally = Tally()
+    tally.add(attrs.evolve(passed(1), virtual_ns=1_234_567_890, cpu_s=0.37))
+    text = report(tally, 1.0, "lal-ignored")
+    assert text.startswith("1 seed in 1s: 1 passed\n")
+    assert "1.23 s simulated in 0.37 s: 3.34 to 1" in text
+    assert text.endswith("run lal-ignored.toml") and "bugs scenario lal-ignored >" in text
+    for seed in range(20, 32):
+        tally.add(attrs.evolve(passed(seed), verdict=Verdict.VIOLATION, invariant="history"))
+    text = report(tally, 1.0, None)
+    assert "1 passed, 12 violations" in text and "12 findings:" in text
+    assert "and seeds 30, 31" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_the_report_is_json_for_programs() -> None:

@@ -10,11 +10,13 @@ from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.case import Case, open_case
+from sim.explain import command as explain_command
 from sim.generate import generate
 from sim.profiles import LinkProfile
 from sim.record import command as record_command
 from sim.recording import Recording, load, record, save
 from sim.replay import command as replay_command
+from sim.run_command import make_plan
 from sim.schedule import MS, Action, Knobs, Operation, Schedule
 
 SMALL = Schedule(
@@ -109,3 +111,16 @@ def test_record_and_replay_on_the_command_line(tmp_path: Path) -> None:
     other = runner.invoke(replay_command, [str(path)])
     assert other.exit_code == 1 and "not the recorded run" in other.output
     assert runner.invoke(replay_command, [__file__]).exit_code == 2
+
+
+def test_a_recording_is_sent_to_the_commands_that_take_one(tmp_path: Path) -> None:
+    path = tmp_path / "bug.jsonl"
+    bug = ["quiet", "--bug", "ack-before-persist"]
+    done = CliRunner().invoke(record_command, [*bug, "-o", str(path)])
+    assert done.exit_code == 1, done.output
+    with pytest.raises(Invalid, match="a recording: use `replay"):
+        make_plan(str(path), None, None)
+    told = CliRunner().invoke(explain_command, [str(path)])
+    assert told.exit_code == 1
+    next_command = told.output.splitlines()[-1]
+    assert next_command.startswith(f"next   python -m aurora.sim shrink {path} ")

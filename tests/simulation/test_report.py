@@ -261,3 +261,12 @@ def test_the_trace_file_has_every_event() -> None:
     assert [line["t_ns"] for line in lines] == sorted(line["t_ns"] for line in lines)
     assert any(line.get("type") == "WriteBatch" for line in lines)
     assert any(line.get("event") == "action" for line in lines)
+
+
+@pytest.mark.parametrize("name", ["zombie-after-two-takeovers", "recovery-during-az-outage"])
+def test_the_faults_are_told_whole_in_sixty_columns(name: str) -> None:
+    shown = io.StringIO()
+    show(Console(file=shown, width=60), report_text(execute(make_plan(name, None, None))))
+    section = shown.getvalue().split("\nFaults\n")[1].split("\n\n")[0]
+    assert "\u2026" not in section
+    assert max(map(len, section.splitlines())) <= 60
