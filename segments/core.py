@@ -176,6 +176,10 @@ class SegmentCore:
         """The next write, or None when there is none or one is under way."""
         if self._in_flight is not None:
             return None
+        if self.maintenance.promise_due:
+            self._in_flight = []
+            self.maintenance.writing_promise()
+            return Write(encode_promise(self.state.promise), b"", None)
         if self.maintenance.compaction_due and not self._hydrating:
             self._in_flight = []
             return Write(None, b"", self.maintenance.start_compaction())
@@ -189,6 +193,8 @@ class SegmentCore:
         promises = epoch > self.state.epoch or any(not each.records for each in batch)
         frame = encode_frame(epoch, [held, *entries])
         self.maintenance.appending(len(frame))
+        if promises:
+            self.maintenance.writing_promise()
         return Write(self._encoded_promise(batch) if promises else None, frame, None)
 
     def wrote(self) -> None:

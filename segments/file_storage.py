@@ -175,6 +175,11 @@ class FileStorage:
                 _read, self._files[_LOG], offset, min(length, max(0, self._length - offset))
             )
 
+    async def read_promises(self) -> bytes:
+        async with self._taking_turns():
+            file = self._files[_PROMISE]
+            return await self._in_thread(_read, file, 0, os.fstat(file).st_size)
+
     async def replace(self, chunks: Iterable[bytes]) -> None:
         async with self._taking_turns():
             new_log = await self._in_thread(self._create_new_log)

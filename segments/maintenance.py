@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from segments.config import SegmentConfig
-from segments.wal import verify
+from segments.wal import encode_promise, verify
 
 if TYPE_CHECKING:
     from segments.core import SegmentCore
@@ -38,12 +38,17 @@ class Maintenance:
         self._compact_at = 0.0
         """Not before then: a compaction that the disk refused must not hold up writes for ever."""
         self._appending = 0
+        self._writing_promise = False
         self._compacting: int | None = None
         self._collected = 0
         """Records collected, and still in the log as far as is known."""
         self._compacted = 0
         """Those of them that the compaction under way leaves out."""
         self._rewrite = False
+        self.promise_due = False
+        """Whether the promise slots are to be written again: damage was found in them."""
+        self.promises_to_scrub = False
+        """Whether the promise slots are to be read again: the log has been, to its end."""
         self._generation = 0
         self._scrub_at: float | None = None
         self._scrub_offset = 0
@@ -109,11 +114,20 @@ class Maintenance:
             self._compacting += len(frame)
             yield frame
 
+    @property
+    def write_due(self) -> bool:
+        """Whether anything is to be written on the disk's own account."""
+        return self.promise_due or self.compaction_due
+
     # ---- the length of the log -------------------------------------------------------------------
 
     def appending(self, size: int) -> None:
         """A frame of ``size`` bytes is about to be appended."""
         self._appending = size
+
+    def writing_promise(self) -> None:
+        """Both promise slots are about to be written."""
+        self._writing_promise = True
 
     def wrote(self) -> None:
         """The write under way is durable."""
@@ -126,6 +140,8 @@ class Maintenance:
             self._scrub_offset = 0
         self.log_bytes += self._appending
         self._appending = 0
+        if self._writing_promise:
+            self.promise_due = self._writing_promise = False
 
     def write_failed(self) -> None:
         """The write under way came to nothing."""
@@ -133,6 +149,7 @@ class Maintenance:
             self._compact_at = self._now + 10.0 * self._config.storage_retry_s
         self._compacting = None
         self._appending = 0
+        self._writing_promise = False
 
     # ---- scrub -----------------------------------------------------------------------------------
 
@@ -157,8 +174,23 @@ class Maintenance:
             return
         if at_end:
             self._scrub_offset, self._scrub_length = 0, self._config.scrub_bytes
+            self.promises_to_scrub = True
         elif sound_bytes == 0:
             self._scrub_length *= 2
         else:
             self._scrub_offset = offset + sound_bytes
             self._scrub_length = self._config.scrub_bytes
+
+    def promises_scrubbed(self, slots: bytes) -> None:
+        """Check what was read of the promise slots; the promise itself is still in memory.
+
+        A promise on its way to the disk makes both slots differ, rightly: they are read again then.
+        """
+        if self._writing_promise:
+            return
+        self.promises_to_scrub = False
+        if slots == encode_promise(self._core.state.promise) * 2:
+            return
+        self.damages_found += 1
+        self.promise_due = True
+        self._core.note("scrub_found_bad_promise")

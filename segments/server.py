@@ -26,7 +26,7 @@ from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 from segments.state import SegmentState
 from segments.storage import Storage
-from segments.wal import decode_promises, encode_promise, scan
+from segments.wal import Promise, decode_promises, encode_promise, scan
 
 
 class SegmentServer:
@@ -105,12 +105,14 @@ class SegmentServer:
             raise SegmentLost(f"the disk of segment {self.segment} holds no identity")
         stored = storage.load()
         found = scan(stored.log)
+        if not found.frames:  # a formatted log has one, and never loses its last
+            raise SegmentLost(
+                f"segment {self.segment} has lost its log: no sound frame in "
+                f"{len(stored.log)} bytes, expected one at least"
+            )
+        promise = self._promise_in(stored.promises)
         if found.torn_bytes:
             await storage.truncate(found.durable_length)
-        try:
-            promise = decode_promises(stored.promises)
-        except MalformedFrame as error:
-            raise SegmentLost(f"segment {self.segment} has lost its promises: {error}") from error
         state = SegmentState.restore(self._config, found, promise)
         if stored.promises != encode_promise(state.promise) * 2:
             # A crash or rot came between the log and its promise, or between the slots.
@@ -124,6 +126,14 @@ class SegmentServer:
             self.segment, self.pg_id, self._peers, state, self._config, self._random,
             log_bytes=found.durable_length, trace=self._trace,
         )  # fmt: skip
+
+    def _promise_in(self, slots: bytes) -> Promise:
+        try:
+            if not slots:
+                raise MalformedFrame("no bytes: expected two slots")
+            return decode_promises(slots)
+        except MalformedFrame as error:
+            raise SegmentLost(f"segment {self.segment} has lost its promises: {error}") from error
 
     async def _receive(self, core: SegmentCore) -> None:
         limit = self._config.receive_limit
@@ -176,7 +186,8 @@ class SegmentServer:
         if write.replace is not None:
             await self._storage.replace(write.replace)
             return
-        await self._storage.append(write.append)
+        if write.append:
+            await self._storage.append(write.append)
         if write.promise is not None:
             await self._keep_promise(write.promise)
 
@@ -211,11 +222,20 @@ class SegmentServer:
                     self.storage_failures += 1
                 else:
                     core.maintenance.scrubbed(generation, offset, data)
+            if core.maintenance.promises_to_scrub:
+                try:
+                    slots = await self._storage.read_promises()
+                except StorageBroken:
+                    raise
+                except StorageFailed:
+                    self.storage_failures += 1
+                else:
+                    core.maintenance.promises_scrubbed(slots)
             self._send(core)
 
     def _send(self, core: SegmentCore) -> None:
         """Hand over what may leave, and wake the writer if there is something to write."""
         for destination, message in core.take_sends():
             self.endpoint.send(destination, codec.encode(message))
-        if core.has_input or core.maintenance.compaction_due:
+        if core.has_input or core.maintenance.write_due:
             self._work.set()

@@ -69,6 +69,9 @@ class Storage(Protocol):
     async def read(self, offset: int, length: int) -> bytes:
         """``length`` bytes of the log as they are on disk now; fewer where the log ends."""
 
+    async def read_promises(self) -> bytes:
+        """Both promise slots as they are on disk now."""
+
     def size(self) -> int:
         """Bytes in the log."""
 
@@ -134,6 +137,9 @@ class MemoryStorage:
     async def read(self, offset: int, length: int) -> bytes:
         check_extent(offset, length)
         return bytes(self._log[offset : offset + length])
+
+    async def read_promises(self) -> bytes:
+        return self._promises
 
     def size(self) -> int:
         return len(self._log)

@@ -156,6 +156,11 @@ class SimulatedDisk:
         self._check_uncrashed(crashes)
         return bytes(self._log[offset : offset + length])
 
+    async def read_promises(self) -> bytes:
+        """Both promise slots as they are on disk now."""
+        await self.read(0, 0)
+        return self._promises
+
     def size(self) -> int:
         """Bytes in the log that are durable."""
         return len(self._log)

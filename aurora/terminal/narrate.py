@@ -247,6 +247,9 @@ class Narrator:
         records = counted(values["records"], "record")
         return [styled(f"collected: {records} up to {values['floor']} folded into pages")]
 
+    def _scrub_found_bad_promise(self, _: str, __: Values) -> list[Text]:
+        return [styled("scrub: a promise slot is spoilt; both will be written again", "bad")]
+
     def _scrub_found_damage(self, _: str, values: Values) -> list[Text]:
         where = f"from byte {values['offset']} on"
         return [styled(f"scrub: damage {where}; the log will be written anew", "bad")]
@@ -314,7 +317,7 @@ _EVENTS: Final = (
     "write_failed", "records_applied", "ack_sent", "sealed", "table_adopted", "refused",
     "page_materialized", "read_refused", "gossip_received", "pages_received",
     "hydrated", "waiting_for_room", "collected", "scrub_found_damage", "table_gossiped",
-    "storage_refused", "segment_failed",
+    "storage_refused", "segment_failed", "scrub_found_bad_promise",
 )  # fmt: skip
 _TELLERS: Final[dict[str, Callable[[Narrator, str, Values], list[Text]]]] = {
     event: getattr(Narrator, f"_{event}") for event in _EVENTS

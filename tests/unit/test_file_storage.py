@@ -221,6 +221,17 @@ async def test_a_failed_write_is_rolled_back_and_the_disk_stays_usable(
     assert reopened(directory).log == b"sound.next."
 
 
+async def test_the_promise_slots_are_read_as_they_are_on_disk(
+    storage: FileStorage, directory: Path
+) -> None:
+    data = encode_promise(Promise(VolumeEpoch(1, 1), VolumeEpoch(1, 1)))
+    await storage.write_promise(data)
+    assert await storage.read_promises() == data * 2
+    spoilt = b"x" + data[1:] + data
+    (directory / "promise").write_bytes(spoilt)
+    assert await storage.read_promises() == spoilt
+
+
 async def test_after_a_failed_sync_nothing_is_taken_until_reopened(
     storage: FileStorage, disk: FaultyDisk, directory: Path
 ) -> None:

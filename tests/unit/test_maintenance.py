@@ -7,7 +7,7 @@ from random import Random
 import pytest
 
 from segments.config import SegmentConfig
-from segments.protocol.messages import WriteAck
+from segments.protocol.messages import Seal, WriteAck
 from segments.protocol.truncation import TruncationTable
 from segments.wal import scan
 from tests.oracles import naive_page
@@ -189,6 +189,29 @@ def test_what_was_read_before_a_compaction_says_nothing_of_the_new_log() -> None
     rig.settle()
     rig.core.maintenance.scrubbed(asked[0], asked[1], bytes(old))
     assert rig.core.maintenance.damages_found == 0
+
+
+def test_a_promise_on_its_way_to_the_disk_is_not_taken_for_damage() -> None:
+    rig = filled(10)
+    maintenance = rig.core.maintenance
+    scrub(rig)
+    assert maintenance.promises_to_scrub
+    before = rig.promises
+    rig.step(Seal(SECOND, 1))
+    write = rig.core.take_write()
+    assert write is not None and write.promise is not None
+    for slots in (before, write.promise + before[len(before) // 2 :], write.promise * 2):
+        maintenance.promises_scrubbed(slots)
+        assert not maintenance.promise_due and maintenance.promises_to_scrub
+    rig.store(write)
+    rig.core.wrote()
+    maintenance.promises_scrubbed(before)
+    assert (maintenance.promise_due, maintenance.damages_found) == (True, 1)
+    rig.promises = bytes(len(before))
+    rig.settle()
+    assert rig.promises == write.promise * 2 and not maintenance.write_due
+    maintenance.promises_scrubbed(rig.promises)
+    assert maintenance.damages_found == 1
 
 
 def test_a_damaged_segment_heals_its_log_once_it_is_whole_again() -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
+import pytest
 import trio
 
 from aurora.disks import format_storage
 from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
 from segments.protocol import codec
+from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import InstallTable, Seal
 from segments.protocol.truncation import TruncationTable
@@ -35,6 +38,57 @@ class StuckPromises(MemoryStorage):
 def _server(network: InProcessNetwork, storage: MemoryStorage) -> SegmentServer:
     endpoint = network.attach("A0")
     return SegmentServer("A0", 0, (), storage, endpoint, SegmentConfig(), Random(1))
+
+
+def no_frame(storage: MemoryStorage) -> None:
+    storage._log[20] ^= 0xFF
+
+
+def no_log(storage: MemoryStorage) -> None:
+    storage._log.clear()
+
+
+def no_promises(storage: MemoryStorage) -> None:
+    storage._promises = b""
+
+
+def spoilt_promises(storage: MemoryStorage) -> None:
+    storage._promises = bytes(len(storage._promises))
+
+
+@pytest.mark.parametrize("spoil", [no_frame, no_log, no_promises, spoilt_promises])
+async def test_a_disk_without_log_or_promises_is_lost_and_left_as_it_is(
+    spoil: Callable[[MemoryStorage], None],
+) -> None:
+    storage = MemoryStorage(Identity("volume", "A0"))
+    await format_storage(storage, FIRST)
+    spoil(storage)
+    before = storage.load()
+    with pytest.raises(SegmentLost, match=r"segment A0 has lost its (log|promises): no "):
+        await _server(InProcessNetwork(64), storage).run()
+    assert storage.load() == before
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
+    autojump_clock: trio.testing.MockClock, slot: int
+) -> None:
+    storage = MemoryStorage(Identity("volume", "A0"))
+    await format_storage(storage, FIRST)
+    server = _server(InProcessNetwork(64), storage)
+    sound = storage.load()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        assert server.core is not None
+        await trio.sleep(10)
+        assert (storage.load(), server.core.maintenance.damages_found) == (sound, 0)
+        spoilt = bytearray(sound.promises)
+        spoilt[slot * len(spoilt) // 2 + 10] ^= 1
+        storage._promises = bytes(spoilt)
+        await trio.sleep(10)
+        assert storage.load() == sound
+        assert server.core.maintenance.damages_found == 1
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
