@@ -3,12 +3,12 @@
 It is told of each step by the cores' trace events, and looks at the rest itself. What is cheap is
 held after every event, what is costly every few (`Knobs.check_every`).
 
-(More than 400 lines: one handler for each kind of event, over one state of the run.)
+Here are the handlers of the events, over one state of the run. `sim.disk_checks` looks at disks,
+`sim.what_if` imagines recoveries, `sim.ending` judges the end.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +16,15 @@ from aurora.core import WriterCore
 from aurora.engine import Engine
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
-from segments.protocol.errors import AuroraError
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
-from segments.wal import decode_promises, scan
 from sim import invariants, what_if
+from sim.disk_checks import DiskChecks
+from sim.ending import Ending
+from sim.findings import Findings
 from sim.history import Call, Outcome
-from sim.invariants import Broken
-from sim.linearizability import check_calls
 from sim.oracle import Reference, WriterView
-from sim.shadow import DiskShadow
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -36,26 +34,19 @@ _DISK_EVERY = 4
 (invariants 6, 7, 10, 16)."""
 
 
-class Violation(AuroraError):
-    """An invariant is broken: the finding of a run."""
-
-    def __init__(self, invariant: str, text: str, *, liveness: bool = False) -> None:
-        super().__init__(text)
-        self.invariant = invariant
-        self.liveness = liveness
-
-
 class Checker:
     """All invariants of one run."""
 
     def __init__(self, world: World) -> None:
-        self.counts: Counter[str] = Counter()
+        self._findings = Findings(world)
+        self.counts = self._findings.counts
+        self.fail = self._findings.fail
+        self._hold = self._findings.hold
         self.reference = Reference(world.schedule.knobs.pg_count)
         self._world = world
         self._lal = world.schedule.knobs.lal
         self._check_every = world.schedule.knobs.check_every
         self._events = 0
-        self._disk_turn = 0
         self._reported: set[Lsn] = set()
         self._observed_vdl: Lsn = 0
         self._observed_before: dict[str, Lsn] = {}
@@ -63,39 +54,24 @@ class Checker:
         self._epochs: dict[SegmentId, VolumeEpoch] = {}
         self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
         self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
-        self._down: dict[SegmentId, SegmentState] = {}
         self._inherited_floor: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
-        self._damaged: set[SegmentId] = set()
         self._models: dict[PgId, QuorumModel] = {}
         self._opened_ns: dict[str, int] = {}
-        self._shadows: dict[SegmentId, DiskShadow] = {}
         self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
-        self._failed = False
+        self.disks = DiskChecks(world, self.reference, self._findings)
+        self.ending = Ending(world, self.reference, self._findings)
 
     def begin(self) -> None:
         """The cluster is built, and nobody has opened it yet."""
         self._models = {g.pg_id: QuorumModel(g.members) for g in self._world.cluster.groups}
 
-    def fail(self, invariant: str, text: str, *, liveness: bool = False) -> None:
-        """End the run with a finding."""
-        if not self._failed:
-            self._failed = True
-            self._world.scheduler.fail(Violation(invariant, text, liveness=liveness))
-
-    def _hold(self, invariant: str, predicate: Callable[..., object], *args: Any) -> None:
-        self.counts[invariant] += 1
-        try:
-            predicate(*args)
-        except Broken as broken:
-            self.fail(invariant, str(broken))
-
     # ---- the cores' steps ------------------------------------------------------------------------
 
     def on_trace(self, source: str, event: str, values: Mapping[str, Any]) -> None:
         """A core has taken a step."""
-        if self._failed:
+        if self._findings.failed:
             return
         self._events += 1
         handler = _ON_EVENT.get(event)
@@ -104,7 +80,8 @@ class Checker:
         if self._events % self._check_every == 0:
             self._what_if()
             if self._events % (self._check_every * _DISK_EVERY) == 0:
-                self._look_at_a_disk()
+                self.disks.look()
+                self._check_floor()
 
     def _on_recovery_started(self, source: str, _: Mapping[str, Any]) -> None:
         self._observed_before[source] = self._observed_vdl
@@ -270,29 +247,16 @@ class Checker:
         held = self._held.setdefault((state.table.epoch, pg_id), {})
         held[segment] = max(held.get(segment, 0), state.scl)
 
-    def crashed(self, segment: SegmentId) -> None:
-        """A segment is down: from now on only its disk speaks for it."""
-        self._down[segment] = self._restored(segment)
-
-    def is_down(self, segment: SegmentId) -> bool:
-        """Whether a segment was crashed and has not restarted."""
-        return segment in self._down
-
-    def rotted(self, segment: SegmentId) -> None:
-        """A segment's disk is not what was written, until it has been repaired."""
-        self._damaged.add(segment)
-        if segment in self._down:
-            self._down[segment] = self._restored(segment)
-
     def _on_refused(self, source: str, _: Mapping[str, Any]) -> None:
-        self.crashed(source)  # all that it had in memory is gone
+        self.disks.crashed(source)  # all that it had in memory is gone
 
     def _on_failed(self, source: str, values: Mapping[str, Any]) -> None:
         """Elsewhere a mistake takes down its segment only; here it is what is looked for."""
         self.fail("internal error", f"{source}: {values['reason']}")
 
     def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
-        self._down.pop(source, None)
+        # What was durable at its end, though nobody was told, is in effect from now on.
+        self._count_held(source, self.disks.restarted(source))
 
     # ---- clients ---------------------------------------------------------------------------------
 
@@ -301,7 +265,7 @@ class Checker:
 
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered."""
-        if self._failed:
+        if self._findings.failed:
             return
         if call.operation.kind == "put":
             if call.outcome is Outcome.OK:
@@ -340,21 +304,8 @@ class Checker:
 
     # ---- the costly ones -------------------------------------------------------------------------
 
-    def _durable(self) -> dict[SegmentId, SegmentState]:
-        """What each segment would bring to a recovery now; no witness, no entry."""
-        found: dict[SegmentId, SegmentState] = {}
-        for segment, host in self._world.cluster.hosts.items():
-            if host.lost is not None:
-                continue
-            state = self._down.get(segment)
-            if state is None and host.core is not None:
-                state = host.core.state
-            if state is not None and state.whole and segment not in self._damaged:
-                found[segment] = state
-        return found
-
     def _what_if(self) -> None:
-        durable = self._durable()
+        durable = self.disks.witnesses()
         basis = (
             self._observed_vdl,
             [
@@ -379,39 +330,6 @@ class Checker:
         )  # fmt: skip
         self._what_ifs += 1
 
-    def _look_at_a_disk(self) -> None:
-        hosts = list(self._world.cluster.hosts.values())
-        host = hosts[self._disk_turn % len(hosts)]
-        self._disk_turn += 1
-        if not host.up or host.core is None:
-            return
-        state = host.core.state
-        if host.segment in self._damaged:
-            restored = self._restored(host.segment)
-            repaired = restored.whole and restored.scl >= state.scl
-            if repaired and not scan(self._world.disks[host.segment].peek().log).damage:
-                self._damaged.discard(host.segment)  # repaired, and written anew
-            return
-        stored = self._world.disks[host.segment].peek()
-        self._hold(
-            "epochs-only-rise", invariants.promise_kept, host.segment, state, stored.promises
-        )
-        shadow = self._shadow(host.segment).restored(stored.log, stored.promises)
-        self._hold(
-            "scl-has-no-gap", invariants.disk_backs,
-            host.segment, state, shadow or self._restored(host.segment),
-        )  # fmt: skip
-        self._hold("annulled-is-gone", invariants.nothing_annulled, host.segment, state)
-        self._hold("one-lsn-one-record", invariants.held_once, host.segment, state)
-        self._check_floor()
-        view = invariants.newest_view(self.reference, state.table)
-        if view is not None:
-            for page in state.materializer.kept_images():
-                self._hold(
-                    "images-match-replay", invariants.image_matches,
-                    self.reference, view, host.segment, state.vdl, *page,
-                )  # fmt: skip
-
     def _check_floor(self) -> None:
         if not self._world.cluster.engines:
             return
@@ -434,119 +352,11 @@ class Checker:
                     f"{engine.name} is at {oldest}",
                 )
 
-    def _shadow(self, segment: SegmentId) -> DiskShadow:
-        shadow = self._shadows.get(segment)
-        if shadow is None:
-            config = self._world.cluster.config.segment
-            shadow = self._shadows[segment] = DiskShadow(config)
-        return shadow
-
-    def _restored(self, segment: SegmentId) -> SegmentState:
-        stored = self._world.disks[segment].peek()
-        found = scan(stored.log)
-        if found.damage and segment not in self._damaged:
-            self.fail(
-                "scl-has-no-gap",
-                f"{segment} has {found.damage} in the middle of its log, and nothing rotted there",
-            )
-        return SegmentState.restore(
-            self._world.cluster.config.segment, found, decode_promises(stored.promises)
-        )
-
-    # ---- the end ---------------------------------------------------------------------------------
-
-    def converged(self) -> bool:
-        """Whether every running segment of each group has all that its writer has made durable."""
-        engine = self._world.cluster.engine
-        core = engine.core
-        if core is None or not core.opened or engine.error is not None:
-            if engine.error is not None:
-                self._world.open_writer()
-            return False
-        hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]
-        for host in hosts:
-            segment = host.core
-            if not host.up or segment is None:
-                return False
-            state = segment.state
-            if not state.whole or state.table.epoch != core.epoch:
-                return False
-            if state.scl != core.tail_lsn(host.group.pg_id):
-                return False
-        return True
-
-    def not_finished(self) -> None:
-        """The bound has passed, and something is still pending."""
-        pending = [call for call in self._world.calls if call.returned_ns is None]
-        scls = {
-            segment: host.core.state.scl if host.core is not None and host.up else None
-            for segment, host in self._world.cluster.hosts.items()
-        }
-        self.fail(
-            "heals-and-converges",
-            f"{len(pending)} calls pending ({', '.join(str(c.operation) for c in pending[:3])}); "
-            f"SCLs {scls}",
-            liveness=True,
-        )
-
     def at_the_end(self) -> None:
         """Everything has finished: now everything must agree."""
-        if self._failed:
-            return
-        self._what_if()
-        engine = self._world.cluster.engine
-        core = engine.core
-        assert core is not None
-        view = self.reference.writers[engine.name]
-        self._history(view)
-        for host in self._world.cluster.hosts.values():
-            if host.lost is None and host.core is not None:
-                for page_id in self.reference.pages():
-                    if page_id % len(self._models) == host.group.pg_id:
-                        page = host.core.state.materializer.materialize(page_id, core.vdl)
-                        self._hold(
-                            "heals-and-converges", invariants.read_matches,
-                            self.reference, view, page_id, core.vdl, page.image or None,
-                        )  # fmt: skip
-
-    def _history(self, last: WriterView) -> None:
-        """19: all that clients were told fits one order of their calls."""
-        writers = self.reference.writers.values()
-        deposed_ns = {
-            view.name: min(
-                self._opened_ns[other.name]
-                for other in writers
-                if other.opened and other.epoch > view.epoch
-            )
-            for view in writers
-            if view.epoch < max(other.epoch for other in writers if other.opened)
-        }
-        self.counts["history"] += len(self._world.calls)
-        anomaly = check_calls(self._world.calls, self._survivors(last), deposed_ns)
-        if anomaly is not None:
-            self.fail("history", anomaly.text)
-
-    def _survivors(self, last: WriterView) -> dict[int, list[Lsn]]:
-        """The LSNs of those writes of unknown outcome that the last writer's log contains."""
-        unknown = {
-            call.number: call.writes
-            for call in self._world.calls
-            if call.operation.kind == "put" and call.outcome is not Outcome.OK
-        }
-        if not unknown:
-            return {}
-        reference = self.reference
-        by_payload = {record.payload: lsn for lsn, record in reference.records.items()}
-        found: dict[int, list[Lsn]] = {}
-        for number, writes in unknown.items():
-            payloads = [data for _, _, data in writes]
-            lsns = [by_payload[each] for each in payloads if each in by_payload]
-            live = [lsn for lsn in lsns if reference.is_live(last, lsn)]
-            if 0 < len(live) < len(payloads):
-                self.fail("history", f"of call {number}, an MTR at {lsns}, only {live} survived")
-            elif live:
-                found[number] = live
-        return found
+        if not self._findings.failed:
+            self._what_if()
+            self.ending.agrees(self._opened_ns)
 
     # ---- looking up ------------------------------------------------------------------------------
 

@@ -27,8 +27,9 @@ from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.storage import Identity
 from segments.wal import scan
 from sim import faults
-from sim.checker import Checker, Violation
+from sim.checker import Checker
 from sim.disk import SimulatedDisk
+from sim.findings import Violation
 from sim.history import Call, Outcome
 from sim.marks import Coverage
 from sim.network import SimulatedNetwork
@@ -197,7 +198,7 @@ class World:
                 await self.sleep_until(knobs.duration_ns)
                 await self._converge()
             if bound.cancelled_caught:
-                self.checker.not_finished()
+                self.checker.ending.not_finished()
             self.checker.at_the_end()
             nursery.cancel_scope.cancel()
 
@@ -225,7 +226,7 @@ class World:
 
     async def _converge(self) -> None:
         """Wait until every segment that can has everything, as the writer knows it."""
-        while not self.checker.converged():  # noqa: ASYNC110 - no event says so
+        while not self.checker.ending.converged():  # noqa: ASYNC110 - no event says so
             await trio.sleep(0.1)
 
     # ---- for faults ------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ class World:
         if host.started:
             self.cluster.crash(segment)
             self.disks[segment].crash()
-            self.checker.crashed(segment)
+            self.checker.disks.crashed(segment)
 
     def restart_segment(self, segment: SegmentId) -> None:
         """Start a segment that is down, in a task of its own."""
@@ -259,7 +260,7 @@ class World:
             offset = int(self._rot.random() * end)
         if offset < end:
             self.disks[segment].rot(offset, bits)
-            self.checker.rotted(segment)
+            self.checker.disks.rotted(segment)
 
     def crash_writer(self) -> None:
         """Stop the latest writer, opened or not."""

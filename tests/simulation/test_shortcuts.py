@@ -14,7 +14,7 @@ from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
-from sim import checker, what_if
+from sim import disk_checks, what_if
 from sim.generate import generate
 from sim.invariants import Broken
 from sim.oracle import Reference
@@ -53,7 +53,7 @@ def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
             assert list(found.index.held()) == list(expected.index.held())
             return found
 
-    monkeypatch.setattr(checker, "DiskShadow", Compared)
+    monkeypatch.setattr(disk_checks, "DiskShadow", Compared)
     for seed in (1, 5, 8):
         assert run(generate(seed)).verdict is Verdict.PASSED
     assert looks > 100 and grown > 10

@@ -1,0 +1,45 @@
+"""What a run's checkers share: they count what they hold, and the first finding ends the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from segments.protocol.errors import AuroraError
+from sim.invariants import Broken
+
+if TYPE_CHECKING:
+    from sim.world import World
+
+
+class Violation(AuroraError):
+    """An invariant is broken: the finding of a run."""
+
+    def __init__(self, invariant: str, text: str, *, liveness: bool = False) -> None:
+        super().__init__(text)
+        self.invariant = invariant
+        self.liveness = liveness
+
+
+class Findings:
+    """The counts of all checks, and the first that failed."""
+
+    def __init__(self, world: World) -> None:
+        self.counts: Counter[str] = Counter()
+        self.failed = False
+        self._world = world
+
+    def fail(self, invariant: str, text: str, *, liveness: bool = False) -> None:
+        """End the run with a finding."""
+        if not self.failed:
+            self.failed = True
+            self._world.scheduler.fail(Violation(invariant, text, liveness=liveness))
+
+    def hold(self, invariant: str, predicate: Callable[..., object], *args: Any) -> None:
+        """Hold one predicate of `sim.invariants` against the run."""
+        self.counts[invariant] += 1
+        try:
+            predicate(*args)
+        except Broken as broken:
+            self.fail(invariant, str(broken))
