@@ -17,6 +17,8 @@ from segments.protocol.ids import Lsn
 
 MIN_WIDTH: Final = 80
 MAX_WIDTH: Final = 100
+_GAP: Final = 2
+"""Columns between two texts under the log."""
 
 _MARKS: Final = {
     "up": ("●", "good"),
@@ -204,8 +206,8 @@ def _log(view: VolumeView, width: int) -> list[Text]:
 def place(labels: Sequence[tuple[int, str]], mark: str, width: int) -> list[str]:
     """Rows that show each label at its column: first the marks, then the texts, none overlapping.
 
-    A text begins at its column, or further left if it would not fit; one that would hide another's
-    line goes one row further.
+    A text begins at its column; or further left if it would not fit, and then no other text is on
+    its row, so that it is clear whose it is. One without room goes a row further, behind a line.
     """
     waiting = sorted(labels, reverse=True)
     first = [" "] * width
@@ -223,14 +225,15 @@ def _place_row(waiting: list[tuple[int, str]], width: int) -> tuple[str, list[tu
     """One row of texts, from the right; and the labels for which it has no room."""
     row, free_to = [" "] * width, width
     later: list[tuple[int, str]] = []
+    placed = shifted = False
     for at, (column, text) in enumerate(waiting):
         start = min(column, free_to - len(text))
         last = at == len(waiting) - 1
-        nothing_placed = len(later) == at
-        if start > (-1 if last else waiting[at + 1][0]):
+        clear = start == column or not placed
+        if clear and not shifted and start > (-1 if last else waiting[at + 1][0]):
             row[start : start + len(text)] = text
-            free_to = start - 1
-        elif last and nothing_placed:  # so that every row places something
+            placed, shifted, free_to = True, start < column, start - _GAP
+        elif last and not placed:  # so that every row places something
             start = max(0, width - len(text))
             row[start : start + len(text)] = text
         else:

@@ -15,6 +15,7 @@ from aurora.terminal.watch import plain
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import PageImage, Seal
 from segments.protocol.record import RedoRecord
+from tests.terminal.playing import play
 
 LABELS = st.dictionaries(st.integers(0, 59), st.text("abc ", min_size=1, max_size=12), max_size=6)
 
@@ -31,13 +32,27 @@ def test_labels_never_overlap_and_each_is_under_its_mark(labels: dict[int, str])
         assert start <= column
         if start + len(text) < 60 and len(names) == 1:
             assert start == column
+        alone = all(other not in rows[at] for other in names.values() if other != text)
+        assert start == column or alone, rows
         assert all(row[column] == "│" for row in rows[1:at]), rows
 
 
 def test_labels_on_as_few_rows_as_needed() -> None:
     assert place([(1, "ab"), (8, "cd")], "▲", 12) == [" ▲      ▲", " ab     cd"]
     assert place([(1, "abc"), (3, "cd")], "▲", 12) == [" ▲ ▲", " │ cd", " abc"]
+    assert place([(1, "ab"), (4, "cd")], "▲", 12) == [" ▲  ▲", " │  cd", " ab"]
     assert place([(10, "abcd")], "▲", 12) == ["          ▲", "        abcd"]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_names_stand_under_their_own_arrow(width: int) -> None:
+    """Two SCLs so near to each other that their segments' names do not fit side by side."""
+    played = play("put 1 0 a", "crash az3 A", "put 1 0 b", "state", "step on", width=width)
+    marks, *rows = played.outputs[3].splitlines()[-3:]
+    arrows = [column for column, char in enumerate(marks) if char == "▲"]
+    assert [len(marks), len(arrows)] == [arrows[-1] + 1, 2]
+    assert rows[0].index("B0 C0 D0") == arrows[1]
+    assert rows[0].index("│") == rows[1].index("A0 E0 F0") == arrows[0]
 
 
 async def test_messages_arrive_in_one_order_however_they_were_sent() -> None:
