@@ -13,17 +13,30 @@ import click
 
 from aurora.terminal import demo as scripts
 from aurora.terminal.opening import Options, run
+from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
 from aurora.terminal.session import Session
 from aurora.terminal.walking import MAX_DELAY_MS
 from segments.protocol.errors import AuroraError
 
-_DELAY_MS: Final = 300
-"""Pause after each line of a walk-through that a person watches."""
+_DELAY_MS: Final = 100
+"""Pause after each line of a walk-through that a person watches; the demo has some 250."""
 _MAX_GROUPS: Final = 4
 _INTERRUPTED: Final = 130
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _writable_file(_: click.Context, __: click.Parameter, path: Path | None) -> Path | None:
+    """Refuse a file that cannot be made, before anything runs."""
+    if path is not None:
+        folder = path.absolute().parent
+        if not folder.is_dir():
+            raise click.BadParameter(f"{str(folder)!r} is no directory")
+        if not path.exists() and not os.access(folder, os.W_OK):
+            raise click.BadParameter(f"{str(folder)!r} is not writable")
+    return path
+
 
 _COLOR: Final[_Decorator] = click.option(
     "--no-color", "plain", is_flag=True, help="Plain text; also with NO_COLOR set, or when piped."
@@ -31,6 +44,7 @@ _COLOR: Final[_Decorator] = click.option(
 _TRACE: Final[_Decorator] = click.option(
     "--trace",
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=_writable_file,
     metavar="FILE",
     help="Write every internal step to FILE, as JSON lines.",
 )
@@ -49,8 +63,8 @@ _DATA: Final[_Decorator] = click.option(
 _GROUPS: Final[_Decorator] = click.option(
     "--groups",
     type=click.IntRange(1, _MAX_GROUPS),
-    default=1,
-    help="Protection groups of a new volume, six segments each.",
+    help="Protection groups of a new volume, six segments each: 1 unless told. An existing volume "
+    "keeps its own, and another number is refused.",
 )
 
 
@@ -86,6 +100,9 @@ def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
 
     Each step is one the engine itself has taken, held until you have seen it; after each command
     comes a picture of the whole system.
+
+    On a terminal the walk takes about half a minute; `--delay 0` prints it at once, and Ctrl-C
+    ends it.
     """
     options = Options(color=not plain, trace=trace, viz=True, delay_ms=_delay(delay))
     _finish(options, partial(scripts.perform, acts=scripts.VIZ_DEMO), repeatable=True)
@@ -96,14 +113,16 @@ def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
 @_GROUPS
 @_COLOR
 @_TRACE
-def repl(data_dir: Path | None, groups: int, plain: bool, trace: Path | None) -> None:
+def repl(data_dir: Path | None, groups: int | None, plain: bool, trace: Path | None) -> None:
     """A prompt for a volume: write, read, break, recover.
 
     `help` lists the commands, Tab completes, `step on` holds every message until you let it
-    arrive. Reads commands from a pipe, too, and then ends with status 1 if any of them failed.
+    arrive. Reads commands from a pipe, too, and then ends with status 1 if any of them failed;
+    for a volume in memory, time then passes only within commands, and the same commands print
+    the same text each time.
     """
     options = Options(data_dir=data_dir, groups=groups, color=not plain, trace=trace)
-    _finish(options, partial(converse, color=_colors(plain)), repeatable=False)
+    _talk(options)
 
 
 @cli.command("viz-repl")
@@ -113,7 +132,7 @@ def repl(data_dir: Path | None, groups: int, plain: bool, trace: Path | None) ->
 @_COLOR
 @_TRACE
 def viz_repl(
-    data_dir: Path | None, groups: int, delay: int | None, plain: bool, trace: Path | None
+    data_dir: Path | None, groups: int | None, delay: int | None, plain: bool, trace: Path | None
 ) -> None:
     """The prompt, with every internal step shown.
 
@@ -123,7 +142,13 @@ def viz_repl(
         data_dir=data_dir, groups=groups, color=not plain, trace=trace,
         viz=True, delay_ms=_delay(delay),
     )  # fmt: skip
-    _finish(options, partial(converse, color=_colors(plain)), repeatable=False)
+    _talk(options)
+
+
+def _talk(options: Options) -> None:
+    """Converse; a script for a volume that nobody else ever sees has its time to itself, too."""
+    repeatable = options.data_dir is None and not at_a_terminal()
+    _finish(options, partial(converse, color=_colors(not options.color)), repeatable=repeatable)
 
 
 def _delay(asked: int | None) -> int:

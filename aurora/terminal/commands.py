@@ -134,7 +134,7 @@ async def execute(session: Session, line: str) -> bool:
             session.screen.say(f"usage: {command.usage}", "note")
         return False
     except Closed as error:
-        session.screen.say(f"error: {error}; `recover` opens the volume again", "bad")
+        session.screen.say(f"error: {session.why(error)}; `recover` opens the volume again", "bad")
         return False
     except AuroraError as error:
         session.screen.say(f"error: {type(error).__name__}: {error}", "bad")

@@ -35,13 +35,22 @@ async def crash(session: Session, words: Words) -> None:
     language.at_least(words, 1, "SEGMENT, AZ or writer")
     targets = _targets(session, [word for word in words if word != "writer"])
     if "writer" in words:
-        session.cluster.crash_writer()
-        session.screen.say(f"{session.cluster.engine.name} is gone, and all that it knew", "warn")
+        _crash_writer(session)
     for segment in targets:
         session.cluster.crash(segment)
     await session.after_change()
     if targets:
         session.screen.say(f"down: {joined(targets)}; what they have synced stays", "warn")
+
+
+def _crash_writer(session: Session) -> None:
+    name = session.cluster.engine.name
+    if session.cluster.engine.error is not None or name in session.crashed:
+        session.screen.say(f"{name} is down already; `recover` opens the volume again", "note")
+        return
+    session.cluster.crash_writer()
+    session.crashed.add(name)
+    session.screen.say(f"{name} is gone, and all that it knew", "warn")
 
 
 async def restart(session: Session, words: Words) -> None:

@@ -69,10 +69,10 @@ def on_off(word: str) -> bool:
     return word.lower() == "on"
 
 
-def at_most(words: Sequence[str], count: int) -> None:
+def at_most(words: Sequence[str], count: int, advice: str = "") -> None:
     """Refuse the first word too many."""
     if len(words) > count:
-        raise Misuse(f"{words[count]!r} is one word too many: put text with spaces in quotes")
+        raise Misuse(f"{words[count]!r} is one word too many{advice}")
 
 
 def at_least(words: Sequence[str], count: int, *names: str) -> None:

@@ -14,12 +14,15 @@ from trio.testing import MockClock
 
 from aurora.cluster import open_cluster
 from aurora.config import ClusterConfig, EngineConfig
+from aurora.disks import VolumeDirectory
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.network import HeldNetwork
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from aurora.terminal.stage import Stage
+from aurora.terminal.text import counted
 from aurora.terminal.watch import TraceFile, Watch
+from segments.protocol.errors import Invalid
 
 _SEED: Final = 2017
 _SMALL_LAL: Final = 1_000
@@ -33,7 +36,8 @@ class Options:
 
     data_dir: Path | None = None
     """None keeps the volume in memory."""
-    groups: int = 1
+    groups: int | None = None
+    """Protection groups; None for one, or for what an existing volume has."""
     color: bool = True
     viz: bool = False
     delay_ms: int = 0
@@ -65,13 +69,26 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return first
 
 
+def _check_groups(options: Options) -> None:
+    """Raise `Invalid` if the volume is there and has another number of groups than asked for."""
+    if options.data_dir is None or options.groups is None:
+        return
+    found = VolumeDirectory.find(options.data_dir.absolute())
+    if found is not None and found.geometry.pg_count != options.groups:
+        raise Invalid(
+            f"{options.data_dir} has {counted(found.geometry.pg_count, 'protection group')}: "
+            f"expected {options.groups}, as asked for; a volume keeps the number it was made with"
+        )
+
+
 @asynccontextmanager
 async def open_session(
     options: Options, clock: MockClock, *, repeatable: bool
 ) -> AsyncIterator[Session]:
     """A session on an open volume; the volume is closed when the block ends."""
     engine = EngineConfig() if options.data_dir is not None else EngineConfig(lal=_SMALL_LAL)
-    config = ClusterConfig(pg_count=options.groups, engine=engine)
+    _check_groups(options)
+    config = ClusterConfig(pg_count=options.groups or 1, engine=engine)
     network = HeldNetwork(config.inbox_messages, config.inbox_bytes)
     narrator = Narrator()
     narrator.listening = options.viz

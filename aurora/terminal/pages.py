@@ -20,7 +20,7 @@ Words = Sequence[str]
 async def put(session: Session, words: Words) -> None:
     """Write to one page."""
     language.at_least(words, 3, "PAGE", "OFFSET", "DATA")
-    language.at_most(words, 3)
+    language.at_most(words, 3, ": put text with spaces in quotes")
     page_id, offset, content = language.write(words)
     check_write(page_id, offset, content)
 

@@ -24,7 +24,7 @@ from aurora.terminal.snapshot import VolumeView, take
 from aurora.terminal.stage import Stage
 from aurora.terminal.text import counted, show_lsns
 from segments.protocol import codec
-from segments.protocol.errors import AuroraError
+from segments.protocol.errors import AuroraError, Closed
 from segments.protocol.ids import SegmentId
 from segments.protocol.messages import WriteBatch
 
@@ -79,6 +79,8 @@ class Session:
         self.failures = 0
         """Commands, or calls that they began, that have failed."""
         self.ended = False
+        self.crashed: set[str] = set()
+        """Names of the writers that were crashed by command."""
         self.isolated: list[tuple[str, ...]] = []
         """Each partition's one side: addresses cut off from all others."""
         self.history: list[str] = []
@@ -96,12 +98,13 @@ class Session:
         """Turn showing and stepping on or off."""
         self.viz = self.viz if viz is None else viz
         self.stepping = self.stepping if stepping is None else stepping
-        self._narrator.listening = self.viz or self.stepping
         if self.viz or self.stepping or self._held:
-            self.stage.hold()
+            await self.stage.hold()
+            self._narrator.listening = self.viz or self.stepping
             if not self.stepping:
                 await self.stage.settle()
         else:
+            self._narrator.listening = False
             self.stage.let_run()
 
     async def perform(self, title: str, call: Callable[[], Awaitable[str]]) -> None:
@@ -166,9 +169,16 @@ class Session:
             self.pending.remove(operation)
             if operation.error is not None:
                 self.failures += 1
-                self.screen.say(f"{operation.title}: {operation.error}", "bad")
+                self.screen.say(f"{operation.title}: {self.why(operation.error)}", "bad")
             else:
                 self.screen.say(f"{operation.title}: {operation.result}", "good")
+
+    def why(self, error: AuroraError) -> str:
+        """What an error says, in the words of the prompt: a writer that was crashed has crashed."""
+        for name in sorted(self.crashed):
+            if isinstance(error, Closed) and str(error).startswith(f"{name} "):
+                return f"{name} has crashed"
+        return str(error)
 
     # ---- what is shown ---------------------------------------------------------------------------
 

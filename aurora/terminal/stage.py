@@ -41,10 +41,19 @@ class Stage:
         """Whether nothing happens by itself."""
         return self.network.holding
 
-    def hold(self) -> None:
-        """Stop the clock, and hold every message from now on."""
-        self.network.holding = True
+    async def hold(self) -> None:
+        """Stop the clock, let what is under way arrive, and hold every message from then on.
+
+        So what is held is only what follows from what is done next: no heartbeat and no gossip is
+        due before time passes again.
+        """
+        if self.held:
+            return
         self._clock.rate = 0.0
+        try:
+            await self.quiet()
+        finally:
+            self.network.holding = True
 
     def let_run(self) -> None:
         """Let the messages go, and the clock."""

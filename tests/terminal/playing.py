@@ -28,6 +28,8 @@ class Played:
     succeeded: list[bool]
     outputs: list[str]
     """What each command printed."""
+    prompts: list[str]
+    """What stood before each command."""
 
     @property
     def text(self) -> str:
@@ -41,12 +43,13 @@ def play(
     look: Callable[[Session], None] | None = None,
 ) -> Played:
     """Run commands in a new session; ``look`` is called after each."""
-    played = Played([], [])
+    played = Played([], [], [])
 
     async def use(session: Session) -> int:
         for line in lines:
             file = StringIO()
             session.screen = Screen(console=Console(file=file, width=width, color_system=None))
+            played.prompts.append(session.prompt())
             played.succeeded.append(await execute(session, line))
             session.tell_finished()
             played.outputs.append(file.getvalue())

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from io import StringIO
 
-from aurora.terminal.commands import COMMANDS
-from aurora.terminal.opening import Options
+import pytest
+from rich.console import Console
+
+from aurora.terminal.commands import COMMANDS, execute
+from aurora.terminal.opening import Options, run
+from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from tests.terminal.playing import play
 
@@ -46,6 +50,7 @@ BAD = [
     ("messages", "nothing is held", "messages"),
     ("wait 0", "'0' is out of range", "wait"),
     ("help bogus", "'bogus' is no command", "help"),
+    ("segments x", "'x' is one word too many", "segments"),
     ("quit now", "'now' is one word too many", "quit"),
 ]
 
@@ -69,6 +74,7 @@ def test_bad_input_names_the_word_shows_the_usage_and_changes_nothing() -> None:
         assert named in flat, (line, flat)
         if usage is not None:
             assert f"usage: {COMMANDS[usage].usage}" in flat, line
+        assert ("in quotes" in flat) == line.startswith("put 1 0 a "), line
     assert seen[0::2] == [seen[0]] * (len(BAD) + 1)
     assert seen[1::2] == [seen[1]] * (len(BAD) + 1)
 
@@ -141,6 +147,37 @@ def test_without_a_writer() -> None:
     assert "`recover` opens the volume again" in played.outputs[2]
     assert "CRASHED" in played.outputs[4]
     assert '"a"' in played.outputs[6]
+
+
+def test_a_writer_crashes_once() -> None:
+    played = play("put 1 0 a", "crash writer", "crash writer", "put 1 0 b", "recover", "put 1 0 c",
+                  "crash writer", "crash az3", "crash writer", "put 1 0 d")  # fmt: skip
+    assert played.outputs[1] == "writer-1 is gone, and all that it knew\n"
+    assert played.outputs[2] == "writer-1 is down already; `recover` opens the volume again\n"
+    assert played.outputs[3].startswith("error: writer-1 has crashed; `recover` opens")
+    assert played.outputs[6] == "writer-2 is gone, and all that it knew\n"
+    assert played.outputs[8].startswith("writer-2 is down already")
+    assert played.outputs[9].startswith("error: writer-2 has crashed; `recover` opens")
+
+
+def test_stepping_begins_in_silence_while_time_runs() -> None:
+    """What the last write left under way is not among the messages held, and nothing joins them."""
+    held: list[list[tuple[str, str]]] = []
+
+    async def use(session: Session) -> int:
+        session.screen = Screen(console=Console(file=StringIO()))
+        for line in ("put 1 0 a", "step on", "put 1 0 b", "drop 6", "step off", "step on"):
+            assert await execute(session, line)
+            await session.stage.quiet()
+            under_way = session.stage.network.under_way()
+            held.append([(each.envelope.source, each.destination) for each in under_way])
+        return 0
+
+    for _ in range(5):
+        held.clear()
+        assert run(Options(), use, repeatable=False) == 0
+        batches = [("writer-1", f"{member}0") for member in "ABCDEF"]
+        assert held == [[], [], batches, [], [], []]
 
 
 def test_step_by_step() -> None:

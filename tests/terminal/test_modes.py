@@ -109,6 +109,36 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "not a volume"
 
 
+def test_a_volume_keeps_its_number_of_groups(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    assert aurora("repl", "--data-dir", str(volume), typed="put 1 0 kept\n").returncode == 0
+    before = {path: path.read_bytes() for path in volume.rglob("*") if path.is_file()}
+    refused = CliRunner().invoke(cli, ["repl", "--data-dir", str(volume), "--groups", "2"])
+    assert refused.exit_code == 1
+    assert "has 1 protection group: expected 2, as asked for" in refused.output
+    assert {path: path.read_bytes() for path in volume.rglob("*") if path.is_file()} == before
+    same = aurora("repl", "--data-dir", str(volume), "--groups", "1", typed="get 1\n")
+    assert (same.returncode, '"kept"' in same.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("mode", ["demo", "viz-demo", "repl", "viz-repl"])
+def test_a_trace_that_cannot_be_written_is_refused_first(mode: str, tmp_path: Path) -> None:
+    volume = ["--data-dir", str(tmp_path / "volume")] if "repl" in mode else []
+    path = str(tmp_path / "nowhere" / "trace.jsonl")
+    refused = CliRunner().invoke(cli, [mode, *volume, "--trace", path])
+    assert refused.exit_code == 2
+    assert "Invalid value for '--trace'" in refused.output
+    assert "is no directory" in " ".join(refused.output.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_script_prints_the_same_text_every_time() -> None:
+    typed = "put 1 0 a\ncrash az3\nput 1 0 b\nrestart az3\nwait 900\nstep on\nput 1 0 c\nmessages\n"
+    first, second = (aurora("repl", typed=typed).stdout for _ in range(2))
+    assert first == second
+    assert first.count("writer-1 → ") == 6
+
+
 def test_a_trace_is_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "trace.jsonl"
     played = play("put 1 0 x", "get 1", options=Options(trace=path))
