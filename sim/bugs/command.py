@@ -68,7 +68,7 @@ def scenario(bug: Bug) -> None:
 @command.command(name="run", epilog=_RUN_HELP)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option(
-    "--budget", type=click.FloatRange(min=0.0, min_open=True), default=30.0, show_default=True,
+    "--budget", type=click.FloatRange(min=0.0), default=30.0, show_default=True,
     metavar="SECONDS", help="Begin no seed later than this, for each bug.",
 )  # fmt: skip
 @click.option(
