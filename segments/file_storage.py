@@ -1,5 +1,7 @@
 """The disk of one segment as a directory of files. A shell: all it does is input and output.
 
+(More than 400 lines, of which a good part says why each sync is where it is.)
+
 =============  =====================================================================
 ``identity``   JSON: whom the directory belongs to, with a checksum; written last
 ``log``        frames, see `segments.wal`

@@ -53,7 +53,7 @@ class Victim:
         child.kill()
         rest, errors = child.communicate(timeout=30)
         assert not errors, errors
-        lines += rest.splitlines()
+        lines += [line.strip() for line in rest.splitlines()]
         if lines:
             assert lines[0] == f"open {self.lost}".strip(), lines[0]
             self.openings += 1
