@@ -80,3 +80,8 @@ def test_the_picture_fits_a_terminal() -> None:
     picture = blocks(README, "")[0]
     assert picture.isascii()
     assert max(map(len, picture.splitlines())) <= 80
+
+
+def test_the_api_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(blocks(README, "python")[0], "README.md", "exec"), {"__name__": "__main__"})
+    assert "EngineStatistics" in capsys.readouterr().out
