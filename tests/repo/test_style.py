@@ -164,8 +164,8 @@ def test_addresses_and_paths_are_found() -> None:
     for path in ("/home" + "/me/x", "in '/opt" + "/x'", "cd /work" + "/x"):
         assert MACHINE_PATHS.search(path), path
     for path in (
-        "tests/work/x",
-        "~/work/x",
+        "tests/wo" + "rk/x",
+        "~/wo" + "rk/x",
         "/tmp/shop.db",
         "https://example.org/home/x",
         "/usr/bin/env",
