@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import filterfalse
 from operator import itemgetter
 from typing import Final
 
@@ -55,6 +56,10 @@ class ChainIndex:
 
     def __contains__(self, lsn: Lsn) -> bool:
         return lsn in self._records
+
+    def not_held(self, lsns: Iterable[Lsn]) -> Iterator[Lsn]:
+        """Those of ``lsns`` at which no record is held, linked or not, in their order."""
+        return filterfalse(self._records.__contains__, lsns)
 
     def get(self, lsn: Lsn) -> RedoRecord | None:
         """The record at ``lsn``, linked or not, if it is held."""

@@ -255,8 +255,7 @@ class SimulatedDisk:
         write = _Write(apply, interrupt, size, self._draw_failure(needed_bytes), task)
         self._write = write
         write.event = self._scheduler.call_after(self._delay_ns(), self._finish, write)
-        with trio.CancelScope(shield=True):
-            await trio.lowlevel.wait_task_rescheduled(self._abandon)
+        await trio.lowlevel.wait_task_rescheduled(self._hold_on)
         if write.failure is not None or self._crashes != crashes:
             await trio.lowlevel.checkpoint_if_cancelled()
         self._check_uncrashed(crashes)
@@ -273,10 +272,10 @@ class SimulatedDisk:
             write.apply()
         trio.lowlevel.reschedule(write.task)
 
-    def _abandon(self, _raise_cancel: object) -> trio.lowlevel.Abort:
-        # Only the scheduler breaks the shield, when the run is over.
-        self._write = None
-        return trio.lowlevel.Abort.SUCCEEDED
+    def _hold_on(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        """A write under way is not cancelled, no more than the kernel's: a crash interrupts it."""
+        over = self._scheduler.failed
+        return trio.lowlevel.Abort.SUCCEEDED if over else trio.lowlevel.Abort.FAILED
 
     def _draw_failure(self, needed_bytes: int) -> str | None:
         profile = self.profile

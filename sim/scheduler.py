@@ -9,7 +9,8 @@ This is the only module that touches trio's private hooks (`trio._core._run`):
 
 * `_ALLOW_DETERMINISTIC_SCHEDULING` and `_r`: which of several runnable tasks goes first is drawn
   from a seed; without the flag it depends on addresses in memory;
-* the runner: its queue of runnable tasks, its deadlines, and its tasks, to name those that wait.
+* the runner: its queue of runnable tasks, its deadlines, its I/O manager, and its tasks, to name
+  those that wait.
 
 The order in which trio calls abort functions stays undefined: draw nothing and count nothing there.
 """
@@ -22,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from pathlib import PurePath
-from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import attrs
 import outcome
@@ -113,6 +114,11 @@ class VirtualScheduler(trio.abc.Clock):
     def pending(self) -> int:
         """Events still to come."""
         return len(self._heap) - self._cancelled
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run has been ended by `fail`: tasks are only wound up from now on."""
+        return self._failure is not None
 
     def call_at(self, at_ns: int, callback: Callable[..., object], *args: object) -> Handle:
         """Call ``callback(*args)`` at ``at_ns``; raises `Invalid` if that has passed.
@@ -213,7 +219,8 @@ class VirtualScheduler(trio.abc.Clock):
     # What trio asks of its clock.
 
     def start_clock(self) -> None:
-        self._runner = GLOBAL_RUN_CONTEXT.runner
+        self._runner = runner = cast(Any, GLOBAL_RUN_CONTEXT.runner)
+        runner.io_manager = _NoDevices(runner.io_manager, runner.entry_queue)
 
     def current_time(self) -> float:
         """Virtual time in seconds. Trio asks once per turn, so turns are counted here."""
@@ -296,6 +303,28 @@ class VirtualScheduler(trio.abc.Clock):
                 error = _StuckError(f"{_describe(task)}: the world has ended")
                 self._runner.reschedule(task, outcome.Error(error))
         return 0.0
+
+
+class _NoDevices:
+    """Trio's I/O manager, bothered only when trio calls itself: no task waits for a device.
+
+    So a turn of the loop does without a system call.
+    """
+
+    def __init__(self, manager: Any, entry_queue: Any) -> None:
+        self._manager = manager
+        self._entry_queue = entry_queue
+
+    def get_events(self, timeout: float) -> Any:
+        soon = self._entry_queue
+        return self._manager.get_events(timeout) if soon.queue or soon.idempotent_queue else ()
+
+    def process_events(self, events: Any) -> None:
+        if events:
+            self._manager.process_events(events)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._manager, name)
 
 
 def _ns_not_before(time_s: float) -> int:

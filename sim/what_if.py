@@ -22,10 +22,11 @@ from aurora.recovery import (
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
+from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from sim.invariants import Broken, newest_view
-from sim.oracle import Reference
+from sim.oracle import Reference, WriterView
 
 _EPOCH = VolumeEpoch(1 << 40, 1)
 """Of the writers that are only imagined: above all others."""
@@ -51,24 +52,28 @@ def any_read_quorum_recovers(
     if not choices or not all(choices.values()):
         return 0
     replies = {segment: _seal_reply(segment, state) for segment, state in durable.items()}
+    facts = {segment: _facts(reply) for segment, reply in replies.items()}
     tried: set[object] = set()
+    log = _Log(reference, durable)
     for combination in combined({pg_id: len(each) for pg_id, each in choices.items()}, shift):
         chosen = {
             pg_id: [replies[segment] for segment in choices[pg_id][at]]
             for pg_id, at in combination.items()
         }
-        sources = _sources(chosen)
-        case = (tuple(sources.values()), tuple(_facts(group) for group in chosen.values()))
+        everyone = [reply for group in chosen.values() for reply in group]
+        sources = _sources(chosen, adopted_table(everyone))
+        answers = [sorted([facts[each.segment] for each in group]) for group in chosen.values()]
+        case = (*sources.values(), *map(tuple, answers))
         if case in tried:
             continue  # the same answers, and the same records: the same plan
         tried.add(case)
-        plan = _plan(lal, chosen, sources, durable)
+        plan = plan_recovery(_EPOCH, lal, chosen, log.above(announced_vdl(everyone), sources))
         try:
             _keeps_what_was_observed(plan, observed)
-            _has_the_log(reference, plan, adopted_table(_everyone(chosen)), sources, durable)
+            log.has(plan, adopted_table(everyone), sources)
             _starts_a_writer(plan)
         except Broken as broken:
-            members = ", ".join(reply.segment for reply in _everyone(chosen))
+            members = ", ".join(reply.segment for reply in everyone)
             raise Broken(f"a recovery from {members} {broken}") from None
     return len(tried)
 
@@ -100,31 +105,54 @@ def _keeps_what_was_observed(plan: RecoveryPlan, observed: Lsn) -> None:
         raise Broken(f"opens at VDL {plan.vdl} and loses {observed}, a VDL that was observed")
 
 
-def _has_the_log(
-    reference: Reference,
-    plan: RecoveryPlan,
-    adopted: TruncationTable,
-    sources: Mapping[PgId, SegmentId],
-    durable: Mapping[SegmentId, SegmentState],
-) -> None:
-    """The log is the one that the writer of the ``adopted`` table must see, up to the VDL."""
-    view = newest_view(reference, adopted)
-    if view is None:
-        return  # formatted, and never opened
-    for pg_id, tail in plan.tails.items():
-        expected = reference.tail(view, pg_id, plan.vdl)
+class _Log:
+    """The log as the segments hold it, during one round: nothing is looked up or held twice."""
+
+    def __init__(self, reference: Reference, durable: Mapping[SegmentId, SegmentState]) -> None:
+        self._reference = reference
+        self._durable = durable
+        self._above: dict[tuple[SegmentId, Lsn], list[RedoRecord]] = {}
+        self._held: set[tuple[VolumeEpoch, PgId, SegmentId, Lsn, Lsn]] = set()
+
+    def above(self, anchor: Lsn, sources: Mapping[PgId, SegmentId]) -> dict[PgId, list[RedoRecord]]:
+        """What a recovery fetches of each group: the records above ``anchor``."""
+        fetched = {}
+        for pg_id, source in sources.items():
+            records = self._above.get((source, anchor))
+            if records is None:
+                index = self._durable[source].index
+                records = index.records_after(max(anchor, index.base_lsn), 1 << 40)
+                self._above[source, anchor] = records
+            fetched[pg_id] = records
+        return fetched
+
+    def has(
+        self, plan: RecoveryPlan, adopted: TruncationTable, sources: Mapping[PgId, SegmentId]
+    ) -> None:
+        """It is the one that the writer of the ``adopted`` table must see, up to the VDL."""
+        view = newest_view(self._reference, adopted)
+        if view is None:
+            return  # formatted, and never opened
+        for pg_id, tail in plan.tails.items():
+            case = (view.epoch, pg_id, sources[pg_id], tail, plan.vdl)
+            if case not in self._held:
+                self._has_group(view, pg_id, sources[pg_id], tail, plan.vdl)
+                self._held.add(case)
+
+    def _has_group(
+        self, view: WriterView, pg_id: PgId, source: SegmentId, tail: Lsn, vdl: Lsn
+    ) -> None:
+        expected = self._reference.tail(view, pg_id, vdl)
         if tail != expected:
             raise Broken(
-                f"opens at VDL {plan.vdl} with PG {pg_id} ending at {tail}; its last live record "
+                f"opens at VDL {vdl} with PG {pg_id} ending at {tail}; its last live record "
                 f"is {expected}"
             )
         # Whom the records are fetched from has all of them, or pages in place of the oldest.
-        index = durable[sources[pg_id]].index
-        for lsn in reference.chain(view, pg_id, index.base_lsn, tail):
-            if lsn not in index:
-                raise Broken(
-                    f"opens at VDL {plan.vdl}; {sources[pg_id]}, its source, lacks LSN {lsn}"
-                )
+        index = self._durable[source].index
+        needed = self._reference.chain(view, pg_id, index.base_lsn, tail)
+        for lsn in index.not_held(needed):
+            raise Broken(f"opens at VDL {vdl}; {source}, its source, lacks LSN {lsn}")
 
 
 def _starts_a_writer(plan: RecoveryPlan) -> None:
@@ -138,40 +166,19 @@ def _starts_a_writer(plan: RecoveryPlan) -> None:
 # ---- a plan --------------------------------------------------------------------------------------
 
 
-def _everyone(chosen: Mapping[PgId, Sequence[SealReply]]) -> list[SealReply]:
-    return [reply for group in chosen.values() for reply in group]
-
-
-def _sources(chosen: Mapping[PgId, Sequence[SealReply]]) -> dict[PgId, SegmentId]:
-    """From whom each group's records are fetched."""
-    table = adopted_table(_everyone(chosen))
+def _sources(
+    chosen: Mapping[PgId, Sequence[SealReply]], table: TruncationTable
+) -> dict[PgId, SegmentId]:
+    """From whom each group's records are fetched, once ``table`` is adopted."""
     return {
         pg_id: max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl)).segment
         for pg_id, group in chosen.items()
     }
 
 
-def _facts(group: Sequence[SealReply]) -> tuple[object, ...]:
+def _facts(reply: SealReply) -> tuple[object, ...]:
     """What a plan depends on, whoever said it."""
-    return tuple(sorted((each.scl, each.vdl, each.floor, *_of_table(each)) for each in group))
-
-
-def _of_table(reply: SealReply) -> tuple[VolumeEpoch, object]:
-    return reply.table.epoch, reply.table.ranges
-
-
-def _plan(
-    lal: int,
-    chosen: Mapping[PgId, Sequence[SealReply]],
-    sources: Mapping[PgId, SegmentId],
-    durable: Mapping[SegmentId, SegmentState],
-) -> RecoveryPlan:
-    anchor = announced_vdl(_everyone(chosen))
-    fetched = {}
-    for pg_id, source in sources.items():
-        index = durable[source].index
-        fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
-    return plan_recovery(_EPOCH, lal, chosen, fetched)
+    return reply.scl, reply.vdl, reply.floor, reply.table.epoch, reply.table.ranges
 
 
 def _seal_reply(segment: SegmentId, state: SegmentState) -> SealReply:
