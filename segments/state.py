@@ -17,7 +17,6 @@ from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.wal import (
-    AdvanceEntry,
     CheckpointEntry,
     Entry,
     HeldEntry,
@@ -124,8 +123,6 @@ class SegmentState:
             case TableEntry():
                 self.announced(entry.vdl, 0)
                 self.adopt_table(entry.table)
-            case AdvanceEntry():
-                self.announced(entry.vdl, entry.floor)
             case CheckpointEntry():
                 self._checkpoint = _CheckpointReader(entry)
             case ImagesEntry():

@@ -111,13 +111,6 @@ class ImagesEntry(NamedTuple):
     pages: tuple[PageImage, ...]
 
 
-class AdvanceEntry(NamedTuple):
-    """The announced VDL and floor moved, without records."""
-
-    vdl: Lsn
-    floor: Lsn
-
-
 class HeldEntry(NamedTuple):
     """Stands first in every frame: the highest LSN held when the frame was made, linked or not.
 
@@ -127,9 +120,7 @@ class HeldEntry(NamedTuple):
     highest_lsn: Lsn
 
 
-Entry: TypeAlias = (
-    RecordsEntry | SealEntry | TableEntry | CheckpointEntry | ImagesEntry | AdvanceEntry | HeldEntry
-)
+Entry: TypeAlias = RecordsEntry | SealEntry | TableEntry | CheckpointEntry | ImagesEntry | HeldEntry
 
 _ENTRIES: Final[dict[int, type[Entry]]] = {
     1: RecordsEntry,
@@ -137,7 +128,6 @@ _ENTRIES: Final[dict[int, type[Entry]]] = {
     3: TableEntry,
     4: CheckpointEntry,
     5: ImagesEntry,
-    6: AdvanceEntry,
     7: HeldEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
@@ -171,7 +161,7 @@ def _entry(values: Any) -> Entry:
         raise MalformedFrame(f"an entry of type {type(values).__name__}: expected [kind, ...]")
     fields = _FIELDS.get(values[0])
     if fields is None:
-        raise MalformedFrame(f"entry kind {values[0]}: expected 1 to {len(_FIELDS)}")
+        raise MalformedFrame(f"entry kind {values[0]}: expected any of {sorted(_FIELDS)}")
     if _ENTRIES[values[0]] is ImagesEntry and type(values[-1]) is tuple:
         values = (*values[:-1], tuple([_widened(page) for page in values[-1]]))
     entry: Entry = fields(values)

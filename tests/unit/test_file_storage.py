@@ -18,7 +18,7 @@ from segments.file_storage import FileStorage
 from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.ids import VolumeEpoch
 from segments.storage import Identity, Stored
-from segments.wal import AdvanceEntry, Promise, decode_promises, encode_frame, encode_promise, scan
+from segments.wal import HeldEntry, Promise, decode_promises, encode_frame, encode_promise, scan
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -492,7 +492,7 @@ async def test_segments_sync_at_the_same_time(
 
 
 async def test_a_torn_tail_is_cut_and_what_follows_can_be_read(directory: Path) -> None:
-    frames = [encode_frame(VolumeEpoch(1, 1), [AdvanceEntry(each, 0)]) for each in range(3)]
+    frames = [encode_frame(VolumeEpoch(1, 1), [HeldEntry(each)]) for each in range(3)]
     for tail in (frames[1][:-1], frames[1][:3], bytes(5_000), b"garbage"):
         (directory / "log").write_bytes(frames[0] + tail)
         storage = FileStorage.open(directory, IDENTITY)

@@ -24,7 +24,7 @@ ENTRIES: tuple[wal.Entry, ...] = (
     wal.TableEntry(vdl=8, table=TABLE),
     wal.CheckpointEntry(EPOCH, TABLE, vdl=8, floor=4, base_lsn=4, parts=2),
     wal.ImagesEntry(4, (PageImage(1, 2, PAGE), PageImage(2, 3, EMPTY_PAGE))),
-    wal.AdvanceEntry(vdl=9, floor=5),
+    wal.HeldEntry(9),
 )
 
 
@@ -56,9 +56,9 @@ def test_a_frame_carries_many_entries_in_order() -> None:
 
 
 def test_the_documented_layout() -> None:
-    frame = wal.encode_frame(VolumeEpoch(1, 2), [wal.AdvanceEntry(3, 4)])
-    body = bytes.fromhex("93 01 02 91 93 06 03 04")
-    length = bytes.fromhex("08 00 00 00")
+    frame = wal.encode_frame(VolumeEpoch(1, 2), [wal.HeldEntry(3)])
+    body = bytes.fromhex("93 01 02 91 92 07 03")
+    length = bytes.fromhex("07 00 00 00")
     total = codec.checksum(length + body).to_bytes(8, "little")
     assert frame == b"\xc1WAL" + length + total + body
 
@@ -312,7 +312,7 @@ def test_a_spoilt_slot_leaves_the_other() -> None:
 
 def test_verifying_agrees_with_scanning_at_every_damage() -> None:
     log = b"".join(
-        wal.encode_frame(EPOCH, [wal.AdvanceEntry(at, 0), wal.SealEntry(EPOCH)]) for at in range(4)
+        wal.encode_frame(EPOCH, [wal.HeldEntry(at), wal.SealEntry(EPOCH)]) for at in range(4)
     )
     assert wal.verify(log) == wal.Verified(len(log), damaged=False)
     for at in range(len(log)):

@@ -42,7 +42,7 @@ entries = st.one_of(
     st.builds(wal.TableEntry, integers, tables),
     st.builds(wal.CheckpointEntry, epochs, tables, integers, integers, integers, integers),
     st.builds(wal.ImagesEntry, integers, st.lists(images, max_size=3).map(tuple)),
-    st.builds(wal.AdvanceEntry, integers, integers),
+    st.builds(wal.HeldEntry, integers),
 )
 frames = st.builds(wal.Frame, epochs, st.lists(entries, max_size=4).map(tuple))
 plain = st.recursive(
