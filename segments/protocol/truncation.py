@@ -9,6 +9,7 @@ travels as one value: tables are replaced by one of a higher epoch and never mer
 from __future__ import annotations
 
 from bisect import bisect_right
+from operator import itemgetter
 from typing import NamedTuple
 
 import attrs
@@ -22,6 +23,9 @@ class TruncationRange(NamedTuple):
 
     start_lsn: Lsn
     end_lsn: Lsn
+
+
+_start_of = itemgetter(0)
 
 
 def _ascending(_: object, __: object, ranges: tuple[TruncationRange, ...]) -> None:
@@ -48,8 +52,11 @@ class TruncationTable:
 
     def annuls(self, lsn: Lsn) -> bool:
         """Whether no record may exist at ``lsn``."""
-        index = bisect_right(self.ranges, lsn, key=lambda each: each.start_lsn) - 1
-        return index >= 0 and lsn < self.ranges[index].end_lsn
+        ranges = self.ranges
+        if not ranges or lsn >= ranges[-1].end_lsn:
+            return False  # as for most: the log goes on above all that was annulled
+        index = bisect_right(ranges, lsn, key=_start_of) - 1
+        return index >= 0 and lsn < ranges[index].end_lsn
 
     def extended(self, epoch: VolumeEpoch, vdl: Lsn, last_lsn: Lsn) -> TruncationTable:
         """This table with ``(vdl, last_lsn]`` annulled as well, stamped with ``epoch``.
