@@ -111,3 +111,11 @@ def segments_of(target: str, pg_count: int) -> tuple[SegmentId, ...]:
             for word in words
         )
     )
+
+
+def names(target: str, address: str, pg_count: int) -> bool:
+    """Whether a target's words name this address, be it a segment's or a writer's."""
+    words = [word.strip().lower() for word in target.split(",")]
+    if address.startswith("writer"):
+        return address in words or "writer" in words or "writers" in words
+    return address in segments_of(target, pg_count)

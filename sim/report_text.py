@@ -117,7 +117,7 @@ def report_text(report: Report) -> RenderableType:
     parts: list[RenderableType] = [_verdict(report), Padding(rate, _INDENT), ""]
     parts += _section("Calls, in virtual time", _calls(report))
     if report.effects:
-        parts += _section("Faults", _Faults(report.effects))
+        parts += _section("Faults, and what happened meanwhile", _Faults(report.effects))
     if report.judgements:
         parts += _section("Expected", _expected(report))
     if report.facts:

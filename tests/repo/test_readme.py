@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from sim.scenario_api import Scenario
 from tests.repo.sources import ROOT, all_files, text
 
 README: Final = text(Path("README.md"))
@@ -85,3 +87,31 @@ def test_the_picture_fits_a_terminal() -> None:
 def test_the_api_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(blocks(README, "python")[0], "README.md", "exec"), {"__name__": "__main__"})
     assert "EngineStatistics" in capsys.readouterr().out
+
+
+def test_the_sample_run_is_what_is_printed() -> None:
+    """All but the line with real time: the rest follows from the seed, on every machine."""
+    (sample,) = [each for each in blocks(README, "text") if "run az-plus-one" in each]
+    command, *lines = sample.splitlines()
+    assert command == "$ python -m aurora.sim run az-plus-one"
+    done = subprocess.run(
+        [sys.executable, *command.split()[2:]], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    printed = done.stdout.splitlines()
+    for line in lines:
+        if line != "…" and " simulated in " not in line:
+            assert line in printed
+
+
+def test_the_scenario_page_names_every_verb() -> None:
+    section = (
+        text(Path("docs/scenarios.md")).split("\n## Scenarios in Python\n")[1].split("\n## ")[0]
+    )
+    verbs = [name for name in dir(Scenario) if not name.startswith("_")]
+    assert [name for name in verbs if not re.search(rf"`{name}\b", section)] == []
+
+
+def test_the_scenario_page_shows_a_script_as_it_is() -> None:
+    section = text(Path("docs/scenarios.md")).split("\n## Scenarios in Python\n")[1]
+    (shown,) = blocks(section, "python")
+    assert shown in text(Path("scripts/az_plus_one.py"))
