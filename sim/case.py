@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -13,6 +13,8 @@ import click
 from segments.protocol.errors import AuroraError
 from sim import recording, scenario
 from sim.bugs import BUGS, planted
+from sim.exit_codes import EXIT_CODES
+from sim.expectations import Expectation, conclude, failure_of
 from sim.generate import generate
 from sim.network_policy import Decision, ReplayingPolicy
 from sim.schedule import Schedule
@@ -33,17 +35,26 @@ class Case:
     bug: str | None = None
     decisions: Mapping[int, Decision] | None = None
     """Of a recording: what became of each message. Without it the seed draws that."""
+    expectations: tuple[Expectation, ...] = ()
+    """Of a scenario: what must be so beyond the invariants."""
     source: str = ""
     """How to name it on a command line: ``--seed 7 --bug no-fencing``, or a path."""
 
     def run(self, prepare: Callable[[World], object] | None = None) -> RunResult:
-        """Run it; ``prepare`` is given the world before it starts, to listen to it."""
+        """Run it; ``prepare`` is given the world before it starts, to listen to it.
+
+        The expectations are judged, but a failure that they ask for is still a failure here.
+        """
         policy = None if self.decisions is None else ReplayingPolicy(self.decisions)
         with planted(self.bug):
             world = World(self.schedule, policy=policy)
             if prepare is not None:
                 prepare(world)
-            return world.run()
+            return failure_of(world.run(), self.expectations)
+
+    def exit_code(self, result: RunResult) -> int:
+        """Of a command that runs it and no more, as ``run`` does: an expected failure passes."""
+        return EXIT_CODES[conclude(result, self.expectations).verdict]
 
 
 def check_bug(name: str | None) -> None:
@@ -52,17 +63,23 @@ def check_bug(name: str | None) -> None:
         raise click.BadParameter(f"{name!r}: {suggestion(name, BUGS)}", param_hint="--bug")
 
 
-def writable_path(
-    _context: click.Context, _option: click.Parameter, path: Path | None
-) -> Path | None:
-    """A click callback for a file to be written at the end: refuses at once what cannot be."""
-    if path is None:
-        return None
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"{path}: there is no directory {str(path.parent)!r}")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.BadParameter(f"{path}: cannot be written")
-    return path
+def input_paths(name: str | None) -> list[Path]:
+    """The file that a command line's ``name`` stands for; none if there is none."""
+    if name is None:
+        return []
+    path = Path(name)
+    return [path] if path.is_file() else [scenario.find(name)]
+
+
+def case_of_recording(found: recording.Recording, source: str = "", bug: str | None = None) -> Case:
+    """The recorded run, with another deliberate bug if one is named."""
+    return Case(
+        schedule=found.schedule,
+        bug=bug or found.bug,
+        decisions=found.decisions,
+        expectations=found.expectations,
+        source=source,
+    )
 
 
 def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
@@ -84,24 +101,22 @@ def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
 
 
 def _open_file(seed: int | None, name: str, bug: str | None) -> Case:
+    quoted = shlex.quote(name)
     if Path(name).is_file() and recording.is_recording(Path(name)):
         if seed is not None:
             raise click.UsageError("a recording has its seed: expected no --seed")
-        found = recording.load(Path(name))
-        check_bug(found.bug)
-        return Case(
-            schedule=found.schedule,
-            bug=bug or found.bug,
-            decisions=found.decisions,
-            source=name if bug is None else f"{name} --bug {bug}",
-        )
+        source = quoted if bug is None else f"{quoted} --bug {bug}"
+        return case_of_recording(recording.load(Path(name)), source, bug)
     read = scenario.load(scenario.find(name))
-    own = read.bug or None
-    check_bug(own)
-    source = name if seed is None else f"{name} --seed {seed}"
+    source = quoted if seed is None else f"{quoted} --seed {seed}"
     if bug is not None:
         source = f"{source} --bug {bug}"
-    return Case(schedule=read.schedule(seed), bug=bug or own, source=source)
+    return Case(
+        schedule=read.schedule(seed),
+        bug=bug or read.bug or None,
+        expectations=read.expectations,
+        source=source,
+    )
 
 
 def case_options(command: _F) -> _F:

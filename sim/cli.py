@@ -20,7 +20,7 @@ import click
 
 from segments.protocol.errors import AuroraError
 from sim import exit_codes
-from sim.wording import wrapped
+from sim.wording import PROGRAM, wrapped
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "sim.run_command",
@@ -34,8 +34,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "bugs": "sim.bugs.command",
 }
 """Where each command lives."""
-
-PROGRAM: Final = "python -m aurora.sim"
 
 
 class LazyGroup(click.Group):

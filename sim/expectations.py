@@ -1,5 +1,7 @@
 """What a scenario expects of its run, beyond the invariants, and whether it came so.
 
+`conclude` is the one rule by which a missed expectation makes a run a violation.
+
 Whether calls went on is judged by *stalls*: a stall is a time in which calls of a kind were pending
 all along and none was answered. Times in which nobody asked for anything are none.
 """
@@ -14,6 +16,7 @@ import attrs
 from sim.history import Call, Outcome
 from sim.schedule import MS
 from sim.toml_reader import format_time
+from sim.wording import counted
 from sim.world import RunResult, Verdict
 
 GOES_ON: Final = "go on"
@@ -24,6 +27,10 @@ DEFAULT_MAX_STALL_NS: Final = 100 * MS
 _ANSWERED: Final = (Outcome.OK, Outcome.NOT_FOUND)
 _NEVER: Final = 1 << 62
 
+UNMET: Final = "expectation"
+"""Stands for the invariant where a scenario's own expectation was not met."""
+NOTHING_HAPPENED: Final = "nothing was acknowledged, so this run proves nothing"
+
 
 @attrs.frozen
 class Judgement:
@@ -32,22 +39,43 @@ class Judgement:
     expected: str
     met: bool
     found: str
+    possible: bool = True
+    """Whether it could have been met at all: whether clients called often enough for that."""
 
 
 class Expectation(Protocol):
     """Something that must be so at the end of a run."""
 
-    def judge(self, evidence: Evidence) -> Judgement:
+    def judge(self, result: RunResult) -> Judgement:
         """Hold it against what happened."""
 
 
-@attrs.frozen
-class Evidence:
-    """What expectations are judged by."""
+def conclude(result: RunResult, expectations: Sequence[Expectation]) -> RunResult:
+    """What a run has come to, after its scenario's own expectations.
 
-    result: RunResult
-    lost: tuple[str, ...] = ()
-    """Segments whose disk was lost, in order."""
+    A run that passed and misses one is a violation of `UNMET`; one that acknowledged nothing is
+    undecided; one that failed just as an `Ends` says, and missed nothing, has passed.
+    """
+    unmet = [each for each in (each.judge(result) for each in expectations) if not each.met]
+    if result.verdict is not Verdict.PASSED:
+        expected = not unmet and any(isinstance(each, Ends) for each in expectations)
+        if not expected:
+            return result
+        return attrs.evolve(result, verdict=Verdict.PASSED, invariant="", finding="")
+    if unmet:
+        text = "; ".join(f"expected {each.expected}: found {each.found}" for each in unmet)
+        return attrs.evolve(result, verdict=Verdict.VIOLATION, invariant=UNMET, finding=text)
+    if not result.commits:
+        return attrs.evolve(
+            result, verdict=Verdict.UNDECIDED, invariant="undecided", finding=NOTHING_HAPPENED
+        )
+    return result
+
+
+def failure_of(result: RunResult, expectations: Sequence[Expectation]) -> RunResult:
+    """The same for whoever looks into failures: one that was expected is still a failure."""
+    concluded = conclude(result, expectations)
+    return result if concluded.verdict is Verdict.PASSED else concluded
 
 
 @attrs.frozen(kw_only=True)
@@ -62,9 +90,9 @@ class Flow:
     max_stall_ns: int = DEFAULT_MAX_STALL_NS
     """The longest stall, inclusive, that still counts as going on."""
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        spans = spans_of(evidence.result.calls, writes=self.writes)
-        start, end = self.from_ns, min(self.until_ns, evidence.result.virtual_ns)
+    def judge(self, result: RunResult) -> Judgement:
+        spans = spans_of(result.calls, writes=self.writes)
+        start, end = self.from_ns, min(self.until_ns, result.virtual_ns)
         answered = answers_between(spans, start, end)
         stall = longest_stall(spans, start, end)
         pending = sum(each.since_ns < end <= each.until_ns for each in spans)
@@ -73,7 +101,12 @@ class Flow:
         else:
             met = stall <= self.max_stall_ns and (answered > 0 or self.how == MAY_WAIT)
         found = f"{answered} answered, longest stall {short_time(stall)}"
-        return Judgement(self._text(), met, f"{found}, {pending} pending" if pending else found)
+        return Judgement(
+            self._text(),
+            met,
+            f"{found}, {pending} pending" if pending else found,
+            possible=any(each.since_ns < end and each.until_ns >= start for each in spans),
+        )
 
     def _text(self) -> str:
         what = "writes" if self.writes else "reads"
@@ -91,9 +124,15 @@ class AtLeast:
     """A key of `COUNTED`."""
     least: int
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        count = COUNTED[self.what](evidence.result.calls)
-        return Judgement(f"at least {self.least} {self.what}", count >= self.least, str(count))
+    def judge(self, result: RunResult) -> Judgement:
+        count = COUNTED[self.what](result.calls)
+        made = sum(is_write(each) == (self.what != "reads") for each in result.calls)
+        return Judgement(
+            f"at least {self.least} {self.what}",
+            count >= self.least,
+            str(count),
+            possible=made >= self.least,
+        )
 
 
 @attrs.frozen
@@ -102,8 +141,8 @@ class Lost:
 
     segments: tuple[str, ...]
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        expected, found = sorted(self.segments), sorted(evidence.lost)
+    def judge(self, result: RunResult) -> Judgement:
+        expected, found = sorted(self.segments), sorted(result.lost)
         return Judgement(
             f"lost for good: {', '.join(expected) or 'none'}",
             expected == found,
@@ -118,10 +157,12 @@ class Reaches:
     mark: str
     least: int = 1
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        count = evidence.result.marks.get(self.mark, 0)
+    def judge(self, result: RunResult) -> Judgement:
+        count = result.marks.get(self.mark, 0)
         times = f" {self.least} times" if self.least > 1 else ""
-        return Judgement(f"reached{times}: {self.mark}", count >= self.least, f"{count} times")
+        return Judgement(
+            f"reached{times}: {self.mark}", count >= self.least, counted(count, "time")
+        )
 
 
 @attrs.frozen
@@ -132,13 +173,18 @@ class Ends:
     invariant: str = ""
     """The one that must break; any, if empty."""
 
-    def judge(self, evidence: Evidence) -> Judgement:
-        result = evidence.result
+    def judge(self, result: RunResult) -> Judgement:
+        # A run that only missed an expectation, this one perhaps, has ended by passing.
+        if result.invariant == UNMET:
+            result = attrs.evolve(result, verdict=Verdict.PASSED, invariant="")
         met = result.verdict is self.verdict and self.invariant in ("", result.invariant)
         wanted = f" of {self.invariant}" if self.invariant else ""
         broken = f" of {result.invariant}" if result.invariant else ""
         return Judgement(
-            f"ends as {self.verdict.value}{wanted}", met, f"{result.verdict.value}{broken}"
+            f"ends as {self.verdict.value}{wanted}",
+            met,
+            f"{result.verdict.value}{broken}",
+            possible=result.commits > 0,
         )
 
 

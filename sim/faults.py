@@ -1,11 +1,12 @@
 """What can be done to a world, by name. Each fault is a small function of the world and its action.
 
-``heal`` undoes them all; only a lost disk stays lost.
+``heal`` undoes them all; only a lost disk stays lost. What a fault can hit and which parameters it
+takes stands beside it, with their ranges, and is checked by `check` before anything happens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -13,9 +14,60 @@ import attrs
 from segments.protocol.errors import Invalid
 from segments.protocol.ids import Address, SegmentId
 from sim.schedule import Action
+from sim.toml_reader import suggestion
 
 if TYPE_CHECKING:
     from sim.world import World
+
+NOBODY: Final = "nobody"
+SEGMENTS: Final = "segments"
+ADDRESSES: Final = "addresses"
+"""Whom a fault can hit; addresses are those of segments and of writers."""
+
+
+class WrongAction(Invalid):
+    """An action that cannot be: ``key`` is what is wrong with it, ``problem`` why."""
+
+    def __init__(self, action: Action, key: str, problem: str) -> None:
+        super().__init__(f"fault {action.kind}: {key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+@attrs.frozen
+class Param:
+    """A parameter of a fault: a number in a range, both ends inclusive, or names of addresses."""
+
+    kind: type[int] | type[float] | type[str]
+    default: Any
+    """What is taken if it is missing."""
+    least: float = 0
+    most: float = 0
+
+    @property
+    def expected(self) -> str:
+        """What a value has to be."""
+        if self.kind is str:
+            return "names of segments, zones or writers, with commas between them"
+        what = "an integer" if self.kind is int else "a number"
+        return f"{what} from {self.least:,} to {self.most:,}"
+
+    def accepts(self, value: object) -> bool:
+        """Whether it is of this type and within the range."""
+        if self.kind is str:
+            return isinstance(value, str)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.kind is int and not isinstance(value, int):
+            return False
+        return self.least <= value <= self.most  # no NaN is
+
+
+_FACTOR: Final = Param(float, 10.0, 0.01, 100_000)
+_BITS: Final = Param(int, 1, 1, 10_000)
+_OFFSET: Final = Param(int, None, 0, (1 << 20) - 1)
+_COUNT: Final = Param(int, 1, 0, 1_000_000)
+_OTHERS: Final = Param(str, None)
 
 
 @attrs.frozen
@@ -24,37 +76,109 @@ class Fault:
 
     name: str
     summary: str
-    params: tuple[str, ...]
-    """Names of the parameters it takes; numbers unless the summary says otherwise."""
+    hits: str
+    """`NOBODY`, `SEGMENTS` or `ADDRESSES`."""
+    params: Mapping[str, Param]
     apply: Callable[[World, Action], None]
 
 
 FAULTS: Final[dict[str, Fault]] = {}
 
 
-def _fault(name: str, summary: str, *params: str) -> Callable[[Any], Any]:
+def _fault(
+    name: str, summary: str, hits: str = SEGMENTS, /, **params: Param
+) -> Callable[[Any], Any]:
     def register(apply: Callable[[World, Action], None]) -> Callable[[World, Action], None]:
-        FAULTS[name] = Fault(name, summary, params, apply)
+        FAULTS[name] = Fault(name, summary, hits, params, apply)
         return apply
 
     return register
 
 
 def apply(world: World, action: Action) -> None:
-    """Make ``action`` happen now; raises `Invalid` for an unknown kind, target or parameter."""
-    check(action)
+    """Make ``action`` happen now; raises `WrongAction`."""
+    check(action, list(world.cluster.hosts))
     FAULTS[action.kind].apply(world, action)
 
 
-def check(action: Action) -> None:
-    """Raise `Invalid` unless the action's kind and parameters are known."""
+def check(action: Action, segments: Sequence[SegmentId]) -> None:
+    """Raise `WrongAction` unless kind, target and parameters are good for these segments.
+
+    A writer may be named before there is one: it is cut off when it comes.
+    """
     fault = FAULTS.get(action.kind)
     if fault is None:
-        raise Invalid(f"fault {action.kind!r}: expected one of {', '.join(sorted(FAULTS))}")
-    for name in action.params:
-        if name not in fault.params:
-            expected = ", ".join(fault.params) or "none"
-            raise Invalid(f"parameter {name!r} of fault {fault.name}: expected {expected}")
+        raise WrongAction(
+            action, "fault", f"found {action.kind!r}: {suggestion(action.kind, FAULTS)}"
+        )
+    for key, value in action.params.items():
+        if key not in fault.params:
+            expected = ", ".join(fault.params) or "no parameter"
+            raise WrongAction(action, key, f"unknown: expected {expected}")
+        param = fault.params[key]
+        if not param.accepts(value):
+            raise WrongAction(action, key, f"found {value!r}: expected {param.expected}")
+        if param.kind is str:
+            _check_names(action, key, str(value), fault.hits, segments)
+    if fault.hits != NOBODY:
+        _check_names(action, "target", action.target, fault.hits, segments)
+    elif action.target:
+        raise WrongAction(
+            action, "target", f"found {action.target!r}: fault {fault.name} takes no target"
+        )
+
+
+def _check_names(
+    action: Action, key: str, target: str, hits: str, segments: Sequence[SegmentId]
+) -> None:
+    known = [*segments, *"ABCDEF", "az1", "az2", "az3"]
+    if hits == ADDRESSES:
+        known += ["writer", "writers"]
+    lower = {each.lower() for each in known}
+    for word in target.split(","):
+        name = word.strip()
+        numbered = hits == ADDRESSES and name.startswith("writer-") and name[7:].isdecimal()
+        if name.lower() not in lower and not numbered:
+            problem = f"found {name!r}: {suggestion(name, known)}, with commas between them"
+            raise WrongAction(action, key, problem)
+
+
+def check_sides(action: Action, segments: Sequence[SegmentId]) -> None:
+    """Raise `WrongAction` for a fault between a side and nobody.
+
+    It does no harm, so that `apply` takes it: seeds draw some. Whoever writes one down errs.
+    """
+    if is_idle(action, segments):
+        others = action.params.get("others")
+        key, found = ("target", action.target) if others is None else ("others", others)
+        raise WrongAction(action, key, f"found {found!r}: expected somebody on the other side")
+
+
+def is_idle(action: Action, segments: Sequence[SegmentId]) -> bool:
+    """Whether it is a fault of the network with nobody on the other side, whoever writes."""
+    if FAULTS[action.kind].hits != ADDRESSES:
+        return False
+    left = _named(action.target, segments)
+    others = action.params.get("others")
+    right = {*segments, "writers"} if others is None else _named(str(others), segments)
+    if "writers" in left:
+        right = {each for each in right if not each.startswith("writer")}
+    return right <= left
+
+
+def _named(target: str, segments: Iterable[SegmentId]) -> set[str]:
+    """Segments, and words for writers, that a target names."""
+    words = {word.strip().lower() for word in target.split(",")}
+    return {word for word in words if word.startswith("writer")} | {
+        each
+        for each in segments
+        if words & {each.lower(), each[0].lower(), f"az{'ABCDEF'.index(each[0]) // 2 + 1}"}
+    }
+
+
+def _value(action: Action, key: str) -> Any:
+    """A parameter, or what is taken if it is missing."""
+    return action.params.get(key, FAULTS[action.kind].params[key].default)
 
 
 def _segments(world: World, action: Action) -> list[SegmentId]:
@@ -105,18 +229,18 @@ def _resume(world: World, action: Action) -> None:
         world.cluster.resume(segment)
 
 
-@_fault("slow", "network and disk of segments take `factor` times as long", "factor")
+@_fault("slow", "network and disk of segments take `factor` times as long", factor=_FACTOR)
 def _slow(world: World, action: Action) -> None:
-    factor = float(action.params.get("factor", 10.0))
+    factor = float(_value(action, "factor"))
     for segment in _segments(world, action):
         world.network.set_slowness(segment, factor)
         world.disks[segment].set_slowness(factor)
 
 
-@_fault("slow_disk", "disk operations of segments take `factor` times as long", "factor")
+@_fault("slow_disk", "disk operations of segments take `factor` times as long", factor=_FACTOR)
 def _slow_disk(world: World, action: Action) -> None:
     for segment in _segments(world, action):
-        world.disks[segment].set_slowness(float(action.params.get("factor", 10.0)))
+        world.disks[segment].set_slowness(float(_value(action, "factor")))
 
 
 @_fault("wipe", "disks are lost for good, with every promise made on them")
@@ -128,11 +252,16 @@ def _wipe(world: World, action: Action) -> None:
 # ---- disks ---------------------------------------------------------------------------------------
 
 
-@_fault("bit_rot", "`bits` bits of the log flip: at byte `offset`, or anywhere", "bits", "offset")
+@_fault(
+    "bit_rot",
+    "`bits` bits of the log flip: at byte `offset`, if the log is longer than that, or anywhere",
+    bits=_BITS,
+    offset=_OFFSET,
+)
 def _bit_rot(world: World, action: Action) -> None:
-    offset = action.params.get("offset")
+    offset = _value(action, "offset")
     for segment in _segments(world, action):
-        world.rot_segment(segment, int(action.params.get("bits", 1)), offset)
+        world.rot_segment(segment, _value(action, "bits"), offset)
 
 
 @_fault("disk_full", "disks take nothing more until `disk_free`")
@@ -147,42 +276,51 @@ def _disk_free(world: World, action: Action) -> None:
         world.disks[segment].set_capacity(None)
 
 
-@_fault("fail_writes", "the next `count` writes are refused", "count")
+@_fault("fail_writes", "the next `count` writes are refused; 0 ends it", count=_COUNT)
 def _fail_writes(world: World, action: Action) -> None:
     for segment in _segments(world, action):
-        world.disks[segment].fail_writes(int(action.params.get("count", 1)))
+        world.disks[segment].fail_writes(_value(action, "count"))
 
 
 @_fault(
-    "fail_syncs", "the next `count` syncs are refused, each until the disk is opened anew", "count"
+    "fail_syncs",
+    "the next `count` syncs are refused, each until the disk is opened anew; 0 ends it",
+    count=_COUNT,
 )
 def _fail_syncs(world: World, action: Action) -> None:
     for segment in _segments(world, action):
-        world.disks[segment].fail_syncs(int(action.params.get("count", 1)))
+        world.disks[segment].fail_syncs(_value(action, "count"))
 
 
 # ---- network -------------------------------------------------------------------------------------
 
 
-@_fault("partition", "nothing passes between the target and `others` (text), either way", "others")
+@_fault(
+    "partition",
+    "nothing passes between the target and `others` (text), either way",
+    ADDRESSES,
+    others=_OTHERS,
+)
 def _partition(world: World, action: Action) -> None:
     left, right = _sides(world, action)
     world.network.partition(left, right)
 
 
-@_fault("cut", "nothing passes from the target to `others` (text)", "others")
+@_fault("cut", "nothing passes from the target to `others` (text)", ADDRESSES, others=_OTHERS)
 def _cut(world: World, action: Action) -> None:
     left, right = _sides(world, action)
     world.network.cut(left, right)
 
 
-@_fault("clog", "messages from the target to `others` (text) are held back", "others")
+@_fault(
+    "clog", "messages from the target to `others` (text) are held back", ADDRESSES, others=_OTHERS
+)
 def _clog(world: World, action: Action) -> None:
     left, right = _sides(world, action)
     world.network.clog(left, right)
 
 
-@_fault("heal_network", "every partition, cut, clog and slowness of links ends")
+@_fault("heal_network", "every partition, cut, clog and slowness of links ends", NOBODY)
 def _heal_network(world: World, _: Action) -> None:
     world.network.heal_all()
 
@@ -200,29 +338,28 @@ def _sides(world: World, action: Action) -> tuple[list[Address], list[Address]]:
 # ---- writers -------------------------------------------------------------------------------------
 
 
-@_fault("crash_writer", "the writer stops at once, whatever it was doing; nobody takes its place")
+@_fault(
+    "crash_writer",
+    "the writer stops at once, whatever it was doing; nobody takes its place",
+    NOBODY,
+)
 def _crash_writer(world: World, _: Action) -> None:
     world.crash_writer()
 
 
-@_fault("recover", "the writer, if it runs, is crashed, and another opens the volume")
+@_fault("recover", "the writer, if it runs, is crashed, and another opens the volume", NOBODY)
 def _recover(world: World, _: Action) -> None:
     world.crash_writer()
     world.open_writer()
 
 
-@_fault("take_over", "another writer opens the volume while the old one, now a zombie, goes on")
+@_fault(
+    "take_over", "another writer opens the volume while the old one, now a zombie, goes on", NOBODY
+)
 def _take_over(world: World, _: Action) -> None:
     world.open_writer()
 
 
-@_fault("heal", "all faults end: everything that is down and not lost comes back")
+@_fault("heal", "all faults end: everything that is down and not lost comes back", NOBODY)
 def _heal(world: World, _: Action) -> None:
     world.heal()
-
-
-def require_fault(name: str) -> Fault:
-    """The fault called ``name``; raises `Invalid`."""
-    if name not in FAULTS:
-        raise Invalid(f"fault {name!r}: expected one of {', '.join(sorted(FAULTS))}")
-    return FAULTS[name]

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from segments.protocol.errors import AuroraError
 from sim.invariants import Broken
 
 if TYPE_CHECKING:
     from sim.world import World
+
+
+OTHER_FINDINGS: Final[Mapping[str, str]] = {
+    "expectation": "the scenario's own expectations are met",
+    "typed errors": "a call raises nothing but the errors that it documents",
+    "internal error": "no assertion of the code itself fails",
+    "deadlock": "while anything is pending, something can run or is scheduled",
+    "undecided": "a run ends within its limits, and something was acknowledged",
+}
+"""What ends a run beside the invariants, by the name that stands in their place: the rule."""
 
 
 class Violation(AuroraError):

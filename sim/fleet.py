@@ -23,6 +23,7 @@ from sim.bugs import BUGS, planted
 from sim.case import check_bug
 from sim.durations import duration_option, format_seconds
 from sim.exit_codes import EXIT_CODES, HELP, INTERRUPTED
+from sim.expectations import conclude
 from sim.generate import generate
 from sim.invariants import INVARIANTS
 from sim.marks import MARKS
@@ -62,13 +63,12 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
     """Run the schedule of ``seed``, with ``bug`` planted."""
     started = time.process_time()
     with planted(bug):
-        result = World(generate(seed)).run()
-    idle = result.verdict is Verdict.PASSED and not result.commits
+        result = conclude(World(generate(seed)).run(), ())
     return SeedResult(
         seed=seed,
-        verdict=Verdict.UNDECIDED if idle else result.verdict,
+        verdict=result.verdict,
         invariant=result.invariant,
-        finding="nothing was acknowledged: it shows nothing" if idle else result.finding,
+        finding=result.finding,
         digest=result.digest,
         messages=result.messages,
         commits=result.commits,

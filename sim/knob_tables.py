@@ -6,19 +6,27 @@ written without that ending: ``duration = "2s"``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 
-from segments.protocol.errors import AuroraError
+from segments.protocol.errors import AuroraError, Invalid
 from sim.profiles import DiskProfile, LinkProfile
-from sim.schedule import Knobs
+from sim.schedule import MS, SECOND, Knobs
 from sim.toml_reader import Table, format_time
 
 _T = TypeVar("_T")
 
 _NS: Final = "_ns"
 _MOST: Final = 1e12
+_LONGEST_NS: Final = 86_400 * SECOND
+RANGES: Final[Mapping[str, tuple[int, int]]] = {
+    "duration_ns": (MS, _LONGEST_NS),
+    "liveness_ns": (MS, _LONGEST_NS),
+    "check_every": (1, 1_000_000),
+}
+"""From where to where, inclusive, those knobs go that no part of the engine checks by itself."""
 
 
 def read_knobs(table: Table) -> Knobs:
@@ -29,6 +37,13 @@ def read_knobs(table: Table) -> Knobs:
     except AuroraError as error:
         raise table.error(None, str(error)) from error
     return knobs
+
+
+def check_ranges(knobs: Knobs) -> None:
+    """Raise `Invalid` for a knob outside of its range."""
+    for name, (least, most) in RANGES.items():
+        if not least <= (value := getattr(knobs, name)) <= most:
+            raise Invalid(f"{name}: found {value!r}: expected {least} to {most}")
 
 
 def _read(table: Table, kind: type[_T]) -> _T:
@@ -51,13 +66,23 @@ def _value(table: Table, key: str, name: str, hint: Any) -> Any:
     choices = [each for each in get_args(hint) if each is not type(None)] or [hint]
     wanted = choices[0]
     if name.endswith(_NS):
-        return table.time(key)
+        ns = table.time(key)
+        least, most = RANGES.get(name, (0, ns))
+        if not least <= ns <= most:
+            raise table.error(
+                key,
+                f"found {table.get(key)!r}: expected {format_time(least)} to {format_time(most)}",
+            )
+        return ns
     if wanted in (LinkProfile, DiskProfile):
         return _read(table.table(key), wanted)
     if wanted is float:
         return table.number(key, 0.0, 0.0, _MOST)
     assert wanted is int, (name, hint)
-    return table.integer(key)
+    if name not in RANGES:
+        return table.integer(key)
+    least, most = RANGES[name]
+    return table.integer(key, least=least, most=most)
 
 
 def knob_values(knobs: Any, *, all_of_them: bool = False) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from sim import scenario
 from sim.bugs import BUGS
 from sim.exit_codes import HELP, PASSED
 from sim.faults import FAULTS
+from sim.findings import OTHER_FINDINGS
 from sim.invariants import INVARIANTS
 from sim.marks import MARKS
 from sim.report_text import new_console, show
@@ -23,6 +24,7 @@ _TITLES = {
     "scenarios": "python -m aurora.sim run NAME",
     "faults": "actions of scenarios: fault = NAME",
     "invariants": "held in every run",
+    "findings": "what else a run can end with, and the rule that broke",
     "marks": "what a run may reach; fleet counts them",
     "bugs": "to be planted: --bug NAME",
 }
@@ -32,7 +34,7 @@ _TITLES = {
 @click.argument("what", type=click.Choice(list(_TITLES)), required=False)
 @click.option("--json", "in_json", is_flag=True, help="Print it as JSON, and nothing else.")
 def command(what: str | None = None, in_json: bool = False) -> int:
-    """List scenarios, faults, invariants, marks and bugs.
+    """List scenarios, faults, invariants, findings, marks and bugs.
 
     Everything, or only the kind that is named.
     """
@@ -55,6 +57,8 @@ def _items(kind: str) -> dict[str, str]:
         return {each.name: each.summary for each in FAULTS.values()}
     if kind == "invariants":
         return {each.name: f"{each.number}. {each.text}" for each in INVARIANTS.values()}
+    if kind == "findings":
+        return dict(OTHER_FINDINGS)
     if kind == "marks":
         return {each.name: each.summary for each in MARKS.values()}
     return {each.name: each.summary for each in BUGS.values()}

@@ -8,33 +8,39 @@ from pathlib import Path
 import click
 
 from sim.bugs import planted
-from sim.case import case_options, open_case, writable_path
-from sim.exit_codes import EXIT_CODES, HELP
-from sim.recording import record, save
+from sim.case import case_options, input_paths, open_case
+from sim.exit_codes import HELP
+from sim.outputs import OUTPUT, check_output, force_option, writable_path
+from sim.recording import is_recording, record, save
+from sim.wording import command_line, counted, say
 
 
-@click.command("record", epilog=HELP)
+@click.command("record", epilog=HELP, short_help="Run once, and write down every decision.")
 @case_options
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path),
-    callback=writable_path, help="Where to write the recording, as lines of JSON.",
+    "-o", "--output", required=True, type=OUTPUT, callback=writable_path, metavar="FILE",
+    help="Where to write the recording, as lines of JSON. An older recording is replaced.",
 )  # fmt: skip
-def command(seed: int | None, name: str | None, bug: str | None, output: Path) -> None:
+@force_option("Replace a file that is no recording.")
+def command(seed: int | None, name: str | None, bug: str | None, output: Path, force: bool) -> None:
     """Run a seed or a scenario, and write down every decision.
 
     The file has one numbered record for each fault, each operation and each message; `replay` runs
-    it again, message by message.
+    it again, message by message, and holds it to the same expectations.
     """
     case = open_case(seed, name, bug)
+    check_output("-o", output, inputs=input_paths(name), force=force, written_before=is_recording)
     with planted(case.bug):
-        recording, result = record(case.schedule, bug=case.bug)
+        recording, result = record(case.schedule, bug=case.bug, expectations=case.expectations)
     save(recording, output)
-    click.echo(
-        f"{output}: {len(recording.schedule.actions)} actions, "
-        f"{len(recording.schedule.operations)} operations, {len(recording.decisions)} messages"
+    amounts = (
+        (len(recording.schedule.actions), "action"),
+        (len(recording.schedule.operations), "operation"),
+        (len(recording.decisions), "message"),
     )
-    click.echo(f"{result.verdict.value}, digest {result.digest}")
+    say(f"{output}: {', '.join(counted(number, noun) for number, noun in amounts)}")
+    say(f"{result.verdict.value}, digest {result.digest}")
     if result.finding:
-        click.echo(f"{result.invariant}: {result.finding}")
-    click.echo(f"again: python -m aurora.sim replay {output}")
-    sys.exit(EXIT_CODES[result.verdict])
+        say(f"{result.invariant}: {result.finding}")
+    say(f"again: {command_line('replay', str(output))}")
+    sys.exit(case.exit_code(result))

@@ -1,9 +1,10 @@
 """Recorded runs: everything that was decided, one numbered record to a line, in JSON.
 
-The first line is the header: format, seed, knobs, the planted bug if any, and what came of the run
-with the digest of its trace. Then come the actions and operations in the order of the schedule, and
-the messages in the order of their sending, each with the delays of its copies in nanoseconds (none:
-it was lost). What is left to the seed is what disks and tasks draw.
+The first line is the header: format, seed, knobs, the planted bug if any, the scenario's
+expectations, and what came of the run with the digest of its trace. Then come the actions and
+operations in the order of the schedule, and the messages in the order of their sending, each with
+the delays of its copies in nanoseconds (none: it was lost). What is left to the seed is what disks
+and tasks draw.
 
 Without its last lines a file still replays, to another digest: a message that has no record arrives
 once, after the minimum of its link.
@@ -12,7 +13,8 @@ once, after the minimum of its link.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,9 +22,16 @@ import attrs
 import cattrs
 
 from segments.protocol.errors import AuroraError, Invalid
+from sim import faults
+from sim.bugs import BUGS
+from sim.expectation_tables import expectation_row, read_expectation
+from sim.expectations import Expectation, failure_of
+from sim.knob_tables import check_ranges
 from sim.network_policy import Decision, RandomPolicy, RecordingPolicy
+from sim.scenario import segment_names
 from sim.schedule import Action, Knobs, Operation, Schedule
 from sim.seeds import Seeds
+from sim.toml_reader import ScenarioError, Table, suggestion
 from sim.world import RunResult, World
 
 FORMAT: Final = "aurora-sim recording"
@@ -42,18 +51,25 @@ class Recording:
     verdict: str
     digest: str
     bug: str | None = None
+    expectations: tuple[Expectation, ...] = ()
 
 
-def record(schedule: Schedule, *, bug: str | None = None) -> tuple[Recording, RunResult]:
-    """Run ``schedule`` as its seed draws it (with ``bug`` planted already), and keep it all."""
+def record(
+    schedule: Schedule, *, bug: str | None = None, expectations: tuple[Expectation, ...] = ()
+) -> tuple[Recording, RunResult]:
+    """Run ``schedule`` as its seed draws it (with ``bug`` planted already), and keep it all.
+
+    The result is the one of `failure_of`.
+    """
     policy = RecordingPolicy(RandomPolicy(Seeds(schedule.seed).within("network")))
-    result = World(schedule, policy=policy).run()
+    result = failure_of(World(schedule, policy=policy).run(), expectations)
     recording = Recording(
         schedule=schedule,
         decisions=policy.decisions,
         verdict=result.verdict.value,
         digest=result.digest,
         bug=bug,
+        expectations=expectations,
     )
     return recording, result
 
@@ -68,6 +84,7 @@ def lines(recording: Recording) -> Iterator[str]:
         "format": FORMAT, "version": VERSION, "name": schedule.name, "seed": schedule.seed,
         "bug": recording.bug, "verdict": recording.verdict, "digest": recording.digest,
         "knobs": _CONVERTER.unstructure(schedule.knobs),
+        "expect": [expectation_row(each) for each in recording.expectations],
     }  # fmt: skip
     yield _line(header)
     for number, action in enumerate(schedule.actions):
@@ -85,9 +102,15 @@ def save(recording: Recording, path: Path) -> None:
 
 
 def is_recording(path: Path) -> bool:
-    """Whether a file looks like a recording; raises `OSError`."""
+    """Whether a file's first line is a recording's header; raises `OSError`."""
     with path.open("rb") as file:
-        return file.read(len(FORMAT) + 13).startswith(b'{"format":"' + FORMAT.encode())
+        if file.read(1) != b"{":
+            return False
+        try:
+            header = json.loads(b"{" + file.readline())
+        except ValueError:
+            return False
+    return bool(header.get("format") == FORMAT)
 
 
 def load(path: Path) -> Recording:
@@ -95,33 +118,58 @@ def load(path: Path) -> Recording:
     with path.open(encoding="utf-8") as file:
         numbered = enumerate(file, 1)
         header = _parse(path, next(numbered, (1, "")))
-        if header.get("format") != FORMAT or header.get("version") != VERSION:
-            raise Invalid(f"{path}:1: expected a recording of version {VERSION}")
+        with _place(path, 1):
+            recording = _read_header(header, path)
+        segments = segment_names(recording.schedule.knobs.pg_count)
         actions: list[Action] = []
         operations: list[Operation] = []
         decisions: dict[int, Decision] = {}
         for item in numbered:
             values = _parse(path, item)
-            try:
-                _take(values, actions, operations, decisions)
-            except (cattrs.BaseValidationError, AuroraError, TypeError, ValueError) as error:
-                raise Invalid(f"{path}:{item[0]}: {_reason(error)}") from None
-    try:
-        return Recording(
-            schedule=Schedule(
-                seed=_integer(header.get("seed")),
-                knobs=_CONVERTER.structure(header.get("knobs"), Knobs),
-                actions=tuple(actions),
-                operations=tuple(operations),
-                name=str(header.get("name", "")),
-            ),
-            decisions=decisions,
-            verdict=str(header.get("verdict")),
-            digest=str(header.get("digest")),
-            bug=header.get("bug"),
+            with _place(path, item[0]):
+                _take(values, segments, actions, operations, decisions)
+    with _place(path, 1):
+        schedule = attrs.evolve(
+            recording.schedule, actions=tuple(actions), operations=tuple(operations)
         )
+    return attrs.evolve(recording, schedule=schedule, decisions=decisions)
+
+
+@contextmanager
+def _place(path: Path, line: int) -> Iterator[None]:
+    """Name the line in what is raised, unless it names one already."""
+    try:
+        yield
+    except ScenarioError:
+        raise
     except (cattrs.BaseValidationError, AuroraError, TypeError, ValueError) as error:
-        raise Invalid(f"{path}:1: {_reason(error)}") from None
+        raise Invalid(f"{path}:{line}: {_reason(error)}") from None
+
+
+def _read_header(header: Mapping[str, Any], path: Path) -> Recording:
+    """What the first line says: a recording in which nothing happens yet."""
+    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        raise Invalid(f"expected a recording of version {VERSION}")
+    knobs = _CONVERTER.structure(header.get("knobs"), Knobs)
+    check_ranges(knobs)
+    knobs.cluster_config()
+    bug = header.get("bug")
+    if bug is not None and bug not in BUGS:
+        raise Invalid(f"bug {bug!r}: {suggestion(str(bug), BUGS)}")
+    # Recordings of earlier versions have no expectations.
+    rows = {"expect": header.get("expect", [])}
+    tables = Table(rows, (), str(path), {("expect",): 1}).tables("expect")
+    segments = segment_names(knobs.pg_count)
+    return Recording(
+        schedule=Schedule(
+            seed=_integer(header.get("seed")), knobs=knobs, name=str(header.get("name", ""))
+        ),
+        decisions={},
+        verdict=str(header.get("verdict")),
+        digest=str(header.get("digest")),
+        bug=bug,
+        expectations=tuple(read_expectation(table, segments, knobs) for table in tables),
+    )
 
 
 def _line(values: Mapping[str, object]) -> str:
@@ -141,6 +189,7 @@ def _parse(path: Path, item: tuple[int, str]) -> dict[str, Any]:
 
 def _take(
     values: dict[str, Any],
+    segments: Sequence[str],
     actions: list[Action],
     operations: list[Operation],
     decisions: dict[int, Decision],
@@ -157,7 +206,9 @@ def _take(
         decisions[number] = delays
     elif "action" in values:
         _expect_number(values.pop("action"), len(actions))
-        actions.append(_CONVERTER.structure(values, Action))
+        action = _CONVERTER.structure(values, Action)
+        faults.check(action, segments)
+        actions.append(action)
     elif "operation" in values:
         _expect_number(values.pop("operation"), len(operations))
         operations.append(_CONVERTER.structure(values, Operation))

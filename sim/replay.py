@@ -9,11 +9,12 @@ import click
 
 from segments.protocol.errors import AuroraError
 from sim import recording
-from sim.case import Case, check_bug
-from sim.exit_codes import EXIT_CODES, HELP, VIOLATION
+from sim.case import case_of_recording
+from sim.exit_codes import HELP, VIOLATION
+from sim.wording import command_line, say
 
 
-@click.command("replay", epilog=HELP)
+@click.command("replay", epilog=HELP, short_help="Run a recording again, message by message.")
 @click.argument(
     "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )
@@ -29,15 +30,14 @@ def command(path: Path) -> None:
         found = recording.load(path)
     except (AuroraError, OSError, UnicodeDecodeError) as error:
         raise click.UsageError(str(error)) from None
-    check_bug(found.bug)
-    case = Case(schedule=found.schedule, bug=found.bug, decisions=found.decisions)
+    case = case_of_recording(found)
     result = case.run()
-    click.echo(f"{path}: {result.verdict.value}, digest {result.digest}")
+    say(f"{path}: {result.verdict.value}, digest {result.digest}")
     if result.finding:
-        click.echo(f"{result.invariant}: {result.finding}")
-        click.echo(f"explain: python -m aurora.sim explain {path}")
-    code = EXIT_CODES[result.verdict]
+        say(f"{result.invariant}: {result.finding}")
+        say(f"explain: {command_line('explain', str(path))}")
+    code = case.exit_code(result)
     if result.digest != found.digest:
-        click.echo(f"not the recorded run: that was {found.verdict}, digest {found.digest}")
+        say(f"not the recorded run: that was {found.verdict}, digest {found.digest}")
         code = code or VIOLATION
     sys.exit(code)

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil
-from typing import Any, Final
+from typing import Any
 
 import attrs
 
-from sim.episodes import Episode, episodes_of
+from sim.episodes import Episode, episodes_of, names
 from sim.expectations import (
-    Ends,
-    Evidence,
     Expectation,
     Judgement,
     answers_between,
+    conclude,
     is_write,
     longest_stall,
     spans_of,
 )
 from sim.history import Call, Outcome
 from sim.knob_tables import knob_values
+from sim.schedule import Action
 from sim.watch import Watch
 from sim.world import RunResult, Verdict, World
-
-NOTHING_HAPPENED: Final = "nothing was acknowledged, so this run proves nothing"
-UNMET: Final = "expectation"
-"""Stands for the invariant where a scenario's own expectation was not met."""
 
 
 @attrs.frozen
@@ -116,15 +112,14 @@ def make_report(
     """Judge a run that has ended."""
     writes = [each for each in result.calls if is_write(each)]
     reads = [each for each in result.calls if not is_write(each)]
-    evidence = Evidence(result, tuple(world.cluster.lost_segments()))
-    judgements = [each.judge(evidence) for each in expectations]
-    verdict, invariant, finding = _conclusion(result, expectations, judgements)
+    judgements = [each.judge(result) for each in expectations]
+    concluded = conclude(result, expectations)
     answered = (Outcome.OK, Outcome.NOT_FOUND)
     return Report(
         result=result,
-        verdict=verdict,
-        invariant=invariant,
-        finding=finding,
+        verdict=concluded.verdict,
+        invariant=concluded.invariant,
+        finding=concluded.finding,
         commits=Latencies.of([each for each in writes if each.outcome is Outcome.OK]),
         reads=Latencies.of([each for each in reads if each.outcome in answered]),
         outcomes=_outcomes(writes, reads),
@@ -135,22 +130,6 @@ def make_report(
         real_s=real_s,
         command=command,
     )
-
-
-def _conclusion(
-    result: RunResult, expectations: Sequence[Expectation], judgements: Sequence[Judgement]
-) -> tuple[Verdict, str, str]:
-    """Verdict, invariant and finding, after the scenario's own expectations."""
-    unmet = [each for each in judgements if not each.met]
-    expected_end = any(isinstance(each, Ends) for each in expectations)
-    if result.verdict is not Verdict.PASSED and not (expected_end and not unmet):
-        return result.verdict, result.invariant, result.finding
-    if unmet:
-        text = "; ".join(f"expected {each.expected}: found {each.found}" for each in unmet)
-        return Verdict.VIOLATION, UNMET, text
-    if result.verdict is Verdict.PASSED and result.commits == 0:
-        return Verdict.UNDECIDED, "undecided", NOTHING_HAPPENED
-    return Verdict.PASSED, "", ""
 
 
 def _outcomes(writes: Sequence[Call], reads: Sequence[Call]) -> dict[str, int]:
@@ -166,6 +145,7 @@ def _outcomes(writes: Sequence[Call], reads: Sequence[Call]) -> dict[str, int]:
 def _effects(result: RunResult, watch: Watch) -> list[FaultEffect]:
     writes = spans_of(result.calls, writes=True)
     reads = spans_of(result.calls, writes=False)
+    pg_count = result.schedule.knobs.pg_count
     found = []
     for episode in episodes_of(result.schedule, result.virtual_ns):
         start, end, opened_after = episode.start_ns, episode.end_ns, None
@@ -177,7 +157,7 @@ def _effects(result: RunResult, watch: Watch) -> list[FaultEffect]:
             FaultEffect(
                 episode=attrs.evolve(episode, end_ns=end),
                 lost_messages=sum(
-                    start <= loss[0] < end and _on_account_of(episode, loss)
+                    start <= loss[0] < end and on_account_of(episode, loss, pg_count)
                     for loss in watch.losses
                 ),
                 commits=answers_between(writes, start, end),
@@ -189,15 +169,29 @@ def _effects(result: RunResult, watch: Watch) -> list[FaultEffect]:
     return found
 
 
-def _on_account_of(episode: Episode, loss: tuple[int, str, str, str]) -> bool:
+def on_account_of(episode: Episode, loss: tuple[int, str, str, str], pg_count: int) -> bool:
     """Whether a message lost while an episode lasted can be put down to it."""
     _, source, destination, reason = loss
-    kind = episode.action.kind
-    if kind in ("partition", "cut", "clog"):
-        return reason == "cut"
-    if kind in ("crash_writer", "recover", "take_over"):
-        return source.startswith("writer") or destination.startswith("writer")
+    action = episode.action
+    match action.kind:
+        case "clog":
+            return False  # it only holds back
+        case "cut" | "partition":
+            ways = [(source, destination), (destination, source)]
+            between = [_leads_across(action, *way, pg_count) for way in ways]
+            return reason == "cut" and (between[0] or (action.kind == "partition" and between[1]))
+        case "crash_writer" | "recover" | "take_over":
+            return source.startswith("writer") or destination.startswith("writer")
     return reason != "cut" and (source in episode.segments or destination in episode.segments)
+
+
+def _leads_across(action: Action, source: str, destination: str, pg_count: int) -> bool:
+    """Whether a message from ``source`` to ``destination`` leaves the target for the others."""
+    others = action.params.get("others")
+    left = names(action.target, source, pg_count)
+    if others is not None and not names(str(others), destination, pg_count):
+        return False
+    return left and not names(action.target, destination, pg_count)
 
 
 # ---- as JSON -------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -16,22 +15,24 @@ from rich.console import Console
 from segments.protocol.errors import Invalid
 from sim import recording, replay_sqlite, scenario
 from sim.bugs import planted
-from sim.case import SEED, check_bug, writable_path
+from sim.case import SEED, check_bug, input_paths
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.expectations import Expectation
 from sim.generate import generate
 from sim.live import LiveView
+from sim.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.report import Report, as_json, make_report
 from sim.report_text import header, new_console, report_text, show
 from sim.schedule import Schedule
 from sim.sqlite_rebuild import base_path_of
 from sim.watch import Watch
+from sim.wording import command_line
 from sim.world import Verdict, World
 
-PROGRAM: Final = "python -m aurora.sim"
 DEFAULT: Final = "default"
 REPLAY: Final = "replay"
 """The scenario that a log is replayed under unless another is named."""
+_IS_TRACE: Final = begins_with(b'{"t_ns":')
 
 
 @attrs.frozen(kw_only=True)
@@ -47,26 +48,26 @@ class Plan:
 
     @property
     def command(self) -> str:
-        return shlex.join([*PROGRAM.split(), "run", *self.arguments])
+        return command_line("run", *self.arguments)
 
 
 @click.command("run", epilog=HELP)
 @click.argument("name", metavar="[SCENARIO|FILE]", required=False)
 @click.option("--seed", type=SEED, metavar="N", help="The seed of everything that is drawn.")
 @click.option(
-    "--workload", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.db-wal",
+    "--workload", type=OUTPUT, metavar="FILE.db-wal",
     help="Replay the transactions of a SQLite database instead of drawn calls.",
 )  # fmt: skip
 @click.option(
-    "--output", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.db",
+    "--output", type=OUTPUT, metavar="FILE.db",
     callback=writable_path, help="With --workload: keep the rebuilt database.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="With --output: replace a file that exists.")
+@force_option("Let --output and --trace replace a file that exists.")
 @click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first; see `bugs`.")
 @click.option("--json", "in_json", is_flag=True, help="Print the report as JSON, and nothing else.")
 @click.option(
-    "--trace", type=click.File("w", lazy=False), metavar="FILE",
-    help="Write every event as a line of JSON.",
+    "--trace", type=OUTPUT, metavar="FILE", callback=writable_path,
+    help="Write every event as a line of JSON. An older trace is replaced.",
 )  # fmt: skip
 def command(
     name: str | None = None,
@@ -76,7 +77,7 @@ def command(
     force: bool = False,
     bug: str | None = None,
     in_json: bool = False,
-    trace: TextIO | None = None,
+    trace: Path | None = None,
 ) -> int:
     """Run once, check every promise, and report.
 
@@ -92,33 +93,23 @@ def command(
     if output is not None and workload is None:
         raise click.UsageError("--output: expected together with --workload")
     if output is not None and workload is not None:
-        _check_output(output, workload, force)
+        inputs = (base_path_of(workload), workload)
+        check_output("--output", output, inputs=inputs, force=force)
+    plan = make_plan(name or (REPLAY if workload is not None else None), seed, bug)
+    if trace is not None:
+        inputs = (*input_paths(name), *((workload,) if workload else ()))
+        check_output("--trace", trace, inputs=inputs, force=force, written_before=_IS_TRACE)
     console = None if in_json else new_console()
-    if workload is None:
-        report = execute(make_plan(name, seed, bug), console, trace)
-    else:
-        report = replay(make_plan(name or REPLAY, seed, bug), workload, output, console, trace)
+    with nullcontext() if trace is None else trace.open("w", encoding="utf-8") as file:
+        if workload is None:
+            report = execute(plan, console, file)
+        else:
+            report = replay(plan, workload, output, console, file)
     if console is None:
-        click.echo(json.dumps(as_json(report), indent=2))
+        click.echo(json.dumps(as_json(report) | {"bug": plan.bug}, indent=2))
     else:
         show(console, report_text(report))
     return EXIT_CODES[report.verdict]
-
-
-def _check_output(output: Path, workload: Path, force: bool) -> None:
-    """Raise `click.UsageError` if the rebuilt database would take another file's place."""
-    base = base_path_of(workload)
-    for source, what in ((base, "the database"), (workload, "the log")):
-        if output.resolve() == source.resolve() or (
-            output.exists() and source.exists() and output.samefile(source)
-        ):
-            raise click.UsageError(
-                f"--output {output} is {what} that is replayed: choose another name"
-            )
-    if output.exists() and not force:
-        raise click.UsageError(
-            f"--output {output} exists: choose another name, or --force to replace it"
-        )
 
 
 def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
@@ -133,7 +124,6 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
         found = scenario.load(scenario.find(name or DEFAULT))
         schedule = found.schedule(seed)
         arguments = [name or DEFAULT, "--seed", str(schedule.seed)]
-    check_bug(found.bug or None)
     if bug:
         arguments += ["--bug", bug]
     return Plan(

@@ -18,27 +18,14 @@ from aurora.volume import VolumeGeometry
 from segments.protocol.errors import Invalid
 from segments.protocol.record import PAGE_SIZE
 from sim import faults
+from sim.bugs import BUGS
 from sim.drawn_workload import READS, Workload
-from sim.expectations import (
-    COUNTED,
-    DEFAULT_MAX_STALL_NS,
-    GOES_ON,
-    MAY_WAIT,
-    WAITS,
-    AtLeast,
-    Ends,
-    Expectation,
-    Flow,
-    Lost,
-    Reaches,
-)
-from sim.invariants import INVARIANTS
+from sim.expectation_tables import expectation_row, read_expectation
+from sim.expectations import Expectation
 from sim.knob_tables import knob_values, read_knobs
-from sim.marks import MARKS
 from sim.schedule import Action, Knobs, Operation, Schedule
 from sim.seeds import Seeds
 from sim.toml_reader import ScenarioError, Table, format_time, parse_document, suggestion
-from sim.world import Verdict
 
 KINDS: Final = ("put", *READS)
 _MOST_CLIENTS: Final = 1_000
@@ -48,17 +35,6 @@ _MOST_BYTES: Final = 4_096
 _MOST_MTR_PAGES: Final = 100
 _DIRECTORIES: Final = ("scenarios", "../scripts/scenarios")
 """Where the shipped scenarios are, from here: in an installed package, in the source tree."""
-
-_NOBODY, _SEGMENTS, _ADDRESSES = "nobody", "segments", "addresses"
-TARGETS: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("heal_network", "crash_writer", "recover", "take_over", "heal"), _NOBODY),
-    **dict.fromkeys(
-        ("crash", "restart", "pause", "resume", "slow", "slow_disk", "wipe"), _SEGMENTS
-    ),
-    **dict.fromkeys(("bit_rot", "disk_full", "disk_free", "fail_writes", "fail_syncs"), _SEGMENTS),
-    **dict.fromkeys(("partition", "cut", "clog"), _ADDRESSES),
-}
-"""Whom each fault can hit. What a fault that is not in here can hit is not checked."""
 
 
 @attrs.frozen(kw_only=True)
@@ -136,7 +112,7 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
     """Read a scenario out of text; ``file`` stands in the errors. Raises `ScenarioError`."""
     root = parse_document(text, file)
     knobs = read_knobs(root.table("knobs"))
-    segments = _segment_names(knobs.pg_count)
+    segments = segment_names(knobs.pg_count)
     actions = [
         action for table in root.tables("action") for action in _actions(table, segments, knobs)
     ]
@@ -147,18 +123,34 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
         name=root.text("name", default_name),
         description=root.text("description", "").strip(),
         seed=root.integer("seed", 0),
-        bug=root.text("bug", ""),
+        bug=root.choice("bug", BUGS) if root.text("bug", "") else "",
         knobs=knobs,
         actions=tuple(sorted(actions, key=lambda each: each.at_ns)),
         operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
         workloads=tuple(_workload(table, knobs) for table in tables),
-        expectations=tuple(_expectation(t, segments, knobs) for t in root.tables("expect")),
+        expectations=tuple(
+            read_expectation(table, segments, knobs) for table in root.tables("expect")
+        ),
     )
     root.finish()
+    _check_lal(root.table("knobs"), scenario)
     return scenario
 
 
-def _segment_names(pg_count: int) -> tuple[str, ...]:
+def _check_lal(table: Table, scenario: Scenario) -> None:
+    """Raise `ScenarioError` if some write has more records than the LAL ever lets through."""
+    puts = [len(each.pages) for each in scenario.operations if each.kind == "put"]
+    largest = max([*puts, *(each.mtr_pages for each in scenario.workloads)], default=1)
+    if scenario.knobs.lal < largest:
+        raise table.error(
+            "lal",
+            f"found {scenario.knobs.lal}: expected at least {largest}, the records of the largest "
+            f"mini-transaction (pages, mtr_pages)",
+        )
+
+
+def segment_names(pg_count: int) -> tuple[str, ...]:
+    """All segments of a volume of so many protection groups."""
     groups = VolumeGeometry(pg_count).groups()
     return tuple(segment for group in groups for segment in group.members)
 
@@ -176,9 +168,12 @@ def _actions(table: Table, segments: Sequence[str], knobs: Knobs) -> Iterator[Ac
     for name in fault.params:
         table.get(name)
     table.finish()
-    _check_target(table, kind, "target", target, segments)
-    if "others" in params:
-        _check_target(table, kind, "others", table.text("others"), segments)
+    action = Action(at_ns=at_ns, kind=kind, target=target, params=params)
+    try:
+        faults.check(action, segments)
+        faults.check_sides(action, segments)
+    except faults.WrongAction as wrong:
+        raise table.error(wrong.key, wrong.problem) from None
     last_ns = at_ns + (repeat - 1) * every_ns
     if last_ns >= knobs.duration_ns:
         raise table.error(
@@ -187,29 +182,7 @@ def _actions(table: Table, segments: Sequence[str], knobs: Knobs) -> Iterator[Ac
             f"when everything heals (knobs.duration)",
         )
     for number in range(repeat):
-        yield Action(at_ns=at_ns + number * every_ns, kind=kind, target=target, params=params)
-
-
-def _check_target(table: Table, kind: str, key: str, target: str, segments: Sequence[str]) -> None:
-    """Raise `ScenarioError` unless ``target`` is what the fault can hit."""
-    hits = TARGETS.get(kind)
-    if hits is None:
-        return
-    if hits == _NOBODY:
-        if target:
-            raise table.error(key, f"found {target!r}: fault {kind} takes no target")
-        return
-    known = [*segments, *"ABCDEF", "az1", "az2", "az3"]
-    if hits == _ADDRESSES:
-        known += ["writer", "writers"]
-    lower = {each.lower() for each in known}
-    for word in target.split(","):
-        name = word.strip()
-        numbered = hits == _ADDRESSES and name.startswith("writer-") and name[7:].isdecimal()
-        if name.lower() not in lower and not numbered:
-            raise table.error(
-                key, f"found {name!r}: {suggestion(name, known)}, with commas between them"
-            )
+        yield attrs.evolve(action, at_ns=at_ns + number * every_ns)
 
 
 def _operation(table: Table) -> Operation:
@@ -275,56 +248,17 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
     return workload
 
 
-_OTHER_FINDINGS: Final = ("typed errors", "internal error", "deadlock", "undecided")
-_MINIMA: Final = {f"min_{what.replace(' ', '_')}": what for what in COUNTED}
-_SUBJECTS: Final = ("writes", "reads", *_MINIMA, "lost", "reaches", "verdict")
-
-
-def _expectation(table: Table, segments: Sequence[str], knobs: Knobs) -> Expectation:
-    given = [each for each in _SUBJECTS if table.has(each)]
-    if len(given) != 1:
-        raise table.error(
-            None,
-            f"found {' and '.join(given) or 'no subject'}: expected one of {', '.join(_SUBJECTS)}",
-        )
-    expectation = _about(given[0], table, segments, knobs)
-    for each in _SUBJECTS:
-        table.get(each)
-    table.finish()
-    return expectation
-
-
-def _about(key: str, table: Table, segments: Sequence[str], knobs: Knobs) -> Expectation:
-    if key in ("writes", "reads"):
-        how = table.choice(key, (GOES_ON, MAY_WAIT, WAITS))
-        flow = Flow(
-            writes=key == "writes",
-            how=how,
-            from_ns=table.time("from", 0),
-            until_ns=table.time("until", knobs.duration_ns),
-            max_stall_ns=table.time("max_stall", DEFAULT_MAX_STALL_NS) if how != WAITS else 0,
-        )
-        if flow.from_ns >= flow.until_ns:
-            found = f"{format_time(flow.from_ns)} to {format_time(flow.until_ns)}"
-            raise table.error("until", f"found {found}: expected a later end")
-        return flow
-    if key in _MINIMA:
-        return AtLeast(_MINIMA[key], table.integer(key, least=1))
-    if key == "lost":
-        return Lost(table.choices(key, segments, ()))
-    if key == "reaches":
-        return Reaches(table.choice(key, MARKS), table.integer("times", 1, least=1))
-    verdict = table.choice(key, [each.value for each in Verdict])
-    known = [*INVARIANTS, *_OTHER_FINDINGS]
-    invariant = table.choice("invariant", known) if table.has("invariant") else ""
-    return Ends(Verdict(verdict), invariant)
-
-
 # ---- writing -------------------------------------------------------------------------------------
 
 
-def dump(schedule: Schedule, *, description: str = "", bug: str = "") -> str:
-    """A scenario file of a schedule; `load` gives the same schedule again.
+def dump(
+    schedule: Schedule,
+    *,
+    description: str = "",
+    bug: str = "",
+    expectations: Sequence[Expectation] = (),
+) -> str:
+    """A scenario file of a schedule; `load` gives the same schedule and expectations again.
 
     Raises `Invalid` for a fault's parameter that TOML has no word for.
     """
@@ -334,6 +268,7 @@ def dump(schedule: Schedule, *, description: str = "", bug: str = "") -> str:
     for key, rows in (
         ("action", [_action_row(each) for each in schedule.actions]),
         ("operation", [_operation_row(each) for each in schedule.operations]),
+        ("expect", [expectation_row(each) for each in expectations]),
     ):
         if rows:
             lines += ["", f"{key} = [", *(f"  {_toml(row)}," for row in rows), "]"]
@@ -346,7 +281,6 @@ def dump(schedule: Schedule, *, description: str = "", bug: str = "") -> str:
 
 
 def _action_row(action: Action) -> dict[str, Any]:
-    faults.check(action)
     row: dict[str, Any] = {"at": format_time(action.at_ns), "fault": action.kind}
     if action.target:
         row["target"] = action.target

@@ -1,9 +1,9 @@
 """The command ``shrink``: cut a failing schedule down to what it takes to fail. Delta debugging.
 
 Whatever a schedule says is taken away in ever smaller pieces, or made simpler, and stays so if the
-run still breaks the same invariant: first what comes after the failure, then whole clients, faults
-and calls, then the details. Messages draw from a stream per link, so a smaller schedule still meets
-mostly the network that the larger one met.
+run still breaks the same invariant, or misses the same expectation: first what comes after the
+failure, then whole clients, faults and calls, then the details. Messages draw from a stream per
+link, so a smaller schedule still meets mostly the network that the larger one met.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 import click
 
-from sim import scenario
-from sim.case import Case, case_options, open_case, writable_path
+from sim import faults, scenario
+from sim.case import Case, case_options, input_paths, open_case
 from sim.durations import duration_option, format_seconds
-from sim.exit_codes import EXIT_CODES, HELP, VIOLATION
+from sim.exit_codes import EXIT_CODES, HELP, INTERRUPTED
+from sim.expectations import NOTHING_HAPPENED, UNMET, Expectation
+from sim.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.profiles import DiskProfile, LinkProfile
+from sim.scenario import segment_names
 from sim.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.wording import command_line, counted, say
 from sim.world import RunResult, Verdict
 
 _T = TypeVar("_T")
@@ -30,6 +34,7 @@ Event: TypeAlias = Action | Operation
 
 _DEFAULT_BUDGET_S: Final = 120.0
 _SMALLEST_LENGTH: Final = 8
+_MARK: Final = "# Written by `shrink`, which may replace it.\n"
 
 
 # ---- variants ------------------------------------------------------------------------------------
@@ -87,6 +92,13 @@ def _simpler_actions(action: Action) -> Iterator[Action]:
         yield attrs.evolve(action, params=rest_of)
 
 
+def without_idle_actions(schedule: Schedule) -> Schedule:
+    """Without the faults between a side and nobody: drawn at times, they do nothing."""
+    segments = segment_names(schedule.knobs.pg_count)
+    acting = tuple(each for each in schedule.actions if not faults.is_idle(each, segments))
+    return attrs.evolve(schedule, actions=acting)
+
+
 def simpler_knobs(knobs: Knobs) -> Iterator[Knobs]:
     """One step to a simpler world each."""
     plain = Knobs()
@@ -137,7 +149,7 @@ class Shrinker:
 
     def _try(self, candidate: Schedule) -> bool:
         """Keep a candidate if it breaks the same invariant."""
-        if self.over() or candidate == self.best:
+        if self.over() or candidate == self.best or without_idle_actions(candidate) != candidate:
             return False
         self.tests += 1
         result = self.run(candidate)
@@ -222,57 +234,87 @@ def _earlier(events: Sequence[Event], by_ns: int) -> list[Event]:
 # ---- the command ---------------------------------------------------------------------------------
 
 
-@click.command("shrink", epilog=HELP)
+@click.command("shrink", epilog=HELP, short_help="Cut a failing run down to what it takes.")
 @case_options
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path),
+    "-o", "--output", type=OUTPUT, metavar="FILE",
     callback=writable_path, default=Path("shrunk.toml"), show_default=True,
-    help="Where to write the scenario.",
+    help="Where to write the scenario. One that this command wrote is replaced.",
 )  # fmt: skip
+@force_option("Replace any other file.")
 @click.option(
     "--budget", callback=duration_option, default=f"{_DEFAULT_BUDGET_S:.0f}s", show_default=True,
     metavar="TIME", help="Stop after this long with the smallest so far.",
 )  # fmt: skip
 def command(
-    seed: int | None, name: str | None, bug: str | None, output: Path, budget: float
+    seed: int | None,
+    name: str | None,
+    bug: str | None,
+    output: Path,
+    force: bool,
+    budget: float,
 ) -> None:
     """Cut a failing run down, and write what is left as a scenario.
 
     Faults, calls, clients, time and the world's knobs are taken away or made simpler as long as the
-    run breaks the same invariant. The scenario runs by itself; it brings its bug along.
+    run breaks the same invariant, or misses the same expectation, which the scenario keeps. It runs
+    by itself and brings its bug along. Ctrl-C ends it with the smallest so far, and code 130.
     """
     case = open_case(seed, name, bug)
+    written_before = begins_with(_MARK.encode())
+    check_output("-o", output, inputs=input_paths(name), force=force, written_before=written_before)
     result = case.run()
-    if result.verdict is Verdict.PASSED:
-        click.echo(f"{case.source}: passed, so there is nothing to shrink")
-        sys.exit(EXIT_CODES[Verdict.PASSED])
-    click.echo(f"{case.source}: {result.verdict.value}, {result.invariant}")
-    best, tests = shrink_case(case, result, budget)
-    found = case_of(best, case.bug).run()
+    if result.verdict is Verdict.PASSED or result.finding == NOTHING_HAPPENED:
+        found = result.finding or result.verdict.value
+        say(f"{case.source}: {found}; there is nothing to shrink")
+        sys.exit(EXIT_CODES[result.verdict])
+    say(f"{case.source}: {result.verdict.value}, {result.invariant}")
+    case = attrs.evolve(case, expectations=missed(case, result))
+    shrinker, interrupted = shrink_case(case, result, budget)
+    _conclude(case, shrinker, result, output)
+    sys.exit(INTERRUPTED if interrupted else EXIT_CODES[result.verdict])
+
+
+def _conclude(case: Case, shrinker: Shrinker, result: RunResult, output: Path) -> None:
+    """Write what is left, and say what it is; exits if it does not fail by itself."""
+    best = shrinker.best
+    found = of_its_own(case, best).run()
     if found.invariant != result.invariant:
         click.echo("it does not fail again with the messages that its seed draws", err=True)
         sys.exit(EXIT_CODES[Verdict.UNDECIDED])
     text = f"{found.invariant}: {found.finding.splitlines()[0]}"
-    output.write_text(scenario.dump(best, description=text, bug=case.bug or ""), encoding="utf-8")
-    before, after = len(events_of(case.schedule)), len(events_of(best))
-    click.echo(f"{before} events down to {after}, in {tests} runs:")
+    scenario_text = scenario.dump(
+        best, description=text, bug=case.bug or "", expectations=case.expectations
+    )
+    output.write_text(_MARK + scenario_text, encoding="utf-8")
+    before = counted(len(events_of(case.schedule)), "event")
+    runs = counted(shrinker.tests, "run")
+    say(f"{before} down to {len(events_of(best))}, in {runs}:")
     for event in events_of(best):
-        click.echo(f"  {event}")
-    click.echo(text)
-    click.echo(f"run it:     python -m aurora.sim run {output}")
-    click.echo(f"explain it: python -m aurora.sim explain {output}")
-    sys.exit(EXIT_CODES.get(found.verdict, VIOLATION))
+        say(f"  {event}")
+    say(text)
+    say(f"run it:     {command_line('run', str(output))}")
+    say(f"explain it: {command_line('explain', str(output))}")
 
 
-def case_of(schedule: Schedule, bug: str | None) -> Case:
-    """A schedule whose messages its own seed decides."""
-    return Case(schedule=schedule, bug=bug)
+def missed(case: Case, result: RunResult) -> tuple[Expectation, ...]:
+    """The expectation to go on missing: the first; none if an invariant broke."""
+    if result.invariant != UNMET:
+        return ()
+    return next((each,) for each in case.expectations if not each.judge(result).met)
 
 
-def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Schedule, int]:
-    """The smallest schedule found that fails as ``result`` does, and the number of runs it took."""
+def of_its_own(case: Case, schedule: Schedule) -> Case:
+    """Another schedule in the same case; its own seed decides its messages."""
+    return attrs.evolve(case, schedule=schedule, decisions=None)
+
+
+def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Shrinker, bool]:
+    """Look for the smallest schedule that fails as ``result`` does; and whether Ctrl-C ended it."""
     started = time.monotonic()
     shown = started
+    # Who takes all calls away makes any expectation of calls fail: that would explain nothing.
+    could_be_met = all(each.judge(result).possible for each in case.expectations)
 
     def run(schedule: Schedule) -> RunResult:
         nonlocal shown
@@ -280,19 +322,24 @@ def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Schedul
         if sys.stderr.isatty() and now - shown > 0.2:
             shown = now
             left = format_seconds(max(0.0, started + budget_s - now))
-            events = len(events_of(shrinker.best))
-            line = f"{events} events, {shrinker.tests} runs, at most {left} left"
+            events = counted(len(events_of(shrinker.best)), "event")
+            line = f"{events}, {counted(shrinker.tests, 'run')}, at most {left} left"
             click.echo(f"\r{line:<79}", err=True, nl=False)
-        return case_of(schedule, case.bug).run()
+        found = of_its_own(case, schedule).run()
+        if could_be_met and not all(each.judge(found).possible for each in case.expectations):
+            return attrs.evolve(found, verdict=Verdict.UNDECIDED, invariant="undecided")
+        return found
 
     def over() -> bool:
         return time.monotonic() - started >= budget_s
 
-    shrinker = Shrinker(case.schedule, result, run, over)
+    shrinker = Shrinker(without_idle_actions(case.schedule), result, run, over)
+    interrupted = False
     try:
         shrinker.shrink()
     except KeyboardInterrupt:
+        interrupted = True
         click.echo("\nstopped by Ctrl-C: the smallest so far", err=True)
     if sys.stderr.isatty():
         click.echo(f"\r{'':<79}\r", err=True, nl=False)
-    return shrinker.best, shrinker.tests
+    return shrinker, interrupted

@@ -171,11 +171,15 @@ class Table:
             raise self._wrong(key, value, "a list of strings")
         return tuple(value)
 
-    def integer(self, key: str, default: int | None = None, least: int = 0) -> int:
-        """An integer of at least ``least``."""
+    def integer(
+        self, key: str, default: int | None = None, least: int = 0, most: int | None = None
+    ) -> int:
+        """An integer from ``least`` to ``most``, both inclusive; without ``most`` there is none."""
         expected = f"an integer of at least {least}"
+        if most is not None:
+            expected = f"an integer from {least:,} to {most:,}"
         value = self._value(key, default, expected)
-        if type(value) is not int or value < least:
+        if type(value) is not int or value < least or (most is not None and value > most):
             raise self._wrong(key, value, expected)
         return value
 

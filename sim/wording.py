@@ -1,11 +1,17 @@
-"""How commands word what they say: numbers with their nouns, lines that fit."""
+"""How commands word what they say: numbers with their nouns, lines that fit, commands to paste."""
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
 import textwrap
 from typing import Final
 
+import click
+
 WIDTH: Final = 80
+PROGRAM: Final = "python -m aurora.sim"
 
 
 def counted(count: int, noun: str) -> str:
@@ -13,13 +19,32 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def wrapped(text: str, indent: str = "  ") -> str:
-    """Every line of ``text`` at most `WIDTH` wide, if its words allow it."""
+def wrapped(text: str, indent: str = "  ", width: int = WIDTH) -> str:
+    """Every line of ``text`` at most ``width`` wide, if its words allow it.
+
+    What a line goes on in is indented by ``indent`` more than the line.
+    """
     return "\n".join(
         textwrap.fill(
-            line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+            line,
+            width,
+            subsequent_indent=line[: len(line) - len(line.lstrip())] + indent,
+            break_long_words=False,
+            break_on_hyphens=False,
         )
-        if len(line) > WIDTH
+        if len(line) > width and PROGRAM not in line  # whoever copies a command wants one line
         else line
         for line in text.splitlines()
     )
+
+
+def say(text: str) -> None:
+    """Print prose: wrapped on a terminal, as it is elsewhere, where programs may read it."""
+    if sys.stdout.isatty():
+        text = wrapped(text, width=shutil.get_terminal_size((WIDTH, 24)).columns)
+    click.echo(text)
+
+
+def command_line(*arguments: str) -> str:
+    """What to type, each of the arguments quoted where a shell would take it apart."""
+    return f"{PROGRAM} {shlex.join(arguments)}"

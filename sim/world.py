@@ -72,6 +72,8 @@ class RunResult:
     """How often each invariant was checked."""
     marks: Mapping[str, int]
     """What the run reached, and how often."""
+    lost: tuple[SegmentId, ...] = ()
+    """The segments whose disks were lost, in order."""
 
 
 class SimulatedDiskHandle:
@@ -178,6 +180,7 @@ class World:
             ),
             checks=dict(self.checker.counts),
             marks=dict(self.coverage.counts),
+            lost=tuple(self.cluster.lost_segments()) if hasattr(self, "cluster") else (),
         )
 
     async def _main(self) -> None:

@@ -13,13 +13,21 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sim import scenario
-from sim.expectations import Span, answers_between, longest_stall, short_time, spans_of
+from sim.episodes import Episode, segments_of
+from sim.expectations import (
+    Span,
+    answers_between,
+    conclude,
+    longest_stall,
+    short_time,
+    spans_of,
+)
 from sim.history import Call, Outcome
 from sim.live import LiveView
-from sim.report import Report, as_json, percentile
+from sim.report import Report, as_json, on_account_of, percentile
 from sim.report_text import header, report_text, show
 from sim.run_command import execute, make_plan
-from sim.schedule import Operation, Schedule
+from sim.schedule import Action, Operation, Schedule
 from sim.watch import Watch
 from sim.world import Verdict, World, run
 
@@ -174,15 +182,10 @@ def test_a_run_without_any_commit_proves_nothing() -> None:
 
 def test_an_expected_violation_passes() -> None:
     result = attrs.evolve(report_of().result, verdict=Verdict.VIOLATION, invariant="history")
-    from sim.report import _conclusion
-
     for text, verdict in (("history", Verdict.PASSED), ("vdl-is-a-cpl", Verdict.VIOLATION)):
         expect = f'[[expect]]\nverdict = "violation"\ninvariant = "{text}"'
         found = scenario.loads(SMALL.format(share=1, target="A", expect=expect)).expectations
-        from sim.expectations import Evidence
-
-        judgements = [each.judge(Evidence(result)) for each in found]
-        assert _conclusion(result, found, judgements)[0] is verdict
+        assert conclude(result, found).verdict is verdict
 
 
 # ---- how it looks --------------------------------------------------------------------------------
@@ -267,6 +270,29 @@ def test_the_trace_file_has_every_event() -> None:
 def test_the_faults_are_told_whole_in_sixty_columns(name: str) -> None:
     shown = io.StringIO()
     show(Console(file=shown, width=60), report_text(execute(make_plan(name, None, None))))
-    section = shown.getvalue().split("\nFaults\n")[1].split("\n\n")[0]
+    section = shown.getvalue().split("\nFaults, and what happened meanwhile\n")[1].split("\n\n")[0]
     assert "\u2026" not in section
     assert max(map(len, section.splitlines())) <= 60
+
+
+LOST = {
+    # fault, target, others: messages that are its doing, and messages that are not
+    ("partition", "A", None): ([("A0", "B0"), ("writer-1", "A0")], [("B0", "C0")]),
+    ("partition", "az1", "writer"): ([("writer-2", "B0"), ("A0", "writer-1")], [("A0", "C0")]),
+    ("cut", "writer-1", "A"): ([("writer-1", "A0")], [("A0", "writer-1"), ("writer-2", "A0")]),
+    ("cut", "A,B", None): ([("A0", "writer-1"), ("B0", "C0")], [("A0", "B0"), ("C0", "A0")]),
+    ("clog", "E", None): ([], [("E0", "writer-1"), ("writer-1", "A0")]),
+}
+
+
+@pytest.mark.parametrize(("kind", "target", "others"), LOST)
+def test_a_lost_message_is_put_down_to_the_fault_that_cut_its_way(
+    kind: str, target: str, others: str | None
+) -> None:
+    action = Action(at_ns=0, kind=kind, target=target, params={"others": others} if others else {})
+    episode = Episode(0, action, 0, 10, segments_of(target, 1))
+    its_own, not_its_own = LOST[kind, target, others]
+    for way in its_own:
+        assert on_account_of(episode, (5, *way, "cut"), 1)
+    for way in not_its_own:
+        assert not on_account_of(episode, (5, *way, "cut"), 1)
