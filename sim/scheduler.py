@@ -32,6 +32,7 @@ from trio._core import _run as trio_internals
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
 from segments.protocol.errors import AuroraError, Invalid
+from sim.interrupts import deferred
 
 NS_PER_S: Final = 1_000_000_000
 MAX_TIME_NS: Final = 2**53
@@ -102,6 +103,7 @@ class VirtualScheduler(trio.abc.Clock):
     _stop_ns: int = attrs.field(default=MAX_TIME_NS, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
     _failure: BaseException | None = attrs.field(default=None, init=False)
+    _interrupted: bool = attrs.field(default=False, init=False)
     _started: bool = attrs.field(default=False, init=False)
     _runner: Any = attrs.field(default=None, init=False)
 
@@ -187,7 +189,8 @@ class VirtualScheduler(trio.abc.Clock):
         ``seed`` draws the order of tasks that become runnable together. Raises `Deadlock`;
         `Undecided` when the result is not there by ``deadline_ns`` (inclusive), or after
         ``step_limit`` events or as many turns of trio's loop; and whatever ``async_fn`` or a
-        callback raises. Code that never comes back to trio's loop cannot be interrupted.
+        callback raises. Ctrl-C ends it at the next turn with a bare `KeyboardInterrupt`. Code that
+        never comes back to trio's loop cannot be interrupted.
         """
         if self._started:
             raise Invalid("a scheduler that has run: expected a fresh one for every run")
@@ -199,15 +202,27 @@ class VirtualScheduler(trio.abc.Clock):
         self._horizon_ns = self._stop_ns = deadline_ns
         self._event_limit = self._turn_limit = step_limit
         try:
-            with _deterministic_trio(seed):
+            with deferred(self._interrupt), _deterministic_trio(seed):
                 results = trio.run(self._main, async_fn, args, clock=self)
-        except Exception as error:
-            if self._failure is None or self._failure is error:
+        except BaseException as error:
+            if self._interrupted:
+                raise KeyboardInterrupt from None
+            expected = self._failure is not None and self._failure is not error
+            if not expected or not isinstance(error, Exception):
                 raise
+            assert self._failure is not None
             raise self._failure from error
+        if self._interrupted:
+            raise KeyboardInterrupt
         if self._failure is not None:
             raise self._failure
         return results[0]
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: no further event, and the next turn ends the run. Called by a signal handler."""
+        self._interrupted = True
+        if self._failure is None:
+            self._event_limit = self._turn_limit = 0
 
     async def _main(
         self, async_fn: Callable[[*_Args], Awaitable[_Result]], args: tuple[*_Args]
@@ -269,6 +284,8 @@ class VirtualScheduler(trio.abc.Clock):
     def _reach(self, deadline: float) -> None:
         """No event may come before ``deadline``: let it come, unless there is a reason to end."""
         stop_ns = _ns_not_before(deadline)
+        if self._interrupted:
+            return  # the turn that follows ends the run
         if self.pending and self.events >= self._event_limit:
             self.fail(Undecided(f"{self.events} events served by {self.now_ns} ns: the limit"))
         elif stop_ns <= self._horizon_ns:
@@ -285,7 +302,10 @@ class VirtualScheduler(trio.abc.Clock):
         if self._failure is not None:
             raise _StuckError(f"tasks still running after {self._turn_limit} turns")
         limit = self._turn_limit
-        self._turn_limit += _UNWIND_TURNS
+        self._turn_limit = self.turns + _UNWIND_TURNS
+        if self._interrupted:
+            self.fail(KeyboardInterrupt())
+            return
         self.fail(Undecided(f"{limit} turns of the loop by {self.now_ns} ns: the limit"))
 
     def _unwind(self) -> float:

@@ -38,10 +38,10 @@ def wrapped(text: str, indent: str = "  ", width: int = WIDTH) -> str:
     )
 
 
-def say(text: str) -> None:
+def say(text: str, indent: str = "  ") -> None:
     """Print prose: wrapped on a terminal, as it is elsewhere, where programs may read it."""
     if sys.stdout.isatty():
-        text = wrapped(text, width=shutil.get_terminal_size((WIDTH, 24)).columns)
+        text = wrapped(text, indent, shutil.get_terminal_size((WIDTH, 24)).columns)
     click.echo(text)
 
 

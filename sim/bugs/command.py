@@ -13,9 +13,10 @@ from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, require_bug
 from sim.bugs.suite import BugReport, run_suite
 from sim.case import SEED
-from sim.exit_codes import HELP, PASSED, VIOLATION
+from sim.durations import duration_or_none_option
+from sim.exit_codes import HELP, INTERRUPTED, PASSED, VIOLATION
 from sim.scenario import dump
-from sim.wording import counted
+from sim.wording import command_line, counted, say
 
 _RUN_HELP = (
     "Exit codes: 0 every bug was found, 1 one of them survived, 2 usage error, 70 internal error, "
@@ -31,7 +32,7 @@ def command(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         width = max(map(len, BUGS))
         for bug in BUGS.values():
-            click.echo(f"{bug.name:{width}}  {bug.summary}")
+            say(f"{bug.name:{width}}  {bug.summary}", " " * (width + 2))
         click.echo(f"\n{len(BUGS)} bugs. Plant one: run --bug NAME. Read one: bugs show NAME.")
 
 
@@ -46,14 +47,17 @@ def _bug(_: click.Context, __: click.Parameter, name: str) -> Bug:
 @click.argument("bug", metavar="NAME", callback=_bug)
 def show(bug: Bug) -> None:
     """What the bug NAME changes in the real code, and the rule that it breaks."""
-    click.echo(f"{bug.name}: {bug.summary}\nbreaks {bug.section}")
+    say(f"{bug.name}: {bug.summary}\nbreaks {bug.section}")
     for edit in bug.edits:
         click.echo(f"\n{edit.target}")
         for mark, text in (("-", edit.old), ("+", edit.new)):
             for line in text.strip("\n").splitlines():
                 click.echo(f"  {mark} {line}")
     if bug.directed is not None:
-        click.echo(f"\nThe schedule made for it: bugs scenario {bug.name} > FILE; run FILE")
+        file = f"{bug.name}.toml"
+        click.echo("\nThe schedule made for it:")
+        click.echo(f"  {command_line('bugs', 'scenario', bug.name)} > {file}")
+        click.echo(f"  {command_line('run', file)}")
 
 
 @command.command()
@@ -68,8 +72,8 @@ def scenario(bug: Bug) -> None:
 @command.command(name="run", epilog=_RUN_HELP)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option(
-    "--budget", type=click.FloatRange(min=0.0), default=30.0, show_default=True,
-    metavar="SECONDS", help="Begin no seed later than this, for each bug.",
+    "--budget", callback=duration_or_none_option, default="30s", show_default=True,
+    metavar="TIME", help="Begin no seed later than this, for each bug (20, 60s, 5m).",
 )  # fmt: skip
 @click.option(
     "--wanted", type=click.IntRange(1), default=5, show_default=True, metavar="N",
@@ -92,32 +96,50 @@ def run_command(
     jobs: int | None,
     as_json: bool,
 ) -> None:
-    """Run the suite over all bugs, or NAMES; fails if one of them survives."""
+    """Run the suite over all bugs, or NAMES; fails if one of them survives.
+
+    Ctrl-C stops it, and what is done is reported.
+    """
     try:
         chosen = [require_bug(name).name for name in names] or list(BUGS)
     except Invalid as error:
         raise click.UsageError(str(error)) from None
     reports: dict[str, BugReport] = {}
-    for report in run_suite(
+    running = run_suite(
         chosen,
         first_seed=seed,
         wanted=wanted,
         budget_s=budget,
         jobs=max(1, min(jobs or os.cpu_count() or 1, len(chosen))),
-    ):
-        reports[report.name] = report
-        if as_json:
-            click.echo(json.dumps(attrs.asdict(report) | {"found": report.found}))
-        else:
-            click.echo(f"{len(reports)}/{len(chosen)} {report.name}: {report.how}", err=True)
-    ordered = [reports[name] for name in chosen]
+    )
+    interrupted = False
+    try:
+        for report in running:
+            reports[report.name] = report
+            if as_json:
+                click.echo(json.dumps(attrs.asdict(report) | {"found": report.found}))
+            else:
+                click.echo(f"{len(reports)}/{len(chosen)} {report.name}: {report.how}", err=True)
+    except KeyboardInterrupt:
+        interrupted = True
+        click.echo("stopped by Ctrl-C; what was done until then:", err=True)
+    finally:
+        running.close()
+    ordered = [reports[name] for name in chosen if name in reports]
     survivors = [report.name for report in ordered if not report.found]
     if not as_json:
-        click.echo("\n".join(table(ordered)))
-        took = sum(report.elapsed_s for report in ordered)
-        verdict = f"survived: {', '.join(survivors)}" if survivors else "none survived"
-        click.echo(f"\n{counted(len(ordered), 'bug')}, {took:.0f} s of running; {verdict}")
-    context.exit(VIOLATION if survivors else PASSED)
+        _show(ordered, survivors, len(chosen))
+    context.exit(INTERRUPTED if interrupted else VIOLATION if survivors else PASSED)
+
+
+def _show(reports: Sequence[BugReport], survivors: Sequence[str], chosen: int) -> None:
+    """The table, and what it comes to."""
+    click.echo("\n".join(table(reports)))
+    took = sum(report.elapsed_s for report in reports)
+    verdict = f"survived: {', '.join(survivors)}" if survivors else "none survived"
+    left = "" if len(reports) == chosen else f"{len(reports)} of "
+    click.echo()
+    say(f"{left}{counted(chosen, 'bug')}, {took:.0f} s of running; {verdict}")
 
 
 def table(reports: Sequence[BugReport]) -> list[str]:

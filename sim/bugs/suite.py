@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from collections.abc import Generator, Sequence
+from concurrent.futures import as_completed
 from statistics import median
 
 import attrs
@@ -19,6 +18,7 @@ import attrs
 from sim.bugs import BUGS
 from sim.bugs.registry import planted
 from sim.generate import generate
+from sim.interrupts import close_pool, worker_pool
 from sim.world import Verdict, run
 
 _FAILED = (Verdict.VIOLATION, Verdict.LIVENESS)
@@ -99,9 +99,15 @@ def try_bug(name: str, first_seed: int, wanted: int, budget_s: float) -> BugRepo
 
 def run_suite(
     names: Sequence[str], *, first_seed: int, wanted: int, budget_s: float, jobs: int
-) -> Iterator[BugReport]:
-    """Try the bugs, ``budget_s`` each, in ``jobs`` processes; reports come as they are done."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(try_bug, name, first_seed, wanted, budget_s) for name in names]
-        for done in as_completed(waiting):
+) -> Generator[BugReport, None, None]:
+    """Try the bugs, ``budget_s`` each, in ``jobs`` processes; reports come as they are done.
+
+    Whoever closes the iterator, or leaves it by Ctrl-C, ends what is under way.
+    """
+    pool = worker_pool(jobs)
+    submitted = [pool.submit(try_bug, name, first_seed, wanted, budget_s) for name in names]
+    try:
+        for done in as_completed(submitted):
             yield done.result()
+    finally:
+        close_pool(pool, submitted)

@@ -210,3 +210,20 @@ def test_the_command_runs_the_suite() -> None:
     assert ran.exit_code == 0, ran.output
     assert "| third-highest-scl | directed | pgcl-is-backed |" in ran.output
     assert "none survived" in ran.output
+
+
+@pytest.mark.parametrize("budget", ["0", "0.5", "1s", "1m"])
+def test_a_budget_is_a_time_as_for_a_fleet(budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim.bugs.command.run_suite", lambda *_, **__: (n for n in range(0)))
+    assert CliRunner().invoke(command, ["run", "no-fencing", "--budget", budget]).exit_code == 0
+    for wrong in ("nan", "-1", "5x", "inf"):
+        ran = CliRunner().invoke(command, ["run", "no-fencing", "--budget", wrong])
+        assert ran.exit_code == 2 and "expected seconds, or a number" in ran.output
+
+
+def test_what_show_says_to_type_can_be_typed() -> None:
+    shown = CliRunner().invoke(command, ["show", "third-highest-scl"]).output
+    made, ran = (line.strip() for line in shown.splitlines() if "python -m" in line)
+    start = "python -m aurora.sim "
+    assert made == f"{start}bugs scenario third-highest-scl > third-highest-scl.toml"
+    assert ran == f"{start}run third-highest-scl.toml"

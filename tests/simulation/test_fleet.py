@@ -16,8 +16,10 @@ from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.durations import parse_duration
-from sim.fleet import SeedResult, Tally, command, report, results, run_seed
+from sim.fleet import command, results, run_seed
 from sim.marks import MARKS
+from sim.tally import SeedResult, Tally, report
+from sim.wording import say, wrapped
 from sim.world import Verdict
 
 ROOT = Path(__file__).parents[2]
@@ -111,8 +113,11 @@ def test_the_report_counts_in_words_and_fits() -> None:
         tally.add(attrs.evolve(passed(seed), verdict=Verdict.VIOLATION, invariant="history"))
     text = report(tally, 1.0, None)
     assert "1 passed, 12 violations" in text and "12 findings:" in text
-    assert "and seeds 30, 31" in text
-    assert max(map(len, text.splitlines())) <= 80
+    numbers = ", ".join(map(str, range(20, 32)))
+    assert f"\n  violation, history: seeds {numbers}\n" in text
+    assert text.count("aurora.sim explain") == text.count("aurora.sim shrink") == 1
+    lines = wrapped(text).splitlines()
+    assert max(len(line) for line in lines if "python -m" not in line) <= 80
 
 
 def test_the_report_is_json_for_programs() -> None:
@@ -121,6 +126,35 @@ def test_the_report_is_json_for_programs() -> None:
     found = json.loads(done.stdout)
     assert found["seeds"] == 1 and found["verdicts"] == {"passed": 1} and found["findings"] == []
     assert found["digest"] and set(found["marks"]) | set(found["unreached_marks"]) == set(MARKS)
+
+
+def test_a_fleet_that_ran_nothing_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Tally().exit_code() == 4
+    assert "no seed was run" in report(Tally(), 1.0, None)
+    monkeypatch.setattr("sim.fleet.results", lambda *_, **__: (n for n in range(0)))
+    assert CliRunner().invoke(command, ["--seeds", "3"]).exit_code == 4
+
+
+def test_findings_of_one_kind_stand_together_and_wrap_at_words(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tally = Tally()
+    long = "page 4 at 17 is durable at a write quorum of four and not to be found " * 3
+    for seed, invariant in ((1, "history"), (2, "deadlock"), (3, "history")):
+        violation = attrs.evolve(passed(seed), verdict=Verdict.VIOLATION, invariant=invariant)
+        tally.add(attrs.evolve(violation, finding=f"{long}{seed}"))
+    text = report(tally, 1.0, None)
+    assert "violation, history: seeds 1, 3\n" in text
+    assert "violation, deadlock: seed 2\n" in text
+    assert f"{long}1" in text and f"{long}3" not in text
+    say(text)
+    assert capsys.readouterr().out == text + "\n"  # as it is in a pipe
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    say(text)
+    shown = capsys.readouterr().out
+    assert max(len(line) for line in shown.splitlines() if "python -m" not in line) <= 60
+    assert shown.split() == text.split()
 
 
 def test_a_planted_bug_is_reported_with_what_to_type_next() -> None:

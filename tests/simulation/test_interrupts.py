@@ -1,0 +1,144 @@
+"""Ctrl-C, as a real signal: a simulation ends at once, with code 130, wherever it was hit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from sim.generate import generate
+from sim.interrupts import deferred
+from sim.scheduler import VirtualScheduler
+from sim.world import World
+from tests.repo.sources import ROOT
+
+HIT_AT_AN_ACTION = """
+import os, signal
+from sim import faults
+def apply(world, action, real=faults.apply):
+    os.kill(os.getpid(), signal.SIGINT)
+    real(world, action)
+faults.apply = apply
+"""
+HIT_THE_SECOND_RUN = """
+import os, signal
+from sim.world import World
+runs = 0
+def build(world, nursery, real=World._build):
+    global runs
+    runs += 1
+    if runs == 4:
+        os.kill(os.getpid(), signal.SIGINT)
+    return real(world, nursery)
+World._build = build
+"""
+HIT_AFTER_A_BUG = """
+import os, signal
+from sim.bugs import command
+def run_suite(names, real=command.run_suite, **options):
+    running = real(names, **options)
+    try:
+        for report in running:
+            yield report
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        running.close()
+command.run_suite = run_suite
+"""
+
+
+def hit(prelude: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a process that interrupts itself."""
+    return subprocess.run(
+        [sys.executable, "-c", f"{prelude}\nfrom sim.cli import main; main()", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["run", "explain", "record", "shrink"])
+def test_a_run_under_way_ends_with_130(command: str, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    more = ["-o", str(output)] if command in ("record", "shrink") else []
+    ended = hit(HIT_AT_AN_ACTION, command, "az-outage", *more)
+    assert (ended.returncode, ended.stderr.strip()) == (130, "interrupted")
+    assert "PASSED" not in ended.stdout and not output.exists()
+
+
+def test_shrink_still_writes_the_smallest_so_far(tmp_path: Path) -> None:
+    output = tmp_path / "small.toml"
+    case = ("--seed", "5", "--bug", "serve-below-required", "-o", str(output))
+    ended = hit(HIT_THE_SECOND_RUN, "shrink", *case)
+    assert ended.returncode == 130, ended.stderr
+    assert "stopped by Ctrl-C: the smallest so far" in ended.stderr
+    assert "Traceback" not in ended.stderr and output.exists()
+    assert " in 3 runs:" in ended.stdout
+
+
+def test_the_suite_of_bugs_shows_what_it_has_and_does_not_wait() -> None:
+    names = ("third-highest-scl", "write-quorum-3")
+    ended = hit(HIT_AFTER_A_BUG, "bugs", "run", *names, "--budget", "0", "--jobs", "1")
+    assert ended.returncode == 130, ended.stderr
+    assert "| third-highest-scl | directed |" in ended.stdout and "1 of 2 bugs" in ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("steps", [1, 40, 333, 1000])
+def test_wherever_it_hits_the_run_raises_it_bare(steps: int) -> None:
+    world = World(generate(3))
+    seen = 0
+
+    def count(*_: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == steps:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    world.observer = count
+    with pytest.raises(KeyboardInterrupt):
+        world.run()
+    assert seen < steps + 500
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_callback_that_is_hit_is_not_taken_for_a_failure() -> None:
+    scheduler = VirtualScheduler()
+
+    async def main() -> None:
+        for at_ns in range(5, 50):
+            scheduler.call_at(at_ns, served.append, at_ns)
+        scheduler.call_at(10, os.kill, os.getpid(), signal.SIGINT)
+        await trio.sleep_forever()
+
+    served: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        scheduler.run(main, seed=1, deadline_ns=1000)
+    assert served[-1] <= 11
+
+
+def test_a_second_one_does_not_ask() -> None:
+    asked: list[int] = []
+
+    def hit_twice() -> None:
+        with deferred(lambda: asked.append(1)):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert asked == [1]
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        hit_twice()
+    assert asked == [1]
+
+
+def test_who_ignores_it_goes_on_ignoring_it() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with deferred(lambda: pytest.fail("asked")):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
