@@ -131,6 +131,8 @@ def check(action: Action, segments: Sequence[SegmentId]) -> None:
 def _check_names(
     action: Action, key: str, target: str, hits: str, segments: Sequence[SegmentId]
 ) -> None:
+    if not isinstance(target, str):
+        raise WrongAction(action, key, f"found {target!r}: expected names with commas between them")
     known = [*segments, *"ABCDEF", "az1", "az2", "az3"]
     if hits == ADDRESSES:
         known += ["writer", "writers"]

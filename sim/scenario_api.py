@@ -16,25 +16,32 @@
 
 Time is virtual: waiting costs nothing. When the scenario ends, the world heals, everything pending
 has to finish, all segments have to agree, and the history of all calls is checked. Whatever happens
-is told in a story, line by line.
+is told in a story, line by line. What the script itself does wrong is a `ScriptError`, no finding.
+
+(More than 400 lines: whatever a script may ask for is a method of one class.)
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NoReturn, TypeAlias
 
 import attrs
 import trio
 
 from aurora.engine import Engine
+from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from sim import faults
-from sim.exit_codes import EXIT_CODES
+from sim.exit_codes import EXIT_CODES, INTERRUPTED, USAGE
+from sim.expectations import UNMET
 from sim.history import Call, Outcome
+from sim.knob_tables import check_ranges
 from sim.schedule import SECOND, Action, Knobs, Operation, Schedule
+from sim.script_errors import Body, blames_the_script, script_error
+from sim.wording import counted, wrapped
 from sim.workload import make_call
 from sim.world import RunResult, Verdict, World
 
@@ -43,14 +50,12 @@ _PROBE_PAGE: Final = 1_000_000
 """From here on lie the pages that expectations write to."""
 
 _EPILOG: Final = (
-    "Exit codes: 0 all as expected, 1 violation, 2 usage error, 3 liveness failure, 4 undecided."
+    "Exit codes: 0 all as expected, 1 violation, 2 usage error or an error of the script, "
+    "3 liveness failure, 4 undecided, 130 interrupted."
 )
 
 Teller: TypeAlias = Callable[[str], object]
 """Called with each line of the story."""
-
-Body: TypeAlias = "Callable[[Scenario], Coroutine[Any, Any, None]]"
-"""A scenario: an asynchronous function of one argument."""
 
 
 @attrs.frozen
@@ -243,8 +248,11 @@ class Scenario:
         self.fault("crash_writer")
 
     def fault(self, kind: str, target: str = "", **params: Any) -> None:
-        """Any fault of `sim.faults.FAULTS`, now."""
+        """Any fault of `sim.faults.FAULTS`, now; raises `sim.faults.WrongAction`."""
         action = Action(at_ns=self.world.scheduler.now_ns, kind=kind, target=target, params=params)
+        segments = list(self.world.cluster.hosts)
+        faults.check(action, segments)
+        faults.check_sides(action, segments)
         values = "".join(f" {name}={value}" for name, value in params.items())
         self.say(f"fault: {kind} {target}{values}".rstrip())
         faults.apply(self.world, action)
@@ -324,7 +332,12 @@ class _ScenarioWorld(World):
                     await self._scenario(s)
                 except ExpectationFailed as failed:
                     s.say(f"NOT AS EXPECTED: {failed}")
-                    self.checker.fail("expectation", str(failed))
+                    self.checker.fail(UNMET, str(failed))
+                    await trio.sleep_forever()
+                except Exception as error:
+                    if not blames_the_script(error, self._scenario):
+                        raise
+                    self.scheduler.fail(script_error(error, self._scenario))
                     await trio.sleep_forever()
                 s.say("the world heals, and everything pending has to finish")
                 self.heal()
@@ -344,7 +357,10 @@ def run_scenario(
     knobs: Knobs | None = None,
     tell: Teller | None = None,
 ) -> ScenarioResult:
-    """Run a scenario in a world of its own; ``tell`` is called with each line of the story."""
+    """Run a scenario in a world of its own; ``tell`` is called with each line of the story.
+
+    Raises `ScriptError`, and `Invalid` for knobs that cannot be.
+    """
     story: list[str] = []
 
     def both(line: str) -> None:
@@ -352,6 +368,7 @@ def run_scenario(
         if tell is not None:
             tell(line)
 
+    check_ranges(knobs or Knobs())
     knobs = attrs.evolve(knobs or Knobs(), duration_ns=_LONG_NS)
     schedule = Schedule(seed=seed, knobs=knobs, name=_name_of(scenario))
     result = _ScenarioWorld(schedule, scenario, both).run()
@@ -367,15 +384,27 @@ def main(scenario: Body, *, knobs: Knobs | None = None) -> NoReturn:
     parser.add_argument("seed", nargs="?", type=_seed, default=1, metavar="SEED", help="default: 1")
     seed = parser.parse_args().seed
     tell_line(f"seed {seed}: {about.splitlines()[0]}")
-    result = run_scenario(scenario, seed=seed, knobs=knobs, tell=tell_line)
+    try:
+        result = run_scenario(scenario, seed=seed, knobs=knobs, tell=tell_line)
+    except AuroraError as error:
+        sys.exit(_refused(str(error)))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(INTERRUPTED)
     run = result.run
     tell_line(
-        f"{run.verdict.value}: {run.commits} commits, {run.messages} messages, "
-        f"{sum(run.checks.values())} checks, digest {run.digest}"
+        f"{run.verdict.value}: {counted(run.commits, 'commit')}, "
+        f"{counted(run.messages, 'message')}, {counted(sum(run.checks.values()), 'check')}, "
+        f"digest {run.digest}"
     )
     if run.finding:
         tell_line(f"{run.invariant}: {run.finding}")
     sys.exit(EXIT_CODES[run.verdict])
+
+
+def _refused(problem: str) -> int:
+    sys.stderr.write(wrapped(f"Error: {problem}") + "\n")
+    return USAGE
 
 
 def _seed(text: str) -> int:

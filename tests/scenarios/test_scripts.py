@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import sim
+from segments.protocol.errors import Invalid
+from sim import world
 from sim.bugs import planted
 from sim.scenario_api import Scenario, run_scenario
 from sim.schedule import SECOND, Knobs
+from sim.script_errors import ScriptError
 from sim.world import Verdict
 
 ROOT = Path(sim.__file__).parents[1]
@@ -138,7 +143,7 @@ def test_what_is_still_pending_after_the_world_has_healed_is_a_liveness_failure(
 
     result = run_scenario(scenario, knobs=Knobs(liveness_ns=5 * SECOND))
     assert result.run.verdict is Verdict.LIVENESS
-    assert "1 calls pending" in result.run.finding
+    assert "1 call pending" in result.run.finding
 
 
 def test_all_checkers_are_on() -> None:
@@ -170,3 +175,80 @@ def test_a_recovery_installs_its_table_without_waiting_for_a_tick() -> None:
 
     result = run_scenario(scenario)
     assert result.passed, result.run.finding
+
+
+# ---- scripts that are wrong ----------------------------------------------------------------------
+
+
+WRONG = """
+def wrong(s):
+    {line}
+
+async def scenario(s):
+    await s.put(1, b"x")
+    wrong(s)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("s.crash('Z9')", "fault crash: target: found 'Z9': expected one of A0, B0"),
+        ("s.crash('')", "fault crash: target: found ''"),
+        ("s.crash(7)", "fault crash: target: found 7: expected names"),
+        ("s.slow('A', -3)", "factor: found -3: expected a number from 0.01 to 100,000"),
+        ("s.slow('A', float('nan'))", "factor: found nan"),
+        ("s.partition('A', 'A0')", "others: found 'A0': expected somebody on the other side"),
+        ("s.fault('crsh', 'A')", "found 'crsh': did you mean 'crash'?"),
+        ("s.fault('recover', factor=2)", "factor: unknown: expected no parameter"),
+        ("s.crsh('A')", "AttributeError: 'Scenario' object has no attribute 'crsh'"),
+        ("s.crash()", "TypeError: "),
+        ("int('x')", "ValueError: invalid literal"),
+        ("raise ExceptionGroup('two', [ValueError('x'), KeyError('y')])", "ExceptionGroup: two"),
+    ],
+)
+def test_an_error_of_the_script_is_no_finding(line: str, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    names: dict[str, Any] = {}
+    exec(compile(WRONG.format(line=line), str(path), "exec"), names)
+    with pytest.raises(ScriptError) as raised:
+        run_scenario(names["scenario"])
+    found = str(raised.value)
+    assert found.startswith(f"{path}, line 3: ") and problem in found
+    assert raised.value.__cause__ is not None
+
+
+def test_a_script_with_an_error_exits_with_2(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    header = "from sim.scenario_api import Scenario, main\n"
+    path.write_text(header + WRONG.format(line="s.crash('Z9')") + "main(scenario)\n")
+    ran = subprocess.run(
+        [sys.executable, path], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 2, ran.stderr
+    assert "line 4: fault crash: target: found 'Z9'" in " ".join(ran.stderr.split())
+    assert "Traceback" not in ran.stderr
+
+
+def test_an_assertion_of_the_code_under_test_stays_a_finding(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.put(1, b"x")
+        s.crash("A")
+
+    code = compile("def crash_segment(*_): raise AssertionError('of ours')", world.__file__, "exec")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    monkeypatch.setattr(world.World, "crash_segment", names["crash_segment"])
+    result = run_scenario(scenario)
+    assert (result.run.verdict, result.run.invariant) == (Verdict.VIOLATION, "internal error")
+
+
+def test_knobs_that_cannot_be_are_refused() -> None:
+    async def scenario(s: Scenario) -> None:
+        await s.put(1, b"x")
+
+    with pytest.raises(Invalid, match="check_every: found 0: expected 1 to"):
+        run_scenario(scenario, knobs=Knobs(check_every=0))

@@ -14,14 +14,15 @@ from sim import scenario
 from sim.drawn_workload import Workload
 from sim.episodes import episodes_of
 from sim.expectations import AtLeast, Ends, Flow, Lost, Reaches
-from sim.faults import FAULTS
+from sim.faults import FAULTS, check
 from sim.generate import generate
+from sim.knob_tables import check_ranges
 from sim.profiles import DiskProfile, LinkProfile
 from sim.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
 from sim.seeds import Seeds
 from sim.shrink import without_idle_actions
 from sim.toml_reader import ScenarioError, format_time, line_numbers, parse_time
-from sim.world import Verdict
+from sim.world import Verdict, World
 
 EXAMPLE = """
 name = "example"
@@ -274,6 +275,18 @@ def test_times_that_are_not(text: str) -> None:
         ("[workload]\nreads=['gte']", "reads: found 'gte': did you mean 'get'?"),
         ("[workload]\nclients=0", "clients: found 0: expected an integer of at least 1"),
         ("[workload]\nclients=5000", "clients: found 5000: expected at most 1000"),
+        ("[knobs]\nduration='0s'", "knobs.duration: found '0s': expected 1ms to 86400s"),
+        ("[knobs]\nduration='1ns'", "line 2: knobs.duration: found '1ns': expected 1ms"),
+        ("[knobs]\nduration='10000000s'", "knobs.duration: found '10000000s': expected 1ms"),
+        ("[knobs]\nliveness='0s'", "knobs.liveness: found '0s': expected 1ms to 86400s"),
+        ("[knobs]\ncheck_every=0", "check_every: found 0: expected an integer from 1 to 1,000,000"),
+        ("[knobs]\nlal=1\n[workload]", "line 2: knobs.lal: found 1: expected at least 3"),
+        (
+            "[knobs]\nlal=1\n[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]",
+            "line 2: knobs.lal: found 1: expected at least 2",
+        ),
+        ("seed=1\nbug='no-fensing'", "line 2: bug: found 'no-fensing': did you mean 'no-fencing'?"),
+        ("bug=0", "line 1: bug: found 0: expected a string"),
         ("[[expect]]\nmax_stall='1s'", "line 1: expect[1]: found no subject: expected one of"),
         ("[[expect]]\nreads='wait'\nwrites='wait'", "found writes and reads: expected one of"),
         ("[[expect]]\nwrites='goes on'", "writes: found 'goes on': did you mean 'go on'?"),
@@ -289,6 +302,95 @@ def test_bad_files_are_refused_with_place_and_reason(text: str, error: str) -> N
         scenario.loads(text, "f.toml")
     assert str(raised.value).startswith("f.toml")
     assert error in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "target", "more", "error"),
+    [
+        (
+            "slow",
+            "A",
+            "factor='big'",
+            "factor: found 'big': expected a number from 0.01 to 100,000",
+        ),
+        ("slow", "A", "factor=-3", "factor: found -3: expected a number from 0.01 to 100,000"),
+        ("slow_disk", "A", "factor=nan", "factor: found nan: expected a number"),
+        ("slow", "A", "factor=true", "factor: found True: expected a number"),
+        ("bit_rot", "A", "bits='x'", "bits: found 'x': expected an integer from 1 to 10,000"),
+        ("bit_rot", "A", "bits=-1", "bits: found -1: expected an integer"),
+        ("bit_rot", "A", "bits=1.5", "bits: found 1.5: expected an integer"),
+        ("bit_rot", "A", "offset=99999999", "offset: found 99999999: expected an integer from 0"),
+        (
+            "fail_writes",
+            "A",
+            "count='many'",
+            "count: found 'many': expected an integer from 0 to 1,",
+        ),
+        ("fail_syncs", "A", "count=-5", "count: found -5: expected an integer from 0 to 1,000,000"),
+        ("cut", "A", "others=3", "others: found 3: expected names of segments, zones or writers"),
+        ("cut", "A", "others='Z'", "others: found 'Z': expected one of A0"),
+        ("partition", "A", "others='A'", "others: found 'A': expected somebody on the other side"),
+        ("clog", "A,B", "others='az1'", "others: found 'az1': expected somebody"),
+        ("cut", "writers", "others='writer-2'", "others: found 'writer-2': expected somebody"),
+        (
+            "cut",
+            "az1,az2,az3,writers",
+            "",
+            "target: found 'az1,az2,az3,writers': expected somebody",
+        ),
+        ("crash", "writer", "", "target: found 'writer': expected one of A0"),
+    ],
+)
+def test_a_faults_parameters_are_checked_before_anything_runs(
+    fault: str, target: str, more: str, error: str
+) -> None:
+    text = f"[[action]]\nat='1s'\nfault='{fault}'\ntarget='{target}'\n{more}"
+    with pytest.raises(ScenarioError) as raised:
+        scenario.loads(text, "f.toml")
+    line = 4 if error.startswith("target") else 5
+    assert str(raised.value).startswith(f"f.toml, line {line}: action[1].{error}")
+
+
+def test_every_parameter_has_bounds_and_a_default_within_them() -> None:
+    for fault in FAULTS.values():
+        for param in fault.params.values():
+            assert param.default is None or param.accepts(param.default), fault
+            assert param.kind is str or (
+                param.accepts(param.least) and not param.accepts(param.most + 1)
+            )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_what_seeds_draw_is_within_the_bounds(seed: int) -> None:
+    schedule = generate(seed)
+    check_ranges(schedule.knobs)
+    for action in schedule.actions:
+        check(action, scenario.segment_names(schedule.knobs.pg_count))
+
+
+def test_a_writer_that_does_not_exist_yet_is_cut_off_when_it_comes() -> None:
+    text = """
+        seed = 2
+        [knobs]
+        duration = "300ms"
+        liveness = "5s"
+        [workload]
+        rate = 100
+        [[action]]
+        at = "0s"
+        fault = "cut"
+        target = "writer-2"
+        [[action]]
+        at = "20ms"
+        fault = "recover"
+        [[expect]]
+        writes = "wait"
+        from = "30ms"
+        """
+    found = scenario.loads(text)
+    result = World(found.schedule()).run()
+    assert result.verdict is Verdict.PASSED
+    assert all(each.judge(result).met for each in found.expectations)
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
