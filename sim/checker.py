@@ -166,8 +166,8 @@ class Checker:
         if len(sealed) >= 3 and pgcl > max(sealed):
             self.fail(
                 "sealed-means-over",
-                f"epoch {core.epoch} gained PGCL {pgcl} in PG {pg_id} after a read quorum had "
-                f"sealed above it with SCLs {sealed}",
+                f"epoch {core.epoch} gained PGCL {pgcl} in PG {pg_id} after {len(sealed)} of 6 had "
+                f"sealed above it with SCLs up to {max(sealed)}",
             )
 
     # ---- the segments' steps ---------------------------------------------------------------------

@@ -106,7 +106,9 @@ class DiskChecks:
         if found.damage and segment not in self._damaged:
             self._findings.fail(
                 "scl-has-no-gap",
-                f"{segment} has {found.damage} in the middle of its log, and nothing rotted there",
+                f"{segment} has damage in the middle of its log, at bytes "
+                f"{', '.join(f'{each.start} to {each.end}' for each in found.damage)}, and nothing "
+                "rotted there",
             )
         return SegmentState.restore(
             self._world.cluster.config.segment, found, decode_promises(stored.promises)

@@ -11,6 +11,7 @@ from sim.findings import Findings
 from sim.history import Outcome
 from sim.linearizability import check_calls
 from sim.oracle import Reference, WriterView
+from sim.wording import counted
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -47,14 +48,14 @@ class Ending:
     def not_finished(self) -> None:
         """The bound has passed, and something is still pending."""
         pending = [call for call in self._world.calls if call.returned_ns is None]
-        scls = {
-            segment: host.core.state.scl if host.core is not None and host.up else None
+        scls = ", ".join(
+            f"{segment} {host.core.state.scl if host.core is not None and host.up else 'down'}"
             for segment, host in self._world.cluster.hosts.items()
-        }
+        )
         self._findings.fail(
             "heals-and-converges",
-            f"{len(pending)} calls pending ({', '.join(str(c.operation) for c in pending[:3])}); "
-            f"SCLs {scls}",
+            f"{counted(len(pending), 'call')} pending "
+            f"({'; '.join(str(c.operation) for c in pending[:3])}); SCLs: {scls}",
             liveness=True,
         )
 

@@ -10,15 +10,19 @@ import click
 from sim.case import Case, case_options, open_case
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.invariants import INVARIANTS
+from sim.report_text import new_console
 from sim.shrink import events_of
 from sim.story import Recorder, tell
+from sim.story.lines import filled
 from sim.wording import counted
 from sim.world import RunResult, Verdict, World
 
 MAX_LINES: Final = 25
-_AROUND: Final = 6
-"""Lines that are not story: what failed, the rule, the next command."""
+"""As printed, where there are `LEAST_WIDTH` columns or more."""
+LEAST_WIDTH: Final = 80
+PIPE_WIDTH: Final = 100
 _SMALL: Final = 12
+_INDENT: Final = " " * 7
 _RULES: Final = {
     "deadlock": "something can always run, or is scheduled, while anything is pending",
     "undecided": "a run ends within its limits",
@@ -45,29 +49,35 @@ def command(seed: int | None, name: str | None, bug: str | None) -> None:
     if result.verdict is Verdict.PASSED:
         click.echo(f"{case.source}: passed, so there is nothing to explain")
         return
-    click.echo("\n".join(explained(recorders[0], result, case)))
+    width = new_console().width if sys.stdout.isatty() else PIPE_WIDTH
+    click.echo("\n".join(explained(recorders[0], result, case, width)))
     sys.exit(EXIT_CODES[result.verdict])
 
 
-def explained(recorder: Recorder, result: RunResult, case: Case) -> list[str]:
-    """All lines, at most `MAX_LINES`."""
+def explained(
+    recorder: Recorder, result: RunResult, case: Case, width: int = PIPE_WIDTH
+) -> list[str]:
+    """All lines, at most `MAX_LINES` if ``width`` is `LEAST_WIDTH` columns or more."""
     rule = INVARIANTS.get(result.invariant)
     number = f"invariant {rule.number}" if rule else "the run"
     text = rule.text if rule else _RULES.get(result.invariant, "the scenario's expectations hold")
     amounts = (counted(result.messages, "message"), counted(result.commits, "commit"))
     when = f"after {result.virtual_ns / 1e9:.4f} s, {', '.join(amounts)}"
-    source = case.source
-    lines = [
-        f"{source}: {result.verdict.value} {when}",
-        "",
-        *tell(recorder, result, MAX_LINES - _AROUND),
-        "",
-        f"found  {result.finding.splitlines()[0]}",
-        f"broken {number}, {result.invariant}: {text}",
+    finding = result.finding.splitlines()[0]
+    head = filled(f"{case.source}: {result.verdict.value} {when}", width, _INDENT)
+    # Whoever copies the command wants one line.
+    again = f"next   {_next_command(result, case)}"
+    tail = [
+        *filled(f"found  {finding}", width, _INDENT),
+        *filled(f"broken {number}, {result.invariant}: {text}", width, _INDENT),
+        again,
     ]
+    frame = len(head) + len(tail) + (len(again) - 1) // width + 2
+    return [*head, "", *tell(recorder, result, MAX_LINES - frame, width), "", *tail]
+
+
+def _next_command(result: RunResult, case: Case) -> str:
     # `run` takes no recording; what is left of one is a scenario.
     if case.decisions is not None or len(events_of(result.schedule)) > _SMALL:
-        lines.append(f"next   python -m aurora.sim shrink {source} -o smaller.toml")
-    else:
-        lines.append(f"next   python -m aurora.sim run {source} --trace events.jsonl")
-    return lines
+        return f"python -m aurora.sim shrink {case.source} -o smaller.toml"
+    return f"python -m aurora.sim run {case.source} --trace events.jsonl"

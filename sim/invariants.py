@@ -126,7 +126,11 @@ def pgcl_backed(
     """5: ``held`` is the highest SCL each member has durably had with the writer's table."""
     backing = [member for member in model.members if held.get(member, 0) >= pgcl]
     if len(backing) < 4:
-        raise Broken(f"PGCL {pgcl} of epoch {epoch} is backed by {backing} only: {dict(held)}")
+        scls = ", ".join(f"{member} {held.get(member, 0)}" for member in model.members)
+        raise Broken(
+            f"PGCL {pgcl} of epoch {epoch} is backed by {' '.join(backing) or 'nobody'} only; "
+            f"durable SCLs: {scls}"
+        )
 
 
 # ---- segments (6, 8, 10) -------------------------------------------------------------------------

@@ -1,0 +1,191 @@
+"""What clients called: the way of a read, and what a call that does not return waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from segments.protocol.ids import Lsn
+from sim.history import Call, Outcome
+from sim.story.evidence import WRITE_QUORUM, Evidence
+from sim.story.lines import LAST, NEEDED, Line, of_six
+from sim.story.recorder import Step
+
+_MOST_LSNS = 6
+
+
+def invoked(evidence: Evidence, call: Call) -> Step | None:
+    """The step at which a client made a call."""
+    return next((s for s in evidence.of("invoked") if s.values["call"] == call.number), None)
+
+
+def described(call: Call) -> str:
+    """A call as its client made it."""
+    operation = call.operation
+    pages = " ".join(map(str, operation.pages))
+    noun = "page" if len(operation.pages) == 1 else "pages"
+    return (
+        f"call {call.number} of client {operation.client} through {call.writer}: "
+        f"{operation.kind} {noun} {pages}"
+    )
+
+
+def failing_call(evidence: Evidence) -> Call | None:
+    """The call whose return ended the run."""
+    last = evidence.last
+    if last is None or last.event != "returned":
+        ended = [
+            call
+            for call in evidence.world.calls
+            if call.returned_ns == evidence.result.virtual_ns and call.outcome is not Outcome.OK
+        ]
+        return ended[-1] if ended else None
+    return next(each for each in evidence.world.calls if each.number == last.values["call"])
+
+
+def lsns_of(evidence: Evidence, call: Call) -> list[Lsn]:
+    """The LSNs that a write was given, found by what it wrote; ascending."""
+    wanted = {data for _, _, data in call.writes}
+    records = evidence.reference.records
+    return sorted(
+        lsn
+        for lsn, record in records.items()
+        if record.payload in wanted and evidence.reference.owner[lsn] == call.writer
+    )
+
+
+# ---- reads ---------------------------------------------------------------------------------------
+
+
+def made(evidence: Evidence, call: Call) -> Iterator[Line]:
+    """That a client makes a call."""
+    begun = invoked(evidence, call)
+    if begun is not None:
+        yield Line(begun.number, begun.time_ns, NEEDED, described(call))
+
+
+def route(evidence: Evidence, call: Call) -> Iterator[Line]:
+    """How a read was answered: from the cache, or by whom, and what that segment had."""
+    begun = invoked(evidence, call)
+    if begun is None or call.operation.kind == "put":
+        return
+    end_ns = evidence.result.virtual_ns if call.returned_ns is None else call.returned_ns
+    page_id = call.operation.pages[0]
+    asked: set[str] = set()
+    for step in evidence.of(*_ROUTE):
+        if step.number < begun.number or step.time_ns > end_ns or _page_of(step) != page_id:
+            continue
+        of_writer = step.event in ("pool_looked_up", "read_started", "read_sent")
+        if of_writer and step.source != call.writer:
+            continue
+        if step.event == "pool_looked_up" and step.values["page_lsn"] is None:
+            continue  # then it is read, which is told
+        if step.event == "read_sent":
+            asked.add(step.values["segment"])
+        if of_writer or step.source in asked:
+            yield Line(step.number, step.time_ns, NEEDED - 1, _told(evidence, step, call.writer))
+
+
+_ROUTE = ("pool_looked_up", "read_started", "read_sent", "page_materialized", "read_refused")
+
+
+def _page_of(step: Step) -> int | None:
+    request = step.values.get("request")
+    found = step.values.get("page_id") if request is None else request.page_id
+    return found if isinstance(found, int) else None
+
+
+def _told(evidence: Evidence, step: Step, writer: str) -> str:
+    values, name = step.values, step.source
+    match step.event:
+        case "pool_looked_up":
+            found = values["page_lsn"]
+            page = f"page {values['page_id']} as of {values['read_point']}"
+            return f"{name} takes {page} from its cache: the version there is of LSN {found}"
+        case "read_started":
+            return (
+                f"{name} has no page {values['page_id']} as of {values['read_point']} in its "
+                f"cache; whoever it asks needs SCL {values['required_scl']}"
+            )
+        case "read_sent":
+            return f"{name} asks {values['segment']}{_known(evidence, step)}"
+        case "read_refused":
+            return f"{name} refuses: its SCL is {values['scl']}, its floor {values['floor']}"
+    lsns = " ".join(str(record.lsn) for record in values["records"] if record is not None)
+    image = f"its image of LSN {values['image_lsn']}" if values["image_lsn"] else "an empty page"
+    return (
+        f"{name}, with SCL {scl_at(evidence, step)}, makes page {values['page_id']} as of "
+        f"{values['read_point']}: {image} and {f'LSN {lsns}' if lsns else 'no record'}"
+    )
+
+
+def _known(evidence: Evidence, step: Step) -> str:
+    begun = evidence.last_before(step, "read_started")
+    scl = begun.values["scls"].get(step.values["segment"]) if begun else None
+    return "" if scl is None else f", known to have SCL {scl}"
+
+
+def scl_at(evidence: Evidence, step: Step) -> Lsn:
+    """The SCL that the source of a step had told of by then."""
+    found = evidence.last_before(
+        step, "records_applied", "hydrated", "table_adopted", "restored", "sealed"
+    )
+    return found.values["scl"] if found else 0
+
+
+def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
+    """The records that the reference model would have put into the page that a read returned."""
+    reference = evidence.reference
+    view = reference.writers.get(call.writer)
+    if view is None or call.operation.kind == "put":
+        return
+    page_id = call.operation.pages[0]
+    lsns = [
+        lsn
+        for lsn, record in sorted(reference.records.items())
+        if record.page_id == page_id and lsn <= call.lsn and reference.is_live(view, lsn)
+    ]
+    some = " ".join(map(str, lsns[-_MOST_LSNS:]))
+    more = "..." if len(lsns) > _MOST_LSNS else ""
+    text = f"page {page_id} as of {call.lsn} should hold "
+    text += f"LSN {more}{some}" if lsns else "nothing"
+    for before, lsn in pairwise((0, *lsns)):
+        linked = reference.records[lsn].prev_page_lsn
+        if linked != before:
+            text += (
+                f"; but LSN {lsn} is linked to {linked or 'nothing'} on its page, not to {before}"
+            )
+    yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
+
+
+def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]:
+    """When redo went into a page in a writer's buffer pool."""
+    for step in evidence.of("pool_applied"):
+        if page_id in step.values["page_ids"]:
+            size = evidence.world.schedule.knobs.buffer_pool_pages
+            room = f"{size} page" if size == 1 else f"{size} pages"
+            text = f"{step.source} puts it into page {page_id} in its buffer pool of {room}"
+            yield Line(step.number, step.time_ns, weight, text)
+
+
+# ---- waiting -------------------------------------------------------------------------------------
+
+
+def waiting_for(evidence: Evidence, call: Call) -> str:
+    """What a write waits for at the end of the run, or waited for until it returned."""
+    if call.operation.kind != "put":
+        sent = [
+            step.values["segment"]
+            for step in evidence.of("read_sent", source=call.writer)
+            if _page_of(step) == call.operation.pages[0] and step.time_ns >= call.invoked_ns
+        ]
+        return f"it has asked {' '.join(dict.fromkeys(sent))}" if sent else "it has asked nobody"
+    lsns = lsns_of(evidence, call)
+    if not lsns:
+        return "it was given no LSN: it waits for room, or for a writer that is open"
+    parts = []
+    for lsn in lsns:
+        group = evidence.group(lsn)
+        heard = list(evidence.vote(lsn, call.writer).heard)
+        parts.append(f"LSN {lsn} by {of_six(heard, group.members, WRITE_QUORUM)}")
+    return f"acknowledged: {'; '.join(parts)}"

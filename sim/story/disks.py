@@ -1,0 +1,173 @@
+"""One segment's disk and promises: writes, syncs, crashes, restarts, epochs and collections."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Iterator
+
+from segments.protocol.ids import Lsn, SegmentId
+from sim.schedule import MS, SECOND
+from sim.story.evidence import Evidence
+from sim.story.lines import NEEDED, Line, together
+from sim.story.recorder import Step
+
+_MOST_WRITES = 4
+"""The last so many writes of a disk are told; before that, only what was torn."""
+
+
+def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line]:
+    """The last writes of a segment, each with its sync, or with what came in its way."""
+    steps = evidence.of("write_started", "write_synced", "write_failed", "restored", source=segment)
+    told: list[Line] = []
+    for at, step in enumerate(steps):
+        if step.event != "write_started":
+            continue
+        then = steps[at + 1] if at + 1 < len(steps) else None
+        what = (
+            "its whole log anew" if step.values["compaction"] else f"{step.values['bytes']} bytes"
+        )
+        what = "its promise" if what == "0 bytes" else what
+        text = f"{segment} begins to write {what}"
+        if then is None:
+            text += ", and has not synced them when the run ends"
+        elif then.event == "write_synced":
+            took, size = (then.time_ns - step.time_ns) / MS, then.values["log_bytes"]
+            text += f", synced +{took:.1f} ms: its log has {size} bytes"
+            if step.values["bytes"]:
+                text += f", the new ones from {size - step.values['bytes']} on"
+        elif then.event == "write_failed":
+            text += "; its disk refuses"
+        else:
+            text += "; it goes down before the sync"
+        told.append(Line(step.number, step.time_ns, weight, text))
+    yield from told[-_MOST_WRITES:]
+    for line in told[:-_MOST_WRITES]:
+        if "goes down" in line.text:
+            yield line._replace(weight=weight - 2)
+
+
+def last_sync(evidence: Evidence, segment: SegmentId, ack: Step) -> Iterator[Line]:
+    """What an acknowledgement says to be durable, and what the last sync before it had left."""
+    synced = evidence.last_before(ack, "write_synced")
+    begun = evidence.last_before(ack, "write_started")
+    if synced is None:
+        text = f"{segment} has not synced anything yet in this run"
+    else:
+        at_s = synced.time_ns / SECOND
+        text = f"the last sync of {segment} was at {at_s:.4f}s: {synced.values['log_bytes']} bytes"
+    if begun is not None and (synced is None or begun.number > synced.number):
+        text += f"; a write of {begun.values['bytes']} bytes is under way"
+    yield Line(ack.number, ack.time_ns, NEEDED, text)
+
+
+def restarts(
+    evidence: Evidence, segments: Container[SegmentId], lsns: Iterable[Lsn], weight: int
+) -> Iterator[Line]:
+    """Restarts from the log, with what was torn or damaged, and which of ``lsns`` is gone."""
+    lsns = list(lsns)
+    begun = evidence.of("writer_started")
+    for step in evidence.of("restored"):
+        if not begun or step.number < begun[0].number:
+            continue
+        values = step.values
+        epoch = values["epoch"]
+        text = f"{step.source} restarts from its log with SCL {values['scl']}"
+        gone = [lsn for lsn in lsns if _lost(evidence, lsn, step)]
+        if gone:
+            text += f": LSN {' '.join(map(str, gone))} is gone"
+        if values["torn_bytes"]:
+            text += f", {values['torn_bytes']} torn bytes at its end"
+        if not values["whole"]:
+            text += ", damaged: it answers no seal yet"
+        if not epoch.counter:
+            text += "; it has promised nothing"
+        near = weight if step.source in segments else weight - 4
+        yield Line(step.number, step.time_ns, NEEDED if gone else near, text)
+
+
+def _lost(evidence: Evidence, lsn: Lsn, step: Step) -> bool:
+    copy = evidence.copies(lsn).get(step.source)
+    return copy is not None and copy.lost is step
+
+
+def epochs(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line]:
+    """Every promise that a segment has made or taken back."""
+    for step in evidence.of("sealed", "table_gossiped", "hydrated", source=segment):
+        values = step.values
+        if step.event == "sealed":
+            text = f"{segment} seals {evidence.epoch(values['epoch'])} with SCL {values['scl']}"
+        elif step.event == "table_gossiped":
+            table = evidence.owner(values["epoch"])
+            text = f"{segment} is told of {table} by gossip from {values['peer']}"
+        else:
+            text = (
+                f"{segment} takes over its peers' pages: SCL {values['before']} -> {values['scl']}"
+            )
+        yield Line(step.number, step.time_ns, weight, text)
+
+
+def received(evidence: Evidence, step: Step, weight: int = NEEDED) -> Line:
+    """What a segment took from a writer or a peer, with the epochs of both."""
+    values, segment = step.values, step.source
+    lsns = values.get("lsns")
+    what = "a heartbeat" if not lsns else f"LSN {lsns[0]}"
+    if lsns and lsns[0] != lsns[1]:
+        what += f" to {lsns[1]}"
+    if step.event == "batch_received":
+        view = evidence.reference.writers.get(values["writer"])
+        epoch = f" ({evidence.epoch(view.epoch).split(' of ')[0]})" if view else ""
+        text = f"{segment} takes {what} from {values['writer']}{epoch}, batch {values['seq']}"
+    else:
+        what = "pages" if step.event == "pages_received" else f"gossip of {what}"
+        text = (
+            f"{segment} takes {what} from {values['peer']}, which is in "
+            f"{evidence.epoch(values['epoch'])} with {evidence.owner(values['table_epoch'])}"
+        )
+    return Line(step.number, step.time_ns, weight, text)
+
+
+def arrivals(evidence: Evidence, segment: SegmentId, lsn: Lsn) -> Iterator[Line]:
+    """Each time that a record came to a segment."""
+    found = [
+        step
+        for step in evidence.of("batch_received", "gossip_received", source=segment)
+        if evidence.carries(step, lsn)
+    ]
+    if len(found) > 1:
+        how = ", ".join(
+            f"in batch {step.values['seq']} of {step.values['writer']}"
+            if step.event == "batch_received"
+            else f"in gossip of {step.values['peer']}"
+            for step in found[:4]
+        )
+        text = f"LSN {lsn} comes to {segment} {len(found)} times: {how}"
+        yield Line(found[1].number, found[1].time_ns, NEEDED, text)
+
+
+def announced(evidence: Evidence, segment: SegmentId) -> Iterator[Line]:
+    """The VDL that a segment had last been told."""
+    found = evidence.of("batch_received", source=segment)
+    if found:
+        highest = max(found, key=lambda step: step.values["vdl"])
+        text = (
+            f"the highest VDL that {segment} has been told is {highest.values['vdl']}, by "
+            f"{highest.values['writer']}"
+        )
+        yield Line(highest.number, highest.time_ns, NEEDED, text)
+
+
+def collections(evidence: Evidence, read_point: Lsn) -> Iterator[Line]:
+    """Who has collected the version that a reader needs, and what the writer had allowed."""
+    groups: dict[tuple[Lsn, Lsn], dict[str, int]] = {}
+    first: dict[tuple[Lsn, Lsn], Step] = {}
+    for step in evidence.of("collected"):
+        floor, allowed = step.values["floor"], step.values["announced"]
+        if floor > read_point:
+            first.setdefault((floor, allowed), step)
+            groups.setdefault((floor, allowed), {}).setdefault(step.source, step.time_ns)
+    for (floor, allowed), times in groups.items():
+        step = first[floor, allowed]
+        text = (
+            f"collected up to {floor}: {together(times.items())}; the floor announced is "
+            f"{allowed}, a reader is at {read_point}"
+        )
+        yield Line(step.number, step.time_ns, NEEDED, text)

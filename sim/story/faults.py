@@ -1,0 +1,118 @@
+"""What the schedule and the network did: faults of one moment together, losses in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import groupby
+from typing import Final
+
+from segments.protocol import codec
+from segments.protocol.ids import Lsn
+from segments.protocol.messages import InstallTable, Seal, SealReply, WriteAck, WriteBatch
+from sim.episodes import segments_of
+from sim.schedule import Action
+from sim.story.evidence import Evidence, decoded
+from sim.story.lines import Line
+from sim.story.recorder import Step
+
+_LETTERS = frozenset("ABCDEF")
+_SHOWN = 4
+_KINDS: Final = {
+    WriteBatch: ("batch", "batches"),
+    WriteAck: ("acknowledgement", "acknowledgements"),
+    Seal: ("seal", "seals"),
+    SealReply: ("seal reply", "seal replies"),
+    InstallTable: ("table", "tables"),
+}
+"""The messages whose loss tells something, in words; all others are asked for again and again."""
+
+
+def faults(evidence: Evidence, near: Collection[str] | None, weight: int) -> Iterator[Line]:
+    """Every fault; those that are ``near`` weigh more, which None says of all."""
+    for _, some in groupby(evidence.of("action"), key=lambda step: step.time_ns):
+        yield from _moment(evidence, list(some), near, weight)
+
+
+def _hits(evidence: Evidence, action: Action, near: Collection[str]) -> bool:
+    names = f"{action.target},{action.params.get('others', '')}"
+    hit = segments_of(names, len(evidence.groups))
+    return (
+        action.kind in ("recover", "take_over")
+        or "writer" in f"{action.kind} {names}"
+        or (bool(set(hit) & set(near)))
+    )
+
+
+def _moment(
+    evidence: Evidence, steps: list[Step], near: Collection[str] | None, weight: int
+) -> Iterator[Line]:
+    gossip = [each for each in steps if _between_segments(each.values["action"])]
+    if len(gossip) < len(_LETTERS) - 1:
+        gossip = []
+    for step in steps:
+        if step in gossip:
+            continue
+        text = titled(step.values["action"])
+        matters = near is None or _hits(evidence, step.values["action"], near)
+        yield Line(step.number, step.time_ns, weight if matters else weight - 2, f"fault: {text}")
+    if gossip:
+        first = gossip[0]
+        text = "fault: the segments are parted from each other, so nothing is gossiped"
+        yield Line(first.number, first.time_ns, weight - 3, text)
+
+
+def titled(action: Action) -> str:
+    """A fault and whom it hits, in words."""
+    to = "from" if action.kind == "partition" else "to"
+    values = " ".join(
+        f"{to} {value}" if name == "others" else f"{name}={value}"
+        for name, value in action.params.items()
+    )
+    return " ".join(part for part in (action.kind, action.target, values) if part)
+
+
+def _between_segments(action: Action) -> bool:
+    names = f"{action.target},{action.params.get('others', '')}".split(",")
+    return action.kind == "partition" and all(name in _LETTERS for name in names)
+
+
+def _news(batch: WriteBatch, told: Collection[Lsn]) -> bool:
+    lsns = {record.lsn for record in codec.decode_records(batch.records)}
+    return bool(lsns) and not lsns & set(told)
+
+
+def losses(
+    evidence: Evidence, near: Collection[str], told: Collection[Lsn], weight: int
+) -> Iterator[Line]:
+    """All lost messages that matter, in one line: how many of which kind, between whom, and why.
+
+    Of the batches, those with records that are ``told`` of elsewhere do not count here.
+    """
+    between: dict[tuple[tuple[str, str], str, str], dict[str, None]] = {}
+    counts: dict[tuple[tuple[str, str], str, str], int] = {}
+    first: Step | None = None
+    for step in evidence.of("dropped"):
+        to, reason = step.values["to"], step.values["reason"]
+        if near and not {step.source, to} & set(near):
+            continue
+        message = decoded(step)
+        kind = _KINDS.get(type(message))
+        if kind is None or (isinstance(message, WriteBatch) and not _news(message, told)):
+            continue
+        first = first or step
+        one, other = (step.source, "") if step.source.startswith("writer") else ("", to)
+        key = (kind, f"from {one}" if one else f"to {other}", str(reason))
+        counts[key] = counts.get(key, 0) + 1
+        between.setdefault(key, {})[to if one else step.source] = None
+    if first is None:
+        return
+    parts = []
+    for (kind, end, reason), names in sorted(between.items(), key=lambda it: -counts[it[0]]):
+        count = counts[kind, end, reason]
+        other = "to" if end.startswith("from") else "from"
+        parts.append(
+            f"{count} {kind[count > 1]} {end} {other} {' '.join(sorted(names))} ({reason})"
+        )
+    rest = f"; and {len(parts) - _SHOWN} other kinds" if len(parts) > _SHOWN else ""
+    text = f"lost from here on: {'; '.join(parts[:_SHOWN])}{rest}"
+    yield Line(first.number, first.time_ns, weight, text)

@@ -1,0 +1,86 @@
+"""The sentences of a story: which are told when there is not room for all, and how they wrap."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
+
+from segments.protocol.truncation import TruncationTable
+from sim.schedule import MS, SECOND
+
+LAST: Final = 1 << 60
+"""The position of what is so at the end, after every step."""
+NEEDED: Final = 10
+"""The weight of a sentence without which the failure cannot be understood."""
+_INDENT: Final = " " * 12
+
+
+class Line(NamedTuple):
+    """One sentence of the story."""
+
+    number: int
+    """Its place: that of the step it tells of, see `sim.story.recorder.Step`."""
+    time_ns: int
+    weight: int
+    """The heaviest lines are told when there is not room for all; `NEEDED` at most."""
+    text: str
+
+
+def chosen(lines: Iterable[Line], rows: int, width: int) -> list[str]:
+    """The heaviest lines that fit into ``rows`` rows of ``width`` columns, in causal order."""
+    told = list(lines)
+    places = {line.text: place for place, line in reversed(list(enumerate(told)))}
+    found: list[tuple[int, int, list[str]]] = []
+    said: set[tuple[int, str]] = set()
+    for line in sorted(told, key=lambda each: (-each.weight, -each.number)):
+        shown = filled(f"{line.time_ns / SECOND:9.4f}s  {line.text}", width, _INDENT)
+        if len(shown) <= rows and (line.number, line.text) not in said:
+            said.add((line.number, line.text))
+            rows -= len(shown)
+            found.append((line.number, places[line.text], shown))
+    return [row for _, _, shown in sorted(found) for row in shown]
+
+
+def filled(text: str, width: int, indent: str) -> list[str]:
+    """Rows of at most ``width`` columns, broken between words, with a hanging indent."""
+    return textwrap.wrap(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
+        drop_whitespace=True,
+    )  # fmt: skip
+
+
+# ---- lists in words ------------------------------------------------------------------------------
+
+
+def together(times: Iterable[tuple[str, int]]) -> str:
+    """Names with the time in nanoseconds of each: ``A0 B0, C0 +1.2 ms``, after the first."""
+    ordered = sorted(times, key=lambda each: each[1])
+    groups: dict[str, list[str]] = {}
+    for name, at_ns in ordered:
+        groups.setdefault(f"{(at_ns - ordered[0][1]) / MS:.1f}", []).append(name)
+    return ", ".join(
+        " ".join(names) + (f" +{after} ms" if after != "0.0" else "")
+        for after, names in groups.items()
+    )
+
+
+def sorted_by(values: Iterable[tuple[str, str]]) -> str:
+    """Names, those with the same note together: ``A0 B0 (SCL 1), C0 (SCL 0)``."""
+    groups: dict[str, list[str]] = {}
+    for name, note in values:
+        groups.setdefault(note, []).append(name)
+    return ", ".join(
+        " ".join(names) + (f" ({note})" if note else "") for note, names in groups.items()
+    )
+
+
+def of_six(names: Sequence[str], members: Sequence[str], needed: int) -> str:
+    """A count against a quorum: ``A0 B0 C0: 3 of 6, needs 4``."""
+    return f"{' '.join(names) or 'nobody'}: {len(names)} of {len(members)}, needs {needed}"
+
+
+def annulled(table: TruncationTable) -> str:
+    """The ranges of a table, each as ``(v, e]``."""
+    ranges = [f"({start - 1}, {end - 1}]" for start, end in table.ranges]
+    return f"annuls {' and '.join(ranges)}" if ranges else "annuls nothing"

@@ -1,0 +1,245 @@
+"""The life of a record: allocated, on its way, synced, acknowledged and counted, annulled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from segments.protocol.ids import Lsn, SegmentId
+from sim.schedule import MS
+from sim.story.evidence import WRITE_QUORUM, Copy, Evidence, Vote
+from sim.story.lines import LAST, NEEDED, Line, sorted_by, together
+from sim.story.recorder import Step
+
+
+def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
+    """Everything about one record, from its allocation to who has it at the end."""
+    born = evidence.birth(lsn)
+    if born is None:
+        return
+    yield birth(evidence, born, weight)
+    yield from _way(evidence, lsn, born, weight)
+    yield from _acknowledged_unsynced(evidence, lsn, weight)
+    yield from counted_by(evidence, lsn, born.source, weight)
+    for name, view in evidence.reference.writers.items():
+        vote = evidence.vote(lsn, name)
+        if name != born.source and evidence.reference.is_live(view, lsn) and vote.by_quorum:
+            yield from counted_by(evidence, lsn, name, weight - 2)
+    yield holders(evidence, lsn, weight - 1)
+
+
+def birth(evidence: Evidence, step: Step, weight: int) -> Line:
+    """The allocation of a mini-transaction."""
+    many = len(evidence.groups) > 1
+    wheres: dict[str, list[str]] = {}
+    for record in step.values["records"]:
+        group = f" of group {evidence.group(record.lsn).pg_id}" if many else ""
+        wheres.setdefault(f"page {record.page_id}{group}", []).append(str(record.lsn))
+    if len(step.values["records"]) == 1:
+        (where, lsns), *_ = wheres.items()
+        text = f"allocates LSN {lsns[0]} for {where}"
+    else:
+        first, last = step.values["records"][0].lsn, step.values["records"][-1].lsn
+        shown = ", ".join(
+            f"{where} (LSN {' '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
+        )
+        rest = f" and {len(wheres) - 4} more pages" if len(wheres) > 4 else ""
+        text = f"allocates LSN {first} to {last}, one MTR, for {shown}{rest}"
+    last = step.values["records"][-1].lsn
+    for plan in evidence.of("recovery_planned"):
+        if plan.number < step.number and plan.source != step.source:
+            owner = evidence.reference.writers[step.source]
+            table = plan.values["plan"].table
+            if table.annuls(last) and table.epoch > owner.epoch:
+                text += (
+                    f"; {plan.source} has annulled {'that' if first_of(step) == last else 'them'}"
+                )
+                break
+    return Line(step.number, step.time_ns, weight, f"{step.source} {text}")
+
+
+def first_of(step: Step) -> Lsn:
+    """The first LSN of a mini-transaction that was allocated."""
+    first: Lsn = step.values["records"][0].lsn
+    return first
+
+
+# ---- where it is ---------------------------------------------------------------------------------
+
+
+def _way(evidence: Evidence, lsn: Lsn, born: Step, weight: int) -> Iterator[Line]:
+    copies = evidence.copies(lsn)
+    lost = evidence.lost_batches(lsn)
+    batches = {s: c.arrived for s, c in copies.items() if c.arrived and _is_batch(c.arrived)}
+    others = {s: c.arrived for s, c in copies.items() if c.arrived and not _is_batch(c.arrived)}
+    never = {s: step for s, step in lost.items() if s not in batches}
+    losses = sorted_by((s, str(step.values["reason"])) for s, step in sorted(never.items()))
+    at_once = _synced_at_once(copies.values())
+    if batches:
+        first = min(batches.values())
+        text = f"LSN {lsn} arrives at {together(_times(batches))}"
+        text += " and is synced there" if at_once else ""
+        text += f"; lost on the way to {losses}" if losses else ""
+        yield Line(first.number, first.time_ns, weight, text)
+    elif losses:
+        first = min(never.values())
+        text = f"LSN {lsn} is lost on its way to {losses}"
+        yield Line(first.number, first.time_ns, weight, text)
+    else:
+        text = f"no batch with LSN {lsn} arrives anywhere"
+        yield Line(born.number, born.time_ns, weight, text)
+    for segment, step in others.items():
+        if step is evidence.last:
+            continue  # told as what ended the run
+        what = "pages with" if step.event == "pages_received" else "gossip with"
+        text = f"{segment} gets {what} LSN {lsn} from {step.values['peer']}"
+        yield Line(step.number, step.time_ns, weight - 3, text)
+    if not at_once:
+        yield from _synced(evidence, lsn, copies.values(), weight)
+
+
+def _synced_at_once(copies: Iterable[Copy]) -> bool:
+    """Whether the sync followed wherever a batch arrived, with nothing to tell in between."""
+    arrived = [copy for copy in copies if copy.arrived is not None]
+    return all(
+        copy.synced is not None
+        and copy.arrived is not None
+        and _is_batch(copy.arrived)
+        and copy.synced.time_ns - copy.arrived.time_ns < MS
+        for copy in arrived
+    )
+
+
+def _is_batch(step: Step) -> bool:
+    return step.event == "batch_received"
+
+
+def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -> Iterator[Line]:
+    """Who made it durable; apart from the others, who had sealed a later writer's epoch first."""
+    epoch = evidence.reference.writers[evidence.reference.owner[lsn]].epoch
+    plain: dict[SegmentId, Step] = {}
+    after: dict[SegmentId, Step] = {}
+    sealed = ""
+    for copy in copies:
+        arrived, linked = copy.arrived, copy.linked
+        if copy.synced is None or arrived is None or linked is None:
+            continue
+        above = evidence.sealed_above(copy.segment, epoch, linked.number)
+        if above is not None and _is_batch(arrived) and arrived.number < above.number:
+            after[copy.segment] = linked
+            sealed = evidence.epoch(above.values["epoch"])
+        else:
+            plain[copy.segment] = copy.synced
+    if plain:
+        first = min(plain.values())
+        text = f"LSN {lsn} is synced at {together(_times(plain))}"
+        yield Line(first.number, first.time_ns, weight, text)
+    if after:
+        first = min(after.values())
+        text = (
+            f"LSN {lsn}, queued before, is synced at {together(_times(after))} all the same, with "
+            f"the seal of {sealed} or after it"
+        )
+        yield Line(first.number, first.time_ns, weight, text)
+
+
+def _acknowledged_unsynced(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
+    """Acknowledgements that left before the sync."""
+    early: dict[SegmentId, Step] = {}
+    for segment, copy in evidence.copies(lsn).items():
+        linked = copy.linked
+        if copy.acked is None or linked is None or linked.event == "restored":
+            continue
+        if copy.synced is None or copy.synced.number > copy.acked.number:
+            early[segment] = copy.acked
+    if early:
+        first = min(early.values())
+        writer, scl = first.values["writer"], first.values["scl"]
+        yield Line(
+            first.number, first.time_ns, weight,
+            f"{together(_times(early))} sends {writer} its acknowledgement, SCL {scl}, before any "
+            f"sync: no write_synced since LSN {lsn} arrived",
+        )  # fmt: skip
+
+
+def holders(evidence: Evidence, lsn: Lsn, weight: int) -> Line:
+    """Which members of its group have the record when the run ends."""
+    has: list[tuple[str, str]] = []
+    lacks: list[tuple[str, str]] = []
+    for segment, held, note in evidence.holders(lsn):
+        (has if held else lacks).append((segment, note))
+    text = f"at the end LSN {lsn} is on {sorted_by(has) or 'nobody'}"
+    if lacks:
+        text += f"; not on {sorted_by(lacks)}"
+    return Line(LAST, evidence.result.virtual_ns, weight, text)
+
+
+# ---- whose acknowledgements counted --------------------------------------------------------------
+
+
+def counted_by(evidence: Evidence, lsn: Lsn, writer: str, weight: int) -> Iterator[Line]:
+    """Who had acknowledged it to a writer, as a count against the quorum."""
+    vote = evidence.vote(lsn, writer)
+    members = evidence.group(lsn).members
+    if not vote.heard:
+        count = f"0 of {len(members)}, needs {WRITE_QUORUM}"
+        text = f"nobody has acknowledged LSN {lsn} to {writer}: {count}"
+        yield Line(LAST, evidence.result.virtual_ns, weight, text)
+        return
+    told = vote.passed or list(vote.heard.values())[-1]
+    names = vote.by(told.number)
+    times = together((name, vote.heard[name].time_ns) for name in names)
+    count = f"{times or 'nobody'}: {len(names)} of {len(members)}, needs {WRITE_QUORUM}"
+    if vote.passed is None:
+        first = next(iter(vote.heard.values()))
+        text = f"{writer} hears LSN {lsn} acknowledged by {count}"
+        number = told.number if len(names) < WRITE_QUORUM else first.number
+        yield Line(number, told.time_ns, weight, text)
+        return
+    yield Line(
+        told.number, told.time_ns, weight,
+        f"{writer} hears LSN {lsn} acknowledged by {count}; "
+        f"{'' if len(names) >= WRITE_QUORUM else 'and yet '}{_moves(evidence, told)}",
+    )  # fmt: skip
+    yield from _believed_wrongly(evidence, lsn, vote, weight)
+    for step in evidence.of("commits_acknowledged", source=writer):
+        if step.values["vdl"] >= lsn:
+            text = f"{writer} tells its callers that all up to {step.values['vdl']} is durable"
+            yield Line(step.number, step.time_ns, weight - 4, text)
+            break
+
+
+def _moves(evidence: Evidence, step: Step) -> str:
+    values = step.values
+    group = f"group {values['pg_id']}'s PGCL" if len(evidence.groups) > 1 else "its PGCL"
+    old, vdl = values["vdl"]
+    pgcl = values["pgcl"][1]
+    if vdl == old:
+        return f"{group} is {pgcl} now, the VDL stays {vdl}"
+    if vdl == pgcl:
+        return f"{group} and the VDL are {vdl} now"
+    return f"{group} is {pgcl} now, the VDL {vdl}"
+
+
+def _believed_wrongly(evidence: Evidence, lsn: Lsn, vote: Vote, weight: int) -> Iterator[Line]:
+    """Members that counted although they had never said that they have it."""
+    assert vote.passed is not None
+    for segment in vote.by(vote.passed.number):
+        said = evidence.sent_scl(segment, vote.writer, vote.passed.number)
+        if said is not None and said < lsn:
+            why = f"{segment} counts for LSN {lsn}, but had acknowledged SCL {said} only"
+            why += (
+                f": LSN {gap} is missing there" if (gap := missing(evidence, lsn, segment)) else ""
+            )
+            yield Line(vote.passed.number, vote.passed.time_ns, weight, why)
+
+
+def missing(evidence: Evidence, lsn: Lsn, segment: SegmentId) -> Lsn | None:
+    """The last record below another in its group's chain that has never come to a segment."""
+    for each in evidence.reference.chain_down(evidence.reference.records[lsn].prev_segment_lsn, 0):
+        if evidence.copies(each)[segment].arrived is None:
+            return each
+    return None
+
+
+def _times(steps: dict[SegmentId, Step]) -> list[tuple[str, int]]:
+    return [(segment, step.time_ns) for segment, step in steps.items()]

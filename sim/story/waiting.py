@@ -1,0 +1,187 @@
+"""What did not go on: calls that never end, groups that lag, and calls that waited too long."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from sim.expectations import Span, is_write, short_time, spans_of
+from sim.history import Call
+from sim.schedule import SECOND
+from sim.story.calls import described, invoked, lsns_of, route, waiting_for
+from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
+from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
+from sim.story.records import life
+from sim.toml_reader import parse_time
+from sim.wording import counted
+
+_CALLS: Final = 2
+_FLOW: Final = re.compile(r"\b(writes|reads) (?:go on|may wait|wait), (\S+) to ([^\s,:]+)")
+
+
+# ---- for ever ------------------------------------------------------------------------------------
+
+
+def pending(evidence: Evidence) -> Iterator[Line]:
+    """What is pending since when, what it waits for, and when anything last went on."""
+    calls = [call for call in evidence.world.calls if call.returned_ns is None]
+    for call in calls[:_CALLS]:
+        begun = invoked(evidence, call)
+        if begun is not None:
+            text = f"{described(call)}; it is pending from here on"
+            yield Line(begun.number, begun.time_ns, NEEDED, text)
+        for lsn in lsns_of(evidence, call):
+            yield from life(evidence, lsn, NEEDED - 1)
+        if not lsns_of(evidence, call):
+            yield Line(
+                LAST, evidence.result.virtual_ns, NEEDED,
+                f"call {call.number} is still pending; {waiting_for(evidence, call)}",
+            )  # fmt: skip
+    if len(calls) > _CALLS:
+        text = f"{counted(len(calls) - _CALLS, 'more call')} pending"
+        yield Line(LAST, evidence.result.virtual_ns, NEEDED - 4, text)
+    yield from _writer(evidence)
+    yield from _lagging(evidence)
+    yield from _last_news(evidence)
+
+
+def _writer(evidence: Evidence) -> Iterator[Line]:
+    """The watermarks of the last writer; or what its opening waits for."""
+    engine = evidence.world.cluster.engine
+    core, end_ns = engine.core, evidence.result.virtual_ns
+    heard = evidence.of("acknowledged", source=engine.name)
+    if core is None:
+        replies = {step.values["segment"] for step in evidence.of("seal_reply", source=engine.name)}
+        counts = [
+            of_six([each for each in group.members if each in replies], group.members, READ_QUORUM)
+            for group in evidence.groups
+        ]
+        text = f"{engine.name} is opening the volume; its seal is answered by {'; '.join(counts)}"
+        yield Line(LAST, end_ns, NEEDED, text)
+        return
+    groups = []
+    for group in evidence.groups:
+        steps = [step for step in heard if step.values["pg_id"] == group.pg_id]
+        pgcl = steps[-1].values["pgcl"][1] if steps else 0
+        tail = core.tail_lsn(group.pg_id)
+        which = f"group {group.pg_id}: PGCL {pgcl}, "
+        groups.append(which + (f"its last record is {tail}" if tail else "it has no record"))
+    vdl, vcl = (heard[-1].values["vdl"][1], heard[-1].values["vcl"]) if heard else (0, 0)
+    text = f"at the end {engine.name} has VDL {vdl}, VCL {vcl}; {'; '.join(groups)}"
+    yield Line(LAST, end_ns, NEEDED, text)
+    if not core.opened:
+        have = {
+            step.values["segment"] for step in evidence.of("table_installed", source=engine.name)
+        }
+        counts = [
+            of_six([each for each in group.members if each in have], group.members, WRITE_QUORUM)
+            for group in evidence.groups
+        ]
+        text = f"{engine.name} has not opened: its table is at {'; '.join(counts)}"
+        yield Line(LAST, end_ns, NEEDED, text)
+
+
+def _lagging(evidence: Evidence) -> Iterator[Line]:
+    """Segments that lack something that their writer has."""
+    core = evidence.world.cluster.engine.core
+    behind = []
+    for segment, host in evidence.world.cluster.hosts.items():
+        if host.lost:
+            behind.append((segment, "disk lost"))
+        elif host.core is None or evidence.world.checker.disks.is_down(segment):
+            behind.append((segment, "down"))
+        elif core is not None:
+            state, tail = host.core.state, core.tail_lsn(host.group.pg_id)
+            if not state.whole:
+                behind.append((segment, f"damaged, SCL {state.scl}"))
+            elif state.table.epoch != core.epoch:
+                behind.append((segment, f"without {core.name}'s table"))
+            elif state.scl != tail:
+                behind.append((segment, f"SCL {state.scl}, the group ends at {tail}"))
+    if behind:
+        text = f"behind at the end: {sorted_by(behind)}"
+    else:
+        text = "no segment is behind: each is up, and has all of its group"
+    yield Line(LAST, evidence.result.virtual_ns, NEEDED - 1, text)
+
+
+def _last_news(evidence: Evidence) -> Iterator[Line]:
+    """The last step that brought anybody further."""
+    news = [
+        step
+        for step in evidence.of("records_applied", "opened", "hydrated", "mtr_allocated")
+        if step.event in ("opened", "mtr_allocated") or step.values["scl"] > step.values["before"]
+    ]
+    news += [
+        step
+        for step in evidence.of("acknowledged")
+        if step.values["vdl"][0] != step.values["vdl"][1]
+        or step.values["pgcl"][0] != step.values["pgcl"][1]
+    ]
+    if not news:
+        return
+    last = max(news)
+    idle = evidence.result.virtual_ns - last.time_ns
+    later = len(evidence.of("ack_sent")) - sum(
+        step.number <= last.number for step in evidence.of("ack_sent")
+    )
+    if evidence.result.invariant == "deadlock":
+        text = "nothing can run, and nothing is scheduled any more"
+    else:
+        acks = counted(later, "acknowledgement") if later else "no acknowledgement"
+        text = f"nothing has moved for {short_time(idle)}: {acks} came after that, and no news"
+    yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
+
+
+# ---- too long ------------------------------------------------------------------------------------
+
+
+def stalled(evidence: Evidence) -> Iterator[Line]:
+    """The calls that waited longest in the window of an expectation that was not met."""
+    found = _FLOW.search(evidence.result.finding)
+    if found is None:
+        return
+    writes = found[1] == "writes"
+    start, end = parse_time(found[2]) or 0, parse_time(found[3]) or 0
+    calls = [each for each in evidence.world.calls if is_write(each) == writes]
+    spans = spans_of(evidence.world.calls, writes=writes)
+    waits = sorted(
+        (
+            (max(0, min(span.until_ns, end) - max(span.since_ns, start)), span, call)
+            for span, call in zip(spans, calls, strict=True)
+        ),
+        key=lambda item: (-item[0], item[2].number),
+    )
+    for nth, (overlap, span, call) in enumerate(waits[:_CALLS]):
+        if overlap:
+            yield _waited(evidence, span, call)
+        if overlap and not nth:
+            yield from _waited_for(evidence, call)
+
+
+def _waited(evidence: Evidence, span: Span, call: Call) -> Line:
+    begun = invoked(evidence, call)
+    assert begun is not None, call
+    text = described(call)
+    if span.since_ns < call.invoked_ns:
+        text += f", asked for at {span.since_ns / SECOND:.4f}s, when no writer was open,"
+    if call.returned_ns is None:
+        text += " never returns"
+    else:
+        took = short_time(call.returned_ns - span.since_ns)
+        text += f" returns at {call.returned_ns / SECOND:.4f}s, after {took}: {call.outcome.value}"
+    return Line(begun.number, begun.time_ns, NEEDED, text)
+
+
+def _waited_for(evidence: Evidence, call: Call) -> Iterator[Line]:
+    begun = invoked(evidence, call)
+    assert begun is not None, call
+    if is_write(call):
+        for lsn in lsns_of(evidence, call)[-1:]:
+            yield from life(evidence, lsn, NEEDED)
+        if not lsns_of(evidence, call):
+            text = f"call {call.number}: {waiting_for(evidence, call)}"
+            yield Line(begun.number, begun.time_ns, NEEDED, text)
+    else:
+        yield from route(evidence, call)

@@ -1,0 +1,513 @@
+"""The story of a failing run: true in every sentence, short, and with what made the run fail.
+
+Told for every deliberate bug's own schedule, and held against the steps that were recorded.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import attrs
+import pytest
+from click.testing import CliRunner
+
+from segments.protocol.ids import Lsn
+from sim.bugs import BUGS
+from sim.case import Case, open_case
+from sim.explain import MAX_LINES, PIPE_WIDTH, command, explained
+from sim.generate import generate
+from sim.invariants import INVARIANTS
+from sim.schedule import MS, Knobs, Operation, Schedule
+from sim.story import Recorder, tell
+from sim.story.evidence import Evidence
+from sim.story.focus import focus_of
+from sim.story.lines import LAST, NEEDED, Line, chosen
+from sim.story.recorder import Step
+from sim.world import RunResult, Verdict
+
+FACTS: dict[str, tuple[str, ...]] = {
+    "write-quorum-3": (
+        "writer-1 allocates LSN 1 for page 0",
+        "LSN 1 arrives at A0 B0 C0 and is synced there",
+        "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4; and yet its PGCL and the VDL are 1 now",
+    ),
+    "read-quorum-2": (
+        "writer-1 allocates LSN 1",
+        "LSN 1 arrives at A0 B0 C0 D0 and is synced there",
+        "LSN 1 acknowledged by A0 B0 C0 D0: 4 of 6, needs 4",
+        "writer-2, with E0 F0 (SCL 0): 2 of 6, needs 3, plans VDL 0; it annuls (0, 100000], LSN 1",
+    ),
+    "ack-before-persist": (
+        "LSN 1 arrives at A0",
+        "A0 sends writer-1 its acknowledgement, SCL 1, before any sync",
+        "A0 has not synced anything yet",
+    ),
+    "vdl-not-cpl": (
+        "allocates LSN 1 to 2, one MTR, for page 0 of group 0 (LSN 1), page 1 of group 1 (LSN 2)",
+        "LSN 2 is lost on its way to A1 B1 C1 D1 E1 F1",
+        "group 0's PGCL and the VDL are 1 now",
+        "nobody has acknowledged LSN 2",
+    ),
+    "no-fencing": (
+        "A0 seals epoch 2 of writer-2",
+        "writer-1 allocates LSN 2 for page 0; writer-2 has annulled that",
+        "A0 takes LSN 2 from writer-1 (epoch 1)",
+    ),
+    "scl-before-seal": (
+        "writer-2 hears from A0 B0 C0 (SCL 0), which had not yet sealed its epoch",
+        "writer-2, with A0 B0 C0 (SCL 0): 3 of 6, needs 3, plans VDL 0",
+        "LSN 1 acknowledged by C0 D0 E0 F0: 4 of 6, needs 4",
+    ),
+    "queue-survives-seal": (
+        "LSN 2 arrives at C0 D0 E0 F0",
+        "epoch 2 of writer-2 is sealed at A0 B0 (SCL 1): 2 of 6 by now",
+        "epoch 2 of writer-2 is sealed at C0 D0 E0 F0 (SCL 1): 6 of 6 by now, a read quorum",
+        "LSN 2, queued before, is synced at C0 D0 E0 F0 all the same, with the seal",
+        "LSN 2 acknowledged by C0 D0 E0 F0: 4 of 6, needs 4; its PGCL and the VDL are 2 now",
+    ),
+    "no-truncation": (
+        "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4",
+        "writer-2, with D0 E0 F0 (SCL 0): 3 of 6, needs 3, plans VDL 0; it annuls nothing: LSN 1",
+    ),
+    "short-range": (
+        "writer-2 allocates LSN 22",
+        "LSN 22 acknowledged by A0 B0 C0: 3 of 6, needs 4",
+        "plans VDL 1; it annuls (1, 21]: LSN 22, above the VDL, is not annulled",
+    ),
+    "tables-unioned": (
+        "LSN 2 acknowledged by D0 E0 F0: 3 of 6, needs 4",
+        "writer-2, with A0 B0 C0 (SCL 1): 3 of 6, needs 3, plans VDL 1; it annuls (1, 21], LSN 2",
+        "writer-2's table (annuls (1, 21]) is adopted by A0; not by B0 C0 D0 E0 F0",
+        "writer-3's table (annuls (2, 22]) is adopted by B0 C0 D0 E0 F0; not by A0",
+        "writer-3 opens at VDL 2",
+        "a recovery now would hear: A0 (SCL 1, writer-2's table: annuls (1, 21])",
+    ),
+    "tables-ignored": (
+        "LSN 2 arrives at F0 and is synced there; lost on the way to A0 B0 C0 D0 E0",
+        "LSN 2 acknowledged by F0: 1 of 6, needs 4",
+        "plans VDL 1; it annuls (1, 21], LSN 2 with it",
+        "the plan of writer-3 forgets that LSN 2 is annulled",
+        "LSN 2 is on F0 (SCL 2); not on A0 B0 C0 D0 E0 (SCL 22, never had it)",
+        "A0, with SCL 22, makes page 1 as of 22: an empty page and no record",
+    ),
+    "third-highest-scl": ("LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4; and yet its PGCL",),
+    "open-before-rereplication": (
+        "writer-2, with A0 (SCL 1), B0 C0 (SCL 0): 3 of 6, needs 3, plans VDL 1",
+        "writer-2 opens while its record LSN 1 is acknowledged by A0: 1 of 6, needs 4",
+    ),
+    "open-after-one-install": (
+        "writer-2 opens at VDL 1, its table at A0: 1 of 6, needs 4",
+        "writer-2 opens while its record LSN 1 is acknowledged by A0: 1 of 6, needs 4",
+    ),
+    "gossip-resurrects": (
+        "LSN 2 arrives at F0",
+        "it annuls (1, 21], LSN 2 with it",
+        "adopted by A0 B0 C0 D0 E0; not by F0",
+        "E0 takes gossip of LSN 2 from F0, which is in epoch 1 of writer-1",
+    ),
+    "count-per-record": (
+        "LSN 1 arrives at A0 B0 C0 D0 and is synced there; lost on the way to E0 F0",
+        "LSN 2 is synced at A0 B0 C0",
+        "E0 counts for LSN 2, but had acknowledged SCL 0 only: LSN 1 is missing there",
+    ),
+    "vcl-max-pgcl": (
+        "LSN 1 is lost on its way to A0 B0 C0 D0 E0 F0",
+        "group 1's PGCL and the VDL are 2 now",
+        "nobody has acknowledged LSN 1 to writer-1: 0 of 6, needs 4",
+    ),
+    "vcl-min-pgcl": (
+        "put page 1; it is pending from here on",
+        "acknowledged by A1 B1 C1 D1: 4 of 6, needs 4; group 1's PGCL is 1 now, the VDL stays 0",
+        "VDL 0, VCL 0; group 0: PGCL 0, it has no record; group 1: PGCL 1",
+        "nothing has moved for 5.05 s",
+    ),
+    "gc-above-pgmrpl": (
+        "collected up to 3: C0 F0 D0 B0 A0 E0; the floor announced is 0, a reader is at 2",
+        "A0 refuses: its SCL is 3, its floor 3",
+    ),
+    "evict-above-vdl": (
+        "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4",
+        "into page 1 in its buffer pool of 1 page",
+    ),
+    "serve-below-required": (
+        "LSN 1 arrives at B0 C0 D0 E0 F0 and is synced there; lost on the way to A0",
+        "whoever it asks needs SCL 2",
+        "writer-1 asks A0, known to have SCL 0",
+        "A0, with SCL 0, makes page 0 as of 2: an empty page and no record",
+    ),
+    "lal-ignored": (
+        "writer-1 allocates LSN 3",
+        "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4",
+        "no LSN may be more than 2 (LAL) above the VDL",
+    ),
+    "coalesce-above-vdl": (
+        "the highest VDL that A0 has been told is 0",
+        "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4",
+    ),
+    "retransmit-not-idempotent": ("LSN 1 comes to A0 2 times",),
+    "torn-tail-kept": (
+        "F0 begins to write 61 bytes; it goes down before the sync",
+        "5 torn bytes at its end",
+        "its log has 110 bytes, the new ones from 49 on",
+        "at bytes 44 to 49",
+    ),
+    "wiped-rejoins": (
+        "F0 seals epoch 2 of writer-2",
+        "fault: wipe F",
+        "it has promised nothing",
+        "writer-1's table (annuls nothing) is adopted by F0",
+    ),
+    "amnesiac-votes": (
+        "LSN 1 arrives at A0 B0 C0 D0 and is synced there",
+        "LSN 1 acknowledged by A0 B0 C0 D0: 4 of 6, needs 4",
+        "fault: wipe A",
+        "A0 restarts from its log with SCL 0: LSN 1 is gone",
+        "a recovery now would hear: A0 E0 F0 (SCL 0)",
+    ),
+    "newer-for-older": (
+        "takes page 0 as of 1 from its cache: the version there is of LSN 2",
+        "page 0 as of 1 should hold LSN 1",
+    ),
+    "same-mtr-chain": (
+        "allocates LSN 2 to 3, one MTR, for page 0 (LSN 2 3)",
+        "an empty page and LSN 3",
+        "should hold LSN 2 3; but LSN 3 is linked to nothing on its page, not to 2",
+    ),
+}
+"""What each bug's story must say: without it nobody sees why the run failed."""
+
+SUBJECTS: dict[str, tuple[Lsn, ...]] = {
+    "write-quorum-3": (1,), "read-quorum-2": (1,), "vdl-not-cpl": (), "scl-before-seal": (1,),
+    "queue-survives-seal": (2,), "no-truncation": (1,), "short-range": (22, 1),
+    "tables-unioned": (2,), "tables-ignored": (2,), "third-highest-scl": (1,),
+    "open-before-rereplication": (1,), "open-after-one-install": (1,), "count-per-record": (2,),
+    "vcl-max-pgcl": (1,), "evict-above-vdl": (1,), "serve-below-required": (1,),
+    "lal-ignored": (3,), "retransmit-not-idempotent": (1,), "amnesiac-votes": (1,),
+    "newer-for-older": (1,),
+    "same-mtr-chain": (3,),
+}  # fmt: skip
+"""Which LSNs a finding is about, where it is about any."""
+
+
+@attrs.frozen
+class Told:
+    """A failed run, and all that is needed to tell of it."""
+
+    case: Case
+    recorder: Recorder
+    result: RunResult
+
+    def lines(self, width: int = PIPE_WIDTH) -> list[str]:
+        return explained(self.recorder, self.result, self.case, width)
+
+    def text(self, width: int = PIPE_WIDTH) -> str:
+        return " ".join(" ".join(self.lines(width)).split())
+
+
+def told(case: Case) -> Told:
+    recorders: list[Recorder] = []
+    result = case.run(lambda world: recorders.append(Recorder(world)))
+    assert result.finding
+    return Told(case, recorders[0], result)
+
+
+@cache
+def of_bug(name: str) -> Told:
+    directed = BUGS[name].directed
+    assert directed is not None
+    return told(Case(schedule=directed(), bug=name, source=f"{name}.toml"))
+
+
+@cache
+def of_seed(seed: int, bug: str) -> Told:
+    return told(Case(schedule=generate(seed), bug=bug, source=f"--seed {seed} --bug {bug}"))
+
+
+def sentences(lines: Sequence[str]) -> list[str]:
+    """The story's sentences, each in one piece, with its time in front."""
+    found: list[str] = []
+    for line in lines:
+        if re.match(r" *\d+\.\d{4}s  ", line):
+            found.append(line.strip())
+        elif line.startswith(" " * 12):
+            found[-1] += " " + line.strip()
+    return found
+
+
+# ---- what every story must be --------------------------------------------------------------------
+
+
+def test_every_bug_has_its_facts() -> None:
+    assert list(FACTS) == list(BUGS)
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", FACTS)
+def test_the_story_says_what_made_the_run_fail(name: str, width: int) -> None:
+    text = of_bug(name).text(width)
+    for fact in FACTS[name]:
+        assert fact in text, fact
+
+
+@pytest.mark.parametrize("width", [80, 100, 200])
+@pytest.mark.parametrize("name", FACTS)
+def test_a_story_fits_and_is_in_order(name: str, width: int) -> None:
+    lines = of_bug(name).lines(width)
+    assert len(lines) <= MAX_LINES
+    assert all(len(line) <= width for line in lines[:-1])
+    assert lines[-1].startswith("next   python -m aurora.sim ")
+    assert sum(max(0, len(line) - 1) // width for line in lines) + len(lines) <= MAX_LINES
+    times = [float(each.partition("s")[0]) for each in sentences(lines)]
+    assert times == sorted(times) and times
+    assert not any(mark in line for line in lines for mark in ("['", "{'", "…", "1 calls"))
+
+
+def test_a_story_breaks_lines_between_words() -> None:
+    whole = sentences(of_bug("tables-unioned").lines(1000))
+    narrow = sentences(of_bug("tables-unioned").lines(80))
+    assert set(narrow) <= set(whole)
+
+
+SEEDS = ((8, "write-quorum-3"), (8, "scl-before-seal"), (8, "no-truncation"))
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_every_sentence_about_a_record_is_proved_by_a_step(name: str) -> None:
+    checked = assert_true(of_bug(name))
+    assert checked or "acknowledged by" not in " ".join(FACTS[name])
+
+
+@pytest.mark.parametrize(("seed", "bug"), SEEDS)
+def test_so_is_every_sentence_about_a_random_run(seed: int, bug: str) -> None:
+    run = of_seed(seed, bug)
+    assert_true(run)
+    assert len(run.lines(80)) <= MAX_LINES
+
+
+def assert_true(run: Told) -> int:
+    """No member is said to have, to have synced or to have acknowledged what it has not.
+
+    Returns how often that was said of any.
+    """
+    checked = 0
+    for sentence in sentences(run.lines(1000)):
+        for claim, lsn, names in claims(sentence):
+            members = run.recorder.world.cluster.groups[
+                run.recorder.world.checker.reference.pg_of(lsn)
+            ].members
+            for name in names:
+                assert name in members, sentence
+                assert proved(run.recorder.steps, claim, lsn, name), (name, sentence)
+                checked += 1
+    return checked
+
+
+CLAIMS = {
+    "arrived": re.compile(r"LSN (\d+) arrives at ([^;]*)"),
+    "synced": re.compile(r"LSN (\d+)(?:, queued before,)? is synced at ([^;]*?)(?: all|$)"),
+    "acknowledged": re.compile(r"hears LSN (\d+) acknowledged by ([^:]*)"),
+    "held": re.compile(r"at the end LSN (\d+) is on ([^;]*)"),
+}
+
+
+def claims(sentence: str) -> Iterator[tuple[str, Lsn, list[str]]]:
+    for claim, pattern in CLAIMS.items():
+        for lsn, names in pattern.findall(sentence):
+            found = re.findall(r"\b[A-F]\d\b", names)
+            yield claim, int(lsn), found
+            if "and is synced there" in names:
+                yield "synced", int(lsn), found
+
+
+def proved(steps: Sequence[Step], claim: str, lsn: Lsn, name: str) -> bool:
+    came = [each for each in steps if each.source == name and brings(each, lsn)]
+    if not came:
+        return False
+    since = came[0].number
+    if claim == "synced":
+        return any(
+            each.source == name and each.event == "write_synced" and each.number > since
+            for each in steps
+        )
+    if claim == "acknowledged":
+        return any(
+            each.event == "acknowledged"
+            and each.values["segment"] == name
+            and each.values["scl"] >= lsn
+            and each.number > since
+            for each in steps
+        )
+    return True
+
+
+def brings(step: Step, lsn: Lsn) -> bool:
+    if step.event == "pages_received":
+        return bool(step.values["base_lsn"] >= lsn)
+    if step.event not in ("batch_received", "gossip_received") or not step.values["lsns"]:
+        return False
+    first, last = step.values["lsns"]
+    return bool(first <= lsn <= last)
+
+
+def test_what_is_not_so_is_caught() -> None:
+    steps = of_bug("tables-ignored").recorder.steps
+    assert proved(steps, "arrived", 2, "F0") and proved(steps, "synced", 2, "F0")
+    assert not proved(steps, "arrived", 2, "A0")  # its SCL went from 1 to 22
+    early = of_bug("ack-before-persist").recorder.steps
+    assert proved(early, "arrived", 1, "A0") and not proved(early, "synced", 1, "A0")
+    assert [*claims("LSN 5 is synced at B1, A1 +1.1 ms")] == [("synced", 5, ["B1", "A1"])]
+
+
+def test_a_record_above_what_a_truncation_annuls_is_no_proof_of_what_is_below() -> None:
+    run = of_bug("tables-ignored")
+    copies = Evidence(run.recorder, run.result).copies(2)
+    assert copies["F0"].synced is not None and copies["F0"].annulled is None
+    assert not any(copies[name].held for name in ["A0", "B0", "C0", "D0", "E0"])
+
+
+def test_members_of_other_groups_do_not_hold_a_record() -> None:
+    run = of_seed(8, "write-quorum-3")
+    text = run.text()
+    assert "LSN 5 acknowledged by B1 A1 +0.5 ms" not in text
+    assert re.search(r"LSN 5 acknowledged by [^:]*: 3 of 6, needs 4; and yet group 1's", text)
+    assert "A0" not in text and "A2" not in text
+
+
+# ---- what a finding is about ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_a_finding_says_what_its_story_is_about(name: str) -> None:
+    focus = focus_of(of_bug(name).result.finding)
+    assert focus.lsns == SUBJECTS.get(name, ())
+    assert focus.lsns or focus.bounds or focus.segments or focus.pages
+
+
+def test_names_are_taken_from_a_finding_in_the_order_in_which_they_matter() -> None:
+    focus = focus_of("page 4 at 37: B0 and writer-2 know LSN 36; SCL 12 of commit 37, in call 8")
+    assert (focus.lsns, focus.bounds) == ((36, 37), (12,))
+    assert (focus.pages, focus.segments, focus.writers) == ((4,), ("B0",), ("writer-2",))
+    assert focus.calls == (8,)
+    assert focus_of("of call 3, an MTR at [5, 6], only [5] survived").lsns == (5, 6)
+    assert focus_of("2 calls pending").calls == ()
+
+
+FINDINGS = (
+    "writer-2 opens at VDL 1; 2 had been observed",
+    "A0 holds LSN 2, which its table annuls",
+    "commit 2 reported at VDL 1",
+    "A0 says SCL 2 and does not hold LSN 1",
+    "A0 in epoch 2.1 with table 1.1; its disk says 1.1 and 1.1",
+    "call 3 read page 1 as of LSN 22: not found, but call 1 had written it at LSN 2",
+    "of call 1, an MTR at [2, 3], only [2] survived",
+    "expected writes go on, 0s to 1s, stalls up to 1ms: found 0 answered, longest stall 5.0 ms",
+    "expected reached: hedged read won: found 0 times",
+    "LSN 99 and page 77 of Z9, which nobody knows",
+)
+
+
+@pytest.mark.parametrize("invariant", [*INVARIANTS, "deadlock", "undecided", "expectation", "x"])
+@pytest.mark.parametrize("bug", ["tables-ignored", "vcl-max-pgcl", "gc-above-pgmrpl"])
+def test_there_is_a_story_whatever_breaks(invariant: str, bug: str) -> None:
+    run = of_bug(bug)
+    for finding in FINDINGS:
+        result = attrs.evolve(run.result, invariant=invariant, finding=finding)
+        assert len(tell(run.recorder, result, rows=19, width=80)) <= 19
+
+
+# ---- how it is told ------------------------------------------------------------------------------
+
+
+def test_the_heaviest_sentences_are_told_causes_first() -> None:
+    lines = [
+        Line(LAST, 9, NEEDED, "the end"),
+        Line(3, 9, NEEDED, "an effect"),
+        Line(2, 9, 5, "left out"),
+        Line(1, 9, NEEDED, "a cause"),
+        Line(1, 9, 4, "a cause"),
+    ]
+    rows = chosen(lines, rows=3, width=80)
+    assert [each.split("  ")[-1] for each in rows] == ["a cause", "an effect", "the end"]
+
+
+def test_a_sentence_that_needs_more_rows_than_there_are_gives_way() -> None:
+    lines = [Line(1, 0, NEEDED, "word " * 40), Line(2, 0, 1, "short")]
+    assert chosen(lines, rows=2, width=80) == ["   0.0000s  short"]
+    rows = chosen(lines, rows=9, width=80)
+    assert len(rows) == 5 and all(each.startswith(" " * 12 + "word") for each in rows[1:4])
+
+
+def test_a_version_collected_too_early_is_told_with_the_floor_and_the_reader() -> None:
+    knobs = Knobs(duration_ns=2 * MS, collect_records=1)
+    operations = (
+        Operation(at_ns=0, client=4, kind="put", pages=(8, 3), length=8),
+        Operation(at_ns=0, client=4, kind="view", pages=(7,), age=0.76),
+    )
+    schedule = Schedule(seed=0, knobs=knobs, operations=operations, name="early")
+    run = told(Case(schedule=schedule, bug="gc-above-pgmrpl", source="early.toml"))
+    assert run.result.invariant == "floor-below-readers"
+    told_of = [each for each in sentences(run.lines()) if "collected up to 2: " in each]
+    assert told_of and all("; the floor announced is 0, a reader is at 1" in x for x in told_of)
+    assert {"A0", "F0"} <= set(re.findall(r"\b[A-F]0\b", " ".join(told_of)))
+
+
+STALLED = """
+name = "an AZ and one more"
+seed = 1
+[knobs]
+duration = "600ms"
+[workload]
+clients = 4
+rate = 120
+[[action]]
+at = "200ms"
+fault = "crash"
+target = "az1,C"
+[[action]]
+at = "400ms"
+fault = "restart"
+target = "C"
+[[expect]]
+writes = "go on"
+from = "100ms"
+max_stall = "50ms"
+"""
+
+
+def test_a_missed_expectation_is_told_with_the_call_that_waited_longest(tmp_path: Path) -> None:
+    path = tmp_path / "with a blank.toml"
+    path.write_text(STALLED)
+    done = CliRunner().invoke(command, [str(path)])
+    assert done.exit_code == 1, done.output
+    text = " ".join(done.output.split())
+    assert re.search(
+        r"through writer-1: put pages? [\d ]+ returns at 0\.\d+s, after \d+ ms: ok", text
+    )
+    assert re.search(r"acknowledged by [^:]*C0 \+\d+\.\d ms[^:]*: 4 of 6, needs 4", text)
+    assert "fault: crash az1,C" in text and "fault: restart C" in text
+    assert re.search(r"LSN \d+ arrives at [^;]*; lost on the way to [^;]*\(detached\)", text)
+    last = done.output.splitlines()[-1]
+    assert shlex.split(last)[5] == str(path), "a path with blanks is quoted"
+    case = open_case(None, str(path), None)
+    run = told(case)
+    assert run.result.invariant == "expectation"
+    assert len(run.lines(80)) <= MAX_LINES
+
+
+def test_the_story_of_a_run_that_passed_is_not_told() -> None:
+    done = CliRunner().invoke(command, ["quiet"])
+    assert done.exit_code == 0 and "nothing to explain" in done.output
+    assert CliRunner().invoke(command, []).exit_code == 2
+    assert CliRunner().invoke(command, ["--seed", "1", "--bug", "none"]).exit_code == 2
+
+
+def test_listening_changes_nothing() -> None:
+    schedule = generate(5)
+    listened = told(Case(schedule=schedule, bug="serve-below-required"))
+    alone = Case(schedule=schedule, bug="serve-below-required").run()
+    assert alone.verdict is Verdict.VIOLATION
+    assert listened.result.digest == alone.digest
