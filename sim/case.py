@@ -63,12 +63,11 @@ def check_bug(name: str | None) -> None:
         raise click.BadParameter(f"{name!r}: {suggestion(name, BUGS)}", param_hint="--bug")
 
 
-def input_paths(name: str | None) -> list[Path]:
-    """The file that a command line's ``name`` stands for; none if there is none."""
+def input_paths(name: str | None) -> dict[Path, str]:
+    """The file that a command line's ``name`` stands for, for `sim.outputs.check_output`."""
     if name is None:
-        return []
-    path = Path(name)
-    return [path] if path.is_file() else [scenario.find(name)]
+        return {}
+    return {Path(name) if Path(name).is_file() else scenario.find(name): "the input"}
 
 
 def case_of_recording(found: recording.Recording, source: str = "", bug: str | None = None) -> Case:

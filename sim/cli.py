@@ -20,6 +20,7 @@ import click
 
 from segments.protocol.errors import AuroraError
 from sim import exit_codes
+from sim.command_groups import CommandGroup
 from sim.wording import PROGRAM, wrapped
 
 COMMANDS: Final[Mapping[str, str]] = {
@@ -36,7 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
 """Where each command lives."""
 
 
-class LazyGroup(click.Group):
+class LazyGroup(CommandGroup):
     """The commands of `COMMANDS`, in their order."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -22,6 +22,7 @@ import click
 
 from sim.case import case_options, open_case
 from sim.exit_codes import HELP, VIOLATION
+from sim.wording import counted, say
 from sim.world import World
 
 HASH_SEEDS: Final = ("1", "2")
@@ -111,14 +112,14 @@ def command(seed: int | None, name: str | None, bug: str | None) -> None:
     if seed is None and name is None:
         seed = 0
     case = open_case(seed, name, bug)
-    click.echo(f"{case.source}: two processes, PYTHONHASHSEED {' and '.join(HASH_SEEDS)}")
+    say(f"{case.source}: two processes, PYTHONHASHSEED {' and '.join(HASH_SEEDS)}")
     found = compare(["" if seed is None else str(seed), name or "", bug or ""])
     if found.diverging is None:
-        click.echo(f"the same {found.events:,} events in both, digest {found.digest}")
+        say(f"the same {counted(found.events, 'event')} in both, digest {found.digest}")
         return
-    click.echo(f"{found.events:,} events are the same; the last of them:")
-    click.echo(f"  {found.before}")
-    click.echo("the first that differs:")
+    say(f"the same so far: {counted(found.events, 'event')}; the last of them:")
+    say(f"  {found.before}")
+    say("the first that differs:")
     for hash_seed, line in zip(HASH_SEEDS, found.diverging, strict=True):
-        click.echo(f"  PYTHONHASHSEED={hash_seed}: {line}")
+        say(f"  PYTHONHASHSEED={hash_seed}: {line}")
     sys.exit(VIOLATION)

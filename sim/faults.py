@@ -278,7 +278,7 @@ def _disk_free(world: World, action: Action) -> None:
         world.disks[segment].set_capacity(None)
 
 
-@_fault("fail_writes", "the next `count` writes are refused; 0 ends it", count=_COUNT)
+@_fault("fail_writes", "the next `count` writes are refused; with 0 no more", count=_COUNT)
 def _fail_writes(world: World, action: Action) -> None:
     for segment in _segments(world, action):
         world.disks[segment].fail_writes(_value(action, "count"))
@@ -286,7 +286,7 @@ def _fail_writes(world: World, action: Action) -> None:
 
 @_fault(
     "fail_syncs",
-    "the next `count` syncs are refused, each until the disk is opened anew; 0 ends it",
+    "the next `count` syncs are refused, each until the disk is opened anew; with 0 no more",
     count=_COUNT,
 )
 def _fail_syncs(world: World, action: Action) -> None:

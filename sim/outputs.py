@@ -7,7 +7,7 @@ only with ``--force``.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -40,20 +40,21 @@ def check_output(
     option: str,
     path: Path,
     *,
-    inputs: Iterable[Path] = (),
+    inputs: Mapping[Path, str],
     force: bool,
     written_before: Callable[[Path], bool] = lambda _: False,
 ) -> None:
     """Raise `click.UsageError` if writing to ``path`` would destroy something.
 
-    An input is refused in any case; another file, without ``force``, unless ``written_before`` says
-    that the same command made it. Devices and pipes hold nothing that could be lost.
+    An input, of which ``inputs`` says what it is, is refused in any case; another file, without
+    ``force``, unless ``written_before`` says that the same command made it. Devices and pipes hold
+    nothing that could be lost.
     """
-    for each in inputs:
+    for each, what in inputs.items():
         if path.resolve() == each.resolve() or (
             path.exists() and each.exists() and path.samefile(each)
         ):
-            raise click.UsageError(f"{option} {path} is the input: choose another name")
+            raise click.UsageError(f"{option} {path} is {what}: choose another name")
     if path.is_file() and not force and not written_before(path):
         raise click.UsageError(
             f"{option} {path} exists: choose another name, or --force to replace it"

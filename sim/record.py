@@ -15,7 +15,7 @@ from sim.recording import is_recording, record, save
 from sim.wording import command_line, counted, say
 
 
-@click.command("record", epilog=HELP, short_help="Run once, and write down every decision.")
+@click.command("record", epilog=HELP)
 @case_options
 @click.option(
     "-o", "--output", required=True, type=OUTPUT, callback=writable_path, metavar="FILE",

@@ -14,7 +14,7 @@ from sim.exit_codes import HELP, VIOLATION
 from sim.wording import command_line, say
 
 
-@click.command("replay", epilog=HELP, short_help="Run a recording again, message by message.")
+@click.command("replay", epilog=HELP)
 @click.argument(
     "path", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path)
 )

@@ -33,6 +33,7 @@ from sim.sqlite_rebuild import (
     rebuild,
     sqlite_checkpointed,
 )
+from sim.wording import counted
 from sim.world import Verdict, World
 
 SPACING_NS: Final = 3 * MS
@@ -210,7 +211,7 @@ def difference_of(rebuilt: bytes, expected: bytes, page_size: int) -> str:
 def concluded(report: Report, comparison: Comparison) -> Report:
     """The report, with what became of the database; a run that passed fails if it is not right."""
     size = f"{comparison.pages:,} pages of {comparison.page_size:,} bytes"
-    again = f", {comparison.retries} commits made again" if comparison.retries else ""
+    again = f", {counted(comparison.retries, 'commit')} made again" if comparison.retries else ""
     facts = {
         "transactions": f"{comparison.transactions:,}{again}",
         "rebuilt_file": f"{size}, {comparison.difference or 'byte for byte the one of SQLite'}",

@@ -228,8 +228,10 @@ def as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _latencies(latencies: Latencies) -> dict[str, int]:
-    return attrs.asdict(latencies)
+def _latencies(latencies: Latencies) -> dict[str, int | None]:
+    """None stands for the times of calls that nobody made."""
+    found = attrs.asdict(latencies)
+    return found if latencies.count else dict.fromkeys(found) | {"count": 0}
 
 
 def _effect(effect: FaultEffect) -> dict[str, Any]:

@@ -93,11 +93,10 @@ def command(
     if output is not None and workload is None:
         raise click.UsageError("--output: expected together with --workload")
     if output is not None and workload is not None:
-        inputs = (base_path_of(workload), workload)
-        check_output("--output", output, inputs=inputs, force=force)
+        check_output("--output", output, inputs=_replayed(workload), force=force)
     plan = make_plan(name or (REPLAY if workload is not None else None), seed, bug)
     if trace is not None:
-        inputs = (*input_paths(name), *((workload,) if workload else ()))
+        inputs = input_paths(name) | _replayed(workload)
         check_output("--trace", trace, inputs=inputs, force=force, written_before=_IS_TRACE)
     console = None if in_json else new_console()
     with nullcontext() if trace is None else trace.open("w", encoding="utf-8") as file:
@@ -110,6 +109,14 @@ def command(
     else:
         show(console, report_text(report))
     return EXIT_CODES[report.verdict]
+
+
+def _replayed(workload: Path | None) -> dict[Path, str]:
+    """The files of a workload, for `check_output`."""
+    if workload is None:
+        return {}
+    base = base_path_of(workload)
+    return {base: "the database that is replayed", workload: "the log that is replayed"}
 
 
 def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:

@@ -65,7 +65,8 @@ class Deadlock(AuroraError):
         self.blocked = blocked
         """Each waiting task, oldest first: its name and the line at which it waits."""
         listing = "".join(f"\n  {line}" for line in blocked)
-        super().__init__(f"deadlock at {now_ns} ns: {len(blocked)} tasks wait{listing}")
+        waiting = "1 task waits" if len(blocked) == 1 else f"{len(blocked)} tasks wait"
+        super().__init__(f"deadlock at {now_ns} ns: {waiting}{listing}")
 
 
 class Undecided(AuroraError):

@@ -234,7 +234,7 @@ def _earlier(events: Sequence[Event], by_ns: int) -> list[Event]:
 # ---- the command ---------------------------------------------------------------------------------
 
 
-@click.command("shrink", epilog=HELP, short_help="Cut a failing run down to what it takes.")
+@click.command("shrink", epilog=HELP)
 @case_options
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE",

@@ -13,6 +13,7 @@ from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, require_bug
 from sim.bugs.suite import BugReport, run_suite
 from sim.case import SEED
+from sim.command_groups import CommandGroup
 from sim.durations import duration_or_none_option
 from sim.exit_codes import HELP, INTERRUPTED, PASSED, VIOLATION
 from sim.scenario import dump
@@ -25,7 +26,7 @@ _RUN_HELP = (
 _HEADINGS = ("bug", "found by", "invariant", "median seeds", "seeds tried")
 
 
-@click.group(invoke_without_command=True, epilog=HELP)
+@click.group(cls=CommandGroup, invoke_without_command=True, epilog=HELP)
 @click.pass_context
 def command(context: click.Context) -> None:
     """The deliberate bugs: list them, show one, or run the suite that proves the checkers."""

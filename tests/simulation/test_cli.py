@@ -94,10 +94,24 @@ def test_an_unmet_expectation_and_a_planted_bug_are_violations(
     assert shown.endswith("--bug ack-before-persist\n")
 
 
-def test_a_scenario_brings_its_bug_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_scenario_brings_its_bug_along(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "bug.toml"
     path.write_text('bug = "ack-before-persist"\n' + write(tmp_path).read_text())
-    assert end_of(monkeypatch, "run", path) == exit_codes.VIOLATION
+    assert end_of(monkeypatch, "run", path, "--json") == exit_codes.VIOLATION
+    assert json.loads(capsys.readouterr().out)["bug"] == "ack-before-persist"
+
+
+def test_json_has_no_time_where_nothing_was_timed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert end_of(monkeypatch, "run", write(tmp_path, share=0), "--json") == exit_codes.UNDECIDED
+    found = json.loads(capsys.readouterr().out)
+    assert found["bug"] is None and found["reads"]["p50_ns"] == 0  # answered at once
+    assert found["commits"] == {
+        "count": 0, "p50_ns": None, "p90_ns": None, "p99_ns": None, "max_ns": None,
+    }  # fmt: skip
 
 
 def test_what_never_finishes_is_a_liveness_failure(
@@ -224,6 +238,8 @@ def test_every_command_has_help_that_fits(
         shown = capsys.readouterr().out
         assert shown.startswith(f"Usage: python -m aurora.sim {name}")
         assert max(map(len, shown.splitlines())) <= 80
+        assert "..." not in shown.replace("]...", "")
+    assert "..." not in overview.replace("]...", "").replace("[ARGS]", "")
 
 
 def test_as_a_program_piped_and_with_its_reader_gone(tmp_path: Path) -> None:
