@@ -39,8 +39,8 @@ class Judgement:
     expected: str
     met: bool
     found: str
-    possible: bool = True
-    """Whether it could have been met at all: whether clients called often enough for that."""
+    way: str = ""
+    """If it can be missed in several ways, the one in which it was; empty if it was met."""
 
 
 class Expectation(Protocol):
@@ -100,13 +100,21 @@ class Flow:
             met = answered == 0 and pending > 0
         else:
             met = stall <= self.max_stall_ns and (answered > 0 or self.how == MAY_WAIT)
+        called = any(each.since_ns < end and each.until_ns >= start for each in spans)
         found = f"{answered} answered, longest stall {short_time(stall)}"
         return Judgement(
             self._text(),
             met,
             f"{found}, {pending} pending" if pending else found,
-            possible=any(each.since_ns < end and each.until_ns >= start for each in spans),
+            way="" if met else self._way(answered, stall, called),
         )
+
+    def _way(self, answered: int, stall_ns: int, called: bool) -> str:
+        if self.how == WAITS:
+            return "answered" if answered else "not called"
+        if stall_ns > self.max_stall_ns:
+            return "stalled"
+        return "not answered" if called else "not called"
 
     def _text(self) -> str:
         what = "writes" if self.writes else "reads"
@@ -131,7 +139,7 @@ class AtLeast:
             f"at least {self.least} {self.what}",
             count >= self.least,
             str(count),
-            possible=made >= self.least,
+            way="" if count >= self.least else "ended else" if made >= self.least else "not called",
         )
 
 
@@ -184,7 +192,7 @@ class Ends:
             f"ends as {self.verdict.value}{wanted}",
             met,
             f"{result.verdict.value}{broken}",
-            possible=result.commits > 0,
+            way="" if met else "as else" if result.commits else "idle",
         )
 
 

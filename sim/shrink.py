@@ -304,6 +304,11 @@ def missed(case: Case, result: RunResult) -> tuple[Expectation, ...]:
     return next((each,) for each in case.expectations if not each.judge(result).met)
 
 
+def ways_missed(case: Case, result: RunResult) -> list[str]:
+    """In which way each of the case's expectations was missed."""
+    return [each.judge(result).way for each in case.expectations]
+
+
 def of_its_own(case: Case, schedule: Schedule) -> Case:
     """Another schedule in the same case; its own seed decides its messages."""
     return attrs.evolve(case, schedule=schedule, decisions=None)
@@ -314,7 +319,7 @@ def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Shrinke
     started = time.monotonic()
     shown = started
     # Who takes all calls away makes any expectation of calls fail: that would explain nothing.
-    could_be_met = all(each.judge(result).possible for each in case.expectations)
+    ways = ways_missed(case, result)
 
     def run(schedule: Schedule) -> RunResult:
         nonlocal shown
@@ -326,7 +331,7 @@ def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Shrinke
             line = f"{events}, {counted(shrinker.tests, 'run')}, at most {left} left"
             click.echo(f"\r{line:<79}", err=True, nl=False)
         found = of_its_own(case, schedule).run()
-        if could_be_met and not all(each.judge(found).possible for each in case.expectations):
+        if ways_missed(case, found) != ways:
             return attrs.evolve(found, verdict=Verdict.UNDECIDED, invariant="undecided")
         return found
 

@@ -118,6 +118,8 @@ def test_what_shrink_writes_misses_the_same_expectation(tmp_path: Path, outage: 
     # The crash is to blame, and somebody has to wait for it to show.
     assert schedule.operations and "crash" in {each.kind for each in schedule.actions}
     assert len(schedule.operations) + len(schedule.actions) < 30
+    # And it misses it in the same way, by a stall, though not to be answered would do as well.
+    assert flow.judge(open_case(None, str(small), None).run()).way == "stalled"
     again = invoke("run", small)
     assert code_of(again) == 1 and "VIOLATION  expectation" in again.output
 
