@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from typing import Final
 
-from segments.protocol.ids import Lsn
+from segments.protocol.ids import Lsn, SegmentId
 from sim.history import Call, Outcome
 from sim.story.evidence import WRITE_QUORUM, Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six
 from sim.story.recorder import Step
 
-_MOST_LSNS = 6
+_MOST_LSNS: Final = 6
 
 
 def invoked(evidence: Evidence, call: Call) -> Step | None:
@@ -75,7 +76,7 @@ def route(evidence: Evidence, call: Call) -> Iterator[Line]:
     for step in evidence.of(*_ROUTE):
         if step.number < begun.number or step.time_ns > end_ns or _page_of(step) != page_id:
             continue
-        of_writer = step.event in ("pool_looked_up", "read_started", "read_sent")
+        of_writer = step.event in ("pool_looked_up", "read_sent")
         if of_writer and step.source != call.writer:
             continue
         if step.event == "pool_looked_up" and step.values["page_lsn"] is None:
@@ -86,7 +87,7 @@ def route(evidence: Evidence, call: Call) -> Iterator[Line]:
             yield Line(step.number, step.time_ns, NEEDED - 1, _told(evidence, step, call.writer))
 
 
-_ROUTE = ("pool_looked_up", "read_started", "read_sent", "page_materialized", "read_refused")
+_ROUTE: Final = ("pool_looked_up", "read_sent", "page_materialized", "read_refused")
 
 
 def _page_of(step: Step) -> int | None:
@@ -102,13 +103,13 @@ def _told(evidence: Evidence, step: Step, writer: str) -> str:
             found = values["page_lsn"]
             page = f"page {values['page_id']} as of {values['read_point']}"
             return f"{name} takes {page} from its cache: the version there is of LSN {found}"
-        case "read_started":
-            return (
-                f"{name} has no page {values['page_id']} as of {values['read_point']} in its "
-                f"cache; whoever it asks needs SCL {values['required_scl']}"
-            )
         case "read_sent":
-            return f"{name} asks {values['segment']}{_known(evidence, step)}"
+            request = values["request"]
+            known = _known(evidence, step)
+            return (
+                f"{name} asks {values['segment']} (known SCL {known}, needed "
+                f"{request.required_scl}) for page {request.page_id} as of {request.read_point}"
+            )
         case "read_refused":
             return f"{name} refuses: its SCL is {values['scl']}, its floor {values['floor']}"
     lsns = " ".join(str(record.lsn) for record in values["records"] if record is not None)
@@ -119,10 +120,11 @@ def _told(evidence: Evidence, step: Step, writer: str) -> str:
     )
 
 
-def _known(evidence: Evidence, step: Step) -> str:
+def _known(evidence: Evidence, step: Step) -> Lsn:
+    """The SCL that the asking writer knew the segment to have."""
     begun = evidence.last_before(step, "read_started")
-    scl = begun.values["scls"].get(step.values["segment"]) if begun else None
-    return "" if scl is None else f", known to have SCL {scl}"
+    scls: Mapping[SegmentId, Lsn] = begun.values["scls"] if begun else {}
+    return scls.get(step.values["segment"], 0)
 
 
 def scl_at(evidence: Evidence, step: Step) -> Lsn:
@@ -133,28 +135,39 @@ def scl_at(evidence: Evidence, step: Step) -> Lsn:
     return found.values["scl"] if found else 0
 
 
-def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
-    """The records that the reference model would have put into the page that a read returned."""
-    reference = evidence.reference
+def _expected(evidence: Evidence, call: Call) -> list[Lsn]:
+    reference, page_id = evidence.reference, call.operation.pages[0]
     view = reference.writers.get(call.writer)
-    if view is None or call.operation.kind == "put":
-        return
-    page_id = call.operation.pages[0]
-    lsns = [
+    return [
         lsn
         for lsn, record in sorted(reference.records.items())
-        if record.page_id == page_id and lsn <= call.lsn and reference.is_live(view, lsn)
+        if view and record.page_id == page_id and lsn <= call.lsn and reference.is_live(view, lsn)
     ]
+
+
+def broken_links(evidence: Evidence, call: Call) -> list[tuple[Lsn, Lsn]]:
+    """Records of a page that was read which are not linked to the live one before, and that one.
+
+    As pairs: the one before (0 for none), and the record.
+    """
+    records = evidence.reference.records
+    pairs = pairwise((0, *_expected(evidence, call)))
+    return [(before, lsn) for before, lsn in pairs if records[lsn].prev_page_lsn != before]
+
+
+def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
+    """The records that the reference model would have put into the page that a read returned."""
+    reference, page_id = evidence.reference, call.operation.pages[0]
+    if call.operation.kind == "put" or call.writer not in reference.writers:
+        return
+    lsns = _expected(evidence, call)
     some = " ".join(map(str, lsns[-_MOST_LSNS:]))
     more = "..." if len(lsns) > _MOST_LSNS else ""
     text = f"page {page_id} as of {call.lsn} should hold "
     text += f"LSN {more}{some}" if lsns else "nothing"
-    for before, lsn in pairwise((0, *lsns)):
+    for before, lsn in broken_links(evidence, call):
         linked = reference.records[lsn].prev_page_lsn
-        if linked != before:
-            text += (
-                f"; but LSN {lsn} is linked to {linked or 'nothing'} on its page, not to {before}"
-            )
+        text += f"; but LSN {lsn} is linked to {linked or 'nothing'} on its page, not to {before}"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
 
 

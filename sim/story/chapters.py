@@ -127,7 +127,7 @@ def _disk(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     for segment in focus.segments[:1]:
         yield from disks.writes(evidence, segment, NEEDED - 1)
         taken = evidence.of("batch_received", "gossip_received", source=segment)
-        for step in [each for each in taken if each.values["lsns"]][-4:]:
+        for step in [each for each in taken if each.values["lsns"] and not lsns][-4:]:
             yield disks.received(evidence, step, 7)
         if last is not None and last.event == "ack_sent":
             yield from disks.last_sync(evidence, segment, last)
@@ -187,10 +187,17 @@ def _read(evidence: Evidence, focus: Focus) -> Iterator[Line]:
         yield from calls.modelled(evidence, each)
         for page_id in each.operation.pages[:1]:
             yield from calls.page_writes(evidence, page_id, 7)
+    skipped = [
+        before
+        for each in named or ([call] if call else [])
+        if each.operation.kind != "put"
+        for before, _ in calls.broken_links(evidence, each)
+        if before
+    ]
     found = _READER_AT.search(evidence.result.finding)
     if found is not None:
         yield from disks.collections(evidence, int(found[1]))
-    lsns = _records(evidence, focus)
+    lsns = list(dict.fromkeys((*skipped[-1:], *_records(evidence, focus))))
     yield from _lives(evidence, lsns)
     for lsn in focus.bounds:
         if lsn not in lsns and (born := evidence.birth(lsn)) is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
+from typing import Final
 
 from segments.protocol.ids import Lsn, SegmentId
 from sim.schedule import MS, SECOND
@@ -10,7 +11,7 @@ from sim.story.evidence import Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step
 
-_MOST_WRITES = 4
+_MOST_WRITES: Final = 4
 """The last so many writes of a disk are told; before that, only what was torn."""
 
 

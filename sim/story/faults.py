@@ -15,8 +15,8 @@ from sim.story.evidence import Evidence, decoded
 from sim.story.lines import Line
 from sim.story.recorder import Step
 
-_LETTERS = frozenset("ABCDEF")
-_SHOWN = 4
+_LETTERS: Final = frozenset("ABCDEF")
+_SHOWN: Final = 4
 _KINDS: Final = {
     WriteBatch: ("batch", "batches"),
     WriteAck: ("acknowledgement", "acknowledgements"),

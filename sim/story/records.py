@@ -67,45 +67,62 @@ def first_of(step: Step) -> Lsn:
 
 
 def _way(evidence: Evidence, lsn: Lsn, born: Step, weight: int) -> Iterator[Line]:
-    copies = evidence.copies(lsn)
-    lost = evidence.lost_batches(lsn)
-    batches = {s: c.arrived for s, c in copies.items() if c.arrived and _is_batch(c.arrived)}
-    others = {s: c.arrived for s, c in copies.items() if c.arrived and not _is_batch(c.arrived)}
-    never = {s: step for s, step in lost.items() if s not in batches}
-    losses = sorted_by((s, str(step.values["reason"])) for s, step in sorted(never.items()))
-    at_once = _synced_at_once(copies.values())
-    if batches:
-        first = min(batches.values())
-        text = f"LSN {lsn} arrives at {together(_times(batches))}"
-        text += " and is synced there" if at_once else ""
-        text += f"; lost on the way to {losses}" if losses else ""
-        yield Line(first.number, first.time_ns, weight, text)
-    elif losses:
-        first = min(never.values())
-        text = f"LSN {lsn} is lost on its way to {losses}"
-        yield Line(first.number, first.time_ns, weight, text)
-    else:
-        text = f"no batch with LSN {lsn} arrives anywhere"
-        yield Line(born.number, born.time_ns, weight, text)
-    for segment, step in others.items():
-        if step is evidence.last:
-            continue  # told as what ended the run
+    """How it came to each member: in whose batches, which of them were lost, and who synced it."""
+    waves: dict[str, dict[SegmentId, Step]] = {born.source: {}}
+    rest = dict(evidence.copies(lsn))
+    for segment, copy in evidence.copies(lsn).items():
+        if copy.arrived is not None and _is_batch(copy.arrived):
+            waves.setdefault(copy.arrived.values["writer"], {})[segment] = copy.arrived
+    for writer, wave in waves.items():
+        at_once = all(_synced_at_once(rest[segment]) for segment in wave)
+        yield _wave(evidence, lsn, born, writer, wave, at_once)._replace(weight=weight)
+        for segment in wave if at_once else ():
+            del rest[segment]
+    for segment, copy in rest.items():
+        step = copy.arrived
+        if step is None or _is_batch(step) or step is evidence.last:
+            continue  # the last step is told as what ended the run
         what = "pages with" if step.event == "pages_received" else "gossip with"
         text = f"{segment} gets {what} LSN {lsn} from {step.values['peer']}"
         yield Line(step.number, step.time_ns, weight - 3, text)
-    if not at_once:
-        yield from _synced(evidence, lsn, copies.values(), weight)
+    yield from _synced(evidence, lsn, rest.values(), weight)
 
 
-def _synced_at_once(copies: Iterable[Copy]) -> bool:
-    """Whether the sync followed wherever a batch arrived, with nothing to tell in between."""
-    arrived = [copy for copy in copies if copy.arrived is not None]
-    return all(
+def _wave(
+    evidence: Evidence,
+    lsn: Lsn,
+    born: Step,
+    writer: str,
+    wave: dict[SegmentId, Step],
+    at_once: bool,
+) -> Line:
+    """Where one writer's batches with a record arrive; for its own writer, where they never do."""
+    own = writer == born.source
+    lost = {
+        segment: step
+        for segment, step in sorted(evidence.lost_batches(lsn).items())
+        if own and segment not in wave
+    }
+    losses = sorted_by((segment, str(step.values["reason"])) for segment, step in lost.items())
+    first = min((*wave.values(), *(() if wave else lost.values())), default=born)
+    if not wave and not lost:
+        text = f"no batch with LSN {lsn} arrives anywhere"
+    elif not wave:
+        text = f"LSN {lsn} is lost on its way to {losses}"
+    else:
+        text = f"LSN {lsn} arrives at {together(_times(wave))}"
+        text += "" if own else f" from {writer}"
+        text += " and is synced there" if at_once else ""
+        text += f"; lost on the way to {losses}" if losses else ""
+    return Line(first.number, first.time_ns, 0, text)
+
+
+def _synced_at_once(copy: Copy) -> bool:
+    """Whether the sync followed at once, with nothing to tell in between."""
+    return (
         copy.synced is not None
         and copy.arrived is not None
-        and _is_batch(copy.arrived)
         and copy.synced.time_ns - copy.arrived.time_ns < MS
-        for copy in arrived
     )
 
 
@@ -235,7 +252,10 @@ def _believed_wrongly(evidence: Evidence, lsn: Lsn, vote: Vote, weight: int) -> 
 
 def missing(evidence: Evidence, lsn: Lsn, segment: SegmentId) -> Lsn | None:
     """The last record below another in its group's chain that has never come to a segment."""
-    for each in evidence.reference.chain_down(evidence.reference.records[lsn].prev_segment_lsn, 0):
+    steps = evidence.of("records_applied", "hydrated", "restored", source=segment)
+    complete = max((step.values["scl"] for step in steps), default=0)
+    below = evidence.reference.records[lsn].prev_segment_lsn
+    for each in evidence.reference.chain_down(below, complete):
         if evidence.copies(each)[segment].arrived is None:
             return each
     return None

@@ -8,6 +8,7 @@ from aurora.volume import ProtectionGroup
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
+from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, annulled, of_six, sorted_by, together
 from sim.story.recorder import Step
 
@@ -29,8 +30,11 @@ def recoveries(evidence: Evidence, lsns: Iterable[Lsn], weight: int) -> Iterator
 
 
 def concerned(evidence: Evidence, lsns: Iterable[Lsn]) -> list[ProtectionGroup]:
-    """The protection groups of some records; all of them, for none."""
+    """The groups of some records; for none those of the segments in the finding, or all."""
     found = {evidence.group(lsn).pg_id for lsn in lsns if evidence.known(lsn)}
+    if not found:
+        named = focus_of(evidence.result.finding).segments
+        found = {group.pg_id for group in evidence.groups if set(group.members) & set(named)}
     return [group for group in evidence.groups if not found or group.pg_id in found]
 
 
@@ -78,7 +82,7 @@ def tables(evidence: Evidence, lsns: Iterable[Lsn], weight: int) -> Iterator[Lin
         never = f"; not by {' '.join(others)}" if others else ""
         who = together((name, step.time_ns) for name, step in steps.items())
         owner, table = evidence.owner(epoch), first.values["table"]
-        text = f"{owner} ({annulled(table)}) is adopted by {who}{never}"
+        text = f"{owner}{'' if table.ranges else ' (annuls nothing)'} is adopted by {who}{never}"
         text += _elsewhere(evidence, near, everyone[epoch])
         yield Line(first.number, first.time_ns, weight, text)
 

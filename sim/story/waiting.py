@@ -129,8 +129,8 @@ def _last_news(evidence: Evidence) -> Iterator[Line]:
     if evidence.result.invariant == "deadlock":
         text = "nothing can run, and nothing is scheduled any more"
     else:
-        acks = counted(later, "acknowledgement") if later else "no acknowledgement"
-        text = f"nothing has moved for {short_time(idle)}: {acks} came after that, and no news"
+        acks = counted(later, "acknowledgement") + " without news" if later else "nothing"
+        text = f"nothing has moved for {short_time(idle)}: since then {acks} came"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
 
 

@@ -81,8 +81,8 @@ FACTS: dict[str, tuple[str, ...]] = {
     "tables-unioned": (
         "LSN 2 acknowledged by D0 E0 F0: 3 of 6, needs 4",
         "writer-2, with A0 B0 C0 (SCL 1): 3 of 6, needs 3, plans VDL 1; it annuls (1, 21], LSN 2",
-        "writer-2's table (annuls (1, 21]) is adopted by A0; not by B0 C0 D0 E0 F0",
-        "writer-3's table (annuls (2, 22]) is adopted by B0 C0 D0 E0 F0; not by A0",
+        "writer-2's table is adopted by A0; not by B0 C0 D0 E0 F0",
+        "writer-3's table is adopted by B0 C0 D0 E0 F0; not by A0",
         "writer-3 opens at VDL 2",
         "a recovery now would hear: A0 (SCL 1, writer-2's table: annuls (1, 21])",
     ),
@@ -90,6 +90,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "LSN 2 arrives at F0 and is synced there; lost on the way to A0 B0 C0 D0 E0",
         "LSN 2 acknowledged by F0: 1 of 6, needs 4",
         "plans VDL 1; it annuls (1, 21], LSN 2 with it",
+        "writer-2 allocates LSN 22",
         "the plan of writer-3 forgets that LSN 2 is annulled",
         "LSN 2 is on F0 (SCL 2); not on A0 B0 C0 D0 E0 (SCL 22, never had it)",
         "A0, with SCL 22, makes page 1 as of 22: an empty page and no record",
@@ -135,8 +136,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     ),
     "serve-below-required": (
         "LSN 1 arrives at B0 C0 D0 E0 F0 and is synced there; lost on the way to A0",
-        "whoever it asks needs SCL 2",
-        "writer-1 asks A0, known to have SCL 0",
+        "writer-1 asks A0 (known SCL 0, needed 2) for page 0 as of 2",
         "A0, with SCL 0, makes page 0 as of 2: an empty page and no record",
     ),
     "lal-ignored": (
