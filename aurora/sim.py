@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 
 def main() -> None:
     """Run the simulator's command line; ends the process with its exit code."""
-    from sim import cli  # Only now: importing aurora must not load the simulator.
-
+    try:
+        from sim import cli  # Only now: importing aurora must not load the simulator.
+    except KeyboardInterrupt:  # Ctrl-C, and nobody there yet to say so
+        sys.exit(130)
     cli.main()
 
 

@@ -57,7 +57,8 @@ def _ignore_interrupts() -> None:
 def close_pool(pool: ProcessPoolExecutor, submitted: Sequence[Future[Any]]) -> None:
     """End a pool; what has been submitted and is not done is of no use to anybody any more."""
     unfinished = not all(each.done() for each in submitted)
+    processes = list((pool._processes or {}).values())  # the pool forgets them when it is shut
     pool.shutdown(wait=not unfinished, cancel_futures=True)
     if unfinished:
-        for process in list((pool._processes or {}).values()):
+        for process in processes:
             process.terminate()

@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from sim.generate import generate
-from sim.interrupts import deferred
+from sim.interrupts import close_pool, deferred, worker_pool
 from sim.scheduler import VirtualScheduler
 from sim.world import World
 from tests.repo.sources import ROOT
@@ -79,12 +79,21 @@ def test_shrink_still_writes_the_smallest_so_far(tmp_path: Path) -> None:
     assert " in 3 runs:" in ended.stdout
 
 
-def test_the_suite_of_bugs_shows_what_it_has_and_does_not_wait() -> None:
+def test_the_suite_of_bugs_shows_what_it_has() -> None:
     names = ("third-highest-scl", "write-quorum-3")
     ended = hit(HIT_AFTER_A_BUG, "bugs", "run", *names, "--budget", "0", "--jobs", "1")
     assert ended.returncode == 130, ended.stderr
     assert "| third-highest-scl | directed |" in ended.stdout and "1 of 2 bugs" in ended.stdout
     assert "Traceback" not in ended.stderr
+
+
+def test_what_is_under_way_in_another_process_is_ended() -> None:
+    pool = worker_pool(1)
+    submitted = [pool.submit(signal.pause)]
+    (process,) = pool._processes.values()
+    close_pool(pool, submitted)
+    process.join(20)
+    assert process.exitcode == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("steps", [1, 40, 333, 1000])
