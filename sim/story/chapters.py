@@ -17,8 +17,8 @@ from sim.story.records import birth, life, missing
 _MOST_LSNS: Final = 3
 _READER_AT: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
 
-_STALLS: Final = ("expectation", "heals-and-converges", "deadlock", "undecided")
-"""Where any fault may be what a call waits for."""
+_STALLS: Final = {"expectation": 9, "heals-and-converges": 6, "deadlock": 6, "undecided": 6}
+"""Where any fault may be what a call waits for, and what each weighs; most end with healing."""
 
 Chapter = Callable[[Evidence, Focus], Iterator[Line]]
 
@@ -28,7 +28,7 @@ def story(evidence: Evidence) -> Iterator[Line]:
     focus = focus_of(evidence.result.finding)
     yield from _CHAPTERS.get(evidence.result.invariant, _anything)(evidence, focus)
     if evidence.result.invariant in _STALLS:
-        yield from faults(evidence, None, 9)
+        yield from faults(evidence, None, _STALLS[evidence.result.invariant])
     else:
         yield from faults(evidence, (*focus.segments, *focus.writers), 6)
 

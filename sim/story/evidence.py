@@ -7,15 +7,15 @@ record with the ``write_synced`` that belongs to the write of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 import attrs
 
 from aurora.volume import ProtectionGroup
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
-from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, WriteBatch
 from segments.protocol.truncation import TruncationTable
 from sim.oracle import WriterView
@@ -335,17 +335,3 @@ def decoded(step: Step) -> Message | None:
         return codec.decode(step.values["payload"])
     except AuroraError:
         return None
-
-
-def first_each(steps: Sequence[Step], keep: Callable[[Step], Any] = bool) -> dict[str, Step]:
-    """The first step of each source, of those to keep."""
-    found: dict[str, Step] = {}
-    for step in steps:
-        if step.source not in found and keep(step):
-            found[step.source] = step
-    return found
-
-
-def group_of(evidence: Evidence, pg_id: PgId) -> ProtectionGroup:
-    """The protection group of a number."""
-    return evidence.groups[pg_id]

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from aurora.recovery import RecoveryPlan
+from segments.protocol.ids import Lsn
 from sim.expectations import Span, is_write, short_time, spans_of
 from sim.history import Call
 from sim.schedule import SECOND
@@ -31,7 +33,7 @@ def pending(evidence: Evidence) -> Iterator[Line]:
         if begun is not None:
             text = f"{described(call)}; it is pending from here on"
             yield Line(begun.number, begun.time_ns, NEEDED, text)
-        for lsn in lsns_of(evidence, call):
+        for lsn in _blocking(evidence, call):
             yield from life(evidence, lsn, NEEDED - 1)
         if not lsns_of(evidence, call):
             yield Line(
@@ -44,6 +46,13 @@ def pending(evidence: Evidence) -> Iterator[Line]:
     yield from _writer(evidence)
     yield from _lagging(evidence)
     yield from _last_news(evidence)
+
+
+def _blocking(evidence: Evidence, call: Call) -> list[Lsn]:
+    """Of a write's records the one to tell of: the first without a quorum, or the last."""
+    lsns = lsns_of(evidence, call)
+    open_ones = [lsn for lsn in lsns if not evidence.vote(lsn, call.writer).by_quorum]
+    return (open_ones or lsns[-1:])[:1]
 
 
 def _writer(evidence: Evidence) -> Iterator[Line]:
@@ -67,7 +76,10 @@ def _writer(evidence: Evidence) -> Iterator[Line]:
         tail = core.tail_lsn(group.pg_id)
         which = f"group {group.pg_id}: PGCL {pgcl}, "
         groups.append(which + (f"its last record is {tail}" if tail else "it has no record"))
-    vdl, vcl = (heard[-1].values["vdl"][1], heard[-1].values["vcl"]) if heard else (0, 0)
+    begun: RecoveryPlan = evidence.of("writer_started", source=engine.name)[-1].values["plan"]
+    vdl, vcl = begun.vdl, begun.vdl
+    if heard:
+        vdl, vcl = heard[-1].values["vdl"][1], heard[-1].values["vcl"]
     text = f"at the end {engine.name} has VDL {vdl}, VCL {vcl}; {'; '.join(groups)}"
     yield Line(LAST, end_ns, NEEDED, text)
     if not core.opened:
@@ -140,10 +152,11 @@ def _last_news(evidence: Evidence) -> Iterator[Line]:
 def stalled(evidence: Evidence) -> Iterator[Line]:
     """The calls that waited longest in the window of an expectation that was not met."""
     found = _FLOW.search(evidence.result.finding)
-    if found is None:
-        return
-    writes = found[1] == "writes"
-    start, end = parse_time(found[2]) or 0, parse_time(found[3]) or 0
+    if found is not None:
+        writes = found[1] == "writes"
+        start, end = parse_time(found[2]) or 0, parse_time(found[3]) or 0
+    else:  # a count of calls, or something that was to be reached: in all of the run
+        writes, start, end = "reads" not in evidence.result.finding, 0, evidence.result.virtual_ns
     calls = [each for each in evidence.world.calls if is_write(each) == writes]
     spans = spans_of(evidence.world.calls, writes=writes)
     waits = sorted(
@@ -165,7 +178,7 @@ def _waited(evidence: Evidence, span: Span, call: Call) -> Line:
     assert begun is not None, call
     text = described(call)
     if span.since_ns < call.invoked_ns:
-        text += f", asked for at {span.since_ns / SECOND:.4f}s, when no writer was open,"
+        text += f", waiting for an open writer since {span.since_ns / SECOND:.4f}s,"
     if call.returned_ns is None:
         text += " never returns"
     else:
@@ -178,7 +191,7 @@ def _waited_for(evidence: Evidence, call: Call) -> Iterator[Line]:
     begun = invoked(evidence, call)
     assert begun is not None, call
     if is_write(call):
-        for lsn in lsns_of(evidence, call)[-1:]:
+        for lsn in _blocking(evidence, call):
             yield from life(evidence, lsn, NEEDED)
         if not lsns_of(evidence, call):
             text = f"call {call.number}: {waiting_for(evidence, call)}"
