@@ -48,9 +48,16 @@ class Param:
     def expected(self) -> str:
         """What a value has to be."""
         if self.kind is str:
-            return "names of segments, zones or writers, with commas between them"
+            return "names of segments, zones or writers, also of one to come"
         what = "an integer" if self.kind is int else "a number"
         return f"{what} from {self.least:,} to {self.most:,}"
+
+    @property
+    def missing(self) -> str:
+        """What is taken if there is no value, in words."""
+        if self.default is not None:
+            return f"{self.default:g}"
+        return "everybody" if self.kind is str else "anywhere"
 
     def accepts(self, value: object) -> bool:
         """Whether it is of this type and within the range."""
@@ -299,7 +306,7 @@ def _fail_syncs(world: World, action: Action) -> None:
 
 @_fault(
     "partition",
-    "nothing passes between the target and `others` (text), either way",
+    "nothing passes between the target and `others`, either way",
     ADDRESSES,
     others=_OTHERS,
 )
@@ -308,15 +315,13 @@ def _partition(world: World, action: Action) -> None:
     world.network.partition(left, right)
 
 
-@_fault("cut", "nothing passes from the target to `others` (text)", ADDRESSES, others=_OTHERS)
+@_fault("cut", "nothing passes from the target to `others`", ADDRESSES, others=_OTHERS)
 def _cut(world: World, action: Action) -> None:
     left, right = _sides(world, action)
     world.network.cut(left, right)
 
 
-@_fault(
-    "clog", "messages from the target to `others` (text) are held back", ADDRESSES, others=_OTHERS
-)
+@_fault("clog", "messages from the target to `others` are held back", ADDRESSES, others=_OTHERS)
 def _clog(world: World, action: Action) -> None:
     left, right = _sides(world, action)
     world.network.clog(left, right)

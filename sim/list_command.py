@@ -14,7 +14,7 @@ from rich.text import Text
 from sim import scenario
 from sim.bugs import BUGS
 from sim.exit_codes import HELP, PASSED
-from sim.faults import FAULTS
+from sim.faults import FAULTS, Fault
 from sim.findings import OTHER_FINDINGS
 from sim.invariants import INVARIANTS
 from sim.marks import MARKS
@@ -22,7 +22,7 @@ from sim.report_text import new_console, show
 
 _TITLES = {
     "scenarios": "python -m aurora.sim run NAME",
-    "faults": "actions of scenarios: fault = NAME",
+    "faults": "actions of scenarios: fault = NAME; in brackets what is taken if missing",
     "invariants": "held in every run",
     "findings": "what else a run can end with, and the rule that broke",
     "marks": "what a run may reach; fleet counts them",
@@ -54,7 +54,7 @@ def _items(kind: str) -> dict[str, str]:
     if kind == "scenarios":
         return {name: _summary(scenario.load(path)) for name, path in scenario.shipped().items()}
     if kind == "faults":
-        return {each.name: each.summary for each in FAULTS.values()}
+        return {each.name: f"{each.summary}{_params(each)}" for each in FAULTS.values()}
     if kind == "invariants":
         return {each.name: f"{each.number}. {each.text}" for each in INVARIANTS.values()}
     if kind == "findings":
@@ -62,6 +62,13 @@ def _items(kind: str) -> dict[str, str]:
     if kind == "marks":
         return {each.name: each.summary for each in MARKS.values()}
     return {each.name: each.summary for each in BUGS.values()}
+
+
+def _params(fault: Fault) -> str:
+    """What each parameter of a fault has to be, and is taken to be if it is missing."""
+    return "".join(
+        f"; {name}: {param.expected} ({param.missing})" for name, param in fault.params.items()
+    )
 
 
 def _summary(found: scenario.Scenario) -> str:

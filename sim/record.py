@@ -9,7 +9,7 @@ import click
 
 from sim.bugs import planted
 from sim.case import case_options, input_paths, open_case
-from sim.exit_codes import HELP
+from sim.exit_codes import HELP, PASSED
 from sim.outputs import OUTPUT, check_output, force_option, writable_path
 from sim.recording import is_recording, record, save
 from sim.wording import command_line, counted, say
@@ -42,5 +42,7 @@ def command(seed: int | None, name: str | None, bug: str | None, output: Path, f
     say(f"{result.verdict.value}, digest {result.digest}")
     if result.finding:
         say(f"{result.invariant}: {result.finding}")
+        if case.exit_code(result) == PASSED:
+            say("the scenario expects that")
     say(f"again: {command_line('replay', str(output))}")
     sys.exit(case.exit_code(result))

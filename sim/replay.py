@@ -10,7 +10,7 @@ import click
 from segments.protocol.errors import AuroraError
 from sim import recording
 from sim.case import case_of_recording
-from sim.exit_codes import HELP, VIOLATION
+from sim.exit_codes import HELP, PASSED, VIOLATION
 from sim.wording import command_line, say
 
 
@@ -35,6 +35,8 @@ def command(path: Path) -> None:
     say(f"{path}: {result.verdict.value}, digest {result.digest}")
     if result.finding:
         say(f"{result.invariant}: {result.finding}")
+        if case.exit_code(result) == PASSED:
+            say("the scenario expects that")
         say(f"explain: {command_line('explain', str(path))}")
     code = case.exit_code(result)
     if result.digest != found.digest:

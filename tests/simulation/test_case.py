@@ -143,7 +143,8 @@ def test_a_failure_that_is_expected_passes_but_can_be_looked_into(tmp_path: Path
     bug, recorded = ("--bug", "ack-before-persist"), tmp_path / "r.jsonl"
     assert code_of(invoke("run", path, *bug)) == 0
     assert code_of(invoke("record", path, *bug, "-o", recorded)) == 0
-    assert code_of(invoke("replay", recorded)) == 0
+    replayed = invoke("replay", recorded)
+    assert code_of(replayed) == 0 and "the scenario expects that" in replayed.output
     result = open_case(None, str(path), bug[1]).run()
     assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "ack-after-sync")
     small = tmp_path / "small.toml"

@@ -258,3 +258,12 @@ def test_as_a_program_piped_and_with_its_reader_gone(tmp_path: Path) -> None:
     piped = subprocess.run(["sh", "-c", shell], cwd=ROOT, capture_output=True, check=False)
     assert piped.stdout.startswith(b"Scenarios")
     assert piped.stderr == b""
+
+
+def test_list_tells_what_a_faults_parameters_have_to_be(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end_of(monkeypatch, "list", "faults", "--json") == 0
+    found = json.loads(capsys.readouterr().out)["faults"]
+    assert found["slow"].endswith("; factor: a number from 0.01 to 100,000 (10)")
+    assert found["cut"].endswith("writers, also of one to come (everybody)")
