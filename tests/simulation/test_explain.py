@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from sim.invariants import INVARIANTS
 from sim.schedule import MS, Knobs, Operation, Schedule
 from sim.story import Recorder, tell
 from sim.story.evidence import Evidence
+from sim.story.faults import faults
 from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, chosen
 from sim.story.recorder import Step
@@ -367,6 +369,54 @@ def test_a_record_above_what_a_truncation_annuls_is_no_proof_of_what_is_below() 
     copies = Evidence(run.recorder, run.result).copies(2)
     assert copies["F0"].synced is not None and copies["F0"].annulled is None
     assert not any(copies[name].held for name in ["A0", "B0", "C0", "D0", "E0"])
+
+
+def evidence_of(run: Told, *steps: tuple[str, str, Mapping[str, object]]) -> Evidence:
+    """As if these had been the steps of a run after its allocations, all at the same time."""
+    born = [step for step in run.recorder.steps if step.event == "mtr_allocated"]
+    since = born[-1].number + 1
+    made = [
+        Step(since + place, born[-1].time_ns, source, event, values)
+        for place, (source, event, values) in enumerate(steps)
+    ]
+    recorder = SimpleNamespace(world=run.recorder.world, steps=[*born, *made])
+    return Evidence(recorder, run.result)  # type: ignore[arg-type]
+
+
+COMES = ("A0", "batch_received", {"writer": "writer-1", "lsns": (1, 1)})
+STARTS = ("A0", "write_started", {"bytes": 61})
+SYNCS = ("A0", "write_synced", {"log_bytes": 105})
+APPLIES = ("A0", "records_applied", {"before": 0, "scl": 1})
+ACKS = ("A0", "ack_sent", {"writer": "writer-1", "scl": 1})
+
+
+def test_the_sync_of_a_record_is_that_of_the_write_that_began_after_it_came() -> None:
+    run = of_bug("write-quorum-3")
+    right = evidence_of(run, COMES, STARTS, SYNCS, APPLIES, ACKS).copies(1)["A0"]
+    assert right.synced is not None and right.synced.event == "write_synced"
+    assert right.acked is not None and right.acked.number > right.synced.number
+    busy = evidence_of(run, STARTS, COMES, SYNCS, APPLIES, ACKS).copies(1)["A0"]
+    assert busy.synced is None and busy.acked is not None
+    early = evidence_of(run, COMES, APPLIES, ACKS, STARTS, SYNCS).copies(1)["A0"]
+    assert early.synced is not None and early.acked is not None
+    assert early.synced.number > early.acked.number
+
+
+def test_a_batch_brings_only_what_is_alive_to_its_writer() -> None:
+    run = of_bug("tables-ignored")
+    for writer, brings_it in (("writer-1", True), ("writer-2", False)):
+        batch = ("A0", "batch_received", {"writer": writer, "lsns": (1, 22)})
+        held = evidence_of(run, batch).copies(2)["A0"].held
+        assert held is brings_it, "writer-2 has annulled LSN 2"
+
+
+def test_faults_of_what_the_finding_names_weigh_more() -> None:
+    run = of_bug("amnesiac-votes")
+    evidence = Evidence(run.recorder, run.result)
+    for near, weight in ((("A0",), 6), (("B0",), 4), (None, 6)):
+        lines = {line.text: line.weight for line in faults(evidence, near, 6)}
+        assert lines["fault: wipe A"] == weight
+        assert lines["fault: crash_writer"] == 6
 
 
 def test_members_of_other_groups_do_not_hold_a_record() -> None:
