@@ -237,7 +237,13 @@ def prepare(
     workload = load_workload(wal_path)
     with TemporaryDirectory() as directory:
         sqlite_checkpointed(base_path_of(wal_path), wal_path, Path(directory))
-    count = sum(1 for _ in workload.mtrs())
+    sizes = [len(each.writes) for each in workload.mtrs()]
+    count, lal = len(sizes), schedule.knobs.lal
+    if lal < max(sizes, default=1):
+        raise Invalid(
+            f"lal is {lal}: expected at least {max(sizes)}, the records of the log's largest "
+            f"transaction"
+        )
     factor = factor_for(schedule, count)
     return (
         workload,

@@ -17,6 +17,7 @@ from sim.marks import MARKS
 from sim.wording import command_line, counted
 from sim.world import Verdict
 
+_SHOWN_SEEDS: Final = 50
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
 _WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.UNDECIDED)
 
@@ -135,7 +136,9 @@ def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
     lines = [f"{counted(len(found), 'finding')}:"]
     for (verdict, invariant), some in groups.items():
         first, rule = some[0], INVARIANTS.get(invariant)
-        seeds = ", ".join(str(each.seed) for each in some)
+        seeds = ", ".join(str(each.seed) for each in some[:_SHOWN_SEEDS])
+        if len(some) > _SHOWN_SEEDS:
+            seeds += f" and {len(some) - _SHOWN_SEEDS:,} more"
         what = ["--seed", str(first.seed), *(["--bug", bug] if bug else [])]
         small = f"seed-{first.seed}.toml"
         lines += [

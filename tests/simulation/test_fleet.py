@@ -115,6 +115,9 @@ def test_the_report_counts_in_words_and_fits() -> None:
     assert "1 passed, 12 violations" in text and "12 findings:" in text
     numbers = ", ".join(map(str, range(20, 32)))
     assert f"\n  violation, history: seeds {numbers}\n" in text
+    for seed in range(40, 100):
+        tally.add(attrs.evolve(passed(seed), verdict=Verdict.VIOLATION, invariant="history"))
+    assert ", 77 and 22 more\n" in report(tally, 1.0, None)
     assert text.count("aurora.sim explain") == text.count("aurora.sim shrink") == 1
     lines = wrapped(text).splitlines()
     assert max(len(line) for line in lines if "python -m" not in line) <= 80

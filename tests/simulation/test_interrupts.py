@@ -87,6 +87,20 @@ def test_the_suite_of_bugs_shows_what_it_has() -> None:
     assert "Traceback" not in ended.stderr
 
 
+def test_a_script_ends_with_130(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text(
+        "import os, signal\n"
+        "from sim.scenario_api import main\n"
+        "async def scenario(s):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    await s.sleep(1e4)\n"
+        "main(scenario)\n"
+    )
+    ended = hit(f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__')")
+    assert (ended.returncode, ended.stderr.strip()) == (130, "interrupted")
+
+
 def test_what_is_under_way_in_another_process_is_ended() -> None:
     pool = worker_pool(1)
     submitted = [pool.submit(signal.pause)]

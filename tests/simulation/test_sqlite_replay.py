@@ -168,3 +168,12 @@ def test_a_long_log_stretches_the_schedule() -> None:
 )
 def test_the_first_difference_is_named(rebuilt: bytes, expected: bytes, text: str) -> None:
     assert replay_sqlite.difference_of(rebuilt, expected, 2) == text
+
+
+def test_a_limit_below_the_largest_transaction_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "narrow.toml"
+    path.write_text("[knobs]\nlal = 2\n")
+    assert run_workload(monkeypatch, make_shop(tmp_path, 4096, 2), path) == exit_codes.USAGE
+    assert "lal is 2: expected at least" in capsys.readouterr().err
