@@ -163,7 +163,7 @@ def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     lsns = _expected(evidence, call)
     some = " ".join(map(str, lsns[-_MOST_LSNS:]))
     more = "..." if len(lsns) > _MOST_LSNS else ""
-    text = f"page {page_id} as of {call.lsn} should hold "
+    text = f"by {call.writer}'s log page {page_id} as of {call.lsn} should hold "
     text += f"LSN {more}{some}" if lsns else "nothing"
     for before, lsn in broken_links(evidence, call):
         linked = reference.records[lsn].prev_page_lsn
@@ -177,7 +177,10 @@ def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]
         if page_id in step.values["page_ids"]:
             size = evidence.world.schedule.knobs.buffer_pool_pages
             room = f"{size} page" if size == 1 else f"{size} pages"
-            text = f"{step.source} puts it into page {page_id} in its buffer pool of {room}"
+            made = evidence.last_before(step, "mtr_allocated")
+            records = made.values["records"] if made else ()
+            lsns = " ".join(str(each.lsn) for each in records if each.page_id == page_id)
+            text = f"{step.source} puts LSN {lsns} into page {page_id} in its pool of {room}"
             yield Line(step.number, step.time_ns, weight, text)
 
 

@@ -134,7 +134,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     ),
     "evict-above-vdl": (
         "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4",
-        "into page 1 in its buffer pool of 1 page",
+        "writer-1 puts LSN 2 into page 1 in its pool of 1 page",
     ),
     "serve-below-required": (
         "LSN 1 arrives at B0 C0 D0 E0 F0 and is synced there; lost on the way to A0",
