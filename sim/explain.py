@@ -9,6 +9,7 @@ import click
 
 from sim.case import Case, case_options, open_case
 from sim.exit_codes import EXIT_CODES, HELP
+from sim.findings import OTHER_FINDINGS
 from sim.invariants import INVARIANTS
 from sim.report_text import new_console
 from sim.shrink import events_of
@@ -23,12 +24,6 @@ LEAST_WIDTH: Final = 80
 PIPE_WIDTH: Final = 100
 _SMALL: Final = 12
 _INDENT: Final = " " * 7
-_RULES: Final = {
-    "deadlock": "something can always run, or is scheduled, while anything is pending",
-    "undecided": "a run ends within its limits",
-    "internal error": "no assertion of the code itself fails",
-    "typed errors": "a call raises nothing but the errors it documents",
-}
 
 
 @click.command("explain", epilog=HELP)
@@ -60,7 +55,7 @@ def explained(
     """All lines, at most `MAX_LINES` if ``width`` is `LEAST_WIDTH` columns or more."""
     rule = INVARIANTS.get(result.invariant)
     number = f"invariant {rule.number}" if rule else "the run"
-    text = rule.text if rule else _RULES.get(result.invariant, "the scenario's expectations hold")
+    text = rule.text if rule else OTHER_FINDINGS[result.invariant]
     amounts = (counted(result.messages, "message"), counted(result.commits, "commit"))
     when = f"after {result.virtual_ns / 1e9:.4f} s, {', '.join(amounts)}"
     finding = result.finding.splitlines()[0]

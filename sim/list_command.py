@@ -31,12 +31,12 @@ _TITLES = {
 
 
 @click.command("list", epilog=HELP)
-@click.argument("what", type=click.Choice(list(_TITLES)), required=False)
+@click.argument("what", type=click.Choice(list(_TITLES)), metavar="[KIND]", required=False)
 @click.option("--json", "in_json", is_flag=True, help="Print it as JSON, and nothing else.")
 def command(what: str | None = None, in_json: bool = False) -> int:
     """List scenarios, faults, invariants, findings, marks and bugs.
 
-    Everything, or only the kind that is named.
+    Everything, or only the KIND that is named.
     """
     found = {kind: _items(kind) for kind in _TITLES if what in (None, kind)}
     if in_json:
