@@ -4,7 +4,8 @@ It is told of each step by the cores' trace events, and looks at the rest itself
 held after every event, what is costly every few (`Knobs.check_every`).
 
 Here are the handlers of the events, over one state of the run. `sim.disk_checks` looks at disks,
-`sim.what_if` imagines recoveries, `sim.ending` judges the end.
+`sim.reader_checks` at what readers may still need, `sim.what_if` imagines recoveries, `sim.ending`
+judges the end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from sim.ending import Ending
 from sim.findings import Findings
 from sim.history import Call, Outcome
 from sim.oracle import Reference, WriterView
+from sim.reader_checks import ReaderChecks
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -54,13 +56,13 @@ class Checker:
         self._epochs: dict[SegmentId, VolumeEpoch] = {}
         self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
         self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
-        self._inherited_floor: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
         self._models: dict[PgId, QuorumModel] = {}
         self._opened_ns: dict[str, int] = {}
         self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
         self.disks = DiskChecks(world, self.reference, self._findings)
+        self.readers = ReaderChecks(world, self._findings)
         self.ending = Ending(world, self.reference, self._findings)
 
     def begin(self) -> None:
@@ -81,7 +83,7 @@ class Checker:
             self._what_if()
             if self._events % (self._check_every * _DISK_EVERY) == 0:
                 self.disks.look()
-                self._check_floor()
+                self.readers.look()
 
     def _on_recovery_started(self, source: str, _: Mapping[str, Any]) -> None:
         self._observed_before[source] = self._observed_vdl
@@ -193,14 +195,10 @@ class Checker:
 
     def _on_hydrated(self, source: str, values: Mapping[str, Any]) -> None:
         self._on_epoch(source, values)
-        self._inherit_floor(source)
-
-    def _inherit_floor(self, segment: SegmentId) -> None:
-        state = self._state(segment)
-        self._inherited_floor[segment, state.table.epoch] = state.floor
+        self.readers.inherited(source, self._state(source))
 
     def _on_table(self, source: str, values: Mapping[str, Any]) -> None:
-        self._inherit_floor(source)
+        self.readers.inherited(source, self._state(source))
         self._on_epoch(source, values)
         self._hold("annulled-is-gone", invariants.nothing_annulled, source, self._state(source))
 
@@ -262,16 +260,16 @@ class Checker:
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
+        self.readers.invoked(call)
 
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered."""
         if self._findings.failed:
             return
+        self.readers.returned(call, engine)
         if call.operation.kind == "put":
             if call.outcome is Outcome.OK:
                 self._reported_commit(call, engine)
-        elif call.outcome is Outcome.TOO_OLD:
-            self._refused_as_too_old(call, engine)
         elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
             view = self.reference.writers[engine.name]
             self._hold(
@@ -289,18 +287,6 @@ class Checker:
         if call.lsn in self._reported:
             self.fail("reported-once-when-durable", f"commit {call.lsn} reported twice")
         self._reported.add(call.lsn)
-
-    def _refused_as_too_old(self, call: Call, engine: Engine) -> None:
-        """A version was refused as collected: then the floor, at least now, is above it."""
-        self.counts["floor-below-readers"] += 1
-        core = engine.core
-        assert core is not None
-        if call.lsn >= core.reading.floor:
-            self.fail(
-                "floor-below-readers",
-                f"{engine.name}: the version at {call.lsn} has been collected, with the floor at "
-                f"{core.reading.floor}",
-            )
 
     # ---- the costly ones -------------------------------------------------------------------------
 
@@ -329,28 +315,6 @@ class Checker:
             self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
         )  # fmt: skip
         self._what_ifs += 1
-
-    def _check_floor(self) -> None:
-        if not self._world.cluster.engines:
-            return
-        engine = self._world.cluster.engine
-        core = engine.core
-        if core is None or engine.error is not None:
-            return
-        self.counts["floor-below-readers"] += 1
-        oldest = core.reading.oldest_read_point
-        for segment, host in self._world.cluster.hosts.items():
-            if oldest is None or host.core is None:
-                continue
-            # What it had collected for an earlier writer it cannot give back: others answer.
-            inherited = self._inherited_floor.get((segment, core.epoch), 0)
-            same_writer = host.core.state.table.epoch == core.epoch
-            if same_writer and host.core.state.floor > max(oldest, inherited):
-                self.fail(
-                    "floor-below-readers",
-                    f"{segment} has collected up to {host.core.state.floor}; a reader of "
-                    f"{engine.name} is at {oldest}",
-                )
 
     def at_the_end(self) -> None:
         """Everything has finished: now everything must agree."""
