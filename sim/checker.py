@@ -253,8 +253,17 @@ class Checker:
         self.fail("internal error", f"{source}: {values['reason']}")
 
     def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
+        state = self.disks.restarted(source)
+        pg_id = self._world.cluster.hosts[source].group.pg_id
+        held = self._held.get((state.table.epoch, pg_id), {}).get(source, 0)
+        if state.whole and state.scl < held:
+            self.fail(
+                "scl-has-no-gap",
+                f"{source} restarts as a witness with SCL {state.scl}, and had SCL {held} before",
+            )
         # What was durable at its end, though nobody was told, is in effect from now on.
-        self._count_held(source, self.disks.restarted(source))
+        self._epoch_moved(source, state)
+        self._count_held(source, state)
 
     # ---- clients ---------------------------------------------------------------------------------
 
