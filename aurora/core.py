@@ -218,7 +218,8 @@ class WriterCore:
         """Resend what was lost, announce watermarks, let go of what nobody needs."""
         if self.fenced is not None:
             return
-        self.reading.update_floor()
+        if self.opened:  # as for the VDL: what it has planned, a next recovery may not find
+            self.reading.update_floor()
         announcement = self._announce()
         for stream in self.streams.values():
             if stream.on_timer(now):

@@ -126,7 +126,8 @@ class Gossip:
         records = codec.decode_records(message.records)
         if not records or records[-1].lsn <= state.scl:
             return
-        entry = RecordsEntry(state.vdl, state.announced_floor, message.records)
+        # Without a floor: behind a table on its way to the disk it would be the former writer's.
+        entry = RecordsEntry(state.vdl, 0, message.records)
         self._core.note(
             "gossip_received", peer=source, epoch=message.epoch, table_epoch=message.table.epoch,
             lsns=(records[0].lsn, records[-1].lsn),

@@ -97,6 +97,7 @@ class Checker:
 
     def _on_opened(self, source: str, _: Mapping[str, Any]) -> None:
         self._opened(self.reference.writers[source])
+        self.readers.opened(source, self._core(source))
 
     def _opened(self, view: WriterView) -> None:
         view.opened = True

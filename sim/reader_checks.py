@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aurora.core import WriterCore
 from aurora.engine import Engine
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.state import SegmentState
@@ -29,6 +30,16 @@ class ReaderChecks:
         self._views: dict[int, Call] = {}
         """Calls under way that hold a view open; at LSN 0 as long as it has not been opened."""
         self._inherited: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
+
+    def opened(self, writer: str, core: WriterCore) -> None:
+        """A writer has opened the volume: what is durable can be read, from the VDL at least."""
+        self._findings.counts[_RULE] += 1
+        if core.reading.floor > core.vdl:
+            self._findings.fail(
+                _RULE,
+                f"{writer} opens at VDL {core.vdl} with the floor at {core.reading.floor}: "
+                f"nothing can be read",
+            )
 
     def inherited(self, segment: SegmentId, state: SegmentState) -> None:
         """A segment enters an epoch with what it has collected for an earlier writer."""
