@@ -48,7 +48,7 @@ EXPECTED = {
     "retransmit-not-idempotent": "one-lsn-one-record",
     "torn-tail-kept": "scl-has-no-gap",
     "wiped-rejoins": "epochs-only-rise",
-    "amnesiac-votes": "any-read-quorum-recovers",
+    "amnesiac-votes": "epochs-only-rise",
     "newer-for-older": "reads-match-the-model",
     "same-mtr-chain": "reads-match-the-model",
 }
