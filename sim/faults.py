@@ -6,13 +6,15 @@ takes stands beside it, with their ranges, and is checked by `check` before anyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from aurora.volume import standard_members
 from segments.protocol.errors import Invalid
 from segments.protocol.ids import Address, SegmentId
+from sim.episodes import segments_of
 from sim.schedule import Action
 from sim.toml_reader import suggestion
 
@@ -175,14 +177,11 @@ def is_idle(action: Action, segments: Sequence[SegmentId]) -> bool:
     return right <= left
 
 
-def _named(target: str, segments: Iterable[SegmentId]) -> set[str]:
+def _named(target: str, segments: Sequence[SegmentId]) -> set[str]:
     """Segments, and words for writers, that a target names."""
     words = {word.strip().lower() for word in target.split(",")}
-    return {word for word in words if word.startswith("writer")} | {
-        each
-        for each in segments
-        if words & {each.lower(), each[0].lower(), f"az{'ABCDEF'.index(each[0]) // 2 + 1}"}
-    }
+    writers = {word for word in words if word.startswith("writer")}
+    return writers | set(segments_of(target, len(segments) // len(standard_members(0))))
 
 
 def _value(action: Action, key: str) -> Any:

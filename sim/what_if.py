@@ -61,7 +61,8 @@ def any_read_quorum_recovers(
             for pg_id, at in combination.items()
         }
         everyone = [reply for group in chosen.values() for reply in group]
-        sources = _sources(chosen, adopted_table(everyone))
+        adopted = adopted_table(everyone)
+        sources = _sources(chosen, adopted)
         answers = [sorted([facts[each.segment] for each in group]) for group in chosen.values()]
         case = (*sources.values(), *map(tuple, answers))
         if case in tried:
@@ -70,7 +71,7 @@ def any_read_quorum_recovers(
         plan = plan_recovery(_EPOCH, lal, chosen, log.above(announced_vdl(everyone), sources))
         try:
             _keeps_what_was_observed(plan, observed)
-            log.has(plan, adopted_table(everyone), sources)
+            log.has(plan, adopted, sources)
             _starts_a_writer(plan)
         except Broken as broken:
             members = ", ".join(reply.segment for reply in everyone)
