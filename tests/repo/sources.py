@@ -21,7 +21,8 @@ def all_files() -> list[Path]:
     """Every file of the project, relative to its root, in order; nothing that tools generate."""
     inside = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
     kept = [path for path in inside if not any(part in _GENERATED for part in path.parts)]
-    beside = [path for path in ROOT.iterdir() if path.is_file()]
+    # In a linked work tree `.git` is a file: git's, not the project's.
+    beside = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     return sorted(path.relative_to(ROOT) for path in kept + beside)
 
 
