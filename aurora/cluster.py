@@ -22,6 +22,7 @@ from aurora.engine import Engine
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
 from aurora.segment_host import SegmentHost
+from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
 from aurora.volume import VolumeGeometry
 from segments.protocol.errors import Closed, Invalid, Unavailable
@@ -86,55 +87,66 @@ class Cluster:
 
     # ---- segments --------------------------------------------------------------------------------
 
-    def targets(self, name: str) -> list[SegmentId]:
-        """The segments that ``name`` stands for: ``A0``, ``A`` (in every group) or ``az1``.
+    def targets(self, target: Target) -> list[SegmentId]:
+        """The segments that ``target`` names, in the order of its words, each once.
 
-        Raises `Invalid` for anything else.
+        It is ``"A0"``, ``"A"`` (in every group) or ``"az1"``, several of these with commas or
+        spaces between them, or a list of such texts (`aurora.targets`); case does not matter.
+        Raises `InvalidTarget` for anything else, before anything has changed.
         """
-        word = name.strip()
-        found = [
-            host.segment
-            for host in self.hosts.values()
-            if word.lower() in (host.segment.lower(), host.segment[0].lower(), f"az{host.az}")
-        ]
-        if not found:
-            known = ", ".join(self.hosts)
-            raise Invalid(f"{name!r} names no segment: expected one of {known}, A to F, az1 to az3")
-        return found
+        return list(resolve(target, self.groups).segments)
 
-    async def restart(self, name: str) -> None:
+    def addresses(self, target: Target) -> list[Address]:
+        """The segments and writers that ``target`` names.
+
+        Beside what `targets` takes, there are ``writer``, the latest, ``writers``, all that are
+        known here, and ``writer-2``, which need not exist yet.
+        Raises `InvalidTarget`, and `Closed` for ``writer`` when none has been opened.
+        """
+        named = resolve(target, self.groups, with_writers=True)
+        found: list[Address] = list(named.segments)
+        for word in named.writers:
+            if word == WRITER:
+                found.append(self.engine.name)
+            elif word == WRITERS:
+                found.extend(engine.name for engine in self.engines)
+            else:
+                found.append(word)
+        return list(dict.fromkeys(found))
+
+    async def restart(self, target: Target) -> None:
         """Start what is down; returns when it serves. A lost segment stays down and says why.
 
         One whose disk refuses goes on trying, and says so in `SegmentHost.failure`.
         """
-        for segment in self.targets(name):
+        for segment in self.targets(target):
             await self.hosts[segment].start(self._nursery)
 
-    def crash(self, name: str) -> None:
+    def crash(self, target: Target) -> None:
         """Stop segments at once; only what is synced survives."""
-        for segment in self.targets(name):
+        for segment in self.targets(target):
             self.hosts[segment].crash()
 
-    def pause(self, name: str) -> None:
+    def pause(self, target: Target) -> None:
         """Stop segments from handling anything, like stopped processes."""
-        for server in self._servers(name):
+        for server in self._servers(target):
             server.pause()
 
-    def resume(self, name: str) -> None:
+    def resume(self, target: Target) -> None:
         """Let paused segments go on."""
-        for server in self._servers(name):
+        for server in self._servers(target):
             server.resume()
 
-    def slow(self, name: str, delay_s: float) -> None:
+    def slow(self, target: Target, delay_s: float) -> None:
         """Have segments wait ``delay_s`` before each round of messages; 0 ends that."""
         if not 0 <= delay_s < float("inf"):
             raise Invalid(f"delay_s is {delay_s!r}: expected seconds >= 0")
-        for server in self._servers(name):
+        for server in self._servers(target):
             server.slow_down(delay_s)
 
-    def wipe(self, name: str) -> None:
+    def wipe(self, target: Target) -> None:
         """Crash segments and lose their disks: they are lost for good (protocol §8)."""
-        for segment in self.targets(name):
+        for segment in self.targets(target):
             host = self.hosts[segment]
             self.crash(segment)
             host.disk.wipe()
@@ -144,8 +156,8 @@ class Cluster:
         """Every lost segment, and why."""
         return {each.segment: each.lost for each in self.hosts.values() if each.lost is not None}
 
-    def _servers(self, name: str) -> list[SegmentServer]:
-        hosts = [self.hosts[segment] for segment in self.targets(name)]
+    def _servers(self, target: Target) -> list[SegmentServer]:
+        hosts = [self.hosts[segment] for segment in self.targets(target)]
         return [host.server for host in hosts if host.up and host.server is not None]
 
     async def start_segments(self) -> None:

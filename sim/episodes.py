@@ -7,8 +7,10 @@ from typing import Final
 
 import attrs
 
+from aurora import targets
+from aurora.targets import Target
 from aurora.volume import VolumeGeometry
-from segments.protocol.ids import SegmentId
+from segments.protocol.ids import Address, SegmentId
 from sim.schedule import Action, Schedule
 
 ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -99,23 +101,14 @@ def _end(schedule: Schedule, number: int, segments: Sequence[SegmentId], end_ns:
     return max(action.at_ns, min(schedule.knobs.duration_ns, end_ns))
 
 
-def segments_of(target: str, pg_count: int) -> tuple[SegmentId, ...]:
+def segments_of(target: Target, pg_count: int) -> tuple[SegmentId, ...]:
     """The segments that a target's words name; writers and anything else name none."""
-    words = [word.strip().lower() for word in target.split(",")]
-    return tuple(
-        segment
-        for group in VolumeGeometry(pg_count).groups()
-        for segment in group.members
-        if any(
-            word in (segment.lower(), segment[0].lower(), f"az{group.az_of(segment)}")
-            for word in words
-        )
-    )
+    return targets.segments_of(targets.words_of(target), VolumeGeometry(pg_count).groups())
 
 
-def names(target: str, address: str, pg_count: int) -> bool:
+def names(target: Target, address: Address, pg_count: int) -> bool:
     """Whether a target's words name this address, be it a segment's or a writer's."""
-    words = [word.strip().lower() for word in target.split(",")]
-    if address.startswith("writer"):
-        return address in words or "writer" in words or "writers" in words
+    if address.startswith(targets.WRITER):
+        words = targets.words_of(target)
+        return address in words or targets.WRITER in words or targets.WRITERS in words
     return address in segments_of(target, pg_count)

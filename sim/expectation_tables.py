@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from aurora.targets import resolve
+from aurora.volume import ProtectionGroup
+from segments.protocol.errors import Invalid
 from sim.expectations import (
     COUNTED,
     DEFAULT_MAX_STALL_NS,
@@ -33,7 +36,7 @@ _MINIMA: Final = {f"min_{what.replace(' ', '_')}": what for what in COUNTED}
 _SUBJECTS: Final = ("writes", "reads", *_MINIMA, "lost", "reaches", "verdict")
 
 
-def read_expectation(table: Table, segments: Sequence[str], knobs: Knobs) -> Expectation:
+def read_expectation(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Expectation:
     """The expectation that a table holds; raises `ScenarioError`."""
     given = [each for each in _SUBJECTS if table.has(each)]
     if len(given) != 1:
@@ -41,14 +44,14 @@ def read_expectation(table: Table, segments: Sequence[str], knobs: Knobs) -> Exp
             None,
             f"found {' and '.join(given) or 'no subject'}: expected one of {', '.join(_SUBJECTS)}",
         )
-    expectation = _about(given[0], table, segments, knobs)
+    expectation = _about(given[0], table, groups, knobs)
     for each in _SUBJECTS:
         table.get(each)
     table.finish()
     return expectation
 
 
-def _about(key: str, table: Table, segments: Sequence[str], knobs: Knobs) -> Expectation:
+def _about(key: str, table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Expectation:
     if key in ("writes", "reads"):
         how = table.choice(key, (GOES_ON, MAY_WAIT, WAITS))
         flow = Flow(
@@ -65,7 +68,11 @@ def _about(key: str, table: Table, segments: Sequence[str], knobs: Knobs) -> Exp
     if key in _MINIMA:
         return AtLeast(_MINIMA[key], table.integer(key, least=1))
     if key == "lost":
-        return Lost(table.choices(key, segments, ()))
+        target = table.names(key)
+        try:
+            return Lost(resolve(target, groups).segments if target else ())
+        except Invalid as error:
+            raise table.error(key, str(error)) from None
     if key == "reaches":
         return Reaches(table.choice(key, MARKS), table.integer("times", 1, least=1))
     verdict = table.choice(key, [each.value for each in Verdict])

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from aurora.volume import standard_members
+from aurora.targets import WRITERS, Target, resolve
+from aurora.volume import ProtectionGroup
 from segments.protocol.errors import Invalid
 from segments.protocol.ids import Address, SegmentId
-from sim.episodes import segments_of
 from sim.schedule import Action
 from sim.toml_reader import suggestion
 
@@ -106,11 +106,11 @@ def _fault(
 
 def apply(world: World, action: Action) -> None:
     """Make ``action`` happen now; raises `WrongAction`."""
-    check(action, list(world.cluster.hosts))
+    check(action, world.cluster.groups)
     FAULTS[action.kind].apply(world, action)
 
 
-def check(action: Action, segments: Sequence[SegmentId]) -> None:
+def check(action: Action, groups: Sequence[ProtectionGroup]) -> None:
     """Raise `WrongAction` unless kind, target and parameters are good for these segments.
 
     A writer may be named before there is one: it is cut off when it comes.
@@ -128,9 +128,9 @@ def check(action: Action, segments: Sequence[SegmentId]) -> None:
         if not param.accepts(value):
             raise WrongAction(action, key, f"found {value!r}: expected {param.expected}")
         if param.kind is str:
-            _check_names(action, key, str(value), fault.hits, segments)
+            _check_names(action, key, value, fault.hits, groups)
     if fault.hits != NOBODY:
-        _check_names(action, "target", action.target, fault.hits, segments)
+        _check_names(action, "target", action.target, fault.hits, groups)
     elif action.target:
         raise WrongAction(
             action, "target", f"found {action.target!r}: fault {fault.name} takes no target"
@@ -138,50 +138,39 @@ def check(action: Action, segments: Sequence[SegmentId]) -> None:
 
 
 def _check_names(
-    action: Action, key: str, target: str, hits: str, segments: Sequence[SegmentId]
+    action: Action, key: str, target: Target, hits: str, groups: Sequence[ProtectionGroup]
 ) -> None:
-    if not isinstance(target, str):
-        raise WrongAction(action, key, f"found {target!r}: expected names with commas between them")
-    known = [*segments, *"ABCDEF", "az1", "az2", "az3"]
-    if hits == ADDRESSES:
-        known += ["writer", "writers"]
-    lower = {each.lower() for each in known}
-    for word in target.split(","):
-        name = word.strip()
-        numbered = hits == ADDRESSES and name.startswith("writer-") and name[7:].isdecimal()
-        if name.lower() not in lower and not numbered:
-            problem = f"found {name!r}: {suggestion(name, known)}, with commas between them"
-            raise WrongAction(action, key, problem)
+    try:
+        resolve(target, groups, with_writers=hits == ADDRESSES)
+    except Invalid as error:
+        raise WrongAction(action, key, str(error)) from None
 
 
-def check_sides(action: Action, segments: Sequence[SegmentId]) -> None:
+def check_sides(action: Action, groups: Sequence[ProtectionGroup]) -> None:
     """Raise `WrongAction` for a fault between a side and nobody.
 
     It does no harm, so that `apply` takes it: seeds draw some. Whoever writes one down errs.
     """
-    if is_idle(action, segments):
+    if is_idle(action, groups):
         others = action.params.get("others")
         key, found = ("target", action.target) if others is None else ("others", others)
         raise WrongAction(action, key, f"found {found!r}: expected somebody on the other side")
 
 
-def is_idle(action: Action, segments: Sequence[SegmentId]) -> bool:
+def is_idle(action: Action, groups: Sequence[ProtectionGroup]) -> bool:
     """Whether it is a fault of the network with nobody on the other side, whoever writes."""
     if FAULTS[action.kind].hits != ADDRESSES:
         return False
-    left = _named(action.target, segments)
+    left = resolve(action.target, groups, with_writers=True)
     others = action.params.get("others")
-    right = {*segments, "writers"} if others is None else _named(str(others), segments)
-    if "writers" in left:
-        right = {each for each in right if not each.startswith("writer")}
-    return right <= left
-
-
-def _named(target: str, segments: Sequence[SegmentId]) -> set[str]:
-    """Segments, and words for writers, that a target names."""
-    words = {word.strip().lower() for word in target.split(",")}
-    writers = {word for word in words if word.startswith("writer")}
-    return writers | set(segments_of(target, len(segments) // len(standard_members(0))))
+    if others is None:
+        segments, writers = {each for group in groups for each in group.members}, {WRITERS}
+    else:
+        right = resolve(others, groups, with_writers=True)
+        segments, writers = set(right.segments), set(right.writers)
+    return segments <= set(left.segments) and (
+        WRITERS in left.writers or writers <= set(left.writers)
+    )
 
 
 def _value(action: Action, key: str) -> Any:
@@ -190,24 +179,8 @@ def _value(action: Action, key: str) -> Any:
 
 
 def _segments(world: World, action: Action) -> list[SegmentId]:
-    """The segments that a comma-separated target names."""
-    found = [each for word in action.target.split(",") for each in world.cluster.targets(word)]
-    return list(dict.fromkeys(found))
-
-
-def _addresses(world: World, target: str) -> list[Address]:
-    """Addresses of a comma-separated target: segments, availability zones, ``writer``."""
-    found: list[Address] = []
-    for word in target.split(","):
-        if word.strip() == "writer":
-            found.append(world.cluster.engine.name)
-        elif word.strip() == "writers":
-            found.extend(engine.name for engine in world.cluster.engines)
-        elif word.strip().startswith("writer-"):
-            found.append(word.strip())
-        else:
-            found.extend(world.cluster.targets(word))
-    return list(dict.fromkeys(found))
+    """The segments that the target names."""
+    return world.cluster.targets(action.target)
 
 
 # ---- segments ------------------------------------------------------------------------------------
@@ -333,11 +306,12 @@ def _heal_network(world: World, _: Action) -> None:
 
 def _sides(world: World, action: Action) -> tuple[list[Address], list[Address]]:
     """The two sides of a cut; the other side is everybody else unless ``others`` names it."""
-    left = _addresses(world, action.target)
+    cluster = world.cluster
+    left = cluster.addresses(action.target)
     named = action.params.get("others")
     if named is not None:
-        return left, [each for each in _addresses(world, str(named)) if each not in left]
-    everyone = [*world.cluster.hosts, *(engine.name for engine in world.cluster.engines)]
+        return left, [each for each in cluster.addresses(named) if each not in left]
+    everyone = [*cluster.hosts, *(engine.name for engine in cluster.engines)]
     return left, [each for each in everyone if each not in left]
 
 

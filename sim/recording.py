@@ -21,6 +21,7 @@ from typing import Any, Final
 import attrs
 import cattrs
 
+from aurora.volume import ProtectionGroup, VolumeGeometry
 from segments.protocol.errors import AuroraError, Invalid
 from sim import faults
 from sim.bugs import BUGS
@@ -28,7 +29,6 @@ from sim.expectation_tables import expectation_row, read_expectation
 from sim.expectations import Expectation, failure_of
 from sim.knob_tables import check_ranges
 from sim.network_policy import Decision, RandomPolicy, RecordingPolicy
-from sim.scenario import segment_names
 from sim.schedule import Action, Knobs, Operation, Schedule
 from sim.seeds import Seeds
 from sim.toml_reader import ScenarioError, Table, suggestion
@@ -120,14 +120,14 @@ def load(path: Path) -> Recording:
         header = _parse(path, next(numbered, (1, "")))
         with _place(path, 1):
             recording = _read_header(header, path)
-        segments = segment_names(recording.schedule.knobs.pg_count)
+        groups = VolumeGeometry(recording.schedule.knobs.pg_count).groups()
         actions: list[Action] = []
         operations: list[Operation] = []
         decisions: dict[int, Decision] = {}
         for item in numbered:
             values = _parse(path, item)
             with _place(path, item[0]):
-                _take(values, segments, actions, operations, decisions)
+                _take(values, groups, actions, operations, decisions)
     with _place(path, 1):
         schedule = attrs.evolve(
             recording.schedule, actions=tuple(actions), operations=tuple(operations)
@@ -159,7 +159,7 @@ def _read_header(header: Mapping[str, Any], path: Path) -> Recording:
     # Recordings of earlier versions have no expectations.
     rows = {"expect": header.get("expect", [])}
     tables = Table(rows, (), str(path), {("expect",): 1}).tables("expect")
-    segments = segment_names(knobs.pg_count)
+    groups = VolumeGeometry(knobs.pg_count).groups()
     return Recording(
         schedule=Schedule(
             seed=_integer(header.get("seed")), knobs=knobs, name=str(header.get("name", ""))
@@ -168,7 +168,7 @@ def _read_header(header: Mapping[str, Any], path: Path) -> Recording:
         verdict=str(header.get("verdict")),
         digest=str(header.get("digest")),
         bug=bug,
-        expectations=tuple(read_expectation(table, segments, knobs) for table in tables),
+        expectations=tuple(read_expectation(table, groups, knobs) for table in tables),
     )
 
 
@@ -189,7 +189,7 @@ def _parse(path: Path, item: tuple[int, str]) -> dict[str, Any]:
 
 def _take(
     values: dict[str, Any],
-    segments: Sequence[str],
+    groups: Sequence[ProtectionGroup],
     actions: list[Action],
     operations: list[Operation],
     decisions: dict[int, Decision],
@@ -207,7 +207,7 @@ def _take(
     elif "action" in values:
         _expect_number(values.pop("action"), len(actions))
         action = _CONVERTER.structure(values, Action)
-        faults.check(action, segments)
+        faults.check(action, groups)
         actions.append(action)
     elif "operation" in values:
         _expect_number(values.pop("operation"), len(operations))

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import attrs
 
-from aurora.volume import VolumeGeometry
+from aurora.volume import ProtectionGroup, VolumeGeometry
 from segments.protocol.errors import Invalid
 from segments.protocol.record import PAGE_SIZE
 from sim import faults
@@ -112,9 +112,9 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
     """Read a scenario out of text; ``file`` stands in the errors. Raises `ScenarioError`."""
     root = parse_document(text, file)
     knobs = read_knobs(root.table("knobs"))
-    segments = segment_names(knobs.pg_count)
+    groups = VolumeGeometry(knobs.pg_count).groups()
     actions = [
-        action for table in root.tables("action") for action in _actions(table, segments, knobs)
+        action for table in root.tables("action") for action in _actions(table, groups, knobs)
     ]
     operations = [_operation(table) for table in root.tables("operation")]
     given = root.get("workload")
@@ -129,7 +129,7 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
         operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
         workloads=tuple(_workload(table, knobs) for table in tables),
         expectations=tuple(
-            read_expectation(table, segments, knobs) for table in root.tables("expect")
+            read_expectation(table, groups, knobs) for table in root.tables("expect")
         ),
     )
     root.finish()
@@ -149,18 +149,16 @@ def _check_lal(table: Table, scenario: Scenario) -> None:
         )
 
 
-def segment_names(pg_count: int) -> tuple[str, ...]:
-    """All segments of a volume of so many protection groups."""
-    groups = VolumeGeometry(pg_count).groups()
-    return tuple(segment for group in groups for segment in group.members)
-
-
-def _actions(table: Table, segments: Sequence[str], knobs: Knobs) -> Iterator[Action]:
+def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Iterator[Action]:
     at_ns = table.time("at")
     kind = table.choice("fault", faults.FAULTS)
-    target = table.text("target", "")
+    target = table.names("target")
     fault = faults.FAULTS[kind]
-    params = {name: table.get(name) for name in fault.params if table.has(name)}
+    params: dict[str, Any] = {
+        name: table.names(name) if param.kind is str else table.get(name)
+        for name, param in fault.params.items()
+        if table.has(name)
+    }
     repeat = table.integer("repeat", 1, least=1)
     every_ns = table.time("every") if table.has("every") or repeat > 1 else 0
     if repeat > _MOST_REPEATS:
@@ -170,8 +168,8 @@ def _actions(table: Table, segments: Sequence[str], knobs: Knobs) -> Iterator[Ac
     table.finish()
     action = Action(at_ns=at_ns, kind=kind, target=target, params=params)
     try:
-        faults.check(action, segments)
-        faults.check_sides(action, segments)
+        faults.check(action, groups)
+        faults.check_sides(action, groups)
     except faults.WrongAction as wrong:
         raise table.error(wrong.key, wrong.problem) from None
     last_ns = at_ns + (repeat - 1) * every_ns

@@ -32,6 +32,7 @@ import attrs
 import trio
 
 from aurora.engine import Engine
+from aurora.targets import Target
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from sim import faults
@@ -103,7 +104,7 @@ class Pending:
 
 
 class Scenario:
-    """A cluster under the hands of a scenario. Targets are ``A0``, ``A``, ``az1``, or a list."""
+    """A cluster under the hands of a scenario. Targets are those of `aurora.targets`."""
 
     def __init__(self, world: World, nursery: trio.Nursery, tell: Teller) -> None:
         self.world = world
@@ -207,31 +208,31 @@ class Scenario:
 
     # ---- faults ----------------------------------------------------------------------------------
 
-    def crash(self, target: str) -> None:
+    def crash(self, target: Target) -> None:
         """Segments lose power: what is not synced is lost."""
         self.fault("crash", target)
 
-    def restart(self, target: str) -> None:
+    def restart(self, target: Target) -> None:
         """Segments that are down come back."""
         self.fault("restart", target)
 
-    def pause(self, target: str) -> None:
+    def pause(self, target: Target) -> None:
         """Segments handle nothing."""
         self.fault("pause", target)
 
-    def resume(self, target: str) -> None:
+    def resume(self, target: Target) -> None:
         """Paused segments go on."""
         self.fault("resume", target)
 
-    def slow(self, target: str, factor: float) -> None:
+    def slow(self, target: Target, factor: float) -> None:
         """Network and disk of segments take ``factor`` times as long; 1 ends it."""
         self.fault("slow", target, factor=factor)
 
-    def wipe(self, target: str) -> None:
+    def wipe(self, target: Target) -> None:
         """Disks are lost for good."""
         self.fault("wipe", target)
 
-    def partition(self, target: str, others: str | None = None) -> None:
+    def partition(self, target: Target, others: Target | None = None) -> None:
         """Nothing passes between the target (``writer`` too) and the others, or everybody else."""
         self.fault("partition", target, **({} if others is None else {"others": others}))
 
@@ -247,14 +248,14 @@ class Scenario:
         """The writer stops at once."""
         self.fault("crash_writer")
 
-    def fault(self, kind: str, target: str = "", **params: Any) -> None:
+    def fault(self, kind: str, target: Target = "", **params: Any) -> None:
         """Any fault of `sim.faults.FAULTS`, now; raises `sim.faults.WrongAction`."""
         action = Action(at_ns=self.world.scheduler.now_ns, kind=kind, target=target, params=params)
-        segments = list(self.world.cluster.hosts)
-        faults.check(action, segments)
-        faults.check_sides(action, segments)
-        values = "".join(f" {name}={value}" for name, value in params.items())
-        self.say(f"fault: {kind} {target}{values}".rstrip())
+        groups = self.world.cluster.groups
+        faults.check(action, groups)
+        faults.check_sides(action, groups)
+        values = "".join(f" {name}={value}" for name, value in action.params.items())
+        self.say(f"fault: {kind} {action.target}{values}".rstrip())
         faults.apply(self.world, action)
 
     async def open_writer(self, *, within_s: float) -> Engine:

@@ -13,6 +13,7 @@ import attrs
 
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.read_router import RouterConfig
+from aurora.targets import spelt
 from segments.config import SegmentConfig
 from segments.protocol.errors import Invalid
 from sim.profiles import DiskProfile, LinkProfile
@@ -75,6 +76,12 @@ class Knobs:
         )
 
 
+def _spelt_others(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A fault's parameters, ``others`` spelt as targets are; what is no text is left to checks."""
+    others = params.get("others")
+    return {**params, "others": spelt(others)} if isinstance(others, str | list | tuple) else params
+
+
 @attrs.frozen(kw_only=True)
 class Action:
     """One thing that happens to the world: a fault, or the end of one."""
@@ -82,9 +89,9 @@ class Action:
     at_ns: int
     kind: str
     """A key of `sim.faults.FAULTS`."""
-    target: str = ""
-    """Segments as `Cluster.targets` takes them, or ``writer``."""
-    params: Mapping[str, Any] = attrs.field(factory=dict)
+    target: str = attrs.field(default="", converter=spelt)
+    """Segments, or writers too, in the words of `aurora.targets`; so is ``others`` below."""
+    params: Mapping[str, Any] = attrs.field(factory=dict, converter=_spelt_others)
 
     def __str__(self) -> str:
         values = "".join(f" {name}={value}" for name, value in self.params.items())

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 import click
 
+from aurora.volume import VolumeGeometry
 from sim import faults, scenario
 from sim.case import Case, case_options, input_paths, open_case
 from sim.durations import duration_option, format_seconds
@@ -24,7 +25,6 @@ from sim.exit_codes import EXIT_CODES, HELP, INTERRUPTED
 from sim.expectations import NOTHING_HAPPENED, UNMET, Expectation
 from sim.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.profiles import DiskProfile, LinkProfile
-from sim.scenario import segment_names
 from sim.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.wording import command_line, counted, say
 from sim.world import RunResult, Verdict
@@ -94,8 +94,8 @@ def _simpler_actions(action: Action) -> Iterator[Action]:
 
 def without_idle_actions(schedule: Schedule) -> Schedule:
     """Without the faults between a side and nobody: drawn at times, they do nothing."""
-    segments = segment_names(schedule.knobs.pg_count)
-    acting = tuple(each for each in schedule.actions if not faults.is_idle(each, segments))
+    groups = VolumeGeometry(schedule.knobs.pg_count).groups()
+    acting = tuple(each for each in schedule.actions if not faults.is_idle(each, groups))
     return attrs.evolve(schedule, actions=acting)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from aurora.targets import spelt
 from segments.protocol.errors import Invalid
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -170,6 +171,14 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             raise self._wrong(key, value, "a list of strings")
         return tuple(value)
+
+    def names(self, key: str) -> str:
+        """A target (`aurora.targets`), a string or a list, as one string; "" if missing."""
+        value = self._value(key, "", "names")
+        try:
+            return spelt(value)
+        except Invalid:
+            raise self._wrong(key, value, 'names such as "az1, C0", or a list of them') from None
 
     def integer(
         self, key: str, default: int | None = None, least: int = 0, most: int | None = None

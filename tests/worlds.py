@@ -65,7 +65,7 @@ class World:
         return self.cluster.engine
 
     def crash(self, names: str) -> None:
-        """Power off segments, named as in `Cluster.targets`, several with spaces between."""
+        """Power off segments, named as in `Cluster.targets`, or nobody."""
         for segment in self.targets(names):
             self.cluster.crash(segment)
             self.disks[segment].crash()
@@ -75,7 +75,7 @@ class World:
             await self.cluster.restart(segment)
 
     def targets(self, names: str) -> list[SegmentId]:
-        return [each for name in names.split() for each in self.cluster.targets(name)]
+        return self.cluster.targets(names) if names else []
 
     async def until(self, holds: Callable[[], bool], *, within_s: float) -> None:
         """Wait for ``holds()``; fail if it takes longer than ``within_s`` of virtual time."""

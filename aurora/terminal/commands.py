@@ -42,7 +42,9 @@ async def _help(session: Session, words: Sequence[str]) -> None:
         for command in commands:
             session.screen.say(f"  {command.usage:<36}{command.purpose}")
     session.screen.say(
-        "SEGMENT is A0 to F0, or A to F; AZ is az1, az2, az3. Tab completes.", "note"
+        "SEGMENT is A0 to F0, or A to F; AZ is az1, az2, az3; several with spaces or commas. "
+        "Tab completes.",
+        "note",
     )
 
 

@@ -10,7 +10,7 @@ from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
 from aurora.terminal.text import joined
 from segments.protocol.errors import Closed, Invalid, Unavailable
-from segments.protocol.ids import SegmentId
+from segments.protocol.ids import Address, SegmentId
 
 Words = Sequence[str]
 
@@ -20,35 +20,42 @@ _MAX_MS: Final = 60_000
 
 
 def _targets(session: Session, words: Words) -> list[SegmentId]:
-    """All segments that the words stand for, each once; names the word that stands for none."""
-    found: dict[SegmentId, None] = {}
-    for word in words:
-        try:
-            found.update(dict.fromkeys(session.cluster.targets(word)))
-        except Invalid as error:
-            raise Misuse(str(error)) from None
-    return list(found)
+    """The segments that the words name; an error names the word that names none."""
+    try:
+        return session.cluster.targets(list(words))
+    except Invalid as error:
+        raise Misuse(str(error)) from None
+
+
+def _addresses(session: Session, words: Words) -> list[Address]:
+    """The segments and writers that the words name."""
+    try:
+        return session.cluster.addresses(list(words))
+    except Invalid as error:
+        raise Misuse(str(error)) from None
 
 
 async def crash(session: Session, words: Words) -> None:
     """Stop segments or the writer at once."""
     language.at_least(words, 1, "SEGMENT, AZ or writer")
-    targets = _targets(session, [word for word in words if word != "writer"])
-    if "writer" in words:
-        _crash_writer(session)
-    for segment in targets:
+    addresses = _addresses(session, words)
+    segments = [each for each in addresses if each in session.cluster.hosts]
+    for name in addresses:
+        if name not in segments:
+            _crash_writer(session, name)
+    for segment in segments:
         session.cluster.crash(segment)
     await session.after_change()
-    if targets:
-        session.screen.say(f"down: {joined(targets)}; what they have synced stays", "warn")
+    if segments:
+        session.screen.say(f"down: {joined(segments)}; what they have synced stays", "warn")
 
 
-def _crash_writer(session: Session) -> None:
-    name = session.cluster.engine.name
-    if session.cluster.engine.error is not None or name in session.crashed:
+def _crash_writer(session: Session, name: Address) -> None:
+    engine = next((each for each in session.cluster.engines if each.name == name), None)
+    if engine is None or engine.error is not None or name in session.crashed:
         session.screen.say(f"{name} is down already; `recover` opens the volume again", "note")
         return
-    session.cluster.crash_writer()
+    session.cluster.crash_writer(engine)
     session.crashed.add(name)
     session.screen.say(f"{name} is gone, and all that it knew", "warn")
 
@@ -117,9 +124,7 @@ async def wipe(session: Session, words: Words) -> None:
 async def partition(session: Session, words: Words) -> None:
     """Cut some off from all others."""
     language.at_least(words, 1, "SEGMENT, AZ or writer")
-    side: list[str] = list(_targets(session, [word for word in words if word != "writer"]))
-    if "writer" in words:
-        side.append(session.cluster.engine.name)
+    side = _addresses(session, words)
     session.isolated.append(tuple(side))
     _cut(session, tuple(side))
     session.screen.say(f"cut off from all others: {joined(side)}", "warn")

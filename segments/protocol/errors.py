@@ -44,6 +44,10 @@ class InvalidConfig(Invalid):
     """A limit or a setting out of its range."""
 
 
+class InvalidTarget(Invalid):
+    """A target that names no segment, zone or writer that there can be."""
+
+
 class ReadPointAboveVdl(Invalid):
     """A read point that is not durable yet."""
 

@@ -193,9 +193,9 @@ async def scenario(s):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("s.crash('Z9')", "fault crash: target: found 'Z9': expected one of A0, B0"),
-        ("s.crash('')", "fault crash: target: found ''"),
-        ("s.crash(7)", "fault crash: target: found 7: expected names"),
+        ("s.crash('Z9')", "fault crash: target: 'Z9' names no segment: expected A0 to"),
+        ("s.crash('')", "fault crash: target: target is '': expected A0 to F0"),
+        ("s.crash(7)", "target is 7: expected names such as 'az1, C0'"),
         ("s.slow('A', -3)", "factor: found -3: expected a number from 0.01 to 100,000"),
         ("s.slow('A', float('nan'))", "factor: found nan"),
         ("s.partition('A', 'A0')", "others: found 'A0': expected somebody on the other side"),
@@ -227,7 +227,7 @@ def test_a_script_with_an_error_exits_with_2(tmp_path: Path) -> None:
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 2, ran.stderr
-    assert "line 4: fault crash: target: found 'Z9'" in " ".join(ran.stderr.split())
+    assert "line 4: fault crash: target: 'Z9' names no segment" in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurora.volume import VolumeGeometry
 from segments.protocol.errors import Invalid
 from sim import scenario
 from sim.drawn_workload import Workload
@@ -253,11 +254,14 @@ def test_times_that_are_not(text: str) -> None:
         ("[[action]]\nat = '1s'\nfault = 'crahs'", "line 3: action[1].fault: found 'crahs': did"),
         (
             "[[action]]\nat='1s'\nfault='heal'\n[[action]]\nat='1s'\nfault='crash'\ntarget='az4'",
-            "line 7: action[2].target: found 'az4': did you mean 'az3'?",
+            "line 7: action[2].target: 'az4' names no segment: did you mean 'az3'?",
         ),
         ("[[action]]\nat='1s'\nfault='heal'\ntarget='A'", "fault heal takes no target"),
-        ("[[action]]\nat='1s'\nfault='crash'\ntarget='B1'", "found 'B1': did you mean"),
-        ("[[action]]\nat='1s'\nfault='cut'\ntarget='A'\nothers='wrtier'", "others: found 'wrtier'"),
+        ("[[action]]\nat='1s'\nfault='crash'\ntarget='B1'", "'B1' names no segment: did you mean"),
+        (
+            "[[action]]\nat='1s'\nfault='cut'\ntarget='A'\nothers='wrtier'",
+            "others: 'wrtier' names nobody: did you mean 'writer'?",
+        ),
         ("[[action]]\nat='1s'\nfault='slow'\ntarget='A'\nfactro=2", "did you mean 'factor'?"),
         ("[[action]]\nat='2s'\nfault='crash'\ntarget='A'", "found 2s: expected before 2s, when"),
         ("[[action]]\nat='1s'\nfault='recover'\nrepeat=9", "every: missing: expected a time"),
@@ -292,7 +296,7 @@ def test_times_that_are_not(text: str) -> None:
         ("[[expect]]\nwrites='goes on'", "writes: found 'goes on': did you mean 'go on'?"),
         ("[[expect]]\nwrites='wait'\nmax_stall='1s'", "max_stall: unknown key"),
         ("[[expect]]\nwrites='wait'\nfrom='2s'", "until: found 2s to 2s: expected a later end"),
-        ("[[expect]]\nlost=['Q']", "lost: found 'Q': expected one of A0"),
+        ("[[expect]]\nlost=['Q']", "lost: 'Q' names no segment: expected A0 to F0"),
         ("[[expect]]\nreaches='writer fencd'", "did you mean 'writer fenced'?"),
         ("[[expect]]\nverdict='violation'\ninvariant='hist'", "did you mean 'history'?"),
     ],
@@ -327,8 +331,8 @@ def test_bad_files_are_refused_with_place_and_reason(text: str, error: str) -> N
             "count: found 'many': expected an integer from 0 to 1,",
         ),
         ("fail_syncs", "A", "count=-5", "count: found -5: expected an integer from 0 to 1,000,000"),
-        ("cut", "A", "others=3", "others: found 3: expected names of segments, zones or writers"),
-        ("cut", "A", "others='Z'", "others: found 'Z': expected one of A0"),
+        ("cut", "A", "others=3", "others: found 3: expected names such as"),
+        ("cut", "A", "others='Z'", "others: 'Z' names nobody: expected A0 to F0"),
         ("partition", "A", "others='A'", "others: found 'A': expected somebody on the other side"),
         ("clog", "A,B", "others='az1'", "others: found 'az1': expected somebody"),
         ("cut", "writers", "others='writer-2'", "others: found 'writer-2': expected somebody"),
@@ -338,7 +342,7 @@ def test_bad_files_are_refused_with_place_and_reason(text: str, error: str) -> N
             "",
             "target: found 'az1,az2,az3,writers': expected somebody",
         ),
-        ("crash", "writer", "", "target: found 'writer': expected one of A0"),
+        ("crash", "writer", "", "target: 'writer' names a writer: expected A0 to F0"),
     ],
 )
 def test_a_faults_parameters_are_checked_before_anything_runs(
@@ -365,7 +369,7 @@ def test_what_seeds_draw_is_within_the_bounds(seed: int) -> None:
     schedule = generate(seed)
     check_ranges(schedule.knobs)
     for action in schedule.actions:
-        check(action, scenario.segment_names(schedule.knobs.pg_count))
+        check(action, VolumeGeometry(schedule.knobs.pg_count).groups())
 
 
 def test_a_writer_that_does_not_exist_yet_is_cut_off_when_it_comes() -> None:
