@@ -463,7 +463,8 @@ def segment_restart(sizes: Sizes) -> Figure:
 
 async def _recover(records: int) -> float:
     """Microseconds per retained record until a second writer has opened the volume."""
-    async with aurora.open_cluster() as cluster:
+    config = ClusterConfig(engine=EngineConfig(retention_lsns=None))
+    async with aurora.open_cluster(config=config) as cluster:
         for start in range(0, records, _BATCH):
             count = min(_BATCH, records - start)
             writes = [((start + at) % 4_000, at * 16, PAYLOAD) for at in range(count)]

@@ -376,6 +376,23 @@ def test_the_floor_moves_with_retention_and_the_newest_version_stays() -> None:
     )
 
 
+def test_by_default_history_is_bounded_whatever_is_written() -> None:
+    retained = EngineConfig().retention_lsns
+    assert retained is not None
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        for number in range(retained // 1_000 + 5):
+            await engine.put_many([(page, number, b"x") for page in range(1_000)])
+        await trio.sleep(2)
+        assert engine.statistics().floor == engine.vdl - retained > 3_000
+        for host in world.cluster.hosts.values():
+            assert host.core is not None
+            assert retained <= len(host.core.state.index) < retained + 2_000
+
+    run_world(main)
+
+
 def test_a_view_pins_its_read_point_until_it_ends() -> None:
     async def main(world: World) -> None:
         engine = world.engine
