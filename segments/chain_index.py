@@ -70,6 +70,25 @@ class ChainIndex:
         records = self._records
         return [records[lsn] for lsns in (self._chain, self._unlinked) for lsn in lsns]
 
+    def held_in_runs(self, count: int, limit_bytes: int) -> Iterator[list[RedoRecord]]:
+        """What `held` returns, piece by piece; the index must not change meanwhile.
+
+        A run has at most ``count`` records, of at most ``limit_bytes`` when they are encoded unless
+        a single one is longer.
+        """
+        run: list[RedoRecord] = []
+        size = 0
+        for lsns in (self._chain, self._unlinked):
+            for lsn in lsns:
+                record = self._records[lsn]
+                size += len(record.payload) + RECORD_OVERHEAD_BYTES
+                if run and (len(run) == count or size > limit_bytes):
+                    yield run
+                    run, size = [], len(record.payload) + RECORD_OVERHEAD_BYTES
+                run.append(record)
+        if run:
+            yield run
+
     @property
     def unlinked(self) -> int:
         """Records held above a gap; at most ``max_unlinked``."""
@@ -83,6 +102,10 @@ class ChainIndex:
     def payload_bytes(self) -> int:
         """Bytes of payload in all records held."""
         return self._payload_bytes
+
+    def encoded_bytes(self) -> int:
+        """The most that all records held can take when they are encoded."""
+        return self._payload_bytes + RECORD_OVERHEAD_BYTES * len(self._records)
 
     def count_through(self, lsn: Lsn) -> int:
         """How many linked records lie at or below ``lsn``."""

@@ -42,8 +42,8 @@ class Maintenance:
         self._compacting: int | None = None
         self._collected = 0
         """Records collected, and still in the log as far as is known."""
-        self._compacted = 0
-        """Those of them that the compaction under way leaves out."""
+        self._checkpoint_bytes = 0
+        """What the last compaction has written; 0 before the first one."""
         self._rewrite = False
         self.promise_due = False
         """Whether the promise slots are to be written again: damage was found in them."""
@@ -59,8 +59,8 @@ class Maintenance:
         self._now = now
         state = self._core.state
         state.materializer.coalesce(state.vdl, self._config.coalesce_records)
-        if not self._core.gossip.sends_pages(now):
-            self._collect()
+        if self._compacting is None and not self._core.gossip.sends_pages(now):
+            self._collect()  # a checkpoint, like pages on their way to a peer, is of one moment
         if self._scrub_at is None:
             self._scrub_at = now + self._config.scrub_interval_s
 
@@ -85,17 +85,25 @@ class Maintenance:
         History counts by its records too, since a restart takes longer over a small record than
         over a large piece of an image. Not before the segment is whole: a clean log would hide
         what is still missing.
+
+        No compaction makes the next one due, in any setting, as none of this is an estimate of
+        what one would write. When one has ended, the log is as long as what it *has* written, c,
+        and nothing in it is collected. By size the next one is due at more than ``compact_ratio``
+        times c, so after a growth of a tenth of c at least; by records, after ``compact_records``
+        more have been collected, each of which was written once. Only after a restart is c not
+        known, and the estimate alone decides: once.
         """
         if not self._core.state.whole or self._now < self._compact_at:
             return False
         if self._rewrite:
             return True
-        size = self.log_bytes
-        config = self._config
-        return size > config.compact_bytes and (
-            self._collected >= config.compact_records * self._patience
-            or size > config.compact_ratio * self._patience * self._core.state.live_bytes()
-        )
+        config, size = self._config, self.log_bytes
+        if size <= config.compact_bytes:
+            return False
+        if self._collected >= config.compact_records * self._patience:
+            return True
+        needed = max(self._checkpoint_bytes, self._core.state.live_bytes())
+        return size > config.compact_ratio * self._patience * needed
 
     def require_rewrite(self) -> None:
         """Have the log written anew at the next opportunity."""
@@ -104,7 +112,6 @@ class Maintenance:
     def start_compaction(self) -> Iterator[bytes]:
         """The frames of the new log."""
         self._compacting = 0
-        self._compacted = self._collected
         frames = self._core.state.checkpoint_frames()
         return self._counted(frames)
 
@@ -132,8 +139,9 @@ class Maintenance:
     def wrote(self) -> None:
         """The write under way is durable."""
         if self._compacting is not None:
-            self.log_bytes, self._compacting = self._compacting, None
-            self._collected -= self._compacted
+            self.log_bytes = self._checkpoint_bytes = self._compacting
+            self._compacting = None
+            self._collected = 0
             self._rewrite = False
             self.compactions += 1
             self._generation += 1

@@ -11,7 +11,7 @@ No image is ever kept above the announced VDL, since a recovery may annul what i
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -183,13 +183,20 @@ class Materializer:
         self._images.drop_above(lsn)
 
     def base_images(self) -> Iterator[PageImage]:
-        """The image of each page that stands for what has left the log, by page id."""
+        """The image of each page that stands for what has left the log, by page id.
+
+        One by one; nothing may be folded or installed meanwhile.
+        """
         return self._images.base_images()
 
     def base_images_from(self, page_id: PageId, count: int) -> list[PageImage]:
         """The first ``count`` base images of pages with ids >= ``page_id``, by page id."""
-        pages = (page for page in self._images.base_images() if page.page_id >= page_id)
-        return list(islice(pages, count))
+        return list(islice(self._images.base_images(page_id), count))
+
+    @property
+    def base_count(self) -> int:
+        """How many pages have a base image."""
+        return len(self._images.base_ids)
 
     def kept_images(self) -> list[PageImage]:
         """Every image that is kept, by page id and LSN: what must equal a replay of the log."""
@@ -214,6 +221,7 @@ class _Images:
 
     def __init__(self, cache_bytes: int) -> None:
         self.base_bytes = 0
+        self.base_ids: list[PageId] = []  # of the pages that have a base, ascending
         self._cache_limit = cache_bytes // PAGE_SIZE
         self._pages: dict[PageId, _Versions] = {}
         self._evictable: OrderedDict[tuple[PageId, Lsn], None] = OrderedDict()
@@ -269,6 +277,8 @@ class _Images:
             return
         if versions.base_lsn:
             self.base_bytes -= _size(versions.images[0])
+        else:
+            insort(self.base_ids, page_id)
         self.base_bytes += _size(image)
         self._cut(page_id, versions, 0, bisect_right(versions.lsns, lsn))
         versions.lsns.insert(0, lsn)
@@ -298,11 +308,11 @@ class _Images:
             )
         ]
 
-    def base_images(self) -> Iterator[PageImage]:
-        for page_id in sorted(self._pages):
-            versions = self._pages[page_id]
-            if versions.base_lsn:
-                yield PageImage(page_id, versions.base_lsn, versions.images[0])
+    def base_images(self, from_page: PageId = 0) -> Iterator[PageImage]:
+        ids = self.base_ids
+        for at in range(bisect_left(ids, from_page), len(ids)):
+            versions = self._pages[ids[at]]
+            yield PageImage(ids[at], versions.base_lsn, versions.images[0])
 
 
 def _size(image: bytes) -> int:

@@ -7,6 +7,8 @@ restart, which applies all of them again: there is one meaning of the log.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Final
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
@@ -29,6 +31,9 @@ from segments.wal import (
     encode_frame,
     encode_promise,
 )
+
+_RUN_RECORDS: Final = 1_024
+"""Most records in one frame of a checkpoint."""
 
 
 def format_log(epoch: VolumeEpoch) -> tuple[bytes, bytes]:
@@ -194,32 +199,29 @@ class SegmentState:
     # ---- the log, written anew -------------------------------------------------------------------
 
     def checkpoint_frames(self) -> Iterator[bytes]:
-        """The shortest log that restores this state, as of the call, frame by frame."""
-        pages = list(self.materializer.base_images())
-        per_part = max(1, self._config.gossip_bytes // PAGE_SIZE)
-        parts = [tuple(pages[at : at + per_part]) for at in range(0, len(pages), per_part)]
+        """The shortest log that restores this state, as of the call, frame by frame.
+
+        Each is made when it is asked for, so that a large checkpoint neither takes its size in
+        memory nor holds anyone up. Meanwhile no entry may be applied, and nothing collected.
+        """
+        held, limit = HeldEntry(self.highest_lsn), self._config.gossip_bytes
+        per_part = max(1, limit // PAGE_SIZE)
+        parts = -(-self.materializer.base_count // per_part)
         head = CheckpointEntry(
-            self.epoch, self.table, self.vdl, self.floor, self.index.base_lsn, len(parts)
+            self.epoch, self.table, self.vdl, self.floor, self.index.base_lsn, parts
         )
-        return _encode_checkpoint(head, parts, self.index.held(), HeldEntry(self.highest_lsn))
+        yield encode_frame(head.epoch, [held, head])
+        pages = self.materializer.base_images()
+        while part := tuple(islice(pages, per_part)):
+            yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
+        for records in self.index.held_in_runs(_RUN_RECORDS, limit):
+            run = RecordsEntry(head.vdl, head.floor, codec.encode_records(records))
+            yield encode_frame(head.epoch, [held, run])
+        assert (head.base_lsn, held.highest_lsn) == (self.index.base_lsn, self.highest_lsn)
 
     def live_bytes(self) -> int:
         """About how large the log would be if it were written anew."""
-        return self.materializer.base_bytes() + self.index.payload_bytes() + 4096
-
-
-def _encode_checkpoint(
-    head: CheckpointEntry,
-    parts: list[tuple[PageImage, ...]],
-    records: list[RedoRecord],
-    held: HeldEntry,
-) -> Iterator[bytes]:
-    yield encode_frame(head.epoch, [held, head])
-    for part in parts:
-        yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
-    for at in range(0, len(records), 1024):
-        run = codec.encode_records(records[at : at + 1024])
-        yield encode_frame(head.epoch, [held, RecordsEntry(head.vdl, head.floor, run)])
+        return self.materializer.base_bytes() + self.index.encoded_bytes() + 4096
 
 
 def _highest_ever_held(scan: LogScan) -> Lsn:

@@ -47,6 +47,7 @@ LAYERS: Final = {
 SHELLS: Final = (
     "segments/server.py",
     "segments/file_storage.py",
+    "segments/storage.py",
     "aurora/cluster.py",
     "aurora/commit_queue.py",
     "aurora/disks.py",

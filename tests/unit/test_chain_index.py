@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.chain_index import ChainIndex
+from segments.chain_index import RECORD_OVERHEAD_BYTES, ChainIndex
 from segments.protocol import codec
 from segments.protocol.errors import NotFound
 from segments.protocol.ids import Lsn, VolumeEpoch
@@ -61,6 +61,9 @@ class Model:
         above = [lsn for lsn in lsns if lsn > self.scl]
         assert (index.base_lsn, index.scl) == (self.base, self.scl)
         assert index.held() == [self.held[lsn] for lsn in lsns]
+        pieces = list(index.held_in_runs(3, 2 * (RECORD_OVERHEAD_BYTES + 9)))
+        assert [record for run in pieces for record in run] == index.held()
+        assert all(0 < len(run) <= 3 for run in pieces)
         assert (len(index), index.unlinked) == (len(lsns), len(above))
         assert index.highest_lsn == max([*lsns, self.base])
         assert index.payload_bytes() == sum(len(each.payload) for each in self.held.values())
