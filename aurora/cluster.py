@@ -85,6 +85,11 @@ class Cluster:
             raise Closed("no writer has been opened yet")
         return self.engines[-1]
 
+    @property
+    def writer_names(self) -> dict[int, Address]:
+        """Names of `engines` by the ``writer_id`` in their epochs, for `name_writers`."""
+        return {engine.writer_id: engine.name for engine in self.engines}
+
     # ---- segments --------------------------------------------------------------------------------
 
     def targets(self, target: Target) -> list[SegmentId]:

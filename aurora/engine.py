@@ -307,7 +307,7 @@ class Engine:
                     confirmed = len(confirmation.confirmed_by)
                     raise Unavailable(
                         f"a strict read of page {page_id}: {confirmed} segments confirmed "
-                        f"epoch {core.epoch}, expected a read quorum"
+                        f"epoch {core.epoch.of(self.name)}, expected a read quorum"
                     )
                 await self._wait(confirmation, now + self._config.resend_max_s)
                 if not confirmation.done:
@@ -454,7 +454,8 @@ class Engine:
                 if answered is not None:
                     answered.set()
             self._to_send.set()
-        self._end(Fenced(f"epoch {core.epoch} of {self.name}: epoch {core.fenced} has been sealed"))
+        own = core.epoch.of(self.name)
+        self._end(Fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
         nursery.cancel_scope.cancel()
 
     async def _pump(self, core: WriterCore) -> None:

@@ -267,7 +267,8 @@ class Recovery:
         self._seal_attempts += 1
         if not self.sealing or self._seal_attempts > self._config.seal_attempts:
             self.error = Fenced(
-                f"epoch {self._epoch}: segment {refusal.segment} has sealed {refusal.sealed}"
+                f"epoch {self._epoch.of(self._name)}: segment {refusal.segment} has sealed "
+                f"epoch {refusal.sealed}"
             )
             return
         self._epoch = VolumeEpoch(refusal.sealed.counter + 1, self._epoch.writer_id)

@@ -399,7 +399,7 @@ class SegmentCore:
             self.send(source, reply)
 
         if message.table.epoch != message.epoch:
-            raise MalformedMessage(f"table of {message.table.epoch} in epoch {message.epoch}")
+            raise MalformedMessage(f"table of epoch {message.table.epoch} in epoch {message.epoch}")
         if self.state.table.epoch == message.epoch:
             answer()
         else:

@@ -209,7 +209,7 @@ class Checker:
         if view is not None and view.epoch < self._epochs.get(source, NO_EPOCH):
             self.fail(
                 "epochs-only-rise",
-                f"{source} in epoch {self._epochs[source]} takes a batch of {view.epoch}",
+                f"{source} in epoch {self._epochs[source]} takes a batch of epoch {view.epoch}",
             )
 
     def _on_gossip(self, source: str, values: Mapping[str, Any]) -> None:
@@ -233,7 +233,9 @@ class Checker:
         self.counts["epochs-only-rise"] += 1
         known = self._epochs.get(segment, NO_EPOCH)
         if state.epoch < known:
-            self.fail("epochs-only-rise", f"{segment} went from epoch {known} to {state.epoch}")
+            self.fail(
+                "epochs-only-rise", f"{segment} went from epoch {known} to epoch {state.epoch}"
+            )
         self._epochs[segment] = state.epoch
         pg_id = self._world.cluster.hosts[segment].group.pg_id
         sealed = self._sealed.setdefault(pg_id, {})

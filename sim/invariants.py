@@ -154,8 +154,8 @@ def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) 
         raise Broken(f"{segment} says SCL {state.scl}; its disk holds up to {restored.scl}")
     if restored.epoch < state.epoch or restored.table.epoch < state.table.epoch:
         raise Broken(
-            f"{segment} is in epoch {state.epoch} with table {state.table.epoch}; its disk says "
-            f"{restored.epoch} and {restored.table.epoch}"
+            f"{segment} is in epoch {state.epoch} with the table of epoch {state.table.epoch}; "
+            f"its disk says epoch {restored.epoch} and the table of epoch {restored.table.epoch}"
         )
 
 
@@ -167,7 +167,11 @@ def promise_kept(segment: SegmentId, state: SegmentState, slots: bytes) -> None:
         raise Broken(f"{segment} has lost its promise: {error}") from error
     promise = state.promise
     if kept.epoch < promise.epoch or kept.table_epoch < promise.table_epoch:
-        raise Broken(f"{segment} answers by {promise}; its disk promises {kept} only")
+        raise Broken(
+            f"{segment} answers by its promise of epoch {promise.epoch} and of the table of epoch "
+            f"{promise.table_epoch}; its disk promises epoch {kept.epoch} and the table of epoch "
+            f"{kept.table_epoch} only"
+        )
 
 
 def gossip_of_our_epoch(
@@ -182,10 +186,11 @@ def gossip_of_our_epoch(
     Nor of another table, since then the same LSN may name another record.
     """
     if epoch < known:
-        raise Broken(f"{segment} in epoch {known} takes gossip of {epoch}")
+        raise Broken(f"{segment} in epoch {known} takes gossip of epoch {epoch}")
     if table_epoch != state.table.epoch:
         raise Broken(
-            f"{segment} with the table of {state.table.epoch} takes gossip of {table_epoch}"
+            f"{segment} with the table of epoch {state.table.epoch} takes gossip of a segment with "
+            f"the table of epoch {table_epoch}"
         )
 
 

@@ -23,7 +23,7 @@ from aurora.recovery import RecoveryPlan
 from aurora.segment_host import describe_error
 from aurora.volume import VolumeGeometry
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
-from segments.protocol.ids import SegmentId, VolumeEpoch
+from segments.protocol.ids import Address, SegmentId, VolumeEpoch, name_writers
 from segments.storage import Identity
 from segments.wal import scan
 from sim import faults
@@ -169,7 +169,7 @@ class World:
         return RunResult(
             schedule=self.schedule,
             verdict=verdict,
-            finding=finding,
+            finding=name_writers(finding, self._writer_names()),
             invariant=invariant,
             digest=self.trace.digest(),
             virtual_ns=self.scheduler.now_ns,
@@ -182,6 +182,12 @@ class World:
             marks=dict(self.coverage.counts),
             lost=tuple(self.cluster.lost_segments()) if hasattr(self, "cluster") else (),
         )
+
+    def _writer_names(self) -> dict[int, Address]:
+        """The writers by their ids: also those of whom the cluster keeps nothing any more."""
+        writers = self.checker.reference.writers.values()
+        names = {view.epoch.writer_id: view.name for view in writers}
+        return names | (self.cluster.writer_names if hasattr(self, "cluster") else {})
 
     async def _main(self) -> None:
         knobs = self.schedule.knobs

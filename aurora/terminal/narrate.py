@@ -20,7 +20,7 @@ from aurora.terminal.text import (
     styled,
 )
 from segments.protocol import codec
-from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.protocol.ids import Address, Lsn, PgId, SegmentId, VolumeEpoch, name_writers
 from segments.protocol.messages import InstallTable, PageReply, ReadPage, WriteBatch
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 
@@ -28,6 +28,9 @@ _WRITE_QUORUM: Final = 4
 _SOURCE_WIDTH: Final = 10
 _EVENT_LIMIT: Final = 50_000
 """Events kept for telling; the oldest are forgotten."""
+_WRITER_LIMIT: Final = 1_000
+_WRITERS_STEPS: Final = ("sealing", "writer_started")
+"""Who takes them is a writer, and they say in which epoch."""
 
 Values = Mapping[str, Any]
 
@@ -40,11 +43,24 @@ class Narrator:
         self._events: list[tuple[str, str, Values]] = []
         self._scls: dict[PgId, dict[SegmentId, Lsn]] = {}
         self._heartbeat: dict[SegmentId, bool] = {}
+        self._writers: dict[int, Address] = {}
+        """Names of the writers by their ids."""
 
     def __call__(self, source: str, event: str, /, **values: object) -> None:
+        if event in _WRITERS_STEPS:
+            self._meet(source, values)
         if self.listening:
             self._events.append((source, event, values))
             del self._events[:-_EVENT_LIMIT]
+
+    def _meet(self, name: Address, values: Values) -> None:
+        epoch: VolumeEpoch = values["plan"].epoch if "plan" in values else values["epoch"]
+        self._writers[epoch.writer_id] = name
+        while len(self._writers) > _WRITER_LIMIT:
+            del self._writers[next(iter(self._writers))]
+
+    def _epoch(self, epoch: VolumeEpoch) -> str:
+        return name_writers(f"epoch {epoch}", self._writers)
 
     def tell(self, *, by_party: bool = True) -> list[tuple[Text, Text]]:
         """The steps since the last call: who, and what.
@@ -97,7 +113,7 @@ class Narrator:
         message, to = values["message"], values["segment"]
         if isinstance(message, InstallTable):
             ranges = _ranges(message.table.ranges)
-            return [styled(f"→ {to}: truncation table of epoch {_epoch(message)}: {ranges}")]
+            return [styled(f"→ {to}: truncation table of epoch {message.epoch.counter}: {ranges}")]
         assert isinstance(message, WriteBatch)
         records = codec.decode_records(message.records)
         if not records:
@@ -168,7 +184,11 @@ class Narrator:
         return [styled(f"buffer pool: page {page} has changed since, or may have: not kept")]
 
     def _opened(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"the volume is open: epoch {_epoch(values)}, VDL {values['vdl']}", "good")]
+        return [
+            styled(
+                f"the volume is open: epoch {values['epoch'].counter}, VDL {values['vdl']}", "good"
+            )
+        ]
 
     def _fenced(self, _: str, values: Values) -> list[Text]:
         return [
@@ -182,14 +202,14 @@ class Narrator:
 
     def _sealing(self, _: str, values: Values) -> list[Text]:
         self._scls.clear()
-        return [styled(f"recovery: seals epoch {_epoch(values)} at every segment", "mark")]
+        return [styled(f"recovery: seals epoch {values['epoch'].counter} at every segment", "mark")]
 
     def _seal_reply(self, _: str, values: Values) -> list[Text]:
         return [styled(f"← {values['segment']}: sealed; SCL {values['scl']}, VDL {values['vdl']}")]
 
     def _log_fetched(self, _: str, values: Values) -> list[Text]:
         records = values["records"]
-        lsns = f" {show_lsns(records[0].lsn, records[-1].lsn)}" if records else ""
+        lsns = f", {show_lsns(records[0].lsn, records[-1].lsn)}" if records else ""
         return [styled(f"← {values['segment']}: {counted(len(records), 'record')}{lsns}")]
 
     def _recovery_planned(self, _: str, values: Values) -> list[Text]:
@@ -212,7 +232,11 @@ class Narrator:
     def _restored(self, _: str, values: Values) -> list[Text]:
         torn = f", cut {values['torn_bytes']} torn bytes" if values["torn_bytes"] else ""
         whole = "" if values["whole"] else ", damaged: no witness until repaired"
-        return [styled(f"reads its log: epoch {_epoch(values)}, SCL {values['scl']}{torn}{whole}")]
+        return [
+            styled(
+                f"reads its log: {self._epoch(values['epoch'])}, SCL {values['scl']}{torn}{whole}"
+            )
+        ]
 
     def _storage_refused(self, _: str, values: Values) -> list[Text]:
         return [styled(f"does not serve: {values['reason']}; opens its disk anew soon", "bad")]
@@ -269,15 +293,15 @@ class Narrator:
         return [styled(f"acknowledges with its SCL, {values['scl']}")]
 
     def _sealed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"sealed: takes nothing below epoch {_epoch(values)} any more")]
+        return [styled(f"sealed: takes nothing below {self._epoch(values['epoch'])} any more")]
 
     def _table_adopted(self, _: str, values: Values) -> list[Text]:
         table = values["table"]
         return [styled(f"adopts: {_ranges(table.ranges)} annulled, SCL {values['scl']}")]
 
     def _refused(self, _: str, values: Values) -> list[Text]:
-        sealed = values["sealed"].counter
-        return [styled(f"refuses epoch {_epoch(values)}: epoch {sealed} is sealed here", "warn")]
+        epoch, sealed = self._epoch(values["epoch"]), self._epoch(values["sealed"])
+        return [styled(f"refuses {epoch}: {sealed} is sealed here", "warn")]
 
     def _page_materialized(self, _: str, values: Values) -> list[Text]:
         page, records, base = values["page_id"], values["records"], values["image_lsn"]
@@ -347,11 +371,6 @@ def _sends_together(
 
 def _unnumbered(message: WriteBatch | InstallTable) -> WriteBatch | InstallTable:
     return message._replace(seq=0) if isinstance(message, WriteBatch) else message
-
-
-def _epoch(values: Any) -> int:
-    epoch = values["epoch"] if isinstance(values, Mapping) else values.epoch
-    return int(epoch.counter)
 
 
 def _ranges(ranges: Sequence[tuple[Lsn, Lsn]]) -> str:

@@ -123,7 +123,7 @@ async def segments(session: Session, words: Words) -> None:
         gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3]) or "nothing"
         lost = each.status == "lost"
         figures = [
-            f"{each.scl}", f"{each.epoch}", f"{len(each.records)}", show_size(each.log_bytes), gaps
+            f"{each.scl}", each.epoch, f"{len(each.records)}", show_size(each.log_bytes), gaps
         ]  # fmt: skip
         row = [each.segment, f"{each.az}", each.status, *(["-"] * 5 if lost else figures)]
         table.add_row(*row)

@@ -25,7 +25,7 @@ from aurora.terminal.stage import Stage
 from aurora.terminal.text import counted, show_lsns
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError, Closed
-from segments.protocol.ids import SegmentId
+from segments.protocol.ids import SegmentId, name_writers
 from segments.protocol.messages import WriteBatch
 
 PATIENCE_S: Final = 2.0
@@ -178,7 +178,7 @@ class Session:
         for name in sorted(self.crashed):
             if isinstance(error, Closed) and str(error).startswith(f"{name} "):
                 return f"{name} has crashed"
-        return str(error)
+        return name_writers(str(error), self.cluster.writer_names)
 
     # ---- what is shown ---------------------------------------------------------------------------
 

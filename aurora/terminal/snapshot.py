@@ -13,7 +13,7 @@ from aurora.cluster import Cluster
 from aurora.engine import Engine, EngineStatistics
 from aurora.segment_host import SegmentHost
 from segments.protocol.errors import AuroraError, Closed, Fenced
-from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.protocol.ids import Address, Lsn, PgId, SegmentId, name_writers
 from segments.protocol.record import RedoRecord
 
 
@@ -27,8 +27,8 @@ class SegmentView:
     status: str
     """``up``, ``down``, ``paused``, ``slow``, ``cut off`` or ``lost``."""
     scl: Lsn = 0
-    epoch: int = 0
-    """Counter of the volume epoch it has sealed."""
+    epoch: str = ""
+    """The volume epoch it has sealed, as people read it."""
     log_bytes: int = 0
     records: tuple[Lsn, ...] = ()
     """LSNs in its log, ascending; those above the SCL wait for what is missing before them."""
@@ -63,6 +63,7 @@ class VolumeView:
 def take(cluster: Cluster, cut_off: Mapping[SegmentId, bool]) -> VolumeView:
     """Look at everyone. ``cut_off`` tells which segments a partition keeps from the writer."""
     hosts = list(cluster.hosts.values())
+    names = cluster.writer_names
     log: dict[Lsn, RedoRecord] = {}
     tables = []
     for host in hosts:
@@ -74,7 +75,7 @@ def take(cluster: Cluster, cut_off: Mapping[SegmentId, bool]) -> VolumeView:
     held = [log[lsn] for lsn in sorted(log)]
     return VolumeView(
         _writer(cluster.engine),
-        tuple(_segment(host, cut_off.get(host.segment, False)) for host in hosts),
+        tuple(_segment(host, cut_off.get(host.segment, False), names) for host in hosts),
         tuple(each for each in held if not any(low <= each.lsn < high for low, high in annulled)),
         annulled,
         len(cluster.groups),
@@ -96,7 +97,7 @@ def _writer(engine: Engine) -> WriterView:
         return WriterView(engine.name, "recovering", epoch)
 
 
-def _segment(host: SegmentHost, cut_off: bool) -> SegmentView:
+def _segment(host: SegmentHost, cut_off: bool, names: Mapping[int, Address]) -> SegmentView:
     view = SegmentView(host.segment, host.az, host.group.pg_id, _status(host, cut_off))
     core = host.core
     if host.lost is not None or core is None:
@@ -105,7 +106,7 @@ def _segment(host: SegmentHost, cut_off: bool) -> SegmentView:
     return attrs.evolve(
         view,
         scl=core.state.scl,
-        epoch=core.state.epoch.counter,
+        epoch=name_writers(str(core.state.epoch), names),
         log_bytes=core.maintenance.log_bytes,
         records=tuple(record.lsn for record in index.held()),
         gaps=tuple(index.missing_ranges()),

@@ -62,7 +62,7 @@ def plain(value: object) -> object:
         case bytes():
             return value.hex()
         case VolumeEpoch():
-            return str(value)
+            return f"{value.counter}.{value.writer_id}"
         case PageImage():
             return {"page_id": value.page_id, "page_lsn": value.page_lsn}
         case Mapping():

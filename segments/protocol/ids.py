@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple, TypeAlias
 
 Lsn: TypeAlias = int
@@ -34,8 +35,27 @@ class VolumeEpoch(NamedTuple):
     writer_id: int
 
     def __str__(self) -> str:
-        return f"{self.counter}.{self.writer_id}"
+        return self.of(_tag(self.writer_id))
+
+    def of(self, writer: str) -> str:
+        """How people read it: ``3 (writer-2)``; whose it is decides between equal counters.
+
+        Where nobody knows the writer's name the last digits of its id stand for it:
+        ``3 (id 4f2a91)``. No writer's epoch, `NO_EPOCH`, is ``0``.
+        """
+        return f"{self.counter} ({writer})" if self.counter else "0"
 
 
 NO_EPOCH: Final = VolumeEpoch(0, 0)
 """Lower than every epoch of a writer."""
+
+
+def _tag(writer_id: int) -> str:
+    return f"id {writer_id & 0xFF_FFFF:06x}"
+
+
+def name_writers(text: str, names: Mapping[int, Address]) -> str:
+    """``text`` with the writers' names in its epochs; ``names`` has them by ``writer_id``."""
+    for writer_id, name in names.items():
+        text = text.replace(f"({_tag(writer_id)})", f"({name})")
+    return text

@@ -115,7 +115,7 @@ def received(evidence: Evidence, step: Step, weight: int = NEEDED) -> Line:
         what += f" to {lsns[1]}"
     if step.event == "batch_received":
         view = evidence.reference.writers.get(values["writer"])
-        epoch = f" ({evidence.epoch(view.epoch).split(' of ')[0]})" if view else ""
+        epoch = f" (epoch {view.epoch.counter})" if view else ""
         text = f"{segment} takes {what} from {values['writer']}{epoch}, batch {values['seq']}"
     else:
         what = "pages" if step.event == "pages_received" else f"gossip of {what}"

@@ -144,18 +144,20 @@ class Evidence:
         return next((view for view in writers if view.epoch == epoch), None)
 
     def epoch(self, epoch: VolumeEpoch) -> str:
-        """An epoch in words: the part that counts, and whose it is."""
+        """An epoch in words: ``epoch 2 (writer-2)``."""
         owner = next(
             (each.source for each in self.of("sealing") if each.values["epoch"] == epoch), None
         )
         if owner is None and (view := self.view(epoch)) is not None:
             owner = view.name
-        return f"epoch {epoch.counter}" + (f" of {owner}" if owner else "")
+        return f"epoch {epoch.of(owner) if owner else epoch}"
 
     def owner(self, epoch: VolumeEpoch) -> str:
         """Whose table this epoch's is, in words."""
         view = self.view(epoch)
-        return "no table" if epoch == NO_EPOCH else f"{view.name if view else epoch}'s table"
+        if epoch == NO_EPOCH:
+            return "no table"
+        return f"{view.name}'s table" if view else f"the table of epoch {epoch}"
 
     def table(self, epoch: VolumeEpoch) -> TruncationTable | None:
         """The truncation table that the writer of an epoch has made."""

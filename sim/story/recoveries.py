@@ -18,7 +18,7 @@ def recoveries(evidence: Evidence, lsns: Iterable[Lsn], weight: int) -> Iterator
     lsns = list(lsns)
     for step in evidence.of("sealing"):
         name = step.source
-        text = f"{name} begins to seal {evidence.epoch(step.values['epoch']).split(' of ')[0]}"
+        text = f"{name} begins to seal epoch {step.values['epoch'].counter}"
         yield Line(step.number, step.time_ns, weight - 3, text)
     for step in evidence.of("recovery_planned"):
         yield from _plan(evidence, step, lsns, weight)

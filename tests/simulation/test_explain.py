@@ -55,7 +55,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "nobody has acknowledged LSN 2",
     ),
     "no-fencing": (
-        "A0 seals epoch 2 of writer-2",
+        "A0 seals epoch 2 (writer-2)",
         "writer-1 allocates LSN 2 for page 0; writer-2 has annulled that",
         "A0 takes LSN 2 from writer-1 (epoch 1)",
     ),
@@ -66,8 +66,8 @@ FACTS: dict[str, tuple[str, ...]] = {
     ),
     "queue-survives-seal": (
         "LSN 2 arrives at C0 D0 E0 F0",
-        "epoch 2 of writer-2 is sealed at A0 B0 (SCL 1): 2 of 6 by now",
-        "epoch 2 of writer-2 is sealed at C0 D0 E0 F0 (SCL 1): 6 of 6 by now, a read quorum",
+        "epoch 2 (writer-2) is sealed at A0 B0 (SCL 1): 2 of 6 by now",
+        "epoch 2 (writer-2) is sealed at C0 D0 E0 F0 (SCL 1): 6 of 6 by now, a read quorum",
         "LSN 2, queued before, is synced at C0 D0 E0 F0 all the same, with the seal",
         "LSN 2 acknowledged by C0 D0 E0 F0: 4 of 6, needs 4; its PGCL and the VDL are 2 now",
     ),
@@ -110,7 +110,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "LSN 2 arrives at F0",
         "it annuls (1, 21], LSN 2 with it",
         "adopted by A0 B0 C0 D0 E0; not by F0",
-        "E0 takes gossip of LSN 2 from F0, which is in epoch 1 of writer-1",
+        "E0 takes gossip of LSN 2 from F0, which is in epoch 1 (writer-1)",
     ),
     "count-per-record": (
         "LSN 1 arrives at A0 B0 C0 D0 and is synced there; lost on the way to E0 F0",
@@ -158,7 +158,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "at bytes 44 to 49",
     ),
     "wiped-rejoins": (
-        "F0 seals epoch 2 of writer-2",
+        "F0 seals epoch 2 (writer-2)",
         "fault: wipe F",
         "it has promised nothing",
     ),

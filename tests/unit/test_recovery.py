@@ -281,7 +281,9 @@ def test_a_refusal_after_the_seal_is_the_end() -> None:
     talk.hear(EpochRefused(E2, "A0", E3))
     assert not talk.recovery.done, "an answer to an earlier attempt"
     talk.hear(EpochRefused(E3, "A0", VolumeEpoch(4, 1)))
-    assert isinstance(talk.recovery.error, Fenced) and "4.1" in str(talk.recovery.error)
+    assert isinstance(talk.recovery.error, Fenced) and "epoch 4 (id 000001)" in str(
+        talk.recovery.error
+    )
     assert talk.tick(5.0) == []
 
 
