@@ -7,11 +7,11 @@ from typing import Final
 
 import click
 
+from aurora.terminal.console import new_console
 from sim.case import Case, case_options, open_case
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.findings import OTHER_FINDINGS
 from sim.invariants import INVARIANTS
-from sim.report_text import new_console
 from sim.shrink import events_of
 from sim.story import Recorder, tell
 from sim.story.lines import filled

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from aurora.terminal.console import new_console
 from sim import scenario
 from sim.bugs import BUGS
 from sim.exit_codes import HELP, PASSED
@@ -18,7 +19,7 @@ from sim.faults import FAULTS, Fault
 from sim.findings import OTHER_FINDINGS
 from sim.invariants import INVARIANTS
 from sim.marks import MARKS
-from sim.report_text import new_console, show
+from sim.report_text import show
 
 _TITLES = {
     "scenarios": "python -m aurora.sim run NAME",

@@ -33,11 +33,6 @@ _NARROW: Final = 72
 _INDENT: Final = (0, 0, 0, 2)
 
 
-def new_console(*, stderr: bool = False) -> Console:
-    """A console that writes no escape codes unless to a terminal."""
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, emoji=False, markup=False)
-
-
 def show(console: Console, renderable: RenderableType) -> None:
     """Print without the blanks that rich leaves at the ends of lines."""
     with console.capture() as capture:

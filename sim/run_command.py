@@ -12,6 +12,7 @@ import attrs
 import click
 from rich.console import Console
 
+from aurora.terminal.console import new_console
 from segments.protocol.errors import Invalid
 from sim import recording, replay_sqlite, scenario
 from sim.bugs import planted
@@ -22,7 +23,7 @@ from sim.generate import generate
 from sim.live import LiveView
 from sim.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.report import Report, as_json, make_report
-from sim.report_text import header, new_console, report_text, show
+from sim.report_text import header, report_text, show
 from sim.schedule import Schedule
 from sim.sqlite_rebuild import base_path_of
 from sim.watch import Watch

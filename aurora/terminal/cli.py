@@ -39,7 +39,11 @@ def _writable_file(_: click.Context, __: click.Parameter, path: Path | None) -> 
 
 
 _COLOR: Final[_Decorator] = click.option(
-    "--no-color", "plain", is_flag=True, help="Plain text; also with NO_COLOR set, or when piped."
+    "--no-color",
+    "plain",
+    is_flag=True,
+    help="No colours. With NO_COLOR set, on a dumb terminal and in a pipe there is no escape code "
+    "of any kind, so that a prompt has no completion and no history either.",
 )
 _TRACE: Final[_Decorator] = click.option(
     "--trace",
@@ -148,17 +152,13 @@ def viz_repl(
 def _talk(options: Options) -> None:
     """Converse; a script for a volume that nobody else ever sees has its time to itself, too."""
     repeatable = options.data_dir is None and not at_a_terminal()
-    _finish(options, partial(converse, color=_colors(not options.color)), repeatable=repeatable)
+    _finish(options, partial(converse, color=options.color), repeatable=repeatable)
 
 
 def _delay(asked: int | None) -> int:
     if asked is not None:
         return asked
     return _DELAY_MS if sys.stdout.isatty() else 0
-
-
-def _colors(plain: bool) -> bool:
-    return not plain and not os.environ.get("NO_COLOR")
 
 
 def _finish(

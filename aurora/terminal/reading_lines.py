@@ -1,4 +1,7 @@
-"""Where lines come from: a pipe; or a person at a terminal (see `aurora.terminal.typing_lines`)."""
+"""Where lines come from: a pipe, or a person at a terminal, as it gives them.
+
+Where a terminal takes escape codes they are edited, see `aurora.terminal.typing_lines`.
+"""
 
 from __future__ import annotations
 
@@ -44,6 +47,18 @@ class PipedLines:
 
     async def stop(self) -> None:
         """There is nothing to give back."""
+
+
+class PlainTypedLines(PipedLines):
+    """Lines from a person at a terminal that is to get no escape code: it edits them itself."""
+
+    async def next_line(self, prompt: str) -> str | None:
+        sys.stdout.write(prompt)
+        sys.stdout.flush()
+        line = await super().next_line(prompt)
+        if line is None:
+            sys.stdout.write("\n")  # Ctrl-D has left the cursor behind the prompt
+        return line
 
 
 def at_a_terminal() -> bool:

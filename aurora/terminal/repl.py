@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
+import sys
 from typing import Final
 
 import trio
 
 from aurora.terminal.commands import execute
-from aurora.terminal.reading_lines import Lines, PipedLines, at_a_terminal
+from aurora.terminal.console import takes_escapes
+from aurora.terminal.reading_lines import Lines, PipedLines, PlainTypedLines, at_a_terminal
 from aurora.terminal.session import Session
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
@@ -82,10 +84,13 @@ async def converse(session: Session, *, color: bool) -> int:
     """Talk to whoever is at standard input."""
     typed = at_a_terminal()
     lines: Lines = PipedLines(descriptor=0)
-    if typed:
+    if typed and not takes_escapes(sys.stdout):
+        lines = PlainTypedLines(descriptor=0)
+    elif typed:
         from aurora.terminal.typing_lines import TypedLines
 
         lines = TypedLines(session.cluster.hosts, color=color)
+    if typed:
         session.screen.say(
             "A volume of six segments in three zones. `help` lists commands.", "note"
         )

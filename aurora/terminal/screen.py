@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.text import Text
 
+from aurora.terminal.console import new_console
 from aurora.terminal.picture import MAX_WIDTH
 from aurora.terminal.text import styled
 
@@ -17,11 +16,7 @@ class Screen:
     """Prints lines. No escape sequence leaves it unless it is a terminal that wants colours."""
 
     def __init__(self, *, color: bool = True, console: Console | None = None) -> None:
-        """Colours also stay away when output is piped, or ``NO_COLOR`` is set."""
-        plain = not color or bool(os.environ.get("NO_COLOR")) or not sys.stdout.isatty()
-        self.console = console or Console(
-            color_system=None if plain else "auto", highlight=False, emoji=False, markup=False
-        )
+        self.console = console or new_console(color=color)
 
     @property
     def width(self) -> int:

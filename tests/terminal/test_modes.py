@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from io import StringIO
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from aurora.terminal.demo import DEMO, VIZ_DEMO, Act, perform
 from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
-from tests.terminal.playing import aurora, play
+from tests.terminal.playing import ROOT, aurora, environment, play
 
 ESCAPE = "\x1b"
 
@@ -158,3 +160,17 @@ def test_help_reads_well(mode: list[str]) -> None:
     assert shown.exit_code == 0
     assert shown.output.startswith(" ".join(["Usage: python -m aurora", *mode]))
     assert max(map(len, shown.output.splitlines())) <= 90
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"), [("aurora", ["demo"]), ("aurora.sim", ["run", "--seed", "7"])]
+)
+def test_a_pipe_gets_no_escape_code_whatever_is_asked_for(
+    module: str, arguments: list[str]
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        capture_output=True, text=True, check=True, cwd=ROOT, timeout=60,
+        env=environment(FORCE_COLOR="1", TERM="xterm"),
+    )  # fmt: skip
+    assert ESCAPE not in done.stdout + done.stderr

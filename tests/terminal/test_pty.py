@@ -26,13 +26,13 @@ Spawn = Callable[..., Any]
 def spawn(tmp_path: Path) -> Iterator[Spawn]:
     children = []
 
-    def start(*arguments: str, width: int = 100, **variables: str) -> Any:
+    def start(*arguments: str, width: int = 100, module: str = "aurora", **variables: str) -> Any:
         child = pexpect.spawn(
             sys.executable,
-            ["-m", "aurora", *arguments],
+            ["-m", module, *arguments],
             cwd=str(ROOT),
             env=environment(
-                TERM="xterm-256color", PROMPT_TOOLKIT_NO_CPR="1",
+                TERM=variables.pop("TERM", "xterm-256color"), PROMPT_TOOLKIT_NO_CPR="1",
                 XDG_STATE_HOME=str(tmp_path / "state"), **variables,
             ),
             encoding="utf-8",
@@ -134,10 +134,51 @@ def test_colours_on_a_terminal(spawn: Spawn) -> None:
 
 
 def test_no_colour_at_the_prompt(spawn: Spawn) -> None:
-    child = spawn("repl", NO_COLOR="1")
+    child = spawn("repl", "--no-color")
     child.expect_exact(PROMPT)
     child.send("nonsense\r")
     child.expect("is no command")
     child.send("quit\r")
     assert ended(child) == 0
     assert COLOURS.search(child.logfile_read.getvalue()) is None
+
+
+PLAIN: dict[str, dict[str, str]] = {
+    "NO_COLOR": {"NO_COLOR": "1", "FORCE_COLOR": "1"},
+    "dumb": {"TERM": "dumb", "FORCE_COLOR": "1"},
+}
+
+
+@pytest.mark.parametrize("variables", PLAIN.values(), ids=PLAIN)
+def test_a_plain_terminal_gets_no_escape_code_at_the_prompt(
+    spawn: Spawn, variables: dict[str, str]
+) -> None:
+    child = spawn("viz-repl", "--delay", "0", **variables)
+    child.expect_exact(PROMPT)
+    child.send("put 1 0 hello\r")
+    child.expect("durable at LSN 1")
+    child.expect_exact(PROMPT)
+    child.send("nonsense\r")
+    child.expect("is no command")
+    child.send("\x04")
+    assert ended(child) == 0
+    assert "\x1b" not in child.logfile_read.getvalue()
+
+
+@pytest.mark.parametrize("variables", PLAIN.values(), ids=PLAIN)
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("aurora", ("demo",)),
+        ("aurora.sim", ("run", "--seed", "7")),
+        ("aurora.sim", ("list", "faults")),
+        ("aurora.sim", ("fleet", "--seeds", "2", "--jobs", "1")),
+    ],
+    ids=["demo", "run", "list", "fleet"],
+)
+def test_a_plain_terminal_gets_no_escape_code(
+    spawn: Spawn, module: str, arguments: tuple[str, ...], variables: dict[str, str]
+) -> None:
+    child = spawn(*arguments, module=module, width=80, **variables)
+    assert ended(child) == 0
+    assert "\x1b" not in child.logfile_read.getvalue()
