@@ -1,10 +1,15 @@
-"""Lengths of real time on the command line: read from options, and shown."""
+"""Times: lengths of real time read from options, and how every time is shown."""
 
 from __future__ import annotations
+
+from typing import Final
 
 import click
 
 from segments.protocol.errors import Invalid
+
+_SECOND: Final = 1_000_000_000
+_MS: Final = 1_000_000
 
 
 def parse_duration(text: str, *, or_none: bool = False) -> float:
@@ -38,11 +43,43 @@ def duration_or_none_option(_context: click.Context, _option: click.Parameter, v
         raise click.BadParameter(str(error)) from None
 
 
+# ---- shown ---------------------------------------------------------------------------------------
+# What a person types, in options and scenario files, is spelt without a space: `300ms`. What is
+# shown is spelt as below, in every command.
+
+
+def moment(ns: int) -> str:
+    """A point in virtual time, since the start of the run: ``0.3000 s``, to a tenth of a ms.
+
+    Always with four decimals, so that the same moment looks the same in every table and story.
+    """
+    return f"{ns / _SECOND:.4f} s"
+
+
+def moment_column(ns: int) -> str:
+    """A moment at the beginning of a line, in 11 columns: points below each other up to 9,999 s."""
+    return f"{moment(ns):>11}"
+
+
+def length(ns: int) -> str:
+    """How long something took, in three digits: ``627 ms``, ``1.26 ms``, ``361 us``."""
+    for unit, size in (("s", _SECOND), ("ms", _MS), ("us", 1_000)):
+        if ns >= size:
+            value = ns / size
+            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{ns} ns"
+
+
+def later(ns: int) -> str:
+    """How much later something came than what was named before, in tenths: ``+1.3 ms``."""
+    return f"+{ns / _MS:.1f} ms"
+
+
 def format_seconds(seconds: float) -> str:
-    """``42s``, ``3m10s``, ``2h05m``."""
+    """Real time that a person waits: ``42 s``, ``3 min 10 s``, ``2 h 05 min``."""
     whole = round(seconds)
     if whole < 60:
-        return f"{whole}s"
+        return f"{whole} s"
     if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02}s"
-    return f"{whole // 3600}h{whole // 60 % 60:02}m"
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole // 60 % 60:02} min"

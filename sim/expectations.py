@@ -13,9 +13,9 @@ from typing import Final, Protocol
 
 import attrs
 
+from sim.durations import length, moment
 from sim.history import Call, Outcome
 from sim.schedule import MS
-from sim.toml_reader import format_time
 from sim.wording import counted
 from sim.world import RunResult, Verdict
 
@@ -101,7 +101,7 @@ class Flow:
         else:
             met = stall <= self.max_stall_ns and (answered > 0 or self.how == MAY_WAIT)
         called = any(each.since_ns < end and each.until_ns >= start for each in spans)
-        found = f"{answered} answered, longest stall {short_time(stall)}"
+        found = f"{answered} answered, longest stall {length(stall)}"
         return Judgement(
             self._text(),
             met,
@@ -118,10 +118,10 @@ class Flow:
 
     def _text(self) -> str:
         what = "writes" if self.writes else "reads"
-        window = f"{what} {self.how}, {format_time(self.from_ns)} to {format_time(self.until_ns)}"
+        window = f"{what} {self.how}, {moment(self.from_ns)} to {moment(self.until_ns)}"
         if self.how == WAITS:
             return window
-        return f"{window}, stalls up to {format_time(self.max_stall_ns)}"
+        return f"{window}, stalls up to {length(self.max_stall_ns)}"
 
 
 @attrs.frozen
@@ -284,12 +284,3 @@ def longest_stall(spans: Sequence[Span], start: int, end: int) -> int:
             longest = max(longest, at - since)
             since = at
     return max(longest, end - since) if pending else longest
-
-
-def short_time(ns: int) -> str:
-    """A time to read, with three digits."""
-    for unit, size in (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000)):
-        if ns >= size:
-            value = ns / size
-            return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
-    return f"{ns} ns"

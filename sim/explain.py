@@ -9,6 +9,7 @@ import click
 
 from aurora.terminal.console import new_console
 from sim.case import Case, case_options, open_case
+from sim.durations import moment
 from sim.exit_codes import EXIT_CODES, HELP
 from sim.findings import OTHER_FINDINGS
 from sim.invariants import INVARIANTS
@@ -57,7 +58,7 @@ def explained(
     number = f"invariant {rule.number}" if rule else "the run"
     text = rule.text if rule else OTHER_FINDINGS[result.invariant]
     amounts = (counted(result.messages, "message"), counted(result.commits, "commit"))
-    when = f"after {result.virtual_ns / 1e9:.4f} s, {', '.join(amounts)}"
+    when = f"after {moment(result.virtual_ns)}, {', '.join(amounts)}"
     finding = result.finding.splitlines()[0]
     head = filled(f"{case.source}: {result.verdict.value} {when}", width, _INDENT)
     # Whoever copies the command wants one line.

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aurora.segment_host import SegmentHost
+from sim.durations import moment, moment_column
 from sim.episodes import Episode, episodes_of
 from sim.schedule import SECOND
 from sim.world import World
@@ -81,9 +82,9 @@ class LiveView:
         state = "healed" if self._world.healed else "faults"
         grid = Table.grid(padding=(0, 2, 0, 0))
         grid.add_row(
-            Text(f"{now / SECOND:8.3f} s", style="bold"),
+            Text(moment_column(now), style="bold"),
             Bar(end, 0, min(now, end), width=30, color="green" if state == "healed" else "cyan"),
-            Text(f"of {end / SECOND:g} s, {state}", style="dim"),
+            Text(f"of {moment(end)}, {state}", style="dim"),
             Text(f"{self._world.network.statistics().sent:,} messages", style="dim"),
         )
         return grid
@@ -164,7 +165,7 @@ def _fault_lines(active: list[Episode], healed: bool) -> RenderableType:
     if not active:
         return Text("  no faults: everything has healed" if healed else "  no faults", style="dim")
     lines = [
-        Text.assemble("  ", (f"{each.start_ns / SECOND:.3f} s  ", "dim"), (each.title, "yellow"))
+        Text.assemble("  ", (f"{moment_column(each.start_ns)}  ", "dim"), (each.title, "yellow"))
         for each in active[-_MOST_FAULTS:]
     ]
     hidden = len(active) - len(lines)

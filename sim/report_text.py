@@ -11,12 +11,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sim.expectations import short_time
+from sim.durations import length, moment
 from sim.invariants import INVARIANTS
 from sim.knob_tables import knob_values
 from sim.report import FaultEffect, Latencies, Report
 from sim.schedule import Schedule
-from sim.toml_reader import format_time
 from sim.wording import counted
 from sim.world import Verdict
 
@@ -66,7 +65,7 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
     rows.add_row(
         "schedule",
         f"{calls}, {counted(len(schedule.actions), 'action')}, all heals at "
-        f"{format_time(schedule.knobs.duration_ns)}",
+        f"{moment(schedule.knobs.duration_ns)}",
     )
     parts: list[RenderableType] = [title]
     if description:
@@ -105,7 +104,7 @@ def report_text(report: Report) -> RenderableType:
     """All that a run has shown; the verdict first, how to repeat it last."""
     result = report.result
     rate = Text.assemble(
-        f"{short_time(result.virtual_ns)} simulated in {report.real_s:.2f} s "
+        f"{length(result.virtual_ns)} simulated in {report.real_s:.2f} s "
         f"({report.speed:.2g} times as fast), {result.messages:,} messages "
         f"({report.messages_per_second:,.0f}/s)"
     )
@@ -177,7 +176,7 @@ def _times(latencies: Latencies) -> Iterable[str]:
     if not latencies.count:
         return ("-",) * 4
     values = (latencies.p50_ns, latencies.p90_ns, latencies.p99_ns, latencies.max_ns)
-    return [short_time(each) for each in values]
+    return [length(each) for each in values]
 
 
 @attrs.frozen
@@ -203,9 +202,9 @@ def _faults(rows: Sequence[FaultEffect], figures: Sequence[str], *, gap: int) ->
         episode = each.episode
         lasted = episode.end_ns - episode.start_ns
         table.add_row(
-            short_time(episode.start_ns),
+            moment(episode.start_ns),
             episode.title,
-            short_time(lasted) if lasted else "-",
+            length(lasted) if lasted else "-",
             *(_effect_figures([each]) if lasted else ("-",) * 4),
         )
     return table
@@ -226,8 +225,8 @@ def _effect_figures(effects: list[FaultEffect]) -> tuple[str, str, str, str]:
     return (
         f"{sum(each.lost_messages for each in effects):,}",
         f"{sum(each.commits for each in effects):,}",
-        short_time(max(each.write_stall_ns for each in effects)),
-        short_time(max(each.read_stall_ns for each in effects)),
+        length(max(each.write_stall_ns for each in effects)),
+        length(max(each.read_stall_ns for each in effects)),
     )
 
 

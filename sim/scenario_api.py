@@ -36,6 +36,7 @@ from aurora.targets import Target
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from sim import faults
+from sim.durations import length, moment_column
 from sim.exit_codes import EXIT_CODES, INTERRUPTED, USAGE
 from sim.expectations import UNMET
 from sim.history import Call, Outcome
@@ -99,7 +100,7 @@ class Pending:
                 f"the waiting write is {self._call.outcome.value} after {within_s:g} s: "
                 f"expected it to be acknowledged"
             )
-        scenario.say(f"the waiting write is acknowledged after {_ms(started)}")
+        scenario.say(f"the waiting write is acknowledged after {_since(started)}")
         return self._call.lsn
 
 
@@ -161,7 +162,7 @@ class Scenario:
                 f"a write is {pending.call.outcome.value} after {within_s:g} s: "
                 f"expected writes to go on"
             )
-        self.say(f"writes go on: one took {_ms(started)}")
+        self.say(f"writes go on: one took {_since(started)}")
         return pending.call.lsn
 
     async def writes_wait(self, *, for_s: float) -> Pending:
@@ -185,7 +186,7 @@ class Scenario:
         if not call.page.startswith(expected):
             found = call.page[: len(expected)]
             self.fail(f"page {page_id} begins with {found!r}: expected {expected!r}")
-        self.say(f"reads go on: page {page_id} took {_ms(started)}")
+        self.say(f"reads go on: page {page_id} took {_since(started)}")
 
     async def is_fenced(self, writer: Engine) -> None:
         """Expect a write through ``writer`` to be refused because another has taken over."""
@@ -266,7 +267,7 @@ class Scenario:
             engine = await self.world.cluster.open_writer()
         if engine is None:
             self.fail(f"the volume is not open after {within_s:g} s")
-        self.say(f"{engine.name} has opened at VDL {engine.vdl}, after {_ms(started)}")
+        self.say(f"{engine.name} has opened at VDL {engine.vdl}, after {_since(started)}")
         return engine
 
     # ---- time, and telling -----------------------------------------------------------------------
@@ -277,7 +278,7 @@ class Scenario:
 
     def say(self, text: str) -> None:
         """Add a line to the story."""
-        self._tell(f"{self.world.scheduler.now_ns / SECOND:9.3f} s  {text}")
+        self._tell(f"{moment_column(self.world.scheduler.now_ns)}  {text}")
 
     @property
     def lost(self) -> list[SegmentId]:
@@ -312,8 +313,8 @@ class Scenario:
         return Pending(self, call, finished)
 
 
-def _ms(started: float) -> str:
-    return f"{(trio.current_time() - started) * 1000:.1f} ms"
+def _since(started: float) -> str:
+    return length(round((trio.current_time() - started) * SECOND))
 
 
 class _ScenarioWorld(World):

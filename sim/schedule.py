@@ -16,6 +16,7 @@ from aurora.read_router import RouterConfig
 from aurora.targets import spelt
 from segments.config import SegmentConfig
 from segments.protocol.errors import Invalid
+from sim.durations import moment_column
 from sim.profiles import DiskProfile, LinkProfile
 
 MS: Final = 1_000_000
@@ -95,7 +96,7 @@ class Action:
 
     def __str__(self) -> str:
         values = "".join(f" {name}={value}" for name, value in self.params.items())
-        return f"{self.at_ns / SECOND:.6f}s {self.kind} {self.target}{values}".rstrip()
+        return f"{moment_column(self.at_ns)}  {self.kind} {self.target}{values}".rstrip()
 
 
 @attrs.frozen(kw_only=True)
@@ -117,7 +118,7 @@ class Operation:
 
     def __str__(self) -> str:
         where = ",".join(map(str, self.pages))
-        return f"{self.at_ns / SECOND:.6f}s client {self.client} {self.kind} page {where}"
+        return f"{moment_column(self.at_ns)}  client {self.client} {self.kind} page {where}"
 
 
 @attrs.frozen(kw_only=True)

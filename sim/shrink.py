@@ -291,7 +291,7 @@ def _conclude(case: Case, shrinker: Shrinker, result: RunResult, output: Path) -
     runs = counted(shrinker.tests, "run")
     say(f"{before} down to {len(events_of(best))}, in {runs}:")
     for event in events_of(best):
-        say(f"  {event}")
+        say(f"{event}")
     say(text)
     say(f"run it:     {command_line('run', str(output))}")
     say(f"explain it: {command_line('explain', str(output))}")

@@ -230,7 +230,7 @@ class World:
         self._opened.set()
 
     def _act(self, number: int, action: Action) -> None:
-        self.trace.note("action", number, str(action))
+        self.trace.note("action", number, str(action).lstrip())
         faults.apply(self, action)
 
     async def _converge(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from segments.protocol.ids import Lsn, SegmentId
-from sim.schedule import MS, SECOND
+from sim.durations import later, moment
 from sim.story.evidence import Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step
@@ -31,8 +31,8 @@ def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line
         if then is None:
             text += ", and has not synced them when the run ends"
         elif then.event == "write_synced":
-            took, size = (then.time_ns - step.time_ns) / MS, then.values["log_bytes"]
-            text += f", synced +{took:.1f} ms: its log has {size} bytes"
+            took, size = later(then.time_ns - step.time_ns), then.values["log_bytes"]
+            text += f", synced {took}: its log has {size} bytes"
             if step.values["bytes"]:
                 text += f", the new ones from {size - step.values['bytes']} on"
         elif then.event == "write_failed":
@@ -53,8 +53,8 @@ def last_sync(evidence: Evidence, segment: SegmentId, ack: Step) -> Iterator[Lin
     if synced is None:
         text = f"{segment} has not synced anything yet in this run"
     else:
-        at_s = synced.time_ns / SECOND
-        text = f"the last sync of {segment} was at {at_s:.4f}s: {synced.values['log_bytes']} bytes"
+        at, size = moment(synced.time_ns), synced.values["log_bytes"]
+        text = f"the last sync of {segment} was at {at}: {size} bytes"
     if begun is not None and (synced is None or begun.number > synced.number):
         text += f"; a write of {begun.values['bytes']} bytes is under way"
     yield Line(ack.number, ack.time_ns, NEEDED, text)

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from segments.protocol.truncation import TruncationTable
-from sim.schedule import MS, SECOND
+from sim.durations import later, moment_column
 
 LAST: Final = 1 << 60
 """The position of what is so at the end, after every step."""
 NEEDED: Final = 10
 """The weight of a sentence without which the failure cannot be understood."""
-_INDENT: Final = " " * 12
+_INDENT: Final = " " * 13
 
 
 class Line(NamedTuple):
@@ -34,7 +34,7 @@ def chosen(lines: Iterable[Line], rows: int, width: int) -> list[str]:
     found: list[tuple[int, int, list[str]]] = []
     said: set[tuple[int, str]] = set()
     for line in sorted(told, key=lambda each: (-each.weight, -each.number)):
-        shown = filled(f"{line.time_ns / SECOND:9.4f}s  {line.text}", width, _INDENT)
+        shown = filled(f"{moment_column(line.time_ns)}  {line.text}", width, _INDENT)
         if len(shown) <= rows and (line.number, line.text) not in said:
             said.add((line.number, line.text))
             rows -= len(shown)
@@ -58,9 +58,9 @@ def together(times: Iterable[tuple[str, int]]) -> str:
     ordered = sorted(times, key=lambda each: each[1])
     groups: dict[str, list[str]] = {}
     for name, at_ns in ordered:
-        groups.setdefault(f"{(at_ns - ordered[0][1]) / MS:.1f}", []).append(name)
+        groups.setdefault(later(at_ns - ordered[0][1]), []).append(name)
     return ", ".join(
-        " ".join(names) + (f" +{after} ms" if after != "0.0" else "")
+        " ".join(names) + (f" {after}" if after != later(0) else "")
         for after, names in groups.items()
     )
 

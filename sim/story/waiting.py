@@ -8,9 +8,9 @@ from typing import Final
 
 from aurora.recovery import RecoveryPlan
 from segments.protocol.ids import Lsn
-from sim.expectations import Span, is_write, short_time, spans_of
+from sim.durations import length, moment
+from sim.expectations import Span, is_write, spans_of
 from sim.history import Call
-from sim.schedule import SECOND
 from sim.story.calls import described, invoked, lsns_of, route, waiting_for
 from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
@@ -19,7 +19,7 @@ from sim.toml_reader import parse_time
 from sim.wording import counted
 
 _CALLS: Final = 2
-_FLOW: Final = re.compile(r"\b(writes|reads) (?:go on|may wait|wait), (\S+) to ([^\s,:]+)")
+_FLOW: Final = re.compile(r"\b(writes|reads) (?:go on|may wait|wait), (\S+ s) to (\S+ s)\b")
 
 
 # ---- for ever ------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def _last_news(evidence: Evidence) -> Iterator[Line]:
         text = "nothing can run, and nothing is scheduled any more"
     else:
         acks = counted(later, "acknowledgement") + " without news" if later else "nothing"
-        text = f"nothing has moved for {short_time(idle)}: since then {acks} came"
+        text = f"nothing has moved for {length(idle)}: since then {acks} came"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
 
 
@@ -178,12 +178,12 @@ def _waited(evidence: Evidence, span: Span, call: Call) -> Line:
     assert begun is not None, call
     text = described(call)
     if span.since_ns < call.invoked_ns:
-        text += f", waiting for an open writer since {span.since_ns / SECOND:.4f}s,"
+        text += f", waiting for an open writer since {moment(span.since_ns)},"
     if call.returned_ns is None:
         text += " never returns"
     else:
-        took = short_time(call.returned_ns - span.since_ns)
-        text += f" returns at {call.returned_ns / SECOND:.4f}s, after {took}: {call.outcome.value}"
+        took = length(call.returned_ns - span.since_ns)
+        text += f" returns at {moment(call.returned_ns)}, after {took}: {call.outcome.value}"
     return Line(begun.number, begun.time_ns, NEEDED, text)
 
 

@@ -229,9 +229,9 @@ def sentences(lines: Sequence[str]) -> list[str]:
     """The story's sentences, each in one piece, with its time in front."""
     found: list[str] = []
     for line in lines:
-        if re.match(r" *\d+\.\d{4}s  ", line):
+        if re.match(r" *\d+\.\d{4} s  ", line):
             found.append(line.strip())
-        elif line.startswith(" " * 12):
+        elif line.startswith(" " * 13):
             found[-1] += " " + line.strip()
     return found
 
@@ -259,7 +259,7 @@ def test_a_story_fits_and_is_in_order(name: str, width: int) -> None:
     assert all(len(line) <= width for line in lines[:-1])
     assert lines[-1].startswith("next   python -m aurora.sim ")
     assert sum(max(0, len(line) - 1) // width for line in lines) + len(lines) <= MAX_LINES
-    times = [float(each.partition("s")[0]) for each in sentences(lines)]
+    times = [float(each.partition(" s")[0]) for each in sentences(lines)]
     assert times == sorted(times) and times
     assert not any(mark in line for line in lines for mark in ("['", "{'", "…", "1 calls"))
 
@@ -447,10 +447,10 @@ FINDINGS = (
     "A0 holds LSN 2, which its table annuls",
     "commit 2 reported at VDL 1",
     "A0 says SCL 2 and does not hold LSN 1",
-    "A0 in epoch 2.1 with table 1.1; its disk says 1.1 and 1.1",
+    "A0 is in epoch 2 (writer-2) with the table of epoch 1 (writer-1); its disk says epoch 1",
     "call 3 read page 1 as of LSN 22: not found, but call 1 had written it at LSN 2",
     "of call 1, an MTR at [2, 3], only [2] survived",
-    "expected writes go on, 0s to 1s, stalls up to 1ms: found 0 answered, longest stall 5.0 ms",
+    "expected writes go on, 0.0000 s to 1.0000 s, stalls up to 1.00 ms: found 0 answered",
     "expected at least 1000 commits: found 59",
     "expected reached: hedged read won: found 0 times",
     "LSN 99 and page 77 of Z9, which nobody knows",
@@ -483,9 +483,9 @@ def test_the_heaviest_sentences_are_told_causes_first() -> None:
 
 def test_a_sentence_that_needs_more_rows_than_there_are_gives_way() -> None:
     lines = [Line(1, 0, NEEDED, "word " * 40), Line(2, 0, 1, "short")]
-    assert chosen(lines, rows=2, width=80) == ["   0.0000s  short"]
+    assert chosen(lines, rows=2, width=80) == ["   0.0000 s  short"]
     rows = chosen(lines, rows=9, width=80)
-    assert len(rows) == 5 and all(each.startswith(" " * 12 + "word") for each in rows[1:4])
+    assert len(rows) == 5 and all(each.startswith(" " * 13 + "word") for each in rows[1:4])
 
 
 def test_a_version_collected_too_early_is_told_with_the_floor_and_the_reader() -> None:
@@ -532,7 +532,7 @@ def test_a_missed_expectation_is_told_with_the_call_that_waited_longest(tmp_path
     assert done.exit_code == 1, done.output
     text = " ".join(done.output.split())
     assert re.search(
-        r"through writer-1: put pages? [\d ]+ returns at 0\.\d+s, after \d+ ms: ok", text
+        r"through writer-1: put pages? [\d ]+ returns at 0\.\d{4} s, after \d+ ms: ok", text
     )
     assert re.search(r"acknowledged by [^:]*C0 \+\d+\.\d ms[^:]*: 4 of 6, needs 4", text)
     assert "fault: crash az1,C" in text and "fault: restart C" in text

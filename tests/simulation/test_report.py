@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from sim import scenario
+from sim.durations import length, moment, moment_column
 from sim.episodes import Episode, segments_of
 from sim.expectations import (
     Span,
     answers_between,
     conclude,
     longest_stall,
-    short_time,
     spans_of,
 )
 from sim.history import Call, Outcome
@@ -91,8 +91,15 @@ def test_percentiles_by_their_definition(values: list[int], share: float) -> Non
         (123 * 10**9, "123 s"),
     ],
 )
-def test_times_to_read(ns: int, text: str) -> None:
-    assert short_time(ns) == text
+def test_a_length_of_time_has_three_digits(ns: int, text: str) -> None:
+    assert length(ns) == text
+
+
+def test_a_moment_has_four_decimals_and_its_place_in_a_column() -> None:
+    assert moment(300_000_000) == "0.3000 s"
+    day_ns = 86_400 * 10**9
+    columns = [moment_column(each) for each in (0, 49_999, 50_001, 1_234_567_890, day_ns)]
+    assert columns == ["   0.0000 s", "   0.0000 s", "   0.0001 s", "   1.2346 s", "86400.0000 s"]
 
 
 # ---- verdicts ------------------------------------------------------------------------------------
