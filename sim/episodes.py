@@ -47,6 +47,8 @@ class Episode:
     """Exclusive; the start for what is over at once, the end of the run for what stays."""
     segments: tuple[SegmentId, ...]
     """Whom it hits, of the segments."""
+    ends: Mapping[SegmentId, int] = attrs.field(factory=dict)
+    """When it ends for each of them, if it lasts and can end."""
 
     @property
     def state(self) -> str:
@@ -79,26 +81,31 @@ def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
         if action.kind in ("slow", "slow_disk") and action.params.get("factor", 10.0) == 1:
             continue
         segments = segments_of(action.target, schedule.knobs.pg_count)
-        end = _end(schedule, number, segments, end_ns)
-        found.append(Episode(number, action, action.at_ns, end, segments))
+        end, ends = _ends(schedule, number, segments, end_ns)
+        found.append(Episode(number, action, action.at_ns, end, segments, ends))
     return found
 
 
-def _end(schedule: Schedule, number: int, segments: Sequence[SegmentId], end_ns: int) -> int:
+def _ends(
+    schedule: Schedule, number: int, segments: Sequence[SegmentId], end_ns: int
+) -> tuple[int, dict[SegmentId, int]]:
+    """When a fault is over, and when for each of the segments, if it lasts and can end."""
     action = schedule.actions[number]
     if action.kind in _AT_ONCE:
-        return action.at_ns
+        return action.at_ns, {}
     if action.kind in _FOR_EVER:
-        return max(end_ns, action.at_ns)
-    left = set(segments)
+        return max(end_ns, action.at_ns), {}
+    over = max(action.at_ns, min(schedule.knobs.duration_ns, end_ns))
+    ends: dict[SegmentId, int] = {}
     for later in schedule.actions[number + 1 :]:
-        if later.kind == "heal":
-            return later.at_ns
-        if later.kind in ENDED_BY[action.kind]:
-            left -= set(segments_of(later.target, schedule.knobs.pg_count))
-            if not later.target or not left:
-                return later.at_ns
-    return max(action.at_ns, min(schedule.knobs.duration_ns, end_ns))
+        if later.kind != "heal" and later.kind not in ENDED_BY[action.kind]:
+            continue
+        named = segments_of(later.target, schedule.knobs.pg_count) if later.target else segments
+        ends.update((each, later.at_ns) for each in named if each in segments and each not in ends)
+        if not later.target or len(ends) == len(segments):
+            over = later.at_ns
+            break
+    return over, {each: ends.get(each, over) for each in segments}
 
 
 def segments_of(target: Target, pg_count: int) -> tuple[SegmentId, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from segments.protocol.ids import Address, SegmentId
 from sim.episodes import Episode, episodes_of, names
 from sim.expectations import (
     Expectation,
@@ -20,6 +21,7 @@ from sim.expectations import (
 )
 from sim.history import Call, Outcome
 from sim.knob_tables import knob_values
+from sim.returns import WRITER, victims_of
 from sim.schedule import Action
 from sim.watch import Watch
 from sim.world import RunResult, Verdict, World
@@ -61,8 +63,10 @@ class FaultEffect:
     """Commits acknowledged meanwhile."""
     write_stall_ns: int
     read_stall_ns: int
-    opened_after_ns: int | None = None
-    """For a recovery: how long until a writer had opened the volume; None if it never did."""
+    back_ns: Mapping[Address, int | None]
+    """When each victim was back in service, see `sim.returns`; None if it was not by the end."""
+    lost: Sequence[SegmentId] = ()
+    """The victims whose disks were lost in the run, by this fault or another."""
 
 
 @attrs.frozen(kw_only=True)
@@ -148,11 +152,14 @@ def _effects(result: RunResult, watch: Watch) -> list[FaultEffect]:
     pg_count = result.schedule.knobs.pg_count
     found = []
     for episode in episodes_of(result.schedule, result.virtual_ns):
-        start, end, opened_after = episode.start_ns, episode.end_ns, None
+        start, end = episode.start_ns, episode.end_ns
+        back = {
+            victim: watch.returns.found.get((episode.number, victim))
+            for victim in victims_of(episode)
+        }
         if episode.action.kind in ("recover", "take_over"):
-            opened_at = next((at for at, _ in watch.opened if at > start), None)
+            opened_at = back[WRITER]
             end = result.virtual_ns if opened_at is None else opened_at
-            opened_after = None if opened_at is None else opened_at - start
         found.append(
             FaultEffect(
                 episode=attrs.evolve(episode, end_ns=end),
@@ -163,7 +170,8 @@ def _effects(result: RunResult, watch: Watch) -> list[FaultEffect]:
                 commits=answers_between(writes, start, end),
                 write_stall_ns=longest_stall(writes, start, end),
                 read_stall_ns=longest_stall(reads, start, end),
-                opened_after_ns=opened_after,
+                back_ns=back,
+                lost=[each for each in episode.segments if each in result.lost],
             )
         )
     return found
@@ -247,5 +255,5 @@ def _effect(effect: FaultEffect) -> dict[str, Any]:
         "commits": effect.commits,
         "write_stall_ns": effect.write_stall_ns,
         "read_stall_ns": effect.read_stall_ns,
-        "opened_after_ns": effect.opened_after_ns,
+        "back_ns": dict(effect.back_ns),
     }

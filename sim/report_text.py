@@ -15,7 +15,7 @@ from sim.durations import length, moment
 from sim.invariants import INVARIANTS
 from sim.knob_tables import knob_values
 from sim.report import FaultEffect, Latencies, Report
-from sim.schedule import Schedule
+from sim.schedule import MS, Schedule
 from sim.wording import counted
 from sim.world import Verdict
 
@@ -28,7 +28,14 @@ STYLES: Final[Mapping[Verdict, str]] = {
 _MOST_FAULTS: Final = 12
 """More than so many faults are summed up by kind."""
 _FIGURES: Final = ("msgs lost", "commits", "write stall", "read stall")
-_NARROW: Final = 72
+_MOST_RETURNS: Final = 6
+_NARROW: Final = 76
+_WIDE: Final = 98
+"""From so many columns on the table of faults has headings of one line."""
+_BACK: Final = (
+    "back: the victim has told the writer that it has all that is complete (SCL >= PGCL); "
+    "a writer: one is open, and hears its segments"
+)
 _INDENT: Final = (0, 0, 0, 2)
 
 
@@ -111,7 +118,10 @@ def report_text(report: Report) -> RenderableType:
     parts: list[RenderableType] = [_verdict(report), Padding(rate, _INDENT), ""]
     parts += _section("Calls, in virtual time", _calls(report))
     if report.effects:
-        parts += _section("Faults, and what happened meanwhile", _Faults(report.effects))
+        table: list[RenderableType] = [_Faults(report.effects)]
+        if any(each.back_ns for each in report.effects):
+            table.append(Text(_BACK, style="dim"))
+        parts += _section("Faults, and what happened meanwhile", Group(*table))
     if report.judgements:
         parts += _section("Expected", _expected(report))
     if report.facts:
@@ -181,43 +191,77 @@ def _times(latencies: Latencies) -> Iterable[str]:
 
 @attrs.frozen
 class _Faults:
-    """A table of what the faults did, with headings of two lines where there is little room."""
+    """A table of what the faults did, made for the room that there is."""
 
     effects: Sequence[FaultEffect]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
-        narrow = options.max_width < _NARROW
-        figures = [name.replace(" ", "\n") if narrow else name for name in _FIGURES]
+        width = options.max_width
+        figures = [name.replace(" ", "\n") if width < _WIDE else name for name in _FIGURES]
         if len(self.effects) > _MOST_FAULTS:
             yield _faults_by_kind(self.effects, figures)
         else:
-            yield _faults(self.effects, figures, gap=1 if narrow else 2)
+            yield _faults(self.effects, figures, width)
 
 
-def _faults(rows: Sequence[FaultEffect], figures: Sequence[str], *, gap: int) -> Table:
-    table = _table("at", "fault", "for", *figures, gap=gap)
-    table.columns[1].justify = "left"
+def _faults(rows: Sequence[FaultEffect], figures: Sequence[str], width: int) -> Table:
+    """With headings of two lines unless it is wide; returns stand below faults if it is narrow."""
+    narrow = width < _NARROW
+    back = () if narrow else ("back",)
+    table = _table("at", "fault", "for", *back, *figures, gap=2 if width >= _WIDE else 1)
+    for column in (table.columns[1], *table.columns[3 : 3 + len(back)]):
+        column.justify = "left"
     table.columns[1].no_wrap = False
     for each in rows:
         episode = each.episode
         lasted = episode.end_ns - episode.start_ns
+        returns = _returns(each)
+        title = [episode.title, *(f"back {line}" for line in returns if narrow)]
         table.add_row(
             moment(episode.start_ns),
-            episode.title,
+            "\n".join(title),
             length(lasted) if lasted else "-",
+            *("\n".join(returns) or "-" for _ in back),
             *(_effect_figures([each]) if lasted else ("-",) * 4),
         )
     return table
+
+
+def _returns(effect: FaultEffect) -> list[str]:
+    """When the victims were back: together if within a millisecond, by name if they differ."""
+    back: dict[str, int] = {name: at for name, at in effect.back_ns.items() if at is not None}
+    groups: list[tuple[list[str], str]] = []
+    since = -MS
+    for name, at in sorted(back.items(), key=lambda each: each[1]):
+        if at - since >= MS:
+            groups.append(([], ""))
+            since = at
+        groups[-1] = ([*groups[-1][0], name], moment(at))
+    lost = [name for name in effect.back_ns if name not in back and name in effect.lost]
+    away = [name for name in effect.back_ns if name not in back and name not in effect.lost]
+    groups += [(names, how) for names, how in ((lost, "lost"), (away, "not yet")) if names]
+    if len(groups) == 1:
+        return [groups[0][1]]
+    lines = [f"{how} {' '.join(names)}" for names, how in groups]
+    return lines if len(lines) <= _MOST_RETURNS else [*lines[: _MOST_RETURNS - 1], lines[-1]]
 
 
 def _faults_by_kind(effects: Sequence[FaultEffect], figures: Sequence[str]) -> Table:
     kinds: dict[str, list[FaultEffect]] = {}
     for each in effects:
         kinds.setdefault(each.episode.action.kind, []).append(each)
-    table = _table("fault", "times", *figures)
+    table = _table("fault", "times", "back after", *figures)
     for kind, some in kinds.items():
-        table.add_row(kind, f"{len(some)}", *_effect_figures(some))
+        table.add_row(kind, f"{len(some)}", _longest_away(some), *_effect_figures(some))
     return table
+
+
+def _longest_away(effects: Sequence[FaultEffect]) -> str:
+    """From the beginning of a fault to the return of its last victim; the longest."""
+    times = [(at, each.episode.start_ns) for each in effects for at in each.back_ns.values()]
+    if any(at is None for at, _ in times):
+        return "not yet"
+    return length(max(at - start for at, start in times if at is not None)) if times else "-"
 
 
 def _effect_figures(effects: list[FaultEffect]) -> tuple[str, str, str, str]:

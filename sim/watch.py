@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
+from sim.episodes import episodes_of
+from sim.returns import Returns
 
 if TYPE_CHECKING:
     from sim.world import World
@@ -33,8 +35,8 @@ class Watch:
         """``on_event`` is called at every message event and note: it must be quick."""
         self.losses: list[tuple[int, str, str, str]] = []
         """Messages lost to faults: time, source, destination and reason."""
-        self.opened: list[tuple[int, str]] = []
-        """When each writer opened the volume."""
+        schedule = world.schedule
+        self.returns = Returns(episodes_of(schedule, schedule.knobs.duration_ns))
         self._world = world
         self._file = trace_file
         self._on_event = on_event
@@ -50,8 +52,10 @@ class Watch:
             self._write(_line_of(time_ns, kind, values))
 
     def _observe(self, source: str, event: str, values: Mapping[str, Any]) -> None:
-        if event == "opened" or (event == "writer_started" and values["fresh"]):
-            self.opened.append((self._world.scheduler.now_ns, source))
+        if event == "acknowledged":
+            self.returns.acknowledged(self._world.scheduler.now_ns, values)
+        elif event == "opened":
+            self.returns.opened(self._world.scheduler.now_ns)
         if self._file is not None:
             head = {"t_ns": self._world.scheduler.now_ns, "step": event, "source": source}
             self._write(head | dict(values))

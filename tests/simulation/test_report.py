@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
+from collections.abc import Mapping
 from functools import cache
+from typing import Any
 
 import attrs
 import pytest
@@ -24,10 +27,10 @@ from sim.expectations import (
 )
 from sim.history import Call, Outcome
 from sim.live import LiveView
-from sim.report import Report, as_json, on_account_of, percentile
+from sim.report import Report, as_json, make_report, on_account_of, percentile
 from sim.report_text import header, report_text, show
 from sim.run_command import execute, make_plan
-from sim.schedule import Action, Operation, Schedule
+from sim.schedule import MS, Action, Operation, Schedule
 from sim.watch import Watch
 from sim.world import Verdict, World, run
 
@@ -153,7 +156,7 @@ def test_an_expectation_that_is_not_met_fails_the_run() -> None:
     assert report_of(expect=expect).verdict is Verdict.PASSED
     report = report_of(target="A,B,C", expect=expect)
     assert (report.verdict, report.invariant) == (Verdict.VIOLATION, "expectation")
-    assert "expected writes go on, 0s to 200ms, stalls up to 20ms: found" in report.finding
+    assert "expected writes go on, 0.0000 s to 0.2000 s, stalls up to 20.0 ms" in report.finding
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,92 @@ def test_an_expected_violation_passes() -> None:
         expect = f'[[expect]]\nverdict = "violation"\ninvariant = "{text}"'
         found = scenario.loads(SMALL.format(share=1, target="A", expect=expect)).expectations
         assert conclude(result, found).verdict is verdict
+
+
+# ---- who was back when ---------------------------------------------------------------------------
+
+AWAY = """
+name = "away"
+[knobs]
+duration = "900ms"
+[workload]
+clients = 2
+rate = 200
+[[action]]
+at = "100ms"
+fault = "crash"
+target = "az1,C"
+[[action]]
+at = "300ms"
+fault = "restart"
+target = "C"
+[[action]]
+at = "500ms"
+fault = "wipe"
+target = "F"
+[[action]]
+at = "600ms"
+fault = "recover"
+"""
+
+
+@cache
+def away() -> tuple[Report, dict[str, list[int]]]:
+    """The run, and each moment at which its writer heard that a segment has what is complete."""
+    heard: dict[str, list[int]] = {}
+    world = World(plan_of(AWAY))
+    watch = Watch(world)
+    observed = world.observer
+    assert observed is not None
+
+    def observe(source: str, event: str, values: Mapping[str, Any]) -> None:
+        if event == "acknowledged" and values["scl"] >= values["pgcl"][1]:
+            heard.setdefault(values["segment"], []).append(world.scheduler.now_ns)
+        if event == "opened":
+            heard.setdefault("writer", []).append(world.scheduler.now_ns)
+        observed(source, event, values)
+
+    world.observer = observe
+    result = world.run()
+    return make_report(world, result, watch, real_s=1.0, command=""), heard
+
+
+def test_each_victim_is_back_when_the_writer_has_heard_that_it_has_caught_up() -> None:
+    report, heard = away()
+    crash, wipe, recover = report.effects
+    ends = {"A0": 900, "B0": 900, "C0": 300}
+    assert crash.back_ns == {
+        name: next(at for at in heard[name] if at >= end * MS) for name, end in ends.items()
+    }
+    assert wipe.back_ns == {"F0": None}
+    assert list(wipe.lost) == ["F0"]
+    assert recover.back_ns == {"writer": heard["writer"][0]}
+    assert [each["back_ns"] for each in as_json(report)["faults"]] == [
+        each.back_ns for each in report.effects
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_the_table_of_faults_says_who_was_back_when(width: int) -> None:
+    report, _ = away()
+    section = shown(report, width).split("\nFaults, and what happened meanwhile\n")[1]
+    table = section.split("\n\n")[0]
+    back = {name: at for name, at in report.effects[0].back_ns.items() if at is not None}
+    assert f"{moment(back['C0'])} C0" in table
+    last = max(back["A0"], back["B0"])
+    assert f"{moment(last)} " in table
+    assert re.search(r"wipe F +\S+ \S+ +lost ", table)
+    assert "back: the victim has told the writer" in table
+
+
+def test_a_victim_of_a_run_that_ended_before_is_not_back_yet() -> None:
+    report, _ = away()
+    crash = report.effects[0]
+    effect = attrs.evolve(crash, back_ns={**crash.back_ns, "A0": None})
+    text = shown(attrs.evolve(report, effects=[effect]), 100)
+    assert "not yet A0" in text
+    many = shown(attrs.evolve(report, effects=[effect] * 13), 100)
+    assert re.search(r"crash +13 +not yet", many)
 
 
 # ---- how it looks --------------------------------------------------------------------------------
