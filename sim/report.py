@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from aurora.targets import WRITER
 from segments.protocol.ids import Address, SegmentId
 from sim.episodes import Episode, episodes_of, names
 from sim.expectations import (
@@ -21,7 +22,7 @@ from sim.expectations import (
 )
 from sim.history import Call, Outcome
 from sim.knob_tables import knob_values
-from sim.returns import WRITER, victims_of
+from sim.returns import victims_of
 from sim.schedule import Action
 from sim.watch import Watch
 from sim.world import RunResult, Verdict, World

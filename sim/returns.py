@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from aurora.targets import WRITER
 from segments.protocol.ids import Address
 from sim.episodes import Episode
 
-WRITER: Final = "writer"
 _OPENINGS: Final = ("crash_writer", "recover", "take_over")
 
 

@@ -65,8 +65,11 @@ def made(evidence: Evidence, call: Call) -> Iterator[Line]:
         yield Line(begun.number, begun.time_ns, NEEDED, described(call))
 
 
-def route(evidence: Evidence, call: Call) -> Iterator[Line]:
-    """How a read was answered: from the cache, or by whom, and what that segment had."""
+def route(evidence: Evidence, call: Call, *, strictly: bool = False) -> Iterator[Line]:
+    """How a read was answered: from the cache, or by whom, and what that segment had.
+
+    With what others read of the page meanwhile, unless ``strictly`` at its own read point.
+    """
     begun = invoked(evidence, call)
     if begun is None or call.operation.kind == "put":
         return
@@ -81,6 +84,8 @@ def route(evidence: Evidence, call: Call) -> Iterator[Line]:
             continue
         if step.event == "pool_looked_up" and step.values["page_lsn"] is None:
             continue  # then it is read, which is told
+        if strictly and _read_point_of(step) != call.lsn:
+            continue
         if step.event == "read_sent":
             asked.add(step.values["segment"])
         if of_writer or step.source in asked:
@@ -94,6 +99,12 @@ def _page_of(step: Step) -> int | None:
     request = step.values.get("request")
     found = step.values.get("page_id") if request is None else request.page_id
     return found if isinstance(found, int) else None
+
+
+def _read_point_of(step: Step) -> Lsn:
+    request = step.values.get("request")
+    found: Lsn = step.values["read_point"] if request is None else request.read_point
+    return found
 
 
 def _told(evidence: Evidence, step: Step, writer: str) -> str:

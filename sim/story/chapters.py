@@ -12,12 +12,13 @@ from sim.story.evidence import Evidence
 from sim.story.faults import faults, losses
 from sim.story.focus import Focus, focus_of
 from sim.story.lines import NEEDED, Line
+from sim.story.passed import passed
 from sim.story.records import birth, life, missing
 
 _MOST_LSNS: Final = 3
 _READER_AT: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
 
-_STALLS: Final = {"expectation": 9, "heals-and-converges": 6, "deadlock": 6, "undecided": 6}
+_STALLS: Final = {"": 9, "expectation": 9, "heals-and-converges": 6, "deadlock": 6, "undecided": 6}
 """Where any fault may be what a call waits for, and what each weighs; most end with healing."""
 
 Chapter = Callable[[Evidence, Focus], Iterator[Line]]
@@ -248,4 +249,5 @@ _CHAPTERS: Final[Mapping[str, Chapter]] = {
     "deadlock": _waiting,
     "undecided": _waiting,
     "expectation": _expected,
+    "": passed,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
@@ -14,6 +15,7 @@ LAST: Final = 1 << 60
 NEEDED: Final = 10
 """The weight of a sentence without which the failure cannot be understood."""
 _INDENT: Final = " " * 13
+_BEFORE_UNIT: Final = re.compile(r"(?<=\d) (?=(?:s|ms|us|ns)\b)")
 
 
 class Line(NamedTuple):
@@ -43,11 +45,15 @@ def chosen(lines: Iterable[Line], rows: int, width: int) -> list[str]:
 
 
 def filled(text: str, width: int, indent: str) -> list[str]:
-    """Rows of at most ``width`` columns, broken between words, with a hanging indent."""
-    return textwrap.wrap(
-        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
-        drop_whitespace=True,
+    """Rows of at most ``width`` columns, broken between words, with a hanging indent.
+
+    A number stays with its unit of time.
+    """
+    rows = textwrap.wrap(
+        _BEFORE_UNIT.sub("\N{NO-BREAK SPACE}", text), width, subsequent_indent=indent,
+        break_long_words=False, break_on_hyphens=False, drop_whitespace=True,
     )  # fmt: skip
+    return [row.replace("\N{NO-BREAK SPACE}", " ") for row in rows]
 
 
 # ---- lists in words ------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
 from sim.story.records import life
 from sim.toml_reader import parse_time
 from sim.wording import counted
+from sim.world import Verdict
 
 _CALLS: Final = 2
 _FLOW: Final = re.compile(r"\b(writes|reads) (?:go on|may wait|wait), (\S+ s) to (\S+ s)\b")
@@ -44,7 +45,7 @@ def pending(evidence: Evidence) -> Iterator[Line]:
         text = f"{counted(len(calls) - _CALLS, 'more call')} pending"
         yield Line(LAST, evidence.result.virtual_ns, NEEDED - 4, text)
     yield from _writer(evidence)
-    yield from _lagging(evidence)
+    yield from lagging(evidence)
     yield from _last_news(evidence)
 
 
@@ -94,7 +95,7 @@ def _writer(evidence: Evidence) -> Iterator[Line]:
         yield Line(LAST, end_ns, NEEDED, text)
 
 
-def _lagging(evidence: Evidence) -> Iterator[Line]:
+def lagging(evidence: Evidence) -> Iterator[Line]:
     """Segments that lack something that their writer has."""
     core = evidence.world.cluster.engine.core
     behind = []
@@ -157,23 +158,31 @@ def stalled(evidence: Evidence) -> Iterator[Line]:
         start, end = parse_time(found[2]) or 0, parse_time(found[3]) or 0
     else:  # a count of calls, or something that was to be reached: in all of the run
         writes, start, end = "reads" not in evidence.result.finding, 0, evidence.result.virtual_ns
+    waits = longest_waits(evidence, start, end, writes=writes)
+    for nth, (overlap, span, call) in enumerate(waits[:_CALLS]):
+        if overlap:
+            yield waited(evidence, span, call)
+        if overlap and not nth:
+            yield from waited_for(evidence, call, NEEDED)
+
+
+def longest_waits(
+    evidence: Evidence, start: int, end: int, *, writes: bool
+) -> list[tuple[int, Span, Call]]:
+    """The calls by how long each waited within ``[start, end)``, which comes first."""
     calls = [each for each in evidence.world.calls if is_write(each) == writes]
     spans = spans_of(evidence.world.calls, writes=writes)
-    waits = sorted(
+    return sorted(
         (
             (max(0, min(span.until_ns, end) - max(span.since_ns, start)), span, call)
             for span, call in zip(spans, calls, strict=True)
         ),
         key=lambda item: (-item[0], item[2].number),
     )
-    for nth, (overlap, span, call) in enumerate(waits[:_CALLS]):
-        if overlap:
-            yield _waited(evidence, span, call)
-        if overlap and not nth:
-            yield from _waited_for(evidence, call)
 
 
-def _waited(evidence: Evidence, span: Span, call: Call) -> Line:
+def waited(evidence: Evidence, span: Span, call: Call) -> Line:
+    """A call, and how long its client waited for it."""
     begun = invoked(evidence, call)
     assert begun is not None, call
     text = described(call)
@@ -187,14 +196,15 @@ def _waited(evidence: Evidence, span: Span, call: Call) -> Line:
     return Line(begun.number, begun.time_ns, NEEDED, text)
 
 
-def _waited_for(evidence: Evidence, call: Call) -> Iterator[Line]:
+def waited_for(evidence: Evidence, call: Call, weight: int) -> Iterator[Line]:
+    """What a call waited for: the life of a write's record, the way of a read."""
     begun = invoked(evidence, call)
     assert begun is not None, call
     if is_write(call):
         for lsn in _blocking(evidence, call):
-            yield from life(evidence, lsn, NEEDED)
+            yield from life(evidence, lsn, weight)
         if not lsns_of(evidence, call):
             text = f"call {call.number}: {waiting_for(evidence, call)}"
-            yield Line(begun.number, begun.time_ns, NEEDED, text)
+            yield Line(begun.number, begun.time_ns, weight, text)
     else:
-        yield from route(evidence, call)
+        yield from route(evidence, call, strictly=evidence.result.verdict is Verdict.PASSED)

@@ -67,7 +67,9 @@ def test_a_missed_expectation_is_a_violation_whoever_runs_it(tmp_path: Path, out
     path = tmp_path / "outage.jsonl"
     result = open_case(None, str(outage), None).run()
     assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "expectation")
-    assert result.finding.startswith("expected writes go on, 0s to 300ms, stalls up to 20ms: found")
+    assert result.finding.startswith(
+        "expected writes go on, 0.0000 s to 0.3000 s, stalls up to 20.0 ms"
+    )
     for command in (["run", outage], ["record", outage, "-o", path], ["replay", path]):
         ran = invoke(*command)
         assert code_of(ran) == 1, command

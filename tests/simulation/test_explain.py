@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from segments.protocol.ids import Lsn
 from sim.bugs import BUGS
 from sim.case import Case, open_case
-from sim.explain import MAX_LINES, PIPE_WIDTH, command, explained
+from sim.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
 from sim.generate import generate
 from sim.invariants import INVARIANTS
 from sim.schedule import MS, Knobs, Operation, Schedule
@@ -209,7 +209,6 @@ class Told:
 def told(case: Case) -> Told:
     recorders: list[Recorder] = []
     result = case.run(lambda world: recorders.append(Recorder(world)))
-    assert result.finding
     return Told(case, recorders[0], result)
 
 
@@ -545,9 +544,48 @@ def test_a_missed_expectation_is_told_with_the_call_that_waited_longest(tmp_path
     assert len(run.lines(80)) <= MAX_LINES
 
 
-def test_the_story_of_a_run_that_passed_is_not_told() -> None:
+PASSED = {
+    "az-plus-one": (
+        "planned: 210 calls of 6 clients, 105 writes among them; 3 actions; all heals at 1.5000 s",
+        "fault: crash az1,C",
+        "C0 restarts from its log with SCL",
+        "back from crash az1,C: C0 at 0.9",
+        "the longest wait of a write: call 53",
+        "LSN 64 arrives at E0 D0 F0 and is synced there; lost on the way to A0 B0 C0 (detached)",
+        "no read waited for longer than",
+        "answered: 210 of 210 calls",
+        "no segment is behind",
+        "proved 18 invariants held, 3,588 checks; never put to the test: images-match-replay",
+        "met writes wait, 0.3200 s to 0.8000 s: 0 answered",
+        "marks commit waited out an AZ + 1 (1)",
+    ),
+    "disk-lost": (
+        "fault: wipe B0",
+        "writer-2 opens at VDL 99",
+        "behind at the end: B0 (disk lost)",
+    ),
+    "zombie-writer": ("is fenced: ", "answered: 107 of 144 calls; 30 unknown; 7 refused"),
+    "quiet": ("0 actions", "marks none: nothing out of the ordinary happened"),
+}
+
+
+@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("name", PASSED)
+def test_the_story_of_a_run_that_passed_is_told(name: str, width: int) -> None:
+    run = told(open_case(None, name, None))
+    assert run.result.verdict is Verdict.PASSED
+    lines = run.lines(width)
+    assert len(lines) <= MAX_LINES_PASSED and max(map(len, lines)) <= width
+    times = [float(each.partition(" s")[0]) for each in sentences(lines)]
+    assert times == sorted(times)
+    for fact in PASSED[name]:
+        assert fact in run.text(width), fact
+    assert lines[-1] == f"next   python -m aurora.sim run {name}"
+
+
+def test_explain_of_a_run_that_passed_ends_well() -> None:
     done = CliRunner().invoke(command, ["quiet"])
-    assert done.exit_code == 0 and "nothing to explain" in done.output
+    assert done.exit_code == 0 and done.output.startswith("quiet: passed after 1.0000 s")
     assert CliRunner().invoke(command, []).exit_code == 2
     assert CliRunner().invoke(command, ["--seed", "1", "--bug", "none"]).exit_code == 2
 

@@ -106,7 +106,7 @@ def test_the_report_counts_in_words_and_fits() -> None:
     tally = Tally()
     tally.add(attrs.evolve(passed(1), virtual_ns=1_234_567_890, cpu_s=0.37))
     text = report(tally, 1.0, "lal-ignored")
-    assert text.startswith("1 seed in 1s: 1 passed\n")
+    assert text.startswith("1 seed in 1 s: 1 passed\n")
     assert "1.23 s simulated in 0.37 s: 3.34 to 1" in text
     assert text.endswith("run lal-ignored.toml") and "bugs scenario lal-ignored >" in text
     for seed in range(20, 32):
