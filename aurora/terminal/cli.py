@@ -15,7 +15,7 @@ from aurora.terminal import demo as scripts
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
-from aurora.terminal.session import Session
+from aurora.terminal.session import Session, real_pause
 from aurora.terminal.walking import MAX_DELAY_MS
 from segments.protocol.errors import AuroraError
 
@@ -82,9 +82,16 @@ def cli() -> None:
 
 
 @cli.command()
+@click.option(
+    "--delay",
+    type=click.FloatRange(0, MAX_DELAY_MS / 1000),
+    default=0,
+    metavar="SECONDS",
+    help="Pause between two acts, to read along. Without it all is printed at once.",
+)
 @_COLOR
 @_TRACE
-def demo(plain: bool, trace: Path | None) -> None:
+def demo(delay: float, plain: bool, trace: Path | None) -> None:
     """A scripted scenario, from a first write to a recovery.
 
     Writes, reads, an atomic write to several pages, versioned reads, what is durable; then a dead
@@ -92,7 +99,8 @@ def demo(plain: bool, trace: Path | None) -> None:
     text each time.
     """
     options = Options(color=not plain, trace=trace)
-    _finish(options, partial(scripts.perform, acts=scripts.DEMO), repeatable=True)
+    pause = partial(real_pause, delay) if delay else None
+    _finish(options, partial(scripts.perform, acts=scripts.DEMO, pause=pause), repeatable=True)
 
 
 @cli.command("viz-demo")
@@ -103,7 +111,8 @@ def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
     """A walk through every internal step of a few commands.
 
     Each step is one the engine itself has taken, held until you have seen it; after each command
-    comes a picture of the whole system.
+    comes what has changed, in a picture of the system, and at the end the whole picture with all
+    that has changed.
 
     On a terminal the walk takes about half a minute; `--delay 0` prints it at once, and Ctrl-C
     ends it.

@@ -129,7 +129,7 @@ async def execute(session: Session, line: str) -> bool:
         session.remember(line.strip())
         await command.run(session, words[1:])
         if session.viz and not session.stepping and command in _DRAWN:
-            session.picture()
+            session.picture_changes()
     except Misuse as error:
         session.screen.say(f"error: {error}", "bad")
         if command is not None:

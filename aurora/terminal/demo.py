@@ -5,9 +5,11 @@ A line that begins with ``!`` is expected to be refused.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 from aurora.terminal.commands import execute
+from aurora.terminal.picture import draw
 from aurora.terminal.session import Session
 
 
@@ -91,11 +93,19 @@ VIZ_DEMO: Final = (
 )  # fmt: skip
 
 
-async def perform(session: Session, acts: tuple[Act, ...]) -> int:
-    """Play the acts; returns 0 if every command went as it should."""
-    screen = session.screen
+Pause = Callable[[], Awaitable[None]]
+
+
+async def perform(session: Session, acts: tuple[Act, ...], pause: Pause | None = None) -> int:
+    """Play the acts, with ``pause`` between them; returns 0 if every command went as it should.
+
+    If every step is shown, the end is a picture of everything, and all that has changed.
+    """
+    screen, first = session.screen, session.view()
     wrong = 0
     for number, act in enumerate(acts, 1):
+        if pause is not None and number > 1:
+            await pause()
         screen.say()
         screen.say(f"{number}. {act.title}", "title")
         screen.say(act.about, "note", head="   ")
@@ -107,4 +117,9 @@ async def perform(session: Session, acts: tuple[Act, ...]) -> int:
             wrong += succeeded == line.startswith("!")
             session.tell_finished()
     screen.say()
+    if session.viz:
+        screen.say("The whole picture", "title")
+        screen.show(draw(session.view(), screen.width))
+        session.tell_changes("since the beginning", first, session.view())
+        screen.say()
     return 1 if wrong else 0

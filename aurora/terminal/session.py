@@ -16,13 +16,14 @@ import attrs
 import trio
 
 from aurora.cluster import Cluster
+from aurora.terminal.changes import changes, marked, pool_changes
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.network import Held
 from aurora.terminal.picture import draw
 from aurora.terminal.screen import Screen
 from aurora.terminal.snapshot import VolumeView, take
 from aurora.terminal.stage import Stage
-from aurora.terminal.text import counted, show_lsns
+from aurora.terminal.text import counted, show_lsns, styled
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError, Closed
 from segments.protocol.ids import SegmentId, name_writers
@@ -87,6 +88,8 @@ class Session:
         self.pending: list[Operation] = []
         """Calls that are not finished, or whose end has not been told yet."""
         self._held = held
+        self._pictured: VolumeView | None = None
+        """What the last picture showed."""
         self._narrator = narrator
         self._nursery = nursery
         stage.cluster = cluster
@@ -97,6 +100,8 @@ class Session:
     async def set_mode(self, *, viz: bool | None = None, stepping: bool | None = None) -> None:
         """Turn showing and stepping on or off."""
         self.viz = self.viz if viz is None else viz
+        if viz:
+            self._pictured = self.view()
         self.stepping = self.stepping if stepping is None else stepping
         if self.viz or self.stepping or self._held:
             await self.stage.hold()
@@ -191,15 +196,36 @@ class Session:
         for head, text in lines:
             self.screen.say(text, head=head)
             if self.delay_s and not self.stepping:
-                await trio.to_thread.run_sync(Event().wait, self.delay_s, abandon_on_cancel=True)
+                await real_pause(self.delay_s)
 
     def view(self) -> VolumeView:
         """The system as it is now."""
         return take(self.cluster, self.cut_off())
 
     def picture(self) -> None:
-        """Draw the system."""
-        self.screen.show(draw(self.view(), self.screen.width))
+        """Draw the system; while every step is shown, with what has changed since last time."""
+        now, before = self.view(), self._pictured
+        lines = draw(now, self.screen.width)
+        if self.viz and before is not None:
+            lines = marked(draw(before, self.screen.width), lines)
+        self.screen.show(lines)
+        if self.viz and before is not None:
+            self.tell_changes("changed", before, now)
+        self._pictured = now
+
+    def picture_changes(self) -> None:
+        """The same after a command; without the drawing, if nothing in it but the pool changed."""
+        now, before = self.view(), self._pictured
+        if before is None or changes(before, now):
+            self.picture()
+            return
+        self.tell_changes("changed", before, now)
+        self._pictured = now
+
+    def tell_changes(self, head: str, before: VolumeView, now: VolumeView) -> None:
+        """Say in words what has changed since an earlier view."""
+        found = [*changes(before, now), *pool_changes(before, now)]
+        self.screen.say("; ".join(found) or "nothing", "changed", head=styled(f"{head}  ", "title"))
 
     def cut_off(self) -> dict[SegmentId, bool]:
         """Which segments a partition keeps from the latest writer."""
@@ -220,6 +246,11 @@ class Session:
             return "aurora> "
         count = len(self.stage.network.under_way())
         return f"aurora [{counted(count, 'message')} under way]> "
+
+
+async def real_pause(seconds: float) -> None:
+    """Let a person read, whatever the clock of the volume does meanwhile."""
+    await trio.to_thread.run_sync(Event().wait, seconds, abandon_on_cancel=True)
 
 
 def describe(held: Held) -> str:

@@ -19,6 +19,7 @@ STYLES: Final = {
     "good": "bold green",
     "bad": "bold red",
     "warn": "yellow",
+    "changed": "bold yellow",
     "plain": "",
 }
 """What a line is about, and how that is shown; no meaning is in the colour alone."""
