@@ -216,6 +216,16 @@ class SimulatedDisk:
             raise Invalid(f"capacity of {capacity_bytes} bytes: expected at least 0")
         self._capacity = capacity_bytes
 
+    @property
+    def capacity_bytes(self) -> int | None:
+        """What was set last with `set_capacity`."""
+        return self._capacity
+
+    @property
+    def slowness(self) -> float:
+        """The factor that was set last."""
+        return self._slowness
+
     def set_slowness(self, factor: float) -> None:
         """Multiply the time of every operation that begins from now on; 1 is the normal speed."""
         if not 0.0 < factor < float("inf"):

@@ -58,13 +58,17 @@ class Episode:
     @property
     def title(self) -> str:
         """The fault and whom it hits."""
-        action = self.action
-        between = "from" if action.kind == "partition" else "to"
-        values = " ".join(
-            f"{between} {value}" if name == "others" else f"{name}={value}"
-            for name, value in action.params.items()
-        )
-        return " ".join(part for part in (action.kind, action.target, values) if part)
+        return titled(self.action)
+
+
+def titled(action: Action) -> str:
+    """An action and whom it hits, in words."""
+    between = "from" if action.kind == "partition" else "to"
+    values = " ".join(
+        f"{between} {value}" if name == "others" else f"{name}={value}"
+        for name, value in action.params.items()
+    )
+    return " ".join(part for part in (action.kind, action.target, values) if part)
 
 
 def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:

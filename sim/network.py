@@ -217,6 +217,16 @@ class SimulatedNetwork:
         self._slowness[address] = factor
         self._refresh()
 
+    def slowness_of(self, address: Address) -> float:
+        """The factor that was set last."""
+        return self._slowness.get(address, 1.0)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether there is anything that `heal_all` would end."""
+        slow = any(factor != 1 for factor in self._slowness.values())
+        return slow or any(link.cut or link.clogged for link in self._links.values())
+
     # Faults.
 
     def cut(self, sources: Iterable[Address], destinations: Iterable[Address]) -> None:

@@ -22,6 +22,7 @@ from sim.expectations import (
 )
 from sim.history import Call, Outcome
 from sim.knob_tables import knob_values
+from sim.no_effect import WithoutEffect
 from sim.returns import victims_of
 from sim.schedule import Action
 from sim.watch import Watch
@@ -227,6 +228,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "reads": _latencies(report.reads),
         "outcomes": dict(report.outcomes),
         "faults": [_effect(each) for each in report.effects],
+        "without_effect": [_without_effect(each) for each in result.without_effect],
         "expectations": [attrs.asdict(each) for each in report.judgements],
         "checks": dict(result.checks),
         "marks": dict(result.marks),
@@ -241,6 +243,16 @@ def _latencies(latencies: Latencies) -> dict[str, int | None]:
     """None stands for the times of calls that nobody made."""
     found = attrs.asdict(latencies)
     return found if latencies.count else dict.fromkeys(found) | {"count": 0}
+
+
+def _without_effect(idle: WithoutEffect) -> dict[str, Any]:
+    return {
+        "at_ns": idle.at_ns,
+        "fault": idle.action.kind,
+        "target": idle.action.target,
+        "on": list(idle.on),
+        "reason": idle.reason,
+    }
 
 
 def _effect(effect: FaultEffect) -> dict[str, Any]:

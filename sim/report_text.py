@@ -14,6 +14,7 @@ from rich.text import Text
 from sim.durations import length, moment
 from sim.invariants import INVARIANTS
 from sim.knob_tables import knob_values
+from sim.no_effect import WithoutEffect
 from sim.report import FaultEffect, Latencies, Report
 from sim.schedule import MS, Schedule
 from sim.wording import counted
@@ -29,6 +30,7 @@ _MOST_FAULTS: Final = 12
 """More than so many faults are summed up by kind."""
 _FIGURES: Final = ("msgs lost", "commits", "write stall", "read stall")
 _MOST_RETURNS: Final = 6
+_MOST_IDLE: Final = 8
 _NARROW: Final = 76
 _WIDE: Final = 98
 """From so many columns on the table of faults has headings of one line."""
@@ -122,6 +124,8 @@ def report_text(report: Report) -> RenderableType:
         if any(each.back_ns for each in report.effects):
             table.append(Text(_BACK, style="dim"))
         parts += _section("Faults, and what happened meanwhile", Group(*table))
+    if result.without_effect:
+        parts += _section("Without effect", _idle(result.without_effect))
     if report.judgements:
         parts += _section("Expected", _expected(report))
     if report.facts:
@@ -272,6 +276,15 @@ def _effect_figures(effects: list[FaultEffect]) -> tuple[str, str, str, str]:
         length(max(each.write_stall_ns for each in effects)),
         length(max(each.read_stall_ns for each in effects)),
     )
+
+
+def _idle(actions: Sequence[WithoutEffect]) -> RenderableType:
+    rows = _grid()
+    for each in actions[:_MOST_IDLE]:
+        rows.add_row(moment(each.at_ns), str(each))
+    if len(actions) > _MOST_IDLE:
+        rows.add_row("", f"and {counted(len(actions) - _MOST_IDLE, 'action')} more")
+    return rows
 
 
 def _expected(report: Report) -> RenderableType:

@@ -41,6 +41,7 @@ from sim.exit_codes import EXIT_CODES, INTERRUPTED, USAGE
 from sim.expectations import UNMET
 from sim.history import Call, Outcome
 from sim.knob_tables import check_ranges
+from sim.no_effect import without_effect
 from sim.schedule import SECOND, Action, Knobs, Operation, Schedule
 from sim.script_errors import Body, blames_the_script, script_error
 from sim.wording import counted, wrapped
@@ -256,7 +257,10 @@ class Scenario:
         faults.check(action, groups)
         faults.check_sides(action, groups)
         values = "".join(f" {name}={value}" for name, value in action.params.items())
+        idle = without_effect(self.world, action)
         self.say(f"fault: {kind} {action.target}{values}".rstrip())
+        if idle is not None:
+            self.say(f"note: {idle}")
         faults.apply(self.world, action)
 
     async def open_writer(self, *, within_s: float) -> Engine:

@@ -34,6 +34,7 @@ from sim.history import Call, Outcome
 from sim.marks import Coverage
 from sim.network import SimulatedNetwork
 from sim.network_policy import NetworkPolicy, RandomPolicy
+from sim.no_effect import WithoutEffect, without_effect
 from sim.profiles import DiskProfile
 from sim.schedule import SECOND, Action, Operation, Schedule
 from sim.scheduler import Deadlock, Undecided, VirtualScheduler
@@ -74,6 +75,8 @@ class RunResult:
     """What the run reached, and how often."""
     lost: tuple[SegmentId, ...] = ()
     """The segments whose disks were lost, in order."""
+    without_effect: Sequence[WithoutEffect] = ()
+    """The actions that changed nothing."""
 
 
 class SimulatedDiskHandle:
@@ -102,6 +105,8 @@ class World:
         self.trace = Trace(self.scheduler)
         self.calls: list[Call] = []
         self.healed = False
+        self.without_effect: list[WithoutEffect] = []
+        """The actions so far that changed nothing."""
         self.coverage = Coverage(self)
         self.observer: Callable[[str, str, Mapping[str, Any]], object] | None = None
         """Called with (source, event, values) of every step of a core."""
@@ -181,6 +186,7 @@ class World:
             checks=dict(self.checker.counts),
             marks=dict(self.coverage.counts),
             lost=tuple(self.cluster.lost_segments()) if hasattr(self, "cluster") else (),
+            without_effect=tuple(self.without_effect),
         )
 
     def _writer_names(self) -> dict[int, Address]:
@@ -231,6 +237,9 @@ class World:
 
     def _act(self, number: int, action: Action) -> None:
         self.trace.note("action", number, str(action).lstrip())
+        idle = without_effect(self, action)
+        if idle is not None:
+            self.without_effect.append(idle)
         faults.apply(self, action)
 
     async def _converge(self) -> None:

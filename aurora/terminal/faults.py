@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
+from aurora.segment_host import SegmentHost
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
@@ -35,6 +36,52 @@ def _addresses(session: Session, words: Words) -> list[Address]:
         raise Misuse(str(error)) from None
 
 
+# ---- commands without effect ---------------------------------------------------------------------
+
+Idle = Callable[[SegmentHost], str]
+"""Why a command does nothing to a segment, in words; empty if it does something."""
+
+
+def _without(session: Session, segments: list[SegmentId], *idle: Idle) -> list[SegmentId]:
+    """The segments for which a command does something; of the others it is said why not."""
+    reasons: dict[str, list[SegmentId]] = {}
+    for segment in segments:
+        found = (each(session.cluster.hosts[segment]) for each in idle)
+        reasons.setdefault(next(filter(None, found), ""), []).append(segment)
+    acted_on = reasons.pop("", [])
+    for reason, names in reasons.items():
+        session.screen.say(f"no effect on {joined(names)}: {reason}", "note")
+    return acted_on
+
+
+def _is_lost(host: SegmentHost) -> str:
+    return "lost for good already" if host.lost is not None else ""
+
+
+def _is_away(host: SegmentHost) -> str:
+    return _is_lost(host) or ("" if host.started else "down already")
+
+
+def _is_paused(host: SegmentHost) -> str:
+    return "paused already" if host.server is not None and host.server.paused else ""
+
+
+def _is_not_paused(host: SegmentHost) -> str:
+    return _is_away(host) or ("" if _is_paused(host) else "not paused")
+
+
+def _is_not_slow(host: SegmentHost) -> str:
+    return "" if host.server is not None and host.server.delay_s else "not slow"
+
+
+def _has_been(session: Session, name: Address) -> bool:
+    """Whether there is, or has been, a writer of this name."""
+    return int(name.rpartition("-")[2]) < int(session.cluster.next_writer.rpartition("-")[2])
+
+
+# ---- segments and writers ------------------------------------------------------------------------
+
+
 async def crash(session: Session, words: Words) -> None:
     """Stop segments or the writer at once."""
     language.at_least(words, 1, "SEGMENT, AZ or writer")
@@ -43,6 +90,7 @@ async def crash(session: Session, words: Words) -> None:
     for name in addresses:
         if name not in segments:
             _crash_writer(session, name)
+    segments = _without(session, segments, _is_away)
     for segment in segments:
         session.cluster.crash(segment)
     await session.after_change()
@@ -52,8 +100,13 @@ async def crash(session: Session, words: Words) -> None:
 
 def _crash_writer(session: Session, name: Address) -> None:
     engine = next((each for each in session.cluster.engines if each.name == name), None)
+    if engine is None and not _has_been(session, name):
+        session.screen.say(f"there is no {name}: nothing is crashed", "note")
+        return
     if engine is None or engine.error is not None or name in session.crashed:
-        session.screen.say(f"{name} is down already; `recover` opens the volume again", "note")
+        latest = name == session.cluster.engine.name
+        hint = "; `recover` opens the volume again" if latest else ""
+        session.screen.say(f"{name} is down already{hint}", "note")
         return
     session.cluster.crash_writer(engine)
     session.crashed.add(name)
@@ -71,6 +124,10 @@ async def restart(session: Session, words: Words) -> None:
             "a segment never comes back under its old name from an empty disk"
         )
 
+    running = [each for each in targets if session.cluster.hosts[each].started]
+    if running:
+        session.screen.say(f"{joined(running)}: up, and stopped first", "note")
+
     async def call() -> str:
         for segment in targets:
             session.cluster.crash(segment)
@@ -83,20 +140,22 @@ async def restart(session: Session, words: Words) -> None:
 async def pause(session: Session, words: Words) -> None:
     """Stop segments from handling anything."""
     language.at_least(words, 1, "SEGMENT or AZ")
-    targets = _targets(session, words)
+    targets = _without(session, _targets(session, words), _is_away, _is_paused)
     for segment in targets:
         session.cluster.pause(segment)
-    session.screen.say(f"paused: {joined(targets)}", "warn")
+    if targets:
+        session.screen.say(f"paused: {joined(targets)}", "warn")
 
 
 async def resume(session: Session, words: Words) -> None:
     """Let paused segments go on."""
     language.at_least(words, 1, "SEGMENT or AZ")
-    targets = _targets(session, words)
+    targets = _without(session, _targets(session, words), _is_not_paused)
     for segment in targets:
         session.cluster.resume(segment)
     await session.after_change()
-    session.screen.say(f"running: {joined(targets)}", "good")
+    if targets:
+        session.screen.say(f"running: {joined(targets)}", "good")
 
 
 async def slow(session: Session, words: Words) -> None:
@@ -105,26 +164,33 @@ async def slow(session: Session, words: Words) -> None:
     last = words[-1].isdigit() and len(words) > 1
     milliseconds = language.integer(words[-1], "milliseconds", 0, _MAX_MS) if last else SLOW_MS
     targets = _targets(session, words[:-1] if last else words)
+    targets = _without(session, targets, _is_away, *(() if milliseconds else (_is_not_slow,)))
     for segment in targets:
         session.cluster.slow(segment, milliseconds / 1000)
     pace = f"answer after {milliseconds} ms" if milliseconds else "as fast as they can"
-    session.screen.say(f"{pace}: {joined(targets)}", "warn" if milliseconds else "good")
+    if targets:
+        session.screen.say(f"{pace}: {joined(targets)}", "warn" if milliseconds else "good")
 
 
 async def wipe(session: Session, words: Words) -> None:
     """Lose the disks of segments."""
     language.at_least(words, 1, "SEGMENT or AZ")
-    targets = _targets(session, words)
+    targets = _without(session, _targets(session, words), _is_lost)
     for segment in targets:
         session.cluster.wipe(segment)
     await session.after_change()
-    session.screen.say(f"lost for good: {joined(targets)}", "bad")
+    if targets:
+        session.screen.say(f"lost for good: {joined(targets)}", "bad")
 
 
 async def partition(session: Session, words: Words) -> None:
     """Cut some off from all others."""
     language.at_least(words, 1, "SEGMENT, AZ or writer")
     side = _addresses(session, words)
+    known = [each for each in side if each in session.cluster.hosts or _has_been(session, each)]
+    absent = [each for each in side if each not in known]
+    if absent:
+        session.screen.say(f"there is no {joined(absent)} yet: cut off when it comes", "note")
     session.isolated.append(tuple(side))
     _cut(session, tuple(side))
     session.screen.say(f"cut off from all others: {joined(side)}", "warn")
@@ -141,6 +207,9 @@ def _cut(session: Session, side: tuple[str, ...], *newcomers: str) -> None:
 async def heal(session: Session, words: Words) -> None:
     """End all partitions."""
     language.at_most(words, 0)
+    if not session.isolated:
+        session.screen.say("nothing to heal: nobody is cut off", "note")
+        return
     session.isolated.clear()
     session.stage.network.heal()
     await session.after_change()

@@ -9,7 +9,7 @@ from typing import Final
 from segments.protocol import codec
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, SealReply, WriteAck, WriteBatch
-from sim.episodes import segments_of
+from sim.episodes import segments_of, titled
 from sim.schedule import Action
 from sim.story.evidence import Evidence, decoded
 from sim.story.lines import Line
@@ -59,16 +59,6 @@ def _moment(
         first = gossip[0]
         text = "fault: the segments are parted from each other, so nothing is gossiped"
         yield Line(first.number, first.time_ns, weight - 3, text)
-
-
-def titled(action: Action) -> str:
-    """A fault and whom it hits, in words."""
-    to = "from" if action.kind == "partition" else "to"
-    values = " ".join(
-        f"{to} {value}" if name == "others" else f"{name}={value}"
-        for name, value in action.params.items()
-    )
-    return " ".join(part for part in (action.kind, action.target, values) if part)
 
 
 def _between_segments(action: Action) -> bool:

@@ -30,6 +30,7 @@ def passed(evidence: Evidence, _: Focus) -> Iterator[Line]:
     yield from _returns(evidence)
     yield from _waits(evidence)
     yield from losses(evidence, (), (), NEEDED - 5)
+    yield from _idle(evidence)
     yield _healed(evidence)
     yield from waiting.lagging(evidence)
 
@@ -65,6 +66,13 @@ def _returns(evidence: Evidence) -> Iterator[Line]:
         number = next(step.number for step in heard if step.time_ns == last)
         who = ", ".join(f"{name} at {moment(at)}" for name, at in sorted(times.items(), key=_at))
         yield Line(number, last, NEEDED - 2, f"back from {episode.title}: {who}")
+
+
+def _idle(evidence: Evidence) -> Iterator[Line]:
+    """The actions that changed nothing."""
+    for idle in evidence.result.without_effect:
+        step = next(s for s in evidence.of("action") if s.values["action"] is idle.action)
+        yield Line(step.number, step.time_ns, NEEDED - 2, f"note: {idle}")
 
 
 def _at(item: tuple[str, int]) -> tuple[int, str]:

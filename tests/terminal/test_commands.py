@@ -232,7 +232,8 @@ def test_several_groups() -> None:
 def test_shown_steps_end_with_a_picture_and_can_be_turned_off() -> None:
     played = play("viz on", "put 1 0 a", "viz off", "put 1 0 b")
     assert all(played.succeeded)
-    assert played.outputs[1].rstrip().endswith("SCL    A0 B0 C0 D0 E0 F0")
+    drawn, changed = played.outputs[1].split("\nchanged  ")
+    assert drawn.endswith("SCL    A0 B0 C0 D0 E0 F0") and changed.startswith("PGCL 0 → 1; ")
     assert played.outputs[3] == "durable at LSN 2\n"
 
 
@@ -241,3 +242,44 @@ def test_the_picture_fits(width: int) -> None:
     played = play("put 1 0 a", "crash writer", "recover", "put 1 0 b", "state", width=width)
     lines = played.outputs[4].splitlines()
     assert max(map(len, lines)) == min(width, 100)
+
+
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        (["crash A", "crash az1"], "no effect on A0: down already\ndown: B0; what"),
+        (["crash A", "crash A"], "no effect on A0: down already\n"),
+        (["restart az1"], "A0 B0: up, and stopped first\nup: A0 B0\n"),
+        (["pause A", "pause A"], "no effect on A0: paused already\n"),
+        (["crash A", "pause A"], "no effect on A0: down already\n"),
+        (["resume az1"], "no effect on A0 B0: not paused\n"),
+        (["crash A", "resume A"], "no effect on A0: down already\n"),
+        (["slow A 0"], "no effect on A0: not slow\n"),
+        (["crash A", "slow A"], "no effect on A0: down already\n"),
+        (["wipe A", "wipe A"], "no effect on A0: lost for good already\n"),
+        (["heal"], "nothing to heal: nobody is cut off\n"),
+        (["partition writer-9"], "there is no writer-9 yet: cut off when it comes\n"),
+        (["crash writer-9"], "there is no writer-9: nothing is crashed\n"),
+        (["crash writer", "crash writer"], "writer-1 is down already; `recover` opens"),
+        (["recover", "crash writer-1"], "writer-1 is down already\n"),
+    ],
+)
+def test_a_command_without_effect_says_so(lines: list[str], note: str) -> None:
+    played = play(*lines)
+    assert played.outputs[-1].startswith(note)
+    assert not any("no effect" in output for output in played.outputs[:-1])
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["crash A", "restart A"],
+        ["pause A", "resume A"],
+        ["slow A 5", "slow A 0"],
+        ["partition A", "heal"],
+        ["partition writer", "crash writer"],
+    ],
+)
+def test_a_command_with_effect_says_nothing_else(lines: list[str]) -> None:
+    text = play(*lines).text
+    assert not any(note in text for note in ("no effect", "nothing to", "there is no", "already"))
