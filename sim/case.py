@@ -90,7 +90,7 @@ def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
     check_bug(bug)
     if name is None:
         if seed is None:
-            raise click.UsageError("expected --seed N, or a file")
+            raise click.UsageError("expected --seed N, the name of a scenario, or a file")
         source = f"--seed {seed}" if bug is None else f"--seed {seed} --bug {bug}"
         return Case(schedule=generate(seed), bug=bug, source=source)
     try:
@@ -123,7 +123,7 @@ def case_options(command: _F) -> _F:
     for option in (
         click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first."),
         click.option("--seed", type=SEED, metavar="N", help="The schedule drawn from this seed."),
-        click.argument("name", metavar="[FILE]", required=False),
+        click.argument("name", metavar="[SCENARIO|FILE]", required=False),
     ):
         command = option(command)
     return command

@@ -153,8 +153,8 @@ class Progress:
 @click.option("--seeds", type=click.IntRange(1), metavar="N", help="How many; 100 by default.")
 @click.option("--start", type=click.IntRange(0), default=0, metavar="S", help="The first seed.")
 @click.option(
-    "--jobs", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
-    show_default="all cores", help="Processes.",
+    "--jobs", metavar="N", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
+    show_default="all cores", help="How many processes.",
 )  # fmt: skip
 @click.option(
     "--budget", callback=duration_option, metavar="TIME",

@@ -82,9 +82,8 @@ def command(
 ) -> int:
     """Run once, check every promise, and report.
 
-    SCENARIO is a name that `list` shows, FILE a scenario file. With neither but a seed, the
-    schedule that this seed draws is run: knobs, calls and faults. With nothing at all, the scenario
-    "default".
+    SCENARIO is a name that `list` shows, FILE a scenario file. With a seed alone, whatever this
+    seed draws is run: knobs, calls and faults. With nothing at all, the scenario "default".
 
     With --workload, the one client commits the transactions of FILE.db-wal, spread over the
     scenario's duration; in the end the database is rebuilt from pages that the engine reads, and

@@ -67,6 +67,7 @@ _DATA: Final[_Decorator] = click.option(
 _GROUPS: Final[_Decorator] = click.option(
     "--groups",
     type=click.IntRange(1, _MAX_GROUPS),
+    metavar="N",
     help="Protection groups of a new volume, six segments each: 1 unless told. An existing volume "
     "keeps its own, and another number is refused.",
 )

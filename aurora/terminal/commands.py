@@ -72,7 +72,7 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
     "Breaking and mending": (
         Command("crash", _ALL, "stop at once", faults.crash, ("segments", "writer")),
         Command("restart", _MANY, "start again from disk", faults.restart, ("segments",)),
-        Command("pause", _MANY, "handle nothing for now", faults.pause, ("segments",)),
+        Command("pause", _MANY, "handle nothing until resumed", faults.pause, ("segments",)),
         Command("resume", _MANY, "end a pause", faults.resume, ("segments",)),
         Command("slow", f"{_MANY} [MS]", "answer late; 0 ends it", faults.slow, ("segments",)),
         Command("wipe", _MANY, "lose disks, for good", faults.wipe, ("segments",)),
@@ -81,7 +81,7 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
         ),
         Command("heal", "", "end all partitions", faults.heal),
         Command("recover", "", "open the volume with a new writer", faults.recover),
-        Command("takeover", "", "the same, with the old one alive", faults.takeover),
+        Command("takeover", "", "the same while the old writer goes on", faults.takeover),
     ),
     "Step by step": (
         Command("viz", "on|off", "show every step of what follows", walking.viz, ("on", "off")),

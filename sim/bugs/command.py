@@ -29,7 +29,10 @@ _HEADINGS = ("bug", "found by", "invariant", "median seeds", "seeds tried")
 @click.group(cls=CommandGroup, invoke_without_command=True, epilog=HELP)
 @click.pass_context
 def command(context: click.Context) -> None:
-    """The deliberate bugs: list them, show one, or run the suite that proves the checkers."""
+    """The deliberate bugs: list them, show one, or run the suite that proves the checkers.
+
+    Without a command they are listed.
+    """
     if context.invoked_subcommand is None:
         width = max(map(len, BUGS))
         for bug in BUGS.values():
