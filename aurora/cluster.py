@@ -192,6 +192,7 @@ class Cluster:
         engine = Engine(
             self.network.attach(name), models, self.config.engine, writer_id,
             fresh=fresh, counter=self._next_counter(), trace=self._trace,
+            names=lambda: self.writer_names,
         )  # fmt: skip
         self.engines.append(engine)
         scope = self._writer_scopes[engine] = trio.CancelScope()

@@ -10,7 +10,7 @@ is what callers need to know.)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from reprlib import repr as shown
 from typing import NamedTuple
@@ -35,7 +35,15 @@ from segments.protocol.errors import (
     PageNotFound,
     Unavailable,
 )
-from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import (
+    Address,
+    Lsn,
+    PageId,
+    PgId,
+    SegmentId,
+    VolumeEpoch,
+    name_writers,
+)
 from segments.protocol.messages import PageImage
 from segments.protocol.record import check_page_id, check_write
 from segments.protocol.tracing import Tracer
@@ -99,10 +107,12 @@ class Engine:
         fresh: RecoveryPlan | None = None,
         counter: int = 2,
         trace: Tracer | None = None,
+        names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
         """``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers.
 
         ``counter`` is a guess at an epoch that nobody has sealed yet; segments correct it.
+        ``names`` knows writers by their ids, for the epochs in errors.
         """
         self.name = endpoint.address
         self.writer_id = writer_id
@@ -115,6 +125,7 @@ class Engine:
         self._fresh = fresh
         self._counter = counter
         self._trace = trace
+        self._names = names
         self._error: AuroraError | None = None
         self._commits = CommitQueue()
         self._committed = 0
@@ -428,9 +439,13 @@ class Engine:
                         recovery.step(codec.decode(payload), trio.current_time())
         if recovery.plan is None:
             assert recovery.error is not None
-            self._end(recovery.error)
-            raise recovery.error
+            error = self._fenced(str(recovery.error))
+            self._end(error)
+            raise error
         return recovery.plan
+
+    def _fenced(self, text: str) -> Fenced:
+        return Fenced(name_writers(text, self._names()))
 
     async def _receive(self, core: WriterCore, nursery: trio.Nursery) -> None:
         limit = self._config.receive_limit
@@ -455,7 +470,7 @@ class Engine:
                     answered.set()
             self._to_send.set()
         own = core.epoch.of(self.name)
-        self._end(Fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
+        self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
         nursery.cancel_scope.cancel()
 
     async def _pump(self, core: WriterCore) -> None:

@@ -139,7 +139,7 @@ async def execute(session: Session, line: str) -> bool:
         session.screen.say(f"error: {session.why(error)}; `recover` opens the volume again", "bad")
         return False
     except AuroraError as error:
-        session.screen.say(f"error: {type(error).__name__}: {session.why(error)}", "bad")
+        session.screen.say(f"error: {type(error).__name__}: {error}", "bad")
         return False
     return True
 

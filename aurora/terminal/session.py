@@ -26,7 +26,7 @@ from aurora.terminal.stage import Stage
 from aurora.terminal.text import counted, show_lsns, styled
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError, Closed
-from segments.protocol.ids import SegmentId, name_writers
+from segments.protocol.ids import SegmentId
 from segments.protocol.messages import WriteBatch
 
 PATIENCE_S: Final = 2.0
@@ -183,7 +183,7 @@ class Session:
         for name in sorted(self.crashed):
             if isinstance(error, Closed) and str(error).startswith(f"{name} "):
                 return f"{name} has crashed"
-        return name_writers(str(error), self.cluster.writer_names)
+        return str(error)
 
     # ---- what is shown ---------------------------------------------------------------------------
 
