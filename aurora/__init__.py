@@ -1,6 +1,7 @@
 """An executable Amazon Aurora: the log is the database, six segments, a 4/6 write quorum."""
 
 from aurora.cluster import Cluster, open_cluster
+from aurora.commit_queue import Commit
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.engine import Engine, EngineStatistics, ReadView
 from aurora.mtr import MiniTransaction
@@ -12,6 +13,8 @@ from segments.protocol.errors import (
     Fenced,
     Invalid,
     InvalidConfig,
+    InvalidLsn,
+    InvalidPage,
     InvalidTarget,
     InvalidWrite,
     NotFound,
@@ -30,6 +33,7 @@ __all__ = [
     "Closed",
     "Cluster",
     "ClusterConfig",
+    "Commit",
     "Corrupt",
     "Engine",
     "EngineConfig",
@@ -37,6 +41,8 @@ __all__ = [
     "Fenced",
     "Invalid",
     "InvalidConfig",
+    "InvalidLsn",
+    "InvalidPage",
     "InvalidTarget",
     "InvalidWrite",
     "MiniTransaction",

@@ -1,67 +1,90 @@
-"""Who waits for which commit LSN (2017 §4.2.2): commits are acknowledged when the VDL passes them.
+"""Commits, and who waits for them (2017 §4.2.2): they are acknowledged when the VDL passes them.
 
-A task that commits sleeps here and nothing else does on its behalf; one advance of the VDL wakes
-all that it has reached, in LSN order. Tasks come in that order too, as each begins to wait in the
-step that allocated its LSNs, so a queue is all it takes. Its length is bounded by the tasks that
-call, and those that have gave up since the VDL last moved.
+A commit enters the queue in the step that allocates its LSNs, so the queue is in LSN order and an
+advance of the VDL takes from its front. Whether anybody waits, one task or many, before or after,
+is the commit's own affair: the queue holds it until it is durable or the writer has ended, and no
+longer. So what nobody ever awaits is held back by the LSN allocation limit like everything else,
+which bounds the queue, and leaves nothing behind.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-import outcome
 import trio
 
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn
 
 
+class Commit:
+    """A mini-transaction that is part of the log, durable already or not yet."""
+
+    __slots__ = ("_error", "_pending", "_waiting", "lsn")
+
+    def __init__(self, lsn: Lsn) -> None:
+        self.lsn = lsn
+        """The LSN of its last record: it is durable when the VDL has reached this."""
+        self._pending = True
+        self._error: AuroraError | None = None
+        self._waiting: trio.lowlevel.ParkingLot | None = None
+
+    def __repr__(self) -> str:
+        state = "pending" if self._pending else "durable" if self._error is None else "not known"
+        return f"<Commit {self.lsn}: {state}>"
+
+    async def durable(self) -> Lsn:
+        """Wait until it is durable, VDL >= `lsn`, and return that LSN.
+
+        May be awaited by any number of tasks, any number of times, or never; giving up waiting
+        changes nothing. Raises `Fenced` or `Closed` if the writer ended before it could tell: the
+        commit may then survive or not, but whole.
+        """
+        if self._pending:
+            if self._waiting is None:
+                self._waiting = trio.lowlevel.ParkingLot()
+            await self._waiting.park()
+        else:
+            await trio.lowlevel.checkpoint()
+        if self._error is not None:
+            # Of its own for each task: raising one object in many would mix their tracebacks.
+            raise type(self._error)(*self._error.args)
+        return self.lsn
+
+    def settle(self, error: AuroraError | None = None) -> None:
+        """It is durable, or with ``error`` will never be known to be: wake who waits."""
+        self._pending, self._error = False, error
+        if self._waiting is not None:
+            self._waiting.unpark_all()
+            self._waiting = None
+
+
 class CommitQueue:
-    """Tasks that wait for the VDL."""
+    """The commits of one writer that are not durable yet."""
 
     def __init__(self) -> None:
-        self._lsns: deque[Lsn] = deque()
-        self._tasks: dict[Lsn, trio.lowlevel.Task] = {}
-        """The waiting task of each of those LSNs, unless its wait was cancelled."""
+        self._commits: deque[Commit] = deque()
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self._commits)
 
-    async def wait_durable(self, lsn: Lsn) -> None:
-        """Sleep until `advance` reaches ``lsn``, which is above that of every earlier call.
-
-        Raises what `fail_all` is given.
-        """
-        lsns, tasks = self._lsns, self._tasks
-        assert not lsns or lsns[-1] < lsn, f"commit LSN {lsn}: expected above {lsns[-1]}"
-        lsns.append(lsn)
-        tasks[lsn] = trio.lowlevel.current_task()
-
-        def abort(_: object) -> trio.lowlevel.Abort:
-            del tasks[lsn]
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(abort)
+    def add(self, lsn: Lsn) -> Commit:
+        """The commit of an MTR that ends at ``lsn``, which is above those of all earlier calls."""
+        commits = self._commits
+        assert not commits or commits[-1].lsn < lsn, f"{lsn}: expected above {commits[-1].lsn}"
+        commit = Commit(lsn)
+        commits.append(commit)
+        return commit
 
     def advance(self, vdl: Lsn) -> int:
-        """Wake everyone whose commit LSN is at or below ``vdl``; returns how many."""
-        lsns, tasks, woken = self._lsns, self._tasks, 0
-        while lsns and lsns[0] <= vdl:
-            task = tasks.pop(lsns.popleft(), None)
-            if task is not None:
-                trio.lowlevel.reschedule(task)
-                woken += 1
-        return woken
+        """Every commit at or below ``vdl`` is durable; returns how many have become so."""
+        commits = self._commits
+        before = len(commits)
+        while commits and commits[0].lsn <= vdl:
+            commits.popleft().settle()
+        return before - len(commits)
 
     def fail_all(self, error: AuroraError) -> None:
-        """Wake everyone with ``error``: these commits are never acknowledged by this writer."""
-        self._lsns.clear()
-        while self._tasks:
-            task = self._tasks.pop(next(iter(self._tasks)))
-            trio.lowlevel.reschedule(task, outcome.Error(_copy_of(error)))
-
-
-def _copy_of(error: AuroraError) -> AuroraError:
-    """An exception of its own for each task: raising one object in many would mix tracebacks."""
-    return type(error)(*error.args)
+        """The writer has ended with ``error``: none of these will ever be acknowledged by it."""
+        while self._commits:
+            self._commits.popleft().settle(error)

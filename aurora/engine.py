@@ -10,8 +10,8 @@ is what callers need to know.)
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, suppress
 from reprlib import repr as shown
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from aurora.buffer_pool import PoolStatistics
-from aurora.commit_queue import CommitQueue
+from aurora.commit_queue import Commit, CommitQueue
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.mtr import MiniTransaction, PageWrite
@@ -45,7 +45,7 @@ from segments.protocol.ids import (
     name_writers,
 )
 from segments.protocol.messages import PageImage
-from segments.protocol.record import check_page_id, check_write
+from segments.protocol.record import BytesLike, check_flag, checked_page_id
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 
@@ -64,8 +64,9 @@ class EngineStatistics:
     scl: Mapping[SegmentId, Lsn]
     """The SCL of each segment, as last heard of in this epoch."""
     commits: int
-    """Mini-transactions acknowledged."""
+    """Mini-transactions that have become durable."""
     commits_waiting: int
+    """Those that are part of the log and not durable yet."""
     resends: int
     pool: PoolStatistics
 
@@ -137,46 +138,90 @@ class Engine:
 
     # ---- writing ---------------------------------------------------------------------------------
 
-    async def put(self, page_id: PageId, offset: int, data: bytes) -> Lsn:
+    async def put(self, page_id: PageId, offset: int, data: BytesLike) -> Lsn:
         """Write ``data`` at ``offset`` of a page, and return its commit LSN once it is durable.
 
         Durable means VDL >= LSN: a write quorum (4 of 6) holds it and everything before it (2017
-        §4.2.2). Raises `InvalidWrite` before anything changes; `Fenced` or `Closed` if this writer
-        ended before the commit was acknowledged, which may then survive or not.
+        §4.2.2). ``data`` is bytes, a bytearray, a memoryview or the like, and is copied before the
+        call first waits. Raises `InvalidPage` or `InvalidWrite` before anything changes; `Fenced`
+        or `Closed` if this writer ended before the commit was acknowledged, which may then survive
+        or not.
         """
-        check_write(page_id, offset, data)
-        return await self._commit([PageWrite(page_id, offset, data)])
+        commit = await self._submit([PageWrite.checked(page_id, offset, data)])
+        return await commit.durable()
 
-    async def put_many(self, writes: Iterable[tuple[PageId, int, bytes]]) -> Lsn:
+    async def put_many(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Lsn:
         """Write ``(page_id, offset, data)`` in order as one mini-transaction: all of it or nothing.
 
         Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds.
         """
+        commit = await self._submit(self._gathered(writes))
+        return await commit.durable()
+
+    async def submit(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Commit:
+        """As `put_many`, but return as soon as the writes are part of the log.
+
+        ``await commit.durable()`` is what `put_many` would have waited for, now, later or never.
+        Calls of one task get their LSNs in the order of the calls. How much can be under way is
+        bounded: a call waits while the LSN allocation limit or the outgoing log is exhausted. If it
+        is cancelled or raises, nothing was written.
+        """
+        gathered = self._gathered(writes)
+        await trio.lowlevel.checkpoint()  # the log takes them at once, if it has room
+        return await self._submit(gathered)
+
+    @asynccontextmanager
+    async def mini_transaction(self, *, wait: bool = True) -> AsyncIterator[MiniTransaction]:
+        """Gather writes with ``mtr.write(page_id, offset, data)``; commit them when the block ends.
+
+        ``await mtr.read(page_id)`` sees them before. The block ends when they are durable, or, with
+        ``wait`` False, when they are part of the log, as `submit`: ``await mtr.commit.durable()``
+        then waits for the rest. ``mtr.commit`` and ``mtr.commit_lsn`` are None if nothing was
+        written. If the block raises, nothing is written.
+        """
+        self._usable()
+        check_flag("wait", wait)
+        with self._snapshot() as read_page:
+            mtr = MiniTransaction(self._config.max_mtr_writes, read_page)
+            try:
+                yield mtr
+            except BaseException:
+                if not mtr.ended:
+                    mtr.end()
+                raise
+            writes = mtr.end()
+        if writes:
+            mtr.commit = await self._submit(writes)
+            if wait:
+                await mtr.commit.durable()
+
+    def _gathered(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> list[PageWrite]:
+        """The writes of one MTR, checked and copied."""
         mtr = MiniTransaction(self._config.max_mtr_writes)
         for page_id, offset, data in _triples(writes):
             mtr.write(page_id, offset, data)
-        return await self._commit(mtr.end())
+        return mtr.end()
 
-    @asynccontextmanager
-    async def mini_transaction(self) -> AsyncIterator[MiniTransaction]:
-        """Gather writes with ``mtr.write(page_id, offset, data)``; commit them when the block ends.
+    @contextmanager
+    def _snapshot(self) -> Iterator[Callable[[PageId], Awaitable[PageImage]]]:
+        """Reads at one read point, the VDL at the first of them, kept until the block ends."""
+        held: list[tuple[WriterCore, Lsn]] = []
 
-        ``mtr.commit_lsn`` is the commit LSN afterwards, None if nothing was written. If the block
-        raises, nothing is written.
-        """
-        self._usable()
-        mtr = MiniTransaction(self._config.max_mtr_writes)
+        async def read_page(page_id: PageId) -> PageImage:
+            core = self._usable()
+            if not held:
+                core.reading.hold(core.vdl)
+                held.append((core, core.vdl))
+            return await self._version(core, page_id, held[0][1])
+
         try:
-            yield mtr
-        except BaseException:
-            if not mtr.ended:
-                mtr.end()
-            raise
-        writes = mtr.end()
-        if writes:
-            mtr.commit_lsn = await self._commit(writes)
+            yield read_page
+        finally:
+            for core, read_point in held:
+                core.reading.let_go(read_point)
 
-    async def _commit(self, writes: list[PageWrite]) -> Lsn:
+    async def _submit(self, writes: list[PageWrite]) -> Commit:
+        """Make the writes part of the log, as soon as it has room for them."""
         core = self._usable()
         core.check_mtr(writes)
         page_ids = dict.fromkeys([write.page_id for write in writes])
@@ -187,15 +232,13 @@ class Engine:
                 await self._bring_in(core, missing)
             if self._room.locked() or not core.has_room(len(writes)):
                 await self._wait_for_room(core, len(writes))
-            lsn = core.submit(writes)
+            commit = self._commits.add(core.submit(writes))
         finally:
             core.pool.unpin(page_ids)
             if self._changed:
                 self._changed.unpark_all()
         self._to_send.set()
-        await self._commits.wait_durable(lsn)
-        self._committed += 1
-        return lsn
+        return commit
 
     async def _bring_in(self, core: WriterCore, missing: Iterable[PageId]) -> None:
         """Fetch pages into the buffer pool: a record links to its page's newest change."""
@@ -240,18 +283,19 @@ class Engine:
 
         Raises `ReadPointAboveVdl`, `ReadPointBelowFloor`, and as `get`.
         """
-        check_page_id(page_id)
-        self._usable().reading.check_read_point(lsn)  # for `read`, None would mean the VDL
+        page_id = checked_page_id(page_id)
+        lsn = self._usable().reading.checked_read_point(lsn)  # for `read`, None would mean the VDL
         return (await self.read(page_id, lsn)).page.image
 
     async def read(
         self, page_id: PageId, lsn: Lsn | None = None, *, strict: bool = False
     ) -> PageRead:
         """As `get`, or with an ``lsn`` as `get_at`, and say as of which LSN the page was read."""
-        check_page_id(page_id)
+        page_id = checked_page_id(page_id)
+        check_flag("strict", strict)
         core = self._usable()
         if lsn is not None:
-            core.reading.check_read_point(lsn)
+            lsn = core.reading.checked_read_point(lsn)
         if strict:
             await self._confirm(core, page_id)
         read_point = core.vdl if lsn is None else lsn
@@ -261,8 +305,7 @@ class Engine:
     async def read_view(self, lsn: Lsn | None = None) -> AsyncIterator[ReadView]:
         """Pin a read point, the VDL by default: its versions are kept until the block ends."""
         core = self._usable()
-        read_point = core.vdl if lsn is None else lsn
-        core.reading.check_read_point(read_point)
+        read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
         core.reading.hold(read_point)
         try:
             yield ReadView(self, read_point)
@@ -270,6 +313,13 @@ class Engine:
             core.reading.let_go(read_point)
 
     async def _get(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> PageImage:
+        page = await self._version(core, page_id, read_point)
+        if page.page_lsn == 0:
+            raise PageNotFound(f"page {page_id} at {read_point}: expected a page that was written")
+        return page
+
+    async def _version(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> PageImage:
+        """The page from the pool or a segment; LSN 0 and no bytes if it was not yet written."""
         page = core.pool.read(page_id, read_point, core.vdl)
         if self._trace is not None:
             self._trace(
@@ -288,8 +338,6 @@ class Engine:
         else:
             await trio.lowlevel.checkpoint()
             self._usable()
-        if page.page_lsn == 0:
-            raise PageNotFound(f"page {page_id} at {read_point}: expected a page that was written")
         return page
 
     async def _fetch(
@@ -461,6 +509,7 @@ class Engine:
             if core.opened and (core.vdl > self._observed_vdl or not opened):
                 self._observed_vdl = core.vdl
                 commits = self._commits.advance(core.vdl)
+                self._committed += commits
                 if self._trace is not None:
                     self._trace(self.name, "commits_acknowledged", vdl=core.vdl, commits=commits)
                 self._changed.unpark_all()
@@ -491,7 +540,9 @@ class Engine:
                 self._changed.unpark_all()
 
 
-def _triples(writes: Iterable[tuple[PageId, int, bytes]]) -> Iterator[tuple[PageId, int, bytes]]:
+def _triples(
+    writes: Iterable[tuple[PageId, int, BytesLike]],
+) -> Iterator[tuple[PageId, int, BytesLike]]:
     """The writes, one by one; raises `InvalidWrite` for what is not made of three values."""
     try:
         iterator = iter(writes)

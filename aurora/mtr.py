@@ -7,13 +7,23 @@ chains move together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from segments.protocol.errors import Invalid, InvalidConfig, InvalidWrite
+from segments.protocol.errors import Invalid, InvalidConfig, InvalidWrite, PageNotFound
 from segments.protocol.ids import Lsn, PageId, PgId
-from segments.protocol.record import RedoRecord, check_write
+from segments.protocol.messages import PageImage
+from segments.protocol.record import (
+    EMPTY_PAGE,
+    BytesLike,
+    RedoRecord,
+    checked_page_id,
+    checked_write,
+)
+
+if TYPE_CHECKING:
+    from aurora.commit_queue import Commit
 
 # What RedoRecord._make does, without its length check: half the time, for each record written.
 _as_record: Callable[[tuple[object, ...]], RedoRecord] = partial(tuple.__new__, RedoRecord)
@@ -26,19 +36,30 @@ class PageWrite(NamedTuple):
     offset: int
     data: bytes
 
+    @classmethod
+    def checked(cls, page_id: PageId, offset: int, data: BytesLike) -> PageWrite:
+        """A write out of what a caller gave, copied; raises `InvalidPage` or `InvalidWrite`."""
+        return cls._make(checked_write(page_id, offset, data))
+
 
 class MiniTransaction:
     """Writes that become visible and durable together, in the order they were made."""
 
-    __slots__ = ("_ended", "_max_writes", "_writes", "commit_lsn")
+    __slots__ = ("_ended", "_max_writes", "_read_page", "_writes", "commit")
 
-    def __init__(self, max_writes: int) -> None:
-        """An empty MTR of at most ``max_writes`` writes."""
+    def __init__(
+        self, max_writes: int, read_page: Callable[[PageId], Awaitable[PageImage]] | None = None
+    ) -> None:
+        """An empty MTR of at most ``max_writes`` writes.
+
+        ``read_page`` gives a page without this MTR's writes, for `read`.
+        """
         if max_writes < 1:
             raise InvalidConfig(f"max_writes is {max_writes!r}: expected >= 1")
-        self.commit_lsn: Lsn | None = None
-        """LSN at which the MTR was acknowledged as durable; None before."""
+        self.commit: Commit | None = None
+        """What can be awaited; None before the MTR is part of the log, and if it has no writes."""
         self._max_writes = max_writes
+        self._read_page = read_page
         self._writes: list[PageWrite] = []
         self._ended = False
 
@@ -50,28 +71,63 @@ class MiniTransaction:
         """Whether `end` was called; nothing can be written any more."""
         return self._ended
 
-    def write(self, page_id: PageId, offset: int, data: bytes) -> None:
-        """Add a change: ``data``, bytes, at ``offset`` of the 8,192-byte page.
+    @property
+    def commit_lsn(self) -> Lsn | None:
+        """The LSN of the MTR's last record; None as long as, and if, `commit` is None."""
+        return None if self.commit is None else self.commit.lsn
 
-        Raises `InvalidWrite` for a write that does not fit, or one too many, and `Invalid` when
-        the MTR has ended. The MTR is then what it was before.
+    def write(self, page_id: PageId, offset: int, data: BytesLike) -> None:
+        """Add a change: ``data`` at ``offset`` of the 8,192-byte page; it is copied now.
+
+        Raises `InvalidPage` or `InvalidWrite` for a write that does not fit, or one too many, and
+        `Invalid` when the MTR has ended. The MTR is then what it was before.
         """
-        if self._ended:
-            raise Invalid("the mini-transaction has ended: expected no more writes")
-        check_write(page_id, offset, data)
+        self._check_open()
+        write = PageWrite.checked(page_id, offset, data)
         if len(self._writes) >= self._max_writes:
             raise InvalidWrite(
                 f"write {len(self._writes) + 1} of a mini-transaction: "
                 f"expected at most {self._max_writes}"
             )
-        self._writes.append(PageWrite(page_id, offset, data))
+        self._writes.append(write)
+
+    async def read(self, page_id: PageId) -> bytes:
+        """The page with this mini-transaction's own writes on it: 8,192 bytes.
+
+        Beneath them lies the page as of one read point, the VDL at the block's first `read`: all
+        reads of a mini-transaction see one state of the volume, and no later commit.
+        A page never written is zeros under the own writes; without any, raises `PageNotFound`.
+
+        This is no isolation. Nothing is locked, nothing is checked at the commit: what others write
+        between this read and the commit stays, byte for byte, wherever this mini-transaction does
+        not write, and where both do the higher LSN counts. Whoever reads, changes and writes back
+        needs a lock of his own around the block.
+
+        Raises as `Engine.get`, and `Invalid` when the block has ended.
+        """
+        page_id = checked_page_id(page_id)
+        self._check_open()
+        assert self._read_page is not None, "this mini-transaction cannot read"
+        page = await self._read_page(page_id)
+        writes = [write for write in self._writes if write.page_id == page_id]
+        if not page.image and not writes:
+            raise PageNotFound(f"page {page_id}: expected one that was written, or is written here")
+        if not writes:
+            return page.image
+        image = bytearray(page.image or EMPTY_PAGE)
+        for _, offset, data in writes:
+            image[offset : offset + len(data)] = data
+        return bytes(image)
 
     def end(self) -> list[PageWrite]:
         """Close the MTR, whether to commit it or to give it up, and return its writes in order."""
-        if self._ended:
-            raise Invalid("the mini-transaction has ended: expected to end once")
+        self._check_open()
         self._ended = True
         return self._writes
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise Invalid("the mini-transaction has ended: expected one whose block is running")
 
 
 class VolumeChains:

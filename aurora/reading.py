@@ -6,15 +6,17 @@ No read asks a quorum: the writer knows every SCL, and asks one segment that mus
 
 from __future__ import annotations
 
+from reprlib import repr as shown
 from typing import TYPE_CHECKING
 
 import attrs
 
 from aurora.config import EngineConfig
 from aurora.read_router import PendingRead, ReadRouter, ReadTarget, Requests
-from segments.protocol.errors import ReadPointAboveVdl, ReadPointBelowFloor
+from segments.protocol.errors import InvalidLsn, ReadPointAboveVdl, ReadPointBelowFloor
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
 from segments.protocol.messages import ConfirmEpoch, EpochConfirmed, PageReply, ReadRefused
+from segments.protocol.record import whole_number
 from segments.protocol.tracing import Tracer
 
 if TYPE_CHECKING:
@@ -55,15 +57,16 @@ class Reading:
 
     # ---- read points and the floor ---------------------------------------------------------------
 
-    def check_read_point(self, read_point: Lsn) -> None:
-        """Raise unless ``floor <= read_point <= VDL``."""
-        vdl = self._core.vdl
-        if type(read_point) is not int or read_point > vdl:
-            raise ReadPointAboveVdl(f"read point {read_point!r}: expected an LSN <= {vdl}, the VDL")
-        if read_point < self.floor:
-            raise ReadPointBelowFloor(
-                f"read point {read_point}: expected >= {self.floor}, the floor"
-            )
+    def checked_read_point(self, read_point: object) -> Lsn:
+        """``read_point`` as a plain integer; raises unless ``floor <= read_point <= VDL``."""
+        vdl, lsn = self._core.vdl, whole_number(read_point)
+        if lsn is None or lsn < 0:
+            raise InvalidLsn(f"read point {shown(read_point)}: expected an LSN <= {vdl}, the VDL")
+        if lsn > vdl:
+            raise ReadPointAboveVdl(f"read point {lsn}: expected an LSN <= {vdl}, the VDL")
+        if lsn < self.floor:
+            raise ReadPointBelowFloor(f"read point {lsn}: expected >= {self.floor}, the floor")
+        return lsn
 
     def hold(self, read_point: Lsn) -> None:
         """Keep the floor at or below ``read_point`` until `let_go`."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 from segments.protocol.errors import PageNotFound
-from segments.protocol.record import PAGE_SIZE, check_write
+from segments.protocol.record import PAGE_SIZE, checked_write
 from sim.sqlite_rebuild import MtrWrites
 from sim.sqlite_wal import SqliteBase, SqliteWal
 
@@ -161,7 +161,7 @@ class PageStore:
 
     def apply(self, mtr: MtrWrites) -> None:
         for page_id, offset, data in mtr.writes:
-            check_write(page_id, offset, data)
+            checked_write(page_id, offset, data)
             page = self.pages.setdefault(page_id, bytearray(PAGE_SIZE))
             page[offset : offset + len(data)] = data
 

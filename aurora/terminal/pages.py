@@ -12,7 +12,7 @@ from aurora.terminal.session import Session
 from aurora.terminal.text import counted, joined, show_page, show_record, show_size
 from segments.protocol.errors import PageNotFound, Unavailable
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import check_write
+from segments.protocol.record import checked_write
 
 Words = Sequence[str]
 
@@ -22,7 +22,7 @@ async def put(session: Session, words: Words) -> None:
     language.at_least(words, 3, "PAGE", "OFFSET", "DATA")
     language.at_most(words, 3, ": put text with spaces in quotes")
     page_id, offset, content = language.write(words)
-    check_write(page_id, offset, content)
+    checked_write(page_id, offset, content)
 
     async def call() -> str:
         lsn = await session.cluster.engine.put(page_id, offset, content)
@@ -38,7 +38,7 @@ async def putm(session: Session, words: Words) -> None:
         raise Misuse(f"{words[-1]!r} is left over: expected PAGE OFFSET DATA for each write")
     writes = [language.write(words[at : at + 3]) for at in range(0, len(words), 3)]
     for each in writes:
-        check_write(*each)
+        checked_write(*each)
 
     async def call() -> str:
         lsn = await session.cluster.engine.put_many(writes)

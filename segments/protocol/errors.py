@@ -44,6 +44,14 @@ class InvalidConfig(Invalid):
     """A limit or a setting out of its range."""
 
 
+class InvalidPage(Invalid):
+    """A page id that no page can have."""
+
+
+class InvalidLsn(Invalid):
+    """A read point that is no LSN at all."""
+
+
 class InvalidTarget(Invalid):
     """A target that names no segment, zone or writer that there can be."""
 

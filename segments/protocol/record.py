@@ -6,9 +6,12 @@ writer walks the volume, a segment looks for its own gaps, the materializer foll
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import operator
+from array import array
+from reprlib import repr as shown
+from typing import Any, Final, NamedTuple, SupportsIndex, TypeAlias, cast
 
-from segments.protocol.errors import InvalidWrite
+from segments.protocol.errors import Invalid, InvalidPage, InvalidWrite
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 
 PAGE_SIZE: Final = 8192
@@ -16,6 +19,9 @@ PAGE_SIZE: Final = 8192
 
 EMPTY_PAGE: Final = bytes(PAGE_SIZE)
 """What a page holds before its first record."""
+
+BytesLike: TypeAlias = "bytes | bytearray | memoryview | array[Any]"
+"""What gives its memory as bytes: these are named, and anything else that does is taken, too."""
 
 
 class RedoRecord(NamedTuple):
@@ -43,23 +49,71 @@ class RedoRecord(NamedTuple):
     prev_page_lsn: Lsn
 
 
-def check_page_id(page_id: object) -> None:
-    """Raise `InvalidWrite` unless ``page_id`` can name a page."""
-    if type(page_id) is not int or not 0 <= page_id <= MAX_INTEGER:
-        raise InvalidWrite(f"page_id is {page_id!r}: expected an integer from 0 to {MAX_INTEGER}")
+def whole_number(value: object) -> int | None:
+    """``value`` as an integer, also of another type that counts as one, or None; no bool is one."""
+    if type(value) is int:
+        return value
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(cast("SupportsIndex", value))
+    except TypeError:
+        return None
 
 
-def check_write(page_id: object, offset: object, data: object) -> None:
-    """Raise `InvalidWrite` unless ``data`` at ``offset`` is a change within one page."""
-    check_page_id(page_id)
-    if type(data) is not bytes:
-        raise InvalidWrite(f"data is of type {type(data).__name__}: expected bytes")
-    if not data:
-        raise InvalidWrite(f"data for page {page_id} is empty: expected at least one byte")
-    if type(offset) is not int or offset < 0:
-        raise InvalidWrite(f"offset is {offset!r}: expected an integer >= 0")
-    if offset + len(data) > PAGE_SIZE:
-        raise InvalidWrite(
-            f"offset {offset} + {len(data)} bytes is {offset + len(data)}: "
-            f"expected to end within the {PAGE_SIZE}-byte page"
+def check_flag(name: str, value: object) -> None:
+    """Raise `Invalid` unless ``value`` is True or False: a word would be true, whatever it says."""
+    if type(value) is not bool:
+        raise Invalid(f"{name} is {shown(value)}: expected True or False")
+
+
+def checked_page_id(page_id: object) -> PageId:
+    """``page_id`` as a plain integer; raises `InvalidPage` unless it can name a page."""
+    number = whole_number(page_id)
+    if number is None or not 0 <= number <= MAX_INTEGER:
+        raise InvalidPage(
+            f"page_id is {shown(page_id)}: expected an integer from 0 to {MAX_INTEGER}"
         )
+    return number
+
+
+def checked_write(page_id: object, offset: object, data: object) -> tuple[PageId, int, bytes]:
+    """A change within one page, as plain values: its bytes are copied now.
+
+    ``data`` is bytes, or anything `BytesLike`, also a memoryview with steps.
+    Raises `InvalidPage`, and `InvalidWrite` for all else.
+    """
+    number = checked_page_id(page_id)
+    payload = data if type(data) is bytes else _copied(data)
+    if not payload:
+        raise InvalidWrite(f"data for page {number} is empty: expected at least one byte")
+    at = whole_number(offset)
+    if at is None or at < 0:
+        raise InvalidWrite(f"offset is {shown(offset)}: expected an integer >= 0")
+    if at + len(payload) > PAGE_SIZE:
+        raise _too_long(at, len(payload))
+    return number, at, payload
+
+
+def _copied(data: object) -> bytes:
+    if isinstance(data, str):
+        raise InvalidWrite(
+            f"data is the text {shown(data)}: expected bytes, such as text.encode() gives"
+        )
+    try:
+        with memoryview(cast("BytesLike", data)) as view:
+            if view.nbytes > PAGE_SIZE:
+                raise _too_long(0, view.nbytes)  # without copying it
+            return view.tobytes()
+    except (TypeError, ValueError, BufferError):  # no buffer, or one that is not to be had
+        raise InvalidWrite(
+            f"data is of type {type(data).__name__}: expected bytes, or what gives its memory as "
+            "bytes, such as a bytearray or a memoryview"
+        ) from None
+
+
+def _too_long(offset: int, size: int) -> InvalidWrite:
+    return InvalidWrite(
+        f"offset {offset} + {size} bytes is {offset + size}: "
+        f"expected to end within the {PAGE_SIZE}-byte page"
+    )
