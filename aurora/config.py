@@ -53,6 +53,8 @@ class EngineConfig:
     """How often the passing of time is looked at."""
     read_timeout_s: float = attrs.field(default=30.0, validator=at_least(0.001))
     """A read that nobody can answer for this long fails as unavailable."""
+    list_pages: int = attrs.field(default=4_096, validator=whole_number(1))
+    """Pages that a list of the pages that exist is fetched by, from all protection groups."""
     seal_retry_s: float = attrs.field(default=0.1, validator=at_least(0.0001))
     """A recovering writer asks the silent again after this."""
     seal_attempts: int = attrs.field(default=16, validator=whole_number(1))

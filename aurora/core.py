@@ -21,7 +21,7 @@ from aurora.lsn_allocator import LsnAllocator
 from aurora.mtr import PageWrite, VolumeChains
 from aurora.outgoing_log import OutgoingLog
 from aurora.quorum import QuorumModel, QuorumTracker
-from aurora.reading import Reading
+from aurora.reading import ReadAnswer, Reading
 from aurora.recovery import RecoveryPlan
 from aurora.segment_stream import Announcement, SegmentStream
 from aurora.volume import pg_of_page
@@ -35,6 +35,7 @@ from segments.protocol.messages import (
     NeedTable,
     PageImage,
     PageReply,
+    PagesListed,
     ReadRefused,
     TableInstalled,
     WriteAck,
@@ -67,7 +68,7 @@ class WriterCore:
         self._config = config
         self._trace = trace
         self._groups = groups
-        self._pg_count = len(groups)
+        self.pg_count = len(groups)
         self._table = plan.table
         self._plan_tails = plan.tails
         self._allocator = LsnAllocator(plan.next_lsn, config.lal, self.last_annulled_lsn)
@@ -145,7 +146,7 @@ class WriterCore:
 
     def pg_of(self, page_id: PageId) -> PgId:
         """The protection group that holds a page."""
-        return pg_of_page(page_id, self._pg_count)
+        return pg_of_page(page_id, self.pg_count)
 
     def required_scl(self, pg_id: PgId, read_point: Lsn) -> Lsn:
         """What a segment must have to answer at ``read_point`` (2018 §3.1)."""
@@ -191,7 +192,7 @@ class WriterCore:
 
         All its pages are in the buffer pool and `has_room` holds. Returns the commit LSN.
         """
-        pool, pg_count = self.pool, self._pg_count
+        pool, pg_count = self.pool, self.pg_count
         first_lsn = self._allocator.allocate(len(writes), self.vdl)
         records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of)
         pg_ids = [record.page_id % pg_count for record in records]
@@ -321,9 +322,7 @@ class WriterCore:
             if self._trace is not None:
                 self._trace(self.name, "fenced", sealed=message.sealed, by=message.segment)
 
-    def _on_read_answer(
-        self, message: PageReply | ReadRefused | EpochConfirmed, now: float
-    ) -> None:
+    def _on_read_answer(self, message: ReadAnswer, now: float) -> None:
         if message.epoch == self.epoch:
             self.reading.step(message, now)
 
@@ -334,6 +333,7 @@ _HANDLERS: Final[dict[type, Callable[[WriterCore, Any, float], None]]] = {
     NeedTable: WriterCore._on_need_table,
     EpochRefused: WriterCore._on_refused,
     PageReply: WriterCore._on_read_answer,
+    PagesListed: WriterCore._on_read_answer,
     ReadRefused: WriterCore._on_read_answer,
     EpochConfirmed: WriterCore._on_read_answer,
 }

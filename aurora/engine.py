@@ -23,7 +23,9 @@ from aurora.commit_queue import Commit, CommitQueue
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.mtr import MiniTransaction, PageWrite
+from aurora.page_list import PageIds, checked_range
 from aurora.quorum import QuorumModel
+from aurora.read_router import Answer, PendingRead
 from aurora.recovery import Recovery, RecoveryPlan
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -44,7 +46,7 @@ from segments.protocol.ids import (
     VolumeEpoch,
     name_writers,
 )
-from segments.protocol.messages import PageImage
+from segments.protocol.messages import PageImage, PageReply, PagesListed
 from segments.protocol.record import BytesLike, check_flag, checked_page_id
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
@@ -89,6 +91,13 @@ class ReadView:
     async def get(self, page_id: PageId) -> bytes:
         """The page at the view's LSN, 8,192 bytes; raises `PageNotFound`."""
         return await self._engine.get_at(page_id, self.lsn)
+
+    def pages(self, start: PageId = 0, end: PageId | None = None) -> PageIds:
+        """The ids of all pages in the half-open ``[start, end)`` at the view's LSN, ascending.
+
+        As `Engine.pages`, and safe from collection as long as the view is open.
+        """
+        return self._engine.pages(start, end, lsn=self.lsn)
 
 
 class Engine:
@@ -340,18 +349,51 @@ class Engine:
             self._usable()
         return page
 
+    def pages(
+        self, start: PageId = 0, end: PageId | None = None, *, lsn: Lsn | None = None
+    ) -> PageIds:
+        """The ids of all pages in the half-open ``[start, end)`` that exist, ascending.
+
+        As of ``lsn``, by default the VDL of the moment of the call; a page exists from its first
+        write on. Go through them with ``async for page_id in engine.pages()``; they come in parts
+        of bounded size (`EngineConfig.list_pages`), each asked of segments as a page is. Between
+        parts nothing keeps the read point from falling below the floor, which then raises
+        `ReadPointBelowFloor`: take `ReadView.pages` where that matters.
+
+        Raises `InvalidPage` and as `get_at` at once; `Unavailable` when nobody can answer.
+        """
+        first, last = checked_range(start, end)
+        core = self._usable()
+        read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+
+        async def ask(pg_id: PgId, first: PageId, last: PageId) -> PagesListed:
+            core = self._usable()
+            core.reading.checked_read_point(read_point)
+            read = core.reading.list_pages(pg_id, first, last, read_point, trio.current_time())
+            answer = await self._answer(core, read, read_point)
+            assert isinstance(answer, PagesListed)
+            return answer
+
+        return PageIds(ask, self._groups, first, last, read_point)
+
     async def _fetch(
         self, core: WriterCore, page_id: PageId, read_point: Lsn
     ) -> tuple[PageImage, Lsn]:
-        """Have one segment materialize the page; the floor stays below the read point meanwhile."""
+        """Have one segment materialize the page."""
+        read = core.reading.read_page(page_id, read_point, trio.current_time())
+        answer = await self._answer(core, read, read_point)
+        assert isinstance(answer, PageReply)
+        return answer.page, read_point
+
+    async def _answer(self, core: WriterCore, read: PendingRead, read_point: Lsn) -> Answer:
+        """See a read through to its end; the floor stays at or below the read point meanwhile."""
         core.reading.hold(read_point)
-        read = core.reading.start(page_id, read_point, trio.current_time())
         try:
             while (timer := read.next_timer()) is not None:
                 await self._wait(read, timer)
                 if not read.done:
                     core.reading.on_timer(read, trio.current_time())
-            return read.result(), read_point
+            return read.result()
         finally:
             core.reading.finish(read)
             core.reading.let_go(read_point)

@@ -1,8 +1,8 @@
 """Reads without read quorums: one segment that is complete enough, chosen well (2018 §3.1).
 
 `ReadRouter` remembers how fast each segment has answered lately and puts the candidates for a read
-in order. `PendingRead` is the life of one read, without I/O: whom to ask now, whom next, and until
-when. Both are told the time, in seconds, by whoever drives them.
+in order. `PendingRead` is the life of one read, of a page or of a list of pages, without I/O: whom
+to ask now, whom next, and until when. Both are told the time, in seconds, by whoever drives them.
 
 A read asks the best candidate. If no answer comes within the hedge delay, it asks the next one as
 well, and takes the first answer (2018 §3.1: this bounds the latency of a slow segment). When all
@@ -24,10 +24,12 @@ from segments.protocol.errors import (
     ReadPointBelowFloor,
     Unavailable,
 )
-from segments.protocol.ids import Lsn, PageId, SegmentId, VolumeEpoch
-from segments.protocol.messages import PageImage, PageReply, ReadPage, ReadRefused
+from segments.protocol.ids import MAX_INTEGER, Lsn, SegmentId
+from segments.protocol.messages import ListPages, PageReply, PagesListed, ReadPage, ReadRefused
 
-Requests: TypeAlias = list[tuple[SegmentId, ReadPage]]
+Question: TypeAlias = ReadPage | ListPages
+Answer: TypeAlias = PageReply | PagesListed
+Requests: TypeAlias = list[tuple[SegmentId, Question]]
 """What to send now, and to whom."""
 
 _MAX_BACKOFF_DOUBLINGS = 16
@@ -195,17 +197,39 @@ class _Attempt:
 class ReadTarget:
     """What is read, and who may hold it."""
 
-    epoch: VolumeEpoch
-    page_id: PageId
-    read_point: Lsn
-    required_scl: Lsn
+    question: Question
+    """Sent to each segment that is asked, with a request id of its own."""
     members: Sequence[SegmentId]
     scls: Mapping[SegmentId, Lsn]
     """The writer's live view; each new round looks at it again."""
 
+    def __str__(self) -> str:
+        """What is read, in words."""
+        match self.question:
+            case ReadPage(page_id=page_id):
+                return f"page {page_id}"
+            case ListPages(from_page=first, through_page=last):
+                return f"the list of pages from {first}" + (
+                    f" to {last}" if last < MAX_INTEGER else ""
+                )
+
+    def fits(self, answer: Answer) -> bool:
+        """Whether this is an answer to the question at all."""
+        question = self.question
+        if answer.read_point != question.read_point:
+            return False
+        match question, answer:
+            case ReadPage(page_id=page_id), PageReply(page=page):
+                return page.page_id == page_id and page.page_lsn <= question.read_point
+            case ListPages(from_page=first, through_page=last), PagesListed(page_ids=found):
+                through = answer.through_page
+                inside = not found or first <= found[0] <= found[-1] <= through
+                return answer.from_page == first <= through <= last and inside
+        return False
+
 
 class PendingRead:
-    """One read from its start to a page or an error; `done` then, and deaf to what still comes.
+    """One read from its start to an answer or an error; `done` then, and deaf to what still comes.
 
     Each call returns the requests to send now. Between calls, wait for answers until `next_timer`.
     """
@@ -219,7 +243,7 @@ class PendingRead:
     ) -> None:
         """``deadline_s`` is a point in time; ``next_request_id`` never gives an id again."""
         self.target = target
-        self.page: PageImage | None = None
+        self.answer: Answer | None = None
         self.error: AuroraError | None = None
         self._router = router
         self._deadline_s = deadline_s
@@ -234,8 +258,8 @@ class PendingRead:
 
     @property
     def done(self) -> bool:
-        """Whether there is a page or an error."""
-        return self.page is not None or self.error is not None
+        """Whether there is an answer or an error."""
+        return self.answer is not None or self.error is not None
 
     @property
     def request_ids(self) -> list[int]:
@@ -246,35 +270,30 @@ class PendingRead:
         """Whether this request was made while an earlier one was open, which it still is."""
         return next(iter(self._open), request_id) != request_id and request_id in self._open
 
-    def result(self) -> PageImage:
-        """The page; with LSN 0 and an empty image if it had never been written.
+    def result(self) -> Answer:
+        """The answer; a page that had never been written has LSN 0 and an empty image.
 
         Raises `Unavailable` after the deadline, or `ReadPointBelowFloor` for a collected version.
         """
         if self.error is not None:
             raise self.error
-        assert self.page is not None, "the read is still pending"
-        return self.page
+        assert self.answer is not None, "the read is still pending"
+        return self.answer
 
     def start(self, now: float) -> Requests:
         """Begin; to be called once."""
         assert not self._rounds, "a read starts once"
         return self._start_round(now)
 
-    def on_reply(self, reply: PageReply, now: float) -> Requests:
+    def on_reply(self, reply: Answer, now: float) -> Requests:
         """The first answer wins. One that does not fit its request counts as a refusal."""
         attempt = self._answered(reply)
         if attempt is None:
             return []
-        target, page = self.target, reply.page
         was_open = self._open.pop(reply.request_id, None) is not None
-        if (
-            reply.read_point != target.read_point
-            or page.page_id != target.page_id
-            or page.page_lsn > target.read_point
-        ):
+        if not self.target.fits(reply):
             return self._failed(attempt, now) if was_open else []
-        self.page = page
+        self.answer = reply
         self._router.observe_latency(attempt.segment, now - attempt.asked_at_s)
         for slower in self._open.values():
             self._router.observe_silence(slower.segment, now - slower.asked_at_s)
@@ -286,7 +305,7 @@ class PendingRead:
         if attempt is None or self._open.pop(refusal.request_id, None) is None:
             return []  # a refusal repeated, or of a request already given up: nothing new
         target = self.target
-        if refusal.floor <= target.read_point:
+        if refusal.floor <= target.question.read_point:
             return self._failed(attempt, now)
         self._collected[attempt.segment] = refusal.floor
         if all(member in self._collected for member in target.members):
@@ -325,7 +344,8 @@ class PendingRead:
         target = self.target
         self._rounds += 1
         self._restart_at_s = math.inf
-        ordered = self._router.candidates(target.members, target.scls, target.required_scl, now)
+        required_scl = target.question.required_scl
+        ordered = self._router.candidates(target.members, target.scls, required_scl, now)
         skipped = {attempt.segment for attempt in self._open.values()} | self._collected.keys()
         self._queue = [segment for segment in ordered if segment not in skipped]
         return self._ask_next(now)
@@ -335,22 +355,18 @@ class PendingRead:
             self._plan_restart(now)
             return []
         segment = self._queue.pop(0)
-        target = self.target
         request_id = self._next_request_id()
         self._sent[request_id] = self._open[request_id] = _Attempt(segment, now)
         self._hedge_at_s = now + self._router.hedge_delay(segment)
         self._restart_at_s = math.inf
-        request = ReadPage(
-            target.epoch, request_id, target.page_id, target.read_point, target.required_scl
-        )
-        return [(segment, request)]
+        return [(segment, self.target.question._replace(request_id=request_id))]
 
-    def _answered(self, answer: PageReply | ReadRefused) -> _Attempt | None:
+    def _answered(self, answer: Answer | ReadRefused) -> _Attempt | None:
         """The attempt that this answers; None if there is none, or the read is done."""
         attempt = self._sent.get(answer.request_id)
         if self.done or attempt is None:
             return None
-        ours = answer.epoch == self.target.epoch and answer.segment == attempt.segment
+        ours = answer.epoch == self.target.question.epoch and answer.segment == attempt.segment
         return attempt if ours else None
 
     def _failed(self, attempt: _Attempt, now: float) -> Requests:
@@ -365,7 +381,7 @@ class PendingRead:
     def _below_floor(self) -> ReadPointBelowFloor:
         floor = min(self._collected.values())
         return ReadPointBelowFloor(
-            f"read point {self.target.read_point} of page {self.target.page_id}: "
+            f"read point {self.target.question.read_point} of {self.target}: "
             f"expected >= {floor}, the floor"
         )
 
@@ -373,7 +389,7 @@ class PendingRead:
         target = self.target
         scls = {member: target.scls.get(member, 0) for member in target.members}
         return Unavailable(
-            f"page {target.page_id} at {target.read_point}: "
+            f"{target} at {target.question.read_point}: "
             f"no answer to {len(self._sent)} requests in {self._rounds} rounds; "
-            f"expected a segment with SCL >= {target.required_scl}, of {scls!r}"
+            f"expected a segment with SCL >= {target.question.required_scl}, of {scls!r}"
         )

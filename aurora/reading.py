@@ -7,20 +7,31 @@ No read asks a quorum: the writer knows every SCL, and asks one segment that mus
 from __future__ import annotations
 
 from reprlib import repr as shown
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
 from aurora.config import EngineConfig
-from aurora.read_router import PendingRead, ReadRouter, ReadTarget, Requests
+from aurora.read_router import PendingRead, Question, ReadRouter, ReadTarget, Requests
 from segments.protocol.errors import InvalidLsn, ReadPointAboveVdl, ReadPointBelowFloor
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
-from segments.protocol.messages import ConfirmEpoch, EpochConfirmed, PageReply, ReadRefused
+from segments.protocol.messages import (
+    ConfirmEpoch,
+    EpochConfirmed,
+    ListPages,
+    PageReply,
+    PagesListed,
+    ReadPage,
+    ReadRefused,
+)
 from segments.protocol.record import whole_number
 from segments.protocol.tracing import Tracer
 
 if TYPE_CHECKING:
     from aurora.core import WriterCore
+
+
+ReadAnswer: TypeAlias = PageReply | PagesListed | ReadRefused | EpochConfirmed
 
 
 @attrs.define(eq=False)
@@ -91,26 +102,38 @@ class Reading:
         oldest = min([self._core.vdl - retention, *self._read_points])
         self.floor = max(self.floor, oldest)
 
-    # ---- pages -----------------------------------------------------------------------------------
+    # ---- pages, and lists of them ----------------------------------------------------------------
 
-    def start(self, page_id: PageId, read_point: Lsn, now: float) -> PendingRead:
+    def read_page(self, page_id: PageId, read_point: Lsn, now: float) -> PendingRead:
         """Begin to read a page from a segment; `finish` must follow."""
+        pg_id = self._core.pg_of(page_id)
+        required_scl = self._core.required_scl(pg_id, read_point)
+        question = ReadPage(self._core.epoch, 0, page_id, read_point, required_scl)
+        return self._start(pg_id, question, now)
+
+    def list_pages(
+        self, pg_id: PgId, first: PageId, last: PageId, read_point: Lsn, now: float
+    ) -> PendingRead:
+        """Begin to ask a segment of a group which pages exist; `finish` must follow.
+
+        All groups share the limit, as whoever lists a volume's pages asks each of them.
+        """
+        required_scl = self._core.required_scl(pg_id, read_point)
+        limit = max(1, self._config.list_pages // self._core.pg_count)
+        question = ListPages(self._core.epoch, 0, first, last, read_point, required_scl, limit)
+        return self._start(pg_id, question, now)
+
+    def _start(self, pg_id: PgId, question: Question, now: float) -> PendingRead:
         core = self._core
-        pg_id = core.pg_of(page_id)
-        target = ReadTarget(
-            core.epoch,
-            page_id,
-            read_point,
-            core.required_scl(pg_id, read_point),
-            core.members(pg_id),
-            core.scls(pg_id),
-        )
+        target = ReadTarget(question, core.members(pg_id), core.scls(pg_id))
         deadline = now + self._config.read_timeout_s
         read = PendingRead(self.router, target, deadline, self._next_request_id)
         if self._trace is not None:
             self._trace(
-                core.name, "read_started", page_id=page_id, read_point=read_point,
-                pg_id=pg_id, required_scl=target.required_scl, scls=dict(target.scls),
+                core.name, "read_started",
+                page_id=question.page_id if isinstance(question, ReadPage) else None,
+                read_point=question.read_point, pg_id=pg_id,
+                required_scl=question.required_scl, scls=dict(target.scls),
             )  # fmt: skip
         self._send(read, read.start(now))
         return read
@@ -160,7 +183,7 @@ class Reading:
 
     # ---- answers ---------------------------------------------------------------------------------
 
-    def step(self, message: PageReply | ReadRefused | EpochConfirmed, now: float) -> None:
+    def step(self, message: ReadAnswer, now: float) -> None:
         """Take one answer; those that nobody waits for are dropped."""
         if isinstance(message, EpochConfirmed):
             confirmation = self._confirmations.get(message.request_id)
@@ -184,10 +207,10 @@ class Reading:
                 self._core.name, "read_answered", segment=message.segment, answer=message,
                 hedge=read.is_hedge(message.request_id),
             )  # fmt: skip
-        if isinstance(message, PageReply):
-            self._send(read, read.on_reply(message, now))
-        else:
+        if isinstance(message, ReadRefused):
             self._send(read, read.on_refused(message, now))
+        else:
+            self._send(read, read.on_reply(message, now))
         # Anything but silence may have changed when the read wants to be looked at again.
         self._finished.append(read)
 

@@ -11,12 +11,12 @@ to keep the chain free of forks.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import filterfalse
 from operator import itemgetter
 from typing import Final
 
+from segments.page_directory import PageDirectory
 from segments.protocol.errors import NotFound
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RedoRecord
@@ -27,6 +27,19 @@ RECORD_OVERHEAD_BYTES: Final = 62
 payload's length of 3, a flag and the array's own byte."""
 
 _lsn_of = itemgetter(0)
+
+
+class _LsnsByPage(dict[PageId, list[Lsn]]):
+    """Makes a list for a page that has none, and only then enters it in the directory."""
+
+    def __init__(self, directory: PageDirectory) -> None:
+        super().__init__()
+        self._directory = directory
+
+    def __missing__(self, page_id: PageId) -> list[Lsn]:
+        self._directory.add(page_id)
+        lsns = self[page_id] = []
+        return lsns
 
 
 class ChainIndex:
@@ -46,7 +59,9 @@ class ChainIndex:
         self._records: dict[Lsn, RedoRecord] = {}
         self._chain: list[Lsn] = []  # linked, ascending
         self._unlinked: list[Lsn] = []  # ascending; their intervals are disjoint, and above scl
-        self._by_page: defaultdict[PageId, list[Lsn]] = defaultdict(list)  # linked, ascending
+        self.directory = PageDirectory()
+        """Every page that has ever had a linked record here, and what else was added to it."""
+        self._by_page = _LsnsByPage(self.directory)  # linked, ascending
         self._payload_bytes = 0
 
     # ---- what is held ----------------------------------------------------------------------------

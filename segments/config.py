@@ -56,6 +56,8 @@ class SegmentConfig:
     """Records or pages in one gossip message, and in one answer to a recovering writer."""
     hydration_timeout_s: float = attrs.field(default=5.0, validator=at_least(0.001))
     """Time after which a transfer of pages that stopped is given up, to start with another peer."""
+    list_pages: int = attrs.field(default=4_096, validator=whole_number(1))
+    """Pages looked at for one part of a list of the pages that exist."""
     collect_records: int = attrs.field(default=1_024, validator=whole_number(1))
     """Records that must be collectable before a turn of collection is worth its cost."""
     compact_bytes: int = attrs.field(default=4 << 20, validator=whole_number(4 << 10))

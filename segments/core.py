@@ -34,7 +34,7 @@ from segments.gossip import Gossip
 from segments.maintenance import Maintenance
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
-from segments.protocol.ids import NO_EPOCH, Address, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Address, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
     EpochConfirmed,
@@ -45,11 +45,13 @@ from segments.protocol.messages import (
     GossipRecords,
     GossipStatus,
     InstallTable,
+    ListPages,
     LogReply,
     Message,
     NeedTable,
     PageImage,
     PageReply,
+    PagesListed,
     ReadPage,
     ReadRefused,
     Seal,
@@ -313,7 +315,7 @@ class SegmentCore:
             return True  # their handlers take the epoch over, and answer when that is durable
         table = getattr(message, "table", None)
         ask: Callable[[], None] | None = None
-        if isinstance(message, WriteBatch | ReadPage | FetchLog | ConfirmEpoch):
+        if isinstance(message, WriteBatch | ReadPage | ListPages | FetchLog | ConfirmEpoch):
             ask = lambda: self.send(source, NeedTable(epoch, self.segment))  # noqa: E731
         if table is not None:
             self.note("table_gossiped", peer=source, epoch=epoch)
@@ -361,22 +363,50 @@ class SegmentCore:
             )  # fmt: skip
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
-        state = self.state
-        if not self._has_table(source, message.epoch):
+        if not self._can_answer(source, message, message.page_id):
             return
-        epoch, request_id, page_id, read_point, required_scl = message
-        if required_scl > state.scl or read_point < state.floor:
-            refusal = ReadRefused(epoch, self.segment, request_id, state.scl, state.floor)
-            self.send(source, refusal)
-            self.note(
-                "read_refused", page_id=page_id, read_point=read_point,
-                required_scl=required_scl, scl=state.scl, floor=state.floor,
-            )  # fmt: skip
-            return
-        page = state.materializer.materialize(page_id, read_point)
+        epoch, request_id, page_id, read_point, _scl = message
+        page = self.state.materializer.materialize(page_id, read_point)
         if self._trace is not None:
             self._trace_read(page, read_point)
         self.send(source, PageReply(epoch, self.segment, request_id, read_point, page))
+
+    def _on_list_pages(self, source: Address, message: ListPages, _: float) -> None:
+        first, last, read_point = message.from_page, message.through_page, message.read_point
+        if first > last:
+            raise MalformedMessage(f"pages {first} to {last}: expected ascending")
+        if not self._can_answer(source, message, None):
+            return
+        limit = max(1, min(message.limit, self._config.list_pages))
+        found, through = self.state.materializer.existing_pages(first, last, read_point, limit)
+        reply = PagesListed(
+            message.epoch, self.segment, message.request_id, read_point, first, through,
+            tuple(found),
+        )  # fmt: skip
+        self.send(source, reply)
+        self.note(
+            "pages_listed", read_point=read_point, from_page=first, through_page=through,
+            pages=len(found),
+        )  # fmt: skip
+
+    def _can_answer(
+        self, source: Address, message: ReadPage | ListPages, page_id: PageId | None
+    ) -> bool:
+        """Whether what is asked of a read point is all here; if not, the asker is told (§5)."""
+        if not self._has_table(source, message.epoch):
+            return False
+        state, read_point, required_scl = self.state, message.read_point, message.required_scl
+        if required_scl <= state.scl and read_point >= state.floor:
+            return True
+        self.send(
+            source,
+            ReadRefused(message.epoch, self.segment, message.request_id, state.scl, state.floor),
+        )
+        self.note(
+            "read_refused", page_id=page_id, read_point=read_point,
+            required_scl=required_scl, scl=state.scl, floor=state.floor,
+        )  # fmt: skip
+        return False
 
     def _on_seal(self, source: Address, message: Seal, _: float) -> None:
         def answer() -> None:
@@ -481,6 +511,7 @@ class SegmentCore:
 _HANDLERS: Final[dict[type, Any]] = {
     WriteBatch: SegmentCore._on_write_batch,
     ReadPage: SegmentCore._on_read_page,
+    ListPages: SegmentCore._on_list_pages,
     Seal: SegmentCore._on_seal,
     InstallTable: SegmentCore._on_install_table,
     FetchLog: SegmentCore._on_fetch_log,

@@ -59,6 +59,20 @@ class Materializer:
         records = self._records_between(page_id, image_lsn, read_point)
         return (image_lsn, *(record.lsn for record in records))
 
+    def existing_pages(
+        self, first: PageId, last: PageId, read_point: Lsn, limit: int
+    ) -> tuple[list[PageId], PageId]:
+        """The pages from ``first`` on that had been written at ``read_point``, ascending.
+
+        Looks at ``limit`` pages that are known, 1 or more, whenever they were written, and returns
+        how far that went, inclusive: to ``last``, or less far. Raises `ReadPointBelowFloor`.
+        """
+        self._check(read_point)
+        known = list(islice(self._index.directory.between(first, last), limit + 1))
+        through = known.pop() - 1 if len(known) > limit else last
+        base_lsn, head = self._images.base_lsn, self._index.page_head
+        return [each for each in known if base_lsn(each) or head(each, read_point)], through
+
     def _check(self, read_point: Lsn) -> None:
         oldest = max(self._floor, self._index.base_lsn)
         if read_point < oldest:
@@ -177,6 +191,7 @@ class Materializer:
         for page in pages:
             if page.image:
                 self._images.set_base(page)
+                self._index.directory.add(page.page_id)
 
     def drop_above(self, lsn: Lsn) -> None:
         """Forget what a truncation annulled: everything above ``lsn``, which no base image is."""

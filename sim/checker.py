@@ -284,6 +284,12 @@ class Checker:
                 self._reported_commit(call, engine)
         elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
             view = self.reference.writers[engine.name]
+            if call.operation.kind == "list":
+                self._hold(
+                    "reads-match-the-model", invariants.list_matches,
+                    self.reference, view, call.operation.pages[0], call.lsn, call.listed,
+                )  # fmt: skip
+                return
             self._hold(
                 "reads-match-the-model", invariants.read_matches,
                 self.reference, view, call.operation.pages[0], call.lsn, call.page,

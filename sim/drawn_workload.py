@@ -10,7 +10,7 @@ import attrs
 from segments.protocol.record import PAGE_SIZE
 from sim.schedule import SECOND, Operation
 
-READS: Final = ("get", "strict_get", "get_at", "view")
+READS: Final = ("get", "strict_get", "get_at", "view", "list")
 """The ways to read; see `Operation.kind`."""
 _WORD: Final = 8
 

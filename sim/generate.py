@@ -80,6 +80,10 @@ def _knobs(random: Random) -> Knobs:
     )
 
 
+_LISTS: Final = 0.3
+"""Reads of old versions that are as little old as this are lists of all pages instead."""
+
+
 def _operations(random: Random, knobs: Knobs) -> tuple[Operation, ...]:
     clients = 2 + _below(random, 7)
     count = _choice(random, (60, 150, 300))
@@ -95,15 +99,21 @@ def _operations(random: Random, knobs: Knobs) -> tuple[Operation, ...]:
         else:
             kind = _choice(random, ("get", "get", "strict_get", "get_at", "view"))
             touched = (_below(random, pages),)
+        client = _below(random, clients)
+        offset = 8 * _below(random, 1000)
+        length = _choice(random, (8, 16, 100))
+        age = random.random()
+        if kind == "get_at" and age < _LISTS:
+            kind = "list"
         found.append(
             Operation(
                 at_ns=at_ns,
-                client=_below(random, clients),
+                client=client,
                 kind=kind,
                 pages=touched,
-                offset=8 * _below(random, 1000),
-                length=_choice(random, (8, 16, 100)),
-                age=random.random(),
+                offset=offset,
+                length=length,
+                age=age,
                 sticky=sticky and random.random() < 0.7,
             )
         )

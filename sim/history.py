@@ -41,7 +41,9 @@ class Call:
     lsn: Lsn = 0
     """Commit LSN of a write; read point of a read."""
     page: bytes | None = None
-    """What a read returned."""
+    """What a read of a page returned."""
+    listed: Sequence[PageId] = ()
+    """What a list of pages returned."""
     error: str = ""
     writes: Sequence[tuple[PageId, int, bytes]] = ()
     """What a write writes, in order: page, offset and bytes."""

@@ -230,6 +230,20 @@ def read_matches(
         )
 
 
+def list_matches(
+    reference: Reference, view: WriterView, first: int, read_point: Lsn, listed: Sequence[int]
+) -> None:
+    """13: ``listed`` are the pages from ``first`` on that a writer says exist at the read point."""
+    known = (each for each in reference.pages() if each >= first)
+    expected = [each for each in known if reference.exists(view, each, read_point)]
+    if list(listed) != expected:
+        missing = sorted(set(expected) - set(listed))
+        raise Broken(
+            f"the list of pages from {first} on at {read_point}: lacks {missing}, has "
+            f"{sorted(set(listed) - set(expected))} too many, of {len(expected)} in the model"
+        )
+
+
 def image_matches(
     reference: Reference,
     view: WriterView,

@@ -117,11 +117,7 @@ class Reference:
 
     def page_at(self, view: WriterView, page_id: PageId, read_point: Lsn) -> tuple[Lsn, bytes]:
         """LSN and contents of a page as of ``read_point``; LSN 0 if it was not yet written."""
-        page = view.pages.get(page_id)
-        if page is None:
-            page = view.pages[page_id] = _PageView()
-            known = self._by_page.get(page_id, [])
-            page.lsns = sorted(lsn for lsn in known if self.is_live(view, lsn))
+        page = self._page(view, page_id)
         end = bisect_right(page.lsns, read_point)
         at = bisect_right(page.image_lsns, read_point) - 1
         start, image = 0, bytearray(EMPTY_PAGE)
@@ -135,6 +131,19 @@ class Reference:
             page.image_lsns.append(page.lsns[end - 1])
             page.images.append(bytes(image))
         return (page.lsns[end - 1], bytes(image)) if end else (0, b"")
+
+    def exists(self, view: WriterView, page_id: PageId, read_point: Lsn) -> bool:
+        """Whether a page had been written as of ``read_point``."""
+        lsns = self._page(view, page_id).lsns
+        return bool(lsns) and lsns[0] <= read_point
+
+    def _page(self, view: WriterView, page_id: PageId) -> _PageView:
+        page = view.pages.get(page_id)
+        if page is None:
+            page = view.pages[page_id] = _PageView()
+            known = self._by_page.get(page_id, [])
+            page.lsns = sorted(lsn for lsn in known if self.is_live(view, lsn))
+        return page
 
     def pages(self) -> list[PageId]:
         """Every page ever written."""

@@ -47,7 +47,7 @@ class ReaderChecks:
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
-        if call.operation.kind == "view":
+        if call.operation.kind in ("view", "list"):
             self._views[call.number] = call
 
     def returned(self, call: Call, engine: Engine) -> None:

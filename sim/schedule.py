@@ -63,12 +63,14 @@ class Knobs:
                 tick_interval_s=0.02,
                 seal_retry_s=0.1,
                 read_timeout_s=5.0,
+                list_pages=16,
                 router=RouterConfig(hedge_max_s=0.1, attempt_timeout_s=0.3),
             ),
             segment=SegmentConfig(
                 image_interval=self.image_interval,
                 compact_bytes=self.compact_bytes,
                 collect_records=self.collect_records,
+                list_pages=8,
                 tick_interval_s=0.05,
                 gossip_interval_s=0.2,
                 gossip_bytes=64 << 10,
@@ -106,13 +108,13 @@ class Operation:
     at_ns: int
     client: int
     kind: str
-    """``put``, ``get``, ``strict_get``, ``get_at`` or ``view``."""
+    """``put``, ``get``, ``strict_get``, ``get_at``, ``view`` or ``list``."""
     pages: tuple[int, ...]
-    """Pages written by one MTR, or the one page read."""
+    """Pages written by one MTR, the one page read, or the first that may be in a list."""
     offset: int = 0
     length: int = 16
     age: float = 0.0
-    """For ``get_at`` and ``view``: the read point, as a fraction of the way back to the floor."""
+    """For ``get_at``, ``view`` and ``list``: how old the read point is; 1 is the floor."""
     sticky: bool = False
     """Whether the client keeps its writer even when another has taken over."""
 

@@ -72,7 +72,7 @@ def simpler_events(event: Event) -> Iterator[Event]:
     for name, value in plain.items():
         if getattr(event, name) != value:
             yield _evolved(event, name, value)
-    if event.kind in ("view", "get_at", "strict_get"):
+    if event.kind in ("view", "list", "get_at", "strict_get"):
         yield attrs.evolve(event, kind="get", age=0.0)
 
 

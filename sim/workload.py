@@ -92,6 +92,10 @@ async def _perform(engine: Engine, call: Call) -> None:
                 call.lsn = view.lsn
                 await trio.sleep(operation.age)
                 call.page = await view.get(operation.pages[0])
+        case "list":
+            async with engine.read_view(_older(engine, operation.age)) as view:
+                call.lsn = view.lsn
+                call.listed = [page_id async for page_id in view.pages(operation.pages[0])]
         case other:
             raise AssertionError(f"operation {other!r}")
 

@@ -21,7 +21,14 @@ from aurora.terminal.text import (
 )
 from segments.protocol import codec
 from segments.protocol.ids import Address, Lsn, PgId, SegmentId, VolumeEpoch, name_writers
-from segments.protocol.messages import InstallTable, PageReply, ReadPage, WriteBatch
+from segments.protocol.messages import (
+    InstallTable,
+    ListPages,
+    PageReply,
+    PagesListed,
+    ReadPage,
+    WriteBatch,
+)
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 
 _WRITE_QUORUM: Final = 4
@@ -164,10 +171,14 @@ class Narrator:
         ]
 
     def _read_sent(self, _: str, values: Values) -> list[Text]:
-        request: ReadPage = values["request"]
+        request: ReadPage | ListPages = values["request"]
+        if isinstance(request, ListPages):
+            what = f"which pages are there from {request.from_page} on?"
+        else:
+            what = f"page {request.page_id}?"
         never = values["latency_s"] is None
         why = "never asked before, so tried now" if never else "the fastest of late, or its turn"
-        return [styled(f"→ {values['segment']}: page {request.page_id}? ({why})")]
+        return [styled(f"→ {values['segment']}: {what} ({why})")]
 
     def _read_answered(self, _: str, values: Values) -> list[Text]:
         answer, segment = values["answer"], values["segment"]
@@ -175,6 +186,8 @@ class Narrator:
             return [
                 styled(f"← {segment}: the page, {PAGE_SIZE:,} bytes as of {answer.page.page_lsn}")
             ]
+        if isinstance(answer, PagesListed):
+            return [styled(f"← {segment}: {counted(len(answer.page_ids), 'page')}")]
         return [styled(f"← {segment}: refuses, SCL {answer.scl}, floor {answer.floor}", "warn")]
 
     def _page_cached(self, _: str, values: Values) -> list[Text]:
@@ -317,6 +330,12 @@ class Narrator:
         told.extend(styled(f"  + LSN {each.lsn}: {show_record(each)}", "note") for each in records)
         return told
 
+    def _pages_listed(self, _: str, values: Values) -> list[Text]:
+        found, first = counted(values["pages"], "page"), values["from_page"]
+        return [
+            styled(f"looks through its pages from {first} on: {found} at {values['read_point']}")
+        ]
+
     def _read_refused(self, _: str, values: Values) -> list[Text]:
         needs = f"SCL ≥ {values['required_scl']} and a floor ≤ {values['read_point']}"
         return [styled(f"cannot answer: that needs {needs}", "warn")]
@@ -339,7 +358,7 @@ _EVENTS: Final = (
     "writer_started", "table_installed", "restored", "batch_received", "write_started",
     "write_synced",
     "write_failed", "records_applied", "ack_sent", "sealed", "table_adopted", "refused",
-    "page_materialized", "read_refused", "gossip_received", "pages_received",
+    "page_materialized", "pages_listed", "read_refused", "gossip_received", "pages_received",
     "hydrated", "waiting_for_room", "collected", "scrub_found_damage", "table_gossiped",
     "storage_refused", "segment_failed", "scrub_found_bad_promise",
 )  # fmt: skip

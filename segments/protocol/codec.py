@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import pairwise
 from reprlib import repr as shown
 from typing import Any, Final, cast, get_type_hints
 
@@ -20,7 +21,7 @@ import xxhash
 
 from segments.protocol import messages
 from segments.protocol.errors import Invalid, MalformedMessage
-from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
+from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationRange, TruncationTable
@@ -50,6 +51,8 @@ _TAGS: Final[dict[int, type[Message]]] = {
     17: messages.GossipRecords,
     18: messages.FetchPages,
     19: messages.GossipPages,
+    20: messages.ListPages,
+    21: messages.PagesListed,
 }
 
 
@@ -173,12 +176,20 @@ def _pages(value: Any) -> tuple[PageImage, ...]:
     return tuple(_page(each) for each in _exactly(tuple)(value))
 
 
+def _page_ids(value: Any) -> tuple[PageId, ...]:
+    page_ids = tuple(_integer(each) for each in _exactly(tuple)(value))
+    if any(a >= b for a, b in pairwise(page_ids)):
+        raise MalformedMessage(f"page ids {shown(page_ids)}: expected ascending")
+    return page_ids
+
+
 _PLAIN: Final = (int, str, bool, bytes)
 _NESTED: Final[dict[object, Callable[[Any], Any]]] = {
     VolumeEpoch: _epoch,
     TruncationTable: _table,
     PageImage: _page,
     tuple[PageImage, ...]: _pages,
+    tuple[PageId, ...]: _page_ids,
 }
 
 

@@ -52,6 +52,22 @@ class ReadPage(NamedTuple):
     required_scl: Lsn
 
 
+class ListPages(NamedTuple):
+    """Ask which pages of the group exist as of ``read_point``, as `ReadPage` asks for one.
+
+    Of those with ids from ``from_page`` to ``through_page``, both inclusive, the segment looks at
+    no more than ``limit``, the lowest, and says how far it has come.
+    """
+
+    epoch: VolumeEpoch
+    request_id: int
+    from_page: PageId
+    through_page: PageId
+    read_point: Lsn
+    required_scl: Lsn
+    limit: int
+
+
 class Seal(NamedTuple):
     """Accept nothing from epochs below this one any more, and say what you hold (2017 §4.3)."""
 
@@ -105,6 +121,20 @@ class PageReply(NamedTuple):
     request_id: int
     read_point: Lsn
     page: PageImage
+
+
+class PagesListed(NamedTuple):
+    """The pages that exist as of ``read_point`` with ids from ``from_page`` to ``through_page``."""
+
+    epoch: VolumeEpoch
+    segment: SegmentId
+    request_id: int
+    read_point: Lsn
+    from_page: PageId
+    through_page: PageId
+    """Inclusive; below the one asked for if there is more to look at."""
+    page_ids: tuple[PageId, ...]
+    """Ascending, each once."""
 
 
 class ReadRefused(NamedTuple):
@@ -226,12 +256,14 @@ class GossipPages(NamedTuple):
 Message: TypeAlias = (
     WriteBatch
     | ReadPage
+    | ListPages
     | Seal
     | FetchLog
     | InstallTable
     | ConfirmEpoch
     | WriteAck
     | PageReply
+    | PagesListed
     | ReadRefused
     | SealReply
     | LogReply

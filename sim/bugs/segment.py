@@ -124,9 +124,9 @@ SEGMENT_BUGS: Final = (
                 "list(members)",
             ),
             Edit(
-                "segments.core:SegmentCore._on_read_page",
-                "if required_scl > state.scl or read_point < state.floor:",
-                "if read_point < state.floor:",
+                "segments.core:SegmentCore._can_answer",
+                "if required_scl <= state.scl and read_point >= state.floor:",
+                "if read_point >= state.floor:",
             ),
         ),
     ),

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.messages import ListPages
 from sim.history import Call, Outcome
 from sim.story.evidence import WRITE_QUORUM, Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six
@@ -71,7 +72,7 @@ def route(evidence: Evidence, call: Call, *, strictly: bool = False) -> Iterator
     With what others read of the page meanwhile, unless ``strictly`` at its own read point.
     """
     begun = invoked(evidence, call)
-    if begun is None or call.operation.kind == "put":
+    if begun is None or call.operation.kind in ("put", "list"):
         return
     end_ns = evidence.result.virtual_ns if call.returned_ns is None else call.returned_ns
     page_id = call.operation.pages[0]
@@ -97,6 +98,8 @@ _ROUTE: Final = ("pool_looked_up", "read_sent", "page_materialized", "read_refus
 
 def _page_of(step: Step) -> int | None:
     request = step.values.get("request")
+    if isinstance(request, ListPages):
+        return None
     found = step.values.get("page_id") if request is None else request.page_id
     return found if isinstance(found, int) else None
 
@@ -169,7 +172,7 @@ def broken_links(evidence: Evidence, call: Call) -> list[tuple[Lsn, Lsn]]:
 def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     """The records that the reference model would have put into the page that a read returned."""
     reference, page_id = evidence.reference, call.operation.pages[0]
-    if call.operation.kind == "put" or call.writer not in reference.writers:
+    if call.operation.kind in ("put", "list") or call.writer not in reference.writers:
         return
     lsns = _expected(evidence, call)
     some = " ".join(map(str, lsns[-_MOST_LSNS:]))

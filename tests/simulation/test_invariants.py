@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 
+import attrs
 import pytest
 import trio
 
 from aurora.recovery import RecoveryPlan
+from segments.chain_index import ChainIndex
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from segments.wal import Promise, encode_promise
@@ -16,7 +19,7 @@ from sim.disk import SimulatedDisk
 from sim.generate import generate
 from sim.invariants import Broken
 from sim.oracle import Reference
-from sim.world import run
+from sim.world import Verdict, run
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
 
@@ -42,6 +45,40 @@ def test_a_range_that_ends_below_an_allocated_lsn_is_told(last: int, told: bool)
         return
     with pytest.raises(Broken, match=r"LSN 10 of epoch .+: W2 covers up to 9"):
         invariants.within_ranges(reference, FIRST, 10)
+
+
+def test_a_list_of_pages_that_lacks_or_invents_one_is_told() -> None:
+    reference = Reference(1)
+    view = reference.begin_writer("W1", RecoveryPlan.fresh(FIRST, [0]), 0)
+    reference.allocated("W1", records(range(1, 6), pages=10))  # each on the page of its LSN
+    invariants.list_matches(reference, view, 2, 4, [2, 3, 4])
+    for listed in ([2, 3], [2, 3, 4, 5], [1, 2, 3, 4], [4, 3, 2], [2, 2, 3, 4]):
+        with pytest.raises(Broken, match="the list of pages from 2 on at 4: lacks"):
+            invariants.list_matches(reference, view, 2, 4, listed)
+
+
+@pytest.mark.parametrize("seed", [3, 8, 14])
+def test_a_segment_that_lists_what_is_too_new_is_found(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schedule = generate(seed)
+    listing = (
+        attrs.evolve(each, kind="list", age=0.9, pages=(0,)) if each.kind == "get" else each
+        for each in schedule.operations
+    )
+    schedule = attrs.evolve(schedule, operations=tuple(listing))
+    assert run(schedule).verdict is Verdict.PASSED
+    head = ChainIndex.page_head
+
+    def newest(index: ChainIndex, page_id: int, read_point: int) -> int:
+        listing = sys._getframe(1).f_code.co_name == "<listcomp>"
+        return head(index, page_id, index.scl if listing else read_point)
+
+    monkeypatch.setattr(ChainIndex, "page_head", newest)
+    result = run(schedule)
+    assert result.verdict is Verdict.VIOLATION
+    assert result.invariant == "reads-match-the-model"
+    assert result.finding.startswith("the list of pages from 0 on at ")
 
 
 def test_a_promise_that_is_not_on_disk_is_told() -> None:

@@ -18,7 +18,14 @@ from segments.config import SegmentConfig
 from segments.core import SegmentCore
 from segments.protocol.errors import StorageBroken
 from segments.protocol.ids import VolumeEpoch
-from segments.protocol.messages import GossipPages, GossipStatus, PageImage, ReadPage, Seal
+from segments.protocol.messages import (
+    GossipPages,
+    GossipStatus,
+    ListPages,
+    PageImage,
+    ReadPage,
+    Seal,
+)
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from tests.terminal.playing import ROOT, play
@@ -67,6 +74,7 @@ def rare_events(emitted: Emitted) -> None:
     """What a quiet cluster does not do: refuse a read, fail to write, be sent whole pages."""
     core = segment(emitted)
     core.step("writer-1", ReadPage(EPOCH, 1, 1, 5, 5), 0.0)
+    core.step("writer-1", ListPages(EPOCH, 1, 0, 9, 0, 0, 5), 0.0)
     page = PageImage(1, 5, bytes(8192))
     core.step("B0", GossipPages(EPOCH, "B0", core.state.table, 5, 5, 0, 0, (page,)), 0.0)
     assert core.take_write() is not None

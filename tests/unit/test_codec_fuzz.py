@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
-from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
+from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationRange, TruncationTable
@@ -51,6 +51,7 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     TruncationTable: tables,
     PageImage: images,
     tuple[PageImage, ...]: st.lists(images, max_size=3).map(tuple),
+    tuple[PageId, ...]: st.sets(integers, max_size=5).map(sorted).map(tuple),
 }
 
 

@@ -114,9 +114,26 @@ class Story:
             for page_id in PAGES:
                 expected = naive_page(self.written, page_id, read_point)
                 assert self.pages.materialize(page_id, read_point) == expected
+            self.check_list(read_point)
         newest_and_base = 2 * len(self.pages._images._pages)
         assert len(kept_images(self.pages)) <= newest_and_base + self.cache_limit
         assert len(self.pages._images._evictable) <= self.cache_limit
+
+    def check_list(self, read_point: Lsn) -> None:
+        """In parts, in any range: the pages with a record at or below the read point."""
+        first, last, limit = (
+            self.draw.randint(0, 3),
+            self.draw.randint(0, 5),
+            self.draw.randint(1, 5),
+        )
+        written = {each.page_id for each in self.written if each.lsn <= read_point}
+        listed, at = list[int](), first
+        while at <= last:
+            found, through = self.pages.existing_pages(at, last, read_point, limit)
+            assert at <= through <= last
+            listed += found
+            at = through + 1
+        assert listed == sorted(page for page in written if first <= page <= last)
 
 
 @settings(max_examples=120)

@@ -11,16 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora.read_router import PendingRead, ReadRouter, ReadTarget, Requests, RouterConfig
+from aurora.read_router import PendingRead, Question, ReadRouter, ReadTarget, Requests, RouterConfig
 from aurora.volume import standard_members
 from segments.protocol.errors import InvalidConfig, ReadPointBelowFloor, Unavailable
 from segments.protocol.ids import VolumeEpoch
-from segments.protocol.messages import PageImage, PageReply, ReadRefused
+from segments.protocol.messages import (
+    ListPages,
+    PageImage,
+    PageReply,
+    PagesListed,
+    ReadPage,
+    ReadRefused,
+)
 from segments.protocol.record import PAGE_SIZE
 
 MEMBERS = standard_members(0)
 EPOCH = VolumeEpoch(2, 1)
 PAGE = PageImage(7, 40, b"\x01" * PAGE_SIZE)
+THE_PAGE = ReadPage(EPOCH, 0, 7, 45, 50)
 ALL_COMPLETE = dict.fromkeys(MEMBERS, 50)
 
 
@@ -139,13 +147,19 @@ class Read:
 
     def sent(self, requests: Requests) -> list[str]:
         for segment, request in requests:
-            assert (request.page_id, request.read_point, request.required_scl) == (7, 45, 50)
+            assert request._replace(request_id=0) == self.pending.target.question
             self.ids[segment] = request.request_id
         return [segment for segment, _ in requests]
 
     def reply(self, asked: str, now: float, **changes: Any) -> list[str]:
         reply = PageReply(EPOCH, asked, self.ids[asked], 45, PAGE)
         return self.sent(self.pending.on_reply(reply._replace(**changes), now))
+
+    @property
+    def page(self) -> PageImage:
+        answer = self.pending.result()
+        assert isinstance(answer, PageReply)
+        return answer.page
 
     def refuse(self, segment: str, now: float, floor: int = 0) -> list[str]:
         refusal = ReadRefused(EPOCH, segment, self.ids[segment], 49, floor)
@@ -162,8 +176,9 @@ def read(
     scls: Mapping[str, int] = ALL_COMPLETE,
     deadline_s: float = 100.0,
     choice: ReadRouter | None = None,
+    question: Question = THE_PAGE,
 ) -> Read:
-    target = ReadTarget(EPOCH, 7, 45, 50, members, scls)
+    target = ReadTarget(question, members, scls)
     ids = count(1)
     return Read(PendingRead(choice or router(), target, deadline_s, lambda: next(ids)))
 
@@ -173,7 +188,7 @@ def test_one_request_one_answer() -> None:
     assert one.sent(one.pending.start(0.0)) == ["A0"]
     assert one.reply("A0", 0.001) == []
     assert one.pending.done
-    assert one.pending.result() is PAGE
+    assert one.page is PAGE
     assert one.pending.next_timer() is None
     assert one.timer(200.0) == []
     assert one.pending.error is None
@@ -192,7 +207,7 @@ def test_a_slow_answer_is_hedged_and_the_first_wins() -> None:
     assert one.reply("B0", 0.05) == []
     other = PageImage(7, 45, b"\x02" * PAGE_SIZE)
     assert one.reply("A0", 0.06, page=other) == []  # late: ignored
-    assert one.pending.result() is PAGE
+    assert one.page is PAGE
     assert (choice.health("A0").latency_s or 0) > 0.01  # and remembered as slow
     assert one.pending.request_ids == [1, 2]
 
@@ -203,7 +218,7 @@ def test_the_slower_of_two_may_still_win() -> None:
     assert one.timer() == ["B0"]
     assert one.refuse("B0", 0.01) == ["C0"]
     one.reply("A0", 0.02)
-    assert one.pending.result() is PAGE
+    assert one.page is PAGE
 
 
 def test_a_refusal_sends_it_elsewhere_at_once() -> None:
@@ -217,7 +232,7 @@ def test_a_refusal_sends_it_elsewhere_at_once() -> None:
     again = one.timer()  # all have failed: after a pause it starts over
     assert len(again) == 1
     one.reply(again[0], 0.1)
-    assert one.pending.result() is PAGE
+    assert one.page is PAGE
 
 
 def test_silent_segments_fail_and_their_late_answer_is_welcome() -> None:
@@ -231,7 +246,7 @@ def test_silent_segments_fail_and_their_late_answer_is_welcome() -> None:
     assert one.timer() == ["A0"]
     assert one.ids["A0"] != first_id
     one.reply("A0", 1.5, request_id=first_id)
-    assert one.pending.result() is PAGE
+    assert one.page is PAGE
 
 
 def test_a_late_timer_still_gives_the_next_segment_its_time() -> None:
@@ -304,7 +319,46 @@ def test_an_answer_to_another_question_is_ignored(changes: dict[str, Any]) -> No
     assert one.reply("A0", 0.001, **changes) == []
     assert not one.pending.done
     one.reply("A0", 0.002)
-    assert one.pending.result() is PAGE
+    assert one.page is PAGE
+
+
+THE_LIST = ListPages(EPOCH, 0, 10, 90, 45, 50, 4_096)
+LISTED = PagesListed(EPOCH, "A0", 1, 45, 10, 60, (10, 33, 60))
+
+
+def test_a_list_of_pages_is_asked_for_as_a_page_is() -> None:
+    one = read(question=THE_LIST)
+    assert one.sent(one.pending.start(0.0)) == ["A0"]
+    assert one.timer() == ["B0"]  # hedged
+    assert one.refuse("B0", 0.01) == ["C0"]  # and sent elsewhere
+    assert one.sent(one.pending.on_reply(LISTED, 0.02)) == []
+    assert one.pending.result() is LISTED
+    nobody = read(question=THE_LIST, members=("A0",), deadline_s=1.0)
+    nobody.pending.start(0.0)
+    nobody.timer(1.0)
+    with pytest.raises(Unavailable, match="the list of pages from 10 to 90 at 45: "):
+        nobody.pending.result()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"read_point": 44},
+        {"from_page": 11},
+        {"through_page": 91},
+        {"through_page": 9, "page_ids": ()},
+        {"page_ids": (9, 33)},
+        {"page_ids": (10, 61)},
+    ],
+)
+def test_a_list_that_does_not_fit_its_question_counts_as_a_refusal(wrong: dict[str, Any]) -> None:
+    one = read(question=THE_LIST)
+    one.sent(one.pending.start(0.0))
+    assert one.sent(one.pending.on_reply(LISTED._replace(**wrong), 0.01)) == ["B0"]
+    page = PageReply(EPOCH, "B0", 2, 45, PAGE)
+    assert one.sent(one.pending.on_reply(page, 0.01)) == ["C0"]
+    one.sent(one.pending.on_reply(LISTED._replace(segment="C0", request_id=3), 0.02))
+    assert one.pending.done
 
 
 _behaviour = st.sampled_from(["answer", "refuse", "silent", "collected", "slow", "incomplete"])
@@ -355,10 +409,10 @@ def test_every_read_ends_with_a_page_if_anyone_answers_in_time(
             post(pending.on_refused(ReadRefused(EPOCH, segment, request_id, 0, floor), now))
     able = [each for each in behaviours if each in ("answer", "slow")]
     if not able:
-        assert pending.page is None
+        assert pending.answer is None
         all_collected = set(behaviours) == {"collected"}
         below_floor = isinstance(pending.error, ReadPointBelowFloor)
         assert below_floor if all_collected and now < deadline else now == deadline
     elif "answer" in able and deadline > 6 * 0.25 + 6 * latency + latency:
-        assert pending.page is PAGE
+        assert isinstance(pending.answer, PageReply) and pending.answer.page is PAGE
     assert len(pending.request_ids) <= 6 * (2 + deadline / 0.02)

@@ -14,10 +14,12 @@ from segments.protocol.messages import (
     FetchLog,
     GossipStatus,
     InstallTable,
+    ListPages,
     LogReply,
     Message,
     NeedTable,
     PageReply,
+    PagesListed,
     ReadPage,
     ReadRefused,
     Seal,
@@ -360,6 +362,30 @@ def test_a_read_says_which_of_the_two_failed() -> None:
     assert rig.ask(ReadPage(FIRST, 2, 0, 2, 2), ReadRefused) == [ReadRefused(FIRST, "A0", 2, 4, 3)]
     [reply] = rig.ask(ReadPage(FIRST, 3, 0, 3, 3), PageReply)
     assert (reply.page.page_lsn, reply.page.image[:1]) == (3, b"3")
+
+
+def test_a_list_of_pages_is_answered_and_refused_as_a_page_is() -> None:
+    rig = SegmentRig(config=SegmentConfig(collect_records=1, list_pages=2))
+    rig.take(records([1, 2, 3, 4, 5], pages=5))  # each on the page of its LSN, 5 on page 0
+    ask = ListPages(FIRST, 1, 0, 9, 5, 5, 100)
+    assert rig.ask(ask, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 0, 1, (0, 1))]  # its limit
+    one = ask._replace(from_page=3, limit=1)
+    assert rig.ask(one, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 3, 3, (3,))]
+    old = ask._replace(read_point=3, from_page=3)  # page 4 is there, but not yet at that point
+    assert rig.ask(old, PagesListed) == [PagesListed(FIRST, "A0", 1, 3, 3, 9, (3,))]
+    none = ask._replace(from_page=7, limit=0)
+    assert rig.ask(none, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 7, 9, ())]
+    more = ask._replace(required_scl=6)
+    assert rig.ask(more, ReadRefused) == [ReadRefused(FIRST, "A0", 1, 5, 0)]
+    rig.ask(batch([], vdl=5, floor=4), WriteAck)
+    rig.core.tick(1.0)
+    assert rig.ask(old, ReadRefused) == [ReadRefused(FIRST, "A0", 1, 5, 4)]
+    rig.restart()
+    assert rig.ask(ask, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 0, 1, (0, 1))]
+    rig.step(ask._replace(from_page=9, through_page=8))
+    assert rig.settle() == [] and rig.core.dropped_messages == 1
+    rig.seal(SECOND)
+    assert rig.ask(ask._replace(epoch=SECOND), NeedTable) == [NeedTable(SECOND, "A0")]
 
 
 def test_a_page_not_yet_written_has_no_image() -> None:

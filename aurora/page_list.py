@@ -1,0 +1,77 @@
+"""Which pages exist: a volume's pages in order, though each group knows only its own."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from reprlib import repr as shown
+from typing import TypeAlias
+
+from segments.protocol.errors import InvalidPage
+from segments.protocol.ids import MAX_INTEGER, Lsn, PageId, PgId
+from segments.protocol.messages import PagesListed
+from segments.protocol.record import checked_page_id, whole_number
+
+AskGroup: TypeAlias = Callable[[PgId, PageId, PageId], Awaitable[PagesListed]]
+"""Asks one group for its pages from the first to the last, inclusive; it may answer for fewer."""
+
+
+def checked_range(start: object, end: object) -> tuple[PageId, PageId]:
+    """The first and the last page of the half-open ``[start, end)``; ``end`` None is no end.
+
+    Raises `InvalidPage`.
+    """
+    first = checked_page_id(start)
+    beyond = MAX_INTEGER + 1 if end is None else whole_number(end)
+    if beyond is None or not 0 <= beyond <= MAX_INTEGER + 1:
+        raise InvalidPage(
+            f"end is {shown(end)}: expected None, or an integer from 0 to {MAX_INTEGER + 1}"
+        )
+    return first, beyond - 1
+
+
+class PageIds(AsyncIterator[PageId]):
+    """The ids of the pages that exist at one read point, ascending; to be gone through once.
+
+    They come in parts of bounded size, each asked of one group when it is needed: going through
+    them waits at each part, not at each page. Between two parts nothing is held.
+    """
+
+    def __init__(
+        self, ask: AskGroup, pg_ids: Iterable[PgId], first: PageId, last: PageId, read_point: Lsn
+    ) -> None:
+        self.lsn = read_point
+        """The read point."""
+        self._ask = ask
+        self._last = last
+        # Per group, up to where it has answered; all of them have up to the lowest of these.
+        self._through = dict.fromkeys(pg_ids, first - 1)
+        self._found: list[PageId] = []  # ascending, beyond that: a group may have some in between
+        self._ready: deque[PageId] = deque()
+        self._done = first > last
+
+    def __aiter__(self) -> PageIds:
+        return self
+
+    async def __anext__(self) -> PageId:
+        """The next id; raises `Unavailable`, `ReadPointBelowFloor`, `Fenced`, `Closed`."""
+        while not self._ready:
+            if self._done:
+                raise StopAsyncIteration
+            await self._ask_for_more()
+        return self._ready.popleft()
+
+    async def _ask_for_more(self) -> None:
+        """Ask the group whose answers reach least far for its next part."""
+        through = self._through
+        pg_id = min(through, key=through.__getitem__)
+        part = await self._ask(pg_id, through[pg_id] + 1, self._last)
+        through[pg_id] = part.through_page
+        self._found.extend(part.page_ids)
+        self._found.sort()
+        settled = min(through.values())
+        count = bisect_right(self._found, settled)
+        self._ready.extend(self._found[:count])
+        del self._found[:count]
+        self._done = settled >= self._last
