@@ -18,6 +18,7 @@ from segments.protocol.errors import (
     InvalidTarget,
     InvalidWrite,
     NotFound,
+    OutsideTrio,
     PageNotFound,
     ReadPointAboveVdl,
     ReadPointBelowFloor,
@@ -26,6 +27,9 @@ from segments.protocol.errors import (
     VolumeLocked,
 )
 from segments.protocol.record import PAGE_SIZE
+
+__version__ = "0.1.0"
+"""The version of the whole project; packaging reads it here."""
 
 __all__ = [
     "PAGE_SIZE",
@@ -47,6 +51,7 @@ __all__ = [
     "InvalidWrite",
     "MiniTransaction",
     "NotFound",
+    "OutsideTrio",
     "PageNotFound",
     "ReadPointAboveVdl",
     "ReadPointBelowFloor",
@@ -55,5 +60,6 @@ __all__ = [
     "SegmentLost",
     "Unavailable",
     "VolumeLocked",
+    "__version__",
     "open_cluster",
 ]

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from random import Random, SystemRandom
+from reprlib import repr as shown
 
 import attrs
 import trio
 
+from aurora.arguments import check_kind, check_seconds
 from aurora.config import ClusterConfig
 from aurora.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
 from aurora.engine import Engine
@@ -24,6 +26,7 @@ from aurora.recovery import RecoveryPlan
 from aurora.segment_host import SegmentHost
 from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
+from aurora.trio_run import check_run
 from aurora.volume import VolumeGeometry
 from segments.protocol.errors import Closed, Invalid, Unavailable
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
@@ -72,6 +75,7 @@ class Cluster:
         self._trace = trace
         self._writer_scopes: dict[Engine, trio.CancelScope] = {}
         self._writers = 0
+        self._run = trio.lowlevel.current_trio_token()
 
     @property
     def next_writer(self) -> Address:
@@ -124,13 +128,13 @@ class Cluster:
 
         One whose disk refuses goes on trying, and says so in `SegmentHost.failure`.
         """
-        for segment in self.targets(target):
-            await self.hosts[segment].start(self._nursery)
+        for host in self._commanded(target):
+            await host.start(self._nursery)
 
     def crash(self, target: Target) -> None:
         """Stop segments at once; only what is synced survives."""
-        for segment in self.targets(target):
-            self.hosts[segment].crash()
+        for host in self._commanded(target):
+            host.crash()
 
     def pause(self, target: Target) -> None:
         """Stop segments from handling anything, like stopped processes."""
@@ -144,16 +148,15 @@ class Cluster:
 
     def slow(self, target: Target, delay_s: float) -> None:
         """Have segments wait ``delay_s`` before each round of messages; 0 ends that."""
-        if not 0 <= delay_s < float("inf"):
-            raise Invalid(f"delay_s is {delay_s!r}: expected seconds >= 0")
+        check_seconds("delay_s", delay_s)
         for server in self._servers(target):
             server.slow_down(delay_s)
 
     def wipe(self, target: Target) -> None:
         """Crash segments and lose their disks: they are lost for good (protocol §8)."""
-        for segment in self.targets(target):
-            host = self.hosts[segment]
-            self.crash(segment)
+        for host in self._commanded(target):
+            segment = host.segment
+            host.crash()
             host.disk.wipe()
             host.lost = f"the disk of {segment} was wiped"
 
@@ -162,8 +165,13 @@ class Cluster:
         return {each.segment: each.lost for each in self.hosts.values() if each.lost is not None}
 
     def _servers(self, target: Target) -> list[SegmentServer]:
-        hosts = [self.hosts[segment] for segment in self.targets(target)]
+        hosts = self._commanded(target)
         return [host.server for host in hosts if host.up and host.server is not None]
+
+    def _commanded(self, target: Target) -> list[SegmentHost]:
+        """Whom to command, if it is a command from where the volume was opened."""
+        check_run(self._run)
+        return [self.hosts[segment] for segment in self.targets(target)]
 
     async def start_segments(self) -> None:
         """Start every segment whose disk is there; one that refuses is tried again meanwhile."""
@@ -185,6 +193,9 @@ class Cluster:
         Waits until a write quorum of every group takes part. ``fresh`` is for a volume formatted a
         moment ago. Raises `Fenced` if yet another writer was faster.
         """
+        check_run(self._run)
+        if fresh is not None:
+            check_kind("fresh", fresh, RecoveryPlan, "the plan of a new volume, or None")
         writer_id = fresh.epoch.writer_id if fresh else self._random.getrandbits(_ID_BITS)
         name = self.next_writer
         self._writers += 1
@@ -224,6 +235,9 @@ class Cluster:
 
     def crash_writer(self, engine: Engine | None = None) -> None:
         """Stop a writer at once, by default the latest: its pending calls raise `Closed`."""
+        check_run(self._run)
+        if engine is not None:
+            check_kind("engine", engine, Engine, "a writer, or None for the latest")
         scope = self._writer_scopes.get(engine or self.engine)
         if scope is not None:
             scope.cancel()
@@ -261,12 +275,15 @@ async def open_cluster(
 
     ``directory`` None keeps everything in memory; a path keeps it in files, each write synced, and
     is created or recovered. Raises `Invalid` for a directory that is something else,
-    `VolumeLocked` if it is open already, `Unavailable` if too many of its segments are lost.
+    `VolumeLocked` if it is open already, `Unavailable` if too many of its segments are lost, and
+    `OutsideTrio` where no trio run is, as under asyncio (docs/asyncio.md).
 
     ``trace`` is told every step (docs/trace-events.md). ``network`` and ``random``, by default this
     process's and the system's, are for whoever wants to hold messages or to repeat a run.
     """
-    config = config or ClusterConfig()
+    check_run()
+    config = config if config is not None else ClusterConfig()
+    _check_parts(config, trace, network, random)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -324,11 +341,23 @@ async def _assemble(
     return cluster
 
 
+def _check_parts(config: object, trace: object, network: object, random: object) -> None:
+    """Raise `Invalid` for what cannot be part of a cluster."""
+    check_kind("config", config, ClusterConfig, "a ClusterConfig, or None")
+    if trace is not None and not callable(trace):
+        raise Invalid(f"trace is {shown(trace)}: expected what can be called, or None")
+    if network is not None and not callable(getattr(network, "attach", None)):
+        raise Invalid(f"network is {shown(network)}: expected what can be attached to, or None")
+    if random is not None:
+        check_kind("random", random, Random, "a random.Random, or None")
+
+
 def _location(directory: str | PathLike[str]) -> Path:
     """The absolute path of a volume's directory; raises `Invalid` for what is no path."""
-    if not isinstance(directory, str | PathLike) or "\0" in str(directory):
+    path = fspath(directory) if isinstance(directory, str | PathLike) else None
+    if not isinstance(path, str) or "\0" in path:
         raise Invalid(f"directory is {directory!r}: expected a path, or None for memory")
-    return Path(directory).absolute()
+    return Path(path).absolute()
 
 
 async def format_memory_disks(

@@ -20,14 +20,14 @@ from segments.protocol.ids import Lsn
 class Commit:
     """A mini-transaction that is part of the log, durable already or not yet."""
 
-    __slots__ = ("_error", "_pending", "_waiting", "lsn")
+    __slots__ = ("_error", "_pending", "_tasks", "lsn")
 
     def __init__(self, lsn: Lsn) -> None:
         self.lsn = lsn
         """The LSN of its last record: it is durable when the VDL has reached this."""
         self._pending = True
         self._error: AuroraError | None = None
-        self._waiting: trio.lowlevel.ParkingLot | None = None
+        self._tasks: dict[trio.lowlevel.Task, None] = {}  # who waits, first come first
 
     def __repr__(self) -> str:
         state = "pending" if self._pending else "durable" if self._error is None else "not known"
@@ -41,9 +41,14 @@ class Commit:
         commit may then survive or not, but whole.
         """
         if self._pending:
-            if self._waiting is None:
-                self._waiting = trio.lowlevel.ParkingLot()
-            await self._waiting.park()
+            tasks, task = self._tasks, trio.lowlevel.current_task()
+            tasks[task] = None
+
+            def abort(_: object) -> trio.lowlevel.Abort:
+                del tasks[task]
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(abort)
         else:
             await trio.lowlevel.checkpoint()
         if self._error is not None:
@@ -54,9 +59,9 @@ class Commit:
     def settle(self, error: AuroraError | None = None) -> None:
         """It is durable, or with ``error`` will never be known to be: wake who waits."""
         self._pending, self._error = False, error
-        if self._waiting is not None:
-            self._waiting.unpark_all()
-            self._waiting = None
+        for task in self._tasks:
+            trio.lowlevel.reschedule(task)
+        self._tasks.clear()
 
 
 class CommitQueue:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import attrs
 import trio
 
+from aurora.arguments import check_flag
 from aurora.buffer_pool import PoolStatistics
 from aurora.commit_queue import Commit, CommitQueue
 from aurora.config import EngineConfig
@@ -27,6 +28,7 @@ from aurora.page_list import PageIds, checked_range
 from aurora.quorum import QuorumModel
 from aurora.read_router import Answer, PendingRead
 from aurora.recovery import Recovery, RecoveryPlan
+from aurora.trio_run import check_run
 from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
@@ -47,7 +49,7 @@ from segments.protocol.ids import (
     name_writers,
 )
 from segments.protocol.messages import PageImage, PageReply, PagesListed
-from segments.protocol.record import BytesLike, check_flag, checked_page_id
+from segments.protocol.record import BytesLike, checked_page_id
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 
@@ -105,6 +107,7 @@ class Engine:
 
     Calls may be made from any number of tasks, and cancelled at any moment. A commit that is
     cancelled while it waits may become durable or not, but whole, like any that was never reported.
+    From outside of the trio run that opened the volume, calls raise `OutsideTrio`.
     """
 
     def __init__(
@@ -136,6 +139,7 @@ class Engine:
         self._counter = counter
         self._trace = trace
         self._names = names
+        self._run: trio.lowlevel.TrioToken | None = None
         self._error: AuroraError | None = None
         self._commits = CommitQueue()
         self._committed = 0
@@ -471,6 +475,7 @@ class Engine:
             raise type(self._error)(*self._error.args)
         if self.core is None or not self.core.opened:
             raise Unavailable(f"{self.name} has not opened the volume yet")
+        check_run(self._run)
         return self.core
 
     def _end(self, error: AuroraError) -> None:
@@ -490,6 +495,7 @@ class Engine:
         ``task_status`` is told when the volume is open. Raises `Fenced` if another writer takes
         over before that.
         """
+        self._run = trio.lowlevel.current_trio_token()
         try:
             plan = self._fresh or await self._recover()
             self.core = WriterCore(

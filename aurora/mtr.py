@@ -39,7 +39,10 @@ class PageWrite(NamedTuple):
     @classmethod
     def checked(cls, page_id: PageId, offset: int, data: BytesLike) -> PageWrite:
         """A write out of what a caller gave, copied; raises `InvalidPage` or `InvalidWrite`."""
-        return cls._make(checked_write(page_id, offset, data))
+        return _as_write(checked_write(page_id, offset, data))
+
+
+_as_write: Callable[[tuple[object, ...]], PageWrite] = partial(tuple.__new__, PageWrite)
 
 
 class MiniTransaction:

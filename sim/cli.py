@@ -18,6 +18,7 @@ from typing import Final, NoReturn
 
 import click
 
+import aurora
 from segments.protocol.errors import AuroraError
 from sim import exit_codes
 from sim.command_groups import CommandGroup
@@ -64,6 +65,7 @@ def _exists(module: str) -> bool:
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=exit_codes.HELP,
 )
+@click.version_option(aurora.__version__, message=f"aurora-py {aurora.__version__}")
 @click.pass_context
 def cli(ctx: click.Context) -> None:
     """Break a quorum-replicated storage engine on purpose, and check every promise it makes.

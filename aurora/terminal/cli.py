@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import click
 
+import aurora
 from aurora.terminal import demo as scripts
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
@@ -74,6 +75,7 @@ _GROUPS: Final[_Decorator] = click.option(
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
+@click.version_option(aurora.__version__, message=f"aurora-py {aurora.__version__}")
 def cli() -> None:
     """An executable Amazon Aurora: the log is the database.
 

@@ -52,6 +52,10 @@ class InvalidLsn(Invalid):
     """A read point that is no LSN at all."""
 
 
+class OutsideTrio(Invalid):
+    """A call from outside of trio, or from another run or thread than the volume was opened in."""
+
+
 class InvalidTarget(Invalid):
     """A target that names no segment, zone or writer that there can be."""
 

@@ -11,7 +11,7 @@ from array import array
 from reprlib import repr as shown
 from typing import Any, Final, NamedTuple, SupportsIndex, TypeAlias, cast
 
-from segments.protocol.errors import Invalid, InvalidPage, InvalidWrite
+from segments.protocol.errors import InvalidPage, InvalidWrite
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 
 PAGE_SIZE: Final = 8192
@@ -51,8 +51,6 @@ class RedoRecord(NamedTuple):
 
 def whole_number(value: object) -> int | None:
     """``value`` as an integer, also of another type that counts as one, or None; no bool is one."""
-    if type(value) is int:
-        return value
     if isinstance(value, bool):
         return None
     try:
@@ -61,15 +59,9 @@ def whole_number(value: object) -> int | None:
         return None
 
 
-def check_flag(name: str, value: object) -> None:
-    """Raise `Invalid` unless ``value`` is True or False: a word would be true, whatever it says."""
-    if type(value) is not bool:
-        raise Invalid(f"{name} is {shown(value)}: expected True or False")
-
-
 def checked_page_id(page_id: object) -> PageId:
     """``page_id`` as a plain integer; raises `InvalidPage` unless it can name a page."""
-    number = whole_number(page_id)
+    number = page_id if type(page_id) is int else whole_number(page_id)
     if number is None or not 0 <= number <= MAX_INTEGER:
         raise InvalidPage(
             f"page_id is {shown(page_id)}: expected an integer from 0 to {MAX_INTEGER}"
@@ -87,7 +79,7 @@ def checked_write(page_id: object, offset: object, data: object) -> tuple[PageId
     payload = data if type(data) is bytes else _copied(data)
     if not payload:
         raise InvalidWrite(f"data for page {number} is empty: expected at least one byte")
-    at = whole_number(offset)
+    at = offset if type(offset) is int else whole_number(offset)
     if at is None or at < 0:
         raise InvalidWrite(f"offset is {shown(offset)}: expected an integer >= 0")
     if at + len(payload) > PAGE_SIZE:

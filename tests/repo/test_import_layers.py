@@ -55,6 +55,7 @@ SHELLS: Final = (
     "aurora/segment_host.py",
     "aurora/terminal/",
     "aurora/transport.py",
+    "aurora/trio_run.py",
     "sim/",
 )
 """The only files that may import trio."""

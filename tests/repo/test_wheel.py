@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import aurora
 from tests.repo.sources import PACKAGES, ROOT, all_files
 
 
@@ -50,6 +51,19 @@ def test_the_packages_work_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     found = [Path(line).parts[-3:-1] for line in done.stdout.splitlines()]
     assert found == [("site", "aurora"), ("site", "segments"), ("site", "sim"), ("site", "aurora")]
+
+
+def test_the_version_is_the_same_wherever_it_is_asked_for(wheel: Path, tmp_path: Path) -> None:
+    assert wheel.name.startswith(f"aurora_py-{aurora.__version__}-")
+    scripts = zipfile.ZipFile(wheel).read(
+        f"aurora_py-{aurora.__version__}.dist-info/entry_points.txt"
+    )
+    assert b"aurora = aurora.terminal.cli:main\naurora-sim = aurora.sim:main" in scripts
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    for module in ("aurora", "aurora.sim"):
+        command = [sys.executable, "-m", module, "--version"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, f"aurora-py {aurora.__version__}\n")
 
 
 def test_importing_the_engine_does_not_load_the_simulator() -> None:

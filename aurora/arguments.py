@@ -1,0 +1,32 @@
+"""What callers give to the public API: refused by name, before anything happens, if it cannot be.
+
+Pages, LSNs, payloads and targets have checks of their own, where they are defined.
+"""
+
+from __future__ import annotations
+
+from reprlib import repr as shown
+from typing import Final
+
+from segments.protocol.errors import Invalid
+
+_MOST_SECONDS: Final = 1_000_000_000
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise `Invalid` unless ``value`` is True or False: a word would be true, whatever it says."""
+    if type(value) is not bool:
+        raise Invalid(f"{name} is {shown(value)}: expected True or False")
+
+
+def check_kind(name: str, value: object, kind: type, expected: str) -> None:
+    """Raise `Invalid` unless ``value`` is a ``kind``."""
+    if not isinstance(value, kind):
+        raise Invalid(f"{name} is {shown(value)}: expected {expected}")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Raise `Invalid` unless ``value`` is a number of seconds from 0 to some 30 years."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 <= value <= _MOST_SECONDS:  # type: ignore[operator]
+        raise Invalid(f"{name} is {shown(value)}: expected seconds >= 0, at most {_MOST_SECONDS:,}")
