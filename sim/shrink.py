@@ -246,6 +246,10 @@ def _earlier(events: Sequence[Event], by_ns: int) -> list[Event]:
     "--budget", callback=duration_option, default=f"{_DEFAULT_BUDGET_S:.0f}s", show_default=True,
     metavar="TIME", help="Stop after this long with the smallest so far.",
 )  # fmt: skip
+@click.option(
+    "--runs", type=click.IntRange(min=1), metavar="N",
+    help="Stop after so many runs: the same result on every machine.",
+)  # fmt: skip
 def command(
     seed: int | None,
     name: str | None,
@@ -253,6 +257,7 @@ def command(
     output: Path,
     force: bool,
     budget: float,
+    runs: int | None,
 ) -> None:
     """Cut a failing run down, and write what is left as a scenario.
 
@@ -270,7 +275,7 @@ def command(
         sys.exit(EXIT_CODES[result.verdict])
     say(f"{case.source}: {result.verdict.value}, {result.invariant}")
     case = attrs.evolve(case, expectations=missed(case, result))
-    shrinker, interrupted = shrink_case(case, result, budget)
+    shrinker, interrupted = shrink_case(case, result, budget, runs)
     _conclude(case, shrinker, result, output)
     sys.exit(INTERRUPTED if interrupted else EXIT_CODES[result.verdict])
 
@@ -314,8 +319,13 @@ def of_its_own(case: Case, schedule: Schedule) -> Case:
     return attrs.evolve(case, schedule=schedule, decisions=None)
 
 
-def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Shrinker, bool]:
-    """Look for the smallest schedule that fails as ``result`` does; and whether Ctrl-C ended it."""
+def shrink_case(
+    case: Case, result: RunResult, budget_s: float, runs: int | None = None
+) -> tuple[Shrinker, bool]:
+    """Look for the smallest schedule that fails as ``result`` does; and whether Ctrl-C ended it.
+
+    The search ends after ``budget_s`` of real time, or after ``runs`` runs if that comes first.
+    """
     started = time.monotonic()
     shown = started
     # Who takes all calls away makes any expectation of calls fail: that would explain nothing.
@@ -336,6 +346,8 @@ def shrink_case(case: Case, result: RunResult, budget_s: float) -> tuple[Shrinke
         return found
 
     def over() -> bool:
+        if runs is not None and shrinker.tests >= runs:
+            return True
         return time.monotonic() - started >= budget_s
 
     shrinker = Shrinker(without_idle_actions(case.schedule), result, run, over)

@@ -111,7 +111,7 @@ def test_a_recording_whose_header_was_reformatted_is_still_one(
 
 def test_what_shrink_writes_misses_the_same_expectation(tmp_path: Path, outage: Path) -> None:
     small = tmp_path / "small.toml"
-    ran = invoke("shrink", outage, "-o", small, "--budget", "4s")
+    ran = invoke("shrink", outage, "-o", small, "--runs", 120)
     assert code_of(ran) == 1, ran.output
     found = scenario.load(small)
     flow = Flow(writes=True, how="go on", from_ns=0, until_ns=300_000_000, max_stall_ns=20_000_000)
@@ -133,7 +133,7 @@ def test_calls_are_not_taken_away_from_an_expectation_that_counts_them(tmp_path:
     assert sum(each.operation.kind == "put" for each in result.calls) >= more
     path = write(tmp_path, f"{recover}[[expect]]\nmin_commits = {more}\n")
     small = tmp_path / "small.toml"
-    assert code_of(invoke("shrink", path, "-o", small, "--budget", "2s")) == 1
+    assert code_of(invoke("shrink", path, "-o", small, "--runs", 60)) == 1
     left = scenario.load(small)
     assert left.expectations == (AtLeast("commits", more),)
     assert sum(each.kind == "put" for each in left.operations) >= more
@@ -150,7 +150,7 @@ def test_a_failure_that_is_expected_passes_but_can_be_looked_into(tmp_path: Path
     result = open_case(None, str(path), bug[1]).run()
     assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "ack-after-sync")
     small = tmp_path / "small.toml"
-    assert code_of(invoke("shrink", path, *bug, "-o", small, "--budget", "2s")) == 1
+    assert code_of(invoke("shrink", path, *bug, "-o", small, "--runs", 60)) == 1
     assert scenario.load(small).expectations == ()
     # Without the bug the failure does not come, and that is one.
     result = open_case(None, str(path), None).run()
@@ -195,7 +195,7 @@ def test_the_same_line_can_be_typed_twice(tmp_path: Path, outage: Path) -> None:
     for command in (
         ["run", outage, "--trace", tmp_path / "t.jsonl"],
         ["record", outage, "-o", tmp_path / "r.jsonl"],
-        ["shrink", outage, "-o", tmp_path / "s.toml", "--budget", "0.1s"],
+        ["shrink", outage, "-o", tmp_path / "s.toml", "--runs", 3],
     ):
         for _ in range(2):
             assert code_of(invoke(*command)) == 1
@@ -211,7 +211,7 @@ def test_force_replaces_and_a_device_needs_none(passing: Path) -> None:
 def test_a_path_with_blanks_is_quoted_in_the_commands_to_type(tmp_path: Path) -> None:
     path = write(tmp_path, GOES_ON, "an outage.toml")
     small = tmp_path / "a small one.toml"
-    ran = invoke("shrink", path, "-o", small, "--budget", "0.5s")
+    ran = invoke("shrink", path, "-o", small, "--runs", 20)
     typed = [line for line in ran.output.splitlines() if "python -m" in line]
     assert [shlex.split(line)[-1] for line in typed] == [str(small)] * 2
     assert shlex.split(open_case(3, str(path), None).source) == [str(path), "--seed", "3"]

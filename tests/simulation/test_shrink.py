@@ -92,7 +92,7 @@ def test_steps_lead_down_and_end() -> None:
 def test_a_bug_found_by_a_seed_becomes_a_scenario_that_runs_by_itself(tmp_path: Path) -> None:
     path = tmp_path / "small.toml"
     bug = "serve-below-required"
-    options = ["--seed", "5", "--bug", bug, "-o", str(path), "--budget", "6s"]
+    options = ["--seed", "5", "--bug", bug, "-o", str(path), "--runs", "150"]
     done = CliRunner().invoke(command, options)
     assert done.exit_code == 1, done.output
     case = open_case(None, str(path), None)
