@@ -23,7 +23,12 @@ from sim.world import RunResult, World
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-SEED: Final = click.IntRange(min=0)
+
+class _Seed(click.IntRange):
+    name = "integer"  # of what is none click says that it "is not a valid integer range"
+
+
+SEED: Final = _Seed(min=0)
 """What an option for a seed takes."""
 
 

@@ -11,7 +11,7 @@ from aurora.terminal.text import STYLES, counted, joined
 
 
 def changes(before: VolumeView, after: VolumeView) -> list[str]:
-    """Each change in a few words, compute first; those of several segments together."""
+    """A line for each change, compute first; those of several segments together."""
     return [*_compute(before, after), *_segments(before, after), *_log(before, after)]
 
 
@@ -46,9 +46,9 @@ def _compute(before: VolumeView, after: VolumeView) -> Iterator[str]:
     if old.name == new.name:
         figures.append(("commits", was.commits, now.commits))
         figures.append(("waiting", was.commits_waiting, now.commits_waiting))
-    for name, one, other in figures:
-        if one != other:
-            yield f"{name} {one} → {other}"
+    moved = [f"{name} {one} → {other}" for name, one, other in figures if one != other]
+    if moved:
+        yield ", ".join(moved)
 
 
 def _segments(before: VolumeView, after: VolumeView) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Final
 
 import attrs
 import trio
+from rich.text import Text
 
 from aurora.cluster import Cluster
 from aurora.terminal.changes import changes, marked, pool_changes
@@ -224,8 +225,10 @@ class Session:
 
     def tell_changes(self, head: str, before: VolumeView, now: VolumeView) -> None:
         """Say in words what has changed since an earlier view."""
-        found = [*changes(before, now), *pool_changes(before, now)]
-        self.screen.say("; ".join(found) or "nothing", "changed", head=styled(f"{head}  ", "title"))
+        first = styled(f"{head}  ", "title")
+        for line in [*changes(before, now), *pool_changes(before, now)] or ["nothing"]:
+            self.screen.say(line, "changed", head=first)
+            first = Text(" " * first.cell_len)
 
     def cut_off(self) -> dict[SegmentId, bool]:
         """Which segments a partition keeps from the latest writer."""

@@ -133,7 +133,7 @@ def test_a_run_that_acknowledged_nothing_is_undecided(
     [
         (["rum"], "No such command 'rum'"),
         (["run", "--sed", "1"], "No such option '--sed'. Did you mean '--seed'?"),
-        (["run", "--seed", "x"], "'x' is not a valid integer"),
+        (["run", "--seed", "x"], "'x' is not a valid integer."),
         (["run", "quite"], "scenario 'quite': did you mean 'quiet'?"),
         (["run", "none.toml"], "none.toml: cannot be read: No such file or directory"),
         (["run", "--seed", "-1"], "-1 is not in the range x>=0"),

@@ -33,11 +33,7 @@ def test_each_change_is_named_once_and_segments_stand_together() -> None:
     )
     assert changes(start, start) == pool_changes(start, start) == []
     assert changes(start, write) == [
-        "PGCL 0 → 1",
-        "VCL 0 → 1",
-        "VDL 0 → 1",
-        "next LSN 1 → 2",
-        "commits 0 → 1",
+        "PGCL 0 → 1, VCL 0 → 1, VDL 0 → 1, next LSN 1 → 2, commits 0 → 1",
         "A0 B0 C0 D0 E0 F0: SCL 0 → 1",
         "new in the log: 1",
     ]
@@ -87,7 +83,7 @@ def test_the_walk_says_what_has_changed_and_ends_with_the_whole_picture() -> Non
     assert "\nchanged  buffer pool: hits 0 → 1\n" in text, "a read: and no picture for that"
     end = text.split("\nThe whole picture\n")[1]
     assert end.startswith("╭─ COMPUTE writer-2")
-    assert "since the beginning  the writer: writer-1 → writer-2; PGCL 0 → 5" in end
+    assert "since the beginning  the writer: writer-1 → writer-2\n" in end
     before = text.split("\nThe whole picture\n")[0].rsplit("aurora> ", 1)[1]
     assert "COMPUTE" not in before, "the same picture is not drawn twice in a row"
 

@@ -233,7 +233,7 @@ def test_shown_steps_end_with_a_picture_and_can_be_turned_off() -> None:
     played = play("viz on", "put 1 0 a", "viz off", "put 1 0 b")
     assert all(played.succeeded)
     drawn, changed = played.outputs[1].split("\nchanged  ")
-    assert drawn.endswith("SCL    A0 B0 C0 D0 E0 F0") and changed.startswith("PGCL 0 → 1; ")
+    assert drawn.endswith("SCL    A0 B0 C0 D0 E0 F0") and changed.startswith("PGCL 0 → 1, ")
     assert played.outputs[3] == "durable at LSN 2\n"
 
 
