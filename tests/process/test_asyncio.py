@@ -25,9 +25,9 @@ asyncio.run(main())
 """
 
 
-def run(program: str, *options: str) -> subprocess.CompletedProcess[str]:
+def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-W", "error", "-X", "dev", *options, "-c", program],
+        [sys.executable, "-W", "error", "-c", program],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
 
