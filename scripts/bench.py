@@ -428,6 +428,8 @@ class _History:
             else:
                 await self.storage.append(write.append)
             core.wrote()
+            while core.applying:
+                core.apply_more()
         core.tick(0.0)
         core.take_sends()
 

@@ -14,12 +14,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import filterfalse
 from operator import itemgetter
-from typing import Final
+from typing import Any, Final
 
 from segments.page_directory import PageDirectory
 from segments.protocol.errors import NotFound
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import RedoRecord
+from segments.protocol.record import RedoRecord, as_record
 from segments.protocol.truncation import TruncationTable
 
 RECORD_OVERHEAD_BYTES: Final = 62
@@ -27,6 +27,7 @@ RECORD_OVERHEAD_BYTES: Final = 62
 payload's length of 3, a flag and the array's own byte."""
 
 _lsn_of = itemgetter(0)
+_PREV_SEGMENT: Final = RedoRecord._fields.index("prev_segment_lsn")
 
 
 class _LsnsByPage(dict[PageId, list[Lsn]]):
@@ -56,7 +57,9 @@ class ChainIndex:
         self.conflicts = 0
         """Records refused because they contradict one that was held first; none was kept."""
         self._max_unlinked = max_unlinked
-        self._records: dict[Lsn, RedoRecord] = {}
+        self._records: dict[Lsn, tuple[Any, ...]] = {}
+        # Plain tuples, no `RedoRecord`: once Python's collector of cycles has seen that a tuple
+        # holds plain values, it forgets it. Else it would walk over all records, time and again.
         self._chain: list[Lsn] = []  # linked, ascending
         self._unlinked: list[Lsn] = []  # ascending; their intervals are disjoint, and above scl
         self.directory = PageDirectory()
@@ -78,12 +81,13 @@ class ChainIndex:
 
     def get(self, lsn: Lsn) -> RedoRecord | None:
         """The record at ``lsn``, linked or not, if it is held."""
-        return self._records.get(lsn)
+        values = self._records.get(lsn)
+        return None if values is None else as_record(values)
 
     def held(self) -> list[RedoRecord]:
         """All records held, linked or not, ascending."""
         records = self._records
-        return [records[lsn] for lsns in (self._chain, self._unlinked) for lsn in lsns]
+        return [as_record(records[lsn]) for lsns in (self._chain, self._unlinked) for lsn in lsns]
 
     def held_in_runs(self, count: int, limit_bytes: int) -> Iterator[list[RedoRecord]]:
         """What `held` returns, piece by piece; the index must not change meanwhile.
@@ -95,7 +99,7 @@ class ChainIndex:
         size = 0
         for lsns in (self._chain, self._unlinked):
             for lsn in lsns:
-                record = self._records[lsn]
+                record = as_record(self._records[lsn])
                 size += len(record.payload) + RECORD_OVERHEAD_BYTES
                 if run and (len(run) == count or size > limit_bytes):
                     yield run
@@ -154,7 +158,7 @@ class ChainIndex:
             lsn, page_id, _, payload, _, _, _, prev_segment_lsn, _ = record
             if prev_segment_lsn != scl:
                 break
-            held[lsn] = record
+            held[lsn] = record[:]
             chain.append(lsn)
             by_page[page_id].append(lsn)
             size += len(payload)
@@ -189,7 +193,7 @@ class ChainIndex:
         prev, unlinked = record.prev_segment_lsn, self._unlinked
         if prev < (unlinked[at - 1] if at else self.scl):
             return True
-        return at < len(unlinked) and self._records[unlinked[at]].prev_segment_lsn < record.lsn
+        return at < len(unlinked) and self._records[unlinked[at]][_PREV_SEGMENT] < record.lsn
 
     def _link(self, record: RedoRecord) -> None:
         self._chain.append(record.lsn)
@@ -200,18 +204,18 @@ class ChainIndex:
         count = 0
         for lsn in self._unlinked:
             record = self._records[lsn]
-            if record.prev_segment_lsn != self.scl:
+            if record[_PREV_SEGMENT] != self.scl:
                 break
-            self._link(record)
+            self._link(as_record(record))
             count += 1
         del self._unlinked[:count]
 
     def _hold(self, record: RedoRecord) -> None:
-        self._records[record.lsn] = record
+        self._records[record.lsn] = record[:]
         self._payload_bytes += len(record.payload)
 
     def _let_go(self, lsn: Lsn) -> RedoRecord:
-        record = self._records.pop(lsn)
+        record = as_record(self._records.pop(lsn))
         self._payload_bytes -= len(record.payload)
         return record
 
@@ -239,7 +243,7 @@ class ChainIndex:
         if lsn < self.base_lsn:
             raise NotFound(f"records after {lsn} have left the log: expected >= {self.base_lsn}")
         chain, records = self._chain, self._records
-        return (records[chain[at]] for at in range(bisect_right(chain, lsn), len(chain)))
+        return (as_record(records[chain[at]]) for at in range(bisect_right(chain, lsn), len(chain)))
 
     def records_after(self, lsn: Lsn, limit_bytes: int) -> list[RedoRecord]:
         """Linked records above ``lsn``, ascending, that encode to at most ``limit_bytes``.
@@ -264,7 +268,7 @@ class ChainIndex:
         gaps = []
         last = self.scl
         for lsn in self._unlinked:
-            if self._records[lsn].prev_segment_lsn != last:
+            if self._records[lsn][_PREV_SEGMENT] != last:
                 gaps.append((last + 1, lsn))
             last = lsn
         return gaps

@@ -45,10 +45,11 @@ class SegmentConfig:
     """Records of a page between two images that are kept of it."""
     image_cache_bytes: int = attrs.field(default=64 << 20, validator=whole_number(0))
     """Images beyond each page's newest and its base."""
-    coalesce_records: int = attrs.field(default=2_000, validator=whole_number(1))
-    """Records folded into images in one turn of background work."""
+    coalesce_records: int = attrs.field(default=500, validator=whole_number(1))
+    """Records folded into images in one turn of background work. Turns follow each other without a
+    pause, other work in between, until it has caught up."""
     tick_interval_s: float = attrs.field(default=0.05, validator=at_least(0.001))
-    """Time between two turns of background work."""
+    """Time between two rounds of background work."""
     gossip_interval_s: float = attrs.field(default=0.25, validator=at_least(0.001))
     """Mean time between two messages to a peer; each interval is drawn from half to one and a
     half."""

@@ -12,7 +12,7 @@ Everything a segment says rests on what is durable. So there are two halves:
 * *The write cycle.* The shell takes the queue as one `Write` (`take_write`), one frame for one
   sync, and reports `wrote` or `write_failed`. Only `wrote` applies the entries to the state and
   releases their answers, in the order of the queue. An acknowledgement cannot leave before its
-  sync.
+  sync. What takes long does so in steps (`apply_more`), amid which no message is handled.
 
 A seal moves the promise when it is *queued*, and throws out queued input of older epochs: what is
 not yet on its way to the disk may not get there after the seal (§7, step 2). The durable epoch
@@ -22,7 +22,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -64,6 +64,7 @@ from segments.protocol.record import RedoRecord
 from segments.protocol.tracing import Tracer
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
+from segments.steps import Pace
 from segments.wal import (
     CheckpointEntry,
     Entry,
@@ -106,7 +107,8 @@ class Pending:
 
     entry: Entry | None
     epoch: VolumeEpoch
-    apply: Callable[[], None]
+    apply: Callable[[], Iterable[None]]
+    """What it does to the state once it is durable, in steps."""
     size: int = 64
     records: bool = False
     ack: tuple[Address, int] | None = None
@@ -140,6 +142,7 @@ class SegmentCore:
         self._queue: list[Pending] = []
         self._queue_bytes = 0
         self._in_flight: list[Pending] | None = None
+        self._applying: Iterator[None] | None = None
         self._sends: list[Outgoing] = []
         self.gossip = Gossip(self, peers, config, random)
         self.maintenance = Maintenance(self, config, log_bytes, random.random())
@@ -148,6 +151,7 @@ class SegmentCore:
 
     def step(self, source: Address, message: Message, now: float) -> None:
         """Take one message from ``source`` at time ``now`` (seconds of any clock)."""
+        assert not self.applying, "a message amid the effects of a write"
         handler = _HANDLERS.get(type(message))
         if handler is None or not self._admit(source, message):
             return
@@ -157,7 +161,8 @@ class SegmentCore:
             self.dropped_messages += 1
 
     def tick(self, now: float) -> None:
-        """Let background work have its turn."""
+        """Let background work have its turn; another one at once if `Maintenance.behind`."""
+        assert not self.applying, "background work amid the effects of a write"
         self.gossip.tick(now)
         self.maintenance.tick(now)
 
@@ -199,19 +204,42 @@ class SegmentCore:
         return Write(self._encoded_promise(batch) if promises else None, frame, None)
 
     def wrote(self) -> None:
-        """The write last taken is durable: what it carried takes effect, and may be answered."""
-        batch, self._in_flight = self._in_flight, None
-        assert batch is not None, "no write was under way"
+        """The write last taken is durable: what it carried takes effect, and may be answered.
+
+        As that may take long, it is only begun here: as long as the core is `applying`, the shell
+        calls `apply_more`, lets others run in between, and gives the core nothing else to do.
+        """
+        assert self._in_flight is not None, "no write was under way"
         self.maintenance.wrote()
+        self._applying = self._apply(self._in_flight)
+        self.apply_more()
+
+    @property
+    def applying(self) -> bool:
+        """Whether a durable write has taken effect only in part."""
+        return self._applying is not None
+
+    def apply_more(self) -> None:
+        """One more step of what `wrote` has begun."""
+        assert self._applying is not None, "no write takes effect"
+        try:
+            next(self._applying)
+        except StopIteration:
+            self._applying = self._in_flight = None
+
+    def _apply(self, batch: list[Pending]) -> Iterator[None]:
+        pace = Pace()
         acks: dict[Address, tuple[int, VolumeEpoch]] = {}
         for pending in batch:
             self.state.epoch = max(self.state.epoch, pending.epoch)  # the frame says so
-            pending.apply()
+            yield from pending.apply()
             if pending.ack is not None:
                 writer, seq = pending.ack
                 acks[writer] = (max(seq, acks.get(writer, (0, pending.epoch))[0]), pending.epoch)
             if pending.answer is not None:
                 pending.answer()
+            if pace.ends_step(pending.size if pending.records else 1):
+                yield  # the pages of a checkpoint take their steps when its last part is applied
         for writer, (seq, epoch) in acks.items():
             self._acknowledge(writer, epoch, seq)
 
@@ -246,7 +274,7 @@ class SegmentCore:
             self.dropped_messages += 1  # one message of any size fits an empty queue
             return
 
-        def apply() -> None:
+        def apply() -> Iterable[None]:
             before = self.state.scl
             self.state.add_records(records)
             if self._trace is not None:
@@ -254,6 +282,7 @@ class SegmentCore:
                     self.segment, "records_applied", count=len(records), before=before,
                     scl=self.state.scl,
                 )  # fmt: skip
+            return ()
 
         self._push(
             Pending(entry, self._promised, apply, size, records=True, ack=ack, answer=answer)
@@ -272,18 +301,20 @@ class SegmentCore:
         state = self.state
         if table is not None and table.epoch > state.table.epoch:
 
-            def apply_table() -> None:
+            def apply_table() -> Iterable[None]:
                 state.epoch = max(state.epoch, epoch)
                 state.adopt_table(table)
                 self.note("table_adopted", epoch=epoch, table=table, scl=state.scl)
+                return ()
 
             entry: Entry = TableEntry(state.vdl, table)
             self._push(Pending(entry, epoch, apply_table, answer=answer))
         else:
 
-            def apply_seal() -> None:
+            def apply_seal() -> Iterable[None]:
                 state.epoch = max(state.epoch, epoch)
                 self.note("sealed", epoch=epoch, scl=state.scl)
+                return ()
 
             self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))
 
@@ -294,9 +325,9 @@ class SegmentCore:
             size = sum(len(each.image) for each in pages) + 64
             self._push(Pending(entry, self._promised, partial(self._apply_part, entry), size))
 
-    def _apply_part(self, entry: CheckpointEntry | ImagesEntry) -> None:
+    def _apply_part(self, entry: CheckpointEntry | ImagesEntry) -> Iterator[None]:
         before = self.state.scl
-        self.state.apply(entry)
+        yield from self.state.apply_steps(entry)
         if self.state.scl != before:
             self.note("hydrated", before=before, scl=self.state.scl)
 

@@ -20,7 +20,7 @@ no telling of zeros from a torn tail.
 **After a failed sync** the kernel may hold pages that it takes for clean and that are not on disk,
 and a second sync would succeed without writing them. So the storage is fail-stop: it cuts off what
 it was writing and refuses everything until it is opened anew; five other copies go on. A failed
-write (a full disk) comes before any sync, and is only rolled back. **Opening** for the same reason
+write (a full disk) comes before any sync, and is only rolled back. **Loading** for the same reason
 first syncs, as a process that was killed may have left bytes in the cache only, then drops the
 clean pages, and so reads what the disk has.
 
@@ -87,8 +87,6 @@ class FileStorage:
         try:
             for name in (_LOG, _PROMISE):
                 self._files[name] = os.open(directory / name, os.O_RDWR)
-                os.fsync(self._files[name])
-            os.fsync(lock)
             self._length = os.fstat(self._files[_LOG]).st_size
         except OSError:
             self._close_files()
@@ -147,15 +145,9 @@ class FileStorage:
         if not self._turn.locked():
             self._close_files()
 
-    def load(self) -> Stored:
-        self._check_usable()
-        try:
-            return Stored(
-                _read(self._files[_LOG], 0, self._length),
-                _read(self._files[_PROMISE], 0, os.fstat(self._files[_PROMISE]).st_size),
-            )
-        except OSError as error:
-            raise StorageFailed(f"{self._directory} cannot be read: {error}") from error
+    async def load(self) -> Stored:
+        async with self._taking_turns():
+            return await self._in_thread(self._load)
 
     async def append(self, data: bytes) -> None:
         async with self._taking_turns():
@@ -249,6 +241,14 @@ class FileStorage:
             os.close(self._files.popitem()[1])
 
     # ---- in a thread -----------------------------------------------------------------------------
+
+    def _load(self) -> Stored:
+        for name in (_LOG, _PROMISE, "."):
+            os.fsync(self._files[name])
+        promise = self._files[_PROMISE]
+        return Stored(
+            _read(self._files[_LOG], 0, self._length), _read(promise, 0, os.fstat(promise).st_size)
+        )
 
     def _append(self, data: bytes) -> None:
         try:

@@ -33,6 +33,8 @@ class Maintenance:
         self.damages_found = 0
         """How often the scrub has found damage."""
         self.compactions = 0
+        self.behind = False
+        """Whether the last turn has left enough to do for another one at once."""
         self._patience = 1.0 + spread / 2.0
         self._now = 0.0
         self._compact_at = 0.0
@@ -57,24 +59,29 @@ class Maintenance:
     def tick(self, now: float) -> None:
         """One bounded turn."""
         self._now = now
-        state = self._core.state
-        state.materializer.coalesce(state.vdl, self._config.coalesce_records)
+        state, budget = self._core.state, self._config.coalesce_records
+        work = state.materializer.coalesce(state.vdl, budget)
+        collected = 0
         if self._compacting is None and not self._core.gossip.sends_pages(now):
-            self._collect()  # a checkpoint, like pages on their way to a peer, is of one moment
+            # A checkpoint, like pages on their way to a peer, is of one moment.
+            collected = self._collect(budget)
+        self.behind = collected >= budget or work > max(0, budget - 1 - self._config.image_interval)
         if self._scrub_at is None:
             self._scrub_at = now + self._config.scrub_interval_s
 
-    def _collect(self) -> None:
+    def _collect(self, budget: int) -> int:
+        """Collect at most ``budget`` records; returns how many."""
         state = self._core.state
         up_to = min(state.announced_floor, state.vdl, state.scl)
         collectable = state.index.count_through(up_to)
         if collectable < self._config.collect_records:
-            return
-        if collectable > self._config.coalesce_records:
-            up_to = state.index.linked_lsn(self._config.coalesce_records - 1)
+            return 0
+        if collectable > budget:
+            up_to = state.index.linked_lsn(budget - 1)
         removed = state.collect(up_to)
         self._collected += removed
         self._core.note("collected", floor=up_to, records=removed)
+        return removed
 
     # ---- compaction ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ is under way, and whatever arrives during a sync shares the next one.
 from __future__ import annotations
 
 from random import Random
+from typing import TypeVar
 
 import trio
 
@@ -25,8 +26,11 @@ from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 from segments.state import SegmentState
+from segments.steps import Pace, Steps
 from segments.storage import Storage
-from segments.wal import Promise, decode_promises, encode_promise, scan
+from segments.wal import Promise, decode_promises, encode_promise, scan_steps
+
+T = TypeVar("T")
 
 
 class SegmentServer:
@@ -60,6 +64,7 @@ class SegmentServer:
         self._running = trio.Event()
         self._running.set()
         self._work = trio.Event()
+        self._applied = trio.Event()
 
     # ---- what can be done to it ------------------------------------------------------------------
 
@@ -103,8 +108,8 @@ class SegmentServer:
         storage = self._storage
         if storage.identity is None:
             raise SegmentLost(f"the disk of segment {self.segment} holds no identity")
-        stored = storage.load()
-        found = scan(stored.log)
+        stored = await storage.load()
+        found = await self._in_steps(scan_steps(stored.log))
         if not found.frames:  # a formatted log has one, and never loses its last
             raise SegmentLost(
                 f"segment {self.segment} has lost its log: no sound frame in "
@@ -113,7 +118,7 @@ class SegmentServer:
         promise = self._promise_in(stored.promises)
         if found.torn_bytes:
             await storage.truncate(found.durable_length)
-        state = SegmentState.restore(self._config, found, promise)
+        state = await self._in_steps(SegmentState.restore_steps(self._config, found, promise))
         if stored.promises != encode_promise(state.promise) * 2:
             # A crash or rot came between the log and its promise, or between the slots.
             await storage.write_promise(encode_promise(state.promise))
@@ -126,6 +131,16 @@ class SegmentServer:
             self.segment, self.pg_id, self._peers, state, self._config, self._random,
             log_bytes=found.durable_length, trace=self._trace,
         )  # fmt: skip
+
+    async def _in_steps(self, steps: Steps[T]) -> T:
+        """The result of ``steps``, with a turn for everybody else after each."""
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            await trio.lowlevel.checkpoint()
 
     def _promise_in(self, slots: bytes) -> Promise:
         try:
@@ -143,7 +158,9 @@ class SegmentServer:
                 await self._running.wait()
             if self._delay_s:
                 await trio.sleep(self._delay_s)
+            await self._until_applied(core)
             now = trio.current_time()
+            pace = Pace()
             for source, payload in envelopes:
                 try:
                     message = codec.decode(payload)
@@ -151,6 +168,10 @@ class SegmentServer:
                     core.dropped_messages += 1
                     continue
                 core.step(source, message, now)
+                if pace.ends_step(len(payload)):
+                    self._send(core)
+                    await trio.lowlevel.checkpoint()
+                    await self._until_applied(core)
             self._send(core)
 
     async def _persist(self, core: SegmentCore) -> None:
@@ -175,7 +196,21 @@ class SegmentServer:
             if self._trace is not None:
                 self._trace(self.segment, "write_synced", log_bytes=self._storage.size())
             core.wrote()
+            if core.applying:
+                await self._apply_rest(core)
             self._send(core)
+
+    async def _until_applied(self, core: SegmentCore) -> None:
+        """Wait as long as a write has taken effect only in part."""
+        while core.applying:
+            await self._applied.wait()
+
+    async def _apply_rest(self, core: SegmentCore) -> None:
+        self._applied = trio.Event()
+        while core.applying:
+            await trio.lowlevel.checkpoint()
+            core.apply_more()
+        self._applied.set()
 
     async def _store(self, write: Write) -> None:
         if self._trace is not None:
@@ -209,8 +244,13 @@ class SegmentServer:
             await trio.sleep(self._config.tick_interval_s)
             if not self._running.is_set():
                 await self._running.wait()
+            await self._until_applied(core)
             now = trio.current_time()
             core.tick(now)
+            while core.maintenance.behind:
+                await trio.lowlevel.checkpoint()
+                await self._until_applied(core)
+                core.tick(now)
             scrub = core.maintenance.take_scrub(now)
             if scrub is not None:
                 generation, offset, length = scrub

@@ -18,6 +18,7 @@ from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
+from segments.steps import Pace, Steps, finished
 from segments.wal import (
     CheckpointEntry,
     Entry,
@@ -34,6 +35,8 @@ from segments.wal import (
 
 _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a checkpoint."""
+_STEP_PAGES: Final = 256
+"""Page images installed in one step."""
 
 
 def format_log(epoch: VolumeEpoch) -> tuple[bytes, bytes]:
@@ -72,6 +75,13 @@ class SegmentState:
 
     @classmethod
     def restore(cls, config: SegmentConfig, scan: LogScan, promise: Promise) -> SegmentState:
+        """What `restore_steps` returns, at once."""
+        return finished(cls.restore_steps(config, scan, promise))
+
+    @classmethod
+    def restore_steps(
+        cls, config: SegmentConfig, scan: LogScan, promise: Promise
+    ) -> Steps[SegmentState]:
         """The state that a log and the promise beside it stand for.
 
         After damage in the middle of the log the segment is not `whole`: records, or a table, that
@@ -80,6 +90,7 @@ class SegmentState:
         state = cls(config)
         state.epoch = promise.epoch
         state._promised_table = promise.table_epoch
+        pace = Pace()
         end = 0
         for start, next_end, frame in scan.frames:
             if start != end:
@@ -87,9 +98,12 @@ class SegmentState:
             end = next_end
             state.epoch = max(state.epoch, frame.epoch)
             for entry in frame.entries:
-                state.apply(entry)
+                yield from state.apply_steps(entry)
+                if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
+                    yield
         if scan.damage or not scan.frames:
-            state._repair_lsn = _surviving(_highest_ever_held(scan), state.table)
+            highest = yield from _highest_ever_held(scan)
+            state._repair_lsn = _surviving(highest, state.table)
         elif _follows_a_lost_log(scan):
             state._repair_lsn = MAX_INTEGER
         state._checkpoint = None
@@ -118,7 +132,14 @@ class SegmentState:
     # ---- one entry -------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> None:
-        """Take in one durable entry; a checkpoint once all its parts are there."""
+        """What `apply_steps` does, at once."""
+        finished(self.apply_steps(entry))
+
+    def apply_steps(self, entry: Entry) -> Steps[None]:
+        """Take in one durable entry; a checkpoint once all its parts are there.
+
+        Between two steps nothing else may change the state, or read more of it than its watermarks.
+        """
         match entry:
             case RecordsEntry():
                 self.announced(entry.vdl, entry.floor)
@@ -141,7 +162,7 @@ class SegmentState:
             self.adopt_table(head.table)
             self.announced(head.vdl, head.floor)
             if head.base_lsn >= self.scl:
-                self.hydrate(head.base_lsn, pages, head.floor)
+                yield from self._hydrate(head.base_lsn, pages, head.floor)
 
     def _apply_images(self, entry: ImagesEntry) -> None:
         if self._checkpoint is not None and self._checkpoint.head.base_lsn == entry.base_lsn:
@@ -178,10 +199,13 @@ class SegmentState:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = _surviving(self._repair_lsn, table)
 
-    def hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> None:
+    def _hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> Steps[None]:
         """Start over from page images as of ``base_lsn``; records above it stay."""
+        for at in range(0, len(pages), _STEP_PAGES):
+            if at:
+                yield
+            self.materializer.install(pages[at : at + _STEP_PAGES])
         self.index.reset(base_lsn)
-        self.materializer.install(pages)
         self.floor = max(self.floor, floor, base_lsn)
 
     def collect(self, up_to: Lsn) -> int:
@@ -224,13 +248,14 @@ class SegmentState:
         return self.materializer.base_bytes() + self.index.encoded_bytes() + 4096
 
 
-def _highest_ever_held(scan: LogScan) -> Lsn:
+def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
     """The highest LSN that a segment can have acknowledged whose log is spoilt in places.
 
     Every frame says what was held before it, and its own entries may have added to that. A log
     without any sound frame says nothing: then no LSN is high enough.
     """
     highest = 0 if scan.frames else MAX_INTEGER
+    pace = Pace()
     for scanned in scan.frames:
         for entry in scanned.frame.entries:
             match entry:
@@ -239,6 +264,8 @@ def _highest_ever_held(scan: LogScan) -> Lsn:
                 case RecordsEntry():
                     lsns = [record.lsn for record in codec.decode_records(entry.records)]
                     highest = max([highest, *lsns])
+                    if pace.ends_step(len(entry.records)):
+                        yield
                 case TableEntry():
                     highest = _surviving(highest, entry.table)
                 case ImagesEntry():

@@ -49,7 +49,7 @@ class Storage(Protocol):
     def identity(self) -> Identity | None:
         """Whom this disk belongs to; None when it has lost everything."""
 
-    def load(self) -> Stored:
+    async def load(self) -> Stored:
         """What is there, for a restart."""
 
     async def append(self, data: bytes) -> None:
@@ -113,7 +113,7 @@ class MemoryStorage:
     def identity(self) -> Identity | None:
         return self._identity
 
-    def load(self) -> Stored:
+    async def load(self) -> Stored:
         return Stored(bytes(self._log), self._promises)
 
     async def append(self, data: bytes) -> None:

@@ -45,6 +45,7 @@ from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import TruncationTable
+from segments.steps import Pace, Steps, finished
 
 MAGIC: Final = b"\xc1WAL"
 """Starts a frame; 0xC1 is the one byte that msgpack never uses."""
@@ -259,6 +260,11 @@ class LogScan:
 
 
 def scan(log: bytes) -> LogScan:
+    """What `scan_steps` returns, at once."""
+    return finished(scan_steps(log))
+
+
+def scan_steps(log: bytes) -> Steps[LogScan]:
     """Read a log from its start, as far as there are sound frames, across damage.
 
     What has a sound frame behind it is damage; what has none is a torn tail, since a rotten last
@@ -267,6 +273,7 @@ def scan(log: bytes) -> LogScan:
     """
     frames: list[ScannedFrame] = []
     damage: list[DamagedRange] = []
+    pace = Pace()
     durable_length = start = 0
     while start >= 0:
         end = _frame_end(log, start)
@@ -279,6 +286,8 @@ def scan(log: bytes) -> LogScan:
             frames.append(ScannedFrame(start, end, decode_body(log[start + HEADER_BYTES : end])))
         except MalformedFrame:
             _add_damage(damage, start, end)
+        if pace.ends_step(end - start):
+            yield
         durable_length = start = end
     return LogScan(tuple(frames), tuple(damage), durable_length, len(log) - durable_length)
 

@@ -14,7 +14,8 @@ import attrs
 import trio
 
 from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, StorageFailed
-from segments.storage import Identity, MemoryStorage, Stored, check_extent, check_length
+from segments.storage import Identity, Stored, check_extent, check_length
+from segments.wal import NO_PROMISE, encode_promise
 from sim.profiles import DiskProfile, exponential
 from sim.scheduler import Handle, VirtualScheduler
 
@@ -77,7 +78,7 @@ class SimulatedDisk:
         self._identity: Identity | None = identity
         self._formatted_for = identity
         self._log = bytearray()
-        self._promises = MemoryStorage.create(identity).load().promises
+        self._promises = encode_promise(NO_PROMISE) * _SLOTS
         self._write: _Write | None = None
         self._crashed = self._broken = False
         self._slowness = 1.0
@@ -93,7 +94,7 @@ class SimulatedDisk:
         """Whom this disk belongs to; None once it was wiped."""
         return self._identity
 
-    def load(self) -> Stored:
+    async def load(self) -> Stored:
         """What is there, torn and rotten as it may be; what crashed or broke works again."""
         if self._write is not None:
             raise Invalid("load in the middle of a write: expected the process to have crashed")
@@ -194,7 +195,7 @@ class SimulatedDisk:
     def replace_disk(self) -> None:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
         self._identity = self._formatted_for
-        self._promises = MemoryStorage.create(self._formatted_for).load().promises
+        self._promises = encode_promise(NO_PROMISE) * _SLOTS
 
     def rot(self, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
         """Flip ``bits`` bits of the log, at byte ``offset`` or anywhere; return where (bytes).

@@ -103,6 +103,8 @@ class SegmentRig:
             return False
         self.store(write)
         self.core.wrote()
+        while self.core.applying:
+            self.core.apply_more()
         return True
 
     def settle(self) -> list[Outgoing]:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import operator
 from array import array
+from collections.abc import Callable
+from functools import partial
 from reprlib import repr as shown
 from typing import Any, Final, NamedTuple, SupportsIndex, TypeAlias, cast
 
@@ -47,6 +49,10 @@ class RedoRecord(NamedTuple):
     prev_volume_lsn: Lsn
     prev_segment_lsn: Lsn
     prev_page_lsn: Lsn
+
+
+as_record: Final[Callable[[tuple[object, ...]], RedoRecord]] = partial(tuple.__new__, RedoRecord)
+"""What `RedoRecord._make` does, without its length check: half the time, for millions of them."""
 
 
 def whole_number(value: object) -> int | None:

@@ -9,7 +9,7 @@ from sim.bugs.registry import Bug, Edit
 _ADMIT: Final = "segments.core:SegmentCore._admit"
 _PERSIST: Final = "segments.server:SegmentServer._persist"
 _TAKE_OVER: Final = "segments.core:SegmentCore.take_over"
-_RESTORE: Final = "segments.state:SegmentState.restore"
+_RESTORE: Final = "segments.state:SegmentState.restore_steps"
 _GOSSIP: Final = "segments.gossip:Gossip.step"
 _WIPED_COMES_BACK: Final = (
     Edit("aurora.cluster:Cluster.wipe", 'host.lost = f"the disk of {segment} was wiped"', "pass"),
@@ -42,8 +42,9 @@ SEGMENT_BUGS: Final = (
             ),
             Edit(
                 _PERSIST,
-                "        core.wrote()\n        self._send(core)\n",
-                "        if not early:\n            core.wrote()\n            self._send(core)\n",
+                "        core.wrote()\n        if core.applying:\n",
+                "        if early:\n            continue\n"
+                "        core.wrote()\n        if core.applying:\n",
             ),
         ),
     ),
@@ -137,8 +138,8 @@ SEGMENT_BUGS: Final = (
         edits=(
             Edit(
                 "segments.maintenance:Maintenance.tick",
-                "coalesce(state.vdl, self",
-                "coalesce(state.scl, self",
+                "coalesce(state.vdl, budget)",
+                "coalesce(state.scl, budget)",
             ),
         ),
     ),

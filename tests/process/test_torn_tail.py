@@ -60,7 +60,7 @@ async def test_regression_nothing_stays_between_a_torn_tail_and_what_is_written_
     for lsn in range(1, 7):
         await write(storage, lsn, lsn)
         ends.append(storage.size())
-    log = storage.load().log
+    log = (await storage.load()).log
     for cut in range(ends[4], ends[6] + 1):
         for garbage in (b"", bytes(7), b"\xc1WAL\xff\xff"):
             torn = MemoryStorage.create(IDENTITY)
@@ -69,7 +69,7 @@ async def test_regression_nothing_stays_between_a_torn_tail_and_what_is_written_
             await torn.append(log[:cut] + garbage)
             survived = max(lsn for lsn, end in enumerate(ends) if end <= cut)
             assert await write(torn, 1, 8) == survived
-            found = scan(torn.load().log)
+            found = scan((await torn.load()).log)
             assert not found.damage
             assert not found.torn_bytes
             assert await write(torn, 9, 9) == 8, "what came after the tear is read again"

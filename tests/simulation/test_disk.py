@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, StorageFailed
 from segments.storage import Identity, MemoryStorage, Storage, Stored
+from segments.wal import PROMISE_SLOT_BYTES
 from sim.disk import SimulatedDisk
 from sim.profiles import DiskProfile
 from sim.scheduler import Deadlock, VirtualScheduler
@@ -22,7 +23,7 @@ MS = 1_000_000
 SECOND = 1000 * MS
 STEADY = DiskProfile(minimum_ns=MS, extra_mean_ns=0)
 IDENTITY = Identity("volume", "A0")
-SLOT = len(MemoryStorage.create(IDENTITY).load().promises) // 2
+SLOT = PROMISE_SLOT_BYTES
 DATA = bytes(range(1, 101))
 
 
@@ -75,7 +76,7 @@ def test_without_faults_it_is_the_disk_in_memory(plan: list[tuple[str, object]])
         assert storage.identity == oracle.identity
         for kind, argument in plan:
             assert await _perform(storage, kind, argument) == await _perform(oracle, kind, argument)
-            assert storage.load() == oracle.load()
+            assert (await storage.load()) == (await oracle.load())
             assert storage.size() == oracle.size()
         storage.close()
 
@@ -137,9 +138,9 @@ def _crash_in(world: World, write: Callable[[], Awaitable[object]]) -> None:
             nursery.start_soon(fail)
             await world.scheduler.sleep_ns(MS // 2)
             world.disk.crash()
-        left = world.disk.load()
+        left = await world.disk.load()
         await world.scheduler.sleep_ns(10 * MS)
-        assert world.disk.load() == left, "a process that is gone writes no more"
+        assert (await world.disk.load()) == left, "a process that is gone writes no more"
 
     world.run(main)
 
@@ -150,7 +151,7 @@ def test_a_crash_tears_at_most_the_append_in_progress() -> None:
         world = World(seed=seed)
         world.disk._log = bytearray(b"synced")
         _crash_in(world, partial(world.disk.append, DATA))
-        log = world.disk.load().log
+        log = world.disk.peek().log
         assert log.startswith(b"synced")
         tail = log[6:]
         assert len(tail) <= len(DATA)
@@ -169,11 +170,11 @@ def test_a_crash_leaves_a_replaced_or_cut_log_wholly_old_or_wholly_new() -> None
         world = World(seed=seed)
         world.disk._log = bytearray(b"old log")
         _crash_in(world, partial(world.disk.replace, [b"new", b"er"]))
-        logs.add(world.disk.load().log)
+        logs.add(world.disk.peek().log)
         world = World(seed=seed)
         world.disk._log = bytearray(b"old log")
         _crash_in(world, partial(world.disk.truncate, 3))
-        cuts.add(world.disk.load().log)
+        cuts.add(world.disk.peek().log)
     assert logs == {b"old log", b"newer"}
     assert cuts == {b"old log", b"old"}
 
@@ -185,7 +186,7 @@ def test_a_crash_leaves_one_slot_of_a_promise_whole() -> None:
         world = World(seed=seed)
         world.disk._promises = old * 2
         _crash_in(world, partial(world.disk.write_promise, new))
-        promises = world.disk.load().promises
+        promises = world.disk.peek().promises
         first, second = promises[:SLOT], promises[SLOT:]
         assert second == old or first == new
         states.add((first == new, second == old))
@@ -216,7 +217,7 @@ def test_what_was_over_but_not_reported_at_the_crash_is_not_reported_as_done() -
 
     world.run(main)
     assert results == ["failed"]
-    assert world.disk.load().log == b"data"
+    assert world.disk.peek().log == b"data"
 
 
 def test_after_a_crash_nothing_works_until_it_is_loaded() -> None:
@@ -230,9 +231,9 @@ def test_after_a_crash_nothing_works_until_it_is_loaded() -> None:
         for operation in (disk.append(b""), disk.read(0, 1), disk.replace([])):
             with pytest.raises(StorageFailed, match="restart"):
                 await operation
-        assert disk.load().log == b"kept"
+        assert (await disk.load()).log == b"kept"
         await disk.append(b" on")
-        assert disk.load().log == b"kept on"
+        assert (await disk.load()).log == b"kept on"
 
     world.run(main)
 
@@ -251,7 +252,7 @@ def test_a_cancelled_write_is_done_all_the_same_and_a_crashed_one_stays_cancelle
             await disk.append(b"data")
             await trio.lowlevel.checkpoint()
         assert scope.cancelled_caught
-        assert (world.scheduler.now_ns, disk.load().log) == (MS, b"data")
+        assert (world.scheduler.now_ns, (await disk.load()).log) == (MS, b"data")
         with trio.CancelScope() as scope:
             world.scheduler.call_after(MS // 2, scope.cancel)
             world.scheduler.call_after(MS // 2, disk.crash)
@@ -283,7 +284,7 @@ def test_two_writes_at_once_are_a_mistake() -> None:
             with pytest.raises(Invalid, match="second write"):
                 await world.disk.append(b"second")
             with pytest.raises(Invalid, match="middle of a write"):
-                world.disk.load()
+                await world.disk.load()
             assert await world.disk.read(0, 9) in {b"", b"first"}
 
     world.run(main)
@@ -299,11 +300,11 @@ def test_a_full_disk_refuses_until_there_is_room() -> None:
             await disk.append(b"9ab")
         with pytest.raises(StorageFailed, match="full"):
             await disk.replace([b"123"])
-        assert disk.load().log == b"12345678"
+        assert (await disk.load()).log == b"12345678"
         await disk.append(b"9a")
         disk.set_capacity(None)
         await disk.append(b"b")
-        assert disk.load().log == b"123456789ab"
+        assert (await disk.load()).log == b"123456789ab"
 
     world.run(main)
     assert disk.statistics().failures == 2
@@ -317,7 +318,7 @@ def test_a_refused_operation_leaves_nothing(kind: str) -> None:
     for asked in (False, True):
         world = World(STEADY if asked else certain)
         disk = world.disk
-        before = disk.load()
+        before = disk.peek()
         if asked:
             (disk.fail_writes if kind == "write" else disk.fail_syncs)(3)
 
@@ -329,10 +330,10 @@ def test_a_refused_operation_leaves_nothing(kind: str) -> None:
             ):
                 with pytest.raises(StorageBroken if kind == "sync" else StorageFailed, match=kind):
                     await operation
-                assert disk.load() == before
+                assert (await disk.load()) == before
 
         world.run(main)
-        assert disk.load() == before
+        assert disk.peek() == before
         assert (disk.statistics().failures, disk.statistics().syncs) == (3, 0)
 
 
@@ -354,7 +355,7 @@ def test_after_a_refused_sync_nothing_works_until_the_disk_is_loaded_again() -> 
         ):
             with pytest.raises(StorageBroken, match="loaded again first"):
                 await operation
-        assert disk.load().log == b"sound."
+        assert (await disk.load()).log == b"sound."
         await disk.append(b"next.")
 
     world.run(main)
@@ -370,12 +371,12 @@ def test_failures_come_at_the_rate_of_the_profile_and_end_as_asked() -> None:
             try:
                 await disk.append(b"x")
             except StorageFailed:
-                disk.load()
+                await disk.load()
         disk.profile = STEADY
         disk.fail_syncs(1)
         with pytest.raises(StorageBroken):
             await disk.append(b"x")
-        disk.load()
+        await disk.load()
         await disk.append(b"x")
 
     world.run(main)
@@ -399,7 +400,7 @@ def test_a_wiped_disk_has_lost_everything_for_good() -> None:
             await world.scheduler.sleep_ns(MS // 2)
             world.disk.wipe()
         assert world.disk.identity is None
-        assert world.disk.load() == (b"", b"")
+        assert (await world.disk.load()) == (b"", b"")
         for operation in (world.disk.append(b""), world.disk.write_promise(b"")):
             with pytest.raises(SegmentLost):
                 await operation
@@ -413,13 +414,13 @@ def test_rot_flips_the_bits_it_says() -> None:
     assert disk.rot() == ()
     disk._log = bytearray(DATA)
     (offset,) = disk.rot()
-    differing = [i for i, byte in enumerate(disk.load().log) if byte != DATA[i]]
+    differing = [i for i, byte in enumerate(disk.peek().log) if byte != DATA[i]]
     assert differing == [offset]
-    assert (disk.load().log[offset] ^ DATA[offset]).bit_count() == 1
+    assert (disk.peek().log[offset] ^ DATA[offset]).bit_count() == 1
     assert disk.rot(7, bits=3) == (7, 7, 7)
-    promises = disk.load().promises
+    promises = disk.peek().promises
     (offset,) = disk.rot_promises()
-    assert [i for i, byte in enumerate(disk.load().promises) if byte != promises[i]] == [offset]
+    assert [i for i, byte in enumerate(disk.peek().promises) if byte != promises[i]] == [offset]
     with pytest.raises(Invalid, match="rot at byte 100"):
         disk.rot(100)
 
@@ -434,7 +435,7 @@ def test_one_seed_one_disk() -> None:
             world.disk.rot()
 
         world.run(main)
-        return world.scheduler.now_ns, world.disk.load().log
+        return world.scheduler.now_ns, world.disk.peek().log
 
     assert history(1) == history(1)
     assert history(1) != history(2)

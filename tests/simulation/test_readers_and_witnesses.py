@@ -154,7 +154,7 @@ def rot_and_restart() -> Plan:
     [
         (
             Edit(
-                "segments.wal:scan",
+                "segments.wal:scan_steps",
                 "start = log.find(MAGIC, start + 1)\n            continue",
                 "break",
             ),

@@ -59,6 +59,8 @@ class Watched:
             before, collected = len(self.rig.log), self.rig.state.index.base_lsn - self.base_lsn
             self.rig.store(write)
             core.wrote()
+            while core.applying:
+                core.apply_more()
             if write.replace is None:
                 continue
             grown = before > config.compact_ratio * self.checkpoint_bytes

@@ -39,7 +39,7 @@ async def test_a_volume_is_found_as_it_was_made(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["volume"]
     for disk in made.disks().values():
         storage = disk.open()
-        assert storage.load().log
+        assert (await storage.load()).log
         storage.close()
 
 

@@ -38,10 +38,10 @@ def storage(directory: Path) -> Iterator[FileStorage]:
     storage.close()
 
 
-def reopened(directory: Path) -> Stored:
+async def reopened(directory: Path) -> Stored:
     storage = FileStorage.open(directory, IDENTITY)
     try:
-        return storage.load()
+        return await storage.load()
     finally:
         storage.close()
 
@@ -92,7 +92,7 @@ async def test_everything_is_there_after_reopening(directory: Path) -> None:
     promise = Promise(VolumeEpoch(4, 2), VolumeEpoch(3, 2))
     await storage.write_promise(encode_promise(promise))
     storage.close()
-    log, promises = reopened(directory)
+    log, promises = await reopened(directory)
     assert log == b"log"
     assert decode_promises(promises) == promise
 
@@ -196,7 +196,7 @@ async def test_a_closed_storage_takes_nothing(storage: FileStorage) -> None:
     with pytest.raises(Closed):
         await storage.replace([b"x"])
     with pytest.raises(Closed):
-        storage.load()
+        await storage.load()
 
 
 # ---- failing disks -------------------------------------------------------------------------------
@@ -205,7 +205,7 @@ async def test_a_closed_storage_takes_nothing(storage: FileStorage) -> None:
 async def test_short_writes_are_continued(storage: FileStorage, disk: FaultyDisk) -> None:
     disk.short = True
     await storage.append(b"0123456789")
-    assert storage.load().log == b"0123456789"
+    assert (await storage.load()).log == b"0123456789"
 
 
 async def test_a_failed_write_is_rolled_back_and_the_disk_stays_usable(
@@ -218,7 +218,7 @@ async def test_a_failed_write_is_rolled_back_and_the_disk_stays_usable(
     assert (storage.size(), (directory / "log").read_bytes()) == (6, b"sound.")
     await storage.append(b"next.")
     storage.close()
-    assert reopened(directory).log == b"sound.next."
+    assert (await reopened(directory)).log == b"sound.next."
 
 
 async def test_the_promise_slots_are_read_as_they_are_on_disk(
@@ -249,7 +249,7 @@ async def test_after_a_failed_sync_nothing_is_taken_until_reopened(
         with pytest.raises(StorageFailed, match=r"sync: .*bad disk.*open it again"):
             await operation
     storage.close()
-    assert reopened(directory).log == b"sound."
+    assert (await reopened(directory)).log == b"sound."
 
 
 async def test_a_roll_back_that_fails_stops_the_storage(
@@ -271,7 +271,7 @@ async def test_a_promise_that_fails_leaves_a_slot_to_read(
     disk.failing_writes = {disk.writes + write}
     with pytest.raises(StorageFailed, match="no space"):
         await storage.write_promise(encode_promise(new))
-    assert decode_promises(storage.load().promises) == (old, new)[write - 1]
+    assert decode_promises((await storage.load()).promises) == (old, new)[write - 1]
 
 
 async def test_a_promise_is_synced_in_its_first_slot_before_the_second_is_touched(
@@ -284,11 +284,11 @@ async def test_a_promise_is_synced_in_its_first_slot_before_the_second_is_touche
     with pytest.raises(StorageFailed):
         await storage.write_promise(new)
     storage._failure = None
-    assert storage.load().promises == new + old
+    assert (await storage.load()).promises == new + old
 
 
 @pytest.mark.parametrize("name", ["log", "promise", "."])
-def test_nothing_is_opened_that_cannot_be_synced(
+async def test_nothing_is_read_that_cannot_be_synced(
     directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed process left in the cache alone must not be believed."""
@@ -300,9 +300,11 @@ def test_nothing_is_opened_that_cannot_be_synced(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
-        with pytest.raises(StorageFailed, match=r"cannot be opened: .*bad disk"):
-            FileStorage.open(directory, IDENTITY)
-    assert reopened(directory).log == b""
+        storage = FileStorage.open(directory, IDENTITY)
+        with pytest.raises(StorageFailed, match="bad disk"):
+            await storage.load()
+        storage.close()
+    assert (await reopened(directory)).log == b""
 
 
 # ---- replacements --------------------------------------------------------------------------------
@@ -315,11 +317,11 @@ async def test_a_failed_replacement_leaves_the_old_log(
     disk.failing_writes = {disk.writes + 2}
     with pytest.raises(StorageFailed, match="no space"):
         await storage.replace([b"new", b"er"])
-    assert (storage.size(), storage.load().log) == (3, b"old")
+    assert (storage.size(), (await storage.load()).log) == (3, b"old")
     assert not (directory / "log.new").exists()
     await storage.append(b"est")
     storage.close()
-    assert reopened(directory).log == b"oldest"
+    assert (await reopened(directory)).log == b"oldest"
 
 
 async def test_a_new_log_that_cannot_be_synced_is_not_put_in_place(
@@ -346,7 +348,7 @@ async def test_a_rename_that_may_not_last_stops_the_storage(
     with pytest.raises(StorageFailed, match="open it again"):
         await storage.append(b"x")
     storage.close()
-    assert reopened(directory).log == b"new"
+    assert (await reopened(directory)).log == b"new"
 
 
 async def test_the_log_is_whole_at_every_moment_of_a_replacement(
@@ -366,10 +368,10 @@ async def test_the_log_is_whole_at_every_moment_of_a_replacement(
     assert (directory / "log").read_bytes() == b"newer"
 
 
-def test_what_an_interrupted_replacement_left_is_removed(directory: Path) -> None:
+async def test_what_an_interrupted_replacement_left_is_removed(directory: Path) -> None:
     (directory / "log").write_bytes(b"old")
     (directory / "log.new").write_bytes(b"unfinished")
-    assert reopened(directory).log == b"old"
+    assert (await reopened(directory)).log == b"old"
     assert not (directory / "log.new").exists()
 
 
@@ -385,10 +387,10 @@ async def test_a_cancelled_replacement_leaves_the_old_log(
 
         await storage.replace(chunks())
     assert scope.cancelled_caught
-    assert storage.load().log == b""
+    assert (await storage.load()).log == b""
     assert not (directory / "log.new").exists()
     await storage.append(b"next")
-    assert storage.load().log == b"next"
+    assert (await storage.load()).log == b"next"
 
 
 # ---- cancellation and overlap --------------------------------------------------------------------
@@ -417,15 +419,15 @@ async def test_an_append_cancelled_under_way_still_happens_whole(
         nursery.cancel_scope.cancel()
         held.go.set()
     await storage.append(b"next.")
-    assert storage.load().log == b"cancelled but written.next."
-    assert storage.size() == len(storage.load().log)
+    assert (await storage.load()).log == b"cancelled but written.next."
+    assert storage.size() == len((await storage.load()).log)
 
 
 async def test_an_append_cancelled_before_it_started_never_happens(storage: FileStorage) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
         await storage.append(b"never")
-    assert (storage.size(), storage.load().log) == (0, b"")
+    assert (storage.size(), (await storage.load()).log) == (0, b"")
 
 
 async def test_an_append_cancelled_while_it_queues_never_happens(
@@ -438,7 +440,7 @@ async def test_an_append_cancelled_while_it_queues_never_happens(
         with trio.move_on_after(0):
             await storage.append(b"second")
         held.go.set()
-    assert storage.load().log == b"first"
+    assert (await storage.load()).log == b"first"
 
 
 async def test_appends_that_overlap_with_a_replacement_come_after_it(storage: FileStorage) -> None:
@@ -450,7 +452,7 @@ async def test_appends_that_overlap_with_a_replacement_come_after_it(storage: Fi
             yield b"point"
 
         await storage.replace(chunks())
-    assert storage.load().log == b"checkpoint+"
+    assert (await storage.load()).log == b"checkpoint+"
 
 
 async def test_closing_waits_for_what_is_under_way(
@@ -465,7 +467,7 @@ async def test_closing_waits_for_what_is_under_way(
             with pytest.raises(VolumeLocked):
                 FileStorage.open(directory, IDENTITY)
             held.go.set()
-    assert reopened(directory).log == b"last"
+    assert (await reopened(directory)).log == b"last"
 
 
 async def test_segments_sync_at_the_same_time(
@@ -496,12 +498,12 @@ async def test_a_torn_tail_is_cut_and_what_follows_can_be_read(directory: Path) 
     for tail in (frames[1][:-1], frames[1][:3], bytes(5_000), b"garbage"):
         (directory / "log").write_bytes(frames[0] + tail)
         storage = FileStorage.open(directory, IDENTITY)
-        found = scan(storage.load().log)
+        found = scan((await storage.load()).log)
         assert (found.durable_length, found.torn_bytes) == (len(frames[0]), len(tail))
         await storage.truncate(found.durable_length)
         await storage.append(frames[2])
         storage.close()
-        assert reopened(directory).log == frames[0] + frames[2]
+        assert (await reopened(directory)).log == frames[0] + frames[2]
 
 
 async def test_reads_show_what_is_on_disk_now(storage: FileStorage, directory: Path) -> None:

@@ -73,10 +73,10 @@ async def test_a_volume_opens_without_a_segment_that_cannot_be_read(
         await cluster.engine.put(1, 0, b"x")
     load = FileStorage.load
 
-    def unreadable(self: FileStorage) -> Stored:
+    async def unreadable(self: FileStorage) -> Stored:
         if self.identity.segment == "A0":
             raise StorageFailed("a scratched platter")
-        return load(self)
+        return await load(self)
 
     with monkeypatch.context() as patch, trio.fail_after(10):
         patch.setattr(FileStorage, "load", unreadable)

@@ -63,10 +63,10 @@ async def test_a_disk_without_log_or_promises_is_lost_and_left_as_it_is(
     storage = MemoryStorage(Identity("volume", "A0"))
     await format_storage(storage, FIRST)
     spoil(storage)
-    before = storage.load()
+    before = await storage.load()
     with pytest.raises(SegmentLost, match=r"segment A0 has lost its (log|promises): no "):
         await _server(InProcessNetwork(64), storage).run()
-    assert storage.load() == before
+    assert (await storage.load()) == before
 
 
 @pytest.mark.parametrize("slot", [0, 1])
@@ -76,17 +76,17 @@ async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
     storage = MemoryStorage(Identity("volume", "A0"))
     await format_storage(storage, FIRST)
     server = _server(InProcessNetwork(64), storage)
-    sound = storage.load()
+    sound = await storage.load()
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         assert server.core is not None
         await trio.sleep(10)
-        assert (storage.load(), server.core.maintenance.damages_found) == (sound, 0)
+        assert ((await storage.load()), server.core.maintenance.damages_found) == (sound, 0)
         spoilt = bytearray(sound.promises)
         spoilt[slot * len(spoilt) // 2 + 10] ^= 1
         storage._promises = bytes(spoilt)
         await trio.sleep(10)
-        assert storage.load() == sound
+        assert (await storage.load()) == sound
         assert server.core.maintenance.damages_found == 1
         nursery.cancel_scope.cancel()
 
@@ -105,7 +105,7 @@ async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
         writer.send("A0", codec.encode(InstallTable(SECOND, 2, TABLE)))
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    assert decode_promises(storage.load().promises) == Promise(FIRST, FIRST)
+    assert decode_promises((await storage.load()).promises) == Promise(FIRST, FIRST)
 
     storage.stuck = False
     restarted = _server(network, storage)
@@ -115,5 +115,5 @@ async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
         # Were the promise written first, six such segments would wait for each other for ever.
         assert restarted.core.state.whole
         assert restarted.core.state.table == TABLE
-        assert decode_promises(storage.load().promises) == Promise(SECOND, SECOND)
+        assert decode_promises((await storage.load()).promises) == Promise(SECOND, SECOND)
         nursery.cancel_scope.cancel()

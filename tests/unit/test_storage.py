@@ -30,7 +30,7 @@ def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]
 async def test_a_fresh_storage_is_empty_and_has_promised_nothing(storage: Storage) -> None:
     assert storage.identity == IDENTITY
     assert storage.size() == 0
-    log, promises = storage.load()
+    log, promises = await storage.load()
     assert log == b""
     assert promises != b""
     assert decode_promises(promises) == NO_PROMISE
@@ -41,27 +41,27 @@ async def test_appends_follow_each_other(storage: Storage) -> None:
     await storage.append(b"")
     await storage.append(b"two")
     assert storage.size() == 6
-    assert storage.load().log == b"onetwo"
+    assert (await storage.load()).log == b"onetwo"
 
 
 async def test_a_promise_goes_to_both_slots(storage: Storage) -> None:
     for epoch in (VolumeEpoch(1, 2), VolumeEpoch(2, 1)):
         promise = encode_promise(Promise(epoch, epoch))
         await storage.write_promise(promise)
-        assert storage.load().promises == promise + promise
+        assert (await storage.load()).promises == promise + promise
 
 
 async def test_a_cut_log_goes_on_where_it_was_cut(storage: Storage) -> None:
     await storage.append(b"whole, torn")
     await storage.truncate(5)
-    assert (storage.size(), storage.load().log) == (5, b"whole")
+    assert (storage.size(), (await storage.load()).log) == (5, b"whole")
     await storage.append(b"!")
-    assert storage.load().log == b"whole!"
+    assert (await storage.load()).log == b"whole!"
     for length in (-1, 7):
         with pytest.raises(Invalid, match=f"to {length} bytes: expected 0 to 6"):
             await storage.truncate(length)
     await storage.truncate(6)
-    assert storage.load().log == b"whole!"
+    assert (await storage.load()).log == b"whole!"
 
 
 async def test_reads_stop_where_the_log_ends(storage: Storage) -> None:
@@ -79,11 +79,11 @@ async def test_reads_stop_where_the_log_ends(storage: Storage) -> None:
 async def test_a_replaced_log_consists_of_its_chunks(storage: Storage) -> None:
     await storage.append(b"a long history")
     await storage.replace(iter([b"check", b"", b"point"]))
-    assert (storage.size(), storage.load().log) == (10, b"checkpoint")
+    assert (storage.size(), (await storage.load()).log) == (10, b"checkpoint")
     await storage.append(b"+")
-    assert storage.load().log == b"checkpoint+"
+    assert (await storage.load()).log == b"checkpoint+"
     await storage.replace([])
-    assert (storage.size(), storage.load().log) == (0, b"")
+    assert (storage.size(), (await storage.load()).log) == (0, b"")
 
 
 async def test_a_replacement_that_fails_half_way_changes_nothing(storage: Storage) -> None:
@@ -94,9 +94,9 @@ async def test_a_replacement_that_fails_half_way_changes_nothing(storage: Storag
     await storage.append(b"old")
     with pytest.raises(ArithmeticError):
         await storage.replace(chunks())
-    assert storage.load().log == b"old"
+    assert (await storage.load()).log == b"old"
     await storage.append(b"er")
-    assert storage.load().log == b"older"
+    assert (await storage.load()).log == b"older"
 
 
 async def test_closing_twice_is_closing_once(storage: Storage) -> None:
@@ -111,13 +111,13 @@ async def test_memory_outlives_its_segment() -> None:
     storage = MemoryStorage.create(IDENTITY)
     await storage.append(b"kept")
     storage.close()
-    assert storage.load().log == b"kept"
+    assert (await storage.load()).log == b"kept"
 
 
 async def test_what_was_loaded_does_not_change() -> None:
     storage = MemoryStorage.create(IDENTITY)
     await storage.append(b"then")
-    loaded = storage.load()
+    loaded = await storage.load()
     await storage.append(b" and now")
     assert loaded.log == b"then"
 
@@ -126,7 +126,7 @@ async def test_a_wiped_disk_knows_and_takes_nothing() -> None:
     storage = MemoryStorage.create(IDENTITY)
     await storage.append(b"gone")
     storage.wipe()
-    assert (storage.identity, storage.size(), storage.load()) == (None, 0, (b"", b""))
+    assert (storage.identity, storage.size(), (await storage.load())) == (None, 0, (b"", b""))
     with pytest.raises(SegmentLost):
         await storage.append(b"x")
     with pytest.raises(SegmentLost):
@@ -147,4 +147,4 @@ async def test_a_disk_wiped_during_a_replacement_stays_wiped() -> None:
 
     with pytest.raises(SegmentLost):
         await storage.replace(chunks())
-    assert storage.load() == (b"", b"")
+    assert (await storage.load()) == (b"", b"")
