@@ -148,6 +148,20 @@ def test_every_version_is_the_replay_of_the_log(seed: int) -> None:
         story.check()
 
 
+def test_pages_whose_records_have_all_left_the_log_are_still_listed() -> None:
+    index, pages = segment(history(20, pages=4))
+    pages.announce(20)
+    index.collect(pages.fold(20))
+    assert index.pages() == []
+    assert pages.existing_pages(0, 9, 20, 100) == ([0, 1, 2, 3], 9)
+    restored, again = segment([])
+    restored.reset(20)
+    again.install(pages.base_images())
+    assert again.existing_pages(1, 9, 20, 2) == ([1, 2], 2)
+    with pytest.raises(ReadPointBelowFloor):
+        again.existing_pages(0, 9, 19, 100)
+
+
 def test_a_page_never_written_has_no_lsn_and_no_bytes() -> None:
     _, pages = segment(history(5))
     assert pages.materialize(7, 5) == PageImage(7, 0, b"")
