@@ -253,7 +253,7 @@ class Checker:
 
     def _on_failed(self, source: str, values: Mapping[str, Any]) -> None:
         """Elsewhere a mistake takes down its segment only; here it is what is looked for."""
-        self.fail("internal error", f"{source}: {values['reason']}")
+        self.fail("system error", f"{source}: {values['reason']}")
 
     def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
         state = self.disks.restarted(source)

@@ -17,8 +17,14 @@ from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, Storag
 from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, encode_promise
 from sim.profiles import DiskProfile, exponential
-from sim.scheduler import Handle, VirtualScheduler
+from sim.scheduler import NS_PER_S, Handle, Livelock, VirtualScheduler
 
+MAX_REWRITES_A_SECOND: Final = 64
+"""So often, within a second, may a log be written anew, counted in bytes beyond those that were
+appended meanwhile. Honest segments stay below 3; more is a `Livelock`: time passes for the disk
+alone, and whoever waits for the log waits for ever."""
+
+_SMALL_LOG: Final = 4096  # bytes: a log below that size counts as one of it
 _SLOTS: Final = 2
 _SYNC_REFUSED: Final = "the disk refused a sync"
 
@@ -85,6 +91,7 @@ class SimulatedDisk:
         self._failing_writes = self._failing_syncs = 0
         self._syncs = self._bytes_written = self._reads = self._failures = 0
         self._crashes = self._interrupted = 0
+        self._rewriting_since_ns = self._rewritten_bytes = 0
         self.set_capacity(capacity_bytes)
 
     # What a segment sees.
@@ -107,12 +114,29 @@ class SimulatedDisk:
 
     async def append(self, data: bytes) -> None:
         """Write and sync ``data`` at the end of the log; raises `StorageFailed`, `SegmentLost`."""
+        self._rewritten_bytes = max(0, self._rewritten_bytes - len(data))
         await self._perform(
             len(data),
             len(self._log) + len(data),
             lambda: self._log.extend(data),
             lambda: self._log.extend(self._torn(data)),
         )
+
+    def _bound_rewriting(self, size: int) -> None:
+        """End a run in which a log is written anew again and again with nothing new in it."""
+        now_ns = self._scheduler.now_ns
+        if now_ns - self._rewriting_since_ns >= NS_PER_S:
+            self._rewriting_since_ns, self._rewritten_bytes = now_ns, 0
+        self._rewritten_bytes += size
+        if self._rewritten_bytes > MAX_REWRITES_A_SECOND * max(size, _SMALL_LOG):
+            whose = self._formatted_for.segment
+            self._scheduler.fail(
+                Livelock(
+                    f"{whose} writes its log of {size} bytes anew again and again: within a second "
+                    f"{self._rewritten_bytes} bytes more than were appended, expected at most "
+                    f"{MAX_REWRITES_A_SECOND} times its size"
+                )
+            )
 
     async def write_promise(self, data: bytes) -> None:
         """Write and sync ``data`` to the first slot, then to the second."""
@@ -130,6 +154,7 @@ class SimulatedDisk:
         """Make the log consist of ``chunks``; until it is durable, old and new both take space."""
         self._check_ready()
         log = bytearray().join(chunks)
+        self._bound_rewriting(len(log))
         await self._perform(
             len(log),
             len(self._log) + len(log),
@@ -263,9 +288,13 @@ class SimulatedDisk:
     ) -> None:
         self._check_ready()
         task, crashes = trio.lowlevel.current_task(), self._crashes
-        write = _Write(apply, interrupt, size, self._draw_failure(needed_bytes), task)
-        self._write = write
-        write.event = self._scheduler.call_after(self._delay_ns(), self._finish, write)
+        try:
+            write = _Write(apply, interrupt, size, self._draw_failure(needed_bytes), task)
+            self._write = write
+            write.event = self._scheduler.call_after(self._delay_ns(), self._finish, write)
+        except Exception as error:
+            self._scheduler.fail(error)  # it is not the writer's, who may catch it
+            raise
         await trio.lowlevel.wait_task_rescheduled(self._hold_on)
         if write.failure is not None or self._crashes != crashes:
             await trio.lowlevel.checkpoint_if_cancelled()

@@ -13,11 +13,11 @@ VIOLATION: Final = 1
 USAGE: Final = 2
 """A wrong command line, scenario or input file; nothing was run."""
 LIVENESS: Final = 3
-"""Something pending never finished although every fault had ended."""
+"""Something pending never finished although every fault had ended, or work went on for ever."""
 UNDECIDED: Final = 4
 """A limit ended the run, or nothing was acknowledged: it shows nothing either way."""
 INTERNAL: Final = 70
-"""The simulator itself failed."""
+"""The simulator itself failed: it shows nothing."""
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C."""
 
@@ -26,6 +26,7 @@ EXIT_CODES: Final[Mapping[Verdict, int]] = {
     Verdict.VIOLATION: VIOLATION,
     Verdict.LIVENESS: LIVENESS,
     Verdict.UNDECIDED: UNDECIDED,
+    Verdict.INTERNAL: INTERNAL,
 }
 
 HELP: Final = (

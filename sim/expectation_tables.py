@@ -33,6 +33,7 @@ from sim.toml_reader import Table, format_time
 from sim.world import Verdict
 
 _MINIMA: Final = {f"min_{what.replace(' ', '_')}": what for what in COUNTED}
+_NEVER_EXPECTED: Final = (UNMET, Verdict.INTERNAL.value)
 _SUBJECTS: Final = ("writes", "reads", *_MINIMA, "lost", "reaches", "verdict")
 
 
@@ -75,8 +76,8 @@ def _about(key: str, table: Table, groups: Sequence[ProtectionGroup], knobs: Kno
             raise table.error(key, str(error)) from None
     if key == "reaches":
         return Reaches(table.choice(key, MARKS), table.integer("times", 1, least=1))
-    verdict = table.choice(key, [each.value for each in Verdict])
-    known = [*INVARIANTS, *(each for each in OTHER_FINDINGS if each != UNMET)]
+    verdict = table.choice(key, [each.value for each in Verdict if each is not Verdict.INTERNAL])
+    known = [*INVARIANTS, *(each for each in OTHER_FINDINGS if each not in _NEVER_EXPECTED)]
     invariant = table.choice("invariant", known) if table.has("invariant") else ""
     return Ends(Verdict(verdict), invariant)
 

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 OTHER_FINDINGS: Final[Mapping[str, str]] = {
     "expectation": "the scenario's own expectations are met",
     "typed errors": "a call raises nothing but the errors that it documents",
-    "internal error": "no assertion of the code itself fails",
+    "system error": "nothing but documented errors leaves the code; no assertion of its own fails",
     "deadlock": "while anything is pending, something can run or is scheduled",
+    "livelock": "no work goes on and on while no time passes, or for its own sake",
     "undecided": "a run ends within its limits, and something was acknowledged",
+    "internal error": "the simulator itself does not fail",
 }
 """What ends a run beside the invariants, by the name that stands in their place: the rule."""
 

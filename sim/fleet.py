@@ -13,6 +13,7 @@ from typing import Final
 
 import click
 
+from sim.blame import described
 from sim.bugs import planted
 from sim.case import check_bug
 from sim.durations import duration_option, format_seconds
@@ -22,7 +23,7 @@ from sim.generate import generate
 from sim.interrupts import close_pool, worker_pool
 from sim.tally import SeedResult, Tally, as_json, report
 from sim.wording import counted, say
-from sim.world import World
+from sim.world import Verdict, World
 
 _POLL_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 10.0
@@ -33,10 +34,22 @@ _PLAIN_FIRST_S: Final = 2.0
 
 
 def run_seed(seed: int, bug: str | None = None) -> SeedResult:
-    """Run the schedule of ``seed``, with ``bug`` planted."""
+    """Run the schedule of ``seed``, with ``bug`` planted.
+
+    Raises nothing that concerns this seed alone: a failure of the simulator is a result, too.
+    """
     started = time.process_time()
-    with planted(bug):
-        result = conclude(World(generate(seed)).run(), ())
+    try:
+        with planted(bug):
+            result = conclude(World(generate(seed)).run(), ())
+    except Exception as error:  # noqa: BLE001 - the other seeds go on
+        return SeedResult(
+            seed=seed,
+            verdict=Verdict.INTERNAL,
+            invariant=Verdict.INTERNAL.value,
+            finding=described(error),
+            cpu_s=time.process_time() - started,
+        )
     return SeedResult(
         seed=seed,
         verdict=result.verdict,

@@ -13,7 +13,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 import attrs
 import trio
 
-from segments.protocol.errors import Closed, Invalid
+from segments.protocol.errors import AuroraError, Closed, Invalid
 from segments.protocol.ids import Address
 from segments.protocol.transport import Envelope
 from sim.network_policy import Link, NetworkPolicy
@@ -76,7 +76,13 @@ class SimulatedEndpoint:
         link = self._links.get(destination)
         if link is None:
             link = self._links[destination] = self._network.link(self.address, destination)
-        self._network._transmit(link, payload, self._closed)
+        try:
+            self._network._transmit(link, payload, self._closed)
+        except AuroraError:
+            raise
+        except Exception as error:
+            self._network._scheduler.fail(error)  # it is not the sender's, who may catch it
+            raise
 
     async def receive(self, limit: int) -> list[Envelope]:
         """Wait for a message; return all that wait, oldest first, at most ``limit``.

@@ -25,6 +25,7 @@ STYLES: Final[Mapping[Verdict, str]] = {
     Verdict.VIOLATION: "bold red",
     Verdict.LIVENESS: "bold magenta",
     Verdict.UNDECIDED: "bold yellow",
+    Verdict.INTERNAL: "bold red",
 }
 _MOST_FAULTS: Final = 12
 """More than so many faults are summed up by kind."""
@@ -148,7 +149,7 @@ def _verdict(report: Report) -> RenderableType:
     line = Text(report.verdict.value.upper(), style=STYLES[report.verdict])
     if not report.finding:
         return line
-    if report.verdict is not Verdict.UNDECIDED:
+    if report.invariant != report.verdict.value:
         line.append(f"  {report.invariant}", "bold")
         if report.invariant in INVARIANTS:
             line.append(f": {INVARIANTS[report.invariant].text}")

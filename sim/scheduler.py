@@ -13,6 +13,8 @@ This is the only module that touches trio's private hooks (`trio._core._run`):
   those that wait.
 
 The order in which trio calls abort functions stays undefined: draw nothing and count nothing there.
+
+(More than 400 lines: all that touches those hooks is in one place.)
 """
 
 from __future__ import annotations
@@ -39,6 +41,9 @@ MAX_TIME_NS: Final = 2**53
 """Upper bound, inclusive, of virtual time (104 days): up to here seconds as floats keep every
 nanosecond apart."""
 DEFAULT_STEP_LIMIT: Final = 20_000_000
+DEFAULT_STANDSTILL_LIMIT: Final = 100_000
+"""So many turns of trio's loop, or events, may share one nanosecond. Honest runs stay below 300 of
+either; a longer standstill is a `Livelock`."""
 
 _FAR_S: Final = 3600.0
 _COMPACT_FROM: Final = 1024  # cancelled events: fewer are not worth a rebuild of the heap
@@ -67,6 +72,10 @@ class Deadlock(AuroraError):
         listing = "".join(f"\n  {line}" for line in blocked)
         waiting = "1 task waits" if len(blocked) == 1 else f"{len(blocked)} tasks wait"
         super().__init__(f"deadlock at {now_ns} ns: {waiting}{listing}")
+
+
+class Livelock(AuroraError):
+    """Work goes on and on while the clock stands still: a finding, not a hang."""
 
 
 class Undecided(AuroraError):
@@ -98,8 +107,14 @@ class VirtualScheduler(trio.abc.Clock):
     _sequence: int = attrs.field(default=0, init=False)
     _cancelled: int = attrs.field(default=0, init=False)
     _horizon_ns: int = attrs.field(default=MAX_TIME_NS, init=False)
-    _event_limit: int = attrs.field(default=DEFAULT_STEP_LIMIT, init=False)
-    _turn_limit: int = attrs.field(default=DEFAULT_STEP_LIMIT, init=False)
+    _step_limit: int = attrs.field(default=DEFAULT_STEP_LIMIT, init=False)
+    _standstill_limit: int = attrs.field(default=DEFAULT_STANDSTILL_LIMIT, init=False)
+    _event_look: int = attrs.field(default=0, init=False)
+    """At so many events, look whether time goes on; so that nothing is counted in between."""
+    _event_seen_ns: int = attrs.field(default=-1, init=False)
+    """The time at the last of those looks."""
+    _turn_look: int = attrs.field(default=0, init=False)
+    _turn_seen_ns: int = attrs.field(default=-1, init=False)
     _deadline_s: float = attrs.field(default=math.inf, init=False)
     _stop_ns: int = attrs.field(default=MAX_TIME_NS, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -184,14 +199,16 @@ class VirtualScheduler(trio.abc.Clock):
         seed: int,
         deadline_ns: int,
         step_limit: int = DEFAULT_STEP_LIMIT,
+        standstill_limit: int = DEFAULT_STANDSTILL_LIMIT,
     ) -> _Result:
         """Run ``async_fn(*args)`` in virtual time and return its result; once per scheduler.
 
         ``seed`` draws the order of tasks that become runnable together. Raises `Deadlock`;
-        `Undecided` when the result is not there by ``deadline_ns`` (inclusive), or after
-        ``step_limit`` events or as many turns of trio's loop; and whatever ``async_fn`` or a
-        callback raises. Ctrl-C ends it at the next turn with a bare `KeyboardInterrupt`. Code that
-        never comes back to trio's loop cannot be interrupted.
+        `Livelock` when at least ``standstill_limit`` turns or events, and less than twice as many,
+        have passed without a nanosecond; `Undecided` when the result is not there by
+        ``deadline_ns`` (inclusive), or after ``step_limit`` events or as many turns of trio's loop;
+        and whatever ``async_fn`` or a callback raises. Ctrl-C ends it at the next turn with a bare
+        `KeyboardInterrupt`. Code that never comes back to trio's loop cannot be interrupted.
         """
         if self._started:
             raise Invalid("a scheduler that has run: expected a fresh one for every run")
@@ -199,9 +216,12 @@ class VirtualScheduler(trio.abc.Clock):
             raise Invalid(f"deadline {deadline_ns} ns: expected 0 to {MAX_TIME_NS}")
         if step_limit < 1:
             raise Invalid(f"step limit {step_limit}: expected at least 1")
+        if standstill_limit < 1:
+            raise Invalid(f"standstill limit {standstill_limit}: expected at least 1")
         self._started = True
         self._horizon_ns = self._stop_ns = deadline_ns
-        self._event_limit = self._turn_limit = step_limit
+        self._step_limit, self._standstill_limit = step_limit, standstill_limit
+        self._event_look = self._turn_look = min(step_limit, standstill_limit)
         try:
             with deferred(self._interrupt), _deterministic_trio(seed):
                 results = trio.run(self._main, async_fn, args, clock=self)
@@ -223,7 +243,7 @@ class VirtualScheduler(trio.abc.Clock):
         """Ctrl-C: no further event, and the next turn ends the run. Called by a signal handler."""
         self._interrupted = True
         if self._failure is None:
-            self._event_limit = self._turn_limit = 0
+            self._event_look = self._turn_look = 0
 
     async def _main(
         self, async_fn: Callable[[*_Args], Awaitable[_Result]], args: tuple[*_Args]
@@ -241,8 +261,8 @@ class VirtualScheduler(trio.abc.Clock):
     def current_time(self) -> float:
         """Virtual time in seconds. Trio asks once per turn, so turns are counted here."""
         self.turns = turns = self.turns + 1
-        if turns > self._turn_limit:
-            self._end_livelock()
+        if turns > self._turn_look:
+            self._look_at_turns()
         return self._now_s
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
@@ -258,8 +278,10 @@ class VirtualScheduler(trio.abc.Clock):
             if deadline != self._deadline_s:
                 self._deadline_s = deadline
                 self._stop_ns = min(_ns_not_before(deadline), self._horizon_ns)
-            if not heap or heap[0][0] > self._stop_ns or self.events >= self._event_limit:
+            if not heap or heap[0][0] > self._stop_ns:
                 self._reach(deadline)
+                return 0.0
+            if self.events >= self._event_look and not self._look_at_events():
                 return 0.0
             event = heappop(heap)
             callback = event[2]
@@ -287,9 +309,7 @@ class VirtualScheduler(trio.abc.Clock):
         stop_ns = _ns_not_before(deadline)
         if self._interrupted:
             return  # the turn that follows ends the run
-        if self.pending and self.events >= self._event_limit:
-            self.fail(Undecided(f"{self.events} events served by {self.now_ns} ns: the limit"))
-        elif stop_ns <= self._horizon_ns:
+        if stop_ns <= self._horizon_ns:
             self.now_ns = max(self.now_ns, stop_ns)
             self._now_s = self.now_ns / NS_PER_S
         elif self.pending == 0 and deadline == math.inf:
@@ -299,15 +319,37 @@ class VirtualScheduler(trio.abc.Clock):
             self._now_s = self.now_ns / NS_PER_S
             self.fail(Undecided(f"not finished by {self.now_ns} ns: the virtual deadline"))
 
-    def _end_livelock(self) -> None:
+    def _look_at_turns(self) -> None:
+        """End the run if it is to end, or if no time has passed since the last look."""
         if self._failure is not None:
-            raise _StuckError(f"tasks still running after {self._turn_limit} turns")
-        limit = self._turn_limit
-        self._turn_limit = self.turns + _UNWIND_TURNS
+            raise _StuckError(f"tasks still running after {self.turns} turns")
+        seen_ns, self._turn_seen_ns = self._turn_seen_ns, self.now_ns
+        # Until the tasks are unwound; and `fail` asks for the time.
+        self._turn_look = self.turns + _UNWIND_TURNS
         if self._interrupted:
             self.fail(KeyboardInterrupt())
-            return
-        self.fail(Undecided(f"{limit} turns of the loop by {self.now_ns} ns: the limit"))
+        elif self.turns > self._step_limit:
+            text = f"{self._step_limit} turns of the loop by {self.now_ns} ns: the limit"
+            self.fail(Undecided(text))
+        elif self.now_ns == seen_ns:
+            names = "".join(f"\n  {line}" for line in _running_tasks(self._runner))
+            text = f"tasks run and run at {self.now_ns} ns: no time has passed for"
+            self.fail(Livelock(f"{text} {self._standstill_limit} turns{names}"))
+        else:
+            self._turn_look = min(self.turns + self._standstill_limit, self._step_limit)
+
+    def _look_at_events(self) -> bool:
+        """The same for events; returns whether the next may be served."""
+        if self._interrupted:
+            return False  # the turn that follows ends the run
+        if self.events >= self._step_limit:
+            self.fail(Undecided(f"{self.events} events served by {self.now_ns} ns: the limit"))
+        elif self.now_ns == self._event_seen_ns == self._heap[0][0]:
+            text = f"events follow events at {self.now_ns} ns: no time has passed for"
+            self.fail(Livelock(f"{text} {self._standstill_limit} of them"))
+        self._event_seen_ns = self.now_ns
+        self._event_look = min(self.events + self._standstill_limit, self._step_limit)
+        return self._failure is None
 
     def _unwind(self) -> float:
         """The run has failed and its tasks were cancelled: those that still wait resist."""
@@ -384,13 +426,19 @@ def _blocked_tasks(runner: Any) -> tuple[str, ...]:
     return tuple(_describe(task) for task in _own_tasks(runner))
 
 
-def _describe(task: Any) -> str:
-    """Name of the task, and the innermost line of its own code (not trio's) that waits."""
+def _running_tasks(runner: Any) -> tuple[str, ...]:
+    """Those whose turn it is, oldest first, or who have it."""
+    running = {*runner.runq, getattr(GLOBAL_RUN_CONTEXT, "task", None)}
+    return tuple(_describe(task, "runs") for task in _own_tasks(runner) if task in running)
+
+
+def _describe(task: Any, does: str = "waits") -> str:
+    """Name of the task, and the innermost line of its own code (not trio's) that waits or runs."""
     place = "has not started"
     for frame, line in task.iter_await_frames():
         module = frame.f_globals.get("__name__", "")
         if module.partition(".")[0] != "trio":
             file = PurePath(frame.f_code.co_filename).name
-            place = f"waits in {frame.f_code.co_qualname} ({file}:{line})"
+            place = f"{does} in {frame.f_code.co_qualname} ({file}:{line})"
     name = re.sub(r" at 0x[0-9a-fA-F]+", "", task.name)
     return f"{name} {place}"

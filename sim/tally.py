@@ -19,7 +19,7 @@ from sim.world import Verdict
 
 _SHOWN_SEEDS: Final = 50
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
-_WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.UNDECIDED)
+_WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.INTERNAL, Verdict.UNDECIDED)
 
 
 @attrs.frozen(kw_only=True)
@@ -30,14 +30,14 @@ class SeedResult:
     verdict: Verdict
     invariant: str
     finding: str
-    digest: str
-    messages: int
-    commits: int
-    virtual_ns: int
-    cpu_s: float
+    digest: str = ""
+    messages: int = 0
+    commits: int = 0
+    virtual_ns: int = 0
+    cpu_s: float = 0.0
     """Processor time that it took."""
-    marks: Mapping[str, int]
-    checks: Mapping[str, int]
+    marks: Mapping[str, int] = attrs.field(factory=dict)
+    checks: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.define
@@ -141,8 +141,9 @@ def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
             seeds += f" and {len(some) - _SHOWN_SEEDS:,} more"
         what = ["--seed", str(first.seed), *(["--bug", bug] if bug else [])]
         small = f"seed-{first.seed}.toml"
+        kind = verdict.value if invariant == verdict.value else f"{verdict.value}, {invariant}"
         lines += [
-            f"  {verdict.value}, {invariant}: {'seed' if len(some) == 1 else 'seeds'} {seeds}",
+            f"  {kind}: {'seed' if len(some) == 1 else 'seeds'} {seeds}",
             f"    {first.finding.partition(chr(10))[0]}",
             *([f"    the rule: {rule.text}"] if rule else []),
             f"    {command_line('explain', *what)}",

@@ -6,9 +6,14 @@ from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
 from sim.network import NetworkEvent
-from sim.scheduler import VirtualScheduler
+from sim.scheduler import Livelock, VirtualScheduler
+
+MAX_EVENTS_A_STEP = 100_000
+"""So many events may come of one step of a task, which ends as it gives back control. Honest runs
+stay below 1,000; more is a `Livelock`."""
 
 _FLUSH = 512
+_SHOWN = 120
 
 
 class Trace:
@@ -23,6 +28,10 @@ class Trace:
         self._scheduler = scheduler
         self._hash = blake2b(digest_size=8)
         self._waiting: list[bytes] = []
+        self._step = 0
+        """The step in which events were last flushed, and how many have been since it began."""
+        self._events_of_step = 0
+        self._last = b""
 
     def on_network(self, event: NetworkEvent) -> None:
         """A message was sent, delivered, repeated or lost."""
@@ -59,7 +68,28 @@ class Trace:
             self.sink(line)
         if len(self._waiting) >= _FLUSH:
             self._flush()
+            self._bound_the_step()
 
     def _flush(self) -> None:
+        if self._waiting:
+            self._last = self._waiting[-1]
         self._hash.update(b"\n".join(self._waiting))
         self._waiting.clear()
+
+    def _bound_the_step(self) -> None:
+        """End a run in which somebody works and works without ever giving back control.
+
+        Raised as well, since nothing else stops who never comes to a checkpoint.
+        """
+        step = self._scheduler.turns + self._scheduler.events
+        if step != self._step:
+            self._step, self._events_of_step = step, 0
+        self._events_of_step += _FLUSH
+        if self._events_of_step > MAX_EVENTS_A_STEP:
+            last = self._last.decode(errors="replace")[:_SHOWN]
+            stuck = Livelock(
+                f"{self._events_of_step} events at {self._scheduler.now_ns} ns from a task that "
+                f"does not give back control; the last: {last}"
+            )
+            self._scheduler.fail(stuck)
+            raise stuck

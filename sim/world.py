@@ -20,13 +20,13 @@ from aurora.cluster import Cluster
 from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.recovery import RecoveryPlan
-from aurora.segment_host import describe_error
 from aurora.volume import VolumeGeometry
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch, name_writers
 from segments.storage import Identity
 from segments.wal import scan
 from sim import faults
+from sim.blame import blames_the_system, described
 from sim.checker import Checker
 from sim.disk import SimulatedDisk
 from sim.findings import Violation
@@ -37,7 +37,8 @@ from sim.network_policy import NetworkPolicy, RandomPolicy
 from sim.no_effect import WithoutEffect, without_effect
 from sim.profiles import DiskProfile
 from sim.schedule import SECOND, Action, Operation, Schedule
-from sim.scheduler import Deadlock, Undecided, VirtualScheduler
+from sim.scheduler import Deadlock, Livelock, Undecided, VirtualScheduler
+from sim.script_errors import ScriptError
 from sim.seeds import Seeds
 from sim.trace import Trace
 from sim.workload import run_client
@@ -52,6 +53,8 @@ class Verdict(Enum):
     VIOLATION = "violation"
     LIVENESS = "liveness failure"
     UNDECIDED = "undecided"
+    INTERNAL = "internal error"
+    """The simulator itself failed: the run shows nothing."""
 
 
 @attrs.frozen(kw_only=True)
@@ -167,10 +170,18 @@ class World:
                 verdict = Verdict.LIVENESS
         except Deadlock as deadlock:
             verdict, finding, invariant = Verdict.LIVENESS, str(deadlock), "deadlock"
-        except ExceptionGroup as group:
-            verdict, finding, invariant = Verdict.VIOLATION, describe_error(group), "internal error"
+        except Livelock as livelock:
+            verdict, finding, invariant = Verdict.LIVENESS, str(livelock), "livelock"
         except Undecided as undecided:
             verdict, finding, invariant = Verdict.UNDECIDED, str(undecided), "undecided"
+        except (ScriptError, OSError):  # a script's own, and what an onlooker could not write
+            raise
+        except Exception as error:  # noqa: BLE001 - whoever failed, it ends this run only
+            if blames_the_system(error):
+                verdict, invariant = Verdict.VIOLATION, "system error"
+            else:
+                verdict, invariant = Verdict.INTERNAL, "internal error"
+            finding = described(error)
         return RunResult(
             schedule=self.schedule,
             verdict=verdict,
@@ -202,15 +213,16 @@ class World:
             for number, action in enumerate(self.schedule.actions):
                 at_ns = max(action.at_ns, self.scheduler.now_ns)
                 self.scheduler.call_at(at_ns, self._act, number, action)
-            self.scheduler.call_at(knobs.duration_ns, self.heal)
+            heal_ns = max(knobs.duration_ns, self.scheduler.now_ns)  # it took that long to open
+            self.scheduler.call_at(heal_ns, self.heal)
             clients: dict[int, list[tuple[int, Operation]]] = {}
             for number, operation in enumerate(self.schedule.operations):
                 clients.setdefault(operation.client, []).append((number, operation))
-            with trio.move_on_at((knobs.duration_ns + knobs.liveness_ns) / SECOND) as bound:
+            with trio.move_on_at((heal_ns + knobs.liveness_ns) / SECOND) as bound:
                 async with trio.open_nursery() as calling:
                     for client, operations in clients.items():
                         calling.start_soon(run_client, self, operations, name=f"client {client}")
-                await self.sleep_until(knobs.duration_ns)
+                await self.sleep_until(heal_ns)
                 await self._converge()
             if bound.cancelled_caught:
                 self.checker.ending.not_finished()
@@ -349,11 +361,15 @@ class World:
 
     def on_trace(self, source: str, event: str, /, **values: object) -> None:
         """A core has taken a step."""
-        self.trace.on_step(source, event, values)
-        self.checker.on_trace(source, event, values)
-        self.coverage.on_trace(source, event, values)
-        if self.observer is not None:
-            self.observer(source, event, values)
+        try:
+            self.trace.on_step(source, event, values)
+            self.checker.on_trace(source, event, values)
+            self.coverage.on_trace(source, event, values)
+            if self.observer is not None:
+                self.observer(source, event, values)
+        except Exception as error:
+            self.scheduler.fail(error)  # before the core, whose error it is not, can catch it
+            raise
 
 
 def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:

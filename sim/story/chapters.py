@@ -8,6 +8,7 @@ from typing import Final
 
 from segments.protocol.ids import Lsn
 from sim.story import calls, disks, recoveries, waiting
+from sim.story.busy import busy
 from sim.story.evidence import Evidence
 from sim.story.faults import faults, losses
 from sim.story.focus import Focus, focus_of
@@ -18,7 +19,14 @@ from sim.story.records import birth, life, missing
 _MOST_LSNS: Final = 3
 _READER_AT: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
 
-_STALLS: Final = {"": 9, "expectation": 9, "heals-and-converges": 6, "deadlock": 6, "undecided": 6}
+_STALLS: Final = {
+    "": 9,
+    "expectation": 9,
+    "heals-and-converges": 6,
+    "deadlock": 6,
+    "livelock": 6,
+    "undecided": 6,
+}
 """Where any fault may be what a call waits for, and what each weighs; most end with healing."""
 
 Chapter = Callable[[Evidence, Focus], Iterator[Line]]
@@ -213,6 +221,11 @@ def _waiting(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     yield from losses(evidence, (), (), 5)
 
 
+def _busy(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+    yield from busy(evidence, focus)
+    yield from _waiting(evidence, focus)
+
+
 def _expected(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     yield from waiting.stalled(evidence)
     yield from recoveries.recoveries(evidence, (), 6)
@@ -247,6 +260,7 @@ _CHAPTERS: Final[Mapping[str, Chapter]] = {
     "heals-and-converges": _waiting,
     "history": _read,
     "deadlock": _waiting,
+    "livelock": _busy,
     "undecided": _waiting,
     "expectation": _expected,
     "": passed,

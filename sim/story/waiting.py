@@ -121,6 +121,8 @@ def lagging(evidence: Evidence) -> Iterator[Line]:
 
 def _last_news(evidence: Evidence) -> Iterator[Line]:
     """The last step that brought anybody further."""
+    if evidence.result.invariant == "livelock":
+        return  # who is busy says more
     news = [
         step
         for step in evidence.of("records_applied", "opened", "hydrated", "mtr_allocated")

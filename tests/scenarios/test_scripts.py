@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 import sim
+from aurora import cluster
 from segments.protocol.errors import Invalid
-from sim import world
 from sim.bugs import planted
 from sim.scenario_api import Scenario, run_scenario
 from sim.schedule import SECOND, Knobs
@@ -238,12 +238,12 @@ def test_an_assertion_of_the_code_under_test_stays_a_finding(
         await s.put(1, b"x")
         s.crash("A")
 
-    code = compile("def crash_segment(*_): raise AssertionError('of ours')", world.__file__, "exec")
+    code = compile("def crash(*_): raise AssertionError('of ours')", cluster.__file__, "exec")
     names: dict[str, Any] = {}
     exec(code, names)
-    monkeypatch.setattr(world.World, "crash_segment", names["crash_segment"])
+    monkeypatch.setattr(cluster.Cluster, "crash", names["crash"])
     result = run_scenario(scenario)
-    assert (result.run.verdict, result.run.invariant) == (Verdict.VIOLATION, "internal error")
+    assert (result.run.verdict, result.run.invariant) == (Verdict.VIOLATION, "system error")
 
 
 def test_knobs_that_cannot_be_are_refused() -> None:

@@ -456,7 +456,9 @@ FINDINGS = (
 )
 
 
-@pytest.mark.parametrize("invariant", [*INVARIANTS, "deadlock", "undecided", "expectation", "x"])
+@pytest.mark.parametrize(
+    "invariant", [*INVARIANTS, "deadlock", "livelock", "undecided", "expectation", "x"]
+)
 @pytest.mark.parametrize("bug", ["tables-ignored", "vcl-max-pgcl", "gc-above-pgmrpl"])
 def test_there_is_a_story_whatever_breaks(invariant: str, bug: str) -> None:
     run = of_bug(bug)

@@ -454,3 +454,13 @@ def test_episodes_begin_and_end() -> None:
     ) == [("cut writer to A", 10, 20, ()), ("take_over", 15, 15, ())]
     assert episodes(action(10, "pause", "A"), action(20, "heal")) == [("pause A", 10, 20, ("A0",))]
     assert attrs.evolve(generate(1), actions=()).actions == ()
+
+
+@pytest.mark.parametrize("liveness", ["60s", "1ms"])
+def test_a_duration_shorter_than_opening_takes_runs_like_any_other(liveness: str) -> None:
+    text = f"[knobs]\nduration = '1ms'\nliveness = '{liveness}'\n[workload]\noperations = 20"
+    result = World(scenario.loads(text).schedule()).run()
+    if liveness == "60s":
+        assert (result.verdict, len(result.calls)) == (Verdict.PASSED, 20), result.finding
+    else:  # that is what was asked for, and no fault of the simulator's
+        assert (result.verdict, result.invariant) == (Verdict.LIVENESS, "heals-and-converges")

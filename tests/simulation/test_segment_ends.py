@@ -47,6 +47,6 @@ def test_a_mistake_of_one_segment_is_a_finding(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(SegmentCore, "tick", wrong)
     result = run(schedule(()))
-    assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "internal error")
+    assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "system error")
     assert "B0: ZeroDivisionError in wrong, test_segment_ends.py" in result.finding
     assert "own mistake" in result.finding

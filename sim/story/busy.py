@@ -1,0 +1,52 @@
+"""Who works and works while nothing comes of it: the story of a livelock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Final
+
+from sim.expectations import short_time
+from sim.story.evidence import Evidence
+from sim.story.focus import Focus
+from sim.story.lines import LAST, NEEDED, Line
+from sim.story.recorder import Step
+from sim.wording import counted
+
+_RECENT: Final = 1_000
+"""So many steps before the end are counted."""
+_KINDS: Final = 3
+
+
+def busy(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+    """What was done over and over, by whom, and since when."""
+    recent = evidence.steps[-_RECENT:]
+    if not recent:
+        return
+    sources = Counter(step.source for step in recent)
+    source = next(iter(focus.segments), sources.most_common(1)[0][0])
+    events = Counter(step.event for step in recent if step.source == source)
+    took = short_time(evidence.result.virtual_ns - recent[0].time_ns)
+    kinds = ", ".join(f"{count} {event}" for event, count in events.most_common(_KINDS))
+    text = (
+        f"{events.total()} of the last {counted(len(recent), 'step')}, in which {took} passed, are "
+        f"{source}'s: {kinds or 'none'}"
+    )
+    yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
+    rewrites = _rewrites_at_the_end(evidence, source)
+    if len(rewrites) > 1:
+        text = (
+            f"{source} writes its log anew, for the first of {len(rewrites)} times in a row: "
+            f"nothing is appended in between"
+        )
+        yield Line(rewrites[0].number, rewrites[0].time_ns, NEEDED, text)
+
+
+def _rewrites_at_the_end(evidence: Evidence, segment: str) -> list[Step]:
+    """The last writes of a segment, as far as all of them write its log anew."""
+    found: list[Step] = []
+    for step in reversed(evidence.of("write_started", source=segment)):
+        if not step.values["compaction"]:
+            break
+        found.insert(0, step)
+    return found

@@ -1,0 +1,155 @@
+"""Work without end: while no time passes, in one step of a task, or for a disk alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from segments.core import SegmentCore
+from segments.maintenance import Maintenance
+from segments.protocol.errors import Invalid
+from segments.server import SegmentServer
+from sim.case import Case
+from sim.exit_codes import EXIT_CODES, LIVENESS
+from sim.explain import MAX_LINES, explained
+from sim.schedule import MS, SECOND, Knobs, Operation, Schedule
+from sim.scheduler import Livelock, VirtualScheduler
+from sim.shrink import shrink_case
+from sim.story import Recorder
+from sim.world import RunResult, Verdict, run
+
+WRITES = Schedule(
+    seed=1,
+    knobs=Knobs(duration_ns=200 * MS, liveness_ns=5 * SECOND),
+    operations=tuple(
+        Operation(at_ns=each * MS, client=each % 2, kind="put", pages=(each % 5,))
+        for each in range(20)
+    ),
+    name="writes",
+)
+
+
+def livelock(result: RunResult) -> str:
+    """The finding of a run that has to end as one."""
+    assert (result.verdict, result.invariant) == (Verdict.LIVENESS, "livelock"), result.finding
+    assert EXIT_CODES[result.verdict] == LIVENESS
+    return result.finding
+
+
+def test_tasks_that_run_and_run_while_the_clock_stands_still(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def spin(self: SegmentServer, core: SegmentCore) -> None:
+        while self.segment == "C0":
+            await trio.lowlevel.checkpoint()
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(SegmentServer, "_housekeep", spin)
+    found = livelock(run(WRITES))
+    assert "no time has passed for 100000 turns" in found
+    assert "C0 housekeep runs in" in found and "spin (test_livelock.py:" in found
+    assert "A0 housekeep" not in found, "only those that run"
+
+
+def test_work_that_never_gives_back_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    tick = SegmentCore.tick
+
+    def spin(self: SegmentCore, now: float) -> None:
+        tick(self, now)
+        while self.segment == "D0" and now > 0.1:
+            self.note("collected", floor=0, records=0)
+
+    monkeypatch.setattr(SegmentCore, "tick", spin)
+    found = livelock(run(WRITES))
+    assert "from a task that does not give back control; the last: " in found
+    assert "D0 collected" in found
+
+
+def test_messages_without_end_are_work_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    tick = SegmentCore.tick
+    endpoints: dict[str, Any] = {}
+    init = SegmentServer.__init__
+
+    def keep(self: SegmentServer, *args: Any, **values: Any) -> None:
+        init(self, *args, **values)
+        endpoints[self.segment] = self.endpoint
+
+    def spin(self: SegmentCore, now: float) -> None:
+        tick(self, now)
+        while self.segment == "D0" and now > 0.1:
+            endpoints["D0"].send("E0", b"once more")
+
+    monkeypatch.setattr(SegmentServer, "__init__", keep)
+    monkeypatch.setattr(SegmentCore, "tick", spin)
+    assert "sent " in livelock(run(WRITES))
+
+
+def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Maintenance, "compaction_due", property(lambda self: True))
+
+
+def test_a_log_that_is_always_due_to_be_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time passes then, for the disk: it is the work that has no end."""
+    always_due(monkeypatch)
+    found = livelock(run(WRITES))
+    assert "writes its log of " in found and "anew again and again" in found
+
+
+def test_it_can_be_explained_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    always_due(monkeypatch)
+    case = Case(schedule=WRITES, source="writes.toml")
+    recorders: list[Recorder] = []
+    result = case.run(lambda world: recorders.append(Recorder(world)))
+    lines = explained(recorders[0], result, case)
+    assert len(lines) <= MAX_LINES
+    assert any("writes its log anew, for the first of " in line for line in lines)
+    assert any("of the last 1,000 steps" in line for line in lines)
+    assert any("broken the run, livelock: no work goes on" in line for line in lines)
+    shrinker, _ = shrink_case(case, result, budget_s=1.0)
+    assert len(shrinker.best.operations) < len(WRITES.operations)
+    assert shrinker.result.invariant == "livelock"
+
+
+def test_events_that_follow_each_other_at_one_instant() -> None:
+    scheduler = VirtualScheduler()
+
+    def again() -> None:
+        scheduler.call_after(0, again)
+
+    scheduler.call_after(7, again)
+    with pytest.raises(Livelock, match=r"events follow events at 7 ns: .* for 100 of them"):
+        scheduler.run(trio.sleep_forever, seed=1, deadline_ns=SECOND, standstill_limit=100)
+    assert 100 <= scheduler.events <= 201
+
+
+async def _spin() -> None:
+    while True:
+        await trio.lowlevel.checkpoint()
+
+
+def test_turns_that_follow_each_other_at_one_instant() -> None:
+    scheduler = VirtualScheduler()
+    with pytest.raises(Livelock, match="tasks run and run at 0 ns"):
+        scheduler.run(_spin, seed=1, deadline_ns=SECOND, standstill_limit=100)
+    assert 100 <= scheduler.turns <= 250
+
+
+def test_work_that_takes_time_is_none() -> None:
+    scheduler = VirtualScheduler()
+
+    async def main() -> str:
+        for _ in range(1_000):
+            await scheduler.sleep_ns(1)
+            for _ in range(30):
+                await trio.lowlevel.checkpoint()
+        return "done"
+
+    ended = scheduler.run(main, seed=1, deadline_ns=SECOND, standstill_limit=100)
+    assert (ended, scheduler.now_ns) == ("done", 1_000)
+
+
+def test_a_limit_of_nothing_is_refused() -> None:
+    with pytest.raises(Invalid, match="standstill limit 0: expected at least 1"):
+        VirtualScheduler().run(trio.sleep_forever, seed=1, deadline_ns=1, standstill_limit=0)
