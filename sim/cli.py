@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import importlib.util
 import io
-import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -19,10 +18,11 @@ from typing import Final, NoReturn
 import click
 
 import aurora
+from aurora.terminal.finishing import OutputFailed, finish, invoke
 from segments.protocol.errors import AuroraError
 from sim import exit_codes
 from sim.command_groups import CommandGroup
-from sim.wording import PROGRAM, wrapped
+from sim.wording import PROGRAM, command_line, wrapped
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "sim.run_command",
@@ -83,29 +83,28 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    sys.exit(_run())
+    finish(_run)
 
 
 def _run() -> int:
     try:
-        code = cli.main(prog_name=PROGRAM, standalone_mode=False)
-        sys.stdout.flush()
-    except click.exceptions.Abort:
+        return invoke(cli, PROGRAM)
+    except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return exit_codes.INTERRUPTED
     except click.ClickException as error:
         _show(error)
         return exit_codes.USAGE
-    except BrokenPipeError:  # whoever read the output has enough of it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.PASSED
+    except (OSError, OutputFailed):
+        raise  # `finish` tells what became of the output
     except AuroraError as error:
         click.echo(wrapped(f"Error: {error}"), err=True)
         return exit_codes.USAGE
     except Exception:  # noqa: BLE001 (any failure of the simulator must not look like a finding)
         traceback.print_exc()
+        click.echo("internal error: the simulator itself has failed; run it again with", err=True)
+        click.echo(f"  {command_line(*sys.argv[1:])}", err=True)
         return exit_codes.INTERNAL
-    return code if isinstance(code, int) else exit_codes.PASSED
 
 
 def _show(error: click.ClickException) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from aurora.terminal.finishing import BROKEN_PIPE, OUTPUT_FAILED
 from sim.world import Verdict
 
 PASSED: Final = 0
@@ -21,6 +22,9 @@ INTERNAL: Final = 70
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C."""
 
+OTHER_CODES: Final = (USAGE, OUTPUT_FAILED, INTERRUPTED, BROKEN_PIPE)
+"""How a command may end beside the verdict of what it has run."""
+
 EXIT_CODES: Final[Mapping[Verdict, int]] = {
     Verdict.PASSED: PASSED,
     Verdict.VIOLATION: VIOLATION,
@@ -32,5 +36,6 @@ EXIT_CODES: Final[Mapping[Verdict, int]] = {
 HELP: Final = (
     "Exit codes: 0 passed, 1 violation (an invariant broke or an expectation was not met), "
     "2 usage error, 3 liveness failure (something never finished), 4 undecided (a limit was "
-    "reached, or nothing was acknowledged), 70 internal error, 130 interrupted."
+    "reached, or nothing was acknowledged), 70 internal error (of the simulator itself), "
+    "74 output not written, 130 interrupted, 141 output closed by its reader."
 )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 OTHER_FINDINGS: Final[Mapping[str, str]] = {
     "expectation": "the scenario's own expectations are met",
+    "same-file-as-sqlite": "a replayed log gives, byte for byte, the file that SQLite makes of it",
     "typed errors": "a call raises nothing but the errors that it documents",
     "system error": "nothing but documented errors leaves the code; no assertion of its own fails",
     "deadlock": "while anything is pending, something can run or is scheduled",

@@ -21,6 +21,7 @@ from typing import Any, Final
 import attrs
 import cattrs
 
+from aurora.terminal.finishing import writing
 from aurora.volume import ProtectionGroup, VolumeGeometry
 from segments.protocol.errors import AuroraError, Invalid
 from sim import faults
@@ -96,8 +97,8 @@ def lines(recording: Recording) -> Iterator[str]:
 
 
 def save(recording: Recording, path: Path) -> None:
-    """Write a recording to a file."""
-    with path.open("w", encoding="utf-8") as file:
+    """Write a recording to a file; raises `OutputFailed`."""
+    with writing(path), path.open("w", encoding="utf-8") as file:
         file.writelines(lines(recording))
 
 

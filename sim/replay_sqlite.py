@@ -10,18 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
 
 from aurora.engine import Engine
-from segments.protocol.errors import Closed, Fenced, Invalid, PageNotFound, Unavailable
+from aurora.terminal.finishing import writing
+from segments.protocol.errors import (
+    AuroraError,
+    Closed,
+    Fenced,
+    Invalid,
+    PageNotFound,
+    Unavailable,
+)
 from segments.protocol.ids import PageId
 from sim.expectations import Expectation, Flow
 from sim.history import Call, Outcome
 from sim.report import Report
-from sim.schedule import MS, Operation, Schedule
+from sim.schedule import MS, Knobs, Operation, Schedule
 from sim.sqlite_rebuild import (
     SIZE_PAGE_ID,
     MtrWrites,
@@ -52,13 +60,21 @@ class Comparison:
     retries: int
     """Commits made again because their writer ended before it had acknowledged them."""
     difference: str
-    """Empty if the rebuilt file is SQLite's, byte for byte."""
+    """Empty if the rebuilt file is SQLite's, byte for byte: then all is well."""
     integrity: str
-    """SQLite's verdict on the rebuilt file: ``ok``, or what is wrong."""
+    """SQLite's verdict on its own file of the two: ``ok``, or what the input brought along."""
+    rebuilt_integrity: str
+    """The same on the rebuilt file: the same, if there is no difference."""
 
     @property
-    def good(self) -> bool:
-        return not self.difference and self.integrity == "ok"
+    def verdict_of_sqlite(self) -> str:
+        """What the integrity check says, and of which file."""
+        if self.integrity != "ok":
+            return (
+                f"{self.integrity} (of the file that SQLite itself makes of the input as well, so "
+                f"it says nothing of the engine)"
+            )
+        return self.rebuilt_integrity
 
 
 def factor_for(schedule: Schedule, transactions: int) -> float:
@@ -179,12 +195,13 @@ def compare(world: ReplayWorld, wal_path: Path, output: Path | None) -> Comparis
         else:
             rebuilt = b""
             difference = f"the size is {size}: expected {(page_size, workload.db_pages)}"
-        path = output or Path(directory, "rebuilt.db")
-        try:
-            path.write_bytes(rebuilt)
-        except OSError as error:
-            raise Invalid(f"{path}: cannot be written: {error.strerror}") from error
-        integrity = integrity_check(path)
+        if output is not None:
+            with writing(output):
+                output.write_bytes(rebuilt)
+        own, ours = Path(directory, "expected.db"), Path(directory, "rebuilt.db")
+        own.write_bytes(expected)
+        ours.write_bytes(rebuilt)
+        integrity, rebuilt_integrity = integrity_check(own), integrity_check(ours)
     return Comparison(
         transactions=len(workload.wal.transactions),
         pages=workload.db_pages,
@@ -192,6 +209,7 @@ def compare(world: ReplayWorld, wal_path: Path, output: Path | None) -> Comparis
         retries=world.retries,
         difference=difference,
         integrity=integrity,
+        rebuilt_integrity=rebuilt_integrity,
     )
 
 
@@ -216,15 +234,53 @@ def concluded(report: Report, comparison: Comparison) -> Report:
         "transactions": f"{comparison.transactions:,}{again}",
         "rebuilt_file": f"{size}, {comparison.difference or 'byte for byte the one of SQLite'}",
         "identical": not comparison.difference,
-        "integrity_check": comparison.integrity,
+        "integrity_check": comparison.verdict_of_sqlite,
     }
-    report = attrs.evolve(report, facts=facts)
-    if comparison.good or report.verdict not in (Verdict.PASSED, Verdict.UNDECIDED):
+    report = attrs.evolve(report, facts={**report.facts, **facts})
+    if not comparison.difference or report.verdict not in (Verdict.PASSED, Verdict.UNDECIDED):
         return report
-    finding = comparison.difference or f"integrity check: {comparison.integrity}"
     return attrs.evolve(
-        report, verdict=Verdict.VIOLATION, invariant="same-file-as-sqlite", finding=finding
+        report,
+        verdict=Verdict.VIOLATION,
+        invariant="same-file-as-sqlite",
+        finding=comparison.difference,
     )
+
+
+def sized(knobs: Knobs, mtrs: Sequence[MtrWrites]) -> Knobs:
+    """The knobs, raised where the largest mini-transaction would not fit.
+
+    Raises `Invalid` if it can never fit: the LAL belongs to the volume, and is kept to, and the
+    engine has bounds of its own.
+    """
+    records = max((len(each.writes) for each in mtrs), default=0)
+    if knobs.lal < records:
+        raise Invalid(
+            f"lal is {knobs.lal}: expected at least {records}, the records of the log's largest "
+            f"transaction"
+        )
+    needed = {
+        "buffer_pool_pages": max(len({w.page_id for w in each.writes}) for each in mtrs),
+        "max_mtr_writes": records,
+        "max_mtr_bytes": max(sum(len(w.data) for w in each.writes) for each in mtrs),
+    }
+    raised: dict[str, Any] = {k: v for k, v in needed.items() if v > getattr(knobs, k)}
+    knobs = attrs.evolve(knobs, **raised)
+    try:
+        knobs.cluster_config()
+    except AuroraError as error:
+        raise Invalid(f"the largest transaction of the log does not fit: {error}") from None
+    return knobs
+
+
+def raised_facts(before: Knobs, after: Knobs) -> dict[str, str]:
+    """What `sized` has changed, for the report."""
+    changed = [
+        f"{name} {getattr(before, name):,} to {getattr(after, name):,}"
+        for name in ("buffer_pool_pages", "max_mtr_writes", "max_mtr_bytes")
+        if getattr(before, name) != getattr(after, name)
+    ]
+    return {"raised": f"{', '.join(changed)}: for the largest transaction"} if changed else {}
 
 
 def prepare(
@@ -237,13 +293,9 @@ def prepare(
     workload = load_workload(wal_path)
     with TemporaryDirectory() as directory:
         sqlite_checkpointed(base_path_of(wal_path), wal_path, Path(directory))
-    sizes = [len(each.writes) for each in workload.mtrs()]
-    count, lal = len(sizes), schedule.knobs.lal
-    if lal < max(sizes, default=1):
-        raise Invalid(
-            f"lal is {lal}: expected at least {max(sizes)}, the records of the log's largest "
-            f"transaction"
-        )
+    mtrs = list(workload.mtrs())
+    schedule = attrs.evolve(schedule, knobs=sized(schedule.knobs, mtrs))
+    count = len(mtrs)
     factor = factor_for(schedule, count)
     return (
         workload,

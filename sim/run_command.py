@@ -6,13 +6,14 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
-from typing import Final, TextIO
+from typing import Final
 
 import attrs
 import click
 from rich.console import Console
 
 from aurora.terminal.console import new_console
+from aurora.terminal.finishing import PatientFile
 from segments.protocol.errors import Invalid
 from sim import recording, replay_sqlite, scenario
 from sim.bugs import planted
@@ -99,7 +100,7 @@ def command(
         inputs = input_paths(name) | _replayed(workload)
         check_output("--trace", trace, inputs=inputs, force=force, written_before=_IS_TRACE)
     console = None if in_json else new_console()
-    with nullcontext() if trace is None else trace.open("w", encoding="utf-8") as file:
+    with nullcontext() if trace is None else PatientFile(trace) as file:
         if workload is None:
             report = execute(plan, console, file)
         else:
@@ -142,7 +143,7 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
     )
 
 
-def execute(plan: Plan, console: Console | None = None, trace: TextIO | None = None) -> Report:
+def execute(plan: Plan, console: Console | None = None, trace: PatientFile | None = None) -> Report:
     """Run a plan; on a console, with its header, and live if that is a terminal."""
     with planted(plan.bug):
         return _watched(plan, World(plan.schedule), console, trace)
@@ -153,7 +154,7 @@ def replay(
     wal_path: Path,
     output: Path | None = None,
     console: Console | None = None,
-    trace: TextIO | None = None,
+    trace: PatientFile | None = None,
 ) -> Report:
     """Replay a log under a plan's faults; raises what `sim.sqlite_rebuild.load_workload` does."""
     workload, schedule, expectations = replay_sqlite.prepare(
@@ -162,18 +163,21 @@ def replay(
     arguments = [*plan.arguments, "--workload", str(wal_path)]
     if output is not None:
         arguments += ["--output", str(output), "--force"]  # it is there by then
+    facts = replay_sqlite.raised_facts(plan.schedule.knobs, schedule.knobs)
     plan = attrs.evolve(
         plan, schedule=schedule, expectations=expectations, arguments=tuple(arguments)
     )
     with planted(plan.bug):
         world = replay_sqlite.ReplayWorld(schedule, workload)
-        report = _watched(plan, world, console, trace)
+        report = attrs.evolve(_watched(plan, world, console, trace), facts=facts)
     if report.result.verdict is not Verdict.PASSED:
         return report
     return replay_sqlite.concluded(report, replay_sqlite.compare(world, wal_path, output))
 
 
-def _watched(plan: Plan, world: World, console: Console | None, trace: TextIO | None) -> Report:
+def _watched(
+    plan: Plan, world: World, console: Console | None, trace: PatientFile | None
+) -> Report:
     if console is not None:
         show(console, header(plan.schedule, plan.description, plan.bug))
     live = LiveView(world, console) if console is not None and console.is_terminal else None

@@ -31,6 +31,8 @@ class Knobs:
     pg_count: int = 1
     lal: int = 100_000
     retention_lsns: int | None = None
+    max_mtr_writes: int = 4_096
+    max_mtr_bytes: int = 4 << 20
     buffer_pool_pages: int = 64
     batches_in_flight: int = 4
     image_interval: int = 16
@@ -55,6 +57,8 @@ class Knobs:
             engine=EngineConfig(
                 lal=self.lal,
                 retention_lsns=self.retention_lsns,
+                max_mtr_writes=self.max_mtr_writes,
+                max_mtr_bytes=self.max_mtr_bytes,
                 buffer_pool_pages=self.buffer_pool_pages,
                 batches_in_flight=self.batches_in_flight,
                 resend_min_s=0.02,

@@ -17,6 +17,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 import click
 
+from aurora.terminal.finishing import writing
 from aurora.volume import VolumeGeometry
 from sim import faults, scenario
 from sim.case import Case, case_options, input_paths, open_case
@@ -291,7 +292,8 @@ def _conclude(case: Case, shrinker: Shrinker, result: RunResult, output: Path) -
     scenario_text = scenario.dump(
         best, description=text, bug=case.bug or "", expectations=case.expectations
     )
-    output.write_text(_MARK + scenario_text, encoding="utf-8")
+    with writing(output):
+        output.write_text(_MARK + scenario_text, encoding="utf-8")
     before = counted(len(events_of(case.schedule)), "event")
     runs = counted(shrinker.tests, "run")
     say(f"{before} down to {len(events_of(best))}, in {runs}:")

@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
+from aurora.terminal.finishing import PatientFile
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from sim.episodes import episodes_of
@@ -29,7 +30,7 @@ class Watch:
         self,
         world: World,
         *,
-        trace_file: TextIO | None = None,
+        trace_file: TextIO | PatientFile | None = None,
         on_event: Callable[[], object] | None = None,
     ) -> None:
         """``on_event`` is called at every message event and note: it must be quick."""

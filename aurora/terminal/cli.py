@@ -13,6 +13,7 @@ import click
 
 import aurora
 from aurora.terminal import demo as scripts
+from aurora.terminal.finishing import finish, invoke
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
@@ -182,15 +183,26 @@ def _finish(
     except KeyboardInterrupt:
         click.echo("\ninterrupted", err=True)
         status = _INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read this has seen enough; what is still in the buffer has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
-    except (AuroraError, OSError) as error:
+    except OSError as error:
+        if error.filename is None:
+            raise  # of the output, which has no name
+        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+    except AuroraError as error:
         raise click.ClickException(f"{type(error).__name__}: {error}") from None
     sys.exit(status)
 
 
 def main() -> None:
     """Run the command line; ends the process with its exit status."""
-    cli(prog_name="python -m aurora")
+    finish(_run)
+
+
+def _run() -> int:
+    try:
+        return invoke(cli, "python -m aurora")
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("\ninterrupted", err=True)
+        return _INTERRUPTED

@@ -21,13 +21,20 @@ def takes_escapes(stream: TextIO) -> bool:
     return stream.isatty() and not plain
 
 
+class _Console(Console):
+    """Where nobody reads any more, `BrokenPipeError`: rich would end the process with status 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - called while the error is handled; `aurora.terminal.finishing` ends
+
+
 def new_console(*, stderr: bool = False, color: bool = True) -> Console:
     """A console on standard output, or on standard error; without ``color`` it is plain too.
 
     A plain one is no terminal to `rich`: nothing on it moves, and nothing is drawn again.
     """
     escapes = color and takes_escapes(sys.stderr if stderr else sys.stdout)
-    return Console(
+    return _Console(
         stderr=stderr,
         color_system="auto" if escapes else None,
         force_terminal=escapes,

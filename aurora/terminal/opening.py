@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from aurora.cluster import open_cluster
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.disks import VolumeDirectory
+from aurora.terminal.finishing import PatientFile
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.network import HeldNetwork
 from aurora.terminal.screen import Screen
@@ -95,7 +96,7 @@ async def open_session(
     watch = Watch(narrator)
     async with AsyncExitStack() as stack:
         if options.trace is not None:
-            file = stack.enter_context(options.trace.open("w", encoding="utf-8"))
+            file = stack.enter_context(PatientFile(options.trace))
             watch.listeners.append(TraceFile(file))
         opening = open_cluster(
             options.data_dir, config=config, trace=watch, network=network,

@@ -9,6 +9,7 @@ from typing import Final, TextIO
 import attrs
 import trio
 
+from aurora.terminal.finishing import PatientFile
 from segments.protocol import codec
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage
@@ -41,7 +42,7 @@ class Watch:
 class TraceFile:
     """Each event as one line of JSON: time in seconds, source, event and its values."""
 
-    def __init__(self, file: TextIO) -> None:
+    def __init__(self, file: TextIO | PatientFile) -> None:
         self._file = file
         self._started_s: float | None = None
 
