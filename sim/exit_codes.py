@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from aurora.terminal.finishing import BROKEN_PIPE, OUTPUT_FAILED
+from aurora.terminal import finishing
 from sim.world import Verdict
 
 PASSED: Final = 0
@@ -21,6 +21,10 @@ INTERNAL: Final = 70
 """The simulator itself failed: it shows nothing."""
 INTERRUPTED: Final = 130
 """Stopped by Ctrl-C."""
+OUTPUT_FAILED: Final = finishing.OUTPUT_FAILED
+"""What was to be printed or written could not be: the disk is full, say."""
+BROKEN_PIPE: Final = finishing.BROKEN_PIPE
+"""Whoever read the output has closed it."""
 
 OTHER_CODES: Final = (USAGE, OUTPUT_FAILED, INTERRUPTED, BROKEN_PIPE)
 """How a command may end beside the verdict of what it has run."""

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NoReturn, TextIO
 
 import click
@@ -63,7 +62,7 @@ class PatientFile:
     def __enter__(self) -> PatientFile:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: BaseException | TracebackType) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self._file.close()
         except OSError as error:

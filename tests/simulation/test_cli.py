@@ -178,8 +178,7 @@ def test_a_failure_of_the_simulator_is_not_taken_for_a_finding(
 
 
 def test_codes_are_distinct_and_documented() -> None:
-    codes = [*exit_codes.EXIT_CODES.values(), exit_codes.USAGE]
-    codes += [exit_codes.INTERRUPTED]
+    codes = [*exit_codes.EXIT_CODES.values(), *exit_codes.OTHER_CODES]
     assert len(set(codes)) == len(codes)
     assert all(f"{code} " in exit_codes.HELP for code in codes)
 

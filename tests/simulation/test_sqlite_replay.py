@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
+from segments.protocol.errors import Invalid
 from sim import cli, exit_codes, replay_sqlite
+from sim.report import Report
 from sim.run_command import make_plan, replay
-from sim.schedule import MS, Action
-from sim.sqlite_rebuild import base_path_of, rebuild
+from sim.schedule import MS, Action, Knobs
+from sim.sqlite_rebuild import MtrWrites, PageWrite, base_path_of, rebuild
 from sim.world import Verdict
 from tests.sqlite_fixtures import make_shop
 
@@ -168,6 +173,105 @@ def test_a_long_log_stretches_the_schedule() -> None:
 )
 def test_the_first_difference_is_named(rebuilt: bytes, expected: bytes, text: str) -> None:
     assert replay_sqlite.difference_of(rebuilt, expected, 2) == text
+
+
+# ---- what the input needs, and what it brings along ---------------------------------------------
+
+
+def database(directory: Path, fill: Callable[[sqlite3.Connection], object]) -> tuple[Path, Any]:
+    """A database of 4 KiB pages in WAL mode, filled and moved out of its log; kept open."""
+    path = directory / "made.db"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for pragma in ("page_size=4096", "journal_mode=wal", "wal_autocheckpoint=0"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("CREATE TABLE t(b)")
+    fill(connection)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return path, connection
+
+
+def taken(path: Path, connection: Any) -> Path:
+    """Copy both files while the log is there; returns the copied log."""
+    copy = path.with_name("copy.db")
+    shutil.copy(path, copy)
+    shutil.copy(f"{path}-wal", f"{copy}-wal")
+    connection.close()
+    return copy.with_name("copy.db-wal")
+
+
+def report_of(log: Path, scenario: str = "quiet") -> Report:
+    return replay(make_plan(scenario, None, None), log)
+
+
+def test_a_transaction_of_more_pages_than_the_pool_makes_it_larger(tmp_path: Path) -> None:
+    path, connection = database(tmp_path, lambda _: None)
+    connection.execute("BEGIN")
+    connection.executemany("INSERT INTO t VALUES (zeroblob(3500))", [()] * 70)
+    connection.execute("COMMIT")
+    report = report_of(taken(path, connection))
+    assert report.verdict is Verdict.PASSED, report.finding
+    assert report.facts["identical"]
+    assert report.facts["raised"].startswith("buffer_pool_pages 64 to 7")
+
+
+@pytest.mark.parametrize("pages", [64, 65, 128])
+def test_a_base_of_any_number_of_pages_is_loaded(tmp_path: Path, pages: int) -> None:
+    def fill(connection: sqlite3.Connection) -> None:
+        while connection.execute("PRAGMA page_count").fetchone()[0] < pages:
+            connection.execute("INSERT INTO t VALUES (randomblob(3900))")
+
+    path, connection = database(tmp_path, fill)
+    connection.execute("PRAGMA user_version=1")
+    report = report_of(taken(path, connection))
+    assert report.verdict is Verdict.PASSED, report.finding
+    assert report.facts["rebuilt_file"].startswith(f"{pages} pages of ")
+
+
+def test_pages_of_many_short_runs_need_more_records(tmp_path: Path) -> None:
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.execute("BEGIN")
+        connection.executemany("INSERT INTO t VALUES (zeroblob(20))", [()] * 5000)
+        connection.execute("COMMIT")
+
+    path, connection = database(tmp_path, fill)
+    connection.execute("PRAGMA user_version=1")
+    report = report_of(taken(path, connection))
+    assert report.verdict is Verdict.PASSED, report.finding
+    assert "max_mtr_writes 4,096 to 4,9" in report.facts["raised"], report.facts
+
+
+def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
+    writes = tuple(PageWrite(page, 0, b"x") for page in range(9))
+    with pytest.raises(Invalid, match="lal is 8: expected at least 9, the records of the log's"):
+        replay_sqlite.sized(Knobs(lal=8), [MtrWrites(writes)])
+    same = Knobs()
+    assert replay_sqlite.sized(same, [MtrWrites(writes)]) == same
+
+
+def test_a_collation_that_only_the_application_knows_is_not_the_engines_fault(
+    tmp_path: Path,
+) -> None:
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.create_collation("own", lambda one, other: (one > other) - (one < other))
+        connection.execute("CREATE TABLE named(a TEXT COLLATE own)")
+        connection.execute("CREATE INDEX by_name ON named(a)")
+
+    path, connection = database(tmp_path, fill)
+    connection.execute("INSERT INTO named VALUES ('x')")
+    report = report_of(taken(path, connection))
+    assert report.verdict is Verdict.PASSED, report.finding
+    assert report.facts["identical"]
+    said = report.facts["integrity_check"]
+    assert said.startswith("no such collation sequence: own (of the file that SQLite itself makes")
+
+
+def test_a_column_that_was_added_not_null_is_not_either(tmp_path: Path) -> None:
+    path, connection = database(tmp_path, lambda made: made.execute("INSERT INTO t VALUES (1)"))
+    connection.execute("PRAGMA writable_schema=ON")
+    connection.execute("UPDATE sqlite_schema SET sql = 'CREATE TABLE t(b, c NOT NULL)'")
+    report = report_of(taken(path, connection))
+    assert report.verdict is Verdict.PASSED, report.finding
+    assert "NULL value in t.c" in report.facts["integrity_check"]
 
 
 def test_a_limit_below_the_largest_transaction_is_refused(
