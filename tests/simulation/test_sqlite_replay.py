@@ -18,8 +18,8 @@ import pytest
 from segments.protocol.errors import Invalid
 from sim import cli, exit_codes, replay_sqlite
 from sim.report import Report
-from sim.run_command import make_plan, replay
-from sim.schedule import MS, Action, Knobs
+from sim.run_command import Plan, make_plan, replay
+from sim.schedule import MS, Action, Knobs, Schedule
 from sim.sqlite_rebuild import MtrWrites, PageWrite, base_path_of, rebuild
 from sim.world import Verdict
 from tests.sqlite_fixtures import make_shop
@@ -199,8 +199,10 @@ def taken(path: Path, connection: Any) -> Path:
     return copy.with_name("copy.db-wal")
 
 
-def report_of(log: Path, scenario: str = "quiet") -> Report:
-    return replay(make_plan(scenario, None, None), log)
+def report_of(log: Path) -> Report:
+    """Replayed in a world in which nothing goes wrong."""
+    knobs = Knobs(duration_ns=50 * MS, check_every=1000)
+    return replay(Plan(schedule=Schedule(seed=1, knobs=knobs), arguments=()), log)
 
 
 def test_a_transaction_of_more_pages_than_the_pool_makes_it_larger(tmp_path: Path) -> None:
@@ -214,7 +216,7 @@ def test_a_transaction_of_more_pages_than_the_pool_makes_it_larger(tmp_path: Pat
     assert report.facts["raised"].startswith("buffer_pool_pages 64 to 7")
 
 
-@pytest.mark.parametrize("pages", [64, 65, 128])
+@pytest.mark.parametrize("pages", [64, 128])
 def test_a_base_of_any_number_of_pages_is_loaded(tmp_path: Path, pages: int) -> None:
     def fill(connection: sqlite3.Connection) -> None:
         while connection.execute("PRAGMA page_count").fetchone()[0] < pages:
@@ -237,7 +239,7 @@ def test_pages_of_many_short_runs_need_more_records(tmp_path: Path) -> None:
     connection.execute("PRAGMA user_version=1")
     report = report_of(taken(path, connection))
     assert report.verdict is Verdict.PASSED, report.finding
-    assert "max_mtr_writes 4,096 to 4,9" in report.facts["raised"], report.facts
+    assert "max_mtr_writes 4,096 to 5,0" in report.facts["raised"], report.facts
 
 
 def test_what_can_never_fit_is_refused_with_the_numbers() -> None:
