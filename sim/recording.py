@@ -4,16 +4,17 @@ The first line is the header: format, seed, knobs, the planted bug if any, the s
 expectations, and what came of the run with the digest of its trace. Then come the actions and
 operations in the order of the schedule, and the messages in the order of their sending, each with
 the delays of its copies in nanoseconds (none: it was lost). What is left to the seed is what disks
-and tasks draw.
+and tasks draw. The last line says how many records of each kind there are: a file that was cut, or
+lacks a line, is refused as incomplete, since it would be judged by another run than was recorded.
 
-Without its last lines a file still replays, to another digest: a message that has no record arrives
-once, after the minimum of its link.
+A message over a link that is cut is never decided, and has no record. Should one without a record
+be sent after all, it arrives once, after the minimum of its link.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,7 @@ from sim.toml_reader import ScenarioError, Table, suggestion
 from sim.world import RunResult, World
 
 FORMAT: Final = "aurora-sim recording"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _MAX_DELAY_NS: Final = 1 << 53
 _CONVERTER: Final = cattrs.Converter(forbid_extra_keys=True)
@@ -94,6 +95,13 @@ def lines(recording: Recording) -> Iterator[str]:
         yield _line({"operation": number, **_CONVERTER.unstructure(operation)})
     for message, decision in recording.decisions.items():
         yield _line({"message": message, "delays_ns": decision})
+    yield _line({"end": _counts(schedule.actions, schedule.operations, recording.decisions)})
+
+
+def _counts(actions: Sized, operations: Sized, decisions: Sized) -> dict[str, int]:
+    """What the last line says."""
+    counted = {"actions": actions, "operations": operations, "messages": decisions}
+    return {kind: len(records) for kind, records in counted.items()}
 
 
 def save(recording: Recording, path: Path) -> None:
@@ -125,15 +133,30 @@ def load(path: Path) -> Recording:
         actions: list[Action] = []
         operations: list[Operation] = []
         decisions: dict[int, Decision] = {}
+        end: object = None
         for item in numbered:
             values = _parse(path, item)
             with _place(path, item[0]):
-                _take(values, groups, actions, operations, decisions)
+                if end is not None:
+                    raise Invalid("expected nothing after the end")
+                end = values.get("end")
+                if end is None:
+                    _take(values, groups, actions, operations, decisions)
+    _check_complete(path, end, _counts(actions, operations, decisions))
     with _place(path, 1):
         schedule = attrs.evolve(
             recording.schedule, actions=tuple(actions), operations=tuple(operations)
         )
     return attrs.evolve(recording, schedule=schedule, decisions=decisions)
+
+
+def _check_complete(path: Path, end: object, found: Mapping[str, int]) -> None:
+    """Raise `Invalid` unless the last line counts just what was read."""
+    if end == found:
+        return
+    amounts = ", ".join(f"{number} {kind}" for kind, number in found.items())
+    expected = "a last line that counts them" if end is None else f"{end}, as its last line says"
+    raise Invalid(f"{path}: incomplete: found {amounts}: expected {expected}")
 
 
 @contextmanager
@@ -143,7 +166,7 @@ def _place(path: Path, line: int) -> Iterator[None]:
         yield
     except ScenarioError:
         raise
-    except (cattrs.BaseValidationError, AuroraError, TypeError, ValueError) as error:
+    except (cattrs.BaseValidationError, AuroraError, TypeError, ValueError, KeyError) as error:
         raise Invalid(f"{path}:{line}: {_reason(error)}") from None
 
 
@@ -157,8 +180,7 @@ def _read_header(header: Mapping[str, Any], path: Path) -> Recording:
     bug = header.get("bug")
     if bug is not None and bug not in BUGS:
         raise Invalid(f"bug {bug!r}: {suggestion(str(bug), BUGS)}")
-    # Recordings of earlier versions have no expectations.
-    rows = {"expect": header.get("expect", [])}
+    rows = {"expect": header.get("expect")}
     tables = Table(rows, (), str(path), {("expect",): 1}).tables("expect")
     groups = VolumeGeometry(knobs.pg_count).groups()
     return Recording(

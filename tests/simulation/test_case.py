@@ -85,17 +85,6 @@ def test_a_run_that_acknowledged_nothing_is_undecided_whoever_runs_it(tmp_path: 
         assert code_of(ran) == 4 and "nothing was acknowledged" in ran.output, command
 
 
-def test_an_old_recording_has_no_expectations(tmp_path: Path, outage: Path) -> None:
-    path = tmp_path / "old.jsonl"
-    invoke("record", outage, "-o", path)
-    header, _, rest = path.read_text().partition("\n")
-    values = json.loads(header)
-    assert values.pop("expect")
-    path.write_text(json.dumps(values, separators=(",", ":")) + "\n" + rest)
-    assert recording.load(path).expectations == ()
-    assert code_of(invoke("replay", path)) == 0
-
-
 @pytest.mark.parametrize("dump", [{}, {"indent": None, "separators": (" , ", " : ")}])
 def test_a_recording_whose_header_was_reformatted_is_still_one(
     tmp_path: Path, outage: Path, dump: dict[str, object]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from random import Random
 
 import attrs
 import pytest
@@ -18,6 +20,7 @@ from sim.recording import Recording, load, record, save
 from sim.replay import command as replay_command
 from sim.run_command import make_plan
 from sim.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.shrink import command as shrink_command
 
 SMALL = Schedule(
     seed=3,
@@ -77,14 +80,18 @@ def test_a_recording_comes_to_the_same_digest_without_drawing(
 @pytest.mark.parametrize(
     ("line", "replaced", "message"),
     [
-        (1, '{"format":"else"}', ":1: expected a recording of version 1"),
+        (1, '{"format":"else"}', ":1: expected a recording of version 2"),
         (2, "{", ":2: Expecting"),
         (2, "7", ":2: int: expected an object"),
         (2, '{"action":5,"at_ns":1,"kind":"crash"}', ":2: record 5: expected number 0"),
         (2, '{"action":0,"at_ns":1,"kind":"crash","x":1}', ":2: extra fields found (x)"),
         (2, '{"what":0}', ":2: expected an action, an operation or a message"),
-        (-1, '{"message":1,"delays_ns":[5]}', "message 1: expected a number above"),
-        (-1, '{"message":1000000,"delays_ns":[-5]}', "delays (-5,): expected 0 to"),
+        (-2, '{"message":1,"delays_ns":[5]}', "message 1: expected a number above"),
+        (-2, '{"message":1000000,"delays_ns":[-5]}', "delays (-5,): expected 0 to"),
+        (-2, '{"message":1000000}', "missing 'delays_ns'"),
+        (-2, '{"end":{}}', "expected nothing after the end"),
+        (-1, '{"end":7}', "incomplete: found 2 actions, 20 operations, "),
+        (-1, '{"end":null}', ": expected an action, an operation or a message"),
     ],
 )
 def test_a_damaged_recording_is_refused_with_its_line(
@@ -97,6 +104,60 @@ def test_a_damaged_recording_is_refused_with_its_line(
     with pytest.raises(Invalid) as raised:
         load(path)
     assert message in str(raised.value) and str(path) in str(raised.value)
+
+
+SHORT = Recording(
+    schedule=attrs.evolve(SMALL, operations=SMALL.operations[:2]),
+    decisions={1: (), 2: (5, 600)},
+    verdict="passed",
+    digest="0123",
+)
+
+
+def test_a_recording_that_was_cut_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    save(SHORT, path)
+    whole = path.read_bytes()
+    for length in range(len(whole) - 1):  # without the very last byte, the end of its line, it is
+        path.write_bytes(whole[:length])
+        with pytest.raises(Invalid) as raised:
+            load(path)
+        if length and whole[length - 1 : length] == b"\n":
+            assert "incomplete: found" in str(raised.value)
+    path.write_bytes(whole[:-1])
+    assert load(path) == SHORT
+
+
+def test_a_recording_without_one_of_its_lines_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    save(SHORT, path)
+    whole = path.read_text().splitlines(keepends=True)
+    for left_out in range(len(whole)):
+        path.write_text("".join(whole[:left_out] + whole[left_out + 1 :]))
+        with pytest.raises(Invalid):
+            load(path)
+
+
+def test_garbage_is_refused_and_nothing_worse(tmp_path: Path) -> None:
+    path = tmp_path / "whole"
+    save(SHORT, path)
+    whole, random = path.read_bytes(), Random(7)
+    for _ in range(1_500):
+        spoilt = bytearray(whole)
+        for _ in range(random.choice((1, 1, 4))):
+            spoilt[random.randrange(len(spoilt))] = random.choice(b'\0"{}[],:-0179eaTx\xff')
+        path.write_bytes(spoilt)
+        with contextlib.suppress(Invalid, UnicodeDecodeError):  # or it is another recording
+            load(path)
+
+
+def test_a_cut_recording_is_a_usage_error_for_every_command(tmp_path: Path) -> None:
+    path = tmp_path / "cut"
+    save(SHORT, path)
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-2]))
+    for command in (replay_command, explain_command, shrink_command):
+        done = CliRunner().invoke(command, [str(path)])
+        assert done.exit_code == 2 and "incomplete" in done.output, done.output
 
 
 def test_record_and_replay_on_the_command_line(tmp_path: Path) -> None:
