@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from sim.expectations import short_time
+from sim.durations import length
 from sim.story.evidence import Evidence
 from sim.story.focus import Focus
 from sim.story.lines import LAST, NEEDED, Line
@@ -26,7 +26,7 @@ def busy(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     sources = Counter(step.source for step in recent)
     source = next(iter(focus.segments), sources.most_common(1)[0][0])
     events = Counter(step.event for step in recent if step.source == source)
-    took = short_time(evidence.result.virtual_ns - recent[0].time_ns)
+    took = length(evidence.result.virtual_ns - recent[0].time_ns)
     kinds = ", ".join(f"{count} {event}" for event, count in events.most_common(_KINDS))
     text = (
         f"{events.total()} of the last {counted(len(recent), 'step')}, in which {took} passed, are "
