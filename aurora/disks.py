@@ -19,6 +19,7 @@ from reprlib import repr as shown
 from typing import Protocol
 
 import attrs
+import trio
 
 from aurora.volume import VolumeGeometry
 from segments.file_storage import FileStorage
@@ -141,20 +142,24 @@ class VolumeDirectory:
         try:
             with _site(path.with_name(path.name + ".creating")) as building:
                 await cls(building, volume_id, geometry)._format(epoch)
-                _move_into_place(building, path)
+                await trio.to_thread.run_sync(_move_into_place, building, path)
         except OSError as error:
             raise StorageFailed(f"{path} cannot be made: {error}") from error
         return cls(path, volume_id, geometry)
 
     async def _format(self, epoch: VolumeEpoch) -> None:
         for segment, disk in self.disks().items():
-            storage = FileStorage.create(self.path / segment, disk.identity)
+            # In a thread, like all that syncs: the loop serves others, too.
+            storage = await trio.to_thread.run_sync(
+                FileStorage.create, self.path / segment, disk.identity
+            )
             try:
                 await format_storage(storage, epoch)
             finally:
                 storage.close()
-        _write_synced(self.path / _MANIFEST, _encode_manifest(self.volume_id, self.geometry))
-        _sync_directory(self.path)
+        manifest = _encode_manifest(self.volume_id, self.geometry)
+        await trio.to_thread.run_sync(_write_synced, self.path / _MANIFEST, manifest)
+        await trio.to_thread.run_sync(_sync_directory, self.path)
 
 
 def _encode_manifest(volume_id: str, geometry: VolumeGeometry) -> bytes:

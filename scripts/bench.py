@@ -4,6 +4,7 @@
     python scripts/bench.py                           # all figures
     python scripts/bench.py memory-commits cold-read  # some
     python scripts/bench.py --quick --json            # smaller sizes, as JSON
+    python scripts/bench.py small-records --records 1000000
 
 Machines are noisy, so a figure and its limit are measured in turns, several times. What is shown is
 the median of each, and the median of their ratios, turn by turn; only the ratio is judged.
@@ -16,10 +17,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -77,13 +80,14 @@ class Sizes:
     short_history: int = 100_000
     long_history: int = 1_000_000
     retained_records: int = 200_000
+    small_records: int = 200_000
     simulated_seeds: int = 20
 
 
 FULL: Final = Sizes()
 QUICK: Final = Sizes(
     turns=3, memory_commits=1_920, file_commits=1_280, single_commits=50, cold_reads=50,
-    live_pages=1_000, long_history=300_000, retained_records=20_000,
+    live_pages=1_000, long_history=300_000, retained_records=20_000, small_records=40_000,
     simulated_seeds=5,
 )  # fmt: skip
 
@@ -486,6 +490,77 @@ def writer_recovery(sizes: Sizes) -> Figure:
     )  # fmt: skip
 
 
+# ---- small records, for long ---------------------------------------------------------------------
+
+
+class _Pauses:
+    """How long trio's loop has kept a task waiting that wants to run every millisecond."""
+
+    _EVERY_S: Final = 0.001
+
+    def __init__(self) -> None:
+        self.longest_s = 0.0
+        self.cpu_s = 0.0
+        """The most that this thread has computed between two turns of that task."""
+
+    async def watch(self) -> None:
+        while True:
+            started, computed = time.perf_counter(), time.thread_time()
+            await trio.sleep(self._EVERY_S)
+            self.longest_s = max(self.longest_s, time.perf_counter() - started - self._EVERY_S)
+            self.cpu_s = max(self.cpu_s, time.thread_time() - computed)
+
+
+async def _small_records(records: int, directory: Path, pauses: _Pauses) -> str:
+    """Write that many records of eight bytes with default settings, and open the volume again."""
+    per_mtr, largest = 50, 0
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(pauses.watch)
+        started = time.perf_counter()
+        async with aurora.open_cluster(directory) as cluster:
+            for start in range(0, records, per_mtr):
+                count = min(per_mtr, records - start)
+                await cluster.engine.put_many(
+                    [(at % 4, 8 * at, b"8 bytes!") for at in range(count)]
+                )
+                if start % (100 * per_mtr) == 0:
+                    largest = max(largest, await trio.to_thread.run_sync(_size_of, directory))
+            rate = records / (time.perf_counter() - started)
+        started = time.perf_counter()
+        async with aurora.open_cluster(directory) as cluster:
+            reopened = time.perf_counter() - started
+            assert cluster.engine.vdl == records, f"VDL {cluster.engine.vdl}: expected {records}"
+        nursery.cancel_scope.cancel()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    return (
+        f"{rate:,.0f} records/s, at most {max(largest, _size_of(directory)) >> 20} MiB on disk, "
+        f"reopened in {reopened:.2f} s, peak of the process {peak} MiB; "
+        f"at most {1_000 * pauses.cpu_s:.0f} ms of computing at a time"
+    )
+
+
+def _size_of(directory: Path) -> int:
+    sizes = []
+    for path in directory.rglob("*"):
+        with suppress(FileNotFoundError):  # a replacement that has just taken its place
+            sizes.append(path.stat().st_size)
+    return sum(sizes)
+
+
+def small_records(sizes: Sizes) -> Figure:
+    """(h) The longest pause of trio's loop while many small records are written and read again."""
+    pauses, limit_ms = _Pauses(), 100.0
+    with tempfile.TemporaryDirectory() as scratch:
+        note = trio.run(_small_records, sizes.small_records, Path(scratch, "volume"), pauses)
+    value, bound = 1_000 * pauses.longest_s, Bound(1.0, at_least=False)
+    return Figure(
+        "small-records",
+        f"longest pause of the loop, {sizes.small_records:,} records of 8 bytes on files", "ms",
+        value, "as long as anyone may be kept waiting", limit_ms,
+        str(bound), value / limit_ms, bound.holds(value / limit_ms), note,
+    )  # fmt: skip
+
+
 # ---- the command line ----------------------------------------------------------------------------
 
 FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
@@ -496,6 +571,7 @@ FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
     "simulator": simulated_messages,
     "segment-restart": segment_restart,
     "writer-recovery": writer_recovery,
+    "small-records": small_records,
 }
 
 _COLUMNS: Final = ("name", "figure", "measured", "limit", "measured", "ratio", "must be", "verdict")
@@ -554,11 +630,16 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> 
     )
     parser.add_argument("--quick", action="store_true", help="smaller sizes")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--records", type=int, metavar="N", help="for small-records: how many")
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in FIGURES]
     if unknown:
         parser.error(f"no figure {unknown[0]!r}: expected any of {', '.join(FIGURES)}")
+    if options.records is not None and options.records < 1:
+        parser.error(f"--records is {options.records}: expected at least 1")
     sizes = sizes or (QUICK if options.quick else FULL)
+    if options.records is not None:
+        sizes = attrs.evolve(sizes, small_records=options.records)
     progress = Console(stderr=True)
     figures = []
     for name in options.names or FIGURES:

@@ -13,7 +13,7 @@ from scripts.bench import FIGURES, Bound, Figure, Sizes
 TINY = Sizes(
     turns=1, writers=4, memory_commits=8, file_commits=8, single_commits=2, cold_reads=2,
     long_page_history=200, live_pages=20, short_history=600, long_history=1_200,
-    retained_records=600, simulated_seeds=1,
+    retained_records=600, small_records=600, simulated_seeds=1,
 )  # fmt: skip
 BOUNDS = {
     "memory-commits": ">= 1 x",
@@ -21,6 +21,7 @@ BOUNDS = {
     "file-latency": "<= 1.5 x",
     "cold-read": "<= 2 x",
     "segment-restart": "<= 2 x",
+    "small-records": "<= 1 x",
 }
 
 
@@ -51,6 +52,14 @@ def test_json_has_one_object_per_figure(capsys: pytest.CaptureFixture[str]) -> N
     }  # fmt: skip
     assert found[0]["value"] > 0 and found[0]["limit"] > 0
     assert found[1]["limit"] is None
+
+
+def test_the_number_of_small_records_is_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--records", "70", "small-records"], TINY) == 0
+    assert "70 records of 8 bytes on files" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        bench.main(["--records", "0"], TINY)
+    assert "--records is 0: expected at least 1" in capsys.readouterr().err
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
