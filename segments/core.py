@@ -34,7 +34,7 @@ from segments.gossip import Gossip
 from segments.maintenance import Maintenance
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
-from segments.protocol.ids import NO_EPOCH, Address, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
     EpochConfirmed,
@@ -324,6 +324,13 @@ class SegmentCore:
             pages = entry.pages if isinstance(entry, ImagesEntry) else ()
             size = sum(len(each.image) for each in pages) + 64
             self._push(Pending(entry, self._promised, partial(self._apply_part, entry), size))
+
+    @property
+    def awaited_base_lsn(self) -> Lsn:
+        """The highest base of the checkpoints that wait for the disk; 0 if none does."""
+        waiting = (each.entry for each in (*(self._in_flight or ()), *self._queue))
+        kinds = (CheckpointEntry, ImagesEntry)
+        return max((each.base_lsn for each in waiting if isinstance(each, kinds)), default=0)
 
     def _apply_part(self, entry: CheckpointEntry | ImagesEntry) -> Iterator[None]:
         before = self.state.scl

@@ -133,8 +133,11 @@ class Gossip:
             lsns=(records[0].lsn, records[-1].lsn),
         )  # fmt: skip
 
+        before = state.scl
+
         def ask_for_more() -> None:
-            self._send_status(source, reply_wanted=False)
+            if state.scl > before:  # else the same would come again
+                self._send_status(source, reply_wanted=False)
 
         self._core.queue_records(entry, records, ack=None, answer=ask_for_more)
 
@@ -171,6 +174,8 @@ class Gossip:
         state = self._core.state
         if message.base_lsn <= state.scl or message.base_lsn > message.vdl:
             return
+        if message.base_lsn <= self._core.awaited_base_lsn:
+            return  # they are on their way to the disk, however long that takes
         current = self._hydration
         if current is not None and current.peer != source:
             return

@@ -47,6 +47,9 @@ class Maintenance:
         self._checkpoint_bytes = 0
         """What the last compaction has written; 0 before the first one."""
         self._rewrite = False
+        self._rewrite_at = 0.0
+        self._rewrite_pause_s = 0.0
+        """Between two rewrites because of damage: doubled by each, until the log is read sound."""
         self.promise_due = False
         """Whether the promise slots are to be written again: damage was found in them."""
         self.promises_to_scrub = False
@@ -98,11 +101,12 @@ class Maintenance:
         and nothing in it is collected. By size the next one is due at more than ``compact_ratio``
         times c, so after a growth of a tenth of c at least; by records, after ``compact_records``
         more have been collected, each of which was written once. Only after a restart is c not
-        known, and the estimate alone decides: once.
+        known, and the estimate alone decides: once. Damage on a disk that spoils whatever is
+        written to it is repaired at growing intervals.
         """
         if not self._core.state.whole or self._now < self._compact_at:
             return False
-        if self._rewrite:
+        if self._rewrite and self._now >= self._rewrite_at:
             return True
         config, size = self._config, self.log_bytes
         if size <= config.compact_bytes:
@@ -149,7 +153,12 @@ class Maintenance:
             self.log_bytes = self._checkpoint_bytes = self._compacting
             self._compacting = None
             self._collected = 0
-            self._rewrite = False
+            if self._rewrite:
+                self._rewrite = False
+                self._rewrite_at = self._now + self._rewrite_pause_s
+                self._rewrite_pause_s = max(
+                    self._config.scrub_interval_s, 2.0 * self._rewrite_pause_s
+                )
             self.compactions += 1
             self._generation += 1
             self._scrub_offset = 0
@@ -188,6 +197,7 @@ class Maintenance:
             self._core.note("scrub_found_damage", offset=offset + sound_bytes)
             return
         if at_end:
+            self._rewrite_pause_s = 0.0
             self._scrub_offset, self._scrub_length = 0, self._config.scrub_bytes
             self.promises_to_scrub = True
         elif sound_bytes == 0:

@@ -8,13 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segments.config import SegmentConfig
+from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
-from segments.protocol.messages import InstallTable
+from segments.protocol.messages import (
+    GossipPages,
+    GossipRecords,
+    GossipStatus,
+    InstallTable,
+    PageImage,
+)
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.storage import Identity, MemoryStorage
-from segments.wal import MAGIC
-from tests.segment_rig import FIRST, SegmentRig, batch
+from segments.wal import MAGIC, CheckpointEntry, Entry, HeldEntry, ImagesEntry, scan
+from tests.segment_rig import FIRST, SegmentRig, batch, records
 
 SETTINGS = st.builds(
     SegmentConfig,
@@ -147,3 +154,81 @@ async def test_a_checkpoint_in_memory_lets_others_run() -> None:
             seen.append(number)
             await trio.lowlevel.checkpoint()
     assert (await storage.read(0, 9)) == b"01234"
+
+
+# ---- gossip --------------------------------------------------------------------------------------
+
+
+def pages_as_of(base_lsn: int) -> GossipPages:
+    images = (PageImage(0, base_lsn, bytes([1]) * PAGE_SIZE),)
+    return GossipPages(FIRST, "B0", TruncationTable(FIRST), 60, base_lsn, 0, 0, images)
+
+
+def test_pages_that_wait_for_a_slow_disk_are_not_queued_again() -> None:
+    rig = SegmentRig()
+    rig.step(batch([], vdl=60))
+    entries: list[Entry] = []
+    rig.step(pages_as_of(50), "B0")
+    for _ in range(20):
+        rig.step(pages_as_of(50), "B0")  # each round of gossip finds us where we were
+        rig.step(pages_as_of(40), "C0")
+    while (write := rig.core.take_write()) is not None:
+        rig.step(pages_as_of(50), "B0")
+        rig.store(write)
+        entries += scan(write.append).frames[0].frame.entries
+        rig.core.wrote()
+    assert [type(each) for each in entries] == [HeldEntry, CheckpointEntry, ImagesEntry]
+    assert rig.state.scl == 50
+
+
+def test_newer_pages_are_taken_although_older_ones_wait() -> None:
+    rig = SegmentRig()
+    rig.step(batch([], vdl=60))
+    rig.step(pages_as_of(40), "B0")
+    rig.step(pages_as_of(50), "C0")
+    rig.settle()
+    assert rig.state.scl == 50
+
+
+def test_records_that_bring_nothing_new_are_not_asked_for_again() -> None:
+    """Two segments would else send each other the same for ever, as fast as they can."""
+    rig = SegmentRig()
+    rig.take(records([1, 2, 3]))
+    contrary = records([4], prev=2)
+    run = codec.encode_records(contrary)
+    rig.step(GossipRecords(FIRST, "B0", TruncationTable(FIRST), 0, run), "B0")
+    assert (rig.settle(), rig.state.scl) == ([], 3)
+    run = codec.encode_records(records([4], prev=3))
+    rig.step(GossipRecords(FIRST, "B0", TruncationTable(FIRST), 0, run), "B0")
+    sent = [each.message for each in rig.settle()]
+    assert rig.state.scl == 4 and [type(each) for each in sent] == [GossipStatus]
+
+
+# ---- scrub ---------------------------------------------------------------------------------------
+
+
+def test_a_disk_that_spoils_everything_is_written_anew_at_growing_intervals() -> None:
+    rig = SegmentRig(config=SegmentConfig(scrub_interval_s=0.001))
+    rig.take(records(range(1, 50)))
+    maintenance, times = rig.core.maintenance, []
+
+    def look(now: float, *, spoilt: bool) -> None:
+        rig.core.tick(now)
+        asked = maintenance.take_scrub(now + 0.01)
+        if asked is not None:
+            generation, offset, length = asked
+            data = bytearray(rig.log[offset : offset + length])
+            data[20] ^= spoilt
+            maintenance.scrubbed(generation, offset, bytes(data))
+        before = maintenance.compactions
+        rig.settle()
+        times.extend([now] * (maintenance.compactions - before))
+
+    for turn in range(2_000):
+        look(turn * 0.05, spoilt=True)
+    assert 5 < len(times) < 20
+    for turn in range(2_000, 5_000):
+        look(turn * 0.05, spoilt=False)
+    times.clear()
+    look(260.0, spoilt=True)
+    assert times == [260.0], "a log that was read sound is repaired at once, when it rots again"
