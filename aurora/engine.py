@@ -282,37 +282,44 @@ class Engine:
 
     # ---- reading ---------------------------------------------------------------------------------
 
-    async def get(self, page_id: PageId, *, strict: bool = False) -> bytes:
+    async def get(self, page_id: PageId, *, strict: bool = False, cached: bool = True) -> bytes:
         """The page at the VDL of the moment of the call: 8,192 bytes.
 
         With ``strict`` the read is linearizable whatever happens: a read quorum first confirms that
-        no other writer has taken over; a deposed writer raises `Fenced` (protocol §5). Raises
-        `PageNotFound` for a page never written, `Unavailable` when nobody can answer.
+        no other writer has taken over; a deposed writer raises `Fenced` (protocol §5). Without
+        ``cached`` the buffer pool is not asked: a segment answers. Raises `PageNotFound` for a page
+        never written, `Unavailable` when nobody can answer.
         """
-        return (await self.read(page_id, strict=strict)).page.image
+        return (await self.read(page_id, strict=strict, cached=cached)).page.image
 
-    async def get_at(self, page_id: PageId, lsn: Lsn) -> bytes:
+    async def get_at(self, page_id: PageId, lsn: Lsn, *, cached: bool = True) -> bytes:
         """The page as of ``lsn`` (inclusive), any LSN from the floor to the VDL.
 
         Raises `ReadPointAboveVdl`, `ReadPointBelowFloor`, and as `get`.
         """
         page_id = checked_page_id(page_id)
         lsn = self._usable().reading.checked_read_point(lsn)  # for `read`, None would mean the VDL
-        return (await self.read(page_id, lsn)).page.image
+        return (await self.read(page_id, lsn, cached=cached)).page.image
 
     async def read(
-        self, page_id: PageId, lsn: Lsn | None = None, *, strict: bool = False
+        self,
+        page_id: PageId,
+        lsn: Lsn | None = None,
+        *,
+        strict: bool = False,
+        cached: bool = True,
     ) -> PageRead:
         """As `get`, or with an ``lsn`` as `get_at`, and say as of which LSN the page was read."""
         page_id = checked_page_id(page_id)
         check_flag("strict", strict)
+        check_flag("cached", cached)
         core = self._usable()
         if lsn is not None:
             lsn = core.reading.checked_read_point(lsn)
         if strict:
             await self._confirm(core, page_id)
         read_point = core.vdl if lsn is None else lsn
-        return PageRead(read_point, await self._get(core, page_id, read_point))
+        return PageRead(read_point, await self._get(core, page_id, read_point, cached))
 
     @asynccontextmanager
     async def read_view(self, lsn: Lsn | None = None) -> AsyncIterator[ReadView]:
@@ -325,16 +332,20 @@ class Engine:
         finally:
             core.reading.let_go(read_point)
 
-    async def _get(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> PageImage:
-        page = await self._version(core, page_id, read_point)
+    async def _get(
+        self, core: WriterCore, page_id: PageId, read_point: Lsn, cached: bool
+    ) -> PageImage:
+        page = await self._version(core, page_id, read_point, cached)
         if page.page_lsn == 0:
             raise PageNotFound(f"page {page_id} at {read_point}: expected a page that was written")
         return page
 
-    async def _version(self, core: WriterCore, page_id: PageId, read_point: Lsn) -> PageImage:
+    async def _version(
+        self, core: WriterCore, page_id: PageId, read_point: Lsn, cached: bool = True
+    ) -> PageImage:
         """The page from the pool or a segment; LSN 0 and no bytes if it was not yet written."""
-        page = core.pool.read(page_id, read_point, core.vdl)
-        if self._trace is not None:
+        page = core.pool.read(page_id, read_point, core.vdl) if cached else None
+        if cached and self._trace is not None:
             self._trace(
                 self.name, "pool_looked_up", page_id=page_id, read_point=read_point,
                 page_lsn=None if page is None else page.page_lsn,
@@ -342,11 +353,11 @@ class Engine:
         if page is None:
             page, _ = await self._fetch(core, page_id, read_point)
             known = page_id in core.pool
-            cached = core.pool.install(page, read_point, core.vdl) and not known
+            kept = core.pool.install(page, read_point, core.vdl) and not known
             if self._trace is not None:
                 self._trace(
                     self.name, "page_cached", page_id=page_id, read_point=read_point,
-                    page_lsn=page.page_lsn, cached=cached,
+                    page_lsn=page.page_lsn, cached=kept,
                 )  # fmt: skip
         else:
             await trio.lowlevel.checkpoint()

@@ -30,6 +30,8 @@ class Workload:
     """Bytes written to each of them, at least 8."""
     reads: tuple[str, ...] = ("get",)
     """The kinds of read, each as likely as the others."""
+    cached: bool = True
+    """Whether the buffer pool may answer reads."""
     sticky: bool = False
     """Whether clients keep their writer although another has taken over."""
     from_ns: int = 0
@@ -55,6 +57,7 @@ class Workload:
             offset=_WORD * _below(random, (PAGE_SIZE - self.length) // _WORD - self.mtr_pages),
             length=self.length,
             age=random.random(),
+            cached=self.cached,
             sticky=self.sticky,
         )
 

@@ -61,13 +61,15 @@ def _about(key: str, table: Table, groups: Sequence[ProtectionGroup], knobs: Kno
             from_ns=table.time("from", 0),
             until_ns=table.time("until", knobs.duration_ns),
             max_stall_ns=table.time("max_stall", DEFAULT_MAX_STALL_NS) if how != WAITS else 0,
+            cached=table.boolean("cached", False) if key == "reads" else False,
         )
         if flow.from_ns >= flow.until_ns:
             found = f"{format_time(flow.from_ns)} to {format_time(flow.until_ns)}"
             raise table.error("until", f"found {found}: expected a later end")
         return flow
     if key in _MINIMA:
-        return AtLeast(_MINIMA[key], table.integer(key, least=1))
+        cached = table.boolean("cached", False) if key == "min_reads" else False
+        return AtLeast(_MINIMA[key], table.integer(key, least=1), cached)
     if key == "lost":
         target = table.names(key)
         try:
@@ -91,12 +93,12 @@ def expectation_row(expectation: Expectation) -> dict[str, Any]:
                 "from": format_time(expectation.from_ns),
                 "until": format_time(expectation.until_ns),
             }
-            if expectation.how == WAITS:
-                return row
-            return row | {"max_stall": format_time(expectation.max_stall_ns)}
+            if expectation.how != WAITS:
+                row["max_stall"] = format_time(expectation.max_stall_ns)
+            return row | ({"cached": True} if expectation.cached else {})
         case AtLeast():
             key = next(key for key, what in _MINIMA.items() if what == expectation.what)
-            return {key: expectation.least}
+            return {key: expectation.least} | ({"cached": True} if expectation.cached else {})
         case Lost():
             return {"lost": list(expectation.segments)}
         case Reaches():

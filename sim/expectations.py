@@ -80,7 +80,10 @@ def failure_of(result: RunResult, expectations: Sequence[Expectation]) -> RunRes
 
 @attrs.frozen(kw_only=True)
 class Flow:
-    """Whether writes or reads go on in the half-open ``[from_ns, until_ns)``."""
+    """Whether writes or reads go on in the half-open ``[from_ns, until_ns)``.
+
+    Reads from the buffer pool do not count: they are answered whatever happens to the segments.
+    """
 
     writes: bool
     how: str
@@ -89,18 +92,21 @@ class Flow:
     until_ns: int
     max_stall_ns: int = DEFAULT_MAX_STALL_NS
     """The longest stall, inclusive, that still counts as going on."""
+    cached: bool = False
+    """Whether reads that the buffer pool has answered count, too."""
 
     def judge(self, result: RunResult) -> Judgement:
-        spans = spans_of(result.calls, writes=self.writes)
+        spans = spans_of(result.calls, writes=self.writes, cached=self.cached)
         start, end = self.from_ns, min(self.until_ns, result.virtual_ns)
         answered = answers_between(spans, start, end)
         stall = longest_stall(spans, start, end)
         pending = sum(each.since_ns < end <= each.until_ns for each in spans)
+        called = any(each.since_ns < end and each.until_ns >= start for each in spans)
         if self.how == WAITS:
             met = answered == 0 and pending > 0
         else:
-            met = stall <= self.max_stall_ns and (answered > 0 or self.how == MAY_WAIT)
-        called = any(each.since_ns < end and each.until_ns >= start for each in spans)
+            least = 0 if self.how == MAY_WAIT else 1
+            met = stall <= self.max_stall_ns and called and answered >= least
         found = f"{answered} answered, longest stall {length(stall)}"
         return Judgement(
             self._text(),
@@ -117,7 +123,7 @@ class Flow:
         return "not answered" if called else "not called"
 
     def _text(self) -> str:
-        what = "writes" if self.writes else "reads"
+        what = "writes" if self.writes else "cached reads" if self.cached else "reads"
         window = f"{what} {self.how}, {moment(self.from_ns)} to {moment(self.until_ns)}"
         if self.how == WAITS:
             return window
@@ -131,12 +137,15 @@ class AtLeast:
     what: str
     """A key of `COUNTED`."""
     least: int
+    cached: bool = False
+    """Of reads: whether those that the buffer pool has answered count, too."""
 
     def judge(self, result: RunResult) -> Judgement:
-        count = COUNTED[self.what](result.calls)
-        made = sum(is_write(each) == (self.what != "reads") for each in result.calls)
+        calls = [each for each in result.calls if counts(each, cached=self.cached)]
+        count = COUNTED[self.what](calls)
+        made = sum(is_write(each) == (self.what != "reads") for each in calls)
         return Judgement(
-            f"at least {self.least} {self.what}",
+            f"at least {self.least} {'cached ' if self.cached else ''}{self.what}",
             count >= self.least,
             str(count),
             way="" if count >= self.least else "ended else" if made >= self.least else "not called",
@@ -228,6 +237,11 @@ def is_write(call: Call) -> bool:
     return call.operation.kind == "put"
 
 
+def counts(call: Call, *, cached: bool) -> bool:
+    """Whether an expectation minds a call: what the buffer pool has answered only if asked to."""
+    return cached or call.from_segment or is_write(call) or call.outcome not in _ANSWERED
+
+
 @attrs.frozen
 class Span:
     """The time for which a client waited for one call."""
@@ -238,8 +252,10 @@ class Span:
     answered: bool
 
 
-def spans_of(calls: Sequence[Call], *, writes: bool) -> list[Span]:
+def spans_of(calls: Sequence[Call], *, writes: bool, cached: bool = True) -> list[Span]:
     """The spans of all writes, or of all reads, in the order of the calls.
+
+    Without ``cached``, reads that the buffer pool has answered are left out.
 
     A client waits from the time of its operation or the end of its previous one, whatever is later:
     while there is no writer to call, it waits as well.
@@ -251,7 +267,7 @@ def spans_of(calls: Sequence[Call], *, writes: bool) -> list[Span]:
         since = max(operation.at_ns, free_at.get(operation.client, 0))
         until = _NEVER if call.returned_ns is None else call.returned_ns
         free_at[operation.client] = until
-        if is_write(call) == writes:
+        if is_write(call) == writes and counts(call, cached=cached):
             found.append(Span(min(since, call.invoked_ns), until, call.outcome in _ANSWERED))
     return found
 

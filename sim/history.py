@@ -44,6 +44,8 @@ class Call:
     """What a read of a page returned."""
     listed: Sequence[PageId] = ()
     """What a list of pages returned."""
+    from_segment: bool = False
+    """Whether a read was put to a segment, and not answered from the buffer pool."""
     error: str = ""
     writes: Sequence[tuple[PageId, int, bytes]] = ()
     """What a write writes, in order: page, offset and bytes."""

@@ -151,7 +151,7 @@ class ReplayWorld(World):
             call = self._call("get", (page_id,), engine)
             call.lsn = engine.vdl
             try:
-                call.page = self.pages[page_id] = await engine.get(page_id)
+                call.page = self.pages[page_id] = await engine.get(page_id, cached=False)
                 call.outcome = Outcome.OK
             except PageNotFound as error:
                 call.outcome, call.error = Outcome.NOT_FOUND, str(error)

@@ -192,6 +192,7 @@ def _operation(table: Table) -> Operation:
         offset=table.integer("offset", 0),
         length=table.integer("bytes", 16, least=8),
         age=table.number("age", 0.0, 0.0, 1.0),
+        cached=table.boolean("cached", True),
         sticky=table.boolean("sticky", False),
     )
     table.finish()
@@ -229,6 +230,7 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
         mtr_pages=table.integer("mtr_pages", 3, least=1),
         length=table.integer("bytes", 16, least=8),
         reads=table.choices("reads", READS, ("get",)),
+        cached=table.boolean("cached", True),
         sticky=table.boolean("sticky", False),
         from_ns=from_ns,
         until_ns=until_ns,
@@ -297,6 +299,7 @@ def _operation_row(operation: Operation) -> dict[str, Any]:
         ("offset", "offset"),
         ("length", "bytes"),
         ("age", "age"),
+        ("cached", "cached"),
         ("sticky", "sticky"),
     ):
         value = getattr(operation, name)

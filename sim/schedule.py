@@ -119,6 +119,8 @@ class Operation:
     length: int = 16
     age: float = 0.0
     """For ``get_at``, ``view`` and ``list``: how old the read point is; 1 is the floor."""
+    cached: bool = True
+    """Whether the buffer pool may answer a read; otherwise a segment has to."""
     sticky: bool = False
     """Whether the client keeps its writer even when another has taken over."""
 

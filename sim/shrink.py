@@ -67,6 +67,7 @@ def simpler_events(event: Event) -> Iterator[Event]:
     plain: dict[str, object] = {
         "offset": 0,
         "length": _SMALLEST_LENGTH,
+        "cached": True,
         "sticky": False,
         "age": 0.0,
     }

@@ -73,25 +73,25 @@ async def make_call(world: World, engine: Engine, call: Call) -> None:
 
 
 async def _perform(engine: Engine, call: Call) -> None:
-    operation = call.operation
+    operation, cached = call.operation, call.operation.cached
     match operation.kind:
         case "put":
             call.writes = call.writes or writes_of(call.number, operation)
             call.lsn = await engine.put_many(call.writes)
         case "get":
             call.lsn = engine.vdl
-            call.page = await engine.get(operation.pages[0])
+            call.page = await engine.get(operation.pages[0], cached=cached)
         case "strict_get":
-            read = await engine.read(operation.pages[0], strict=True)
+            read = await engine.read(operation.pages[0], strict=True, cached=cached)
             call.lsn, call.page = read.read_point, read.page.image
         case "get_at":
             call.lsn = _older(engine, operation.age)
-            call.page = await engine.get_at(operation.pages[0], call.lsn)
+            call.page = await engine.get_at(operation.pages[0], call.lsn, cached=cached)
         case "view":
             async with engine.read_view(_older(engine, operation.age)) as view:
                 call.lsn = view.lsn
                 await trio.sleep(operation.age)
-                call.page = await view.get(operation.pages[0])
+                call.page = await engine.get_at(operation.pages[0], view.lsn, cached=cached)
         case "list":
             async with engine.read_view(_older(engine, operation.age)) as view:
                 call.lsn = view.lsn

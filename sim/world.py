@@ -107,6 +107,8 @@ class World:
         self.scheduler = VirtualScheduler()
         self.trace = Trace(self.scheduler)
         self.calls: list[Call] = []
+        self._under_way: dict[trio.lowlevel.Task, Call] = {}
+        """The call that each client is making: all that it asks for is asked in its own task."""
         self.healed = False
         self.without_effect: list[WithoutEffect] = []
         """The actions so far that changed nothing."""
@@ -345,11 +347,13 @@ class World:
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
         self.calls.append(call)
+        self._under_way[trio.lowlevel.current_task()] = call
         self.trace.note("invoked", call.number, call.writer)
         self.checker.invoked(call)
 
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered."""
+        self._under_way.pop(trio.lowlevel.current_task(), None)
         self.trace.note("returned", call.number, f"{call.outcome.value} {call.lsn}")
         self.checker.returned(call, engine)
 
@@ -363,6 +367,8 @@ class World:
         """A core has taken a step."""
         try:
             self.trace.on_step(source, event, values)
+            if event == "read_started":
+                self._asks_a_segment()
             self.checker.on_trace(source, event, values)
             self.coverage.on_trace(source, event, values)
             if self.observer is not None:
@@ -370,6 +376,11 @@ class World:
         except Exception as error:
             self.scheduler.fail(error)  # before the core, whose error it is not, can catch it
             raise
+
+    def _asks_a_segment(self) -> None:
+        call = self._under_way.get(trio.lowlevel.current_task())
+        if call is not None:
+            call.from_segment = True
 
 
 def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:

@@ -22,6 +22,7 @@ from sim.expectations import (
     Span,
     answers_between,
     conclude,
+    is_write,
     longest_stall,
     spans_of,
 )
@@ -168,6 +169,7 @@ def test_an_expectation_that_is_not_met_fails_the_run() -> None:
         ("A,B,C", '[[expect]]\nwrites = "may wait"\nmax_stall = "10ms"', False),
         ("A", '[[expect]]\nreads = "go on"', True),
         ("A,B,C,D,E,F", '[[expect]]\nreads = "go on"\nfrom = "60ms"\nmax_stall = "20ms"', False),
+        ("A", '[[expect]]\nreads = "may wait"\nfrom = "199ms"', False),  # there are none
         ("A", "[[expect]]\nmin_commits = 5", True),
         ("A", "[[expect]]\nmin_commits = 500", False),
         ("A", "[[expect]]\nmin_reads = 2", True),
@@ -182,6 +184,57 @@ def test_an_expectation_that_is_not_met_fails_the_run() -> None:
 def test_every_kind_of_expectation_can_be_met_and_not(target: str, expect: str, met: bool) -> None:
     (judgement,) = report_of(target=target, expect=expect).judgements
     assert judgement.met is met, judgement
+
+
+ALL_DOWN = """
+name = "all down"
+seed = 3
+[knobs]
+duration = "400ms"
+[[workload]]
+rate = 300
+until = "100ms"
+[[workload]]
+rate = 300
+write_share = 0
+from = "150ms"
+[[action]]
+at = "120ms"
+fault = "crash"
+target = "az1, az2, az3"
+[[expect]]
+{expect}
+"""
+
+
+@pytest.mark.parametrize(
+    ("expect", "met"),
+    [
+        ('reads = "go on"\nfrom = "130ms"\nmax_stall = "400ms"', False),
+        ('reads = "go on"\nfrom = "130ms"\nmax_stall = "400ms"\ncached = true', True),
+        ('reads = "wait"\nfrom = "130ms"', True),
+        ('reads = "wait"\nfrom = "130ms"\ncached = true', False),
+        ("min_reads = 40", False),
+        ("min_reads = 40\ncached = true", True),
+    ],
+)
+def test_reads_that_only_the_buffer_pool_answers_do_not_count(expect: str, met: bool) -> None:
+    found = scenario.loads(ALL_DOWN.format(expect=expect))
+    schedule = found.schedule()
+    (judgement,) = [each.judge(World(schedule).run()) for each in found.expectations]
+    assert judgement.met is met, judgement
+    again = scenario.loads(scenario.dump(schedule, expectations=found.expectations))
+    assert again.expectations == found.expectations
+
+
+def test_a_workload_that_goes_past_the_buffer_pool_reads_from_segments() -> None:
+    text = ALL_DOWN.format(expect="min_commits = 1").replace("write_share = 0", "cached = false")
+    schedule = scenario.loads(text).schedule()
+    reads = [each for each in World(schedule).run().calls if not is_write(each)]
+    mine = [each for each in reads if each.operation.client >= 4]
+    assert mine and all(each.from_segment for each in mine)
+    assert not all(each.from_segment for each in reads)
+    assert scenario.loads(scenario.dump(schedule)).operations == schedule.operations
 
 
 def test_a_run_without_any_commit_proves_nothing() -> None:

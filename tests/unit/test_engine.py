@@ -231,6 +231,27 @@ def test_regression_a_newer_cached_version_never_answers_an_older_read_point() -
     run_world(main)
 
 
+def test_a_read_that_is_not_to_be_cached_is_answered_by_a_segment() -> None:
+    async def main(world: World) -> None:
+        engine = world.engine
+        old = await engine.put(1, 0, b"old")
+        await engine.put(1, 0, b"new")
+        world.crash("az1,az2,az3")
+        assert (await engine.get(1)).startswith(b"new")
+        for asked in (
+            lambda: engine.get(1, cached=False),
+            lambda: engine.get_at(1, old, cached=False),
+            lambda: engine.read(1, cached=False),
+        ):
+            with pytest.raises(Unavailable):
+                await asked()
+        await world.restart("A")
+        assert (await engine.get(1, cached=False)).startswith(b"new")
+        assert (await engine.get_at(1, old, cached=False)).startswith(b"old")
+
+    run_world(main)
+
+
 async def fill_pool(engine: Engine) -> None:
     """Push every other page out of a pool of four."""
     for page in range(1_000, 1_005):
