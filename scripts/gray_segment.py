@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from sim.scenario_api import Scenario, main
-from sim.schedule import Knobs
-
-COLD = Knobs(buffer_pool_pages=1)
-"""Almost no cache, so that reads go to the segments."""
 
 
 async def scenario(s: Scenario) -> None:
@@ -21,4 +17,4 @@ async def scenario(s: Scenario) -> None:
 
 
 if __name__ == "__main__":
-    main(scenario, knobs=COLD)
+    main(scenario)

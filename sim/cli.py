@@ -80,15 +80,20 @@ def cli(ctx: click.Context) -> None:
 
 def main() -> NoReturn:
     """Run the command line and end the process with an exit code of `sim.exit_codes`."""
+    end_with(cli, PROGRAM)
+
+
+def end_with(command: click.Command, program: str) -> NoReturn:
+    """Run a command as the process's arguments say, and end the process with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    finish(_run)
+    finish(lambda: _run(command, program))
 
 
-def _run() -> int:
+def _run(command: click.Command, program: str) -> int:
     try:
-        return invoke(cli, PROGRAM)
+        return invoke(command, program)
     except (click.exceptions.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
         return exit_codes.INTERRUPTED

@@ -47,17 +47,22 @@ class Ending:
 
     def not_finished(self) -> None:
         """The bound has passed, and something is still pending."""
+        self._findings.fail("heals-and-converges", self.standing(), liveness=True)
+
+    def standing(self) -> str:
+        """What is pending, what is missing of a writer, and how far each segment is."""
+        engine = self._world.cluster.engine
+        opened = engine.core is not None and engine.core.opened
+        writer = "" if opened else f"; {engine.name} has not opened the volume"
+        if engine.error is not None:
+            writer = f"; {engine.error}"
         pending = [call for call in self._world.calls if call.returned_ns is None]
         scls = ", ".join(
             f"{segment} {host.core.state.scl if host.core is not None and host.up else 'down'}"
             for segment, host in self._world.cluster.hosts.items()
         )
-        self._findings.fail(
-            "heals-and-converges",
-            f"{counted(len(pending), 'call')} pending "
-            f"({'; '.join(str(c.operation) for c in pending[:3])}); SCLs: {scls}",
-            liveness=True,
-        )
+        listed = f" ({'; '.join(str(each.operation) for each in pending[:3])})" if pending else ""
+        return f"{counted(len(pending), 'call')} pending{listed}{writer}; SCLs: {scls}"
 
     def agrees(self, opened_ns: Mapping[str, int]) -> None:
         """Everything has finished: now everything must agree.

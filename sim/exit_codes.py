@@ -12,7 +12,7 @@ PASSED: Final = 0
 VIOLATION: Final = 1
 """An invariant broke, or an expectation of the scenario was not met."""
 USAGE: Final = 2
-"""A wrong command line, scenario or input file; nothing was run."""
+"""A wrong command line, scenario or input file, before anything is run; or an error of a script."""
 LIVENESS: Final = 3
 """Something pending never finished although every fault had ended, or work went on for ever."""
 UNDECIDED: Final = 4

@@ -20,6 +20,7 @@ OTHER_FINDINGS: Final[Mapping[str, str]] = {
     "system error": "nothing but documented errors leaves the code; no assertion of its own fails",
     "deadlock": "while anything is pending, something can run or is scheduled",
     "livelock": "no work goes on and on while no time passes, or for its own sake",
+    "scenario ends": "a scenario in Python comes to its end",
     "undecided": "a run ends within its limits, and something was acknowledged",
     "internal error": "the simulator itself does not fail",
 }

@@ -10,7 +10,8 @@ This is the only module that touches trio's private hooks (`trio._core._run`):
 * `_ALLOW_DETERMINISTIC_SCHEDULING` and `_r`: which of several runnable tasks goes first is drawn
   from a seed; without the flag it depends on addresses in memory;
 * the runner: its queue of runnable tasks, its deadlines, its I/O manager, and its tasks, to name
-  those that wait.
+  those that wait and to see their deadlines;
+* `trio._threads.start_thread_soon`: threads are refused, as devices are.
 
 The order in which trio calls abort functions stays undefined: draw nothing and count nothing there.
 
@@ -30,6 +31,7 @@ from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, cast
 import attrs
 import outcome
 import trio
+from trio import _threads as trio_threads
 from trio._core import _run as trio_internals
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
@@ -80,6 +82,10 @@ class Livelock(AuroraError):
 
 class Undecided(AuroraError):
     """A limit ended the run before its outcome was known: neither passed nor failed."""
+
+
+class NotVirtual(Invalid):
+    """A task asks for a thread or a device: they have their own time, which no seed decides."""
 
 
 class _StuckError(Exception):
@@ -386,8 +392,24 @@ class _NoDevices:
         if events:
             self._manager.process_events(events)
 
+    async def wait_readable(self, fd: Any) -> None:
+        if trio.lowlevel.current_task().name == _ENTRY_TASK:
+            await self._manager.wait_readable(fd)
+        else:
+            await self.wait_writable(fd)
+
+    async def wait_writable(self, fd: Any) -> None:
+        raise NotVirtual(f"a device, {fd!r}: expected what has its place in virtual time")
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._manager, name)
+
+
+def _no_thread(*_: object) -> None:
+    raise NotVirtual(
+        "a thread (as trio.to_thread, trio.Path and trio.open_file use them): expected what has "
+        "its place in virtual time; files may be read without one"
+    )
 
 
 def _ns_not_before(time_s: float) -> int:
@@ -407,13 +429,35 @@ def _deterministic_trio(seed: int) -> Iterator[None]:
     """Let ``seed`` draw trio's order of tasks; afterwards everything is as it was."""
     allowed = getattr(trio_internals, _DETERMINISM_FLAG)
     state = trio_internals._r.getstate()
+    threads = cast(Any, trio_threads)
+    start_thread = threads.start_thread_soon
     setattr(trio_internals, _DETERMINISM_FLAG, True)
     trio_internals._r.seed(seed)
+    threads.start_thread_soon = _no_thread
     try:
         yield
     finally:
+        threads.start_thread_soon = start_thread
         setattr(trio_internals, _DETERMINISM_FLAG, allowed)
         trio_internals._r.setstate(state)
+
+
+def tasks_from(task: Any) -> Iterator[Any]:
+    """A task and all below it, those of one nursery oldest first: trio keeps them in a set."""
+    yield task
+    for nursery in task.child_nurseries:
+        for child in sorted(nursery.child_tasks, key=lambda each: each._counter):
+            yield from tasks_from(child)
+
+
+def deadlines_of(task: Any) -> frozenset[float]:
+    """The deadlines of all scopes around what a task awaits, in seconds of virtual time."""
+    found = set()
+    status = task._cancel_status
+    while status is not None:
+        found.add(status._scope.deadline)
+        status = status._parent
+    return frozenset(found - {math.inf})
 
 
 def _own_tasks(runner: Any) -> list[Any]:

@@ -74,6 +74,7 @@ def test_what_is_no_name_in_a_file_is_refused_with_its_line() -> None:
 @pytest.mark.parametrize("target", [*TEXTS, *LISTS, ("az1", "c0")], ids=repr)
 def test_in_scenarios_in_python(target: str | list[str]) -> None:
     async def script(s: Scenario) -> None:
+        await s.put(1, b"x")
         s.crash(target)
         down = [name for name, host in s.world.cluster.hosts.items() if not host.up]
         s.expect(down == ["A0", "B0", "C0"], f"{down} are down")

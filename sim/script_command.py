@@ -1,0 +1,58 @@
+"""The command line of a scenario in Python: ``python scripts/az_plus_one.py --seed 7``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import NoReturn
+
+import click
+
+from sim.case import SEED
+from sim.cli import end_with
+from sim.exit_codes import EXIT_CODES, HELP
+from sim.report import as_json
+from sim.scenario_api import ScenarioResult, run_scenario
+from sim.schedule import Knobs
+from sim.script_errors import Body
+from sim.wording import counted
+
+
+def main(scenario: Body, knobs: Knobs | None, limit_s: float) -> NoReturn:
+    """Run as the command line says, and end the process with the verdict's exit code."""
+    about = (sys.modules[scenario.__module__].__doc__ or scenario.__name__).strip()
+
+    @click.command(help=f"\b\n{about}", epilog=HELP)
+    @click.option(
+        "--seed", type=SEED, default=1, show_default=True, metavar="N",
+        help="The seed of everything that is drawn.",
+    )  # fmt: skip
+    @click.option("--json", "in_json", is_flag=True, help="Print the report as JSON only.")
+    def command(seed: int, in_json: bool) -> int:
+        if in_json:
+            result = run_scenario(scenario, seed=seed, knobs=knobs, limit_s=limit_s)
+            click.echo(json.dumps(as_json(result.report) | {"story": list(result.story)}, indent=2))
+        else:
+            _tell(f"seed {seed}: {about.splitlines()[0]}")
+            result = run_scenario(scenario, seed=seed, knobs=knobs, limit_s=limit_s, tell=_tell)
+            _conclude(result)
+        return EXIT_CODES[result.run.verdict]
+
+    end_with(command, f"python {sys.argv[0]}")
+
+
+def _conclude(result: ScenarioResult) -> None:
+    run = result.run
+    _tell(
+        f"{run.verdict.value}: {counted(run.commits, 'commit')}, "
+        f"{counted(run.messages, 'message')}, {counted(sum(run.checks.values()), 'check')}, "
+        f"digest {run.digest}"
+    )
+    if run.finding:
+        _tell(f"{run.invariant}: {run.finding}")
+
+
+def _tell(line: str) -> None:
+    """One line, at once."""
+    click.echo(line)
+    sys.stdout.flush()
