@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 from collections.abc import Callable, Sequence
 from random import Random
 from time import perf_counter
@@ -35,11 +34,12 @@ from typing import Any, Final, NoReturn, TypeAlias
 import attrs
 import trio
 
+from aurora.arguments import check_flag, check_kind, check_seconds
 from aurora.engine import Engine
 from aurora.targets import Target
 from segments.protocol.errors import AuroraError, Fenced, Invalid
 from segments.protocol.ids import Lsn, PageId, SegmentId
-from segments.protocol.record import PAGE_SIZE, check_page_id, check_write
+from segments.protocol.record import PAGE_SIZE, checked_page_id, checked_write
 from sim import faults, real_world, unawaited
 from sim.durations import length, moment_column
 from sim.expectations import UNMET, conclude
@@ -106,7 +106,7 @@ class Pending:
 
     async def done(self, *, within_s: float) -> Lsn:
         """Expect it to be acknowledged within so many seconds; returns its commit LSN."""
-        _check_seconds("within_s", within_s)
+        check_seconds("within_s", within_s)
         scenario, started = self._scenario, trio.current_time()
         with trio.move_on_after(within_s):
             await self._finished.wait()
@@ -146,10 +146,10 @@ class Scenario:
 
         ``by`` is the writer to use, by default the latest that has opened the volume.
         """
-        check_write(page_id, offset, data)
+        page_id, offset, data = checked_write(page_id, offset, data)
         _check_engine("by", by)
         engine = by or await self.world.usable_engine()
-        call = self._write_call(engine, page_id, bytes(data), offset)
+        call = self._write_call(engine, page_id, data, offset)
         await make_call(self.world, engine, call)
         if call.outcome is not Outcome.OK:
             self.fail(f"the write to page {page_id} is {call.outcome.value}: {call.error}")
@@ -176,7 +176,7 @@ class Scenario:
     async def _read(
         self, page_id: PageId, *, strict: bool, cached: bool, by: Engine | None
     ) -> Call:
-        check_page_id(page_id)
+        page_id = checked_page_id(page_id)
         engine = by or await self.world.usable_engine()
         call = self._call(engine, "strict_get" if strict else "get", page_id, cached=cached)
         await make_call(self.world, engine, call)
@@ -186,7 +186,7 @@ class Scenario:
 
     async def writes_go_on(self, *, within_s: float, by: Engine | None = None) -> Lsn:
         """Expect a write to be acknowledged within so many seconds."""
-        _check_seconds("within_s", within_s)
+        check_seconds("within_s", within_s)
         started = trio.current_time()
         pending = self._start_write(by)
         with trio.move_on_after(within_s):
@@ -201,7 +201,7 @@ class Scenario:
 
     async def writes_wait(self, *, for_s: float) -> Pending:
         """Expect a write not to be answered for so many seconds; it goes on waiting."""
-        _check_seconds("for_s", for_s)
+        check_seconds("for_s", for_s)
         pending = self._start_write(None)
         with trio.move_on_after(for_s):
             await pending._finished.wait()
@@ -218,7 +218,7 @@ class Scenario:
         A segment has to answer, unless ``cached`` lets the writer's buffer pool do so, too: that
         goes on whatever happens to the segments.
         """
-        _check_seconds("within_s", within_s)
+        check_seconds("within_s", within_s)
         if not isinstance(expected, bytes) or not 0 < len(expected) <= PAGE_SIZE:
             raise Invalid(f"expected is {expected!r}: expected 1 to {PAGE_SIZE} bytes")
         started, call = trio.current_time(), None
@@ -247,8 +247,7 @@ class Scenario:
 
     def expect(self, truth: bool, text: str) -> None:
         """Expect anything else."""
-        if not isinstance(truth, bool):
-            raise Invalid(f"truth is {truth!r}: expected True or False")
+        check_flag("truth", truth)
         if not truth:
             self.fail(f"expected: {text}")
         self.say(text)
@@ -318,7 +317,7 @@ class Scenario:
 
     async def open_writer(self, *, within_s: float) -> Engine:
         """Another writer opens the volume, whether the old one runs or not; expect it in time."""
-        _check_seconds("within_s", within_s)
+        check_seconds("within_s", within_s)
         started, engine, why = trio.current_time(), None, ""
         self.say("another writer opens the volume")
         try:
@@ -335,7 +334,7 @@ class Scenario:
 
     async def sleep(self, seconds: float) -> None:
         """Let virtual time pass."""
-        _check_seconds("seconds", seconds)
+        check_seconds("seconds", seconds)
         await trio.sleep(seconds)
 
     def say(self, text: str) -> None:
@@ -385,14 +384,9 @@ def _since(started: float) -> str:
     return length(round((trio.current_time() - started) * SECOND))
 
 
-def _check_seconds(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
-        raise Invalid(f"{name} is {value!r}: expected a number of seconds, 0 or more")
-
-
 def _check_engine(name: str, value: object, *, needed: bool = False) -> None:
-    if not isinstance(value, Engine) and (needed or value is not None):
-        raise Invalid(f"{name} is {value!r}: expected a writer, as s.engine and open_writer give")
+    if needed or value is not None:
+        check_kind(name, value, Engine, "a writer, as s.engine and open_writer give")
 
 
 # ---- running -------------------------------------------------------------------------------------
@@ -481,6 +475,8 @@ def run_scenario(
 
     Raises `ScriptError`, and `Invalid` for knobs or a limit that cannot be.
     """
+    if trio.lowlevel.in_trio_run():
+        raise Invalid("run_scenario inside of a trio run: expected to be called from plain code")
     if type(seed) is not int or seed < 0:
         raise Invalid(f"seed is {seed!r}: expected an integer, 0 or more")
     if not isinstance(limit_s, int | float) or not 0 < limit_s <= _MAX_LIMIT_S:

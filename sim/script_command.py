@@ -31,7 +31,7 @@ def main(scenario: Body, knobs: Knobs | None, limit_s: float) -> NoReturn:
     def command(seed: int, in_json: bool) -> int:
         if in_json:
             result = run_scenario(scenario, seed=seed, knobs=knobs, limit_s=limit_s)
-            click.echo(json.dumps(as_json(result.report) | {"story": list(result.story)}, indent=2))
+            click.echo(json.dumps(_as_json(result), indent=2))
         else:
             _tell(f"seed {seed}: {about.splitlines()[0]}")
             result = run_scenario(scenario, seed=seed, knobs=knobs, limit_s=limit_s, tell=_tell)
@@ -39,6 +39,11 @@ def main(scenario: Body, knobs: Knobs | None, limit_s: float) -> NoReturn:
         return EXIT_CODES[result.run.verdict]
 
     end_with(command, f"python {sys.argv[0]}")
+
+
+def _as_json(result: ScenarioResult) -> dict[str, object]:
+    """As `run --json` has it, and the story."""
+    return as_json(result.report) | {"bug": None, "story": list(result.story)}
 
 
 def _conclude(result: ScenarioResult) -> None:

@@ -48,8 +48,8 @@ _DEAD_ZONE: Final = Act(
 )
 _ONE_MORE: Final = Act(
     "One more than that",
-    "With three copies reads go on, nothing is lost, and writes wait for a fourth.",
-    ("crash A", 'put 4 0 "patience"', "get 3", "restart A az3", "wait 2000", "segments"),
+    "With three copies segments answer reads, nothing is lost, and writes wait for a fourth.",
+    ("crash A", 'put 4 0 "patience"', "get 1 @2", "restart A az3", "wait 2000", "segments"),
 )
 _LOST_WRITE: Final = Act(
     "The writer dies with a write under way",

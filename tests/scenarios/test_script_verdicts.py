@@ -19,7 +19,7 @@ import trio
 import sim
 from aurora.cluster import Cluster
 from aurora.engine import Engine
-from segments.protocol.errors import Fenced
+from segments.protocol.errors import Fenced, Invalid
 from segments.protocol.ids import PageId
 from sim.scenario_api import Scenario, ScenarioResult, run_scenario
 from sim.schedule import SECOND, Knobs
@@ -122,14 +122,14 @@ def test_a_forgotten_await_is_an_error_of_the_script(
             "AssertionError: so (what the scenario expects is said with s.expect",
         ),
         ("await s.put(2)", "TypeError: "),
-        ("await s.put('2', b'y')", "InvalidWrite: page_id is '2'"),
-        ("await s.put(2, b'y', 8192)", "InvalidWrite: offset 8192"),
+        ("await s.put('2', b'y')", "InvalidPage: page_id is '2'"),
+        ("await s.put(2, b'y', 8192)", "InvalidWrite: "),
         ("await s.get(-1)", "page_id is -1"),
         ("await s.put(2, b'y', by='writer')", "by is 'writer': expected a writer"),
         ("await s.is_fenced(None)", "writer is None: expected a writer"),
-        ("await s.writes_go_on(within_s=-1)", "within_s is -1: expected a number of seconds"),
-        ("await s.writes_wait(for_s=float('nan'))", "for_s is nan: expected a number of seconds"),
-        ("await s.sleep('1')", "seconds is '1': expected a number of seconds"),
+        ("await s.writes_go_on(within_s=-1)", "within_s is -1: expected seconds >= 0"),
+        ("await s.writes_wait(for_s=float('nan'))", "for_s is nan: expected seconds >= 0"),
+        ("await s.sleep('1')", "seconds is '1': expected seconds >= 0"),
         ("await s.reads_go_on(1, b'', within_s=1)", "expected is b'': expected 1 to 8192 bytes"),
         ("s.expect(s.get, 'a page')", "expected True or False"),
         ("await trio.to_thread.run_sync(len, '')", "NotVirtual: a thread"),
@@ -367,6 +367,11 @@ def test_a_volume_that_refuses_to_open_is_a_finding_and_no_error_of_the_script(
 
     run = run_scenario(scenario).run
     assert run.finding == "the volume is not open after 1 s: as if another were there"
+
+
+async def test_a_scenario_is_run_from_plain_code() -> None:
+    with pytest.raises(Invalid, match="inside of a trio run: expected to be called from plain"):
+        run_scenario(nothing)
 
 
 # ---- as a command --------------------------------------------------------------------------------
