@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import shlex
 import sys
 import traceback
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from aurora.terminal.finishing import OutputFailed, finish, invoke
 from segments.protocol.errors import AuroraError
 from sim import exit_codes
 from sim.command_groups import CommandGroup
-from sim.wording import PROGRAM, command_line, wrapped
+from sim.wording import PROGRAM, wrapped
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "sim.run_command",
@@ -108,7 +109,7 @@ def _run(command: click.Command, program: str) -> int:
     except Exception:  # noqa: BLE001 (any failure of the simulator must not look like a finding)
         traceback.print_exc()
         click.echo("internal error: the simulator itself has failed; run it again with", err=True)
-        click.echo(f"  {command_line(*sys.argv[1:])}", err=True)
+        click.echo(f"  {program} {shlex.join(sys.argv[1:])}".rstrip(), err=True)
         return exit_codes.INTERNAL
 
 

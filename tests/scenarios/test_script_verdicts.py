@@ -369,6 +369,14 @@ def test_a_volume_that_refuses_to_open_is_a_finding_and_no_error_of_the_script(
     assert run.finding == "the volume is not open after 1 s: as if another were there"
 
 
+def test_a_script_that_is_busy_while_no_time_passes_is_a_liveness_failure(
+    script: Callable[[str], Body],
+) -> None:
+    run = run_scenario(script("while True:\n    await trio.lowlevel.checkpoint()")).run
+    assert (run.verdict, run.invariant) == (Verdict.LIVENESS, "livelock")
+    assert f"script.py:{FIRST + 1}" in run.finding
+
+
 async def test_a_scenario_is_run_from_plain_code() -> None:
     with pytest.raises(Invalid, match="inside of a trio run: expected to be called from plain"):
         run_scenario(nothing)
