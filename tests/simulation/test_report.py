@@ -30,6 +30,7 @@ from sim.history import Call, Outcome
 from sim.live import LiveView
 from sim.report import Report, as_json, make_report, on_account_of, percentile
 from sim.report_text import header, report_text, show
+from sim.returns import Returns
 from sim.run_command import execute, make_plan
 from sim.schedule import MS, Action, Operation, Schedule
 from sim.watch import Watch
@@ -312,6 +313,19 @@ def test_each_victim_is_back_when_the_writer_has_heard_that_it_has_caught_up() -
     assert [each["back_ns"] for each in as_json(report)["faults"]] == [
         each.back_ns for each in report.effects
     ]
+
+
+def test_an_answer_that_is_behind_or_too_early_brings_nobody_back() -> None:
+    action = Action(at_ns=0, kind="crash", target="A")
+    returns = Returns([Episode(0, action, 0, 10, ("A0",), {"A0": 10})])
+
+    def heard(at_ns: int, scl: int) -> dict[tuple[int, str], int]:
+        returns.acknowledged(at_ns, {"segment": "A0", "scl": scl, "pgcl": (8, 9)})
+        return returns.found
+
+    assert heard(5, 9) == {}, "before the fault has ended"
+    assert heard(12, 8) == {}, "behind the PGCL"
+    assert heard(13, 9) == heard(14, 9) == {(0, "A0"): 13}
 
 
 @pytest.mark.parametrize("width", [80, 100])

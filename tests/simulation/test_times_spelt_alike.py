@@ -43,7 +43,7 @@ def test_a_fault_happens_at_the_same_time_in_every_command(tmp_path: Path) -> No
     path, smaller = tmp_path / "late.toml", tmp_path / "smaller.toml"
     path.write_text(FAILING)
     run, explained = printed("run", path), printed("explain", path)
-    shrunk = printed("shrink", path, "-o", smaller, "--budget", "1")
+    shrunk = printed("shrink", path, "-o", smaller, "--runs", "20")
     assert re.search(r"^  0\.1235 s +crash A,B,C ", run, re.MULTILINE)
     assert CRASH.search(explained)
     assert re.search(r"^ *0\.\d{4} s  crash ", shrunk, re.MULTILINE)
