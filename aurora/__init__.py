@@ -4,6 +4,15 @@ from aurora.cluster import Cluster, open_cluster
 from aurora.commit_queue import Commit
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.engine import Engine, EngineStatistics, ReadView
+from aurora.health import (
+    Going,
+    GroupHealth,
+    HealthReport,
+    SegmentHealth,
+    SegmentStatus,
+    Waiting,
+    WaitKind,
+)
 from aurora.mtr import MiniTransaction
 from segments.config import SegmentConfig
 from segments.protocol.errors import (
@@ -18,11 +27,15 @@ from segments.protocol.errors import (
     InvalidTarget,
     InvalidWrite,
     NotFound,
+    NotOpened,
     OutsideTrio,
     PageNotFound,
     ReadPointAboveVdl,
     ReadPointBelowFloor,
     SegmentLost,
+    StorageFailed,
+    StorageForbidden,
+    StorageFull,
     Unavailable,
     VolumeLocked,
 )
@@ -43,6 +56,9 @@ __all__ = [
     "EngineConfig",
     "EngineStatistics",
     "Fenced",
+    "Going",
+    "GroupHealth",
+    "HealthReport",
     "Invalid",
     "InvalidConfig",
     "InvalidLsn",
@@ -51,15 +67,23 @@ __all__ = [
     "InvalidWrite",
     "MiniTransaction",
     "NotFound",
+    "NotOpened",
     "OutsideTrio",
     "PageNotFound",
     "ReadPointAboveVdl",
     "ReadPointBelowFloor",
     "ReadView",
     "SegmentConfig",
+    "SegmentHealth",
     "SegmentLost",
+    "SegmentStatus",
+    "StorageFailed",
+    "StorageForbidden",
+    "StorageFull",
     "Unavailable",
     "VolumeLocked",
+    "WaitKind",
+    "Waiting",
     "__version__",
     "open_cluster",
 ]

@@ -18,9 +18,13 @@ import attrs
 import trio
 
 from aurora.arguments import check_kind, check_seconds
+from aurora.checkup import take_snapshot
 from aurora.config import ClusterConfig
+from aurora.diagnosis import diagnose
 from aurora.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
 from aurora.engine import Engine
+from aurora.health import HealthReport
+from aurora.opening import OPENING_TIMEOUT_S, open_in_time
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
 from aurora.segment_host import SegmentHost
@@ -28,7 +32,7 @@ from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
 from aurora.trio_run import check_run
 from aurora.volume import VolumeGeometry
-from segments.protocol.errors import Closed, Invalid, Unavailable
+from segments.protocol.errors import Closed, Invalid
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Network
@@ -159,10 +163,15 @@ class Cluster:
             host.crash()
             host.disk.wipe()
             host.lost = f"the disk of {segment} was wiped"
+            host.since_s = trio.current_time()
 
     def lost_segments(self) -> dict[SegmentId, str]:
         """Every lost segment, and why."""
         return {each.segment: each.lost for each in self.hosts.values() if each.lost is not None}
+
+    def health(self) -> HealthReport:
+        """How the volume is: every segment, whether writes and reads go on, what is waited for."""
+        return diagnose(take_snapshot(self, trio.current_time()))
 
     def _servers(self, target: Target) -> list[SegmentServer]:
         hosts = self._commanded(target)
@@ -190,8 +199,9 @@ class Cluster:
     async def open_writer(self, *, fresh: RecoveryPlan | None = None) -> Engine:
         """Open the volume with a new writer, which fences every earlier one, alive or not.
 
-        Waits until a write quorum of every group takes part. ``fresh`` is for a volume formatted a
-        moment ago. Raises `Fenced` if yet another writer was faster.
+        Waits until a write quorum of every group takes part; `health` says what is missing.
+        ``fresh`` is for a volume formatted a moment ago. Raises `Fenced` if yet another writer was
+        faster.
         """
         check_run(self._run)
         if fresh is not None:
@@ -249,19 +259,6 @@ class Cluster:
         return await self.open_writer()
 
 
-def check_openable(cluster: Cluster) -> None:
-    """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume."""
-    lost = cluster.lost_segments()
-    for group in cluster.groups:
-        gone = [segment for segment in group.members if segment in lost]
-        if len(group.members) - len(gone) < QuorumModel(group.members).write:
-            reasons = "; ".join(lost[segment] for segment in gone)
-            raise Unavailable(
-                f"protection group {group.pg_id} has lost {', '.join(gone)}: "
-                f"expected a write quorum of its segments ({reasons})"
-            )
-
-
 @asynccontextmanager
 async def open_cluster(
     directory: str | PathLike[str] | None = None,
@@ -270,6 +267,7 @@ async def open_cluster(
     trace: Tracer | None = None,
     network: Network | None = None,
     random: Random | None = None,
+    timeout_s: float | None = OPENING_TIMEOUT_S,
 ) -> AsyncIterator[Cluster]:
     """A volume and its writer, ready for use as ``cluster.engine``; closed when the block ends.
 
@@ -278,17 +276,28 @@ async def open_cluster(
     `VolumeLocked` if it is open already, `Unavailable` if too many of its segments are lost, and
     `OutsideTrio` where no trio run is, as under asyncio (docs/asyncio.md).
 
+    Raises `NotOpened`, which names every segment that did not take part and why, if the volume is
+    not open after ``timeout_s`` seconds; None waits for ever. Where permissions stand in the way (a
+    read-only file system, files of another owner) five seconds are enough: waiting mends none.
+
+    Whatever is waited for longer than a second while the volume is open is told by the logger
+    ``aurora``, as a warning with the reason; `Cluster.health` has all of it at any time.
+
     ``trace`` is told every step (docs/trace-events.md). ``network`` and ``random``, by default this
     process's and the system's, are for whoever wants to hold messages or to repeat a run.
     """
     check_run()
     config = config if config is not None else ClusterConfig()
     _check_parts(config, trace, network, random)
+    if timeout_s is not None:
+        check_seconds("timeout_s", timeout_s)
     raised: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
-                yield await _assemble(nursery, directory, config, trace, network, random)
+                cluster, fresh = await _assemble(nursery, directory, config, trace, network, random)
+                await open_in_time(cluster, nursery, fresh, timeout_s)
+                yield cluster
             except BaseException as error:
                 if nursery.cancel_scope.cancel_called or _is_cancellation(error):
                     raise
@@ -318,7 +327,8 @@ async def _assemble(
     trace: Tracer | None,
     network: Network | None,
     random: Random | None,
-) -> Cluster:
+) -> tuple[Cluster, RecoveryPlan | None]:
+    """A cluster that nobody has started yet, and its plan if the volume has just been made."""
     random = random or SystemRandom()
     epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
     path = None if directory is None else _location(directory)
@@ -334,11 +344,7 @@ async def _assemble(
         disks = volume.disks()
     network = network or InProcessNetwork(config.inbox_messages, config.inbox_bytes)
     cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
-    await cluster.start_segments()
-    check_openable(cluster)
-    fresh = None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
-    await cluster.open_writer(fresh=fresh)
-    return cluster
+    return cluster, None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
 
 def _check_parts(config: object, trace: object, network: object, random: object) -> None:

@@ -110,6 +110,14 @@ class VolumeConsistency:
         pgcl = self._pgcls[pg_id]
         return pgcl if pgcl >= first_lsn else self._complete_lsn
 
+    @property
+    def first_outstanding(self) -> tuple[Lsn, PgId] | None:
+        """The first record that may be missing at a write quorum, and its group; None if none."""
+        if not self._outstanding:
+            return None
+        first_lsn, _, pg_id, _ = self._outstanding[0]
+        return first_lsn, pg_id
+
     def allocated(self, records: Sequence[RedoRecord], pg_ids: Sequence[PgId]) -> None:
         """Take note of one MTR's records, in order, with the protection group of each."""
         first, last = records[0], records[-1]

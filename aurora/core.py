@@ -91,6 +91,10 @@ class WriterCore:
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
+        self.outstanding: tuple[Lsn, PgId] | None = None
+        """The first record that is not known to be at a write quorum, and its group, at the last
+        tick; None if there was none."""
+        self.outstanding_since_s = 0.0
         if trace is not None:
             trace(name, "writer_started", plan=plan, fresh=fresh)
 
@@ -139,6 +143,11 @@ class WriterCore:
     def members(self, pg_id: PgId) -> tuple[SegmentId, ...]:
         """The segments of a protection group."""
         return self._groups[pg_id].members
+
+    def is_current(self, segment: SegmentId) -> bool:
+        """Whether a segment is known to hold all that is durable in its group."""
+        stream = self.streams[segment]
+        return stream.acked_lsn >= self._consistency.durable_tail(stream.pg_id)
 
     def has_read_quorum(self, pg_id: PgId, segments: Container[SegmentId]) -> bool:
         """Whether ``segments`` contain a read quorum of the group."""
@@ -230,6 +239,11 @@ class WriterCore:
                 self._sends.append((stream.segment, beat))
         for pg_id, log in self._logs.items():
             self._release(pg_id, log)
+            for stream in self._streams_of[pg_id]:
+                stream.note_delay(self.pgcl(pg_id), now)
+        outstanding = self._consistency.first_outstanding
+        if outstanding != self.outstanding:
+            self.outstanding, self.outstanding_since_s = outstanding, now
 
     def take_sends(self, now: float) -> list[tuple[SegmentId, Message]]:
         """The messages to send now: batches for every stream that has something to send."""

@@ -29,10 +29,10 @@ from segments.protocol.errors import (
     Invalid,
     InvalidConfig,
     SegmentLost,
-    StorageFailed,
     VolumeLocked,
 )
 from segments.protocol.ids import SegmentId, VolumeEpoch
+from segments.protocol.refusal import storage_error
 from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
 
@@ -118,7 +118,7 @@ class VolumeDirectory:
             found = sorted(each.name for each in path.iterdir())
             data = manifest.read_bytes() if _MANIFEST in found else None
         except OSError as error:
-            raise StorageFailed(f"{path} cannot be read: {error}") from error
+            raise storage_error(f"{path} cannot be read", error) from error
         if data is not None:
             return cls(path, *_decode_manifest(manifest, data))
         if found:
@@ -144,7 +144,7 @@ class VolumeDirectory:
                 await cls(building, volume_id, geometry)._format(epoch)
                 await trio.to_thread.run_sync(_move_into_place, building, path)
         except OSError as error:
-            raise StorageFailed(f"{path} cannot be made: {error}") from error
+            raise storage_error(f"{path} cannot be made", error) from error
         return cls(path, volume_id, geometry)
 
     async def _format(self, epoch: VolumeEpoch) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
+from math import inf
 from reprlib import repr as shown
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from aurora.buffer_pool import PoolStatistics
 from aurora.commit_queue import Commit, CommitQueue
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
+from aurora.diagnosis import WaitSnapshot
+from aurora.health import WaitKind
 from aurora.mtr import MiniTransaction, PageWrite
 from aurora.page_list import PageIds, checked_range
 from aurora.quorum import QuorumModel
@@ -148,6 +151,9 @@ class Engine:
         self._room = trio.StrictFIFOLock()
         self._to_send = trio.Event()
         self._waiting: dict[object, trio.Event] = {}
+        self._held_up: dict[object, WaitSnapshot] = {}
+        self.opening_since_s = inf
+        """When it began to open the volume, in trio's time; infinite before."""
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -238,13 +244,19 @@ class Engine:
         core = self._usable()
         core.check_mtr(writes)
         page_ids = dict.fromkeys([write.page_id for write in writes])
-        while not core.pool.pin(page_ids):
-            await self._progress()
+        if not core.pool.pin(page_ids):
+            with self._held_up_for(WaitKind.POOL):
+                while not core.pool.pin(page_ids):
+                    await self._progress()
         try:
-            while missing := core.bring_in_absent(page_ids):
-                await self._bring_in(core, missing)
+            if missing := core.bring_in_absent(page_ids):
+                with self._held_up_for(WaitKind.PAGES, map(core.pg_of, missing)):
+                    while missing:
+                        await self._bring_in(core, missing)
+                        missing = core.bring_in_absent(page_ids)
             if self._room.locked() or not core.has_room(len(writes)):
-                await self._wait_for_room(core, len(writes))
+                with self._held_up_for(WaitKind.ROOM):
+                    await self._wait_for_room(core, len(writes))
             commit = self._commits.add(core.submit(writes))
         finally:
             core.pool.unpin(page_ids)
@@ -317,7 +329,8 @@ class Engine:
         if lsn is not None:
             lsn = core.reading.checked_read_point(lsn)
         if strict:
-            await self._confirm(core, page_id)
+            with self._held_up_for(WaitKind.READS, [core.pg_of(page_id)]):
+                await self._confirm(core, page_id)
         read_point = core.vdl if lsn is None else lsn
         return PageRead(read_point, await self._get(core, page_id, read_point, cached))
 
@@ -351,7 +364,8 @@ class Engine:
                 page_lsn=None if page is None else page.page_lsn,
             )  # fmt: skip
         if page is None:
-            page, _ = await self._fetch(core, page_id, read_point)
+            with self._held_up_for(WaitKind.READS, [core.pg_of(page_id)]):
+                page, _ = await self._fetch(core, page_id, read_point)
             known = page_id in core.pool
             kept = core.pool.install(page, read_point, core.vdl) and not known
             if self._trace is not None:
@@ -385,7 +399,8 @@ class Engine:
             core = self._usable()
             core.reading.checked_read_point(read_point)
             read = core.reading.list_pages(pg_id, first, last, read_point, trio.current_time())
-            answer = await self._answer(core, read, read_point)
+            with self._held_up_for(WaitKind.READS, [pg_id]):
+                answer = await self._answer(core, read, read_point)
             assert isinstance(answer, PagesListed)
             return answer
 
@@ -480,6 +495,31 @@ class Engine:
             pool=core.pool.statistics,
         )
 
+    def waits(self) -> list[WaitSnapshot]:
+        """What calls wait for at the moment: of each kind and group, what has waited longest."""
+        waits = list(self._held_up.values())
+        core = self.core
+        if core is not None and core.outstanding is not None:
+            pg_ids = (core.outstanding[1],)
+            waits.append(
+                WaitSnapshot(kind=WaitKind.COMMITS, since_s=core.outstanding_since_s, pg_ids=pg_ids)
+            )
+        oldest: dict[object, WaitSnapshot] = {}
+        for each in sorted(waits, key=lambda wait: wait.since_s):
+            oldest.setdefault((each.kind, each.pg_ids), each)
+        return list(oldest.values())
+
+    @contextmanager
+    def _held_up_for(self, kind: WaitKind, pg_ids: Iterable[PgId] = ()) -> Iterator[None]:
+        """Say in `waits` what the block waits for, in these groups or else in all."""
+        groups = tuple(sorted({*pg_ids})) or (*self._groups,)
+        wait, token = WaitSnapshot(kind=kind, since_s=trio.current_time(), pg_ids=groups), object()
+        self._held_up[token] = wait
+        try:
+            yield
+        finally:
+            del self._held_up[token]
+
     def _usable(self) -> WriterCore:
         """The core, if this writer has opened the volume and not ended."""
         if self._error is not None:
@@ -507,6 +547,7 @@ class Engine:
         over before that.
         """
         self._run = trio.lowlevel.current_trio_token()
+        self.opening_since_s = trio.current_time()
         try:
             plan = self._fresh or await self._recover()
             self.core = WriterCore(

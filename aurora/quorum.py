@@ -42,6 +42,13 @@ class QuorumModel:
         """Whether the members among ``segments`` make a read quorum."""
         return self._votes(segments) >= self.read
 
+    def spare_for_write(self, segments: Container[SegmentId]) -> int:
+        """How many of the members among ``segments`` a write quorum can do without.
+
+        Below 0 if they make none.
+        """
+        return self._votes(segments) - self.write
+
     def complete_lsn(self, scls: Mapping[SegmentId, Lsn]) -> Lsn:
         """The highest LSN that a write quorum has reached: the 4th highest of six SCLs."""
         ranked = sorted([scls[member] for member in self.members])

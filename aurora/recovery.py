@@ -209,6 +209,11 @@ class Recovery:
             for pg_id, model in self._groups.items()
         }
 
+    @property
+    def answered(self) -> frozenset[SegmentId]:
+        """Who has sealed the epoch, as far as was heard in this round."""
+        return frozenset(chained.from_iterable(self._replies.values()))
+
     def take_sends(self) -> list[tuple[SegmentId, Message]]:
         """Messages to send now."""
         sends, self._sends = self._sends, []

@@ -9,8 +9,10 @@ and says why, and the other segments go on.
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from pathlib import PurePath
 from traceback import extract_tb
+from typing import Final
 
 import attrs
 import trio
@@ -20,9 +22,13 @@ from aurora.volume import ProtectionGroup
 from segments.core import SegmentCore
 from segments.protocol.errors import SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.ids import SegmentId
+from segments.protocol.refusal import Refusal
 from segments.protocol.tracing import Tracer
 from segments.server import SegmentServer
 from segments.storage import Storage
+
+_MOMENT_S: Final = 1.0
+"""A disk that works for less than this, and refuses again, counts as having refused all along."""
 
 
 @attrs.define(eq=False)
@@ -39,8 +45,14 @@ class SegmentHost:
     server: SegmentServer | None = None
     lost: str | None = None
     """Why this segment can never come back, if its disk was lost."""
-    failure: str | None = None
-    """Why it does not serve: its disk refuses, and is tried again and again; or its own mistake."""
+    mistake: str | None = None
+    """What it did wrong, if that took it down."""
+    since_s: float = inf
+    """When it last came up, went down or was lost, in trio's time; infinite before."""
+    _refusal: Refusal | None = None
+    """Why its disk cannot be opened, or not be used; it is tried again and again."""
+    _before: Refusal | None = None
+    """What its disk refused before it last came up."""
     _scope: trio.CancelScope | None = None
     _ended: trio.Event | None = None
 
@@ -56,8 +68,20 @@ class SegmentHost:
 
     @property
     def up(self) -> bool:
-        """Whether it runs, and its disk with it."""
-        return self._scope is not None and self.failure is None
+        """Whether it runs and answers, be it that its disk takes no writes at the moment."""
+        return self.started and self._refusal is None and self.mistake is None
+
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why and since when its disk takes no writes, or cannot even be opened."""
+        if self._refusal is not None or not self.up or self.server is None:
+            return self._refusal
+        return self.server.refusal
+
+    @property
+    def failure(self) -> str | None:
+        """Why it takes no writes: its disk refuses, and is tried again; or its own mistake."""
+        return self.mistake or (self.refusal.detail if self.refusal is not None else None)
 
     @property
     def core(self) -> SegmentCore | None:
@@ -86,17 +110,27 @@ class SegmentHost:
         """Stop at once; only what is synced survives."""
         if self._scope is not None:
             self._scope.cancel()
-            self._scope = self.failure = None
+            self._scope = self._refusal = self.mistake = None
+            self.since_s = trio.current_time()
 
     def _open(self) -> Storage | None:
         """The disk's storage; None, and the reason kept, if it is lost or refuses."""
         try:
             return self.disk.open()
         except SegmentLost as error:
-            self.lost = str(error)
+            self._lose(error)
         except (StorageFailed, OSError) as error:
-            self.failure = str(error)
+            self._refuse(error)
         return None
+
+    def _lose(self, error: BaseException) -> None:
+        self.lost, self.since_s = str(error), trio.current_time()
+
+    def _refuse(self, error: BaseException) -> None:
+        """Remember why the disk refuses; since the first time, if it worked only for a moment."""
+        now = trio.current_time()
+        recent = now - self.since_s < _MOMENT_S
+        self._refusal = Refusal.of(error, now, self._refusal or (self._before if recent else None))
 
     async def _run(
         self, storage: Storage | None, scope: trio.CancelScope, tried: trio.Event, ended: trio.Event
@@ -122,38 +156,39 @@ class SegmentHost:
         try:
             return self._open()
         except VolumeLocked as error:  # somebody was quicker; perhaps not for long
-            self.failure = str(error)
+            self._refuse(error)
             return None
 
     async def _serve(self, storage: Storage, scope: trio.CancelScope, tried: trio.Event) -> bool:
         """Serve from an open storage to its end; returns whether to open it anew."""
         server = self.server = self._new_server(self, storage)
-        refused: str | None = None
+        refused: BaseException | None = None
         mistake: str | None = None
         try:
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(server.run)
                     if self._scope is scope:
-                        self.failure = None
+                        self._before, self._refusal, self.mistake = self._refusal, None, None
+                        self.since_s = trio.current_time()
                     tried.set()
             finally:
                 server.endpoint.close()
                 storage.close()
         except* SegmentLost as errors:
-            self.lost = str(_first_of(errors))
+            self._lose(_first_of(errors))
         except* (StorageFailed, OSError) as errors:
-            refused = str(_first_of(errors))
+            refused = _first_of(errors)
         except* Exception as errors:  # noqa: BLE001 - must not take the others along
             mistake = describe_error(errors)
         if self._scope is not scope or self.lost is not None:
             return False  # crashed, or lost: what else went wrong no longer matters
         if mistake is not None:
-            self.failure = mistake
+            self.mistake, self.since_s = mistake, trio.current_time()
             self._note("segment_failed", mistake)
         elif refused is not None:
-            self.failure = refused
-            self._note("storage_refused", refused)
+            self._refuse(refused)
+            self._note("storage_refused", str(refused))
         return mistake is None
 
     def _note(self, event: str, reason: str) -> None:

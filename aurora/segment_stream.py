@@ -64,6 +64,10 @@ class SegmentStream:
         self.latency_s: float | None = None
         """Moving average from sending a batch to its acknowledgement."""
         self.resends = 0
+        self.silent_since_s: float | None = None
+        """Since when it has owed an answer; None if it owes none, or has just given one."""
+        self.behind_since_s: float | None = None
+        """Since when it has lacked what a write quorum has."""
         self._log = log
         self._config = config
         self._in_flight: deque[_Batch] = deque()
@@ -129,6 +133,7 @@ class SegmentStream:
     def on_ack(self, ack: WriteAck, now: float) -> None:
         """The segment is alive, and holds everything up to the SCL it names."""
         self._silences = 0
+        self.silent_since_s = None
         if ack.scl > self.acked_lsn:
             self.acked_lsn = ack.scl
         in_flight = self._in_flight
@@ -142,6 +147,7 @@ class SegmentStream:
     def on_installed(self, scl: Lsn) -> None:
         """The segment has adopted the table: what it holds now counts."""
         self._silences = 0
+        self.silent_since_s = None
         self.installed = True
         self._install_at = None
         self.acked_lsn = self.sent_lsn = max(scl, self.acked_lsn)
@@ -151,6 +157,13 @@ class SegmentStream:
         if self.installed:
             self.installed = False
             self._rewind()
+
+    def note_delay(self, pgcl: Lsn, now: float) -> None:
+        """Keep in mind since when it has been silent, or behind what a write quorum has."""
+        owing = not self.installed or self.acked_lsn < self._log.tail_lsn
+        behind = not self.installed or self.acked_lsn < pgcl
+        self.silent_since_s = _began(self.silent_since_s, now) if owing else None
+        self.behind_since_s = _began(self.behind_since_s, now) if behind else None
 
     def on_timer(self, now: float) -> bool:
         """Whether patience has run out, so that `next_message` has something to send again."""
@@ -178,3 +191,7 @@ class SegmentStream:
     def _observe(self, latency_s: float) -> None:
         known = self.latency_s
         self.latency_s = latency_s if known is None else known + _SMOOTHING * (latency_s - known)
+
+
+def _began(since_s: float | None, now: float) -> float:
+    return now if since_s is None else since_s

@@ -243,13 +243,13 @@ class SegmentCore:
         for writer, (seq, epoch) in acks.items():
             self._acknowledge(writer, epoch, seq)
 
-    def write_failed(self) -> None:
+    def write_failed(self, reason: str = "the disk refused") -> None:
         """The disk refused the write last taken: what it carried was never received.
 
         Nor is the rest of a checkpoint, of which a part may now be missing.
         """
         self._in_flight = None
-        self.note("write_failed")
+        self.note("write_failed", reason=reason)
         self.maintenance.write_failed()
         self._requeue(
             each

@@ -33,6 +33,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -48,9 +49,9 @@ from segments.protocol.errors import (
     Invalid,
     SegmentLost,
     StorageBroken,
-    StorageFailed,
     VolumeLocked,
 )
+from segments.protocol.refusal import storage_error
 from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, encode_promise
 
@@ -110,7 +111,7 @@ class FileStorage:
                 os.close(lock)
                 raise
         except OSError as error:
-            raise StorageFailed(f"{directory} cannot be formatted: {error}") from error
+            raise storage_error(f"{directory} cannot be formatted", error) from error
 
     @classmethod
     def open(cls, directory: Path, expected: Identity) -> FileStorage:
@@ -119,8 +120,13 @@ class FileStorage:
         Raises `SegmentLost` if it is missing, empty, incomplete or somebody else's, `VolumeLocked`
         if someone has it open, `StorageFailed` if the disk refuses.
         """
-        if not directory.is_dir():
-            raise SegmentLost(f"{directory} is no directory: expected {expected}")
+        try:
+            if not stat.S_ISDIR(directory.stat().st_mode):
+                raise NotADirectoryError
+        except (FileNotFoundError, NotADirectoryError):
+            raise SegmentLost(f"{directory} is no directory: expected {expected}") from None
+        except OSError as error:  # what cannot be looked at is not lost
+            raise storage_error(f"{directory} cannot be opened", error) from error
         try:
             lock = _lock(directory)
             try:
@@ -130,7 +136,7 @@ class FileStorage:
                 os.close(lock)
                 raise
         except OSError as error:
-            raise StorageFailed(f"{directory} cannot be opened: {error}") from error
+            raise storage_error(f"{directory} cannot be opened", error) from error
 
     @property
     def identity(self) -> Identity:
@@ -224,8 +230,9 @@ class FileStorage:
         try:
             result: _T = await trio.lowlevel.wait_task_rescheduled(_never_abort)
         except OSError as error:
-            kind = StorageFailed if self._failure is None else StorageBroken
-            raise kind(f"{self._directory}: {error}") from error
+            if self._failure is not None:
+                raise StorageBroken(f"{self._directory}: {error}") from error
+            raise storage_error(f"{self._directory}", error) from error
         return result
 
     def _check_usable(self) -> None:

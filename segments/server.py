@@ -23,6 +23,7 @@ from segments.protocol.errors import (
     StorageFailed,
 )
 from segments.protocol.ids import PgId, SegmentId
+from segments.protocol.refusal import Refusal
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 from segments.state import SegmentState
@@ -54,6 +55,13 @@ class SegmentServer:
         """None until the log has been read."""
         self.syncs = 0
         self.storage_failures = 0
+        self.refusal: Refusal | None = None
+        """Why and since when its disk takes no writes; None if it took the last one."""
+        self.compaction_refusal: Refusal | None = None
+        """Why and since when it does not let its log be written anew; it may still take writes."""
+        self.writing_since_s: float | None = None
+        """When the write under way began; None if there is none, or only a compaction."""
+        self.paused_since_s: float | None = None
         self._peers = peers
         self._storage = storage
         self.endpoint = endpoint
@@ -72,14 +80,16 @@ class SegmentServer:
         """Stop taking messages, like a process that the system has stopped."""
         if self._running.is_set():
             self._running = trio.Event()
+            self.paused_since_s = trio.current_time()
 
     def resume(self) -> None:
         """Go on after `pause`."""
         self._running.set()
+        self.paused_since_s = None
 
     @property
     def paused(self) -> bool:
-        return not self._running.is_set()
+        return self.paused_since_s is not None
 
     def slow_down(self, delay_s: float) -> None:
         """Wait ``delay_s`` before each round of messages; 0 ends that."""
@@ -183,16 +193,24 @@ class SegmentServer:
                 continue
             if not self._running.is_set():
                 await self._running.wait()
+            if write.replace is None:
+                self.writing_since_s = trio.current_time()
             try:
                 await self._store(write)
             except StorageBroken:
                 raise
-            except StorageFailed:
+            except StorageFailed as error:
+                core.write_failed(str(error))
+                self._refused(error, compaction=write.replace is not None)
                 self.storage_failures += 1
-                core.write_failed()
                 await trio.sleep(self._config.storage_retry_s)
                 continue
+            finally:
+                self.writing_since_s = None
             self.syncs += 1
+            self.refusal = None
+            if write.replace is not None:
+                self.compaction_refusal = None
             if self._trace is not None:
                 self._trace(self.segment, "write_synced", log_bytes=self._storage.size())
             core.wrote()
@@ -233,11 +251,21 @@ class SegmentServer:
                 await self._storage.write_promise(promise)
             except StorageBroken:
                 raise
-            except StorageFailed:
+            except StorageFailed as error:
+                if self._trace is not None:
+                    self._trace(self.segment, "promise_failed", reason=str(error))
+                self._refused(error)
                 self.storage_failures += 1
                 await trio.sleep(self._config.storage_retry_s)
             else:
                 return
+
+    def _refused(self, error: StorageFailed, *, compaction: bool = False) -> None:
+        now = trio.current_time()
+        if compaction:
+            self.compaction_refusal = Refusal.of(error, now, self.compaction_refusal)
+        else:
+            self.refusal = Refusal.of(error, now, self.refusal)
 
     async def _housekeep(self, core: SegmentCore) -> None:
         while True:

@@ -2,6 +2,8 @@
 
 What is synced stays, whatever happens to the process; what is being written when it crashes is
 drawn: nothing of it, a part, a part followed by rubbish, or all of it, though nobody was told.
+
+(More than 400 lines: one disk, as a segment uses it and as a fault meets it.)
 """
 
 from __future__ import annotations
@@ -13,7 +15,13 @@ from typing import Final
 import attrs
 import trio
 
-from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, StorageFailed
+from segments.protocol.errors import (
+    Invalid,
+    SegmentLost,
+    StorageBroken,
+    StorageFailed,
+    StorageFull,
+)
 from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, encode_promise
 from sim.profiles import DiskProfile, exponential
@@ -26,7 +34,6 @@ alone, and whoever waits for the log waits for ever."""
 
 _SMALL_LOG: Final = 4096  # bytes: a log below that size counts as one of it
 _SLOTS: Final = 2
-_SYNC_REFUSED: Final = "the disk refused a sync"
 
 
 @attrs.frozen
@@ -54,7 +61,7 @@ class _Write:
     interrupt: Callable[[], object]
     """Leaves what a crash in the middle leaves."""
     size: int
-    failure: str | None
+    failure: StorageFailed | None
     task: trio.lowlevel.Task
     event: Handle = attrs.field(factory=list)
 
@@ -301,11 +308,11 @@ class SimulatedDisk:
         self._check_uncrashed(crashes)
         if write.failure is not None:
             self._failures += 1
-            raise (StorageBroken if self._broken else StorageFailed)(write.failure)
+            raise write.failure
 
     def _finish(self, write: _Write) -> None:
         self._write = None
-        self._broken = write.failure == _SYNC_REFUSED
+        self._broken = isinstance(write.failure, StorageBroken)
         if write.failure is None:
             self._syncs += 1
             self._bytes_written += write.size
@@ -317,20 +324,22 @@ class SimulatedDisk:
         over = self._scheduler.failed
         return trio.lowlevel.Abort.SUCCEEDED if over else trio.lowlevel.Abort.FAILED
 
-    def _draw_failure(self, needed_bytes: int) -> str | None:
+    def _draw_failure(self, needed_bytes: int) -> StorageFailed | None:
         profile = self.profile
         if self._capacity is not None and needed_bytes > self._capacity:
-            return f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
+            return StorageFull(
+                f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
+            )
         if self._failing_writes > 0:
             self._failing_writes -= 1
-            return "the disk refused a write"
+            return StorageFailed("the disk refused a write")
         if self._failing_syncs > 0:
             self._failing_syncs -= 1
-            return _SYNC_REFUSED
+            return StorageBroken("the disk refused a sync")
         if profile.write_failure and self._random() < profile.write_failure:
-            return "the disk refused a write"
+            return StorageFailed("the disk refused a write")
         if profile.sync_failure and self._random() < profile.sync_failure:
-            return _SYNC_REFUSED
+            return StorageBroken("the disk refused a sync")
         return None
 
     def _delay_ns(self) -> int:

@@ -19,11 +19,13 @@ from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
 from aurora.terminal.session import Session, real_pause
 from aurora.terminal.walking import MAX_DELAY_MS
-from segments.protocol.errors import AuroraError
+from segments.protocol.errors import AuroraError, Unavailable
 
 _DELAY_MS: Final = 100
 """Pause after each line of a walk-through that a person watches; the demo has some 250."""
 _MAX_GROUPS: Final = 4
+_NOT_OPENED: Final = 3
+"""The exit status when the volume is there, or could be made, and cannot be opened now."""
 _INTERRUPTED: Final = 130
 
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -137,6 +139,9 @@ def repl(data_dir: Path | None, groups: int | None, plain: bool, trace: Path | N
     arrive. Reads commands from a pipe, too, and then ends with status 1 if any of them failed;
     for a volume in memory, time then passes only within commands, and the same commands print
     the same text each time.
+
+    A volume that cannot be opened now says what it waits for, and is given up after a minute with
+    status 3; after five seconds, if it may not be written.
     """
     options = Options(data_dir=data_dir, groups=groups, color=not plain, trace=trace)
     _talk(options)
@@ -188,7 +193,8 @@ def _finish(
             raise  # of the output, which has no name
         raise click.ClickException(f"{type(error).__name__}: {error}") from None
     except AuroraError as error:
-        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+        status = _NOT_OPENED if isinstance(error, Unavailable) else 1
+        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
     sys.exit(status)
 
 

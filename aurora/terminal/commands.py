@@ -65,6 +65,7 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
     ),
     "Looking": (
         Command("state", "", "a picture of everything", pages.state),
+        Command("status", "", "what goes on, what waits, and for what", pages.status),
         Command("segments", "", "a table of the segments", pages.segments),
         Command("statistics", "", "watermarks and counts", pages.statistics),
         Command("history", "", "what was typed in this session", pages.history),

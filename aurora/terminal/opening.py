@@ -22,6 +22,7 @@ from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from aurora.terminal.stage import Stage
 from aurora.terminal.text import counted
+from aurora.terminal.told_log import ToldLog
 from aurora.terminal.watch import TraceFile, Watch
 from segments.protocol.errors import Invalid
 
@@ -94,7 +95,9 @@ async def open_session(
     narrator = Narrator()
     narrator.listening = options.viz
     watch = Watch(narrator)
+    told = ToldLog(Screen(color=options.color))
     async with AsyncExitStack() as stack:
+        stack.enter_context(told.attached())
         if options.trace is not None:
             file = stack.enter_context(PatientFile(options.trace))
             watch.listeners.append(TraceFile(file))
@@ -104,9 +107,9 @@ async def open_session(
         )  # fmt: skip
         cluster = await stack.enter_async_context(opening)
         stage = Stage(network, clock, watch)
-        screen = Screen(color=options.color)
         async with trio.open_nursery() as nursery:
-            session = Session(cluster, stage, narrator, screen, nursery, held=repeatable)
+            session = Session(cluster, stage, narrator, told.screen_of(), nursery, held=repeatable)
+            told.screen_of = lambda: session.screen
             session.tell_opening()
             await session.set_mode(viz=options.viz)
             session.delay_s = options.delay_ms / 1000

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from rich.table import Table
+from rich.text import Text
 
+from aurora.health import INDENT, SegmentStatus
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
-from aurora.terminal.text import counted, joined, show_page, show_record, show_size
+from aurora.terminal.text import counted, joined, show_page, show_record, show_size, styled
 from segments.protocol.errors import PageNotFound, Unavailable
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import checked_write
@@ -111,6 +114,30 @@ async def state(session: Session, words: Words) -> None:
     """Draw the system."""
     language.at_most(words, 0)
     session.picture()
+
+
+_KINDS: Final = {
+    SegmentStatus.UP: "good",
+    SegmentStatus.BEHIND: "warn",
+    SegmentStatus.SILENT: "warn",
+    SegmentStatus.PAUSED: "warn",
+}
+"""The colours of a segment's status; all others are bad news."""
+
+
+async def status(session: Session, words: Words) -> None:
+    """How the volume is, and what is waited for."""
+    language.at_most(words, 0)
+    report = session.cluster.health()
+    for name, text in report.summary():
+        kind = "good" if text == "go on" else "plain" if name == "writer" else "warn"
+        session.screen.say(text, kind, head=f"{name:<{INDENT}}")
+    for each in report.segments.values():
+        column = styled(f"{each.status:<9}", _KINDS.get(each.status, "bad"))
+        head = Text.assemble(f"{each.segment:<{INDENT}}", column, each.since)
+        if not each.why:
+            head.rstrip()
+        session.screen.say(each.why, head=head)
 
 
 async def segments(session: Session, words: Words) -> None:

@@ -25,7 +25,14 @@ _MARKS: Final = {
     "slow": ("◐", "warn"),
     "paused": ("‖", "warn"),
     "cut off": ("⊘", "warn"),
+    "silent": ("◌", "warn"),
+    "behind": ("◔", "warn"),
+    "damaged": ("!", "bad"),
+    "full": ("!", "bad"),
+    "refused": ("!", "bad"),
+    "failing": ("!", "bad"),
     "down": ("○", "bad"),
+    "failed": ("○", "bad"),
     "lost": ("✗", "bad"),
 }
 

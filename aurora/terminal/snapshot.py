@@ -11,6 +11,7 @@ import attrs
 
 from aurora.cluster import Cluster
 from aurora.engine import Engine, EngineStatistics
+from aurora.health import SegmentHealth, SegmentStatus
 from aurora.segment_host import SegmentHost
 from segments.protocol.errors import AuroraError, Closed, Fenced
 from segments.protocol.ids import Address, Lsn, PgId, SegmentId, name_writers
@@ -25,7 +26,7 @@ class SegmentView:
     az: int
     pg_id: PgId
     status: str
-    """``up``, ``down``, ``paused``, ``slow``, ``cut off`` or ``lost``."""
+    """A `SegmentStatus`, or ``slow`` or ``cut off`` where that is known to be the reason."""
     scl: Lsn = 0
     epoch: str = ""
     """The volume epoch it has sealed, as people read it."""
@@ -62,8 +63,8 @@ class VolumeView:
 
 def take(cluster: Cluster, cut_off: Mapping[SegmentId, bool]) -> VolumeView:
     """Look at everyone. ``cut_off`` tells which segments a partition keeps from the writer."""
-    hosts = list(cluster.hosts.values())
-    names = cluster.writer_names
+    hosts, names = list(cluster.hosts.values()), cluster.writer_names
+    health = cluster.health().segments
     log: dict[Lsn, RedoRecord] = {}
     tables = []
     for host in hosts:
@@ -75,7 +76,12 @@ def take(cluster: Cluster, cut_off: Mapping[SegmentId, bool]) -> VolumeView:
     held = [log[lsn] for lsn in sorted(log)]
     return VolumeView(
         _writer(cluster.engine),
-        tuple(_segment(host, cut_off.get(host.segment, False), names) for host in hosts),
+        tuple(
+            _segment(
+                host, _status(host, health[host.segment], cut_off.get(host.segment, False)), names
+            )
+            for host in hosts
+        ),
         tuple(each for each in held if not any(low <= each.lsn < high for low, high in annulled)),
         annulled,
         len(cluster.groups),
@@ -97,8 +103,8 @@ def _writer(engine: Engine) -> WriterView:
         return WriterView(engine.name, "recovering", epoch)
 
 
-def _segment(host: SegmentHost, cut_off: bool, names: Mapping[int, Address]) -> SegmentView:
-    view = SegmentView(host.segment, host.az, host.group.pg_id, _status(host, cut_off))
+def _segment(host: SegmentHost, status: str, names: Mapping[int, Address]) -> SegmentView:
+    view = SegmentView(host.segment, host.az, host.group.pg_id, status)
     core = host.core
     if host.lost is not None or core is None:
         return view
@@ -113,13 +119,11 @@ def _segment(host: SegmentHost, cut_off: bool, names: Mapping[int, Address]) -> 
     )
 
 
-def _status(host: SegmentHost, cut_off: bool) -> str:
-    if host.lost is not None:
-        return "lost"
-    if not host.up or host.server is None:
-        return "down"
-    if host.server.paused:
-        return "paused"
-    if cut_off:
-        return "cut off"
-    return "slow" if host.server.delay_s else "up"
+def _status(host: SegmentHost, health: SegmentHealth, cut_off: bool) -> str:
+    """What its health says; or what makes it slow to answer, if somebody here has seen to that."""
+    if health.status in (SegmentStatus.UP, SegmentStatus.SILENT, SegmentStatus.BEHIND):
+        if cut_off:
+            return "cut off"
+        if host.server is not None and host.server.delay_s:
+            return "slow"
+    return health.status

@@ -16,6 +16,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
+from prompt_toolkit.patch_stdout import patch_stdout
 
 from aurora.terminal.commands import COMMANDS
 
@@ -37,7 +38,8 @@ class TypedLines:
 
     def _ask(self, prompt: str) -> str | None:
         try:
-            return self._session.prompt(prompt, pre_run=self._leave_if_stopped)
+            with patch_stdout(raw=True):  # what is said meanwhile goes above the line being typed
+                return self._session.prompt(prompt, pre_run=self._leave_if_stopped)
         except KeyboardInterrupt:
             return ""
         except EOFError:

@@ -76,6 +76,10 @@ class VolumeLocked(Unavailable):
     """Another process, or another cluster of this one, has the directory open."""
 
 
+class NotOpened(Unavailable):
+    """No write quorum of segments took part in time for the volume to be opened."""
+
+
 class Closed(Unavailable):
     """The engine, the cluster or the storage has been closed."""
 
@@ -94,6 +98,14 @@ class MalformedFrame(Corrupt):
 
 class StorageFailed(Unavailable):
     """A write or sync that the disk refused; what it carried counts as never written."""
+
+
+class StorageFull(StorageFailed):
+    """No space, or no quota, is left on the disk; a write that finds some again succeeds."""
+
+
+class StorageForbidden(StorageFailed):
+    """The disk may not be written or read: permissions, or a read-only file system."""
 
 
 class StorageBroken(StorageFailed):

@@ -52,6 +52,8 @@ SHELLS: Final = (
     "aurora/commit_queue.py",
     "aurora/disks.py",
     "aurora/engine.py",
+    "aurora/health_watch.py",
+    "aurora/opening.py",
     "aurora/segment_host.py",
     "aurora/terminal/",
     "aurora/transport.py",

@@ -87,6 +87,20 @@ def test_completion_history_and_ctrl_c_at_the_prompt(spawn: Spawn, tmp_path: Pat
     assert ended(again) == 0
 
 
+def test_what_is_told_while_somebody_types_does_not_disturb_the_line(spawn: Spawn) -> None:
+    child = spawn("repl", "--no-color")
+    child.expect_exact(PROMPT)
+    child.send("wipe A0\r")
+    child.expect("lost for good")
+    child.send("put 1 0 ha")
+    child.expect("log       A0 is lost .*it can never be opened again")
+    child.send("lf\rget 1\r")
+    child.expect("durable at LSN 1")
+    child.expect('"half"')
+    child.send("quit\r")
+    assert ended(child) == 0
+
+
 def test_the_picture_follows_the_window(spawn: Spawn) -> None:
     child = spawn("repl", "--no-color", width=100)
     for width in (100, 80):

@@ -16,7 +16,7 @@ from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
-from segments.protocol.errors import StorageBroken
+from segments.protocol.errors import StorageBroken, StorageFull
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
     GossipPages,
@@ -98,7 +98,17 @@ async def refusals(emitted: Emitted) -> None:
     def wrong(*_: object) -> None:
         raise AssertionError("a mistake")
 
+    def full(*_: object) -> None:
+        raise StorageFull("no promise")
+
     async with open_cluster(trace=emitted) as cluster:
+        third = cluster.hosts["C0"].server
+        assert third is not None
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(third._storage, "write_promise", full)
+            await cluster.recover()  # gives it a promise to write
+            while third.refusal is None:
+                await trio.lowlevel.checkpoint()
         server, other = cluster.hosts["A0"].server, cluster.hosts["B0"].core
         assert server is not None and other is not None
         with pytest.MonkeyPatch.context() as patch:

@@ -87,9 +87,9 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
 OPEN_CLUSTER: Final = call(
     {
         "directory": (None, "x"), "config": _OR_NONE, "network": _OR_NONE, "random": _OR_NONE,
-        "trace": (None, _WRONG[-2]),
+        "trace": (None, _WRONG[-2]), "timeout_s": (None, 1.5),
     },
-    directory=None, config=None, trace=None, network=None, random=None,
+    directory=None, config=None, trace=None, network=None, random=None, timeout_s=60.0,
 )  # fmt: skip
 NOT_FOR_CALLERS: Final = {(Engine, "run"): "a cluster runs its engines"}
 

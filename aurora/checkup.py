@@ -1,0 +1,92 @@
+"""Looks at a cluster, and puts down what its hosts and writers know, for `aurora.diagnosis`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from aurora.diagnosis import Phase, SegmentSnapshot, VolumeSnapshot, WriterSnapshot
+from aurora.quorum import QuorumModel
+
+if TYPE_CHECKING:
+    from aurora.cluster import Cluster
+    from aurora.engine import Engine
+    from aurora.segment_host import SegmentHost
+
+
+def take_snapshot(cluster: Cluster, now: float) -> VolumeSnapshot:
+    """The volume at ``now``, in trio's time, without any judgement."""
+    latest = cluster.engines[-1] if cluster.engines else None
+    others = [_writer(engine) for engine in cluster.engines[:-1]]
+    busy = [each for each in others if each.phase not in (Phase.OPEN, Phase.ENDED)]
+    return VolumeSnapshot(
+        now_s=now,
+        models={group.pg_id: QuorumModel(group.members) for group in cluster.groups},
+        segments=[_segment(host, latest) for host in cluster.hosts.values()],
+        writers=[*busy, _writer(latest)] if latest is not None else [],
+    )
+
+
+def _segment(host: SegmentHost, writer: Engine | None) -> SegmentSnapshot:
+    server, core = host.server, host.core
+    up = host.up and host.lost is None and core is not None
+    snapshot = SegmentSnapshot(
+        segment=host.segment,
+        pg_id=host.group.pg_id,
+        az=host.az,
+        up=up,
+        starting=host.up and core is None,
+        since_s=host.since_s,
+        lost=host.lost,
+        mistake=host.mistake,
+        refusal=host.refusal,
+        compaction_refusal=server.compaction_refusal if up and server is not None else None,
+        paused_since_s=server.paused_since_s if up and server is not None else None,
+        writing_since_s=server.writing_since_s if up and server is not None else None,
+        whole=core is None or core.state.whole,
+        current=False,
+    )
+    return _as_seen_by(writer, snapshot) if writer is not None else snapshot
+
+
+def _as_seen_by(writer: Engine, snapshot: SegmentSnapshot) -> SegmentSnapshot:
+    """With what the writer knows of the segment: who answers, and who has what."""
+    segment, core = snapshot.segment, writer.core
+    if writer.error is not None:
+        return snapshot
+    if core is None:
+        recovery = writer.recovery
+        silent = recovery is not None and segment not in recovery.answered
+        return attrs.evolve(snapshot, silent_since_s=writer.opening_since_s if silent else None)
+    stream = core.streams[segment]
+    return attrs.evolve(
+        snapshot,
+        current=core.opened and core.is_current(segment),
+        silent_since_s=stream.silent_since_s,
+        behind_since_s=stream.behind_since_s,
+        lag=max(0, core.pgcl(snapshot.pg_id) - stream.acked_lsn),
+    )
+
+
+def _writer(engine: Engine) -> WriterSnapshot:
+    core, recovery = engine.core, engine.recovery
+    phase, answered = Phase.SEALING, frozenset[str]()
+    if engine.error is not None:
+        phase = Phase.ENDED
+    elif core is not None:
+        phase = Phase.OPEN if core.opened else Phase.REPLICATING
+        answered = frozenset(each.segment for each in core.streams.values() if each.installed)
+    elif recovery is not None:
+        phase = Phase.SEALING if recovery.sealing else Phase.FETCHING
+        answered = recovery.answered
+    epoch = core.epoch if core is not None else recovery.epoch if recovery is not None else None
+    return WriterSnapshot(
+        name=engine.name,
+        epoch=str(epoch.counter) if epoch is not None else "",
+        phase=phase,
+        since_s=engine.opening_since_s,
+        end=str(engine.error or ""),
+        answered=answered,
+        waits=tuple(engine.waits()) if phase is Phase.OPEN else (),
+    )

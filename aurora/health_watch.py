@@ -1,0 +1,40 @@
+"""The task that looks at an open cluster, and logs what is waited for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from aurora.health import HealthReport
+from aurora.wait_watch import WaitWatch
+
+if TYPE_CHECKING:
+    from aurora.cluster import Cluster
+
+LOG: Final = logging.getLogger("aurora")
+INTERVAL_S: Final = 0.25
+"""Time between two looks."""
+
+
+class HealthWatch:
+    """Watches one cluster for as long as it is open."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.report: HealthReport = cluster.health()
+        """The latest."""
+        self._cluster = cluster
+        self._waits = WaitWatch()
+
+    async def run(self) -> None:
+        """Look again and again, until cancelled."""
+        while True:
+            self.look()
+            await trio.sleep(INTERVAL_S)
+
+    def look(self) -> None:
+        """Look at the cluster, and log what is due."""
+        self.report = self._cluster.health()
+        for level, text in self._waits.observe(trio.current_time(), self.report):
+            LOG.log(level, "%s", text)

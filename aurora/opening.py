@@ -1,0 +1,85 @@
+"""Starting a cluster's segments and its first writer in time, or an error that says why not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from aurora.health import HealthReport, SegmentStatus, WaitKind, duration
+from aurora.health_watch import INTERVAL_S, HealthWatch
+from aurora.quorum import QuorumModel
+from aurora.recovery import RecoveryPlan
+from segments.protocol.errors import NotOpened, Unavailable
+
+if TYPE_CHECKING:
+    from aurora.cluster import Cluster
+
+OPENING_TIMEOUT_S: Final = 60.0
+"""How long `open_cluster` waits for a write quorum of segments unless told."""
+_FORBIDDEN_S: Final = 5.0
+"""An opening for which only permissions are missing is given up after this."""
+
+
+async def open_in_time(
+    cluster: Cluster, nursery: trio.Nursery, fresh: RecoveryPlan | None, timeout_s: float | None
+) -> None:
+    """Start the segments, open the volume, and have ``nursery`` watch it from then on.
+
+    Raises `NotOpened` if that takes longer than ``timeout_s``, `Unavailable` if it can never be.
+    """
+    started, watch = trio.current_time(), HealthWatch(cluster)
+    nursery.start_soon(watch.run, name="health")
+    with trio.move_on_after(inf if timeout_s is None else timeout_s) as opening:
+        if timeout_s is not None:
+            nursery.start_soon(_give_up_if_forbidden, cluster, watch, opening, name="opening")
+        await cluster.start_segments()
+        check_openable(cluster)
+        await cluster.open_writer(fresh=fresh)
+        watch.look()  # whoever opens the volume is told at once of what is lost
+    if opening.cancelled_caught:
+        raise _not_opened(watch.report, trio.current_time() - started)
+    opening.cancel()  # ends its task
+
+
+async def _give_up_if_forbidden(
+    cluster: Cluster, watch: HealthWatch, opening: trio.CancelScope
+) -> None:
+    models = [QuorumModel(group.members) for group in cluster.groups]
+    while not opening.cancel_called:
+        if forbidden_for_s(watch.report, models) >= _FORBIDDEN_S:
+            opening.cancel()
+        await trio.sleep(INTERVAL_S)
+
+
+def _not_opened(report: HealthReport, after_s: float) -> NotOpened:
+    waits = [each for each in report.waits if each.kind is WaitKind.OPENING]
+    missing = waits[-1].missing if waits else report.writes.missing
+    return NotOpened(f"the volume could not be opened within {duration(after_s)}: {missing}")
+
+
+def check_openable(cluster: Cluster) -> None:
+    """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume."""
+    lost = cluster.lost_segments()
+    for group in cluster.groups:
+        gone = [segment for segment in group.members if segment in lost]
+        if len(group.members) - len(gone) < QuorumModel(group.members).write:
+            reasons = "; ".join(lost[segment] for segment in gone)
+            raise Unavailable(
+                f"protection group {group.pg_id} has lost {', '.join(gone)}: "
+                f"expected a write quorum of its segments ({reasons})"
+            )
+
+
+def forbidden_for_s(report: HealthReport, models: Sequence[QuorumModel]) -> float:
+    """For how long permissions alone have kept a write quorum of some group away; 0 if not."""
+    gone = (SegmentStatus.LOST, SegmentStatus.REFUSED)
+    longest = 0.0
+    for group, model in zip(report.groups, models, strict=True):
+        others = [each.segment for each in group.segments if each.status not in gone]
+        refused = [each.for_s for each in group.segments if each.status is SegmentStatus.REFUSED]
+        if refused and not model.has_write(others):
+            longest = max(longest, min(refused))
+    return longest

@@ -1,0 +1,99 @@
+"""What goes into the log when something is waited for: soon, and then ever more rarely.
+
+Pure: told the time and a report, it answers with lines. A wait is told after a second, again after
+growing pauses while it lasts, and once more when it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+from math import inf
+from typing import Final, NamedTuple, TypeAlias
+
+import attrs
+
+from aurora.health import PATIENCE_S, HealthReport, Waiting, WaitKind, duration
+from segments.protocol.ids import SegmentId
+
+FIRST_PAUSE_S: Final = 10.0
+"""A wait that goes on is told again after this, then after twice as long each time ..."""
+LONGEST_PAUSE_S: Final = 600.0
+"""... up to this."""
+
+
+class Line(NamedTuple):
+    """One line of the log."""
+
+    level: int
+    """As in `logging`: a warning for a wait, information when it is over."""
+    text: str
+
+
+_Key: TypeAlias = tuple[WaitKind, str]
+
+
+@attrs.define
+class _Told:
+    wait: Waiting
+    pause_s: float
+    next_at_s: float = -inf
+    segments: set[SegmentId] = attrs.field(factory=set)
+    """Those that were named."""
+
+
+class WaitWatch:
+    """Remembers what has been told."""
+
+    def __init__(self) -> None:
+        self._told: dict[_Key, _Told] = {}
+
+    def observe(self, now: float, report: HealthReport) -> list[Line]:
+        """The lines that are due at ``now``."""
+        lasting = {
+            (wait.kind, wait.subject): wait
+            for wait in report.waits
+            if wait.kind is WaitKind.LOST or wait.for_s >= PATIENCE_S
+        }
+        over = [self._told.pop(key) for key in list(self._told) if key not in lasting]
+        lines = [Line(logging.INFO, _ended(told.wait)) for told in over]
+        in_the_way: set[SegmentId] = set()
+        for wait in report.waits:
+            if wait.kind is not WaitKind.DISK:
+                in_the_way.update(wait.segments)
+        for key, wait in lasting.items():
+            # What something else waits for is named with that, and has no line of its own.
+            named = wait.kind is WaitKind.DISK and in_the_way.issuperset(wait.segments)
+            if not named and self._is_due(key, wait, now):
+                lines.append(Line(logging.WARNING, _lasts(wait)))
+        return lines
+
+    def _is_due(self, key: _Key, wait: Waiting, now: float) -> bool:
+        told = self._told.get(key)
+        if told is None:
+            pause_s = inf if wait.kind is WaitKind.LOST else FIRST_PAUSE_S
+            told = self._told[key] = _Told(wait, pause_s)
+        told.wait = wait
+        one_more = wait.kind is WaitKind.DISK and not told.segments.issuperset(wait.segments)
+        if now < told.next_at_s and not one_more:
+            return False
+        told.segments.update(wait.segments)
+        told.next_at_s = now + told.pause_s
+        told.pause_s = max(told.pause_s, min(LONGEST_PAUSE_S, 2.0 * told.pause_s))
+        return True
+
+
+def _lasts(wait: Waiting) -> str:
+    so_far = "" if wait.kind is WaitKind.LOST else f" (for {duration(wait.for_s)} so far)"
+    return f"{wait.text}{so_far}"
+
+
+def _ended(wait: Waiting) -> str:
+    after = f"after {duration(wait.for_s)}"
+    match wait.kind:
+        case WaitKind.OPENING:
+            return f"{wait.subject} no longer waits to open the volume, {after}"
+        case WaitKind.DISK | WaitKind.LOST:
+            return f"no longer so, {after}: {wait.text}"
+        case WaitKind.READS:
+            return f"reads go on, {after}"
+    return f"commits go on, {after}"
