@@ -138,6 +138,7 @@ def test_a_large_write_takes_effect_in_steps_and_is_acknowledged_at_their_end() 
 
 
 async def test_a_message_waits_until_the_write_before_it_has_taken_effect() -> None:
+    many = records(range(1, 20_001))  # so many steps that somebody else sees one, whoever is first
     storage = HeldDisk(IDENTITY)
     storage.go.set()
     await format_storage(storage, FIRST)
@@ -147,20 +148,20 @@ async def test_a_message_waits_until_the_write_before_it_has_taken_effect() -> N
     async with trio.open_nursery() as nursery:
         server = segment(network, storage)
         await nursery.start(server.run)
-        for at in range(0, len(MANY), RUN):
-            writer.send("A0", codec.encode(batch(MANY[at : at + RUN], seq=at + 1)))
+        for at in range(0, len(many), RUN):
+            writer.send("A0", codec.encode(batch(many[at : at + RUN], seq=at + 1)))
         await trio.testing.wait_all_tasks_blocked()
         storage.go.set()
         assert server.core is not None
         seen = 0
-        while server.core.state.scl < len(MANY):
+        while server.core.state.scl < len(many):
             seen += server.core.applying
             if server.core.applying:
                 writer.send("A0", codec.encode(batch([])))
             await trio.lowlevel.checkpoint()
         assert seen, "a write that took effect in steps"
         with trio.fail_after(5):
-            while scl_acknowledged(await writer.receive(100)) < len(MANY):
+            while scl_acknowledged(await writer.receive(100)) < len(many):
                 pass
         nursery.cancel_scope.cancel()
 
