@@ -133,20 +133,29 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
         ),
     )
     root.finish()
-    _check_lal(root.table("knobs"), scenario)
+    _check_fits(root.table("knobs"), scenario)
     return scenario
 
 
-def _check_lal(table: Table, scenario: Scenario) -> None:
-    """Raise `ScenarioError` if some write has more records than the LAL ever lets through."""
-    puts = [len(each.pages) for each in scenario.operations if each.kind == "put"]
-    largest = max([*puts, *(each.mtr_pages for each in scenario.workloads)], default=1)
-    if scenario.knobs.lal < largest:
-        raise table.error(
-            "lal",
-            f"found {scenario.knobs.lal}: expected at least {largest}, the records of the largest "
-            f"mini-transaction (pages, mtr_pages)",
-        )
+def _check_fits(table: Table, scenario: Scenario) -> None:
+    """Raise `ScenarioError` if some write is larger than the engine ever takes."""
+    puts = [each for each in scenario.operations if each.kind == "put"]
+    drawn = [each for each in scenario.workloads if each.write_share]
+    records = max([*(len(e.pages) for e in puts), *(e.mtr_pages for e in drawn)], default=1)
+    pages = [*(len(set(e.pages)) for e in puts), *(min(e.mtr_pages, e.pages) for e in drawn)]
+    written = [*(len(e.pages) * e.length for e in puts), *(e.mtr_pages * e.length for e in drawn)]
+    for knob, least, what in (
+        ("lal", records, "records"),
+        ("max_mtr_writes", records, "records"),
+        ("max_mtr_bytes", max(written, default=1), "bytes"),
+        ("buffer_pool_pages", max(pages, default=1), "pages"),
+    ):
+        if (found := getattr(scenario.knobs, knob)) < least:
+            raise table.error(
+                knob,
+                f"found {found}: expected at least {least}, the {what} of the largest "
+                f"mini-transaction (pages, mtr_pages, bytes)",
+            )
 
 
 def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Iterator[Action]:

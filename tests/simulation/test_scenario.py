@@ -289,6 +289,22 @@ def test_times_that_are_not(text: str) -> None:
             "[knobs]\nlal=1\n[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]",
             "line 2: knobs.lal: found 1: expected at least 2",
         ),
+        (
+            "[knobs]\nbuffer_pool_pages=2\n[workload]",
+            "line 2: knobs.buffer_pool_pages: found 2: expected at least 3, the pages of",
+        ),
+        (
+            "[workload]\npages=99\nmtr_pages=65",
+            "knobs.buffer_pool_pages: found 64: expected at least",
+        ),
+        (
+            "[knobs]\nmax_mtr_writes=2\n[workload]\npages=1",
+            "line 2: knobs.max_mtr_writes: found 2: expected at least 3, the records",
+        ),
+        (
+            "[knobs]\nmax_mtr_bytes=8192\n[workload]\nbytes=4096",
+            "line 2: knobs.max_mtr_bytes: found 8192: expected at least 12288, the bytes",
+        ),
         ("seed=1\nbug='no-fensing'", "line 2: bug: found 'no-fensing': did you mean 'no-fencing'?"),
         ("bug=0", "line 1: bug: found 0: expected a string"),
         ("[[expect]]\nmax_stall='1s'", "line 1: expect[1]: found no subject: expected one of"),
@@ -464,3 +480,26 @@ def test_a_duration_shorter_than_opening_takes_runs_like_any_other(liveness: str
         assert (result.verdict, len(result.calls)) == (Verdict.PASSED, 20), result.finding
     else:  # that is what was asked for, and no fault of the simulator's
         assert (result.verdict, result.invariant) == (Verdict.LIVENESS, "heals-and-converges")
+
+
+AT_ONCE = "minimum = '0s'\nextra_mean = '0s'"
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        "liveness = '1ms'\nduration = '1ms'",
+        "buffer_pool_pages = 3",
+        "lal = 3\ncompact_bytes = 4096\ncollect_records = 1\nretention_lsns = 0",
+        f"[knobs.link]\n{AT_ONCE}\n[knobs.disk]\n{AT_ONCE}",
+        "liveness = '1s'\n[knobs.link]\nloss = 1.0",
+        "liveness = '1s'\n[knobs.link]\nminimum = '86400s'",
+        "liveness = '1s'\n[knobs.disk]\nwrite_failure = 1.0",
+        "liveness = '1s'\n[knobs.disk]\nsync_failure = 1.0",
+    ],
+)
+def test_a_world_at_its_extremes_comes_to_a_verdict(knobs: str) -> None:
+    duration = "" if "duration" in knobs else "duration = '50ms'\n"
+    text = f"[knobs]\n{duration}{knobs}\n[workload]\noperations = 20"
+    result = World(scenario.loads(text).schedule()).run()
+    assert result.verdict in (Verdict.PASSED, Verdict.LIVENESS, Verdict.UNDECIDED), result.finding
