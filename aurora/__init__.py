@@ -2,7 +2,7 @@
 
 from aurora.cluster import Cluster, open_cluster
 from aurora.commit_queue import Commit
-from aurora.config import ClusterConfig, EngineConfig
+from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.engine import Engine, EngineStatistics, ReadView
 from aurora.health import (
     Going,
@@ -26,6 +26,7 @@ from segments.protocol.errors import (
     InvalidPage,
     InvalidTarget,
     InvalidWrite,
+    LsnsExhausted,
     NotFound,
     NotOpened,
     OutsideTrio,
@@ -65,6 +66,7 @@ __all__ = [
     "InvalidPage",
     "InvalidTarget",
     "InvalidWrite",
+    "LsnsExhausted",
     "MiniTransaction",
     "NotFound",
     "NotOpened",
@@ -73,6 +75,7 @@ __all__ = [
     "ReadPointAboveVdl",
     "ReadPointBelowFloor",
     "ReadView",
+    "RouterConfig",
     "SegmentConfig",
     "SegmentHealth",
     "SegmentLost",

@@ -14,7 +14,6 @@ from pathlib import Path
 from random import Random, SystemRandom
 from reprlib import repr as shown
 
-import attrs
 import trio
 
 from aurora.arguments import check_kind, check_seconds
@@ -56,7 +55,7 @@ class Cluster:
         *,
         trace: Tracer | None = None,
     ) -> None:
-        self.config = config
+        self.config = config = config.of_volume(geometry)
         self.geometry = geometry
         self.network = network
         self.groups = geometry.groups()
@@ -273,8 +272,9 @@ async def open_cluster(
 
     ``directory`` None keeps everything in memory; a path keeps it in files, each write synced, and
     is created or recovered. Raises `Invalid` for a directory that is something else,
-    `VolumeLocked` if it is open already, `Unavailable` if too many of its segments are lost, and
-    `OutsideTrio` where no trio run is, as under asyncio (docs/asyncio.md).
+    `InvalidConfig` for settings that contradict the volume there, `VolumeLocked` if it is open
+    already, `Unavailable` if too many of its segments are lost, and `OutsideTrio` where no trio run
+    is, as under asyncio (docs/asyncio.md). docs/settings.md lists the settings.
 
     Raises `NotOpened`, which names every segment that did not take part and why, if the volume is
     not open after ``timeout_s`` seconds; None waits for ever. Where permissions stand in the way (a
@@ -333,8 +333,8 @@ async def _assemble(
     epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
     path = None if directory is None else _location(directory)
     found = None if path is None else VolumeDirectory.find(path)
-    geometry = found.geometry if found else VolumeGeometry(config.pg_count, config.engine.lal)
-    config = attrs.evolve(config, engine=attrs.evolve(config.engine, lal=geometry.lal))
+    geometry = found.geometry if found else config.new_geometry()
+    config = config.of_volume(geometry)
     volume_id = f"{random.getrandbits(128):032x}"
     disks: Mapping[SegmentId, Disk]
     if path is None:

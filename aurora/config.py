@@ -1,86 +1,333 @@
-"""Limits and intervals of the compute side, and of a whole cluster. Everything is bounded here."""
+"""Limits and intervals of the compute side, and of a whole cluster. Everything is bounded here.
+
+docs/settings.md is made from these classes; `segments.config` says how a setting is defined.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import attrs
 
-from aurora.lsn_allocator import DEFAULT_LAL
-from aurora.read_router import RouterConfig
+from aurora.lsn_allocator import DEFAULT_LAL, MAX_LAL
 from aurora.transport import DEFAULT_INBOX_BYTES
-from segments.config import SegmentConfig, at_least, whole_number
+from aurora.volume import MAX_PG_COUNT, VolumeGeometry
+from segments.config import (
+    DAY_S,
+    LARGEST_BATCH_BYTES,
+    Relation,
+    SegmentConfig,
+    check_relations,
+    made_of,
+    setting,
+)
 from segments.protocol.errors import InvalidConfig
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
 
 
-def _optional(minimum: int) -> Any:
-    return attrs.validators.optional(whole_number(minimum))
+@attrs.frozen(kw_only=True)
+class RouterConfig:
+    """How a writer chooses the segment that answers a read; times in seconds."""
+
+    explore_every: int = setting(
+        32, 2, 1_000_000, unit="reads",
+        cost="larger: a segment that has become fast is noticed later; smaller: more reads that "
+        "begin with a slow one",
+    )  # fmt: skip
+    """Each so-manieth read begins with the segment that was asked least recently."""
+    smoothing: float = setting(
+        0.2, 0.001, 1.0, unit="",
+        cost="larger: one slow answer counts for more; smaller: a change is noticed later",
+    )  # fmt: skip
+    """Weight of the newest latency in the moving average."""
+    hedge_multiple: float = setting(
+        3.0, 1.0, 1_000.0, unit="times",
+        cost="larger: longer waits for a slow segment; smaller: more requests that were not needed",
+    )  # fmt: skip
+    """A second segment is asked after so many times the expected latency of the first, between
+    `hedge_min_s` and `hedge_max_s`."""
+    hedge_min_s: float = setting(
+        0.002, 0.0001, 60.0, unit="seconds",
+        cost="larger: longer waits for a slow segment; smaller: more requests that were not needed",
+    )  # fmt: skip
+    """A second segment is asked no sooner than this."""
+    hedge_max_s: float = setting(
+        0.25, 0.0001, 60.0, unit="seconds",
+        cost="larger: longer waits for a segment that has just become slow; smaller: more requests "
+        "to others while all are slow",
+    )  # fmt: skip
+    """A second segment is asked no later than this."""
+    attempt_timeout_s: float = setting(
+        1.0, 0.001, 600.0, unit="seconds",
+        cost="larger: a silent segment is held for sound for longer; smaller: a slow one is asked "
+        "again and again",
+    )  # fmt: skip
+    """A request without an answer for so long has failed; its answer is still welcome."""
+    failure_backoff_min_s: float = setting(
+        0.1, 0.001, 3_600.0, unit="seconds",
+        cost="larger: a segment that is well again is avoided for longer; smaller: more reads that "
+        "begin with one that fails",
+    )  # fmt: skip
+    """A segment that failed comes last for so long; doubled with each failure in a row."""
+    failure_backoff_max_s: float = setting(
+        5.0, 0.001, 3_600.0, unit="seconds",
+        cost="as of `failure_backoff_min_s`",
+    )  # fmt: skip
+    """Most that `failure_backoff_min_s` is doubled up to."""
+    retry_min_s: float = setting(
+        0.02, 0.001, 60.0, unit="seconds",
+        cost="larger: a read notices later that a segment is back; smaller: more requests "
+        "while nobody can answer",
+    )  # fmt: skip
+    """Pause before all candidates are tried again; doubled each time."""
+    retry_max_s: float = setting(
+        1.0, 0.001, 60.0, unit="seconds",
+        cost="as of `retry_min_s`",
+    )  # fmt: skip
+    """Most that `retry_min_s` is doubled up to."""
+
+    def __attrs_post_init__(self) -> None:
+        check_relations(self, ROUTER_RELATIONS)
+
+
+ROUTER_RELATIONS: Final = (
+    Relation(("hedge_min_s",), ("hedge_max_s",), "there is a time between the two"),
+    Relation(
+        ("hedge_max_s",), ("attempt_timeout_s",),
+        "another segment is asked before the first is given up",
+    ),
+    Relation(
+        ("failure_backoff_min_s",), ("failure_backoff_max_s",), "there is a time between the two"
+    ),
+    Relation(("retry_min_s",), ("retry_max_s",), "there is a time between the two"),
+)  # fmt: skip
+"""What a router's settings demand of each other."""
 
 
 @attrs.frozen(kw_only=True)
 class EngineConfig:
     """A writer's settings; sizes in bytes, times in seconds."""
 
-    lal: int = attrs.field(default=DEFAULT_LAL, validator=whole_number(1))
-    """LSN allocation limit of a new volume: how far LSNs may run ahead of the VDL (2017 §4.2.1). An
-    existing volume keeps its own."""
-    retention_lsns: int | None = attrs.field(default=16_384, validator=_optional(0))
+    lal: int | None = setting(
+        None, 1, MAX_LAL, unit="LSNs", optional=True,
+        cost="larger: each recovery leaves a wider gap between LSNs; smaller: writers wait sooner "
+        "for storage that is slow, and no mini-transaction has more records",
+    )  # fmt: skip
+    """LSN allocation limit of a new volume: how far LSNs may run ahead of the VDL (2017 §4.2.1).
+    A volume keeps the one that it was made with. None stands for that, or 10,000,000 for a new
+    volume; another value than an existing volume's is refused."""
+    retention_lsns: int | None = setting(
+        16_384, 0, 2**40, unit="LSNs", optional=True,
+        cost="larger: about 4 KB of memory for each record kept, in six copies, 65 MB for the "
+        "default, and as many records on disk; smaller: old versions are gone sooner; None: memory "
+        "and disk grow with every write, without a limit",
+    )  # fmt: skip
     """How many LSNs behind the VDL page versions stay readable, at least; a read view that is open
     keeps its own for longer. Older versions are folded into the pages, so that memory, disk and the
     time it takes to open the volume follow its pages and this number, however long it is written
-    to. Each record kept costs about 4 KB of memory, in six copies: 65 MB for the default. None
-    keeps every version for ever, and grows without a limit."""
-    max_mtr_writes: int = attrs.field(default=4_096, validator=whole_number(1))
-    """Records in one mini-transaction."""
-    max_mtr_bytes: int = attrs.field(default=4 << 20, validator=whole_number(8_192))
+    to. None keeps every version for ever."""
+    max_mtr_writes: int = setting(
+        4_096, 1, 1 << 20, unit="records",
+        cost="larger: the loop is held up while one mini-transaction is made",
+    )  # fmt: skip
+    """Records in one mini-transaction. It may also have no more than the LAL, nor change more
+    pages than `buffer_pool_pages`."""
+    max_mtr_bytes: int = setting(
+        4 << 20, 8_192, 1 << 30, unit="bytes",
+        cost="larger: the loop is held up while one mini-transaction is made, and memory",
+    )  # fmt: skip
     """Payload in one mini-transaction."""
-    buffer_pool_pages: int = attrs.field(default=4_096, validator=whole_number(1))
+    buffer_pool_pages: int = setting(
+        4_096, 1, 1 << 27, unit="pages",
+        cost="larger: memory, 8,192 bytes for each page; smaller: more reads go to segments, and "
+        "mini-transactions change fewer pages",
+    )  # fmt: skip
     """Pages of 8,192 bytes cached by the writer."""
-    outgoing_bytes: int = attrs.field(default=64 << 20, validator=whole_number(1 << 20))
-    """Encoded log kept per protection group for segments that are behind; beyond it only what no
+    outgoing_bytes: int = setting(
+        64 << 20, 1 << 20, 64 << 30, unit="bytes",
+        cost="larger: memory while a segment is away; smaller: a segment that is back sooner "
+        "depends on gossip, and writers wait sooner",
+    )  # fmt: skip
+    """Encoded log kept per protection group for segments that are behind. Beyond it only what no
     write quorum holds yet is kept, and beyond twice as much writers wait."""
-    batch_bytes: int = attrs.field(default=256 << 10, validator=whole_number(16 << 10))
-    """Most that one message to a segment carries, unless a single record is longer."""
-    batches_in_flight: int = attrs.field(default=4, validator=whole_number(1))
+    batch_bytes: int = setting(
+        256 << 10, 16 << 10, LARGEST_BATCH_BYTES, unit="bytes",
+        cost="larger: one message holds up its segment for longer; smaller: more messages under "
+        "load",
+    )  # fmt: skip
+    """Most that one message to a segment carries."""
+    batches_in_flight: int = setting(
+        4, 1, 1_024, unit="batches",
+        cost="larger: more small messages under load; smaller: less throughput over a slow network",
+    )  # fmt: skip
     """Batches sent to a segment and not acknowledged; what comes meanwhile shares the next one."""
-    resend_min_s: float = attrs.field(default=0.05, validator=at_least(0.0001))
-    """A batch is sent again no sooner than this after it was sent ..."""
-    resend_max_s: float = attrs.field(default=1.0, validator=at_least(0.0001))
-    """... and, while a segment stays silent, at growing intervals up to this."""
-    heartbeat_interval_s: float = attrs.field(default=0.1, validator=at_least(0.0001))
+    resend_min_s: float = setting(
+        0.05, 0.001, 60.0, unit="seconds",
+        cost="larger: what was lost comes later; smaller: what was only slow is sent twice",
+    )  # fmt: skip
+    """A batch is sent again no sooner than this after it was sent, and at growing intervals while
+    its segment stays silent."""
+    resend_max_s: float = setting(
+        1.0, 0.001, 60.0, unit="seconds",
+        cost="larger: a segment that is back hears of it later; smaller: more messages to those "
+        "that are away",
+    )  # fmt: skip
+    """Most that the interval between two sendings of a batch grows to."""
+    heartbeat_interval_s: float = setting(
+        0.1, 0.001, 60.0, unit="seconds",
+        cost="larger: segments fold and collect later; smaller: more messages when idle",
+    )  # fmt: skip
     """How long a segment goes without hearing of an advanced VDL."""
-    tick_interval_s: float = attrs.field(default=0.02, validator=at_least(0.0001))
+    tick_interval_s: float = setting(
+        0.02, 0.001, 10.0, unit="seconds",
+        cost="larger: what is to be sent again waits longer; smaller: processor time when idle",
+    )  # fmt: skip
     """How often the passing of time is looked at."""
-    read_timeout_s: float = attrs.field(default=30.0, validator=at_least(0.001))
+    read_timeout_s: float = setting(
+        30.0, 0.001, DAY_S, unit="seconds",
+        cost="larger: callers wait longer for what is not there; smaller: reads fail that would "
+        "have been answered",
+    )  # fmt: skip
     """A read that nobody can answer for this long fails as unavailable."""
-    list_pages: int = attrs.field(default=4_096, validator=whole_number(1))
+    list_pages: int = setting(
+        4_096, 1, 65_536, unit="pages",
+        cost="larger: memory, and longer turns; smaller: more messages for a long list",
+    )  # fmt: skip
     """Pages that a list of the pages that exist is fetched by, from all protection groups."""
-    seal_retry_s: float = attrs.field(default=0.1, validator=at_least(0.0001))
+    seal_retry_s: float = setting(
+        0.1, 0.001, 60.0, unit="seconds",
+        cost="larger: recovery takes longer when messages are lost; smaller: more messages",
+    )  # fmt: skip
     """A recovering writer asks the silent again after this."""
-    seal_attempts: int = attrs.field(default=16, validator=whole_number(1))
+    seal_attempts: int = setting(
+        16, 1, 1_000_000, unit="epochs",
+        cost="larger: two writers that both want the volume fight for longer; smaller: one gives "
+        "up sooner",
+    )  # fmt: skip
     """Epochs a recovering writer tries before it gives way to a rival."""
-    receive_limit: int = attrs.field(default=256, validator=whole_number(1))
+    receive_limit: int = setting(
+        256, 1, 65_536, unit="messages",
+        cost="larger: commits wait for more messages before they return; smaller: more turns of "
+        "the loop for the same messages",
+    )  # fmt: skip
     """Messages handled before their consequences are sent."""
-    router: RouterConfig = attrs.field(factory=RouterConfig)
+    router: RouterConfig = attrs.field(factory=RouterConfig, validator=made_of(RouterConfig))
 
     def __attrs_post_init__(self) -> None:
-        if self.resend_min_s > self.resend_max_s:
-            raise InvalidConfig(
-                f"resend_min_s is {self.resend_min_s}: expected <= {self.resend_max_s}"
-            )
+        check_relations(self, ENGINE_RELATIONS)
+
+    @property
+    def lal_or_default(self) -> int:
+        """The LAL of a new volume."""
+        return DEFAULT_LAL if self.lal is None else self.lal
+
+
+ENGINE_RELATIONS: Final = (
+    Relation(
+        ("max_mtr_bytes",), ("outgoing_bytes",),
+        "the log that waits for segments stays bounded, whatever one mini-transaction adds to it",
+    ),
+    Relation(
+        ("max_mtr_writes", RECORD_OVERHEAD_BYTES), ("outgoing_bytes",),
+        "the log that waits for segments stays bounded, whatever one mini-transaction adds to it",
+    ),
+    Relation(("resend_min_s",), ("resend_max_s",), "there is a time between the two"),
+    Relation(
+        ("tick_interval_s",), ("resend_max_s",),
+        "a batch is sent again in time: that is when the passing of time is looked at",
+    ),
+    Relation(
+        ("tick_interval_s",), ("heartbeat_interval_s",),
+        "segments hear of the VDL in time: that is when the passing of time is looked at",
+    ),
+    Relation(
+        ("router.hedge_max_s",), ("read_timeout_s",),
+        "a read has the time to ask another segment than the first",
+    ),
+    Relation(
+        ("read_timeout_s",), (10_000, "router.retry_max_s"),
+        "one read makes a bounded number of requests",
+    ),
+)  # fmt: skip
+"""What a writer's settings demand of each other."""
 
 
 @attrs.frozen(kw_only=True)
 class ClusterConfig:
     """A volume's shape, and the settings of everyone in it."""
 
-    pg_count: int = attrs.field(default=1, validator=whole_number(1))
-    """Protection groups of a new volume; an existing volume keeps its own."""
-    inbox_messages: int = attrs.field(default=8_192, validator=whole_number(64))
+    pg_count: int | None = setting(
+        None, 1, MAX_PG_COUNT, unit="groups", optional=True,
+        cost="larger: six segments for each, and every recovery needs a quorum of each",
+    )  # fmt: skip
+    """Protection groups that the pages of a new volume are dealt to. A volume keeps the number that
+    it was made with. None stands for that, or 1 for a new volume; another value than an existing
+    volume's is refused."""
+    inbox_messages: int = setting(
+        8_192, 64, 1 << 20, unit="messages",
+        cost="larger: memory while a party is slow; smaller: more is lost and sent again",
+    )  # fmt: skip
     """Messages that may wait at one party; more are lost, as on any network, and come again."""
-    inbox_bytes: int = attrs.field(default=DEFAULT_INBOX_BYTES, validator=whole_number(1 << 20))
-    """Their size; a message larger than this still passes an empty inbox."""
-    ended_writers: int = attrs.field(default=8, validator=whole_number(0))
+    inbox_bytes: int = setting(
+        DEFAULT_INBOX_BYTES, 1 << 20, 64 << 30, unit="bytes",
+        cost="larger: memory while a party is slow; smaller: more is lost and sent again",
+    )  # fmt: skip
+    """Size of the messages that may wait at one party; a single one always may."""
+    ended_writers: int = setting(
+        8, 0, 1_024, unit="writers",
+        cost="larger: memory, a buffer pool for each",
+    )  # fmt: skip
     """Writers that have ended and can still be looked at; older ones are forgotten."""
-    engine: EngineConfig = attrs.field(factory=EngineConfig)
-    segment: SegmentConfig = attrs.field(factory=SegmentConfig)
+    engine: EngineConfig = attrs.field(factory=EngineConfig, validator=made_of(EngineConfig))
+    segment: SegmentConfig = attrs.field(factory=SegmentConfig, validator=made_of(SegmentConfig))
+
+    def __attrs_post_init__(self) -> None:
+        check_relations(self, CLUSTER_RELATIONS)
+
+    def new_geometry(self) -> VolumeGeometry:
+        """What a new volume is made with."""
+        return VolumeGeometry(
+            1 if self.pg_count is None else self.pg_count, self.engine.lal_or_default
+        )
+
+    def of_volume(self, geometry: VolumeGeometry) -> ClusterConfig:
+        """These settings for a volume, with what it was made with filled in.
+
+        Raises `InvalidConfig` if they ask for something else, or cannot serve so many groups.
+        """
+        for name, asked, found in (
+            ("pg_count", self.pg_count, geometry.pg_count),
+            ("lal", self.engine.lal, geometry.lal),
+        ):
+            if asked not in (None, found):
+                raise InvalidConfig(
+                    f"{name} is {asked}, and the volume was made with {found}, which it keeps: "
+                    f"expected {found}, or None for what the volume has"
+                )
+        engine = attrs.evolve(self.engine, lal=geometry.lal)
+        return attrs.evolve(self, pg_count=geometry.pg_count, engine=engine)
+
+
+CLUSTER_RELATIONS: Final = (
+    Relation(
+        (6, "pg_count"), ("inbox_messages",),
+        "a writer can hear from all segments at a time, six in each group",
+    ),
+    Relation(
+        ("engine.batch_bytes", "engine.batches_in_flight"), ("inbox_bytes",),
+        "what a writer sends at a time is not lost and sent again for ever",
+    ),
+    Relation(
+        ("engine.batch_bytes", "engine.batches_in_flight"), ("segment.queue_bytes",),
+        "what a writer sends at a time is not dropped and sent again for ever",
+    ),
+    Relation(
+        ("segment.gossip_bytes",), ("inbox_bytes",),
+        "what a segment sends at a time is not lost and sent again for ever",
+    ),
+    Relation(
+        ("segment.gossip_bytes",), ("segment.queue_bytes",),
+        "what a segment sends at a time is not dropped and sent again for ever",
+    ),
+)  # fmt: skip
+"""What the settings of a cluster's parts demand of each other."""

@@ -71,7 +71,7 @@ class WriterCore:
         self.pg_count = len(groups)
         self._table = plan.table
         self._plan_tails = plan.tails
-        self._allocator = LsnAllocator(plan.next_lsn, config.lal, self.last_annulled_lsn)
+        self._allocator = LsnAllocator(plan.next_lsn, config.lal_or_default, self.last_annulled_lsn)
         self._chains = VolumeChains(plan.vdl, plan.tails)
         self._consistency = VolumeConsistency(plan.vdl, plan.tails)
         self._logs = {pg_id: self._log_of(plan, pg_id) for pg_id in groups}

@@ -440,7 +440,7 @@ class Engine:
                         f"a strict read of page {page_id}: {confirmed} segments confirmed "
                         f"epoch {core.epoch.of(self.name)}, expected a read quorum"
                     )
-                await self._wait(confirmation, now + self._config.resend_max_s)
+                await self._wait(confirmation, min(deadline, now + self._config.resend_max_s))
                 if not confirmation.done:
                     core.reading.ask_again(confirmation)
         finally:

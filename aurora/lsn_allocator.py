@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from segments.protocol.errors import InvalidConfig, InvalidWrite
-from segments.protocol.ids import MAX_INTEGER, Lsn
+from segments.protocol.errors import InvalidConfig, InvalidWrite, LsnsExhausted
+from segments.protocol.ids import MAX_LSN, Lsn
 
 DEFAULT_LAL: Final = 10_000_000
 """LSNs the log may be ahead of the VDL (2017 §4.2.1)."""
+
+MAX_LAL: Final = 2**40
+"""Each recovery annuls as many LSNs as the LAL: with this one, eight million recoveries fit."""
 
 
 class LsnAllocator:
@@ -22,8 +25,8 @@ class LsnAllocator:
 
     def __init__(self, next_lsn: Lsn, lal: int, last_annulled_lsn: Lsn = 0) -> None:
         """Continue at ``next_lsn``, above every annulled LSN; ``lal`` is counted in LSNs."""
-        if not 1 <= lal <= MAX_INTEGER:
-            raise InvalidConfig(f"lal is {lal!r}: expected 1 to {MAX_INTEGER}")
+        if not 1 <= lal <= MAX_LAL:
+            raise InvalidConfig(f"lal is {lal!r}: expected 1 to {MAX_LAL}")
         if not last_annulled_lsn < next_lsn:
             raise InvalidConfig(
                 f"next_lsn is {next_lsn!r}: expected above {last_annulled_lsn}, the last annulled"
@@ -39,17 +42,26 @@ class LsnAllocator:
 
     def limit(self, vdl: Lsn) -> Lsn:
         """The highest LSN that may be allocated while the VDL is ``vdl``, inclusive."""
-        return max(vdl, self._last_annulled_lsn) + self._lal
+        return min(max(vdl, self._last_annulled_lsn) + self._lal, MAX_LSN)
 
     def check_mtr(self, count: int) -> None:
-        """Raise `InvalidWrite` for an MTR of ``count`` records that could never be allocated."""
+        """Raise `InvalidWrite` for an MTR of ``count`` records that could never be allocated.
+
+        `LsnsExhausted` if that is for want of LSNs.
+        """
         if not 1 <= count <= self._lal:
             raise InvalidWrite(f"an MTR of {count} records: expected 1 to {self._lal}, the LAL")
+        left = max(0, MAX_LSN - self._last_lsn)
+        if count > left:
+            raise LsnsExhausted(
+                f"an MTR of {count} records: expected at most {left}, the LSNs that the volume has "
+                f"left up to {MAX_LSN}"
+            )
 
     def can_allocate(self, count: int, vdl: Lsn) -> bool:
         """Whether ``count`` LSNs fit below the limit; if not, wait for the VDL to advance.
 
-        Raises `InvalidWrite` when no VDL would ever be enough.
+        Raises as `check_mtr` does, when no VDL would ever be enough.
         """
         self.check_mtr(count)
         return self._last_lsn + count <= self.limit(vdl)

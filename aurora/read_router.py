@@ -18,9 +18,9 @@ from typing import TypeAlias
 
 import attrs
 
+from aurora.config import RouterConfig
 from segments.protocol.errors import (
     AuroraError,
-    InvalidConfig,
     ReadPointBelowFloor,
     Unavailable,
 )
@@ -33,51 +33,6 @@ Requests: TypeAlias = list[tuple[SegmentId, Question]]
 """What to send now, and to whom."""
 
 _MAX_BACKOFF_DOUBLINGS = 16
-
-
-@attrs.frozen
-class RouterConfig:
-    """Times in seconds."""
-
-    explore_every: int = 32
-    """Each so-manieth read begins with the segment that was asked least recently."""
-    smoothing: float = 0.2
-    """Weight of the newest latency in the moving average, above 0 and at most 1."""
-    hedge_multiple: float = 3.0
-    """A second segment is asked after this many times the expected latency of the first ..."""
-    hedge_min_s: float = 0.002
-    """... but not before this,"""
-    hedge_max_s: float = 0.25
-    """and no later than this."""
-    attempt_timeout_s: float = 1.0
-    """A request without answer for so long has failed; its answer is still welcome."""
-    failure_backoff_min_s: float = 0.1
-    """A segment that failed comes last for so long; doubled with each failure in a row ..."""
-    failure_backoff_max_s: float = 5.0
-    """... up to this."""
-    retry_min_s: float = 0.02
-    """Pause before all candidates are tried again; doubled each time ..."""
-    retry_max_s: float = 1.0
-    """... up to this."""
-
-    def __attrs_post_init__(self) -> None:
-        if self.explore_every < 2:
-            raise InvalidConfig(f"explore_every is {self.explore_every!r}: expected >= 2")
-        if not 0 < self.smoothing <= 1:
-            raise InvalidConfig(f"smoothing is {self.smoothing!r}: expected above 0, at most 1")
-        if not self.hedge_multiple >= 1:
-            raise InvalidConfig(f"hedge_multiple is {self.hedge_multiple!r}: expected >= 1")
-        if not 0 < self.hedge_min_s <= self.hedge_max_s <= self.attempt_timeout_s:
-            raise InvalidConfig(
-                f"hedge_min_s {self.hedge_min_s!r}, hedge_max_s {self.hedge_max_s!r}, "
-                f"attempt_timeout_s {self.attempt_timeout_s!r}: expected positive and ascending"
-            )
-        for name, low, high in (
-            ("failure_backoff", self.failure_backoff_min_s, self.failure_backoff_max_s),
-            ("retry", self.retry_min_s, self.retry_max_s),
-        ):
-            if not 0 < low <= high:
-                raise InvalidConfig(f"{name} {low!r} to {high!r}: expected positive and ascending")
 
 
 def _backoff(low: float, high: float, failures: int) -> float:
@@ -251,6 +206,7 @@ class PendingRead:
         self._sent: dict[int, _Attempt] = {}  # all requests: a late answer is still an answer
         self._open: dict[int, _Attempt] = {}  # those neither refused nor timed out
         self._queue: list[SegmentId] = []
+        self._refusals: dict[SegmentId, ReadRefused] = {}  # the latest of each
         self._collected: dict[SegmentId, Lsn] = {}  # whose floor is above the read point
         self._hedge_at_s = math.inf  # meaningful while there is a queue
         self._restart_at_s = math.inf  # and this, once a request of an exhausted round has failed
@@ -273,7 +229,8 @@ class PendingRead:
     def result(self) -> Answer:
         """The answer; a page that had never been written has LSN 0 and an empty image.
 
-        Raises `Unavailable` after the deadline, or `ReadPointBelowFloor` for a collected version.
+        Raises `Unavailable` after the deadline, or `ReadPointBelowFloor` for a version that every
+        member has collected: one that was not heard may have it still.
         """
         if self.error is not None:
             raise self.error
@@ -305,6 +262,7 @@ class PendingRead:
         if attempt is None or self._open.pop(refusal.request_id, None) is None:
             return []  # a refusal repeated, or of a request already given up: nothing new
         target = self.target
+        self._refusals[attempt.segment] = refusal
         if refusal.floor <= target.question.read_point:
             return self._failed(attempt, now)
         self._collected[attempt.segment] = refusal.floor
@@ -318,7 +276,7 @@ class PendingRead:
         if self.done:
             return []
         if now >= self._deadline_s:
-            self.error = self._below_floor() if self._collected else self._unavailable()
+            self.error = self._unavailable()
             return []
         timeout_s = self._router.config.attempt_timeout_s
         for request_id, attempt in list(self._open.items()):
@@ -387,9 +345,23 @@ class PendingRead:
 
     def _unavailable(self) -> Unavailable:
         target = self.target
-        scls = {member: target.scls.get(member, 0) for member in target.members}
+        said: dict[str, list[SegmentId]] = {}
+        for member in target.members:
+            said.setdefault(self._heard_of(member), []).append(member)
+        heard = "; ".join(f"{', '.join(members)}: {what}" for what, members in said.items())
         return Unavailable(
-            f"{target} at {target.question.read_point}: "
-            f"no answer to {len(self._sent)} requests in {self._rounds} rounds; "
-            f"expected a segment with SCL >= {target.question.required_scl}, of {scls!r}"
+            f"{target} at {target.question.read_point}: no answer to {len(self._sent)} "
+            f"requests in {self._rounds} rounds; "
+            f"expected a segment with SCL >= {target.question.required_scl} ({heard})"
         )
+
+    def _heard_of(self, member: SegmentId) -> str:
+        """What is known of a member, in the words of an error."""
+        if member in self._collected:
+            return f"collected, its floor is {self._collected[member]}"
+        if member in self._refusals:
+            return f"refused at SCL {self._refusals[member].scl}"
+        if any(attempt.segment == member for attempt in self._sent.values()):
+            return "silent"
+        scl = self.target.scls.get(member, 0)
+        return "not asked" if scl >= self.target.question.required_scl else f"behind, at SCL {scl}"

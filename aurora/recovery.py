@@ -20,7 +20,7 @@ from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
 from segments.protocol import codec
 from segments.protocol.errors import Fenced, MalformedMessage
-from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
     FetchLog,
@@ -111,7 +111,7 @@ def plan_recovery(
         vcl = record.lsn
         if record.is_cpl:
             vdl = vcl
-    last_lsn = max(vdl, table.last_annulled_lsn) + lal
+    last_lsn = min(max(vdl, table.last_annulled_lsn) + lal, MAX_LSN + 1)  # none lies beyond
     tails = {pg_id: _tail(group, fetched[pg_id], table, vdl) for pg_id, group in replies.items()}
     records = {
         pg_id: [each for each in group if anchor < each.lsn <= vdl and not table.annuls(each.lsn)]
@@ -343,7 +343,7 @@ class Recovery:
             return
         replies = {pg_id: list(group.values()) for pg_id, group in self._replies.items()}
         fetched = {pg_id: fetch.records for pg_id, fetch in self._fetches.items()}
-        self.plan = plan_recovery(self._epoch, self._config.lal, replies, fetched)
+        self.plan = plan_recovery(self._epoch, self._config.lal_or_default, replies, fetched)
         self._note("recovery_planned", plan=self.plan)
 
     def _note(self, event: str, **values: object) -> None:

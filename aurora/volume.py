@@ -6,9 +6,9 @@ from typing import Final
 
 import attrs
 
-from aurora.lsn_allocator import DEFAULT_LAL
+from aurora.lsn_allocator import DEFAULT_LAL, MAX_LAL
 from segments.protocol.errors import InvalidConfig
-from segments.protocol.ids import MAX_INTEGER, PageId, PgId, SegmentId
+from segments.protocol.ids import PageId, PgId, SegmentId
 
 MAX_PG_COUNT: Final = 6_400
 """Protection groups of 10 GB in the paper's largest volume, 64 TB (2017 §2.2)."""
@@ -64,8 +64,8 @@ class VolumeGeometry:
     beyond its VDL, and so must know that writer's limit."""
 
     def __attrs_post_init__(self) -> None:
-        if type(self.lal) is not int or not 1 <= self.lal <= MAX_INTEGER:
-            raise InvalidConfig(f"lal is {self.lal!r}: expected 1 to {MAX_INTEGER}")
+        if type(self.lal) is not int or not 1 <= self.lal <= MAX_LAL:
+            raise InvalidConfig(f"lal is {self.lal!r}: expected 1 to {MAX_LAL}")
         if type(self.pg_count) is not int or not 1 <= self.pg_count <= MAX_PG_COUNT:
             raise InvalidConfig(f"pg_count is {self.pg_count!r}: expected 1 to {MAX_PG_COUNT}")
 

@@ -19,12 +19,8 @@ from typing import Any, Final
 from segments.page_directory import PageDirectory
 from segments.protocol.errors import NotFound
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import RedoRecord, as_record
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord, as_record
 from segments.protocol.truncation import TruncationTable
-
-RECORD_OVERHEAD_BYTES: Final = 62
-"""Most that `codec.encode_record` adds to a payload: six integers of 9 bytes, an offset of 3, a
-payload's length of 3, a flag and the array's own byte."""
 
 _lsn_of = itemgetter(0)
 _PREV_SEGMENT: Final = RedoRecord._fields.index("prev_segment_lsn")

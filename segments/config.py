@@ -1,75 +1,283 @@
-"""Limits and intervals of a segment. Everything a segment keeps or repeats is bounded here."""
+"""Limits and intervals of a segment, and how settings are defined everywhere.
+
+A setting is a field made by `setting`: its default, both of its bounds, its unit and its cost stand
+there, and what it means stands in the docstring below it. `check_relations` looks at what settings
+of one configuration demand of each other. docs/settings.md is made from all of it.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from math import prod
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import attrs
 
 from segments.protocol.errors import InvalidConfig
 
+_T = TypeVar("_T")
+Number = int | float
 
-def at_least(minimum: float) -> Any:
-    """An attrs validator: a number that is not below ``minimum``; raises `InvalidConfig`."""
+DAY_S: Final = 86_400.0
+LARGEST_BATCH_BYTES: Final = 32 << 20
+"""Most that settings let one message or one write carry. With the bytes that keep a frame's magic
+out of its body, a third more at worst, and with its overhead it fits the largest frame of a log."""
 
-    def check(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= minimum:
-            raise InvalidConfig(f"{attribute.name} is {value!r}: expected a number >= {minimum}")
+
+@attrs.frozen
+class Setting:
+    """What is known of a setting beside its meaning. Whole numbers have whole bounds."""
+
+    name: str
+    default: Any
+    at_least: Number
+    """Inclusive, as is ``at_most``."""
+    at_most: Number
+    unit: str
+    cost: str
+    """What a larger or a smaller value costs."""
+    optional: bool
+    """Whether None is a value, too."""
+
+    def check(self, value: object) -> None:
+        """Raise `InvalidConfig` for a value out of bounds, or of another type."""
+        if value is None and self.optional:
+            return
+        whole = type(self.at_least) is int
+        sound = type(value) is int or (not whole and isinstance(value, float))
+        if sound and self.at_least <= cast("Number", value) <= self.at_most:
+            return
+        kind = "an integer" if whole else "a number"
+        other = ", or None" if self.optional else ""
+        found = repr(value) if sound else f"{value!r} ({type(value).__name__})"
+        raise InvalidConfig(
+            f"{self.name} is {found}: expected {kind} from {self.at_least} to {self.at_most}{other}"
+        )
+
+
+_METADATA: Final = "setting"
+
+
+def setting(
+    default: _T,
+    at_least: Number,
+    at_most: Number,
+    *,
+    unit: str,
+    cost: str,
+    optional: bool = False,
+) -> _T:
+    """A field of a configuration; both bounds are inclusive, and integers for whole numbers."""
+
+    def check(_: object, attribute: attrs.Attribute[_T], value: object) -> None:
+        setting_of(attribute).check(value)
+
+    known = (default, at_least, at_most, unit, cost, optional)
+    return attrs.field(default=default, validator=check, metadata={_METADATA: known})
+
+
+def setting_of(attribute: attrs.Attribute[Any]) -> Setting:
+    """The setting that a field of a configuration is."""
+    return Setting(attribute.name, *attribute.metadata[_METADATA])
+
+
+def settings_of(kind: type) -> list[Setting]:
+    """The settings of a configuration class, in its order, without those of its parts."""
+    return [setting_of(each) for each in attrs.fields(kind) if _METADATA in each.metadata]
+
+
+def made_of(kind: type) -> Any:
+    """An attrs validator: a configuration of this class; raises `InvalidConfig`."""
+
+    def check(_: object, attribute: attrs.Attribute[Any], value: object) -> None:
+        if not isinstance(value, kind):
+            raise InvalidConfig(
+                f"{attribute.name} is {value!r} ({type(value).__name__}): "
+                f"expected {kind.__name__}(...)"
+            )
 
     return check
 
 
-def whole_number(minimum: int) -> Any:
-    """An attrs validator: an integer that is not below ``minimum``; raises `InvalidConfig`."""
+# ---- what settings demand of each other ----------------------------------------------------------
 
-    def check(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-        if type(value) is not int or value < minimum:
-            raise InvalidConfig(f"{attribute.name} is {value!r}: expected an integer >= {minimum}")
 
-    return check
+class Relation(NamedTuple):
+    """The product of ``terms`` is at most the product of ``limit``.
+
+    Each is a factor, or a setting: its name, with those of the parts that lead to it.
+    """
+
+    terms: tuple[str | Number, ...]
+    limit: tuple[str | Number, ...]
+    reason: str
+    """Completes "so that ..."."""
+
+    def __str__(self) -> str:
+        return f"{_product(self.terms)} <= {_product(self.limit)}"
+
+    @property
+    def settings(self) -> list[str]:
+        """The names of all settings in it."""
+        return [each for each in (*self.terms, *self.limit) if isinstance(each, str)]
+
+    def check(self, config: object) -> None:
+        """Raise `InvalidConfig`, naming the settings with their values, unless it holds.
+
+        It does while one of them is None: what is not limited, or not known yet, demands nothing.
+        """
+        values = {name: attrgetter(name)(config) for name in self.settings}
+        if None in values.values():
+            return
+        found, most = (
+            prod(values[each] if isinstance(each, str) else each for each in side)
+            for side in (self.terms, self.limit)
+        )
+        if not found <= most:
+            known = ", ".join(f"{name} is {value}" for name, value in values.items())
+            raise InvalidConfig(f"{known}: expected {self}, so that {self.reason}")
+
+
+def _product(terms: Sequence[str | Number]) -> str:
+    return " * ".join(map(str, terms))
+
+
+def check_relations(config: object, relations: Sequence[Relation]) -> None:
+    """Raise `InvalidConfig` for the first relation that ``config`` does not keep."""
+    for relation in relations:
+        relation.check(config)
+
+
+# ---- a segment -----------------------------------------------------------------------------------
 
 
 @attrs.frozen(kw_only=True)
 class SegmentConfig:
     """One segment's settings; sizes in bytes, times in seconds."""
 
-    receive_limit: int = attrs.field(default=64, validator=whole_number(1))
+    receive_limit: int = setting(
+        64, 1, 65_536, unit="messages",
+        cost="larger: answers wait for more messages before theirs; smaller: more turns of the "
+        "loop for the same messages",
+    )  # fmt: skip
     """Messages handled before their replies are sent."""
-    queue_bytes: int = attrs.field(default=32 << 20, validator=whole_number(64 << 10))
+    queue_bytes: int = setting(
+        32 << 20, 64 << 10, 64 << 30, unit="bytes",
+        cost="larger: memory while the disk is slow; smaller: more is sent twice",
+    )  # fmt: skip
     """Input that may wait for the disk; more is dropped and comes again."""
-    write_bytes: int = attrs.field(default=4 << 20, validator=whole_number(64 << 10))
-    """Most that one write and sync carries."""
-    unlinked_limit: int = attrs.field(default=65_536, validator=whole_number(1))
+    write_bytes: int = setting(
+        4 << 20, 64 << 10, LARGEST_BATCH_BYTES, unit="bytes",
+        cost="larger: longer syncs, and commits that wait for them; smaller: more syncs under load",
+    )  # fmt: skip
+    """Most that one write and sync carries, unless a single message is longer."""
+    unlinked_limit: int = setting(
+        65_536, 1, 16_777_216, unit="records",
+        cost="larger: memory while a gap is open; smaller: more comes twice after a gap",
+    )  # fmt: skip
     """Records kept above a gap; the others come again."""
-    image_interval: int = attrs.field(default=64, validator=whole_number(1))
+    image_interval: int = setting(
+        64, 1, 65_536, unit="records",
+        cost="larger: a read replays up to so many records; smaller: memory for more images",
+    )  # fmt: skip
     """Records of a page between two images that are kept of it."""
-    image_cache_bytes: int = attrs.field(default=64 << 20, validator=whole_number(0))
+    image_cache_bytes: int = setting(
+        64 << 20, 0, 1 << 40, unit="bytes",
+        cost="larger: memory; smaller: reads of old versions replay more records",
+    )  # fmt: skip
     """Images beyond each page's newest and its base."""
-    coalesce_records: int = attrs.field(default=500, validator=whole_number(1))
+    coalesce_records: int = setting(
+        500, 1, 65_536, unit="records",
+        cost="larger: messages wait longer for a turn to end; smaller: more turns for the "
+        "same work",
+    )  # fmt: skip
     """Records folded into images in one turn of background work. Turns follow each other without a
     pause, other work in between, until it has caught up."""
-    tick_interval_s: float = attrs.field(default=0.05, validator=at_least(0.001))
+    tick_interval_s: float = setting(
+        0.05, 0.001, 10.0, unit="seconds",
+        cost="larger: background work comes in longer intervals; smaller: processor time when idle",
+    )  # fmt: skip
     """Time between two rounds of background work."""
-    gossip_interval_s: float = attrs.field(default=0.25, validator=at_least(0.001))
+    gossip_interval_s: float = setting(
+        0.25, 0.001, 60.0, unit="seconds",
+        cost="larger: a segment that was away takes longer to catch up; smaller: more messages",
+    )  # fmt: skip
     """Mean time between two messages to a peer; each interval is drawn from half to one and a
     half."""
-    gossip_bytes: int = attrs.field(default=256 << 10, validator=whole_number(16 << 10))
+    gossip_bytes: int = setting(
+        256 << 10, 16 << 10, LARGEST_BATCH_BYTES, unit="bytes",
+        cost="larger: a busy segment is held up longer by each message; smaller: slower catching "
+        "up and recovery",
+    )  # fmt: skip
     """Records or pages in one gossip message, and in one answer to a recovering writer."""
-    hydration_timeout_s: float = attrs.field(default=5.0, validator=at_least(0.001))
+    hydration_timeout_s: float = setting(
+        5.0, 0.01, 3_600.0, unit="seconds",
+        cost="larger: a segment waits longer for a peer that has gone; smaller: a transfer over a "
+        "slow network starts over",
+    )  # fmt: skip
     """Time after which a transfer of pages that stopped is given up, to start with another peer."""
-    list_pages: int = attrs.field(default=4_096, validator=whole_number(1))
+    list_pages: int = setting(
+        4_096, 1, 65_536, unit="pages",
+        cost="larger: messages wait longer for a part of the list; smaller: more messages for a "
+        "long list",
+    )  # fmt: skip
     """Pages looked at for one part of a list of the pages that exist."""
-    collect_records: int = attrs.field(default=1_024, validator=whole_number(1))
+    collect_records: int = setting(
+        1_024, 1, 16_777_216, unit="records",
+        cost="larger: so many more records stay in memory; smaller: more work for each",
+    )  # fmt: skip
     """Records that must be collectable before a turn of collection is worth its cost."""
-    compact_bytes: int = attrs.field(default=4 << 20, validator=whole_number(4 << 10))
+    compact_bytes: int = setting(
+        4 << 20, 4 << 10, 1 << 40, unit="bytes",
+        cost="larger: disk, and a longer restart; smaller: a small log is rewritten more often",
+    )  # fmt: skip
     """Size of the log below which it is never rewritten."""
-    compact_records: int = attrs.field(default=100_000, validator=whole_number(1))
-    """The log is rewritten when it holds this many records that have been collected ..."""
-    compact_ratio: float = attrs.field(default=2.0, validator=at_least(1.1))
-    """... or when it is this many times as large as what it must hold."""
-    scrub_interval_s: float = attrs.field(default=1.0, validator=at_least(0.001))
+    compact_records: int = setting(
+        100_000, 1, 1_000_000_000, unit="records",
+        cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",
+    )  # fmt: skip
+    """The log is rewritten when it holds so many records that have been collected, or as
+    `compact_ratio` says."""
+    compact_ratio: float = setting(
+        2.0, 1.1, 1_000.0, unit="times",
+        cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",
+    )  # fmt: skip
+    """The log is rewritten when it is so many times as large as what it must hold, or as
+    `compact_records` says."""
+    scrub_interval_s: float = setting(
+        1.0, 0.001, DAY_S, unit="seconds",
+        cost="larger: damage is found later; smaller: more reading",
+    )  # fmt: skip
     """Time between two pieces of the log that are read again and checked."""
-    scrub_bytes: int = attrs.field(default=1 << 20, validator=whole_number(4 << 10))
+    scrub_bytes: int = setting(
+        1 << 20, 4 << 10, 64 << 20, unit="bytes",
+        cost="larger: messages wait longer for the check; smaller: a round takes longer",
+    )  # fmt: skip
     """Size of such a piece; a larger frame is read whole."""
-    storage_retry_s: float = attrs.field(default=0.1, validator=at_least(0.001))
+    storage_retry_s: float = setting(
+        0.1, 0.001, 60.0, unit="seconds",
+        cost="larger: a segment comes back later once its disk takes writes again; smaller: more "
+        "attempts in vain",
+    )  # fmt: skip
     """Pause after the disk refused a write."""
+
+    def __attrs_post_init__(self) -> None:
+        check_relations(self, SEGMENT_RELATIONS)
+
+
+SEGMENT_RELATIONS: Final = (
+    Relation(
+        ("tick_interval_s",), ("gossip_interval_s",),
+        "gossip is as frequent as asked for: it is sent when the passing of time is looked at",
+    ),
+    Relation(
+        ("tick_interval_s",), ("scrub_interval_s",),
+        "the scrub is as frequent as asked for: it starts when the passing of time is looked at",
+    ),
+    Relation(
+        (4, "gossip_interval_s"), ("hydration_timeout_s",),
+        "a transfer whose message was lost goes on with the next gossip, and need not start over",
+    ),
+)  # fmt: skip
+"""What a segment's settings demand of each other."""

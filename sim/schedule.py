@@ -11,8 +11,7 @@ from typing import Any, Final
 
 import attrs
 
-from aurora.config import ClusterConfig, EngineConfig
-from aurora.read_router import RouterConfig
+from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.targets import spelt
 from segments.config import SegmentConfig
 from segments.protocol.errors import Invalid

@@ -20,7 +20,6 @@ from aurora.cluster import Cluster
 from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.recovery import RecoveryPlan
-from aurora.volume import VolumeGeometry
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch, name_writers
 from segments.storage import Identity
@@ -117,7 +116,7 @@ class World:
         """Called with (source, event, values) of every step of a core."""
         knobs, seeds = schedule.knobs, Seeds(schedule.seed)
         self._seeds = seeds
-        self._geometry = VolumeGeometry(knobs.pg_count)
+        self._geometry = knobs.cluster_config().new_geometry()
         self.network = SimulatedNetwork(
             self.scheduler, policy or RandomPolicy(seeds.within("network")), knobs.link
         )

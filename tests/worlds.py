@@ -17,7 +17,6 @@ from aurora.config import ClusterConfig, EngineConfig
 from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.recovery import RecoveryPlan
-from aurora.volume import VolumeGeometry
 from segments.config import SegmentConfig
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import SegmentId, VolumeEpoch
@@ -108,7 +107,10 @@ def run_world(
 ) -> T:
     """Run ``main`` against a fresh volume with its first writer open; return what it returns."""
     scheduler, seeds = VirtualScheduler(), Seeds(seed)
-    geometry = VolumeGeometry(pg_count)
+    config = ClusterConfig(
+        pg_count=pg_count, engine=engine or EngineConfig(), segment=segment or SegmentConfig()
+    )
+    geometry = config.new_geometry()
     network = SimulatedNetwork(
         scheduler, RandomPolicy(seeds.within("network")), link, observer=observer
     )
@@ -119,9 +121,6 @@ def run_world(
         for group in geometry.groups()
         for segment_id in group.members
     }
-    config = ClusterConfig(
-        pg_count=pg_count, engine=engine or EngineConfig(), segment=segment or SegmentConfig()
-    )
 
     async def whole() -> T:
         for each in disks.values():

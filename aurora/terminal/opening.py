@@ -14,17 +14,14 @@ from trio.testing import MockClock
 
 from aurora.cluster import open_cluster
 from aurora.config import ClusterConfig, EngineConfig
-from aurora.disks import VolumeDirectory
 from aurora.terminal.finishing import PatientFile
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.network import HeldNetwork
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from aurora.terminal.stage import Stage
-from aurora.terminal.text import counted
 from aurora.terminal.told_log import ToldLog
 from aurora.terminal.watch import TraceFile, Watch
-from segments.protocol.errors import Invalid
 
 _SEED: Final = 2017
 _SMALL_LAL: Final = 1_000
@@ -71,26 +68,13 @@ def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return first
 
 
-def _check_groups(options: Options) -> None:
-    """Raise `Invalid` if the volume is there and has another number of groups than asked for."""
-    if options.data_dir is None or options.groups is None:
-        return
-    found = VolumeDirectory.find(options.data_dir.absolute())
-    if found is not None and found.geometry.pg_count != options.groups:
-        raise Invalid(
-            f"{options.data_dir} has {counted(found.geometry.pg_count, 'protection group')}: "
-            f"expected {options.groups}, as asked for; a volume keeps the number it was made with"
-        )
-
-
 @asynccontextmanager
 async def open_session(
     options: Options, clock: MockClock, *, repeatable: bool
 ) -> AsyncIterator[Session]:
     """A session on an open volume; the volume is closed when the block ends."""
     engine = EngineConfig() if options.data_dir is not None else EngineConfig(lal=_SMALL_LAL)
-    _check_groups(options)
-    config = ClusterConfig(pg_count=options.groups or 1, engine=engine)
+    config = ClusterConfig(pg_count=options.groups, engine=engine)
     network = HeldNetwork(config.inbox_messages, config.inbox_bytes)
     narrator = Narrator()
     narrator.listening = options.viz

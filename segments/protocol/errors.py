@@ -41,7 +41,11 @@ class InvalidWrite(Invalid):
 
 
 class InvalidConfig(Invalid):
-    """A limit or a setting out of its range."""
+    """A limit or a setting out of its range, or at odds with another."""
+
+
+class LsnsExhausted(Invalid):
+    """The volume has no LSNs left to write with; it can be read, and copied into a new one."""
 
 
 class InvalidPage(Invalid):
@@ -65,7 +69,7 @@ class ReadPointAboveVdl(Invalid):
 
 
 class ReadPointBelowFloor(Invalid):
-    """A read point whose page versions have been collected."""
+    """A read point below the floor: its page versions are no longer kept."""
 
 
 class PageNotFound(NotFound):

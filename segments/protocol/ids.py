@@ -24,6 +24,10 @@ Address: TypeAlias = str
 MAX_INTEGER: Final = 2**63 - 1
 """Upper bound, inclusive, of every integer in a message or on disk."""
 
+MAX_LSN: Final = MAX_INTEGER - 2
+"""The highest LSN that is ever allocated. One more can be annulled: a recovery has something to
+annul, whatever was committed, and the end of that half-open range can still be written."""
+
 
 class VolumeEpoch(NamedTuple):
     """Fencing number of a writer incarnation (2017 §4.3).

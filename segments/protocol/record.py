@@ -19,6 +19,10 @@ from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 PAGE_SIZE: Final = 8192
 """Bytes in a page."""
 
+RECORD_OVERHEAD_BYTES: Final = 62
+"""Most that `codec.encode_record` adds to a payload: six integers of 9 bytes, an offset of 3, a
+payload's length of 3, a flag and the array's own byte."""
+
 EMPTY_PAGE: Final = bytes(PAGE_SIZE)
 """What a page holds before its first record."""
 

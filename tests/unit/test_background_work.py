@@ -33,7 +33,7 @@ SETTINGS = st.builds(
     collect_records=st.sampled_from([1, 50, 10_000]),
     compact_bytes=st.sampled_from([4 << 10, 64 << 10]),
     compact_records=st.sampled_from([1, 30, 100_000]),
-    compact_ratio=st.sampled_from([1.1, 2.0, 1e9]),
+    compact_ratio=st.sampled_from([1.1, 2.0, 1_000.0]),
 )
 IDLE_TICKS = 60
 RECORDS = 300
@@ -208,7 +208,7 @@ def test_records_that_bring_nothing_new_are_not_asked_for_again() -> None:
 
 
 def test_a_disk_that_spoils_everything_is_written_anew_at_growing_intervals() -> None:
-    rig = SegmentRig(config=SegmentConfig(scrub_interval_s=0.001))
+    rig = SegmentRig(config=SegmentConfig(scrub_interval_s=0.001, tick_interval_s=0.001))
     rig.take(records(range(1, 50)))
     maintenance, times = rig.core.maintenance, []
 

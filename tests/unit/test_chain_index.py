@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.chain_index import RECORD_OVERHEAD_BYTES, ChainIndex
+from segments.chain_index import ChainIndex
 from segments.protocol import codec
 from segments.protocol.errors import NotFound
 from segments.protocol.ids import Lsn, VolumeEpoch
-from segments.protocol.record import RedoRecord
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from tests.oracles import chained, naive_scl
 

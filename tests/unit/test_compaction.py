@@ -51,7 +51,7 @@ def records_in(log: bytes) -> int:
 @pytest.mark.parametrize("records", [1_000, 3_000])
 def test_small_records_of_the_past_are_few_however_long_it_was(records: int) -> None:
     config = SegmentConfig(
-        compact_bytes=4096, compact_ratio=1e9, compact_records=LIMIT, collect_records=1
+        compact_bytes=4096, compact_ratio=1_000.0, compact_records=LIMIT, collect_records=1
     )
     log, compactions = log_after(records, config)
     patience = 1.5  # at most: each segment has its own, so that the six do not compact at once
@@ -60,7 +60,7 @@ def test_small_records_of_the_past_are_few_however_long_it_was(records: int) -> 
 
 
 def test_without_that_limit_bytes_alone_would_let_them_pile_up() -> None:
-    config = SegmentConfig(compact_bytes=4096, compact_ratio=1e9, collect_records=1)
+    config = SegmentConfig(compact_bytes=4096, compact_ratio=1_000.0, collect_records=1)
     log, compactions = log_after(1_000, config)
     assert (records_in(log), compactions) == (1_000, 0)
 

@@ -334,11 +334,11 @@ def test_a_full_outgoing_log_holds_writers_back_and_lets_them_go_on() -> None:
             assert log.size_bytes <= 1 << 20
         assert engine.vdl == 600
 
-    run_world(main, engine=EngineConfig(outgoing_bytes=1 << 20))
+    run_world(main, engine=EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20))
 
 
 def test_memory_stays_bounded_while_one_segment_is_away() -> None:
-    config = EngineConfig(outgoing_bytes=1 << 20, retention_lsns=100)
+    config = EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20, retention_lsns=100)
     segment = SegmentConfig(unlinked_limit=64, compact_bytes=64 << 10, collect_records=50)
 
     async def main(world: World) -> None:

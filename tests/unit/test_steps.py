@@ -173,7 +173,7 @@ def scl_acknowledged(envelopes: Sequence[Envelope]) -> int:
 
 def test_pages_of_a_peer_count_only_when_all_are_there() -> None:
     pages = [PageImage(page_id, 50, bytes([1]) * PAGE_SIZE) for page_id in range(600)]
-    config = SegmentConfig(gossip_bytes=4 << 20, queue_bytes=64 << 20, write_bytes=64 << 20)
+    config = SegmentConfig(gossip_bytes=4 << 20, queue_bytes=64 << 20, write_bytes=32 << 20)
     rig = SegmentRig(config=config)
     rig.step(batch([], vdl=60))
     table = TruncationTable(FIRST)
