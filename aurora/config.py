@@ -122,10 +122,10 @@ class EngineConfig:
         "default, and as many records on disk; smaller: old versions are gone sooner; None: memory "
         "and disk grow with every write, without a limit",
     )  # fmt: skip
-    """How many LSNs behind the VDL page versions stay readable, at least; a read view that is open
-    keeps its own for longer. Older versions are folded into the pages, so that memory, disk and the
-    time it takes to open the volume follow its pages and this number, however long it is written
-    to. None keeps every version for ever."""
+    """How many LSNs behind the VDL page versions stay readable, at least; LSNs that a recovery has
+    annulled do not count, and a read view that is open keeps its own for longer. Older versions are
+    folded into the pages, so that memory, disk and the time it takes to open the volume follow its
+    pages and this number, however long it is written to. None keeps every version for ever."""
     max_mtr_writes: int = setting(
         4_096, 1, 1 << 20, unit="records",
         cost="larger: the loop is held up while one mini-transaction is made",

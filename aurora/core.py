@@ -63,13 +63,14 @@ class WriterCore:
         """The higher epoch that deposed this writer."""
         self.opened = fresh
         """Whether anyone may observe this writer's VDL."""
+        self.table = plan.table
+        """What is annulled, as this writer's recovery left it."""
         self.last_annulled_lsn = plan.table.last_annulled_lsn
         self.pool = BufferPool(config.buffer_pool_pages, plan.vdl)
         self._config = config
         self._trace = trace
         self._groups = groups
         self.pg_count = len(groups)
-        self._table = plan.table
         self._plan_tails = plan.tails
         self._allocator = LsnAllocator(plan.next_lsn, config.lal_or_default, self.last_annulled_lsn)
         self._chains = VolumeChains(plan.vdl, plan.tails)
@@ -269,7 +270,7 @@ class WriterCore:
         floor, vdl = self.reading.floor, self.vdl if self.opened else 0
         known = self._announcement
         if known is None or known.vdl != vdl or known.floor != floor:
-            known = self._announcement = Announcement(self.epoch, vdl, floor, self._table)
+            known = self._announcement = Announcement(self.epoch, vdl, floor, self.table)
         return known
 
     def _release(self, pg_id: PgId, log: OutgoingLog) -> None:

@@ -99,7 +99,8 @@ class Reading:
         retention = self._config.retention_lsns
         if retention is None:
             return
-        oldest = min([self._core.vdl - retention, *self._read_points])
+        kept_from = self._core.table.lsn_behind(self._core.vdl, retention)
+        oldest = min([kept_from, *self._read_points])
         self.floor = max(self.floor, oldest)
 
     # ---- pages, and lists of them ----------------------------------------------------------------

@@ -58,6 +58,20 @@ class TruncationTable:
         index = bisect_right(ranges, lsn, key=_start_of) - 1
         return index >= 0 and lsn < ranges[index].end_lsn
 
+    def lsn_behind(self, lsn: Lsn, count: int) -> Lsn:
+        """The LSN that lies ``count`` LSNs before ``lsn``, annulled ones not counted; at least 0.
+
+        ``lsn`` is not annulled itself; what is may lie above it.
+        """
+        behind = lsn - count
+        for start, end in reversed(self.ranges):
+            if start > lsn:
+                continue
+            if behind >= end:
+                break
+            behind -= end - start
+        return max(0, behind)
+
     def extended(self, epoch: VolumeEpoch, vdl: Lsn, last_lsn: Lsn) -> TruncationTable:
         """This table with ``(vdl, last_lsn]`` annulled as well, stamped with ``epoch``.
 

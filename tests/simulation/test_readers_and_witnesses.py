@@ -130,8 +130,8 @@ def test_a_writer_that_forgets_its_readers_is_found() -> None:
     passes(run(view_beside_writes().schedule("view")))
     forgets = Edit(
         "aurora.reading:Reading.update_floor",
-        "min([self._core.vdl - retention, *self._read_points])",
-        "self._core.vdl - retention",
+        "min([kept_from, *self._read_points])",
+        "kept_from",
     )
     with planted(forgets):
         result = run(view_beside_writes().schedule("view"))

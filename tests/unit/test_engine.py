@@ -400,6 +400,29 @@ def test_the_floor_moves_with_retention_and_the_newest_version_stays() -> None:
     )
 
 
+def test_a_recovery_takes_no_history_away() -> None:
+    """It annuls as many LSNs as the LAL; those were never written, and count for nothing."""
+
+    async def main(world: World) -> None:
+        for number in range(20):
+            await world.engine.put(1, 0, bytes([number]))
+        for _ in range(3):
+            engine = await world.cluster.recover()
+            await engine.put(2, 0, b"x")
+        await trio.sleep(2)
+        assert engine.statistics().floor == 20 + 3 - 10
+        for lsn in range(13, 21):
+            assert (await engine.get_at(1, lsn))[0] == lsn - 1
+        with pytest.raises(ReadPointBelowFloor, match="expected >= 13, the floor"):
+            await engine.get_at(1, 12)
+
+    run_world(
+        main,
+        engine=EngineConfig(retention_lsns=10, lal=1_000, buffer_pool_pages=4),
+        segment=SegmentConfig(collect_records=1),
+    )
+
+
 def test_by_default_history_is_bounded_whatever_is_written() -> None:
     retained = EngineConfig().retention_lsns
     assert retained is not None
