@@ -258,7 +258,8 @@ class ClusterConfig:
 
     pg_count: int | None = setting(
         None, 1, MAX_PG_COUNT, unit="groups", optional=True,
-        cost="larger: six segments for each, and every recovery needs a quorum of each",
+        cost="larger: six segments for each, with tasks and memory of their own, and every "
+        "recovery needs a quorum of each; 640 groups take 4 s to make, 9 s to recover and 200 MB",
     )  # fmt: skip
     """Protection groups that the pages of a new volume are dealt to. A volume keeps the number that
     it was made with. None stands for that, or 1 for a new volume; another value than an existing

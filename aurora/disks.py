@@ -211,7 +211,7 @@ def _move_into_place(building: Path, path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-        raise VolumeLocked(f"{path}: somebody else has just made a volume there") from error
+        raise VolumeLocked(f"{path}: somebody else has just put something there") from error
     _sync_directory(path.parent)
 
 

@@ -435,10 +435,11 @@ class Engine:
             while not confirmation.done:
                 now = trio.current_time()
                 if now >= deadline:
-                    confirmed = len(confirmation.confirmed_by)
+                    heard = sorted(confirmation.confirmed_by)
                     raise Unavailable(
-                        f"a strict read of page {page_id}: {confirmed} segments confirmed "
-                        f"epoch {core.epoch.of(self.name)}, expected a read quorum"
+                        f"a strict read of page {page_id}: epoch {core.epoch.of(self.name)} was "
+                        f"confirmed by {', '.join(heard) or 'no segment'} alone: expected a read "
+                        f"quorum of {', '.join(core.members(confirmation.pg_id))}"
                     )
                 await self._wait(confirmation, min(deadline, now + self._config.resend_max_s))
                 if not confirmation.done:

@@ -25,7 +25,7 @@ class NotFound(AuroraError):
 
 
 class Unavailable(AuroraError):
-    """The answer cannot be had at the moment; nothing is lost."""
+    """The answer cannot be had at the moment. A commit that ends so may be durable, or not."""
 
 
 class Fenced(AuroraError):

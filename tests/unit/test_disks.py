@@ -83,7 +83,7 @@ async def test_two_makers_of_one_volume_leave_each_other_alone(tmp_path: Path) -
     finally:
         os.close(lock)
     first = await create(tmp_path / "v")
-    with pytest.raises(VolumeLocked, match="somebody else has just made"):
+    with pytest.raises(VolumeLocked, match="somebody else has just put"):
         await VolumeDirectory.create(tmp_path / "v", "other", ONE, EPOCH)
     assert VolumeDirectory.find(tmp_path / "v") == first
 
