@@ -8,7 +8,7 @@ import sys
 def main() -> None:
     """Run the simulator's command line; ends the process with its exit code."""
     try:
-        from sim import cli  # Only now: importing aurora must not load the simulator.
+        from sim.commands import cli  # Only now: importing aurora must not load the simulator.
     except KeyboardInterrupt:  # Ctrl-C, and nobody there yet to say so
         sys.exit(130)
     cli.main()

@@ -49,9 +49,9 @@ from segments.server import SegmentServer
 from segments.state import SegmentState, format_log
 from segments.storage import Identity, MemoryStorage
 from segments.wal import decode_promises, scan
-from sim.generate import generate
-from sim.network import NetworkEvent
-from sim.world import World
+from sim.plan.generate import generate
+from sim.world.network import NetworkEvent
+from sim.world.world import World
 
 PAYLOAD: Final = b"x" * 100
 COPIES: Final = 6

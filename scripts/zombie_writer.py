@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sim.scenario_api import Scenario, main
+from sim.script.api import Scenario, main
 
 
 async def scenario(s: Scenario) -> None:

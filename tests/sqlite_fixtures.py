@@ -13,8 +13,8 @@ from types import ModuleType
 
 from segments.protocol.errors import PageNotFound
 from segments.protocol.record import PAGE_SIZE, checked_write
-from sim.sqlite_rebuild import MtrWrites
-from sim.sqlite_wal import SqliteBase, SqliteWal
+from sim.files.sqlite_rebuild import MtrWrites
+from sim.files.sqlite_wal import SqliteBase, SqliteWal
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "make_sqlite_workload.py"
 SALTS = (0x01020304, 0xA0B0C0D0)

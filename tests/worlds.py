@@ -22,12 +22,12 @@ from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.tracing import Tracer
 from segments.storage import Identity
-from sim.disk import SimulatedDisk
-from sim.network import Observer, SimulatedNetwork
-from sim.network_policy import RandomPolicy
-from sim.profiles import DiskProfile, LinkProfile
-from sim.scheduler import NS_PER_S, VirtualScheduler
-from sim.seeds import Seeds
+from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.plan.seeds import Seeds
+from sim.world.disk import SimulatedDisk
+from sim.world.network import Observer, SimulatedNetwork
+from sim.world.network_policy import RandomPolicy
+from sim.world.scheduler import NS_PER_S, VirtualScheduler
 
 T = TypeVar("T")
 

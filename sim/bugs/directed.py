@@ -11,7 +11,7 @@ from typing import Final
 import attrs
 
 from sim.bugs.plan import ALL, LINK, Plan
-from sim.schedule import Schedule
+from sim.plan.schedule import Schedule
 
 # ---- quorums and watermarks ----------------------------------------------------------------------
 

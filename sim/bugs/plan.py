@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import attrs
 
-from sim.profiles import DiskProfile, LinkProfile
-from sim.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 
 LINK: Final = LinkProfile(minimum_ns=100_000, extra_mean_ns=0)
 _DISK: Final = DiskProfile(minimum_ns=100_000, extra_mean_ns=0)

@@ -21,8 +21,8 @@ from typing import Final
 import attrs
 
 from segments.protocol.errors import Invalid
-from sim.schedule import Schedule
-from sim.toml_reader import suggestion
+from sim.files.toml_reader import suggestion
+from sim.plan.schedule import Schedule
 
 
 class DoesNotApply(Invalid):

@@ -14,7 +14,7 @@ _GOSSIP: Final = "segments.gossip:Gossip.step"
 _WIPED_COMES_BACK: Final = (
     Edit("aurora.cluster:Cluster.wipe", 'host.lost = f"the disk of {segment} was wiped"', "pass"),
     Edit(
-        "sim.world:SimulatedDiskHandle.open",
+        "sim.world.world:SimulatedDiskHandle.open",
         'raise SegmentLost("the disk was wiped: expected a segment\'s identity")',
         "self.storage.replace_disk()",
     ),

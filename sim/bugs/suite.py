@@ -17,9 +17,9 @@ import attrs
 
 from sim.bugs import BUGS
 from sim.bugs.registry import planted
-from sim.generate import generate
-from sim.interrupts import close_pool, worker_pool
-from sim.world import Verdict, run
+from sim.commands.interrupts import close_pool, worker_pool
+from sim.plan.generate import generate
+from sim.world.world import Verdict, run
 
 _FAILED = (Verdict.VIOLATION, Verdict.LIVENESS)
 

@@ -11,7 +11,7 @@ from sim.story.chapters import story
 from sim.story.evidence import Evidence
 from sim.story.lines import chosen
 from sim.story.recorder import Recorder
-from sim.world import RunResult
+from sim.world.world import RunResult
 
 __all__ = ["Recorder", "tell"]
 

@@ -8,10 +8,10 @@ from typing import Final
 
 from segments.protocol.ids import Lsn, SegmentId
 from segments.protocol.messages import ListPages
-from sim.history import Call, Outcome
 from sim.story.evidence import WRITE_QUORUM, Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six
 from sim.story.recorder import Step
+from sim.world.history import Call, Outcome
 
 _MOST_LSNS: Final = 6
 

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from segments.protocol.ids import Lsn, SegmentId
-from sim.durations import later, moment
+from sim.show.durations import later, moment
 from sim.story.evidence import Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step

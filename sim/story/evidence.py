@@ -18,9 +18,9 @@ from segments.protocol.errors import AuroraError
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, WriteBatch
 from segments.protocol.truncation import TruncationTable
-from sim.oracle import WriterView
+from sim.check.reference_model import WriterView
 from sim.story.recorder import Recorder, Step
-from sim.world import RunResult
+from sim.world.world import RunResult
 
 WRITE_QUORUM: Final = 4
 READ_QUORUM: Final = 3

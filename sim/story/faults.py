@@ -9,8 +9,8 @@ from typing import Final
 from segments.protocol import codec
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, SealReply, WriteAck, WriteBatch
-from sim.episodes import segments_of, titled
-from sim.schedule import Action
+from sim.plan.episodes import segments_of, titled
+from sim.plan.schedule import Action
 from sim.story.evidence import Evidence, decoded
 from sim.story.lines import Line
 from sim.story.recorder import Step

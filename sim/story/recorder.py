@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from sim.world import World
+from sim.world.world import World
 
 _MAX_STEPS: Final = 2_000_000
 

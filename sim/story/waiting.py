@@ -8,16 +8,16 @@ from typing import Final
 
 from aurora.recovery import RecoveryPlan
 from segments.protocol.ids import Lsn
-from sim.durations import length, moment
-from sim.expectations import Span, is_write, spans_of
-from sim.history import Call
+from sim.files.expectations import Span, is_write, spans_of
+from sim.files.toml_reader import parse_time
+from sim.show.durations import length, moment
+from sim.show.wording import counted
 from sim.story.calls import described, invoked, lsns_of, route, waiting_for
 from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
 from sim.story.records import life
-from sim.toml_reader import parse_time
-from sim.wording import counted
-from sim.world import Verdict
+from sim.world.history import Call
+from sim.world.world import Verdict
 
 _CALLS: Final = 2
 _FLOW: Final = re.compile(r"\b(writes|reads) (?:go on|may wait|wait), (\S+ s) to (\S+ s)\b")

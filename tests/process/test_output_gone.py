@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sim import exit_codes
+from sim.commands import exit_codes
 from tests.repo.sources import ROOT
 
 FULL = Path("/dev/full")

@@ -15,7 +15,7 @@ from tests.repo.sources import PACKAGES, ROOT, imported_modules, parsed, python_
 LAYERS: Final = {
     "segments/protocol/": ("segments.protocol",),
     "segments/": ("segments",),
-    "aurora/sim.py": ("sim.cli",),
+    "aurora/sim.py": ("sim.commands.cli",),
     "aurora/cluster.py": (
         "aurora",
         "segments.protocol",
@@ -69,7 +69,7 @@ PLACES: Final = {
     "msgpack": ("segments/protocol/codec.py",),
     "xxhash": ("segments/protocol/codec.py",),
     "trio": SHELLS,
-    "trio._core": ("sim/scheduler.py",),
+    "trio._core": ("sim/world/scheduler.py",),
 }
 """Libraries that have their place, and may be imported nowhere else."""
 
@@ -105,18 +105,18 @@ def test_a_file_imports_only_what_its_layer_allows(path: Path) -> None:
         ("segments/protocol/ids.py", "import segments"),
         ("segments/wal.py", "import aurora.engine"),
         ("segments/wal.py", "def later():\n    import trio"),
-        ("segments/wal.py", "from sim.disk import Disk"),
+        ("segments/wal.py", "from sim.world.disk import Disk"),
         ("segments/wal.py", "import msgpack"),
         ("aurora/quorum.py", "from segments.core import SegmentCore"),
         ("aurora/quorum.py", "from segments import server"),
         ("aurora/quorum.py", "from sim import cli"),
         ("aurora/quorum.py", "from tests.unit import oracle"),
         ("aurora/cluster.py", "from segments.materializer import Materializer"),
-        ("aurora/sim.py", "from sim.world import World"),
+        ("aurora/sim.py", "from sim.world.world import World"),
         ("aurora/sim.py", "import trio"),
         ("aurora/engine.py", "import rich.live"),
-        ("sim/world.py", "from trio._core import _run"),
-        ("sim/world.py", "import scripts.check"),
+        ("sim/world/world.py", "from trio._core import _run"),
+        ("sim/world/world.py", "import scripts.check"),
     ],
 )
 def test_a_forbidden_import_is_found(path: str, source: str) -> None:

@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from sim.scenario_api import Scenario
+from sim.script.api import Scenario
 from tests.repo.sources import ROOT, all_files, text
 
 README: Final = text(Path("README.md"))

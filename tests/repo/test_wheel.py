@@ -42,8 +42,8 @@ def test_the_packages_work_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> 
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     program = (
         "import sys; sys.path.insert(0, 'site')\n"
-        "import aurora, segments.protocol.codec, sim, aurora.sim, sim.scenario\n"
-        "assert 'default' in sim.scenario.shipped()\n"
+        "import aurora, segments.protocol.codec, sim, aurora.sim, sim.files.scenario\n"
+        "assert 'default' in sim.files.scenario.shipped()\n"
         "print(aurora.__file__, segments.__file__, sim.__file__, aurora.sim.__file__, sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program]

@@ -21,10 +21,10 @@ from aurora.cluster import Cluster
 from aurora.engine import Engine
 from segments.protocol.errors import Fenced, Invalid
 from segments.protocol.ids import PageId
-from sim.scenario_api import Scenario, ScenarioResult, run_scenario
-from sim.schedule import SECOND, Knobs
-from sim.script_errors import Body, ScriptError
-from sim.world import Verdict
+from sim.plan.schedule import SECOND, Knobs
+from sim.script.api import Scenario, ScenarioResult, run_scenario
+from sim.script.errors import Body, ScriptError
+from sim.world.world import Verdict
 
 ROOT = Path(sim.__file__).parents[1]
 
@@ -32,7 +32,7 @@ SCRIPT = """\
 import contextlib, datetime, pathlib, random, sys, threading, time
 from time import monotonic
 import trio
-from sim.scenario_api import main
+from sim.script.api import main
 RUNS = []
 async def wrong(error):
     raise error

@@ -15,10 +15,10 @@ import sim
 from aurora import cluster
 from segments.protocol.errors import Invalid
 from sim.bugs import planted
-from sim.scenario_api import Scenario, run_scenario
-from sim.schedule import SECOND, Knobs
-from sim.script_errors import ScriptError
-from sim.world import Verdict
+from sim.plan.schedule import SECOND, Knobs
+from sim.script.api import Scenario, run_scenario
+from sim.script.errors import ScriptError
+from sim.world.world import Verdict
 
 ROOT = Path(sim.__file__).parents[1]
 SCRIPTS = (
@@ -222,7 +222,7 @@ def test_an_error_of_the_script_is_no_finding(line: str, problem: str, tmp_path:
 
 def test_a_script_with_an_error_exits_with_2(tmp_path: Path) -> None:
     path = tmp_path / "script.py"
-    header = "from sim.scenario_api import Scenario, main\n"
+    header = "from sim.script.api import Scenario, main\n"
     path.write_text(header + WRONG.format(line="s.crash('Z9')") + "main(scenario)\n")
     ran = subprocess.run(
         [sys.executable, path], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},

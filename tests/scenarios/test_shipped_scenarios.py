@@ -7,11 +7,11 @@ from functools import cache
 import attrs
 import pytest
 
-from sim import scenario
-from sim.report import Report
-from sim.run_command import execute, make_plan
-from sim.schedule import Action
-from sim.world import Verdict
+from sim.commands.run_command import execute, make_plan
+from sim.files import scenario
+from sim.plan.schedule import Action
+from sim.show.report import Report
+from sim.world.world import Verdict
 
 NAMES = list(scenario.shipped())
 REQUIRED = (

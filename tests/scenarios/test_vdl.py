@@ -25,8 +25,8 @@ from aurora.recovery import RecoveryPlan
 from segments.protocol.errors import AuroraError, Closed, Fenced, PageNotFound
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.record import RedoRecord
-from sim.network import NetworkEvent
-from sim.profiles import DiskProfile, LinkProfile
+from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.world.network import NetworkEvent
 from tests.compute_oracles import (
     last_at,
     page_by_replay,

@@ -18,8 +18,8 @@ from sim.bugs import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.command import command, table
 from sim.bugs.directed import PLANS
 from sim.bugs.suite import BugReport, try_bug
-from sim.scenario import loads
-from sim.world import Verdict, run
+from sim.files.scenario import loads
+from sim.world.world import Verdict, run
 
 EXPECTED = {
     "write-quorum-3": "pgcl-is-backed",

@@ -10,11 +10,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from sim import recording, scenario
-from sim.case import open_case
-from sim.cli import cli
-from sim.expectations import AtLeast, Ends, Flow
-from sim.world import Verdict
+from sim.commands.cli import cli
+from sim.files import recording, scenario
+from sim.files.case import open_case
+from sim.files.expectations import AtLeast, Ends, Flow
+from sim.world.world import Verdict
 
 OUTAGE = """
 seed = 5

@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from sim import cli, exit_codes, run_command, scenario
+from sim.commands import cli, exit_codes, run_command
+from sim.files import scenario
 from tests.repo.sources import ROOT
 
 QUICK = """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from click.testing import CliRunner
 
-from sim.determinism import command, compare
+from sim.commands.determinism import command, compare
 
 SET_ORDER = """
-from sim import faults
+from sim.world import faults
 def apply(world, action, real=faults.apply):
     world.trace.note("chosen", min({"a", "b", "c", "d", "e", "f"}, key=hash))
     real(world, action)

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, StorageFailed
 from segments.storage import Identity, MemoryStorage, Storage, Stored
 from segments.wal import PROMISE_SLOT_BYTES
-from sim.disk import SimulatedDisk
-from sim.profiles import DiskProfile
-from sim.scheduler import Deadlock, VirtualScheduler
+from sim.plan.profiles import DiskProfile
+from sim.world.disk import SimulatedDisk
+from sim.world.scheduler import Deadlock, VirtualScheduler
 
 MS = 1_000_000
 SECOND = 1000 * MS

@@ -18,18 +18,18 @@ from click.testing import CliRunner
 
 from segments.protocol.ids import Lsn
 from sim.bugs import BUGS
-from sim.case import Case, open_case
-from sim.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
-from sim.generate import generate
-from sim.invariants import INVARIANTS
-from sim.schedule import MS, Knobs, Operation, Schedule
+from sim.check.invariants import INVARIANTS
+from sim.commands.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
+from sim.files.case import Case, open_case
+from sim.plan.generate import generate
+from sim.plan.schedule import MS, Knobs, Operation, Schedule
 from sim.story import Recorder, tell
 from sim.story.evidence import Evidence
 from sim.story.faults import faults
 from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, chosen
 from sim.story.recorder import Step
-from sim.world import RunResult, Verdict
+from sim.world.world import RunResult, Verdict
 
 FACTS: dict[str, tuple[str, ...]] = {
     "write-quorum-3": (

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
-from sim.durations import parse_duration
-from sim.fleet import command, results, run_seed
-from sim.marks import MARKS
-from sim.tally import SeedResult, Tally, report
-from sim.wording import say, wrapped
-from sim.world import Verdict
+from sim.check.marks import MARKS
+from sim.commands.fleet import command, results, run_seed
+from sim.show.durations import parse_duration
+from sim.show.tally import SeedResult, Tally, report
+from sim.show.wording import say, wrapped
+from sim.world.world import Verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -134,7 +134,7 @@ def test_the_report_is_json_for_programs() -> None:
 def test_a_fleet_that_ran_nothing_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Tally().exit_code() == 4
     assert "no seed was run" in report(Tally(), 1.0, None)
-    monkeypatch.setattr("sim.fleet.results", lambda *_, **__: (n for n in range(0)))
+    monkeypatch.setattr("sim.commands.fleet.results", lambda *_, **__: (n for n in range(0)))
     assert CliRunner().invoke(command, ["--seeds", "3"]).exit_code == 4
 
 

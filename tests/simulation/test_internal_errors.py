@@ -12,16 +12,17 @@ from aurora.lsn_allocator import LsnAllocator
 from segments.core import SegmentCore, Write
 from segments.protocol.errors import Invalid
 from segments.server import SegmentServer
-from sim import checker, exit_codes, fleet
-from sim.blame import blames_the_system
-from sim.disk import SimulatedDisk
-from sim.disk_checks import DiskChecks
-from sim.fleet import results
-from sim.network import SimulatedNetwork
-from sim.schedule import MS, Action, Knobs, Operation, Schedule
-from sim.scheduler import VirtualScheduler
-from sim.tally import SeedResult, Tally, report
-from sim.world import RunResult, Verdict, World, run
+from sim.check import checker
+from sim.check.blame import blames_the_system
+from sim.check.disk_checks import DiskChecks
+from sim.commands import exit_codes, fleet
+from sim.commands.fleet import results
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.show.tally import SeedResult, Tally, report
+from sim.world.disk import SimulatedDisk
+from sim.world.network import SimulatedNetwork
+from sim.world.scheduler import VirtualScheduler
+from sim.world.world import RunResult, Verdict, World, run
 
 WRITES = Schedule(
     seed=1,

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import trio
 
-from sim.generate import generate
-from sim.interrupts import close_pool, deferred, worker_pool
-from sim.scheduler import VirtualScheduler
-from sim.world import World
+from sim.commands.interrupts import close_pool, deferred, worker_pool
+from sim.plan.generate import generate
+from sim.world.scheduler import VirtualScheduler
+from sim.world.world import World
 from tests.repo.sources import ROOT
 
 HIT_AT_AN_ACTION = """
 import os, signal
-from sim import faults
+from sim.world import faults
 def apply(world, action, real=faults.apply):
     os.kill(os.getpid(), signal.SIGINT)
     real(world, action)
@@ -27,7 +27,7 @@ faults.apply = apply
 """
 HIT_THE_SECOND_RUN = """
 import os, signal
-from sim.world import World
+from sim.world.world import World
 runs = 0
 def build(world, nursery, real=World._build):
     global runs
@@ -55,7 +55,7 @@ command.run_suite = run_suite
 def hit(prelude: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process that interrupts itself."""
     return subprocess.run(
-        [sys.executable, "-c", f"{prelude}\nfrom sim.cli import main; main()", *arguments],
+        [sys.executable, "-c", f"{prelude}\nfrom sim.commands.cli import main; main()", *arguments],
         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
@@ -91,7 +91,7 @@ def test_a_script_ends_with_130(tmp_path: Path) -> None:
     path = tmp_path / "script.py"
     path.write_text(
         "import os, signal\n"
-        "from sim.scenario_api import main\n"
+        "from sim.script.api import main\n"
         "async def scenario(s):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    await s.sleep(1e4)\n"

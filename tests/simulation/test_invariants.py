@@ -14,12 +14,12 @@ from segments.chain_index import ChainIndex
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from segments.wal import Promise, encode_promise
-from sim import invariants
-from sim.disk import SimulatedDisk
-from sim.generate import generate
-from sim.invariants import Broken
-from sim.oracle import Reference
-from sim.world import Verdict, run
+from sim.check import invariants
+from sim.check.invariants import Broken
+from sim.check.reference_model import Reference
+from sim.plan.generate import generate
+from sim.world.disk import SimulatedDisk
+from sim.world.world import Verdict, run
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
 

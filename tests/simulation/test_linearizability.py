@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segments.protocol.record import EMPTY_PAGE
-from sim.linearizability import Change, ReadCall, WriteCall, check
+from sim.check.linearizability import Change, ReadCall, WriteCall, check
 
 
 def page(values: dict[int, bytes]) -> bytes:

@@ -11,14 +11,14 @@ from segments.core import SegmentCore
 from segments.maintenance import Maintenance
 from segments.protocol.errors import Invalid
 from segments.server import SegmentServer
-from sim.case import Case
-from sim.exit_codes import EXIT_CODES, LIVENESS
-from sim.explain import MAX_LINES, explained
-from sim.schedule import MS, SECOND, Knobs, Operation, Schedule
-from sim.scheduler import Livelock, VirtualScheduler
-from sim.shrink import shrink_case
+from sim.commands.exit_codes import EXIT_CODES, LIVENESS
+from sim.commands.explain import MAX_LINES, explained
+from sim.commands.shrink import shrink_case
+from sim.files.case import Case
+from sim.plan.schedule import MS, SECOND, Knobs, Operation, Schedule
 from sim.story import Recorder
-from sim.world import RunResult, Verdict, run
+from sim.world.scheduler import Livelock, VirtualScheduler
+from sim.world.world import RunResult, Verdict, run
 
 WRITES = Schedule(
     seed=1,

@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from sim.generate import generate
-from sim.marks import MARKS, Coverage
-from sim.schedule import MS, Action, Knobs, Operation, Schedule
-from sim.world import World
+from sim.check.marks import MARKS, Coverage
+from sim.plan.generate import generate
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.world.world import World
 
 PUTS = tuple(
     Operation(at_ns=at * MS, client=at % 3, kind="put", pages=(at % 3, at % 2))

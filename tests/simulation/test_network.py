@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 
 from segments.protocol.errors import Closed, Invalid
 from segments.protocol.transport import Envelope, Network
-from sim.network import NetworkEvent, SimulatedEndpoint, SimulatedNetwork
-from sim.network_policy import (
+from sim.plan.profiles import LinkProfile
+from sim.plan.seeds import Seeds
+from sim.world.network import NetworkEvent, SimulatedEndpoint, SimulatedNetwork
+from sim.world.network_policy import (
     Decision,
     Link,
     RandomPolicy,
     RecordingPolicy,
     ReplayingPolicy,
 )
-from sim.profiles import LinkProfile
-from sim.scheduler import VirtualScheduler
-from sim.seeds import Seeds
+from sim.world.scheduler import VirtualScheduler
 
 MS = 1_000_000
 SECOND = 1000 * MS

@@ -8,12 +8,12 @@ import json
 import pytest
 from rich.console import Console
 
-from sim.report import as_json, make_report
-from sim.report_text import report_text, show
-from sim.scenario import loads
-from sim.scenario_api import Scenario, run_scenario
-from sim.watch import Watch
-from sim.world import RunResult, World
+from sim.files.scenario import loads
+from sim.script.api import Scenario, run_scenario
+from sim.show.report import as_json, make_report
+from sim.show.report_text import report_text, show
+from sim.show.watch import Watch
+from sim.world.world import RunResult, World
 
 HEAD = 'name = "idle"\n[knobs]\nduration = "400ms"\n[workload]\noperations = 20\n'
 

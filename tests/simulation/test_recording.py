@@ -11,16 +11,16 @@ import pytest
 from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
-from sim.case import Case, open_case
-from sim.explain import command as explain_command
-from sim.generate import generate
-from sim.profiles import LinkProfile
-from sim.record import command as record_command
-from sim.recording import Recording, load, record, save
-from sim.replay import command as replay_command
-from sim.run_command import make_plan
-from sim.schedule import MS, Action, Knobs, Operation, Schedule
-from sim.shrink import command as shrink_command
+from sim.commands.explain import command as explain_command
+from sim.commands.record import command as record_command
+from sim.commands.replay import command as replay_command
+from sim.commands.run_command import make_plan
+from sim.commands.shrink import command as shrink_command
+from sim.files.case import Case, open_case
+from sim.files.recording import Recording, load, record, save
+from sim.plan.generate import generate
+from sim.plan.profiles import LinkProfile
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 
 SMALL = Schedule(
     seed=3,

@@ -15,10 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from sim import scenario
-from sim.durations import length, moment, moment_column
-from sim.episodes import Episode, segments_of
-from sim.expectations import (
+from sim.commands.run_command import execute, make_plan
+from sim.files import scenario
+from sim.files.expectations import (
     Span,
     answers_between,
     conclude,
@@ -26,15 +25,16 @@ from sim.expectations import (
     longest_stall,
     spans_of,
 )
-from sim.history import Call, Outcome
-from sim.live import LiveView
-from sim.report import Report, as_json, make_report, on_account_of, percentile
-from sim.report_text import header, report_text, show
-from sim.returns import Returns
-from sim.run_command import execute, make_plan
-from sim.schedule import MS, Action, Operation, Schedule
-from sim.watch import Watch
-from sim.world import Verdict, World, run
+from sim.plan.episodes import Episode, segments_of
+from sim.plan.schedule import MS, Action, Operation, Schedule
+from sim.show.durations import length, moment, moment_column
+from sim.show.live import LiveView
+from sim.show.report import Report, as_json, make_report, on_account_of, percentile
+from sim.show.report_text import header, report_text, show
+from sim.show.returns import Returns
+from sim.show.watch import Watch
+from sim.world.history import Call, Outcome
+from sim.world.world import Verdict, World, run
 
 # ---- stalls --------------------------------------------------------------------------------------
 
@@ -393,7 +393,7 @@ def test_the_json_says_the_same() -> None:
 def test_whoever_looks_on_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     schedule = report_of().result.schedule
     plain = run(schedule)
-    monkeypatch.setattr("sim.live._EVERY_S", 0.0)
+    monkeypatch.setattr("sim.show.live._EVERY_S", 0.0)
     world, file = World(schedule), io.StringIO()
     console = Console(file=file, force_terminal=True, width=80, height=40)
     with LiveView(world, console) as live:

@@ -11,19 +11,19 @@ from hypothesis import strategies as st
 
 from aurora.volume import VolumeGeometry
 from segments.protocol.errors import Invalid
-from sim import scenario
-from sim.drawn_workload import Workload
-from sim.episodes import episodes_of
-from sim.expectations import AtLeast, Ends, Flow, Lost, Reaches
-from sim.faults import FAULTS, check
-from sim.generate import generate
-from sim.knob_tables import check_ranges
-from sim.profiles import DiskProfile, LinkProfile
-from sim.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
-from sim.seeds import Seeds
-from sim.shrink import without_idle_actions
-from sim.toml_reader import ScenarioError, format_time, line_numbers, parse_time
-from sim.world import Verdict, World
+from sim.commands.shrink import without_idle_actions
+from sim.files import scenario
+from sim.files.expectations import AtLeast, Ends, Flow, Lost, Reaches
+from sim.files.knob_tables import check_ranges
+from sim.files.toml_reader import ScenarioError, format_time, line_numbers, parse_time
+from sim.plan.drawn_workload import Workload
+from sim.plan.episodes import episodes_of
+from sim.plan.generate import generate
+from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
+from sim.plan.seeds import Seeds
+from sim.world.faults import FAULTS, check
+from sim.world.world import Verdict, World
 
 EXAMPLE = """
 name = "example"

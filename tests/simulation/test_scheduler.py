@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from trio._core import _run as trio_internals
 
 from segments.protocol.errors import Invalid
-from sim.scheduler import MAX_TIME_NS, Deadlock, Undecided, VirtualScheduler
-from sim.seeds import Seeds
+from sim.plan.seeds import Seeds
+from sim.world.scheduler import MAX_TIME_NS, Deadlock, Undecided, VirtualScheduler
 
 SECOND = 1_000_000_000
 
@@ -357,7 +357,7 @@ def test_tasks_that_run_without_end_are_undecided() -> None:
 
 
 SPIN_AND_SWALLOW = """
-import trio, sim.scheduler
+import trio, sim.world.scheduler
 async def spin():
     while True:
         try:
@@ -365,8 +365,8 @@ async def spin():
         except BaseException:
             continue
 try:
-    sim.scheduler.VirtualScheduler().run(spin, seed=1, deadline_ns=1, step_limit=100)
-except sim.scheduler.Undecided as error:
+    sim.world.scheduler.VirtualScheduler().run(spin, seed=1, deadline_ns=1, step_limit=100)
+except sim.world.scheduler.Undecided as error:
     print(error, flush=True)
 import os
 os._exit(0)  # the task cannot be killed in any other way

@@ -6,10 +6,10 @@ import attrs
 import pytest
 
 from segments.core import SegmentCore
-from sim.generate import generate
-from sim.schedule import MS, Action, Schedule
-from sim.trace import Trace
-from sim.world import Verdict, run
+from sim.plan.generate import generate
+from sim.plan.schedule import MS, Action, Schedule
+from sim.world.trace import Trace
+from sim.world.world import Verdict, run
 
 FAILING = tuple(
     Action(at_ns=at * 40 * MS, kind="fail_syncs", target=target, params={"count": 3})

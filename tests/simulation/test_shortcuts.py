@@ -14,12 +14,12 @@ from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
-from sim import disk_checks, what_if
-from sim.generate import generate
-from sim.invariants import Broken
-from sim.oracle import Reference
-from sim.shadow import DiskShadow
-from sim.world import Verdict, run
+from sim.check import disk_checks, what_if
+from sim.check.disk_shadow import DiskShadow
+from sim.check.invariants import Broken
+from sim.check.reference_model import Reference
+from sim.plan.generate import generate
+from sim.world.world import Verdict, run
 
 EPOCH = VolumeEpoch(1 << 41, 1)
 

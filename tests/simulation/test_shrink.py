@@ -7,11 +7,11 @@ from pathlib import Path
 import attrs
 from click.testing import CliRunner
 
-from sim.case import Case, open_case
-from sim.generate import generate
-from sim.schedule import MS, Action, Knobs, Operation, Schedule
-from sim.shrink import Shrinker, command, events_of, simpler_events, simpler_knobs
-from sim.world import RunResult, Verdict
+from sim.commands.shrink import Shrinker, command, events_of, simpler_events, simpler_knobs
+from sim.files.case import Case, open_case
+from sim.plan.generate import generate
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.world.world import RunResult, Verdict
 
 
 def result_of(schedule: Schedule, *, fails: bool, at_ns: int) -> RunResult:

@@ -16,12 +16,12 @@ import attrs
 import pytest
 
 from segments.protocol.errors import Invalid
-from sim import cli, exit_codes, replay_sqlite
-from sim.report import Report
-from sim.run_command import Plan, make_plan, replay
-from sim.schedule import MS, Action, Knobs, Schedule
-from sim.sqlite_rebuild import MtrWrites, PageWrite, base_path_of, rebuild
-from sim.world import Verdict
+from sim.commands import cli, exit_codes, replay_sqlite
+from sim.commands.run_command import Plan, make_plan, replay
+from sim.files.sqlite_rebuild import MtrWrites, PageWrite, base_path_of, rebuild
+from sim.plan.schedule import MS, Action, Knobs, Schedule
+from sim.show.report import Report
+from sim.world.world import Verdict
 from tests.sqlite_fixtures import make_shop
 
 

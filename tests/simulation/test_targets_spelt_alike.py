@@ -7,10 +7,10 @@ import json
 import pytest
 
 from aurora.terminal.opening import Options
-from sim import scenario
-from sim.expectations import Lost
-from sim.scenario_api import Scenario, run_scenario
-from sim.toml_reader import ScenarioError
+from sim.files import scenario
+from sim.files.expectations import Lost
+from sim.files.toml_reader import ScenarioError
+from sim.script.api import Scenario, run_scenario
 from tests.terminal.playing import play
 
 TEXTS = ["az1,C0", "AZ1 c0", " az1 ,, c0,", "C0 az1 C0 B"]

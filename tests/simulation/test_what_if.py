@@ -11,9 +11,9 @@ from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
 from segments.protocol.ids import Lsn, SegmentId
 from segments.state import SegmentState
-from sim.invariants import Broken
-from sim.oracle import Reference
-from sim.what_if import any_read_quorum_recovers, combined
+from sim.check.invariants import Broken
+from sim.check.reference_model import Reference
+from sim.check.what_if import any_read_quorum_recovers, combined
 from tests.segment_rig import FIRST, MEMBERS, SegmentRig, batch, records
 
 GROUPS = {0: QuorumModel(MEMBERS)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from segments.protocol.errors import Corrupt, NotFound, PageNotFound
 from segments.protocol.record import PAGE_SIZE
-from sim.sqlite_rebuild import (
+from sim.files.sqlite_rebuild import (
     BASE_PAGES_PER_MTR,
     MERGE_GAP,
     PageWrite,
@@ -26,7 +26,7 @@ from sim.sqlite_rebuild import (
     rebuild,
     sqlite_checkpointed,
 )
-from sim.sqlite_wal import (
+from sim.files.sqlite_wal import (
     MAX_FILE_BYTES,
     DamagedFile,
     Frame,

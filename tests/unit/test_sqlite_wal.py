@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segments.protocol.errors import AuroraError, Corrupt, Invalid
-from sim.sqlite_rebuild import load_workload, sqlite_checkpointed
-from sim.sqlite_wal import (
+from sim.files.sqlite_rebuild import load_workload, sqlite_checkpointed
+from sim.files.sqlite_wal import (
     MAX_DATABASE_BYTES,
     MAX_FILE_BYTES,
     PAGE_SIZES,

@@ -1,0 +1,1 @@
+"""What must hold: the invariants, who holds them when, the reference model, coverage marks."""

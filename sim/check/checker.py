@@ -1,0 +1,374 @@
+"""The checker: holds every invariant while a run goes on, and ends the run at the first violation.
+
+It is told of each step by the cores' trace events, and looks at the rest itself. What is cheap is
+held after every event, what is costly every few (`Knobs.check_every`).
+
+Here are the handlers of the events, over one state of the run. Beside it `disk_checks` looks at
+disks, `reader_checks` at what readers may still need, `what_if` imagines recoveries, `ending`
+judges the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from aurora.core import WriterCore
+from aurora.engine import Engine
+from aurora.quorum import QuorumModel
+from aurora.recovery import RecoveryPlan
+from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.record import RedoRecord
+from segments.state import SegmentState
+from sim.check import invariants, what_if
+from sim.check.disk_checks import DiskChecks
+from sim.check.ending import Ending
+from sim.check.findings import Findings
+from sim.check.reader_checks import ReaderChecks
+from sim.check.reference_model import Reference, WriterView
+from sim.world.history import Call, Outcome
+
+if TYPE_CHECKING:
+    from sim.world.world import World
+
+_DISK_EVERY = 4
+"""Rounds of what-if recoveries (invariant 2) between two comparisons of a segment with its disk
+(invariants 6, 7, 10, 16)."""
+
+
+class Checker:
+    """All invariants of one run."""
+
+    def __init__(self, world: World) -> None:
+        self._findings = Findings(world)
+        self.counts = self._findings.counts
+        self.fail = self._findings.fail
+        self._hold = self._findings.hold
+        self.reference = Reference(world.schedule.knobs.pg_count)
+        self._world = world
+        self._lal = world.schedule.knobs.lal
+        self._check_every = world.schedule.knobs.check_every
+        self._events = 0
+        self._reported: set[Lsn] = set()
+        self._observed_vdl: Lsn = 0
+        self._observed_before: dict[str, Lsn] = {}
+        self._vcl: dict[str, Lsn] = {}
+        self._epochs: dict[SegmentId, VolumeEpoch] = {}
+        self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
+        self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
+        self._models: dict[PgId, QuorumModel] = {}
+        self._opened_ns: dict[str, int] = {}
+        self._what_ifs = 0
+        self._recovered_from: object = None
+        """What the recoveries were last tried on."""
+        self.disks = DiskChecks(world, self.reference, self._findings)
+        self.readers = ReaderChecks(world, self._findings)
+        self.ending = Ending(world, self.reference, self._findings)
+
+    def begin(self) -> None:
+        """The cluster is built, and nobody has opened it yet."""
+        self._models = {g.pg_id: QuorumModel(g.members) for g in self._world.cluster.groups}
+
+    # ---- the cores' steps ------------------------------------------------------------------------
+
+    def on_trace(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+        """A core has taken a step."""
+        if self._findings.failed:
+            return
+        self._events += 1
+        handler = _ON_EVENT.get(event)
+        if handler is not None:
+            handler(self, source, values)
+        if self._events % self._check_every == 0:
+            self._what_if()
+            if self._events % (self._check_every * _DISK_EVERY) == 0:
+                self.disks.look()
+                self.readers.look()
+
+    def _on_recovery_started(self, source: str, _: Mapping[str, Any]) -> None:
+        self._observed_before[source] = self._observed_vdl
+
+    def _on_writer_started(self, source: str, values: Mapping[str, Any]) -> None:
+        plan: RecoveryPlan = values["plan"]
+        view = self.reference.begin_writer(source, plan, self._observed_before.get(source, 0))
+        self._vcl[source] = plan.vdl
+        if values["fresh"]:
+            self._opened(view)
+
+    def _on_opened(self, source: str, _: Mapping[str, Any]) -> None:
+        self._opened(self.reference.writers[source])
+        self.readers.opened(source, self._core(source))
+
+    def _opened(self, view: WriterView) -> None:
+        view.opened = True
+        self._opened_ns[view.name] = self._world.scheduler.now_ns
+        self.counts["vdl-never-goes-back"] += 1
+        if view.vdl < view.observed_before:
+            self.fail(
+                "vdl-never-goes-back",
+                f"{view.name} opens at VDL {view.vdl}; {view.observed_before} had been observed",
+            )
+        for name, highest in self.reference.highest_by.items():
+            other = self.reference.writers[name]
+            if other.epoch < view.epoch:
+                self._hold(
+                    "range-covers-the-past",
+                    invariants.within_ranges,
+                    self.reference, other.epoch, highest,
+                )  # fmt: skip
+        self._observed_vdl = max(self._observed_vdl, view.vdl)
+
+    def _on_allocated(self, source: str, values: Mapping[str, Any]) -> None:
+        records: list[RedoRecord] = values["records"]
+        view = self.reference.writers[source]
+        core = self._core(source)
+        self._hold(
+            "one-lsn-one-record", invariants.new_records,
+            self.reference, view, records,
+        )  # fmt: skip
+        self._hold("lal-bounds-the-log", invariants.within_lal, view, core, self._lal, records)
+        self.reference.allocated(source, records)
+        self._hold(
+            "range-covers-the-past", invariants.within_ranges,
+            self.reference, view.epoch, records[-1].lsn,
+        )  # fmt: skip
+
+    def _on_acknowledged(self, source: str, values: Mapping[str, Any]) -> None:
+        core, view = self._core(source), self.reference.writers[source]
+        before, pgcl = values["pgcl"]
+        if pgcl > before:
+            self._pgcl_moved(core, values["pg_id"], pgcl)
+        old_vdl, vdl = values["vdl"]
+        if vdl < old_vdl or vdl < view.last_vdl:
+            self.fail("vdl-never-goes-back", f"{source}: VDL from {view.last_vdl} to {vdl}")
+        view.last_vdl = vdl
+        vcl, last = core.vcl, self._vcl[source]
+        if vcl < last:
+            self.fail("vdl-is-a-cpl", f"{source}: VCL from {last} to {vcl}")
+        if vcl > last or vdl > old_vdl:
+            reference = self.reference
+            fresh = [each for each in reference.between(last, vcl) if reference.is_live(view, each)]
+            self._vcl[source] = vcl
+            self._hold("vdl-is-a-cpl", invariants.watermarks, self.reference, core, view, fresh)
+        if core.opened:
+            self._observed_vdl = max(self._observed_vdl, vdl)
+        self.counts["evicted-is-durable"] += 1
+        if core.pool.newest_evicted_lsn > max(vdl, view.vdl):
+            self.fail(
+                "evicted-is-durable",
+                f"{source} evicted a page of LSN {core.pool.newest_evicted_lsn} at VDL {vdl}",
+            )
+
+    def _pgcl_moved(self, core: WriterCore, pg_id: PgId, pgcl: Lsn) -> None:
+        held = self._held.get((core.epoch, pg_id), {})
+        self._hold(
+            "pgcl-is-backed", invariants.pgcl_backed, self._models[pg_id], pgcl, held, core.epoch
+        )
+        self.counts["sealed-means-over"] += 1
+        sealed = [scl for epoch, scl in self._sealed.get(pg_id, {}).values() if epoch > core.epoch]
+        if len(sealed) >= 3 and pgcl > max(sealed):
+            self.fail(
+                "sealed-means-over",
+                f"epoch {core.epoch} gained PGCL {pgcl} in PG {pg_id} after {len(sealed)} of 6 had "
+                f"sealed above it with SCLs up to {max(sealed)}",
+            )
+
+    # ---- the segments' steps ---------------------------------------------------------------------
+
+    def _on_applied(self, source: str, values: Mapping[str, Any]) -> None:
+        state = self._state(source)
+        if state.scl < values["before"]:
+            self.fail(
+                "scl-has-no-gap",
+                f"{source}: records took the SCL from {values['before']} back to {state.scl}",
+            )
+        if state.scl > values["before"]:
+            self._hold(
+                "scl-has-no-gap", invariants.chain_complete,
+                self.reference, source, state, values["before"],
+            )  # fmt: skip
+            self._count_held(source, state)
+
+    def _on_epoch(self, source: str, _: Mapping[str, Any]) -> None:
+        state = self._state(source)
+        self._epoch_moved(source, state)
+        self._count_held(source, state)
+
+    def _on_hydrated(self, source: str, values: Mapping[str, Any]) -> None:
+        self._on_epoch(source, values)
+        self.readers.inherited(source, self._state(source))
+
+    def _on_table(self, source: str, values: Mapping[str, Any]) -> None:
+        self.readers.inherited(source, self._state(source))
+        self._on_epoch(source, values)
+        self._hold("annulled-is-gone", invariants.nothing_annulled, source, self._state(source))
+
+    def _on_batch(self, source: str, values: Mapping[str, Any]) -> None:
+        self.counts["epochs-only-rise"] += 1
+        view = self.reference.writers.get(values["writer"])
+        if view is not None and view.epoch < self._epochs.get(source, NO_EPOCH):
+            self.fail(
+                "epochs-only-rise",
+                f"{source} in epoch {self._epochs[source]} takes a batch of epoch {view.epoch}",
+            )
+
+    def _on_gossip(self, source: str, values: Mapping[str, Any]) -> None:
+        self._hold(
+            "epochs-only-rise", invariants.gossip_of_our_epoch,
+            source, self._state(source), self._epochs.get(source, NO_EPOCH),
+            values["epoch"], values["table_epoch"],
+        )  # fmt: skip
+
+    def _on_ack(self, source: str, values: Mapping[str, Any]) -> None:
+        self.counts["ack-after-sync"] += 1
+        disk = self._world.disks[source]
+        if values["log_bytes"] > disk.size():
+            self.fail(
+                "ack-after-sync",
+                f"{source} acknowledges SCL {values['scl']} with {values['log_bytes']} bytes of "
+                f"log, of which {disk.size()} are durable",
+            )
+
+    def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:
+        self.counts["epochs-only-rise"] += 1
+        known = self._epochs.get(segment, NO_EPOCH)
+        if state.epoch < known:
+            self.fail(
+                "epochs-only-rise", f"{segment} went from epoch {known} to epoch {state.epoch}"
+            )
+        self._epochs[segment] = state.epoch
+        pg_id = self._world.cluster.hosts[segment].group.pg_id
+        sealed = self._sealed.setdefault(pg_id, {})
+        if segment not in sealed or sealed[segment][0] < state.epoch:
+            sealed[segment] = (state.epoch, state.scl)
+
+    def _count_held(self, segment: SegmentId, state: SegmentState) -> None:
+        """Remember how far a segment has durably held the log of its table's writer."""
+        pg_id = self._world.cluster.hosts[segment].group.pg_id
+        held = self._held.setdefault((state.table.epoch, pg_id), {})
+        held[segment] = max(held.get(segment, 0), state.scl)
+
+    def _on_refused(self, source: str, _: Mapping[str, Any]) -> None:
+        self.disks.crashed(source)  # all that it had in memory is gone
+
+    def _on_failed(self, source: str, values: Mapping[str, Any]) -> None:
+        """Elsewhere a mistake takes down its segment only; here it is what is looked for."""
+        self.fail("system error", f"{source}: {values['reason']}")
+
+    def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
+        state = self.disks.restarted(source)
+        pg_id = self._world.cluster.hosts[source].group.pg_id
+        held = self._held.get((state.table.epoch, pg_id), {}).get(source, 0)
+        if state.whole and state.scl < held:
+            self.fail(
+                "scl-has-no-gap",
+                f"{source} restarts as a witness with SCL {state.scl}, and had SCL {held} before",
+            )
+        # What was durable at its end, though nobody was told, is in effect from now on.
+        self._epoch_moved(source, state)
+        self._count_held(source, state)
+
+    # ---- clients ---------------------------------------------------------------------------------
+
+    def invoked(self, call: Call) -> None:
+        """A client has made a call."""
+        self.readers.invoked(call)
+
+    def returned(self, call: Call, engine: Engine) -> None:
+        """A client has been answered."""
+        if self._findings.failed:
+            return
+        self.readers.returned(call, engine)
+        if call.operation.kind == "put":
+            if call.outcome is Outcome.OK:
+                self._reported_commit(call, engine)
+        elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
+            view = self.reference.writers[engine.name]
+            if call.operation.kind == "list":
+                self._hold(
+                    "reads-match-the-model", invariants.list_matches,
+                    self.reference, view, call.operation.pages[0], call.lsn, call.listed,
+                )  # fmt: skip
+                return
+            self._hold(
+                "reads-match-the-model", invariants.read_matches,
+                self.reference, view, call.operation.pages[0], call.lsn, call.page,
+            )  # fmt: skip
+
+    def _reported_commit(self, call: Call, engine: Engine) -> None:
+        self.counts["reported-once-when-durable"] += 1
+        core = engine.core
+        assert core is not None
+        record = self.reference.records.get(call.lsn)
+        if call.lsn > core.vdl or record is None or not record.is_cpl:
+            self.fail("reported-once-when-durable", f"commit {call.lsn} reported at VDL {core.vdl}")
+        if call.lsn in self._reported:
+            self.fail("reported-once-when-durable", f"commit {call.lsn} reported twice")
+        self._reported.add(call.lsn)
+
+    # ---- the costly ones -------------------------------------------------------------------------
+
+    def _what_if(self) -> None:
+        durable = self.disks.witnesses()
+        basis = (
+            self._observed_vdl,
+            [
+                (
+                    segment,
+                    state.scl,
+                    state.vdl,
+                    state.floor,
+                    state.table.epoch,
+                    state.index.base_lsn,
+                )
+                for segment, state in durable.items()
+            ],
+        )
+        if basis == self._recovered_from:
+            self.counts["any-read-quorum-recovers"] += 1
+            return  # nothing has changed that a recovery could see
+        self._recovered_from = basis
+        self._hold(
+            "any-read-quorum-recovers", what_if.any_read_quorum_recovers,
+            self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
+        )  # fmt: skip
+        self._what_ifs += 1
+
+    def at_the_end(self) -> None:
+        """Everything has finished: now everything must agree."""
+        if not self._findings.failed:
+            self._what_if()
+            self.ending.agrees(self._opened_ns)
+
+    # ---- looking up ------------------------------------------------------------------------------
+
+    def _core(self, writer: str) -> WriterCore:
+        for engine in self._world.cluster.engines:
+            if engine.name == writer and engine.core is not None:
+                return engine.core
+        raise AssertionError(f"no writer {writer}")
+
+    def _state(self, segment: SegmentId) -> SegmentState:
+        core = self._world.cluster.hosts[segment].core
+        assert core is not None, segment
+        return core.state
+
+
+_ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
+    "sealing": Checker._on_recovery_started,
+    "writer_started": Checker._on_writer_started,
+    "opened": Checker._on_opened,
+    "mtr_allocated": Checker._on_allocated,
+    "acknowledged": Checker._on_acknowledged,
+    "records_applied": Checker._on_applied,
+    "sealed": Checker._on_epoch,
+    "hydrated": Checker._on_hydrated,
+    "table_adopted": Checker._on_table,
+    "restored": Checker._on_restored,
+    "storage_refused": Checker._on_refused,
+    "segment_failed": Checker._on_failed,
+    "batch_received": Checker._on_batch,
+    "gossip_received": Checker._on_gossip,
+    "pages_received": Checker._on_gossip,
+    "ack_sent": Checker._on_ack,
+}

@@ -1,0 +1,115 @@
+"""Disks, and what stands on them: looked at in turn, and what each would bring to a recovery."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from segments.protocol.ids import SegmentId
+from segments.state import SegmentState
+from segments.wal import decode_promises, scan
+from sim.check import invariants
+from sim.check.disk_shadow import DiskShadow
+from sim.check.findings import Findings
+from sim.check.reference_model import Reference
+
+if TYPE_CHECKING:
+    from sim.world.world import World
+
+
+class DiskChecks:
+    """What is durable in one run, and whether the running segments say no more than that."""
+
+    def __init__(self, world: World, reference: Reference, findings: Findings) -> None:
+        self._world = world
+        self._reference = reference
+        self._findings = findings
+        self._turn = 0
+        self._down: dict[SegmentId, SegmentState] = {}
+        self._damaged: set[SegmentId] = set()
+        self._shadows: dict[SegmentId, DiskShadow] = {}
+
+    def crashed(self, segment: SegmentId) -> None:
+        """A segment is down: from now on only its disk speaks for it."""
+        self._down[segment] = self._restored(segment)
+
+    def is_down(self, segment: SegmentId) -> bool:
+        """Whether a segment was crashed and has not restarted."""
+        return segment in self._down
+
+    def rotted(self, segment: SegmentId) -> None:
+        """A segment's disk is not what was written, until it has been repaired."""
+        self._damaged.add(segment)
+        if segment in self._down:
+            self._down[segment] = self._restored(segment)
+
+    def restarted(self, segment: SegmentId) -> SegmentState:
+        """A segment is back: it speaks for itself. Returns what it has read from its disk."""
+        self._down.pop(segment, None)
+        return self._restored(segment)
+
+    def witnesses(self) -> dict[SegmentId, SegmentState]:
+        """What each segment would bring to a recovery now; no witness, no entry."""
+        found: dict[SegmentId, SegmentState] = {}
+        for segment, host in self._world.cluster.hosts.items():
+            if host.lost is not None:
+                continue
+            state = self._down.get(segment)
+            if state is None and host.core is not None:
+                state = host.core.state
+            if state is not None and state.whole and segment not in self._damaged:
+                found[segment] = state
+        return found
+
+    def look(self) -> None:
+        """Compare the next segment with its disk (invariants 1, 6, 7, 8, 10, 16)."""
+        hosts = list(self._world.cluster.hosts.values())
+        host = hosts[self._turn % len(hosts)]
+        self._turn += 1
+        if not host.up or host.core is None:
+            return
+        state = host.core.state
+        if host.segment in self._damaged:
+            restored = self._restored(host.segment)
+            repaired = restored.whole and restored.scl >= state.scl
+            if repaired and not scan(self._world.disks[host.segment].peek().log).damage:
+                self._damaged.discard(host.segment)  # repaired, and written anew
+            return
+        stored = self._world.disks[host.segment].peek()
+        self._findings.hold(
+            "epochs-only-rise", invariants.promise_kept, host.segment, state, stored.promises
+        )
+        shadow = self._shadow(host.segment).restored(stored.log, stored.promises)
+        self._findings.hold(
+            "scl-has-no-gap", invariants.disk_backs,
+            host.segment, state, shadow or self._restored(host.segment),
+        )  # fmt: skip
+        self._findings.hold("annulled-is-gone", invariants.nothing_annulled, host.segment, state)
+        self._findings.hold("one-lsn-one-record", invariants.held_once, host.segment, state)
+        view = invariants.newest_view(self._reference, state.table)
+        if view is not None:
+            for page in state.materializer.kept_images():
+                self._findings.hold(
+                    "images-match-replay", invariants.image_matches,
+                    self._reference, view, host.segment, state.vdl, *page,
+                )  # fmt: skip
+
+    def _shadow(self, segment: SegmentId) -> DiskShadow:
+        shadow = self._shadows.get(segment)
+        if shadow is None:
+            config = self._world.cluster.config.segment
+            shadow = self._shadows[segment] = DiskShadow(config)
+        return shadow
+
+    def _restored(self, segment: SegmentId) -> SegmentState:
+        stored = self._world.disks[segment].peek()
+        found = scan(stored.log)
+        if found.damage and segment not in self._damaged:
+            self._findings.fail(
+                "scl-has-no-gap",
+                f"{segment} has damage in the middle of its log, at bytes "
+                f"{', '.join(f'{each.start} to {each.end}' for each in found.damage)}, and nothing "
+                "rotted there",
+            )
+        return SegmentState.restore(
+            self._world.cluster.config.segment, found, decode_promises(stored.promises)
+        )

@@ -1,0 +1,126 @@
+"""The end of a run: all that is pending has finished, and everything agrees (invariants 18, 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from segments.protocol.ids import Lsn
+from sim.check import invariants
+from sim.check.findings import Findings
+from sim.check.linearizability import check_calls
+from sim.check.reference_model import Reference, WriterView
+from sim.show.wording import counted
+from sim.world.history import Outcome
+
+if TYPE_CHECKING:
+    from sim.world.world import World
+
+
+class Ending:
+    """Whether one run has come to its end, and to a good one."""
+
+    def __init__(self, world: World, reference: Reference, findings: Findings) -> None:
+        self._world = world
+        self._reference = reference
+        self._findings = findings
+
+    def converged(self) -> bool:
+        """Whether every running segment of each group has all that its writer has made durable."""
+        engine = self._world.cluster.engine
+        core = engine.core
+        if core is None or not core.opened or engine.error is not None:
+            if engine.error is not None:
+                self._world.open_writer()
+            return False
+        hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]
+        for host in hosts:
+            segment = host.core
+            if not host.up or segment is None:
+                return False
+            state = segment.state
+            if not state.whole or state.table.epoch != core.epoch:
+                return False
+            if state.scl != core.tail_lsn(host.group.pg_id):
+                return False
+        return True
+
+    def not_finished(self) -> None:
+        """The bound has passed, and something is still pending."""
+        self._findings.fail("heals-and-converges", self.standing(), liveness=True)
+
+    def standing(self) -> str:
+        """What is pending, what is missing of a writer, and how far each segment is."""
+        engine = self._world.cluster.engine
+        opened = engine.core is not None and engine.core.opened
+        writer = "" if opened else f"; {engine.name} has not opened the volume"
+        if engine.error is not None:
+            writer = f"; {engine.error}"
+        pending = [call for call in self._world.calls if call.returned_ns is None]
+        scls = ", ".join(
+            f"{segment} {host.core.state.scl if host.core is not None and host.up else 'down'}"
+            for segment, host in self._world.cluster.hosts.items()
+        )
+        listed = f" ({'; '.join(str(each.operation) for each in pending[:3])})" if pending else ""
+        return f"{counted(len(pending), 'call')} pending{listed}{writer}; SCLs: {scls}"
+
+    def agrees(self, opened_ns: Mapping[str, int]) -> None:
+        """Everything has finished: now everything must agree.
+
+        ``opened_ns`` tells when each writer opened.
+        """
+        engine = self._world.cluster.engine
+        core = engine.core
+        assert core is not None
+        view = self._reference.writers[engine.name]
+        self._history(view, opened_ns)
+        for host in self._world.cluster.hosts.values():
+            if host.lost is None and host.core is not None:
+                for page_id in self._reference.pages():
+                    if page_id % len(self._world.cluster.groups) == host.group.pg_id:
+                        page = host.core.state.materializer.materialize(page_id, core.vdl)
+                        self._findings.hold(
+                            "heals-and-converges", invariants.read_matches,
+                            self._reference, view, page_id, core.vdl, page.image or None,
+                        )  # fmt: skip
+
+    def _history(self, last: WriterView, opened_ns: Mapping[str, int]) -> None:
+        """19: all that clients were told fits one order of their calls."""
+        writers = self._reference.writers.values()
+        deposed_ns = {
+            view.name: min(
+                opened_ns[other.name]
+                for other in writers
+                if other.opened and other.epoch > view.epoch
+            )
+            for view in writers
+            if view.epoch < max(other.epoch for other in writers if other.opened)
+        }
+        self._findings.counts["history"] += len(self._world.calls)
+        anomaly = check_calls(self._world.calls, self._survivors(last), deposed_ns)
+        if anomaly is not None:
+            self._findings.fail("history", anomaly.text)
+
+    def _survivors(self, last: WriterView) -> dict[int, list[Lsn]]:
+        """The LSNs of those writes of unknown outcome that the last writer's log contains."""
+        unknown = {
+            call.number: call.writes
+            for call in self._world.calls
+            if call.operation.kind == "put" and call.outcome is not Outcome.OK
+        }
+        if not unknown:
+            return {}
+        reference = self._reference
+        by_payload = {record.payload: lsn for lsn, record in reference.records.items()}
+        found: dict[int, list[Lsn]] = {}
+        for number, writes in unknown.items():
+            payloads = [data for _, _, data in writes]
+            lsns = [by_payload[each] for each in payloads if each in by_payload]
+            live = [lsn for lsn in lsns if reference.is_live(last, lsn)]
+            if 0 < len(live) < len(payloads):
+                self._findings.fail(
+                    "history", f"of call {number}, an MTR at {lsns}, only {live} survived"
+                )
+            elif live:
+                found[number] = live
+        return found

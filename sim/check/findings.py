@@ -1,0 +1,59 @@
+"""What a run's checkers share: they count what they hold, and the first finding ends the run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from segments.protocol.errors import AuroraError
+from sim.check.invariants import Broken
+
+if TYPE_CHECKING:
+    from sim.world.world import World
+
+
+OTHER_FINDINGS: Final[Mapping[str, str]] = {
+    "expectation": "the scenario's own expectations are met",
+    "same-file-as-sqlite": "a replayed log gives, byte for byte, the file that SQLite makes of it",
+    "typed errors": "a call raises nothing but the errors that it documents",
+    "system error": "nothing but documented errors leaves the code; no assertion of its own fails",
+    "deadlock": "while anything is pending, something can run or is scheduled",
+    "livelock": "no work goes on and on while no time passes, or for its own sake",
+    "scenario ends": "a scenario in Python comes to its end",
+    "undecided": "a run ends within its limits, and something was acknowledged",
+    "internal error": "the simulator itself does not fail",
+}
+"""What ends a run beside the invariants, by the name that stands in their place: the rule."""
+
+
+class Violation(AuroraError):
+    """An invariant is broken: the finding of a run."""
+
+    def __init__(self, invariant: str, text: str, *, liveness: bool = False) -> None:
+        super().__init__(text)
+        self.invariant = invariant
+        self.liveness = liveness
+
+
+class Findings:
+    """The counts of all checks, and the first that failed."""
+
+    def __init__(self, world: World) -> None:
+        self.counts: Counter[str] = Counter()
+        self.failed = False
+        self._world = world
+
+    def fail(self, invariant: str, text: str, *, liveness: bool = False) -> None:
+        """End the run with a finding."""
+        if not self.failed:
+            self.failed = True
+            self._world.scheduler.fail(Violation(invariant, text, liveness=liveness))
+
+    def hold(self, invariant: str, predicate: Callable[..., object], *args: Any) -> None:
+        """Hold one predicate of `sim.check.invariants` against the run."""
+        self.counts[invariant] += 1
+        try:
+            predicate(*args)
+        except Broken as broken:
+            self.fail(invariant, str(broken))

@@ -1,0 +1,105 @@
+"""Readers, and whether what they may still need is kept (invariant 14).
+
+Who reads what is taken from the clients' calls, not from the writer's own books: a writer that
+forgets one of its readers forgets it there, too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aurora.core import WriterCore
+from aurora.engine import Engine
+from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
+from segments.state import SegmentState
+from sim.check.findings import Findings
+from sim.world.history import Call, Outcome
+
+if TYPE_CHECKING:
+    from sim.world.world import World
+
+_RULE = "floor-below-readers"
+
+
+class ReaderChecks:
+    """The readers of one run."""
+
+    def __init__(self, world: World, findings: Findings) -> None:
+        self._world = world
+        self._findings = findings
+        self._views: dict[int, Call] = {}
+        """Calls under way that hold a view open; at LSN 0 as long as it has not been opened."""
+        self._inherited: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
+
+    def opened(self, writer: str, core: WriterCore) -> None:
+        """A writer has opened the volume: what is durable can be read, from the VDL at least."""
+        self._findings.counts[_RULE] += 1
+        if core.reading.floor > core.vdl:
+            self._findings.fail(
+                _RULE,
+                f"{writer} opens at VDL {core.vdl} with the floor at {core.reading.floor}: "
+                f"nothing can be read",
+            )
+
+    def inherited(self, segment: SegmentId, state: SegmentState) -> None:
+        """A segment enters an epoch with what it has collected for an earlier writer."""
+        self._inherited[segment, state.table.epoch] = state.floor
+
+    def invoked(self, call: Call) -> None:
+        """A client has made a call."""
+        if call.operation.kind in ("view", "list"):
+            self._views[call.number] = call
+
+    def returned(self, call: Call, engine: Engine) -> None:
+        """A client has been answered."""
+        core = engine.core
+        if call.outcome is Outcome.TOO_OLD:
+            # It was not when the call was made: clients ask for nothing below the floor.
+            floor = None if core is None else core.reading.floor
+            self._findings.fail(
+                _RULE,
+                f"{engine.name}: the version at {call.lsn} has been collected while it was read, "
+                f"with the floor at {floor} now",
+            )
+        if self._views.pop(call.number, None) is not None:
+            self._floor_is_below_view(call, engine)
+
+    def look(self) -> None:
+        """Hold the floors of the latest writer and of its segments against its readers."""
+        if not self._world.cluster.engines:
+            return
+        engine = self._world.cluster.engine
+        core = engine.core
+        if core is None or engine.error is not None:
+            return
+        self._findings.counts[_RULE] += 1
+        views = [each for each in self._views.values() if each.writer == engine.name and each.lsn]
+        for call in views:
+            self._floor_is_below_view(call, engine)
+        readers = [each.lsn for each in views]
+        if core.reading.oldest_read_point is not None:
+            readers.append(core.reading.oldest_read_point)
+        if readers:
+            self._nothing_is_collected_above(min(readers), engine, core.epoch)
+
+    def _floor_is_below_view(self, call: Call, engine: Engine) -> None:
+        self._findings.counts[_RULE] += 1
+        if engine.core is not None and call.lsn and engine.core.reading.floor > call.lsn:
+            self._findings.fail(
+                _RULE,
+                f"{engine.name} has raised its floor to {engine.core.reading.floor}; a reader of "
+                f"{engine.name} is at {call.lsn}, in the view of call {call.number}",
+            )
+
+    def _nothing_is_collected_above(self, oldest: Lsn, engine: Engine, epoch: VolumeEpoch) -> None:
+        for segment, host in self._world.cluster.hosts.items():
+            if host.core is None or host.core.state.table.epoch != epoch:
+                continue
+            # What it had collected for an earlier writer it cannot give back: others answer.
+            floor = host.core.state.floor
+            if floor > max(oldest, self._inherited.get((segment, epoch), 0)):
+                self._findings.fail(
+                    _RULE,
+                    f"{segment} has collected up to {floor}; a reader of {engine.name} is at "
+                    f"{oldest}",
+                )

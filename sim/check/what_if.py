@@ -1,0 +1,186 @@
+"""What if a writer had to recover now? Invariant 2, tried on every read quorum (§11).
+
+A plan is made from each choice of three of six, and held against the reference model: it must keep
+every VDL that was observed, know where each group's log ends, and have the log up to there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+from aurora.consistency import VolumeConsistency
+from aurora.mtr import VolumeChains
+from aurora.quorum import QuorumModel
+from aurora.recovery import (
+    RecoveryPlan,
+    adopted_table,
+    announced_vdl,
+    plan_recovery,
+    surviving_scl,
+)
+from segments.protocol.errors import InvalidConfig
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import SealReply
+from segments.protocol.record import RedoRecord
+from segments.protocol.truncation import TruncationTable
+from segments.state import SegmentState
+from sim.check.invariants import Broken, newest_view
+from sim.check.reference_model import Reference, WriterView
+
+_EPOCH = VolumeEpoch(1 << 40, 1)
+"""Of the writers that are only imagined: above all others."""
+
+
+def any_read_quorum_recovers(
+    reference: Reference,
+    groups: Mapping[PgId, QuorumModel],
+    durable: Mapping[SegmentId, SegmentState],
+    observed: Lsn,
+    lal: int,
+    shift: int = 0,
+) -> int:
+    """2: plan from every read quorum of witnesses; returns the number of plans made.
+
+    With several groups a choice of one is combined with one of each other, which ``shift`` tells:
+    all choices of each group are tried in every call, and all combinations as ``shift`` counts up.
+    """
+    choices = {
+        pg_id: list(combinations([each for each in model.members if each in durable], model.read))
+        for pg_id, model in groups.items()
+    }
+    if not choices or not all(choices.values()):
+        return 0
+    replies = {segment: _seal_reply(segment, state) for segment, state in durable.items()}
+    facts = {segment: _facts(reply) for segment, reply in replies.items()}
+    tried: set[object] = set()
+    log = _Log(reference, durable)
+    for combination in combined({pg_id: len(each) for pg_id, each in choices.items()}, shift):
+        chosen = {
+            pg_id: [replies[segment] for segment in choices[pg_id][at]]
+            for pg_id, at in combination.items()
+        }
+        everyone = [reply for group in chosen.values() for reply in group]
+        adopted = adopted_table(everyone)
+        sources = _sources(chosen, adopted)
+        answers = [sorted([facts[each.segment] for each in group]) for group in chosen.values()]
+        case = (*sources.values(), *map(tuple, answers))
+        if case in tried:
+            continue  # the same answers, and the same records: the same plan
+        tried.add(case)
+        plan = plan_recovery(_EPOCH, lal, chosen, log.above(announced_vdl(everyone), sources))
+        try:
+            _keeps_what_was_observed(plan, observed)
+            log.has(plan, adopted, sources)
+            _starts_a_writer(plan)
+        except Broken as broken:
+            members = ", ".join(reply.segment for reply in everyone)
+            raise Broken(f"a recovery from {members} {broken}") from None
+    return len(tried)
+
+
+def combined(counts: Mapping[PgId, int], shift: int) -> list[dict[PgId, int]]:
+    """Which choice of each group goes with which of the others, by their positions.
+
+    Each position of each group occurs. The digits of ``shift`` say how far each group is ahead of
+    the one before it: by the time they have run through, every combination has been made.
+    """
+    offsets: dict[PgId, int] = {}
+    offset, rest = 0, shift
+    for pg_id, count in counts.items():
+        if offsets:
+            rest, digit = divmod(rest, count)
+            offset += digit
+        offsets[pg_id] = offset
+    return [
+        {pg_id: (turn + offsets[pg_id]) % count for pg_id, count in counts.items()}
+        for turn in range(max(counts.values()))
+    ]
+
+
+# ---- what a plan must be -------------------------------------------------------------------------
+
+
+def _keeps_what_was_observed(plan: RecoveryPlan, observed: Lsn) -> None:
+    if plan.vdl < observed or plan.table.annuls(observed):
+        raise Broken(f"opens at VDL {plan.vdl} and loses {observed}, a VDL that was observed")
+
+
+class _Log:
+    """The log as the segments hold it, during one round: nothing is looked up or held twice."""
+
+    def __init__(self, reference: Reference, durable: Mapping[SegmentId, SegmentState]) -> None:
+        self._reference = reference
+        self._durable = durable
+        self._above: dict[tuple[SegmentId, Lsn], list[RedoRecord]] = {}
+        self._held: set[tuple[VolumeEpoch, PgId, SegmentId, Lsn, Lsn]] = set()
+
+    def above(self, anchor: Lsn, sources: Mapping[PgId, SegmentId]) -> dict[PgId, list[RedoRecord]]:
+        """What a recovery fetches of each group: the records above ``anchor``."""
+        fetched = {}
+        for pg_id, source in sources.items():
+            records = self._above.get((source, anchor))
+            if records is None:
+                index = self._durable[source].index
+                records = index.records_after(max(anchor, index.base_lsn), 1 << 40)
+                self._above[source, anchor] = records
+            fetched[pg_id] = records
+        return fetched
+
+    def has(
+        self, plan: RecoveryPlan, adopted: TruncationTable, sources: Mapping[PgId, SegmentId]
+    ) -> None:
+        """It is the one that the writer of the ``adopted`` table must see, up to the VDL."""
+        view = newest_view(self._reference, adopted)
+        if view is None:
+            return  # formatted, and never opened
+        for pg_id, tail in plan.tails.items():
+            case = (view.epoch, pg_id, sources[pg_id], tail, plan.vdl)
+            if case not in self._held:
+                self._has_group(view, pg_id, sources[pg_id], tail, plan.vdl)
+                self._held.add(case)
+
+    def _has_group(
+        self, view: WriterView, pg_id: PgId, source: SegmentId, tail: Lsn, vdl: Lsn
+    ) -> None:
+        expected = self._reference.tail(view, pg_id, vdl)
+        if tail != expected:
+            raise Broken(
+                f"opens at VDL {vdl} with PG {pg_id} ending at {tail}; its last live record "
+                f"is {expected}"
+            )
+        # Whom the records are fetched from has all of them, or pages in place of the oldest.
+        index = self._durable[source].index
+        needed = self._reference.chain(view, pg_id, index.base_lsn, tail)
+        for lsn in index.not_held(needed):
+            raise Broken(f"opens at VDL {vdl}; {source}, its source, lacks LSN {lsn}")
+
+
+def _starts_a_writer(plan: RecoveryPlan) -> None:
+    try:
+        VolumeChains(plan.vdl, plan.tails)
+        VolumeConsistency(plan.vdl, plan.tails)
+    except InvalidConfig as error:
+        raise Broken(f"makes no writer: {error}") from error
+
+
+# ---- a plan --------------------------------------------------------------------------------------
+
+
+def _sources(
+    chosen: Mapping[PgId, Sequence[SealReply]], table: TruncationTable
+) -> dict[PgId, SegmentId]:
+    """From whom each group's records are fetched, once ``table`` is adopted."""
+    return {
+        pg_id: max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl)).segment
+        for pg_id, group in chosen.items()
+    }
+
+
+def _facts(reply: SealReply) -> tuple[object, ...]:
+    """What a plan depends on, whoever said it."""
+    return reply.scl, reply.vdl, reply.floor, reply.table.epoch, reply.table.ranges
+
+
+def _seal_reply(segment: SegmentId, state: SegmentState) -> SealReply:
+    return SealReply(_EPOCH, segment, 0, state.scl, state.vdl, state.floor, state.table)

@@ -1,0 +1,98 @@
+"""The command ``explain``: how a run came to end as it did, in at most 25 lines."""
+
+from __future__ import annotations
+
+import sys
+from typing import Final
+
+import click
+
+from aurora.terminal.console import new_console
+from sim.check.findings import OTHER_FINDINGS
+from sim.check.invariants import INVARIANTS
+from sim.commands.exit_codes import EXIT_CODES, HELP
+from sim.commands.shrink import events_of
+from sim.files.case import Case, case_options, open_case
+from sim.show.durations import moment
+from sim.show.wording import counted
+from sim.story import Recorder, tell
+from sim.story.lines import filled
+from sim.world.world import RunResult, Verdict, World
+
+MAX_LINES: Final = 25
+"""As printed, where there are `LEAST_WIDTH` columns or more."""
+MAX_LINES_PASSED: Final = 40
+"""The same for a run that passed: nothing in it is more to the point than the rest."""
+LEAST_WIDTH: Final = 80
+PIPE_WIDTH: Final = 100
+_SMALL: Final = 12
+_MOST_EXPECTATIONS: Final = 4
+_INDENT: Final = " " * 7
+
+
+@click.command("explain", epilog=HELP)
+@case_options
+def command(seed: int | None, name: str | None, bug: str | None) -> None:
+    """Tell how a run came to end as it did.
+
+    Of a run that failed: which messages and syncs led there, who had acknowledged what, the rule
+    that broke, and what to type next. Of one that passed: what was planned, which faults happened,
+    who came back when, what waited, and what it has proved. Told from the events of the run.
+    """
+    case = open_case(seed, name, bug)
+    recorders: list[Recorder] = []
+
+    def listen(world: World) -> None:
+        recorders.append(Recorder(world))
+
+    result = case.run(listen)
+    width = new_console().width if sys.stdout.isatty() else PIPE_WIDTH
+    click.echo("\n".join(explained(recorders[0], result, case, width)))
+    sys.exit(EXIT_CODES[result.verdict])
+
+
+def explained(
+    recorder: Recorder, result: RunResult, case: Case, width: int = PIPE_WIDTH
+) -> list[str]:
+    """All lines, at most `MAX_LINES` if ``width`` is `LEAST_WIDTH` columns or more.
+
+    Of a run that passed at most `MAX_LINES_PASSED`.
+    """
+    most = MAX_LINES_PASSED if result.verdict is Verdict.PASSED else MAX_LINES
+    amounts = (counted(result.messages, "message"), counted(result.commits, "commit"))
+    when = f"after {moment(result.virtual_ns)}, {', '.join(amounts)}"
+    head = filled(f"{case.source}: {result.verdict.value} {when}", width, _INDENT)
+    # Whoever copies the command wants one line.
+    again = f"next   {_next_command(result, case)}"
+    tail = [each for text in _conclusions(result, case) for each in filled(text, width, _INDENT)]
+    frame = len(head) + len(tail) + 1 + (len(again) - 1) // width + 2
+    return [*head, "", *tell(recorder, result, most - frame, width), "", *tail, again]
+
+
+def _conclusions(result: RunResult, case: Case) -> list[str]:
+    """What was found and which rule broke; of a run that passed, what it has proved."""
+    if result.verdict is not Verdict.PASSED:
+        rule = INVARIANTS.get(result.invariant)
+        number = f"invariant {rule.number}" if rule else "the run"
+        text = rule.text if rule else OTHER_FINDINGS[result.invariant]
+        finding = result.finding.splitlines()[0]
+        return [f"found  {finding}", f"broken {number}, {result.invariant}: {text}"]
+    held = (
+        f"{counted(len(result.checks), 'invariant')} held, {sum(result.checks.values()):,} checks"
+    )
+    idle = ", ".join(name for name in INVARIANTS if name not in result.checks)
+    told = [f"proved {held}" + (f"; never put to the test: {idle}" if idle else "")]
+    judged = [each.judge(result) for each in case.expectations]
+    told += [f"met    {each.expected}: {each.found}" for each in judged[:_MOST_EXPECTATIONS]]
+    marks = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.marks.items()))
+    return [*told, f"marks  {marks or 'none: nothing out of the ordinary happened'}"]
+
+
+def _next_command(result: RunResult, case: Case) -> str:
+    if result.verdict is Verdict.PASSED:
+        how = "replay" if case.decisions is not None else "run"
+        return f"python -m aurora.sim {how} {case.source}"
+    # `run` takes no recording; what is left of one is a scenario.
+    if case.decisions is not None or len(events_of(result.schedule)) > _SMALL:
+        return f"python -m aurora.sim shrink {case.source} -o smaller.toml"
+    return f"python -m aurora.sim run {case.source} --trace events.jsonl"

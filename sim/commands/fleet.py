@@ -1,0 +1,224 @@
+"""The command ``fleet``: many seeds over all cores, and what they reached and found together."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from itertools import count, islice
+from typing import Final
+
+import click
+
+from sim.bugs import planted
+from sim.check.blame import described
+from sim.commands.exit_codes import HELP, INTERRUPTED, PASSED, UNDECIDED
+from sim.commands.interrupts import close_pool, worker_pool
+from sim.files.case import check_bug
+from sim.files.expectations import conclude
+from sim.plan.generate import generate
+from sim.show.durations import duration_option, format_seconds
+from sim.show.tally import SeedResult, Tally, as_json, report
+from sim.show.wording import counted, say
+from sim.world.world import Verdict, World
+
+_POLL_S: Final = 0.2
+_PLAIN_EVERY_S: Final = 10.0
+_PLAIN_FIRST_S: Final = 2.0
+
+
+# ---- one seed, in a worker -----------------------------------------------------------------------
+
+
+def run_seed(seed: int, bug: str | None = None) -> SeedResult:
+    """Run the schedule of ``seed``, with ``bug`` planted.
+
+    Raises nothing that concerns this seed alone: a failure of the simulator is a result, too.
+    """
+    started = time.process_time()
+    try:
+        with planted(bug):
+            result = conclude(World(generate(seed)).run(), ())
+    except Exception as error:  # noqa: BLE001 - the other seeds go on
+        return SeedResult(
+            seed=seed,
+            verdict=Verdict.INTERNAL,
+            invariant=Verdict.INTERNAL.value,
+            finding=described(error),
+            cpu_s=time.process_time() - started,
+        )
+    return SeedResult(
+        seed=seed,
+        verdict=result.verdict,
+        invariant=result.invariant,
+        finding=result.finding,
+        digest=result.digest,
+        messages=result.messages,
+        commits=result.commits,
+        virtual_ns=result.virtual_ns,
+        cpu_s=time.process_time() - started,
+        marks=result.marks,
+        checks=result.checks,
+    )
+
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+
+def results(
+    seeds: Iterator[int],
+    jobs: int,
+    bug: str | None,
+    until: Callable[[], bool],
+    *,
+    ahead: bool = True,
+) -> Generator[SeedResult | None, None, None]:
+    """Run ``seeds`` in ``jobs`` processes until they end or ``until`` says so.
+
+    Yields each result as it comes, and None now and then while there is none. Seeds that have begun
+    are always finished, unless the iterator is closed. One at a time and in order if ``jobs`` is 0.
+    With ``ahead``, seeds wait for a free process, so that none idles; they count as begun.
+    """
+    if jobs == 0:
+        for seed in seeds:
+            if until():
+                return
+            yield run_seed(seed, bug)
+        return
+    pool = worker_pool(jobs)
+    running: set[Future[SeedResult]] = set()
+    most = 2 * jobs if ahead else jobs
+    try:
+        while True:
+            if not until():
+                for seed in islice(seeds, most - len(running)):
+                    running.add(pool.submit(run_seed, seed, bug))
+            if not running:
+                return
+            done, running = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            yield from sorted((each.result() for each in done), key=lambda result: result.seed)
+            if not done:
+                yield None
+    finally:
+        close_pool(pool, list(running))
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+class Progress:
+    """One line on the standard error: rewritten on a terminal, now and then elsewhere."""
+
+    def __init__(self, total: int | None, budget_s: float | None) -> None:
+        self._total = total
+        self._budget_s = budget_s
+        self._started = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._next = self._started + (_POLL_S if self._terminal else _PLAIN_FIRST_S)
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    def show(self, tally: Tally) -> None:
+        """Show how far it is, if it is time."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + (_POLL_S if self._terminal else _PLAIN_EVERY_S)
+        line = self._line(tally)
+        click.echo(f"\r{line:<79}" if self._terminal else line, err=True, nl=not self._terminal)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._terminal:
+            click.echo(f"\r{'':<79}\r", err=True, nl=False)
+
+    def _line(self, tally: Tally) -> str:
+        elapsed = self.elapsed_s
+        done = counted(tally.seeds, "seed")
+        if self._total is not None:
+            done = f"{tally.seeds}/{counted(self._total, 'seed')}"
+        return (
+            f"{done}  {tally.seeds / elapsed:.1f}/s  {counted(tally.commits, 'commit')}  "
+            f"{counted(len(tally.findings), 'finding')}  {self._left(tally, elapsed)}"
+        )
+
+    def _left(self, tally: Tally, elapsed: float) -> str:
+        """What is left, as far as it can be told from the seeds done so far."""
+        bounds = []
+        if self._budget_s is not None:
+            bounds.append(self._budget_s - elapsed)
+        if self._total is not None and tally.seeds:
+            bounds.append((self._total - tally.seeds) * elapsed / tally.seeds)
+        if not bounds:
+            return "until stopped" if self._total is None else "time left unknown"
+        return f"{format_seconds(max(0.0, min(bounds)))} left"
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+@click.command("fleet", epilog=HELP)
+@click.option("--seeds", type=click.IntRange(1), metavar="N", help="How many; 100 by default.")
+@click.option("--start", type=click.IntRange(0), default=0, metavar="S", help="The first seed.")
+@click.option(
+    "--jobs", metavar="N", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
+    show_default="all cores", help="How many processes.",
+)  # fmt: skip
+@click.option(
+    "--budget", callback=duration_option, metavar="TIME",
+    help="Begin no seed after this long (60s, 5m, 2h). Without --seeds: as many as fit.",
+)  # fmt: skip
+@click.option("--stop", is_flag=True, help="Begin no seed after a finding.")
+@click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first.")
+def command(
+    seeds: int | None,
+    start: int,
+    jobs: int,
+    budget: float | None,
+    stop: bool,
+    wants_json: bool,
+    bug: str | None,
+) -> None:
+    """Run many seeds over all cores.
+
+    Each seed has its own shape, faults and rates. Ctrl-C stops it, and what is done is reported. A
+    finding ends with the commands that explain it and cut it down.
+    """
+    check_bug(bug)
+    if seeds is None and budget is None:
+        seeds = 100
+    drawn = iter(count(start) if seeds is None else range(start, start + seeds))
+    progress, tally = Progress(seeds, budget), Tally()
+
+    def over() -> bool:
+        late = budget is not None and progress.elapsed_s >= budget
+        return late or (stop and bool(tally.findings))
+
+    interrupted = False
+    running = results(drawn, min(jobs, seeds or jobs), bug, over, ahead=not stop)
+    try:
+        for result in running:
+            if result is not None:
+                tally.add(result)
+            progress.show(tally)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        running.close()
+        progress.clear()
+    wall_s = progress.elapsed_s
+    if wants_json:
+        found = {**as_json(tally, wall_s, bug), "interrupted": interrupted}
+        click.echo(json.dumps(found, indent=2))
+    else:
+        if interrupted:
+            say("stopped by Ctrl-C; what was done until then:")
+        say(report(tally, wall_s, bug))
+    code = tally.exit_code()
+    sys.exit(INTERRUPTED if interrupted and code in (PASSED, UNDECIDED) else code)

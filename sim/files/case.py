@@ -1,0 +1,134 @@
+"""What a command is about: a schedule, the deliberate bug that is planted, and who decides."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import attrs
+import click
+
+from segments.protocol.errors import AuroraError
+from sim.bugs import BUGS, planted
+from sim.commands.exit_codes import EXIT_CODES
+from sim.files import recording, scenario
+from sim.files.expectations import Expectation, conclude, failure_of
+from sim.files.toml_reader import suggestion
+from sim.plan.generate import generate
+from sim.plan.schedule import Schedule
+from sim.world.network_policy import Decision, ReplayingPolicy
+from sim.world.world import RunResult, World
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Seed(click.IntRange):
+    name = "integer"  # of what is none click says that it "is not a valid integer range"
+
+
+SEED: Final = _Seed(min=0)
+"""What an option for a seed takes."""
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One run that can be repeated."""
+
+    schedule: Schedule
+    bug: str | None = None
+    decisions: Mapping[int, Decision] | None = None
+    """Of a recording: what became of each message. Without it the seed draws that."""
+    expectations: tuple[Expectation, ...] = ()
+    """Of a scenario: what must be so beyond the invariants."""
+    source: str = ""
+    """How to name it on a command line: ``--seed 7 --bug no-fencing``, or a path."""
+
+    def run(self, prepare: Callable[[World], object] | None = None) -> RunResult:
+        """Run it; ``prepare`` is given the world before it starts, to listen to it.
+
+        The expectations are judged, but a failure that they ask for is still a failure here.
+        """
+        policy = None if self.decisions is None else ReplayingPolicy(self.decisions)
+        with planted(self.bug):
+            world = World(self.schedule, policy=policy)
+            if prepare is not None:
+                prepare(world)
+            return failure_of(world.run(), self.expectations)
+
+    def exit_code(self, result: RunResult) -> int:
+        """Of a command that runs it and no more, as ``run`` does: an expected failure passes."""
+        return EXIT_CODES[conclude(result, self.expectations).verdict]
+
+
+def check_bug(name: str | None) -> None:
+    """Raise `click.BadParameter` unless there is a deliberate bug of this name."""
+    if name is not None and name not in BUGS:
+        raise click.BadParameter(f"{name!r}: {suggestion(name, BUGS)}", param_hint="--bug")
+
+
+def input_paths(name: str | None) -> dict[Path, str]:
+    """The file that a command line's ``name`` stands for, for `sim.files.outputs.check_output`."""
+    if name is None:
+        return {}
+    return {Path(name) if Path(name).is_file() else scenario.find(name): "the input"}
+
+
+def case_of_recording(found: recording.Recording, source: str = "", bug: str | None = None) -> Case:
+    """The recorded run, with another deliberate bug if one is named."""
+    return Case(
+        schedule=found.schedule,
+        bug=bug or found.bug,
+        decisions=found.decisions,
+        expectations=found.expectations,
+        source=source,
+    )
+
+
+def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
+    """The case that a command line names; raises `click.UsageError`.
+
+    ``name`` is a recording, a scenario file or a shipped scenario's name; the first two bring their
+    bug along. With a scenario, ``seed`` takes the place of its own.
+    """
+    check_bug(bug)
+    if name is None:
+        if seed is None:
+            raise click.UsageError("expected --seed N, the name of a scenario, or a file")
+        source = f"--seed {seed}" if bug is None else f"--seed {seed} --bug {bug}"
+        return Case(schedule=generate(seed), bug=bug, source=source)
+    try:
+        return _open_file(seed, name, bug)
+    except (AuroraError, OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _open_file(seed: int | None, name: str, bug: str | None) -> Case:
+    quoted = shlex.quote(name)
+    if Path(name).is_file() and recording.is_recording(Path(name)):
+        if seed is not None:
+            raise click.UsageError("a recording has its seed: expected no --seed")
+        source = quoted if bug is None else f"{quoted} --bug {bug}"
+        return case_of_recording(recording.load(Path(name)), source, bug)
+    read = scenario.load(scenario.find(name))
+    source = quoted if seed is None else f"{quoted} --seed {seed}"
+    if bug is not None:
+        source = f"{source} --bug {bug}"
+    return Case(
+        schedule=read.schedule(seed),
+        bug=bug or read.bug or None,
+        expectations=read.expectations,
+        source=source,
+    )
+
+
+def case_options(command: _F) -> _F:
+    """The arguments of a command that looks at one case: ``--seed``, ``FILE`` and ``--bug``."""
+    for option in (
+        click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first."),
+        click.option("--seed", type=SEED, metavar="N", help="The schedule drawn from this seed."),
+        click.argument("name", metavar="[SCENARIO|FILE]", required=False),
+    ):
+        command = option(command)
+    return command

@@ -1,0 +1,333 @@
+"""Scenario files: a run written down in TOML, to be read, edited, shared and checked.
+
+`load` reads one (the format is described in docs/scenarios.md), `dump` writes any schedule as one
+that runs by itself; what is dumped and read again is the same schedule. Errors name the file, the
+line, the key, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+
+from aurora.volume import ProtectionGroup, VolumeGeometry
+from segments.protocol.errors import Invalid
+from segments.protocol.record import PAGE_SIZE
+from sim.bugs import BUGS
+from sim.files.expectation_tables import expectation_row, read_expectation
+from sim.files.expectations import Expectation
+from sim.files.knob_tables import knob_values, read_knobs
+from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document, suggestion
+from sim.plan.drawn_workload import READS, Workload
+from sim.plan.schedule import Action, Knobs, Operation, Schedule
+from sim.plan.seeds import Seeds
+from sim.world import faults
+
+KINDS: Final = ("put", *READS)
+_MOST_CLIENTS: Final = 1_000
+_MOST_OPERATIONS: Final = 1_000_000
+_MOST_REPEATS: Final = 10_000
+_MOST_BYTES: Final = 4_096
+_MOST_MTR_PAGES: Final = 100
+_DIRECTORIES: Final = ("../scenarios", "../../scripts/scenarios")
+"""Where the shipped scenarios are, from here: in an installed package, in the source tree."""
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """A run, what it is for, and what it must show."""
+
+    name: str
+    description: str = ""
+    seed: int = 0
+    bug: str = ""
+    """A deliberate bug to run it with; none if empty."""
+    knobs: Knobs = attrs.field(factory=Knobs)
+    actions: tuple[Action, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    """Calls spelled out."""
+    workloads: tuple[Workload, ...] = ()
+    """Calls drawn from the seed."""
+    expectations: tuple[Expectation, ...] = ()
+
+    def schedule(self, seed: int | None = None) -> Schedule:
+        """The schedule of this scenario, by default with its own seed."""
+        seed = self.seed if seed is None else seed
+        operations = list(self.operations)
+        client = 1 + max((each.client for each in operations), default=-1)
+        for number, workload in enumerate(self.workloads):
+            operations += workload.draw(Seeds(seed).stream(f"workload {number}"), client)
+            client += workload.clients
+        return Schedule(
+            seed=seed,
+            knobs=self.knobs,
+            actions=self.actions,
+            operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
+            name=self.name,
+        )
+
+
+# ---- finding -------------------------------------------------------------------------------------
+
+
+def shipped() -> dict[str, Path]:
+    """The scenarios that come with the simulator, by name."""
+    for place in _DIRECTORIES:
+        found = list((Path(__file__).parent / place).resolve().glob("*.toml"))
+        if found:
+            return {path.stem: path for path in sorted(found, key=lambda path: path.stem)}
+    return {}
+
+
+def find(name: str) -> Path:
+    """The file of a scenario, given its name or its path; raises `Invalid`."""
+    path = Path(name)
+    if path.suffix == ".toml" or "/" in name:
+        return path
+    known = shipped()
+    if name not in known:
+        raise Invalid(f"scenario {name!r}: {suggestion(name, known)}, or a file that ends in .toml")
+    return known[name]
+
+
+def load(path: Path) -> Scenario:
+    """Read a scenario file; raises `ScenarioError`."""
+    try:
+        text = path.read_bytes().decode()
+    except OSError as error:
+        raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ScenarioError(f"{path}: not UTF-8 text: {error}") from error
+    return loads(text, str(path), default_name=path.stem)
+
+
+# ---- reading -------------------------------------------------------------------------------------
+
+
+def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scenario:
+    """Read a scenario out of text; ``file`` stands in the errors. Raises `ScenarioError`."""
+    root = parse_document(text, file)
+    knobs = read_knobs(root.table("knobs"))
+    groups = VolumeGeometry(knobs.pg_count).groups()
+    actions = [
+        action for table in root.tables("action") for action in _actions(table, groups, knobs)
+    ]
+    operations = [_operation(table) for table in root.tables("operation")]
+    given = root.get("workload")
+    tables = [root.table("workload")] if isinstance(given, dict) else root.tables("workload")
+    scenario = Scenario(
+        name=root.text("name", default_name),
+        description=root.text("description", "").strip(),
+        seed=root.integer("seed", 0),
+        bug=root.choice("bug", BUGS) if root.text("bug", "") else "",
+        knobs=knobs,
+        actions=tuple(sorted(actions, key=lambda each: each.at_ns)),
+        operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
+        workloads=tuple(_workload(table, knobs) for table in tables),
+        expectations=tuple(
+            read_expectation(table, groups, knobs) for table in root.tables("expect")
+        ),
+    )
+    root.finish()
+    _check_fits(root.table("knobs"), scenario)
+    return scenario
+
+
+def _check_fits(table: Table, scenario: Scenario) -> None:
+    """Raise `ScenarioError` if some write is larger than the engine ever takes."""
+    puts = [each for each in scenario.operations if each.kind == "put"]
+    drawn = [each for each in scenario.workloads if each.write_share]
+    records = max([*(len(e.pages) for e in puts), *(e.mtr_pages for e in drawn)], default=1)
+    pages = [*(len(set(e.pages)) for e in puts), *(min(e.mtr_pages, e.pages) for e in drawn)]
+    written = [*(len(e.pages) * e.length for e in puts), *(e.mtr_pages * e.length for e in drawn)]
+    for knob, least, what in (
+        ("lal", records, "records"),
+        ("max_mtr_writes", records, "records"),
+        ("max_mtr_bytes", max(written, default=1), "bytes"),
+        ("buffer_pool_pages", max(pages, default=1), "pages"),
+    ):
+        if (found := getattr(scenario.knobs, knob)) < least:
+            raise table.error(
+                knob,
+                f"found {found}: expected at least {least}, the {what} of the largest "
+                f"mini-transaction (pages, mtr_pages, bytes)",
+            )
+
+
+def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Iterator[Action]:
+    at_ns = table.time("at")
+    kind = table.choice("fault", faults.FAULTS)
+    target = table.names("target")
+    fault = faults.FAULTS[kind]
+    params: dict[str, Any] = {
+        name: table.names(name) if param.kind is str else table.get(name)
+        for name, param in fault.params.items()
+        if table.has(name)
+    }
+    repeat = table.integer("repeat", 1, least=1)
+    every_ns = table.time("every") if table.has("every") or repeat > 1 else 0
+    if repeat > _MOST_REPEATS:
+        raise table.error("repeat", f"found {repeat}: expected at most {_MOST_REPEATS}")
+    for name in fault.params:
+        table.get(name)
+    table.finish()
+    action = Action(at_ns=at_ns, kind=kind, target=target, params=params)
+    try:
+        faults.check(action, groups)
+        faults.check_sides(action, groups)
+    except faults.WrongAction as wrong:
+        raise table.error(wrong.key, wrong.problem) from None
+    last_ns = at_ns + (repeat - 1) * every_ns
+    if last_ns >= knobs.duration_ns:
+        raise table.error(
+            "at",
+            f"found {format_time(last_ns)}: expected before {format_time(knobs.duration_ns)}, "
+            f"when everything heals (knobs.duration)",
+        )
+    for number in range(repeat):
+        yield attrs.evolve(action, at_ns=at_ns + number * every_ns)
+
+
+def _operation(table: Table) -> Operation:
+    operation = Operation(
+        at_ns=table.time("at"),
+        client=table.integer("client"),
+        kind=table.choice("do", KINDS),
+        pages=table.integers("pages"),
+        offset=table.integer("offset", 0),
+        length=table.integer("bytes", 16, least=8),
+        age=table.number("age", 0.0, 0.0, 1.0),
+        cached=table.boolean("cached", True),
+        sticky=table.boolean("sticky", False),
+    )
+    table.finish()
+    # Each page of an MTR is written 8 bytes further on: see `sim.world.clients.writes_of`.
+    end = operation.offset + 8 * (len(operation.pages) - 1) + operation.length
+    if end > PAGE_SIZE:
+        raise table.error("bytes", f"found an end at byte {end}: expected at most {PAGE_SIZE}")
+    return operation
+
+
+def _workload(table: Table, knobs: Knobs) -> Workload:
+    from_ns = table.time("from", 0)
+    until_ns = table.time("until", knobs.duration_ns)
+    if not from_ns < until_ns <= knobs.duration_ns:
+        raise table.error(
+            "until",
+            f"found {format_time(from_ns)} to {format_time(until_ns)}: expected a later end, at "
+            f"most {format_time(knobs.duration_ns)} (knobs.duration)",
+        )
+    if table.has("rate") and table.has("operations"):
+        raise table.error("rate", "found beside operations: expected one of the two")
+    seconds = (until_ns - from_ns) / 1_000_000_000
+    if table.has("rate"):
+        count = round(table.number("rate", 0.0, 0.0, _MOST_OPERATIONS) * seconds)
+    else:
+        table.get("rate")
+        count = table.integer("operations", 300)
+    if count > _MOST_OPERATIONS:
+        raise table.error(None, f"found {count} operations: expected at most {_MOST_OPERATIONS}")
+    workload = Workload(
+        clients=table.integer("clients", 4, least=1),
+        operations=count,
+        write_share=table.number("write_share", 0.6, 0.0, 1.0),
+        pages=table.integer("pages", 24, least=1),
+        mtr_pages=table.integer("mtr_pages", 3, least=1),
+        length=table.integer("bytes", 16, least=8),
+        reads=table.choices("reads", READS, ("get",)),
+        cached=table.boolean("cached", True),
+        sticky=table.boolean("sticky", False),
+        from_ns=from_ns,
+        until_ns=until_ns,
+    )
+    table.finish()
+    if workload.clients > _MOST_CLIENTS:
+        raise table.error("clients", f"found {workload.clients}: expected at most {_MOST_CLIENTS}")
+    if workload.mtr_pages > _MOST_MTR_PAGES:
+        found = workload.mtr_pages
+        raise table.error("mtr_pages", f"found {found}: expected at most {_MOST_MTR_PAGES}")
+    if workload.length > _MOST_BYTES:
+        raise table.error("bytes", f"found {workload.length}: expected at most {_MOST_BYTES}")
+    if not workload.reads:
+        raise table.error("reads", f"found none: expected some of {', '.join(READS)}")
+    return workload
+
+
+# ---- writing -------------------------------------------------------------------------------------
+
+
+def dump(
+    schedule: Schedule,
+    *,
+    description: str = "",
+    bug: str = "",
+    expectations: Sequence[Expectation] = (),
+) -> str:
+    """A scenario file of a schedule; `load` gives the same schedule and expectations again.
+
+    Raises `Invalid` for a fault's parameter that TOML has no word for.
+    """
+    head: dict[str, Any] = {"name": schedule.name, "description": description, "bug": bug}
+    lines = [f"{key} = {_toml(value)}" for key, value in head.items() if value or key == "name"]
+    lines.append(f"seed = {schedule.seed}")
+    for key, rows in (
+        ("action", [_action_row(each) for each in schedule.actions]),
+        ("operation", [_operation_row(each) for each in schedule.operations]),
+        ("expect", [expectation_row(each) for each in expectations]),
+    ):
+        if rows:
+            lines += ["", f"{key} = [", *(f"  {_toml(row)}," for row in rows), "]"]
+    knobs = knob_values(schedule.knobs)
+    nested = {key: value for key, value in knobs.items() if isinstance(value, dict)}
+    lines += ["", "[knobs]", *(f"{k} = {_toml(v)}" for k, v in knobs.items() if k not in nested)]
+    for name, values in nested.items():
+        lines += ["", f"[knobs.{name}]", *(f"{k} = {_toml(v)}" for k, v in values.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _action_row(action: Action) -> dict[str, Any]:
+    row: dict[str, Any] = {"at": format_time(action.at_ns), "fault": action.kind}
+    if action.target:
+        row["target"] = action.target
+    return row | dict(action.params)
+
+
+def _operation_row(operation: Operation) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "at": format_time(operation.at_ns),
+        "client": operation.client,
+        "do": operation.kind,
+        "pages": list(operation.pages),
+    }
+    plain = attrs.fields_dict(Operation)
+    for name, key in (
+        ("offset", "offset"),
+        ("length", "bytes"),
+        ("age", "age"),
+        ("cached", "cached"),
+        ("sticky", "sticky"),
+    ):
+        value = getattr(operation, name)
+        if value != plain[name].default:
+            row[key] = value
+    return row
+
+
+def _toml(value: object) -> str:
+    """A value as TOML writes it, on one line."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(each) for each in value)}]"
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{key} = {_toml(each)}" for key, each in value.items())
+        return f"{{ {pairs} }}"
+    raise Invalid(f"{value!r} in a schedule: expected what TOML can say")

@@ -1,0 +1,125 @@
+"""Faults as episodes: what a schedule's actions do to whom, from when to when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import attrs
+
+from aurora import targets
+from aurora.targets import Target
+from aurora.volume import VolumeGeometry
+from segments.protocol.ids import Address, SegmentId
+from sim.plan.schedule import Action, Schedule
+
+ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
+    "crash": ("restart",),
+    "pause": ("resume", "crash", "wipe"),
+    "slow": ("slow", "heal_network"),
+    "slow_disk": ("slow_disk",),
+    "disk_full": ("disk_free",),
+    "partition": ("heal_network",),
+    "cut": ("heal_network",),
+    "clog": ("heal_network",),
+    "crash_writer": ("recover", "take_over"),
+}
+"""What ends a fault that lasts, beside the healing of everything."""
+
+_FOR_EVER: Final = ("wipe",)
+_AT_ONCE: Final = ("bit_rot", "fail_writes", "fail_syncs", "recover", "take_over")
+_WORDS: Final[Mapping[str, str]] = {
+    "crash": "down", "pause": "paused", "slow": "slow", "slow_disk": "slow disk",
+    "wipe": "lost", "disk_full": "full",
+    "partition": "cut off", "cut": "cut off", "clog": "clogged",
+}  # fmt: skip
+
+
+@attrs.frozen
+class Episode:
+    """A fault, from its beginning to its end."""
+
+    number: int
+    """Index of its action in the schedule."""
+    action: Action
+    start_ns: int
+    end_ns: int
+    """Exclusive; the start for what is over at once, the end of the run for what stays."""
+    segments: tuple[SegmentId, ...]
+    """Whom it hits, of the segments."""
+    ends: Mapping[SegmentId, int] = attrs.field(factory=dict)
+    """When it ends for each of them, if it lasts and can end."""
+
+    @property
+    def state(self) -> str:
+        """What a segment is while this lasts, in a word or two."""
+        return _WORDS.get(self.action.kind, "")
+
+    @property
+    def title(self) -> str:
+        """The fault and whom it hits."""
+        return titled(self.action)
+
+
+def titled(action: Action) -> str:
+    """An action and whom it hits, in words."""
+    between = "from" if action.kind == "partition" else "to"
+    values = " ".join(
+        f"{between} {value}" if name == "others" else f"{name}={value}"
+        for name, value in action.params.items()
+    )
+    return " ".join(part for part in (action.kind, action.target, values) if part)
+
+
+def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
+    """The episodes of a run that ended at ``end_ns``, in the order of their beginning.
+
+    What is left at the schedule's duration ends then, when everything heals; a lost disk stays.
+    """
+    found = []
+    for number, action in enumerate(schedule.actions):
+        if action.at_ns > end_ns:
+            break  # the run was over before it could happen
+        if action.kind not in ENDED_BY and action.kind not in _FOR_EVER + _AT_ONCE:
+            continue
+        if action.kind in ("slow", "slow_disk") and action.params.get("factor", 10.0) == 1:
+            continue
+        segments = segments_of(action.target, schedule.knobs.pg_count)
+        end, ends = _ends(schedule, number, segments, end_ns)
+        found.append(Episode(number, action, action.at_ns, end, segments, ends))
+    return found
+
+
+def _ends(
+    schedule: Schedule, number: int, segments: Sequence[SegmentId], end_ns: int
+) -> tuple[int, dict[SegmentId, int]]:
+    """When a fault is over, and when for each of the segments, if it lasts and can end."""
+    action = schedule.actions[number]
+    if action.kind in _AT_ONCE:
+        return action.at_ns, {}
+    if action.kind in _FOR_EVER:
+        return max(end_ns, action.at_ns), {}
+    over = max(action.at_ns, min(schedule.knobs.duration_ns, end_ns))
+    ends: dict[SegmentId, int] = {}
+    for later in schedule.actions[number + 1 :]:
+        if later.kind != "heal" and later.kind not in ENDED_BY[action.kind]:
+            continue
+        named = segments_of(later.target, schedule.knobs.pg_count) if later.target else segments
+        ends.update((each, later.at_ns) for each in named if each in segments and each not in ends)
+        if not later.target or len(ends) == len(segments):
+            over = later.at_ns
+            break
+    return over, {each: ends.get(each, over) for each in segments}
+
+
+def segments_of(target: Target, pg_count: int) -> tuple[SegmentId, ...]:
+    """The segments that a target's words name; writers and anything else name none."""
+    return targets.segments_of(targets.words_of(target), VolumeGeometry(pg_count).groups())
+
+
+def names(target: Target, address: Address, pg_count: int) -> bool:
+    """Whether a target's words name this address, be it a segment's or a writer's."""
+    if address.startswith(targets.WRITER):
+        words = targets.words_of(target)
+        return address in words or targets.WRITER in words or targets.WRITERS in words
+    return address in segments_of(target, pg_count)

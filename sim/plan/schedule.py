@@ -1,0 +1,146 @@
+"""A run as data: the world's knobs, what clients do, and what goes wrong, each with its time.
+
+A schedule can be drawn from a seed, read from a scenario file, recorded, cut down and replayed.
+Times are integer nanoseconds of virtual time since the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import attrs
+
+from aurora.config import ClusterConfig, EngineConfig, RouterConfig
+from aurora.targets import spelt
+from segments.config import SegmentConfig
+from segments.protocol.errors import Invalid
+from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.show.durations import moment_column
+
+MS: Final = 1_000_000
+"""Nanoseconds in a millisecond."""
+SECOND: Final = 1_000_000_000
+
+
+@attrs.frozen(kw_only=True)
+class Knobs:
+    """Everything about the world that does not change during a run."""
+
+    pg_count: int = 1
+    lal: int = 100_000
+    retention_lsns: int | None = None
+    max_mtr_writes: int = 4_096
+    max_mtr_bytes: int = 4 << 20
+    buffer_pool_pages: int = 64
+    batches_in_flight: int = 4
+    image_interval: int = 16
+    compact_bytes: int = 64 << 10
+    collect_records: int = 32
+    link: LinkProfile = attrs.field(factory=LinkProfile)
+    """Links within an availability zone, and everywhere by default."""
+    cross_az_link: LinkProfile | None = None
+    """Links from one availability zone to another."""
+    disk: DiskProfile = attrs.field(factory=DiskProfile)
+    check_every: int = 64
+    """Steps of the cores between two rounds of the costly checks."""
+    duration_ns: int = 2 * SECOND
+    """When the faults end and the world heals."""
+    liveness_ns: int = 60 * SECOND
+    """How long after that everything pending may take to finish."""
+
+    def cluster_config(self) -> ClusterConfig:
+        """The settings of engine and segments for this world."""
+        return ClusterConfig(
+            pg_count=self.pg_count,
+            engine=EngineConfig(
+                lal=self.lal,
+                retention_lsns=self.retention_lsns,
+                max_mtr_writes=self.max_mtr_writes,
+                max_mtr_bytes=self.max_mtr_bytes,
+                buffer_pool_pages=self.buffer_pool_pages,
+                batches_in_flight=self.batches_in_flight,
+                resend_min_s=0.02,
+                resend_max_s=0.5,
+                heartbeat_interval_s=0.1,
+                tick_interval_s=0.02,
+                seal_retry_s=0.1,
+                read_timeout_s=5.0,
+                list_pages=16,
+                router=RouterConfig(hedge_max_s=0.1, attempt_timeout_s=0.3),
+            ),
+            segment=SegmentConfig(
+                image_interval=self.image_interval,
+                compact_bytes=self.compact_bytes,
+                collect_records=self.collect_records,
+                list_pages=8,
+                tick_interval_s=0.05,
+                gossip_interval_s=0.2,
+                gossip_bytes=64 << 10,
+                scrub_interval_s=0.5,
+            ),
+        )
+
+
+def _spelt_others(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A fault's parameters, ``others`` spelt as targets are; what is no text is left to checks."""
+    others = params.get("others")
+    return {**params, "others": spelt(others)} if isinstance(others, str | list | tuple) else params
+
+
+@attrs.frozen(kw_only=True)
+class Action:
+    """One thing that happens to the world: a fault, or the end of one."""
+
+    at_ns: int
+    kind: str
+    """A key of `sim.world.faults.FAULTS`."""
+    target: str = attrs.field(default="", converter=spelt)
+    """Segments, or writers too, in the words of `aurora.targets`; so is ``others`` below."""
+    params: Mapping[str, Any] = attrs.field(factory=dict, converter=_spelt_others)
+
+    def __str__(self) -> str:
+        values = "".join(f" {name}={value}" for name, value in self.params.items())
+        return f"{moment_column(self.at_ns)}  {self.kind} {self.target}{values}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class Operation:
+    """One call of one client. A client's operations follow each other, each not before its time."""
+
+    at_ns: int
+    client: int
+    kind: str
+    """``put``, ``get``, ``strict_get``, ``get_at``, ``view`` or ``list``."""
+    pages: tuple[int, ...]
+    """Pages written by one MTR, the one page read, or the first that may be in a list."""
+    offset: int = 0
+    length: int = 16
+    age: float = 0.0
+    """For ``get_at``, ``view`` and ``list``: how old the read point is; 1 is the floor."""
+    cached: bool = True
+    """Whether the buffer pool may answer a read; otherwise a segment has to."""
+    sticky: bool = False
+    """Whether the client keeps its writer even when another has taken over."""
+
+    def __str__(self) -> str:
+        where = ",".join(map(str, self.pages))
+        return f"{moment_column(self.at_ns)}  client {self.client} {self.kind} page {where}"
+
+
+@attrs.frozen(kw_only=True)
+class Schedule:
+    """A whole run."""
+
+    seed: int
+    """Of the random streams that decide what the schedule does not say: latencies and losses."""
+    knobs: Knobs = attrs.field(factory=Knobs)
+    actions: tuple[Action, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    name: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        for items in (self.actions, self.operations):
+            times = [each.at_ns for each in items]
+            if times != sorted(times) or any(at < 0 for at in times):
+                raise Invalid("a schedule's times: expected ascending and not negative")

@@ -1,0 +1,1 @@
+"""What people see of a run: reports, the live view, numbers and words."""

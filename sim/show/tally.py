@@ -1,0 +1,191 @@
+"""What many seeds came to together: their sum, and how it is told to people and to programs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from hashlib import blake2b
+from typing import Any, Final
+
+import attrs
+
+from sim.bugs import BUGS
+from sim.check.invariants import INVARIANTS
+from sim.check.marks import MARKS
+from sim.commands.exit_codes import EXIT_CODES
+from sim.show.durations import format_seconds
+from sim.show.wording import command_line, counted
+from sim.world.world import Verdict
+
+_SHOWN_SEEDS: Final = 50
+_ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
+_WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.INTERNAL, Verdict.UNDECIDED)
+
+
+@attrs.frozen(kw_only=True)
+class SeedResult:
+    """What one seed came to."""
+
+    seed: int
+    verdict: Verdict
+    invariant: str
+    finding: str
+    digest: str = ""
+    messages: int = 0
+    commits: int = 0
+    virtual_ns: int = 0
+    cpu_s: float = 0.0
+    """Processor time that it took."""
+    marks: Mapping[str, int] = attrs.field(factory=dict)
+    checks: Mapping[str, int] = attrs.field(factory=dict)
+
+
+@attrs.define
+class Tally:
+    """The sum over the seeds that are done."""
+
+    verdicts: Counter[Verdict] = attrs.field(factory=Counter)
+    findings: list[SeedResult] = attrs.field(factory=list)
+    """Every seed that did not pass."""
+    marks: Counter[str] = attrs.field(factory=Counter)
+    seeds_with: Counter[str] = attrs.field(factory=Counter)
+    """Seeds that reached each mark."""
+    checks: Counter[str] = attrs.field(factory=Counter)
+    commits: int = 0
+    messages: int = 0
+    virtual_ns: int = 0
+    cpu_s: float = 0.0
+    digests: dict[int, str] = attrs.field(factory=dict)
+
+    @property
+    def seeds(self) -> int:
+        """How many are done."""
+        return self.verdicts.total()
+
+    def add(self, result: SeedResult) -> None:
+        """Count one more."""
+        self.verdicts[result.verdict] += 1
+        if result.verdict is not Verdict.PASSED:
+            self.findings.append(result)
+        self.marks.update(result.marks)
+        self.seeds_with.update(result.marks.keys())
+        self.checks.update(result.checks)
+        self.commits += result.commits
+        self.messages += result.messages
+        self.virtual_ns += result.virtual_ns
+        self.cpu_s += result.cpu_s
+        self.digests[result.seed] = result.digest
+
+    @property
+    def digest(self) -> str:
+        """Stands for every event of every seed: the same seeds give the same anywhere."""
+        text = " ".join(f"{seed}:{digest}" for seed, digest in sorted(self.digests.items()))
+        return blake2b(text.encode(), digest_size=8).hexdigest()
+
+    def unreached(self) -> list[str]:
+        """The marks that no seed has reached."""
+        return [name for name in MARKS if name not in self.marks]
+
+    def exit_code(self) -> int:
+        """That of the worst verdict; undecided if no seed was run."""
+        none = Verdict.PASSED if self.seeds else Verdict.UNDECIDED
+        return EXIT_CODES[next((each for each in _WORST if self.verdicts[each]), none)]
+
+
+def report(tally: Tally, wall_s: float, bug: str | None) -> str:
+    """All that a fleet has shown, as text."""
+    virtual_s, cpu_s = tally.virtual_ns / 1e9, max(tally.cpu_s, 1e-9)
+    verdicts = ", ".join(
+        f"{number:,} {each.value}" if each in _ADJECTIVES else counted(number, each.value)
+        for each, number in tally.verdicts.items()
+    )
+    amounts = (
+        (tally.commits, "commit"),
+        (tally.messages, "message"),
+        (tally.checks.total(), "check"),
+    )
+    lines = [
+        f"{counted(tally.seeds, 'seed')} in {format_seconds(wall_s)}: {verdicts or 'none'}",
+        "  " + ", ".join(counted(number, noun) for number, noun in amounts),
+        f"  {tally.messages / cpu_s:,.0f} messages/s and core",
+        f"  {virtual_s:,.2f} s simulated in {cpu_s:,.2f} s: {virtual_s / cpu_s:.2f} to 1",
+        f"  digest of all seeds {tally.digest}",
+        "marks reached (times, seeds):",
+    ]
+    lines += [
+        f"  {name:<34}{tally.marks[name]:>9,}{tally.seeds_with[name]:>8,}"
+        for name in MARKS
+        if name in tally.marks
+    ]
+    missing = tally.unreached()
+    text = f"marks that no seed reached: {', '.join(missing) or 'none'}"
+    lines += [text, *_finding_lines(tally, bug)]
+    return "\n".join(lines)
+
+
+def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
+    """One paragraph for each invariant that broke: its seeds, and what the first of them found."""
+    found = sorted(tally.findings, key=lambda each: each.seed)
+    if not found:
+        if not tally.seeds:
+            return ["no seed was run: this shows nothing"]
+        return ["no findings" if bug is None else _unseen(bug)]
+    groups: dict[tuple[Verdict, str], list[SeedResult]] = {}
+    for each in found:
+        groups.setdefault((each.verdict, each.invariant), []).append(each)
+    lines = [f"{counted(len(found), 'finding')}:"]
+    for (verdict, invariant), some in groups.items():
+        first, rule = some[0], INVARIANTS.get(invariant)
+        seeds = ", ".join(str(each.seed) for each in some[:_SHOWN_SEEDS])
+        if len(some) > _SHOWN_SEEDS:
+            seeds += f" and {len(some) - _SHOWN_SEEDS:,} more"
+        what = ["--seed", str(first.seed), *(["--bug", bug] if bug else [])]
+        small = f"seed-{first.seed}.toml"
+        kind = verdict.value if invariant == verdict.value else f"{verdict.value}, {invariant}"
+        lines += [
+            f"  {kind}: {'seed' if len(some) == 1 else 'seeds'} {seeds}",
+            f"    {first.finding.partition(chr(10))[0]}",
+            *([f"    the rule: {rule.text}"] if rule else []),
+            f"    {command_line('explain', *what)}",
+            f"    {command_line('shrink', *what, '-o', small)}",
+        ]
+    return lines
+
+
+def _unseen(bug: str) -> str:
+    """How to see a bug that no seed has found."""
+    if BUGS[bug].directed is None:
+        return "not found by these seeds"
+    return (
+        "not found by these seeds; its own schedule:\n"
+        f"  {command_line('bugs', 'scenario', bug)} > {bug}.toml\n"
+        f"  {command_line('run', f'{bug}.toml')}"
+    )
+
+
+def as_json(tally: Tally, wall_s: float, bug: str | None) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "seeds": tally.seeds,
+        "bug": bug,
+        "verdicts": {each.value: number for each, number in tally.verdicts.items()},
+        "commits": tally.commits,
+        "messages": tally.messages,
+        "virtual_s": tally.virtual_ns / 1e9,
+        "wall_s": wall_s,
+        "cpu_s": tally.cpu_s,
+        "digest": tally.digest,
+        "checks": dict(sorted(tally.checks.items())),
+        "marks": {name: tally.marks[name] for name in MARKS if name in tally.marks},
+        "unreached_marks": tally.unreached(),
+        "findings": [
+            {
+                "seed": each.seed,
+                "verdict": each.verdict.value,
+                "invariant": each.invariant,
+                "finding": each.finding,
+                "digest": each.digest,
+            }
+            for each in sorted(tally.findings, key=lambda each: each.seed)
+        ],
+    }

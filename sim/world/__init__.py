@@ -1,0 +1,1 @@
+"""Where a run happens: virtual time, network, disks, faults, clients."""

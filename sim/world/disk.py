@@ -1,0 +1,408 @@
+"""A disk in virtual time that crashes, tears, rots, fills up, fails and gets lost.
+
+What is synced stays, whatever happens to the process; what is being written when it crashes is
+drawn: nothing of it, a part, a part followed by rubbish, or all of it, though nobody was told.
+
+(More than 400 lines: one disk, as a segment uses it and as a fault meets it.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from random import Random
+from typing import Final
+
+import attrs
+import trio
+
+from segments.protocol.errors import (
+    Invalid,
+    SegmentLost,
+    StorageBroken,
+    StorageFailed,
+    StorageFull,
+)
+from segments.storage import Identity, Stored, check_extent, check_length
+from segments.wal import NO_PROMISE, encode_promise
+from sim.plan.profiles import DiskProfile, exponential
+from sim.world.scheduler import NS_PER_S, Handle, Livelock, VirtualScheduler
+
+MAX_REWRITES_A_SECOND: Final = 64
+"""So often, within a second, may a log be written anew, counted in bytes beyond those that were
+appended meanwhile. Honest segments stay below 3; more is a `Livelock`: time passes for the disk
+alone, and whoever waits for the log waits for ever."""
+
+_SMALL_LOG: Final = 4096  # bytes: a log below that size counts as one of it
+_SLOTS: Final = 2
+
+
+@attrs.frozen
+class DiskStatistics:
+    """Counts since the start."""
+
+    syncs: int
+    """Operations made durable and acknowledged."""
+    bytes_written: int
+    """Bytes in those."""
+    reads: int
+    failures: int
+    """Operations refused with `StorageFailed`, those that a crash cut short among them."""
+    crashes: int
+    interrupted: int
+    """Crashes that came in the middle of a write."""
+
+
+@attrs.define(eq=False)
+class _Write:
+    """One operation that is not durable yet."""
+
+    apply: Callable[[], object]
+    """Makes it so."""
+    interrupt: Callable[[], object]
+    """Leaves what a crash in the middle leaves."""
+    size: int
+    failure: StorageFailed | None
+    task: trio.lowlevel.Task
+    event: Handle = attrs.field(factory=list)
+
+
+class SimulatedDisk:
+    """A `Storage` in virtual time, and the platter itself: a restarted segment gets the same one.
+
+    One write at a time. A write cannot be cancelled, as one that has been handed to an operating
+    system cannot: whoever waits is cancelled when it is over. After `crash` nothing works until
+    `load`, which is how a restart begins; nor after a refused sync, which leaves unknown what the
+    system believes to be on the disk (`StorageBroken`).
+    """
+
+    def __init__(
+        self,
+        scheduler: VirtualScheduler,
+        rng: Random,
+        identity: Identity,
+        profile: DiskProfile | None = None,
+        *,
+        capacity_bytes: int | None = None,
+    ) -> None:
+        """A disk freshly formatted for ``identity``; without a capacity it is never full."""
+        self.profile = DiskProfile() if profile is None else profile
+        self._scheduler = scheduler
+        self._random = rng.random
+        self._identity: Identity | None = identity
+        self._formatted_for = identity
+        self._log = bytearray()
+        self._promises = encode_promise(NO_PROMISE) * _SLOTS
+        self._write: _Write | None = None
+        self._crashed = self._broken = False
+        self._slowness = 1.0
+        self._failing_writes = self._failing_syncs = 0
+        self._syncs = self._bytes_written = self._reads = self._failures = 0
+        self._crashes = self._interrupted = 0
+        self._rewriting_since_ns = self._rewritten_bytes = 0
+        self.set_capacity(capacity_bytes)
+
+    # What a segment sees.
+
+    @property
+    def identity(self) -> Identity | None:
+        """Whom this disk belongs to; None once it was wiped."""
+        return self._identity
+
+    async def load(self) -> Stored:
+        """What is there, torn and rotten as it may be; what crashed or broke works again."""
+        if self._write is not None:
+            raise Invalid("load in the middle of a write: expected the process to have crashed")
+        self._crashed = self._broken = False
+        return Stored(bytes(self._log), self._promises)
+
+    def peek(self) -> Stored:
+        """What is durable at this moment, whoever is using the disk."""
+        return Stored(bytes(self._log), self._promises)
+
+    async def append(self, data: bytes) -> None:
+        """Write and sync ``data`` at the end of the log; raises `StorageFailed`, `SegmentLost`."""
+        self._rewritten_bytes = max(0, self._rewritten_bytes - len(data))
+        await self._perform(
+            len(data),
+            len(self._log) + len(data),
+            lambda: self._log.extend(data),
+            lambda: self._log.extend(self._torn(data)),
+        )
+
+    def _bound_rewriting(self, size: int) -> None:
+        """End a run in which a log is written anew again and again with nothing new in it."""
+        now_ns = self._scheduler.now_ns
+        if now_ns - self._rewriting_since_ns >= NS_PER_S:
+            self._rewriting_since_ns, self._rewritten_bytes = now_ns, 0
+        self._rewritten_bytes += size
+        if self._rewritten_bytes > MAX_REWRITES_A_SECOND * max(size, _SMALL_LOG):
+            whose = self._formatted_for.segment
+            self._scheduler.fail(
+                Livelock(
+                    f"{whose} writes its log of {size} bytes anew again and again: within a second "
+                    f"{self._rewritten_bytes} bytes more than were appended, expected at most "
+                    f"{MAX_REWRITES_A_SECOND} times its size"
+                )
+            )
+
+    async def write_promise(self, data: bytes) -> None:
+        """Write and sync ``data`` to the first slot, then to the second."""
+        if len(data) * _SLOTS != len(self._promises) and self._identity is not None:
+            size = len(self._promises) // _SLOTS
+            raise Invalid(f"a promise of {len(data)} bytes: expected {size}, as in its slot")
+        await self._perform(
+            len(data) * _SLOTS,
+            len(self._log),
+            lambda: self._set_promises(data * _SLOTS),
+            lambda: self._interrupt_promise(data),
+        )
+
+    async def replace(self, chunks: Iterable[bytes]) -> None:
+        """Make the log consist of ``chunks``; until it is durable, old and new both take space."""
+        self._check_ready()
+        log = bytearray().join(chunks)
+        self._bound_rewriting(len(log))
+        await self._perform(
+            len(log),
+            len(self._log) + len(log),
+            lambda: self._set_log(log),
+            lambda: self._set_log(log if self._below(2) else self._log),
+        )
+
+    async def truncate(self, length: int) -> None:
+        """Keep the first ``length`` bytes of the log, durably; `Invalid` if it is shorter."""
+        check_length(length, len(self._log))
+        await self._perform(
+            0,
+            0,
+            lambda: self._set_log(self._log[:length]),
+            lambda: self._set_log(self._log[:length] if self._below(2) else self._log),
+        )
+
+    async def read(self, offset: int, length: int) -> bytes:
+        """``length`` bytes of the log as they are on disk now; fewer where the log ends."""
+        check_extent(offset, length)
+        crashes = self._crashes
+        self._check_alive()
+        await self._scheduler.sleep_ns(self._delay_ns())
+        self._reads += 1
+        self._check_uncrashed(crashes)
+        return bytes(self._log[offset : offset + length])
+
+    async def read_promises(self) -> bytes:
+        """Both promise slots as they are on disk now."""
+        await self.read(0, 0)
+        return self._promises
+
+    def size(self) -> int:
+        """Bytes in the log that are durable."""
+        return len(self._log)
+
+    def close(self) -> None:
+        """Nothing to give back: the next segment loads the same bytes."""
+
+    # What happens to it.
+
+    def crash(self) -> None:
+        """The process is gone: a write in progress is lost, torn, or done without a word.
+
+        Whoever waits for it gets `StorageFailed`, even if it was over but not yet reported.
+        """
+        self._crashes += 1
+        self._crashed = True
+        write, self._write = self._write, None
+        if write is not None:
+            self._interrupted += 1
+            self._scheduler.cancel(write.event)
+            write.interrupt()
+            trio.lowlevel.reschedule(write.task)
+
+    def wipe(self) -> None:
+        """Lose everything, the identity too: for good, since a new disk is a new segment."""
+        self.crash()
+        self._identity = None
+        self._log = bytearray()
+        self._promises = b""
+
+    def replace_disk(self) -> None:
+        """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
+        self._identity = self._formatted_for
+        self._promises = encode_promise(NO_PROMISE) * _SLOTS
+
+    def rot(self, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
+        """Flip ``bits`` bits of the log, at byte ``offset`` or anywhere; return where (bytes).
+
+        Of an empty log nothing can rot. Raises `Invalid` for an offset outside of it.
+        """
+        return self._flip(self._log, offset, bits)
+
+    def rot_promises(self, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
+        """Flip bits of the promise slots, like `rot`."""
+        promises = bytearray(self._promises)
+        offsets = self._flip(promises, offset, bits)
+        self._promises = bytes(promises)
+        return offsets
+
+    def set_capacity(self, capacity_bytes: int | None) -> None:
+        """Let the disk be full at so many bytes of log; None: never. What is there stays."""
+        if capacity_bytes is not None and capacity_bytes < 0:
+            raise Invalid(f"capacity of {capacity_bytes} bytes: expected at least 0")
+        self._capacity = capacity_bytes
+
+    @property
+    def capacity_bytes(self) -> int | None:
+        """What was set last with `set_capacity`."""
+        return self._capacity
+
+    @property
+    def slowness(self) -> float:
+        """The factor that was set last."""
+        return self._slowness
+
+    def set_slowness(self, factor: float) -> None:
+        """Multiply the time of every operation that begins from now on; 1 is the normal speed."""
+        if not 0.0 < factor < float("inf"):
+            raise Invalid(f"slowness {factor!r} of a disk: expected a finite factor > 0")
+        self._slowness = factor
+
+    def fail_writes(self, count: int) -> None:
+        """Let the writes of the next ``count`` operations fail; 0 ends it."""
+        self._failing_writes = count
+
+    def fail_syncs(self, count: int) -> None:
+        """Let the next ``count`` syncs fail, each until the disk is loaded again; 0 ends it."""
+        self._failing_syncs = count
+
+    def statistics(self) -> DiskStatistics:
+        """What has happened so far."""
+        return DiskStatistics(
+            syncs=self._syncs,
+            bytes_written=self._bytes_written,
+            reads=self._reads,
+            failures=self._failures,
+            crashes=self._crashes,
+            interrupted=self._interrupted,
+        )
+
+    # The way of a write.
+
+    async def _perform(
+        self,
+        size: int,
+        needed_bytes: int,
+        apply: Callable[[], object],
+        interrupt: Callable[[], object],
+    ) -> None:
+        self._check_ready()
+        task, crashes = trio.lowlevel.current_task(), self._crashes
+        try:
+            write = _Write(apply, interrupt, size, self._draw_failure(needed_bytes), task)
+            self._write = write
+            write.event = self._scheduler.call_after(self._delay_ns(), self._finish, write)
+        except Exception as error:
+            self._scheduler.fail(error)  # it is not the writer's, who may catch it
+            raise
+        await trio.lowlevel.wait_task_rescheduled(self._hold_on)
+        if write.failure is not None or self._crashes != crashes:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_uncrashed(crashes)
+        if write.failure is not None:
+            self._failures += 1
+            raise write.failure
+
+    def _finish(self, write: _Write) -> None:
+        self._write = None
+        self._broken = isinstance(write.failure, StorageBroken)
+        if write.failure is None:
+            self._syncs += 1
+            self._bytes_written += write.size
+            write.apply()
+        trio.lowlevel.reschedule(write.task)
+
+    def _hold_on(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        """A write under way is not cancelled, no more than the kernel's: a crash interrupts it."""
+        over = self._scheduler.failed
+        return trio.lowlevel.Abort.SUCCEEDED if over else trio.lowlevel.Abort.FAILED
+
+    def _draw_failure(self, needed_bytes: int) -> StorageFailed | None:
+        profile = self.profile
+        if self._capacity is not None and needed_bytes > self._capacity:
+            return StorageFull(
+                f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
+            )
+        if self._failing_writes > 0:
+            self._failing_writes -= 1
+            return StorageFailed("the disk refused a write")
+        if self._failing_syncs > 0:
+            self._failing_syncs -= 1
+            return StorageBroken("the disk refused a sync")
+        if profile.write_failure and self._random() < profile.write_failure:
+            return StorageFailed("the disk refused a write")
+        if profile.sync_failure and self._random() < profile.sync_failure:
+            return StorageBroken("the disk refused a sync")
+        return None
+
+    def _delay_ns(self) -> int:
+        profile = self.profile
+        delay = profile.minimum_ns + exponential(self._random(), profile.extra_mean_ns)
+        return int(delay * self._slowness)
+
+    def _torn(self, data: bytes) -> bytes:
+        """What is left of ``data``: nothing, or a prefix, bare or with zeros or rubbish after."""
+        kept = data[: self._below(len(data) + 1)]
+        rest = self._below(len(data) - len(kept) + 1)
+        kind = self._below(4)
+        if kind == 0:
+            return b""
+        if kind == 1:
+            return kept
+        if kind == 2:
+            return kept + bytes(rest)
+        return kept + bytes(self._below(256) for _ in range(rest))
+
+    def _interrupt_promise(self, data: bytes) -> None:
+        """The slots are written one after the other, so that one of them is always whole."""
+        slots = [self._promises[: len(data)], self._promises[len(data) :]]
+        reached = self._below(_SLOTS)
+        slots[:reached] = [data] * reached
+        kept = self._below(len(data) + 1)
+        slots[reached] = data[:kept] + slots[reached][kept:]
+        self._promises = b"".join(slots)
+
+    def _flip(self, data: bytearray, offset: int | None, bits: int) -> tuple[int, ...]:
+        if offset is not None and not 0 <= offset < len(data):
+            raise Invalid(f"rot at byte {offset}: expected 0 to {len(data) - 1}")
+        if not data:
+            return ()
+        offsets = [self._below(len(data)) if offset is None else offset for _ in range(bits)]
+        for place in offsets:
+            data[place] ^= 1 << self._below(8)
+        return tuple(offsets)
+
+    def _below(self, end: int) -> int:
+        """A number drawn from 0 to ``end``, exclusive."""
+        return int(self._random() * end)
+
+    def _set_log(self, log: bytearray) -> None:
+        self._log = log
+
+    def _set_promises(self, promises: bytes) -> None:
+        self._promises = promises
+
+    def _check_ready(self) -> None:
+        self._check_alive()
+        if self._write is not None:
+            raise Invalid("a second write at the same time: expected one after the other")
+
+    def _check_alive(self) -> None:
+        if self._identity is None:
+            raise SegmentLost("a wiped disk: expected one formatted for a segment")
+        if self._crashed:
+            raise StorageFailed("the process has crashed: expected a restart, which loads")
+        if self._broken:
+            raise StorageBroken("a sync was refused: expected the disk to be loaded again first")
+
+    def _check_uncrashed(self, crashes: int) -> None:
+        if self._crashes != crashes:
+            self._failures += 1
+            raise StorageFailed("the process crashed before the disk had answered")

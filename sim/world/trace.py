@@ -1,0 +1,95 @@
+"""The run's trace: every event in order, as a digest, and as lines when somebody wants them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+
+from sim.world.network import NetworkEvent
+from sim.world.scheduler import Livelock, VirtualScheduler
+
+MAX_EVENTS_A_STEP = 100_000
+"""So many events may come of one step of a task, which ends as it gives back control. Honest runs
+stay below 1,000; more is a `Livelock`."""
+
+_FLUSH = 512
+_SHOWN = 120
+
+
+class Trace:
+    """Digests every message, action, call and step of a core with its time."""
+
+    def __init__(self, scheduler: VirtualScheduler) -> None:
+        self.listener: Callable[[int, str, tuple[object, ...]], object] | None = None
+        """Called with (time_ns, kind, values) of every event."""
+        self.sink: Callable[[bytes], object] | None = None
+        """Called with every event as it goes into the digest."""
+        self.events = 0
+        self._scheduler = scheduler
+        self._hash = blake2b(digest_size=8)
+        self._waiting: list[bytes] = []
+        self._step = 0
+        """The step in which events were last flushed, and how many have been since it began."""
+        self._events_of_step = 0
+        self._last = b""
+
+    def on_network(self, event: NetworkEvent) -> None:
+        """A message was sent, delivered, repeated or lost."""
+        time_ns, kind, message, source, destination, payload, reason = event
+        if kind == "sent":
+            self._add(b"%d sent %d %b %b " % (
+                time_ns, message, source.encode(), destination.encode()) + payload)  # fmt: skip
+        else:
+            self._add(b"%d %b %d" % (time_ns, kind.encode(), message))
+        if self.listener is not None:
+            self.listener(time_ns, kind, (message, source, destination, payload, reason))
+
+    def on_step(self, source: str, event: str, values: Mapping[str, object]) -> None:
+        """A core took a step; of its values the numbers count, the rest follows from messages."""
+        numbers = [value for value in values.values() if type(value) is int]
+        self._add(f"{self._scheduler.now_ns} {source} {event} {numbers}".encode())
+
+    def note(self, kind: str, *values: object) -> None:
+        """Something else happened."""
+        time_ns = self._scheduler.now_ns
+        self._add(f"{time_ns} {kind} {values!r}".encode())
+        if self.listener is not None:
+            self.listener(time_ns, kind, values)
+
+    def digest(self) -> str:
+        """16 hexadecimal digits that stand for every event so far."""
+        self._flush()
+        return self._hash.hexdigest()
+
+    def _add(self, line: bytes) -> None:
+        self.events += 1
+        self._waiting.append(line)
+        if self.sink is not None:
+            self.sink(line)
+        if len(self._waiting) >= _FLUSH:
+            self._flush()
+            self._bound_the_step()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            self._last = self._waiting[-1]
+        self._hash.update(b"\n".join(self._waiting))
+        self._waiting.clear()
+
+    def _bound_the_step(self) -> None:
+        """End a run in which somebody works and works without ever giving back control.
+
+        Raised as well, since nothing else stops who never comes to a checkpoint.
+        """
+        step = self._scheduler.turns + self._scheduler.events
+        if step != self._step:
+            self._step, self._events_of_step = step, 0
+        self._events_of_step += _FLUSH
+        if self._events_of_step > MAX_EVENTS_A_STEP:
+            last = self._last.decode(errors="replace")[:_SHOWN]
+            stuck = Livelock(
+                f"{self._events_of_step} events at {self._scheduler.now_ns} ns from a task that "
+                f"does not give back control; the last: {last}"
+            )
+            self._scheduler.fail(stuck)
+            raise stuck
