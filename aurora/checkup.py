@@ -12,7 +12,7 @@ from aurora.quorum import QuorumModel
 if TYPE_CHECKING:
     from aurora.cluster import Cluster
     from aurora.engine import Engine
-    from aurora.segment_host import SegmentHost
+    from segments.host import SegmentHost
 
 
 def take_snapshot(cluster: Cluster, now: float) -> VolumeSnapshot:

@@ -20,21 +20,21 @@ from aurora.arguments import check_kind, check_seconds
 from aurora.checkup import take_snapshot
 from aurora.config import ClusterConfig
 from aurora.diagnosis import diagnose
-from aurora.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
 from aurora.engine import Engine
 from aurora.health import HealthReport
 from aurora.opening import OPENING_TIMEOUT_S, open_in_time
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
-from aurora.segment_host import SegmentHost
 from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
 from aurora.trio_run import check_run
-from aurora.volume import VolumeGeometry
+from segments.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
+from segments.host import SegmentHost
 from segments.protocol.errors import Closed, Invalid
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Network
+from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer
 from segments.storage import Identity, Storage
 

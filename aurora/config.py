@@ -9,9 +9,7 @@ from typing import Final
 
 import attrs
 
-from aurora.lsn_allocator import DEFAULT_LAL, MAX_LAL
 from aurora.transport import DEFAULT_INBOX_BYTES
-from aurora.volume import MAX_PG_COUNT, VolumeGeometry
 from segments.config import (
     DAY_S,
     LARGEST_BATCH_BYTES,
@@ -23,6 +21,7 @@ from segments.config import (
 )
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
+from segments.protocol.volume import DEFAULT_LAL, MAX_LAL, MAX_PG_COUNT, VolumeGeometry
 
 
 @attrs.frozen(kw_only=True)

@@ -24,7 +24,6 @@ from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
 from aurora.recovery import RecoveryPlan
 from aurora.segment_stream import Announcement, SegmentStream
-from aurora.volume import pg_of_page
 from segments.protocol import codec
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
@@ -41,6 +40,7 @@ from segments.protocol.messages import (
     WriteAck,
 )
 from segments.protocol.tracing import Tracer
+from segments.protocol.volume import pg_of_page
 
 
 class WriterCore:
@@ -205,7 +205,7 @@ class WriterCore:
         pool, pg_count = self.pool, self.pg_count
         first_lsn = self._allocator.allocate(len(writes), self.vdl)
         records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of)
-        pg_ids = [record.page_id % pg_count for record in records]
+        pg_ids = [pg_of_page(record.page_id, pg_count) for record in records]
         self._consistency.allocated(records, pg_ids)
         for record, pg_id in zip(records, pg_ids, strict=True):
             self._logs[pg_id].append(record.lsn, codec.encode_record(record))

@@ -6,16 +6,9 @@ annul everything that an earlier writer may have sent and nobody saw: no such LS
 
 from __future__ import annotations
 
-from typing import Final
-
 from segments.protocol.errors import InvalidConfig, InvalidWrite, LsnsExhausted
 from segments.protocol.ids import MAX_LSN, Lsn
-
-DEFAULT_LAL: Final = 10_000_000
-"""LSNs the log may be ahead of the VDL (2017 §4.2.1)."""
-
-MAX_LAL: Final = 2**40
-"""Each recovery annuls as many LSNs as the LAL: with this one, eight million recoveries fit."""
+from segments.protocol.volume import MAX_LAL
 
 
 class LsnAllocator:

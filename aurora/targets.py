@@ -23,9 +23,9 @@ from typing import Final, TypeAlias
 
 import attrs
 
-from aurora.volume import ProtectionGroup
 from segments.protocol.errors import InvalidTarget
 from segments.protocol.ids import SegmentId
+from segments.protocol.volume import ProtectionGroup
 
 Target: TypeAlias = str | Sequence[str]
 """Words, as the head of this module says."""

@@ -36,11 +36,11 @@ from rich.table import Table
 
 import aurora
 from aurora.config import ClusterConfig, EngineConfig
-from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
+from segments.disks import format_storage
 from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch

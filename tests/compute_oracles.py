@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.volume import pg_of_page
 
 
 def pgcl_by_sorting(scls: Mapping[SegmentId, Lsn], write: int) -> Lsn:
@@ -57,7 +58,11 @@ def chained_by_search(
     records = list(earlier)
     for index, (page_id, offset, data) in enumerate(writes):
         volume = [each.lsn for each in records]
-        segment = [each.lsn for each in records if each.page_id % pg_count == page_id % pg_count]
+        segment = [
+            each.lsn
+            for each in records
+            if pg_of_page(each.page_id, pg_count) == pg_of_page(page_id, pg_count)
+        ]
         page = [each.lsn for each in records if each.page_id == page_id]
         records.append(
             RedoRecord(

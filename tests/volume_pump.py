@@ -18,11 +18,11 @@ from aurora.core import WriterCore
 from aurora.mtr import PageWrite
 from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery, RecoveryPlan
-from aurora.volume import standard_members
 from segments.config import SegmentConfig
 from segments.protocol import codec
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
+from segments.protocol.volume import pg_of_page, standard_members
 from tests.oracles import naive_page
 from tests.segment_rig import FIRST, SegmentRig
 
@@ -270,7 +270,9 @@ class VolumePump:
         assert not plan.vdl or lineage[-1].is_cpl, "invariant 3"
         assert not any(plan.table.annuls(each.lsn) for each in lineage), "annulled, and alive"
         for pg_id, tail in plan.tails.items():
-            own = [each.lsn for each in lineage if each.page_id % len(self.groups) == pg_id]
+            own = [
+                each.lsn for each in lineage if pg_of_page(each.page_id, len(self.groups)) == pg_id
+            ]
             assert tail == max(own, default=0), (pg_id, tail, own[-3:])
             sent = [each.lsn for each in plan.records[pg_id]]
             assert sent == own[len(own) - len(sent) :], "re-replicates exactly what comes last"
@@ -343,7 +345,10 @@ class VolumePump:
         assert core is not None and core.opened and core.vdl >= self.acknowledged
         lineage = self.lineage(core.vdl)
         for pg_id, model in self.groups.items():
-            tail = max([r.lsn for r in lineage if r.page_id % len(self.groups) == pg_id], default=0)
+            tail = max(
+                [r.lsn for r in lineage if pg_of_page(r.page_id, len(self.groups)) == pg_id],
+                default=0,
+            )
             for segment in model.members:
                 state = self.rigs[segment].state
                 assert state.scl == tail and state.table.epoch == core.epoch, segment

@@ -14,10 +14,10 @@ import trio
 
 from aurora.cluster import Cluster
 from aurora.config import ClusterConfig, EngineConfig
-from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.recovery import RecoveryPlan
 from segments.config import SegmentConfig
+from segments.disks import format_storage
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.tracing import Tracer

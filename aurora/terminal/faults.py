@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from aurora.segment_host import SegmentHost
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
 from aurora.terminal.text import joined
+from segments.host import SegmentHost
 from segments.protocol.errors import Closed, Invalid, Unavailable
 from segments.protocol.ids import Address, SegmentId
 

@@ -84,7 +84,7 @@ async def chain(session: Session, words: Words) -> None:
 
 
 def _chain(session: Session, page_id: PageId, point: Lsn | None) -> list[str]:
-    group = session.cluster.groups[page_id % len(session.cluster.groups)]
+    group = session.cluster.groups[session.cluster.geometry.pg_of(page_id)]
     hosts = [session.cluster.hosts[each] for each in group.members]
     cores = [host.core for host in hosts if host.up and host.core is not None]
     if not cores:

@@ -12,7 +12,7 @@ import attrs
 from aurora.cluster import Cluster
 from aurora.engine import Engine, EngineStatistics
 from aurora.health import SegmentHealth, SegmentStatus
-from aurora.segment_host import SegmentHost
+from segments.host import SegmentHost
 from segments.protocol.errors import AuroraError, Closed, Fenced
 from segments.protocol.ids import Address, Lsn, PgId, SegmentId, name_writers
 from segments.protocol.record import RedoRecord

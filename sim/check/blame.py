@@ -12,7 +12,7 @@ import traceback
 from pathlib import Path, PurePath
 from typing import Final
 
-from aurora.segment_host import describe_error
+from segments.host import describe_error
 from segments.protocol.errors import AuroraError
 
 _ROOT: Final = Path(__file__).parents[2]

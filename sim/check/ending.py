@@ -77,7 +77,7 @@ class Ending:
         for host in self._world.cluster.hosts.values():
             if host.lost is None and host.core is not None:
                 for page_id in self._reference.pages():
-                    if page_id % len(self._world.cluster.groups) == host.group.pg_id:
+                    if self._world.cluster.geometry.pg_of(page_id) == host.group.pg_id:
                         page = host.core.state.materializer.materialize(page_id, core.vdl)
                         self._findings.hold(
                             "heals-and-converges", invariants.read_matches,

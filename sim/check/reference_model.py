@@ -15,6 +15,7 @@ from aurora.recovery import RecoveryPlan
 from segments.protocol.ids import Lsn, PageId, PgId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
+from segments.protocol.volume import pg_of_page
 
 _IMAGE_EVERY = 32
 
@@ -67,7 +68,7 @@ class Reference:
 
     def pg_of(self, lsn: Lsn) -> PgId:
         """The protection group of a record."""
-        return self.records[lsn].page_id % self._pg_count
+        return pg_of_page(self.records[lsn].page_id, self._pg_count)
 
     def begin_writer(self, name: str, plan: RecoveryPlan, observed_before: Lsn) -> WriterView:
         """A writer starts from ``plan``."""

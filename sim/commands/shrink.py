@@ -18,7 +18,7 @@ import attrs
 import click
 
 from aurora.terminal.finishing import writing
-from aurora.volume import VolumeGeometry
+from segments.protocol.volume import VolumeGeometry
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED
 from sim.files import scenario
 from sim.files.case import Case, case_options, input_paths, open_case

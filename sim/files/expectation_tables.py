@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from aurora.targets import resolve
-from aurora.volume import ProtectionGroup
 from segments.protocol.errors import Invalid
+from segments.protocol.volume import ProtectionGroup
 from sim.check.findings import OTHER_FINDINGS
 from sim.check.invariants import INVARIANTS
 from sim.check.marks import MARKS

@@ -23,8 +23,8 @@ import attrs
 import cattrs
 
 from aurora.terminal.finishing import writing
-from aurora.volume import ProtectionGroup, VolumeGeometry
 from segments.protocol.errors import AuroraError, Invalid
+from segments.protocol.volume import ProtectionGroup, VolumeGeometry
 from sim.bugs import BUGS
 from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation, failure_of

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import attrs
 
-from aurora.volume import ProtectionGroup, VolumeGeometry
 from segments.protocol.errors import Invalid
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.volume import ProtectionGroup, VolumeGeometry
 from sim.bugs import BUGS
 from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation

@@ -9,8 +9,8 @@ import attrs
 
 from aurora import targets
 from aurora.targets import Target
-from aurora.volume import VolumeGeometry
 from segments.protocol.ids import Address, SegmentId
+from segments.protocol.volume import VolumeGeometry
 from sim.plan.schedule import Action, Schedule
 
 ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {

@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from aurora.segment_host import SegmentHost
+from segments.host import SegmentHost
 from sim.plan.episodes import Episode, episodes_of
 from sim.plan.schedule import SECOND
 from sim.show.durations import moment, moment_column

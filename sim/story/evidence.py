@@ -12,12 +12,12 @@ from typing import Final
 
 import attrs
 
-from aurora.volume import ProtectionGroup
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, WriteBatch
 from segments.protocol.truncation import TruncationTable
+from segments.protocol.volume import ProtectionGroup
 from sim.check.reference_model import WriterView
 from sim.story.recorder import Recorder, Step
 from sim.world.world import RunResult

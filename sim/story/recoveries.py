@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
-from aurora.volume import ProtectionGroup
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
+from segments.protocol.volume import ProtectionGroup
 from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
 from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, annulled, of_six, sorted_by, together

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from aurora.targets import WRITERS, Target, resolve
-from aurora.volume import ProtectionGroup
 from segments.protocol.errors import Invalid
 from segments.protocol.ids import Address, SegmentId
+from segments.protocol.volume import ProtectionGroup
 from sim.files.toml_reader import suggestion
 from sim.plan.schedule import Action
 

@@ -17,9 +17,9 @@ import attrs
 import trio
 
 from aurora.cluster import Cluster
-from aurora.disks import format_storage
 from aurora.engine import Engine
 from aurora.recovery import RecoveryPlan
+from segments.disks import format_storage
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch, name_writers
 from segments.storage import Identity

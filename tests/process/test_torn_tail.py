@@ -7,9 +7,9 @@ from random import Random
 
 import trio
 
-from aurora.disks import format_storage
 from aurora.transport import InProcessEndpoint, InProcessNetwork
 from segments.config import SegmentConfig
+from segments.disks import format_storage
 from segments.file_storage import FileStorage
 from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch

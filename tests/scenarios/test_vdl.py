@@ -25,6 +25,7 @@ from aurora.recovery import RecoveryPlan
 from segments.protocol.errors import AuroraError, Closed, Fenced, PageNotFound
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.record import RedoRecord
+from segments.protocol.volume import pg_of_page
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.world.network import NetworkEvent
 from tests.compute_oracles import (
@@ -98,7 +99,9 @@ class Judge:
         assert plan.table.last_annulled_lsn >= max((each.lsn for each in self.records), default=0)
         self.records = [each for each in self.records if each.lsn <= plan.vdl]
         for pg, tail in plan.tails.items():
-            mine = [each.lsn for each in self.records if each.page_id % self._pg_count == pg]
+            mine = [
+                each.lsn for each in self.records if pg_of_page(each.page_id, self._pg_count) == pg
+            ]
             assert tail == max(mine, default=0)
         self._writers[source] = self._writer(plan.vdl)
 
@@ -111,7 +114,7 @@ class Judge:
         scls = writer.scls[pg_id]
         scls[segment] = max(scl, scls[segment])
         pgcls = {pg: pgcl_by_sorting(each, 4) for pg, each in writer.scls.items()}
-        pgs = {each.lsn: each.page_id % self._pg_count for each in writer.outstanding}
+        pgs = {each.lsn: pg_of_page(each.page_id, self._pg_count) for each in writer.outstanding}
         vcl = vcl_by_trial(writer.outstanding, pgs, pgcls, writer.vcl)
         vdl = vdl_by_trial(writer.outstanding, vcl, writer.vdl)
         assert shown["pgcl"][1] == pgcls[pg_id]
@@ -125,7 +128,9 @@ class Judge:
     def _check_backed(self, vdl: Lsn) -> None:
         """Four disks of each group really hold all of it, whoever said what."""
         for pg in range(self._pg_count):
-            mine = [each.lsn for each in self.records if each.page_id % self._pg_count == pg]
+            mine = [
+                each.lsn for each in self.records if pg_of_page(each.page_id, self._pg_count) == pg
+            ]
             needed = last_at(mine, vdl)
             holders = [s for s, scl in self._durable.items() if s[1:] == str(pg) and scl >= needed]
             assert needed == 0 or len(holders) >= 4, (pg, needed, self._durable)
@@ -265,7 +270,7 @@ async def settle(world: World, judge: Judge) -> None:
     for page_id in range(PAGES):
         expected = page_by_replay(judge.records, page_id, engine.vdl)
         for host in hosts:
-            if host.group.pg_id == page_id % len(world.cluster.groups):
+            if host.group.pg_id == world.cluster.geometry.pg_of(page_id):
                 assert host.core is not None
                 page = host.core.state.materializer.materialize(page_id, engine.vdl)
                 assert page == expected, f"{host.segment} disagrees"

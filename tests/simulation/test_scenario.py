@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aurora.volume import VolumeGeometry
 from segments.protocol.errors import Invalid
+from segments.protocol.volume import VolumeGeometry
 from sim.commands.shrink import without_idle_actions
 from sim.files import scenario
 from sim.files.expectations import AtLeast, Ends, Flow, Lost, Reaches

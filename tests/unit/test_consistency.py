@@ -10,6 +10,7 @@ from aurora.consistency import VolumeConsistency
 from aurora.mtr import PageWrite, VolumeChains
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.record import RedoRecord
+from segments.protocol.volume import pg_of_page
 from tests.compute_oracles import last_at, vcl_by_trial, vdl_by_trial
 
 
@@ -35,7 +36,7 @@ class Volume:
         self.consistency.allocated(records, [self.pg_of(each.page_id) for each in records])
 
     def pg_of(self, page_id: int) -> int:
-        return page_id % self.pg_count
+        return pg_of_page(page_id, self.pg_count)
 
     def advance(self, pg_id: int, pgcl: int) -> int:
         self.pgcls[pg_id] = max(self.pgcls[pg_id], pgcl)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora.disks import MemoryDisk, VolumeDirectory, format_storage
-from aurora.volume import VolumeGeometry
+from segments.disks import MemoryDisk, VolumeDirectory, format_storage
 from segments.protocol.errors import (
     AuroraError,
     Corrupt,
@@ -20,6 +19,7 @@ from segments.protocol.errors import (
     VolumeLocked,
 )
 from segments.protocol.ids import VolumeEpoch
+from segments.protocol.volume import VolumeGeometry
 from segments.storage import Identity
 
 EPOCH = VolumeEpoch(1, 5)

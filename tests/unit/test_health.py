@@ -17,9 +17,9 @@ from trio.testing import MockClock
 import aurora
 from aurora.cluster import Cluster, open_cluster
 from aurora.config import ClusterConfig, EngineConfig
-from aurora.disks import FileDisk
 from aurora.health import SegmentStatus, WaitKind
 from segments.config import SegmentConfig
+from segments.disks import FileDisk
 from segments.protocol.errors import (
     Invalid,
     NotOpened,

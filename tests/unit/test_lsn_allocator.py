@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora.lsn_allocator import DEFAULT_LAL, LsnAllocator
+from aurora.lsn_allocator import LsnAllocator
 from segments.protocol.errors import InvalidConfig, InvalidWrite
+from segments.protocol.volume import DEFAULT_LAL
 
 
 def test_a_fresh_volume_begins_at_one() -> None:

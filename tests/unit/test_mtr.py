@@ -12,6 +12,7 @@ from aurora.mtr import MiniTransaction, PageWrite, VolumeChains
 from segments.protocol.codec import decode_records, encode_records
 from segments.protocol.errors import Invalid, InvalidConfig, InvalidPage, InvalidWrite
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.volume import pg_of_page
 from tests.compute_oracles import chained_by_search
 
 
@@ -84,7 +85,7 @@ def test_two_writes_of_one_mtr_on_one_page_chain_to_each_other() -> None:
 def test_each_group_has_its_own_chain() -> None:
     chains = VolumeChains(4, {0: 4, 1: 3})
     writes = [PageWrite(page_id, 0, b"x") for page_id in (1, 0, 1)]
-    records = chains.chain(5, writes, lambda page_id: 0, lambda page_id: page_id % 2)
+    records = chains.chain(5, writes, lambda page_id: 0, lambda page_id: pg_of_page(page_id, 2))
     assert [each.prev_segment_lsn for each in records] == [3, 4, 5]
     assert chains.last_volume_lsn == chains.last_segment_lsn(1) == 7
     assert chains.last_segment_lsn(0) == 6
@@ -131,7 +132,10 @@ def test_chains_match_a_search_through_everything(
         first_lsn = chains.last_volume_lsn + 1 + hole
         writes = [PageWrite(page_id, page_id, b"x") for page_id in page_ids]
         records = chains.chain(
-            first_lsn, writes, lambda page: heads.get(page, 0), lambda page: page % pg_count
+            first_lsn,
+            writes,
+            lambda page: heads.get(page, 0),
+            lambda page: pg_of_page(page, pg_count),
         )
         assert records == chained_by_search(everything, writes, first_lsn, pg_count)
         heads.update({each.page_id: each.lsn for each in records})

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora.quorum import QuorumModel, QuorumTracker
-from aurora.volume import standard_members
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import VolumeEpoch
+from segments.protocol.volume import standard_members
 from tests.compute_oracles import pgcl_by_sorting
 
 MEMBERS = standard_members(0)

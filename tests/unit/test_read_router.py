@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from aurora.config import RouterConfig
 from aurora.read_router import PendingRead, Question, ReadRouter, ReadTarget, Requests
-from aurora.volume import standard_members
 from segments.protocol.errors import InvalidConfig, ReadPointBelowFloor, Unavailable
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
@@ -25,6 +24,7 @@ from segments.protocol.messages import (
     ReadRefused,
 )
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.volume import standard_members
 
 MEMBERS = standard_members(0)
 EPOCH = VolumeEpoch(2, 1)

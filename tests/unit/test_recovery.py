@@ -9,13 +9,13 @@ import pytest
 from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery, RecoveryPlan, plan_recovery, surviving_scl
-from aurora.volume import standard_members
 from segments.protocol import codec
 from segments.protocol.errors import Fenced
 from segments.protocol.ids import Lsn, PgId, VolumeEpoch
 from segments.protocol.messages import EpochRefused, FetchLog, LogReply, Message, Seal, SealReply
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationRange, TruncationTable
+from segments.protocol.volume import standard_members
 
 E1, E2, E3 = VolumeEpoch(1, 1), VolumeEpoch(2, 1), VolumeEpoch(3, 1)
 T1 = TruncationTable(E1)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from aurora.disks import VolumeDirectory
 from segments import file_storage
+from segments.disks import VolumeDirectory
 from segments.file_storage import FileStorage
 from segments.protocol.errors import (
     StorageBroken,

@@ -8,9 +8,9 @@ from random import Random
 import pytest
 import trio
 
-from aurora.disks import format_storage
 from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
+from segments.disks import format_storage
 from segments.protocol import codec
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import VolumeEpoch

@@ -13,10 +13,10 @@ import pytest
 import trio
 import trio.testing
 
-from aurora.disks import format_storage
 from aurora.transport import InProcessNetwork
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
+from segments.disks import format_storage
 from segments.file_storage import FileStorage
 from segments.protocol import codec
 from segments.protocol.messages import GossipPages, GossipStatus, PageImage, WriteAck

@@ -8,7 +8,7 @@ import pytest
 
 from aurora import ClusterConfig, InvalidTarget, open_cluster
 from aurora.targets import Named, resolve, spelt, words_of
-from aurora.volume import VolumeGeometry
+from segments.protocol.volume import VolumeGeometry
 
 GROUPS = VolumeGeometry(2).groups()
 AZ1_AND_C0 = ("A0", "B0", "A1", "B1", "C0")

@@ -11,12 +11,12 @@ import pytest
 import trio
 
 import aurora
-from aurora.disks import MemoryDisk
-from aurora.lsn_allocator import MAX_LAL, LsnAllocator
+from aurora.lsn_allocator import LsnAllocator
 from aurora.transport import InProcessNetwork
-from aurora.volume import VolumeGeometry
+from segments.disks import MemoryDisk
 from segments.protocol.ids import MAX_LSN, VolumeEpoch
 from segments.protocol.truncation import TruncationRange, TruncationTable
+from segments.protocol.volume import MAX_LAL, VolumeGeometry
 from segments.storage import Identity
 from segments.wal import Promise, TableEntry, encode_frame, encode_promise
 

@@ -9,7 +9,6 @@ from aurora.core import WriterCore
 from aurora.mtr import PageWrite
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
-from aurora.volume import standard_members
 from segments.protocol import codec
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
@@ -25,6 +24,7 @@ from segments.protocol.messages import (
 )
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
+from segments.protocol.volume import standard_members
 
 E1, E2, E3 = VolumeEpoch(1, 1), VolumeEpoch(2, 1), VolumeEpoch(3, 1)
 GROUPS = {pg_id: QuorumModel(standard_members(pg_id)) for pg_id in (0, 1)}

@@ -6,10 +6,13 @@ from typing import Final
 
 import attrs
 
-from aurora.lsn_allocator import DEFAULT_LAL, MAX_LAL
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import PageId, PgId, SegmentId
 
+DEFAULT_LAL: Final = 10_000_000
+"""LSNs the log may be ahead of the VDL (2017 §4.2.1)."""
+MAX_LAL: Final = 2**40
+"""Each recovery annuls as many LSNs as the LAL: with this one, eight million recoveries fit."""
 MAX_PG_COUNT: Final = 6_400
 """Protection groups of 10 GB in the paper's largest volume, 64 TB (2017 §2.2)."""
 
@@ -76,7 +79,7 @@ class VolumeGeometry:
 
     def pg_of(self, page_id: PageId) -> PgId:
         """The protection group of a page."""
-        return page_id % self.pg_count
+        return pg_of_page(page_id, self.pg_count)
 
     def groups(self) -> tuple[ProtectionGroup, ...]:
         """Every protection group as a fresh volume has it."""

@@ -168,7 +168,7 @@ async def test_a_mistake_of_one_segment_takes_down_nobody_else(
         await cluster.engine.put(1, 0, b"x")
         await until(lambda: not host.started)
         assert host.failure is not None
-        assert f"{type(mistake).__name__} in wrong, test_segment_host.py" in host.failure
+        assert f"{type(mistake).__name__} in wrong, test_host.py" in host.failure
         assert told == [("A0", host.failure)]
         await trio.sleep(5)
         assert not host.started, "only a restart brings it back"

@@ -21,7 +21,6 @@ from typing import Protocol
 import attrs
 import trio
 
-from aurora.volume import VolumeGeometry
 from segments.file_storage import FileStorage
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -33,6 +32,7 @@ from segments.protocol.errors import (
 )
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.refusal import storage_error
+from segments.protocol.volume import VolumeGeometry
 from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
 

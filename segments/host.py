@@ -17,13 +17,13 @@ from typing import Final
 import attrs
 import trio
 
-from aurora.disks import Disk
-from aurora.volume import ProtectionGroup
 from segments.core import SegmentCore
+from segments.disks import Disk
 from segments.protocol.errors import SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.ids import SegmentId
 from segments.protocol.refusal import Refusal
 from segments.protocol.tracing import Tracer
+from segments.protocol.volume import ProtectionGroup
 from segments.server import SegmentServer
 from segments.storage import Storage
 
