@@ -1,4 +1,4 @@
-"""What callers give to the public API: refused by name, before anything happens, if it cannot be.
+"""What callers pass to the public API: what cannot be is refused by name, before anything happens.
 
 Pages, LSNs, payloads and targets have checks of their own, where they are defined.
 """

@@ -9,10 +9,10 @@ from its image on, until it folds further.
 A page is changed only while it is in the pool. That is how an image that was asked for long ago is
 recognised as stale: the pool remembers the newest change among all the pages that it has evicted.
 
-Pins are promises of room. Whoever wants to change pages pins all of them at once, cached or not,
-then brings in those that are missing, and unpins when its records are allocated. As no more pages
-can be pinned than there is room for, and the VDL does not depend on the pool, two such writers
-never wait for each other for ever.
+Pins are promises of room. A caller that is about to change pages pins all of them at once, cached
+or not, then brings in those that are missing, and unpins when its records are allocated. As no more
+pages can be pinned than there is room for, and the VDL does not depend on the pool, two such
+callers never wait for each other for ever.
 """
 
 from __future__ import annotations
@@ -199,8 +199,8 @@ class BufferPool:
 
         Returns whether the page is cached now. If it already was, what is here is at least as new
         and stays. It cannot be taken in when the page may have changed since the read point, or
-        when there is no room for it: who only reads goes on without; who writes asks again, at the
-        present VDL, after `make_room`.
+        when there is no room for it: a reader goes on without it; a writer asks again, at the VDL
+        of that moment, after `make_room`.
         """
         page_id, page_lsn, image = page
         assert page_lsn <= read_point <= vdl, (page_lsn, read_point, vdl)

@@ -1,4 +1,4 @@
-"""Looks at a cluster, and puts down what its hosts and writers know, for `aurora.diagnosis`."""
+"""Looks at a cluster, and records what its hosts and writers know, for `aurora.diagnosis`."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class Cluster:
         return {each.segment: each.lost for each in self.hosts.values() if each.lost is not None}
 
     def health(self) -> HealthReport:
-        """How the volume is: every segment, whether writes and reads go on, what is waited for."""
+        """The volume's health: every segment, whether writes and reads go on, and every wait."""
         return diagnose(take_snapshot(self, trio.current_time()))
 
     def _servers(self, target: Target) -> list[SegmentServer]:
@@ -177,7 +177,7 @@ class Cluster:
         return [host.server for host in hosts if host.up and host.server is not None]
 
     def _commanded(self, target: Target) -> list[SegmentHost]:
-        """Whom to command, if it is a command from where the volume was opened."""
+        """The hosts that a command is for; refuses a call from outside the volume's trio run."""
         check_run(self._run)
         return [self.hosts[segment] for segment in self.targets(target)]
 
@@ -278,13 +278,13 @@ async def open_cluster(
 
     Raises `NotOpened`, which names every segment that did not take part and why, if the volume is
     not open after ``timeout_s`` seconds; None waits for ever. Where permissions stand in the way (a
-    read-only file system, files of another owner) five seconds are enough: waiting mends none.
+    read-only file system, files of another owner) five seconds are enough: waiting cures nothing.
 
-    Whatever is waited for longer than a second while the volume is open is told by the logger
-    ``aurora``, as a warning with the reason; `Cluster.health` has all of it at any time.
+    A wait of more than a second while the volume is open is logged by the logger ``aurora``, as a
+    warning with the reason; `Cluster.health` has all of it at any time.
 
-    ``trace`` is told every step (docs/trace-events.md). ``network`` and ``random``, by default this
-    process's and the system's, are for whoever wants to hold messages or to repeat a run.
+    ``trace`` is called at every step (docs/trace-events.md). ``network`` and ``random``, by default
+    this process's and the system's, make it possible to hold messages and to repeat a run.
     """
     check_run()
     config = config if config is not None else ClusterConfig()
@@ -314,7 +314,7 @@ async def open_cluster(
 
 
 def _is_cancellation(error: BaseException) -> bool:
-    """Whether nothing happened but that somebody was cancelled."""
+    """Whether a cancellation is all that happened."""
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)[1] is None
     return isinstance(error, trio.Cancelled)

@@ -33,7 +33,7 @@ class RouterConfig:
         cost="larger: a segment that has become fast is noticed later; smaller: more reads that "
         "begin with a slow one",
     )  # fmt: skip
-    """Each so-manieth read begins with the segment that was asked least recently."""
+    """One read in this many begins with the segment that was asked least recently."""
     smoothing: float = setting(
         0.2, 0.001, 1.0, unit="",
         cost="larger: one slow answer counts for more; smaller: a change is noticed later",
@@ -43,8 +43,8 @@ class RouterConfig:
         3.0, 1.0, 1_000.0, unit="times",
         cost="larger: longer waits for a slow segment; smaller: more requests that were not needed",
     )  # fmt: skip
-    """A second segment is asked after so many times the expected latency of the first, between
-    `hedge_min_s` and `hedge_max_s`."""
+    """A second segment is asked after this multiple of the first one's expected latency, but no
+    sooner than `hedge_min_s` and no later than `hedge_max_s`."""
     hedge_min_s: float = setting(
         0.002, 0.0001, 60.0, unit="seconds",
         cost="larger: longer waits for a slow segment; smaller: more requests that were not needed",
@@ -61,18 +61,18 @@ class RouterConfig:
         cost="larger: a silent segment is held for sound for longer; smaller: a slow one is asked "
         "again and again",
     )  # fmt: skip
-    """A request without an answer for so long has failed; its answer is still welcome."""
+    """A request without an answer for this long has failed; its answer is still welcome."""
     failure_backoff_min_s: float = setting(
         0.1, 0.001, 3_600.0, unit="seconds",
         cost="larger: a segment that is well again is avoided for longer; smaller: more reads that "
         "begin with one that fails",
     )  # fmt: skip
-    """A segment that failed comes last for so long; doubled with each failure in a row."""
+    """A segment that failed is asked last for this long; doubled with each failure in a row."""
     failure_backoff_max_s: float = setting(
         5.0, 0.001, 3_600.0, unit="seconds",
         cost="as of `failure_backoff_min_s`",
     )  # fmt: skip
-    """Most that `failure_backoff_min_s` is doubled up to."""
+    """The longest that `failure_backoff_min_s` grows to by doubling."""
     retry_min_s: float = setting(
         0.02, 0.001, 60.0, unit="seconds",
         cost="larger: a read notices later that a segment is back; smaller: more requests "
@@ -83,7 +83,7 @@ class RouterConfig:
         1.0, 0.001, 60.0, unit="seconds",
         cost="as of `retry_min_s`",
     )  # fmt: skip
-    """Most that `retry_min_s` is doubled up to."""
+    """The longest that `retry_min_s` grows to by doubling."""
 
     def __attrs_post_init__(self) -> None:
         check_relations(self, ROUTER_RELATIONS)
@@ -154,7 +154,7 @@ class EngineConfig:
         cost="larger: one message holds up its segment for longer; smaller: more messages under "
         "load",
     )  # fmt: skip
-    """Most that one message to a segment carries."""
+    """The most that one message to a segment carries."""
     batches_in_flight: int = setting(
         4, 1, 1_024, unit="batches",
         cost="larger: more small messages under load; smaller: less throughput over a slow network",
@@ -171,7 +171,7 @@ class EngineConfig:
         cost="larger: a segment that is back hears of it later; smaller: more messages to those "
         "that are away",
     )  # fmt: skip
-    """Most that the interval between two sendings of a batch grows to."""
+    """The longest that the interval between two sendings of a batch grows to."""
     heartbeat_interval_s: float = setting(
         0.1, 0.001, 60.0, unit="seconds",
         cost="larger: segments fold and collect later; smaller: more messages when idle",
@@ -260,7 +260,7 @@ class ClusterConfig:
         cost="larger: six segments for each, with tasks and memory of their own, and every "
         "recovery needs a quorum of each; 640 groups take 4 s to make, 9 s to recover and 200 MB",
     )  # fmt: skip
-    """Protection groups that the pages of a new volume are dealt to. A volume keeps the number that
+    """Protection groups that share the pages of a new volume. A volume keeps the number that
     it was made with. None stands for that, or 1 for a new volume; another value than an existing
     volume's is refused."""
     inbox_messages: int = setting(

@@ -237,7 +237,7 @@ class Engine:
             yield read_page
         finally:
             for core, read_point in held:
-                core.reading.let_go(read_point)
+                core.reading.release(read_point)
 
     async def _submit(self, writes: list[PageWrite]) -> Commit:
         """Make the writes part of the log, as soon as it has room for them."""
@@ -343,7 +343,7 @@ class Engine:
         try:
             yield ReadView(self, read_point)
         finally:
-            core.reading.let_go(read_point)
+            core.reading.release(read_point)
 
     async def _get(
         self, core: WriterCore, page_id: PageId, read_point: Lsn, cached: bool
@@ -426,7 +426,7 @@ class Engine:
             return read.result()
         finally:
             core.reading.finish(read)
-            core.reading.let_go(read_point)
+            core.reading.release(read_point)
 
     async def _confirm(self, core: WriterCore, page_id: PageId) -> None:
         confirmation = core.reading.confirm(page_id)

@@ -1,4 +1,4 @@
-"""How a volume is: each segment's state, whether writes and reads go on, and what is waited for.
+"""The health of a volume: its segments' states, whether writes and reads go on, and every wait.
 
 These are values and the text they make; `aurora.diagnosis` decides what they say. All times are
 durations in seconds, as of the moment of the report.

@@ -103,8 +103,8 @@ class MiniTransaction:
 
         This is no isolation. Nothing is locked, nothing is checked at the commit: what others write
         between this read and the commit stays, byte for byte, wherever this mini-transaction does
-        not write, and where both do the higher LSN counts. Whoever reads, changes and writes back
-        needs a lock of his own around the block.
+        not write, and where both do the higher LSN counts. To read, change and write back safely,
+        hold a lock of your own around the block.
 
         Raises as `Engine.get`, and `Invalid` when the block has ended.
         """

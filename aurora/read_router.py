@@ -2,7 +2,7 @@
 
 `ReadRouter` remembers how fast each segment has answered lately and puts the candidates for a read
 in order. `PendingRead` is the life of one read, of a page or of a list of pages, without I/O: whom
-to ask now, whom next, and until when. Both are told the time, in seconds, by whoever drives them.
+to ask now, whom next, and until when. Neither has a clock: callers give the time, in seconds.
 
 A read asks the best candidate. If no answer comes within the hedge delay, it asks the next one as
 well, and takes the first answer (2018 §3.1: this bounds the latency of a slow segment). When all
@@ -219,7 +219,7 @@ class PendingRead:
 
     @property
     def request_ids(self) -> list[int]:
-        """Every request made, for whoever keeps a table of them."""
+        """Every request made, for the caller's table of them."""
         return list(self._sent)
 
     def is_hedge(self, request_id: int) -> bool:

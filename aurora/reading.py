@@ -80,10 +80,10 @@ class Reading:
         return lsn
 
     def hold(self, read_point: Lsn) -> None:
-        """Keep the floor at or below ``read_point`` until `let_go`."""
+        """Keep the floor at or below ``read_point`` until `release`."""
         self._read_points[read_point] = self._read_points.get(read_point, 0) + 1
 
-    def let_go(self, read_point: Lsn) -> None:
+    def release(self, read_point: Lsn) -> None:
         """Undo one `hold`."""
         self._read_points[read_point] -= 1
         if not self._read_points[read_point]:

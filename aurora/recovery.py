@@ -203,7 +203,7 @@ class Recovery:
         return not self._fetches
 
     def missing(self) -> dict[PgId, int]:
-        """How many more seal replies each group needs, for whoever waits."""
+        """How many more seal replies each group needs."""
         return {
             pg_id: max(0, model.read - len(self._replies[pg_id]))
             for pg_id, model in self._groups.items()

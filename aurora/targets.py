@@ -37,7 +37,7 @@ _BETWEEN: Final = re.compile(r"[\s,]+")
 _SEGMENT: Final = re.compile(r"[A-Z]\d*", re.ASCII | re.IGNORECASE)
 _ZONE_OR_WRITER: Final = re.compile(r"az\d+|writers?|writer-\d+", re.ASCII | re.IGNORECASE)
 _GROUPS_SUGGESTED: Final = 16
-"""Near misses are looked for among the segments of so many groups; a volume can have thousands."""
+"""Near misses are looked for in this many groups only; a volume can have thousands."""
 
 
 @attrs.frozen
@@ -109,7 +109,7 @@ def resolve(
 
 
 def names_writer(word: str) -> bool:
-    """Whether a word of `words_of` stands for a writer, be there one or not."""
+    """Whether a word of `words_of` stands for a writer, whether or not there is one."""
     return word.startswith(WRITER) and _ZONE_OR_WRITER.fullmatch(word) is not None
 
 

@@ -73,7 +73,7 @@ class InProcessNetwork:
     """Joins all parties of one process."""
 
     def __init__(self, inbox_messages: int, inbox_bytes: int = DEFAULT_INBOX_BYTES) -> None:
-        """Each inbox holds at most so many messages, and so many bytes beyond the first."""
+        """Each inbox holds at most this many messages, and this many bytes beyond the first."""
         self.unreachable = 0
         """Messages to addresses at which nobody was, or across a cut."""
         self._inbox_messages = inbox_messages

@@ -1,6 +1,6 @@
-"""What goes into the log when something is waited for: soon, and then ever more rarely.
+"""What is logged about waits: soon, and then ever more rarely.
 
-Pure: told the time and a report, it answers with lines. A wait is told after a second, again after
+Pure: the time and a report go in, lines come out. A wait is reported after a second, again after
 growing pauses while it lasts, and once more when it is over.
 """
 
@@ -16,7 +16,7 @@ from aurora.health import PATIENCE_S, HealthReport, Waiting, WaitKind, duration
 from segments.protocol.ids import SegmentId
 
 FIRST_PAUSE_S: Final = 10.0
-"""A wait that goes on is told again after this, then after twice as long each time ..."""
+"""A wait that goes on is reported again after this, then after twice as long each time ..."""
 LONGEST_PAUSE_S: Final = 600.0
 """... up to this."""
 
@@ -42,7 +42,7 @@ class _Told:
 
 
 class WaitWatch:
-    """Remembers what has been told."""
+    """Remembers what has been reported."""
 
     def __init__(self) -> None:
         self._told: dict[_Key, _Told] = {}

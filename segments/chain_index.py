@@ -181,7 +181,7 @@ class ChainIndex:
         self._hold(record)
         unlinked.insert(at, lsn)
         if len(unlinked) > self._max_unlinked:
-            self._let_go(unlinked.pop())
+            self._remove(unlinked.pop())
         return True
 
     def _overlaps(self, record: RedoRecord, at: int) -> bool:
@@ -210,7 +210,7 @@ class ChainIndex:
         self._records[record.lsn] = record[:]
         self._payload_bytes += len(record.payload)
 
-    def _let_go(self, lsn: Lsn) -> RedoRecord:
+    def _remove(self, lsn: Lsn) -> RedoRecord:
         record = as_record(self._records.pop(lsn))
         self._payload_bytes -= len(record.payload)
         return record
@@ -284,7 +284,7 @@ class ChainIndex:
                 cut = at
                 break
         before = len(self)
-        doubtful = [self._let_go(lsn) for lsn in (*self._chain[cut:], *self._unlinked)]
+        doubtful = [self._remove(lsn) for lsn in (*self._chain[cut:], *self._unlinked)]
         survivors = [record for record in doubtful if not table.annuls(record.lsn)]
         for record in reversed(doubtful[: len(self._chain) - cut]):
             self._unlink_from_page(record)
@@ -310,7 +310,7 @@ class ChainIndex:
         count = bisect_right(self._chain, up_to)
         if not count:
             return []
-        removed = [self._let_go(lsn) for lsn in self._chain[:count]]
+        removed = [self._remove(lsn) for lsn in self._chain[:count]]
         del self._chain[:count]
         self.base_lsn = removed[-1].lsn
         for page_id in dict.fromkeys(record.page_id for record in removed):

@@ -179,7 +179,7 @@ class SegmentConfig:
     """Records kept above a gap; the others come again."""
     image_interval: int = setting(
         64, 1, 65_536, unit="records",
-        cost="larger: a read replays up to so many records; smaller: memory for more images",
+        cost="larger: a read replays up to this many records; smaller: memory for more images",
     )  # fmt: skip
     """Records of a page between two images that are kept of it."""
     image_cache_bytes: int = setting(
@@ -225,7 +225,7 @@ class SegmentConfig:
     """Pages looked at for one part of a list of the pages that exist."""
     collect_records: int = setting(
         1_024, 1, 16_777_216, unit="records",
-        cost="larger: so many more records stay in memory; smaller: more work for each",
+        cost="larger: this many more records stay in memory; smaller: more work for each",
     )  # fmt: skip
     """Records that must be collectable before a turn of collection is worth its cost."""
     compact_bytes: int = setting(
@@ -237,13 +237,13 @@ class SegmentConfig:
         100_000, 1, 1_000_000_000, unit="records",
         cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",
     )  # fmt: skip
-    """The log is rewritten when it holds so many records that have been collected, or as
+    """The log is rewritten when it holds this many records that have been collected, or as
     `compact_ratio` says."""
     compact_ratio: float = setting(
         2.0, 1.1, 1_000.0, unit="times",
         cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",
     )  # fmt: skip
-    """The log is rewritten when it is so many times as large as what it must hold, or as
+    """The log is rewritten when it is this many times as large as what it must hold, or as
     `compact_records` says."""
     scrub_interval_s: float = setting(
         1.0, 0.001, DAY_S, unit="seconds",

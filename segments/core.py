@@ -362,7 +362,7 @@ class SegmentCore:
 
     def _refuse(self, source: Address, message: Message) -> None:
         if isinstance(message, GossipStatus | GossipRecords | GossipPages | FetchPages):
-            self.gossip.enlighten(source)
+            self.gossip.send_table(source)
         else:
             self.send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
             self.note("refused", epoch=message.epoch, sealed=self.state.epoch)

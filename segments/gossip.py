@@ -1,8 +1,8 @@
 """Gossip: segments of a protection group bring each other up to date (2017 §3.3; protocol §8).
 
-At jittered intervals a segment tells one peer where it stands. Whoever is ahead, in epoch or table
-first and only then in records, sends what the other lacks. A receiver judges records by its own
-adopted table, and takes none from a lower epoch; so what a recovery annulled never comes back.
+At jittered intervals a segment tells one peer where it stands. The one that is ahead, in epoch or
+table first and only then in records, sends what the other lacks. A receiver judges records by its
+own adopted table, and takes none from a lower epoch; so what a recovery annulled never comes back.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Gossip:
         peer = self._peers[int(self._random.random() * len(self._peers))]
         self._send_status(peer, reply_wanted=True)
 
-    def enlighten(self, peer: Address) -> None:
+    def send_table(self, peer: Address) -> None:
         """Answer gossip of a lower epoch: the peer learns the higher one, and its table."""
         self._send_status(peer, reply_wanted=False)
 
@@ -86,7 +86,7 @@ class Gossip:
                     self._core.note("table_gossiped", peer=source, epoch=table.epoch)
                     self._core.take_over(message.epoch, table, None)
                 elif table.epoch < self._core.state.table.epoch:
-                    self.enlighten(source)
+                    self.send_table(source)
                 else:
                     self._step_level(source, message, now)
 

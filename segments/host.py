@@ -63,12 +63,12 @@ class SegmentHost:
 
     @property
     def started(self) -> bool:
-        """Whether it runs, be it that it only waits for its disk."""
+        """Whether it runs, even if it is only waiting for its disk."""
         return self._scope is not None
 
     @property
     def up(self) -> bool:
-        """Whether it runs and answers, be it that its disk takes no writes at the moment."""
+        """Whether it runs and answers, even if its disk takes no writes at the moment."""
         return self.started and self._refusal is None and self.mistake is None
 
     @property

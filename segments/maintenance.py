@@ -49,7 +49,7 @@ class Maintenance:
         self._rewrite = False
         self._rewrite_at = 0.0
         self._rewrite_pause_s = 0.0
-        """Between two rewrites because of damage: doubled by each, until the log is read sound."""
+        """Between two rewrites because of damage: doubled by each until the log is found sound."""
         self.promise_due = False
         """Whether the promise slots are to be written again: damage was found in them."""
         self.promises_to_scrub = False

@@ -1,4 +1,4 @@
-"""A segment as a process of its own: the thin trio shell around `segments.core`.
+"""One segment at work: the thin trio shell around `segments.core`.
 
 It moves messages and bytes and decides nothing. Three loops share the core: one receives, steps and
 sends; one writes, syncs and tells the core; one lets time pass. So a read is answered while a sync

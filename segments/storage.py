@@ -1,8 +1,8 @@
 """What a segment asks of its disk, and the disk that is only memory.
 
 A storage holds two things for one segment: the log, which only grows at its end between
-replacements, and the promise slots (see `segments.wal`). Whoever uses it calls one operation at a
-time and, after a restart, loads, scans the log and cuts the torn tail before it appends.
+replacements, and the promise slots (see `segments.wal`). Its user calls one operation at a time
+and, after a restart, loads, scans the log and cuts the torn tail before it appends.
 """
 
 from __future__ import annotations

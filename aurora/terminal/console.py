@@ -1,4 +1,4 @@
-"""Who is written to: a terminal that takes escape codes, or anything else, which gets none at all.
+"""What is written to: a terminal that takes escape codes, or anything else, which gets none at all.
 
 One rule for every command of ``python -m aurora`` and ``python -m aurora.sim``. A pipe and a file
 never get any, whatever the environment says (``FORCE_COLOR``): who reads there is mostly a program.

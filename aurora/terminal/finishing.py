@@ -1,7 +1,7 @@
 """How a program ends when its output has nowhere to go: the reader has left, or the disk is full.
 
-Neither is a failure of what was run, and neither is a pass: whoever asked has not been told. So the
-exit status is the shell's for a closed pipe, and one of its own for everything else.
+Neither is a failure of what was run, and neither is a pass: nobody has been told the outcome. So
+the exit status is the shell's for a closed pipe, and one of its own for everything else.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 OUTPUT_FAILED: Final = 74
 """What was to be printed or written could not be (``EX_IOERR`` of sysexits.h)."""
 BROKEN_PIPE: Final = 141
-"""Whoever read the output has closed it: what a shell says of a program that SIGPIPE has ended."""
+"""The reader has closed the output: what a shell says of a program that SIGPIPE has ended."""
 
 
 class OutputFailed(Exception):

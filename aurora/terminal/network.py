@@ -67,7 +67,7 @@ class HeldNetwork(InProcessNetwork):
         """Lose the next message."""
         return self._queue.popleft() if self.under_way() else None
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Let everything held arrive, and hold no more."""
         self.holding = False
         while self.deliver_next() is not None:

@@ -81,7 +81,7 @@ class Repl:
 
 
 async def converse(session: Session, *, color: bool) -> int:
-    """Talk to whoever is at standard input."""
+    """Talk to the person or the script at standard input."""
     typed = at_a_terminal()
     lines: Lines = PipedLines(descriptor=0)
     if typed and not takes_escapes(sys.stdout):

@@ -1,4 +1,4 @@
-"""Time and network in the hands of whoever watches: running by themselves, or held.
+"""Time and network in the hands of the person who watches: running by themselves, or held.
 
 While held, the clock stands and no message arrives by itself. One step is one message delivered and
 everything that follows from it, up to the next silence; so a walk-through is the engine itself at
@@ -57,7 +57,7 @@ class Stage:
 
     def let_run(self) -> None:
         """Let the messages go, and the clock."""
-        self.network.let_go()
+        self.network.release()
         self._clock.rate = 1.0
 
     async def quiet(self) -> None:

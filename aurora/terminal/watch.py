@@ -1,4 +1,4 @@
-"""Where trace events go: to whoever listens at the moment, and to a file as JSON lines."""
+"""Where trace events go: to those who listen at the moment, and to a file as JSON lines."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What compute and storage say to each other, and segments among themselves.
 
-Every message carries the volume epoch of who sent it. Requests carry a ``request_id`` that the
+Every message carries the volume epoch of its sender. Requests carry a ``request_id`` that the
 answer repeats; ids are chosen by the asker and mean nothing to others. Refusals are messages too:
 nothing is ever raised across a channel.
 

@@ -1,4 +1,4 @@
-"""Why a disk does not take what it is given, in kinds that people act upon differently.
+"""Why a disk does not take what it is given, in kinds that people respond to differently.
 
 A full disk wants space, a forbidden one other permissions; any other failure wants another disk.
 """
@@ -40,7 +40,7 @@ class Refusal:
 
     trouble: DiskTrouble
     why: str
-    """In few words, without the path."""
+    """In a few words, without the path."""
     detail: str
     """All that the error says."""
     since_s: float

@@ -1,4 +1,4 @@
-"""How messages travel, as seen by whoever sends and receives them."""
+"""How messages travel, as their senders and receivers see it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def scenario(bug: Bug) -> None:
 )  # fmt: skip
 @click.option(
     "--wanted", type=click.IntRange(1), default=5, show_default=True, metavar="N",
-    help="Go on to the next bug when so many seeds have found it.",
+    help="Go on to the next bug when this many seeds have found it.",
 )  # fmt: skip
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, metavar="S", help="The first random seed."

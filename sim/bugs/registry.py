@@ -2,8 +2,8 @@
 
 An edit names a function and replaces a piece of its source, which must occur there exactly once: so
 a bug reads as a diff, follows the code it is planted in, and says so when that code has moved away
-under it. The function object stays and only its ``__code__`` is swapped, so whoever has taken hold
-of it before, a table of handlers or an import by name, runs the bug too.
+under it. The function object stays and only its ``__code__`` is swapped, so what has taken hold of
+it before, a table of handlers or an import by name, runs the bug too.
 """
 
 from __future__ import annotations

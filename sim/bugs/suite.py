@@ -102,7 +102,7 @@ def run_suite(
 ) -> Generator[BugReport, None, None]:
     """Try the bugs, ``budget_s`` each, in ``jobs`` processes; reports come as they are done.
 
-    Whoever closes the iterator, or leaves it by Ctrl-C, ends what is under way.
+    Closing the iterator, or leaving it by Ctrl-C, ends what is under way.
     """
     pool = worker_pool(jobs)
     submitted = [pool.submit(try_bug, name, first_seed, wanted, budget_s) for name in names]

@@ -24,7 +24,7 @@ INTERRUPTED: Final = 130
 OUTPUT_FAILED: Final = finishing.OUTPUT_FAILED
 """What was to be printed or written could not be: the disk is full, say."""
 BROKEN_PIPE: Final = finishing.BROKEN_PIPE
-"""Whoever read the output has closed it."""
+"""The reader has closed the output."""
 
 OTHER_CODES: Final = (USAGE, OUTPUT_FAILED, INTERRUPTED, BROKEN_PIPE)
 """How a command may end beside the verdict of what it has run."""

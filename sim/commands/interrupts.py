@@ -2,7 +2,7 @@
 
 Raised wherever the program happens to be, a `KeyboardInterrupt` would come out of trio in a group,
 or be taken for a failure of the code that it hit. So a run is asked to end instead, and raises it
-by itself; whoever catches it there may report what is done. The exit code is 130.
+by itself; a command that catches it there may report what is done. The exit code is 130.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ from sim.world.world import Verdict, World
 SPACING_NS: Final = 3 * MS
 """Between the beginnings of two transactions, at least."""
 _PER_MTR_NS: Final = 100 * MS
-"""So long may each take, on the average, before the run counts as stuck."""
+"""Each may take this long, on the average, before the run counts as stuck."""
 
 
 @attrs.frozen
@@ -78,12 +78,12 @@ class Comparison:
 
 
 def factor_for(schedule: Schedule, transactions: int) -> float:
-    """By how much a schedule has to be stretched so that so many transactions fit in."""
+    """By how much a schedule has to be stretched so that ``transactions`` of them fit in."""
     return max(1.0, transactions * SPACING_NS / schedule.knobs.duration_ns)
 
 
 def stretched(schedule: Schedule, transactions: int) -> Schedule:
-    """The schedule without its calls, with time enough for so many transactions.
+    """The schedule without its calls, with time enough for that many transactions.
 
     If they need more than it has, its actions are moved apart by the same factor, so that they
     stay spread over the whole replay.

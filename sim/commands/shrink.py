@@ -251,7 +251,7 @@ def _earlier(events: Sequence[Event], by_ns: int) -> list[Event]:
 )  # fmt: skip
 @click.option(
     "--runs", type=click.IntRange(min=1), metavar="N",
-    help="Stop after so many runs: the same result on every machine.",
+    help="Stop after this many runs: the same result on every machine.",
 )  # fmt: skip
 def command(
     seed: int | None,

@@ -73,7 +73,7 @@ def conclude(result: RunResult, expectations: Sequence[Expectation]) -> RunResul
 
 
 def failure_of(result: RunResult, expectations: Sequence[Expectation]) -> RunResult:
-    """The same for whoever looks into failures: one that was expected is still a failure."""
+    """The same for those who look into failures: one that was expected is still a failure."""
     concluded = conclude(result, expectations)
     return result if concluded.verdict is Verdict.PASSED else concluded
 

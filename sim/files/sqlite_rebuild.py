@@ -52,7 +52,7 @@ SIZE_PAGE_ID: Final[PageId] = 0
 """The page that holds the database's size."""
 
 BASE_PAGES_PER_MTR: Final = 64
-"""The base is loaded in mini-transactions of at most so many pages."""
+"""The base is loaded in mini-transactions of at most this many pages."""
 
 MERGE_GAP: Final = 16
 """Changed runs with fewer equal bytes than this between them become one write: an own redo record

@@ -25,7 +25,7 @@ class Workload:
     write_share: float = 0.6
     pages: int = 24
     mtr_pages: int = 3
-    """A write's MTR touches one to so many pages."""
+    """The most pages that the MTR of a write touches."""
     length: int = 16
     """Bytes written to each of them, at least 8."""
     reads: tuple[str, ...] = ("get",)

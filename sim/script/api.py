@@ -106,7 +106,7 @@ class Pending:
         return self._call
 
     async def done(self, *, within_s: float) -> Lsn:
-        """Expect it to be acknowledged within so many seconds; returns its commit LSN."""
+        """Expect it to be acknowledged within ``within_s`` seconds; returns its commit LSN."""
         check_seconds("within_s", within_s)
         scenario, started = self._scenario, trio.current_time()
         with trio.move_on_after(within_s):
@@ -186,7 +186,7 @@ class Scenario:
     # ---- expectations ----------------------------------------------------------------------------
 
     async def writes_go_on(self, *, within_s: float, by: Engine | None = None) -> Lsn:
-        """Expect a write to be acknowledged within so many seconds."""
+        """Expect a write to be acknowledged within ``within_s`` seconds."""
         check_seconds("within_s", within_s)
         started = trio.current_time()
         pending = self._start_write(by)
@@ -201,7 +201,7 @@ class Scenario:
         return pending.call.lsn
 
     async def writes_wait(self, *, for_s: float) -> Pending:
-        """Expect a write not to be answered for so many seconds; it goes on waiting."""
+        """Expect a write not to be answered for ``for_s`` seconds; it goes on waiting."""
         check_seconds("for_s", for_s)
         pending = self._start_write(None)
         with trio.move_on_after(for_s):
@@ -214,7 +214,7 @@ class Scenario:
     async def reads_go_on(
         self, page_id: PageId, expected: bytes, *, within_s: float, cached: bool = False
     ) -> None:
-        """Expect a page to begin with ``expected``, and to be read within so many seconds.
+        """Expect a page to begin with ``expected``, and to be read within ``within_s`` seconds.
 
         A segment has to answer, unless ``cached`` lets the writer's buffer pool do so, too: that
         goes on whatever happens to the segments.
@@ -510,7 +510,7 @@ def _run_once(scenario: Body, schedule: Schedule, tell: Teller | None) -> Scenar
         except ScriptError as raised:
             error = raised
             if raised.__cause__ is not None:  # it may hold what was not awaited
-                unawaited.let_go(raised.__cause__)
+                unawaited.clear_frames(raised.__cause__)
     if forgotten.lines and (error is not None or not _broken(result)):
         raise ScriptError("; ".join(forgotten.lines)) from error
     if error is not None:

@@ -36,7 +36,7 @@ class ScriptError(Invalid):
 
 
 class ExpectationFailed(Exception):
-    """An expectation was not met. The run has its finding already, whoever catches this."""
+    """An expectation was not met. The run has its finding already, even if this is caught."""
 
 
 def raised_by(error: BaseException) -> list[tuple[BaseException, BaseException]]:

@@ -58,11 +58,11 @@ def noticed() -> Iterator[Unawaited]:
         found.take(caught)
 
 
-def let_go(error: BaseException) -> None:
+def clear_frames(error: BaseException) -> None:
     """Empty an exception of what it keeps alive: the variables of the frames it came through."""
     if isinstance(error, BaseExceptionGroup):
         for each in error.exceptions:
-            let_go(each)
+            clear_frames(each)
     if isinstance(error, AttributeError):
         error.obj = None
     traceback.clear_frames(error.__traceback__)

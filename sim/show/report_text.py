@@ -28,13 +28,13 @@ STYLES: Final[Mapping[Verdict, str]] = {
     Verdict.INTERNAL: "bold red",
 }
 _MOST_FAULTS: Final = 12
-"""More than so many faults are summed up by kind."""
+"""More faults than this are summed up by kind."""
 _FIGURES: Final = ("msgs lost", "commits", "write stall", "read stall")
 _MOST_RETURNS: Final = 6
 _MOST_IDLE: Final = 8
 _NARROW: Final = 76
 _WIDE: Final = 98
-"""From so many columns on the table of faults has headings of one line."""
+"""From this many columns on, the table of faults has headings of one line."""
 _BACK: Final = (
     "back: the victim has told the writer that it has all that is complete (SCL >= PGCL); "
     "a writer: one is open, and hears its segments"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sim.world.world import World
 
 MAX_LOSSES: Final = 1_000_000
-"""So many lost messages are kept with their time; after that they are only counted by the world."""
+"""Lost messages kept with their times; further ones are only counted, by the world."""
 
 
 class Watch:

@@ -1,4 +1,4 @@
-"""Who works and works while nothing comes of it: the story of a livelock."""
+"""Work without end that comes to nothing: the story of a livelock."""
 
 from __future__ import annotations
 

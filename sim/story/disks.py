@@ -12,7 +12,7 @@ from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step
 
 _MOST_WRITES: Final = 4
-"""The last so many writes of a disk are told; before that, only what was torn."""
+"""The last writes of a disk, this many, are told; before that, only what was torn."""
 
 
 def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line]:

@@ -188,7 +188,7 @@ def plan_of(step: Step) -> str:
 
 
 def _opened(evidence: Evidence, step: Step, lsns: list[Lsn], weight: int) -> Iterator[Line]:
-    """An opened volume, with who has the table, and whoever has its records."""
+    """An opened volume: which segments have the table, and which have its records."""
     name, vdl = step.source, step.values["vdl"]
     installed = [
         each.values["segment"]
