@@ -69,10 +69,6 @@ class ReadRouter:
             health = self._health[segment] = SegmentHealth()
         return health
 
-    def forget(self, segment: SegmentId) -> None:
-        """Drop what is known of a segment that has left the volume."""
-        self._health.pop(segment, None)
-
     def candidates(
         self,
         members: Sequence[SegmentId],

@@ -185,7 +185,6 @@ class Recovery:
         self._fetches: dict[PgId, _Fetch] = {}
         self._seal_at = 0.0
         self._sends: list[tuple[SegmentId, Message]] = []
-        self._refused_by: dict[SegmentId, VolumeEpoch] = {}
         self._begin_sealing()
 
     @property

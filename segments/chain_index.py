@@ -50,8 +50,6 @@ class ChainIndex:
         """Everything of the chain up to here, inclusive, is in page images and not in the log."""
         self.scl: Lsn = 0
         """Highest LSN such that every record of the chain in ``(base_lsn, scl]`` is held."""
-        self.conflicts = 0
-        """Records refused because they contradict one that was held first; none was kept."""
         self._max_unlinked = max_unlinked
         self._records: dict[Lsn, tuple[Any, ...]] = {}
         # Plain tuples, no `RedoRecord`: once Python's collector of cycles has seen that a tuple
@@ -114,10 +112,6 @@ class ChainIndex:
         """The highest record held, linked or not; ``base_lsn`` when none is."""
         return self._unlinked[-1] if self._unlinked else self.scl
 
-    def payload_bytes(self) -> int:
-        """Bytes of payload in all records held."""
-        return self._payload_bytes
-
     def encoded_bytes(self) -> int:
         """The most that all records held can take when they are encoded."""
         return self._payload_bytes + RECORD_OVERHEAD_BYTES * len(self._records)
@@ -136,8 +130,8 @@ class ChainIndex:
         """Take in records, in any order, repeated or not; returns how many were not held before.
 
         Those at or below ``base_lsn`` and those already held change nothing. A record that
-        contradicts one that is held is refused and counted in `conflicts`. Of the unlinked ones
-        the ``max_unlinked`` nearest to the SCL are kept; the others have to come again.
+        contradicts one that is held is refused. Of the unlinked ones the ``max_unlinked`` nearest
+        to the SCL are kept; the others have to come again.
         """
         linked = 0 if self._unlinked else self._append_run(records)
         if linked == len(records):
@@ -169,7 +163,6 @@ class ChainIndex:
         held = self._records.get(lsn)
         at = bisect_left(unlinked, lsn)
         if held is not None or self._overlaps(record, at):
-            self.conflicts += held != record
             return False
         if record.prev_segment_lsn == self.scl:
             self._hold(record)
