@@ -68,7 +68,7 @@ def test_commands_name_what_exists(path: Path) -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)
 def test_python_examples_compile(path: Path) -> None:
     for block in blocks(text(path), "python"):
-        compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        assert compile(block, str(path), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=str)

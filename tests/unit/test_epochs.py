@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 import pytest
 
@@ -35,7 +36,7 @@ def test_a_text_gets_the_names_that_are_known() -> None:
 
 
 async def test_a_fenced_writer_says_by_whom_and_names_both() -> None:
-    async with open_cluster() as cluster:
+    async with open_cluster(random=Random(1)) as cluster:
         old = cluster.engine
         await cluster.open_writer()
         with pytest.raises(Fenced) as refused:

@@ -102,6 +102,7 @@ async def test_a_replacement_that_fails_half_way_changes_nothing(storage: Storag
 async def test_closing_twice_is_closing_once(storage: Storage) -> None:
     storage.close()
     storage.close()
+    assert storage.identity == IDENTITY
 
 
 # ---- memory alone --------------------------------------------------------------------------------
