@@ -72,20 +72,6 @@ def announced_vdl(replies: Sequence[SealReply]) -> Lsn:
     return max(reply.vdl for reply in replies)
 
 
-def surviving_scl(reply: SealReply, table: TruncationTable) -> Lsn:
-    """A bound on what a segment holds once ``table`` is adopted.
-
-    That is its SCL, or where that is annulled, the last LSN before the range.
-
-    A segment that was away has counted up to records that a recovery has annulled meanwhile.
-    """
-    scl = reply.scl
-    for start, end in table.ranges:
-        if start <= scl < end:
-            return start - 1
-    return scl
-
-
 def plan_recovery(
     epoch: VolumeEpoch,
     lal: int,
@@ -297,8 +283,8 @@ class Recovery:
         everyone = [reply for group in self._replies.values() for reply in group.values()]
         table, anchor = adopted_table(everyone), announced_vdl(everyone)
         for pg_id, replies in self._replies.items():
-            highest = max(surviving_scl(reply, table) for reply in replies.values())
-            best = [each for each in replies.values() if surviving_scl(each, table) == highest]
+            highest = max(table.survivor(reply.scl) for reply in replies.values())
+            best = [each for each in replies.values() if table.survivor(each.scl) == highest]
             target = max(reply.scl for reply in best)
             fetch = _Fetch([each.segment for each in best if each.scl == target], target, anchor)
             fetch.done = target <= anchor

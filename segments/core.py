@@ -55,7 +55,6 @@ from segments.protocol.messages import (
     ReadPage,
     ReadRefused,
     Seal,
-    SealReply,
     TableInstalled,
     WriteAck,
     WriteBatch,
@@ -448,13 +447,11 @@ class SegmentCore:
 
     def _on_seal(self, source: Address, message: Seal, _: float) -> None:
         def answer() -> None:
-            state = self.state
-            if state.whole:
-                reply = SealReply(
-                    message.epoch, self.segment, message.request_id,
-                    state.scl, state.vdl, max(state.floor, state.announced_floor), state.table,
-                )  # fmt: skip
-                self.send(source, reply)
+            if self.state.whole:
+                self.send(
+                    source,
+                    self.state.seal_reply(self.segment, message.epoch, message.request_id),
+                )
 
         if message.epoch == self.state.epoch:
             answer()

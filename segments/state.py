@@ -14,8 +14,8 @@ from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.materializer import Materializer
 from segments.protocol import codec
-from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
-from segments.protocol.messages import PageImage
+from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, SegmentId, VolumeEpoch
+from segments.protocol.messages import PageImage, SealReply
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.steps import Pace, Steps, finished
@@ -103,7 +103,7 @@ class SegmentState:
                     yield
         if scan.damage or not scan.frames:
             highest = yield from _highest_ever_held(scan)
-            state._repair_lsn = _surviving(highest, state.table)
+            state._repair_lsn = state.table.survivor(highest)
         elif _follows_a_lost_log(scan):
             state._repair_lsn = MAX_INTEGER
         state._checkpoint = None
@@ -128,6 +128,12 @@ class SegmentState:
     def promise(self) -> Promise:
         """What is kept in the second place, beside the log."""
         return Promise(self.epoch, max(self.table.epoch, self._promised_table))
+
+    def seal_reply(self, segment: SegmentId, epoch: VolumeEpoch, request_id: int) -> SealReply:
+        """What a `whole` segment in this state brings to the recovery that seals ``epoch`` (§7)."""
+        assert self.whole, f"{segment} is no witness"
+        floor = max(self.floor, self.announced_floor)
+        return SealReply(epoch, segment, request_id, self.scl, self.vdl, floor, self.table)
 
     # ---- one entry -------------------------------------------------------------------------------
 
@@ -197,7 +203,7 @@ class SegmentState:
         self.index.truncate(table)
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
-        self._repair_lsn = _surviving(self._repair_lsn, table)
+        self._repair_lsn = table.survivor(self._repair_lsn)
 
     def _hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> Steps[None]:
         """Start over from page images as of ``base_lsn``; records above it stay."""
@@ -267,7 +273,7 @@ def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
                     if pace.ends_step(len(entry.records)):
                         yield
                 case TableEntry():
-                    highest = _surviving(highest, entry.table)
+                    highest = entry.table.survivor(highest)
                 case ImagesEntry():
                     highest = max(highest, entry.base_lsn)
     return highest
@@ -277,14 +283,6 @@ def _follows_a_lost_log(scan: LogScan) -> bool:
     """Whether this log was begun after one that was found without any sound frame."""
     heads = [each.frame.entries[:1] for each in scan.frames[:1]]
     return heads == [(HeldEntry(MAX_INTEGER),)]
-
-
-def _surviving(lsn: Lsn, table: TruncationTable) -> Lsn:
-    """``lsn``, or if ``table`` annuls it, the last one before that range."""
-    for start, end in table.ranges:
-        if start <= lsn < end:
-            return start - 1
-    return lsn
 
 
 class _CheckpointReader:

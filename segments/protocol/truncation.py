@@ -58,6 +58,16 @@ class TruncationTable:
         index = bisect_right(ranges, lsn, key=_start_of) - 1
         return index >= 0 and lsn < ranges[index].end_lsn
 
+    def survivor(self, lsn: Lsn) -> Lsn:
+        """What is left of ``lsn`` as a bound: itself, or if it is annulled the last LSN before.
+
+        Who held everything up to ``lsn`` and adopts this table holds no more than this (§7, §8).
+        """
+        for start, end in self.ranges:
+            if start <= lsn < end:
+                return start - 1
+        return lsn
+
     def lsn_behind(self, lsn: Lsn, count: int) -> Lsn:
         """The LSN that lies ``count`` LSNs before ``lsn``, annulled ones not counted; at least 0.
 

@@ -17,7 +17,6 @@ from aurora.recovery import (
     adopted_table,
     announced_vdl,
     plan_recovery,
-    surviving_scl,
 )
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
@@ -51,7 +50,7 @@ def any_read_quorum_recovers(
     }
     if not choices or not all(choices.values()):
         return 0
-    replies = {segment: _seal_reply(segment, state) for segment, state in durable.items()}
+    replies = {segment: state.seal_reply(segment, _EPOCH, 0) for segment, state in durable.items()}
     facts = {segment: _facts(reply) for segment, reply in replies.items()}
     tried: set[object] = set()
     log = _Log(reference, durable)
@@ -172,7 +171,7 @@ def _sources(
 ) -> dict[PgId, SegmentId]:
     """From whom each group's records are fetched, once ``table`` is adopted."""
     return {
-        pg_id: max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl)).segment
+        pg_id: max(group, key=lambda reply: (table.survivor(reply.scl), reply.scl)).segment
         for pg_id, group in chosen.items()
     }
 
@@ -180,7 +179,3 @@ def _sources(
 def _facts(reply: SealReply) -> tuple[object, ...]:
     """What a plan depends on, whoever said it."""
     return reply.scl, reply.vdl, reply.floor, reply.table.epoch, reply.table.ranges
-
-
-def _seal_reply(segment: SegmentId, state: SegmentState) -> SealReply:
-    return SealReply(_EPOCH, segment, 0, state.scl, state.vdl, state.floor, state.table)

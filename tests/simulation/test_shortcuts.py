@@ -8,7 +8,7 @@ from itertools import combinations
 import pytest
 
 from aurora.quorum import QuorumModel
-from aurora.recovery import adopted_table, announced_vdl, plan_recovery, surviving_scl
+from aurora.recovery import adopted_table, announced_vdl, plan_recovery
 from segments.config import SegmentConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
@@ -84,7 +84,7 @@ def lowest_vdl(
         table, anchor = adopted_table(everyone), announced_vdl(everyone)
         fetched = {}
         for pg_id, group in replies.items():
-            best = max(group, key=lambda reply: (surviving_scl(reply, table), reply.scl))
+            best = max(group, key=lambda reply: (table.survivor(reply.scl), reply.scl))
             index = durable[best.segment].index
             fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
         found.append(plan_recovery(EPOCH, lal, replies, fetched).vdl)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import product
+from typing import Any
 
 import pytest
 
 from aurora.quorum import QuorumModel
-from aurora.recovery import RecoveryPlan
+from aurora.recovery import RecoveryPlan, plan_recovery
 from segments.protocol.ids import Lsn, SegmentId
 from segments.state import SegmentState
+from sim.check import what_if
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference
 from sim.check.what_if import any_read_quorum_recovers, combined
@@ -84,6 +86,23 @@ def test_pages_stand_for_the_records_that_were_collected() -> None:
         each.announced(10, 7)
         each.collect(7)
     assert recover(reference(10), durable, 10) == len(MEMBERS) - 2  # one for each source
+
+
+def test_an_imagined_recovery_hears_what_each_segment_would_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans: list[RecoveryPlan] = []
+
+    def planned(*given: Any) -> RecoveryPlan:
+        plans.append(plan_recovery(*given))
+        return plans[-1]
+
+    monkeypatch.setattr(what_if, "plan_recovery", planned)
+    durable = {each: state(10, 10) for each in MEMBERS}
+    for each in durable.values():
+        each.announced(10, 7)  # nothing is collected yet: what may go counts all the same
+    recover(reference(10), durable, 10)
+    assert {plan.floor for plan in plans} == {7}
 
 
 @pytest.mark.parametrize("counts", [(4,), (20, 20), (4, 10), (10, 4), (3, 4, 2)])

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import pytest
-
 from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
-from aurora.recovery import Recovery, RecoveryPlan, plan_recovery, surviving_scl
+from aurora.recovery import Recovery, RecoveryPlan, plan_recovery
 from segments.protocol import codec
 from segments.protocol.errors import Fenced
 from segments.protocol.ids import Lsn, PgId, VolumeEpoch
@@ -128,13 +126,6 @@ def test_a_tail_below_what_was_fetched_is_what_it_links_to() -> None:
     replies = {0: group(0, 4, 2, 2, vdl=3), 1: group(1, 3, 3, 3, vdl=3)}
     plan = plan_recovery(E3, 100, replies, {0: log[0], 1: []})
     assert plan.vdl == 3 and plan.tails == {0: 2, 1: 3} and plan.records == {0: [], 1: []}
-
-
-@pytest.mark.parametrize(
-    ("scl", "bound"), [(0, 0), (100, 100), (101, 100), (200, 100), (201, 201), (999, 999)]
-)
-def test_an_annulled_scl_counts_up_to_the_range(scl: Lsn, bound: Lsn) -> None:
-    assert surviving_scl(sealed("A0", scl), T2) == bound
 
 
 def test_a_fresh_volume_starts_at_one() -> None:
