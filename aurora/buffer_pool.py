@@ -1,4 +1,4 @@
-"""The writer's buffer pool: pages as they are, plus the redo that is not durable yet (2017 §3.1).
+"""The writer's buffer pool: pages as they are, plus the redo that is not durable yet (2017 §4.2.3).
 
 Theory of operation. An entry holds an image of its page at some LSN <= VDL and, in order, the
 page's later redo. Redo at or below the VDL is folded into the image when somebody reads, or when

@@ -1,4 +1,4 @@
-"""Quorum arithmetic: who must agree, and what a write quorum holds (2017 §2.1, 2018 §2.1, §2.3).
+"""Quorum arithmetic: who must agree, and what a write quorum holds (2017 §2.1, 2018 §2.3).
 
 Nothing here knows of records or messages. A membership change will need a tracker that asks more
 than one model (2018 §4.1: a write quorum of the old *and* of the new members); therefore only

@@ -140,6 +140,8 @@ def test_one_or_two_segments_or_a_zone_and_all_goes_on(names: str, fault: Fault)
     [*[(names, crash) for names in AZ_AND_ONE], ("az1 C", pause), ("az2 F", cut_off)],
 )
 def test_a_zone_and_one_more_and_writes_wait_while_reads_go_on(names: str, fault: Fault) -> None:
+    """2017 §2.1: AZ + 1 costs the write quorum, and neither data nor reads."""
+
     async def main(world: World) -> None:
         load = Load(world)
         async with trio.open_nursery() as nursery:
@@ -366,6 +368,8 @@ def test_a_recovery_without_a_write_quorum_waits_and_loses_nothing(names: str, h
 
 
 def test_an_old_writer_that_comes_back_is_fenced_and_nothing_of_it_is_seen() -> None:
+    """2018 §2.4: a new volume epoch shuts out every writer of an older one."""
+
     async def main(world: World) -> None:
         old = world.engine
         acknowledged = await old.put(1, 0, b"acknowledged")

@@ -9,7 +9,7 @@ from tests.volume_pump import VolumePump
 
 @pytest.mark.parametrize("seed", range(5))
 def test_recoveries_that_crash_and_overtake_each_other_lose_nothing(seed: int) -> None:
-    """2018 §2.4: any read quorum yields a consistent point at or above every commit."""
+    """2018 §2.4, 2017 §4.3: any read quorum yields a consistent point, at or above every commit."""
     volume = VolumePump(seed)
     for at in range(1200):
         volume.anything()

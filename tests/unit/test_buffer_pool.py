@@ -175,6 +175,7 @@ def test_the_least_recently_used_page_leaves_first() -> None:
 
 
 def test_nothing_above_the_vdl_is_ever_evicted() -> None:
+    """2017 §4.2.3: a page leaves the cache only when its newest change is durable."""
     pool = pool_with(2, 1, 2)
     pool.apply([redo(1, 1, 0), redo(2, 2, 0)], vdl=0)
     assert not pool.make_room(1, 0)

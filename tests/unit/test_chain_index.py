@@ -87,6 +87,7 @@ class Model:
 @settings(max_examples=150)
 @given(st.data())
 def test_any_order_of_deliveries_truncations_and_collections(data: st.DataObject) -> None:
+    """2018 §2.2: whatever comes when, the backlinks tell the SCL and the gaps."""
     draw = random.Random(data.draw(st.integers(0, 2**32), label="seed"))
     index, model = ChainIndex(max_unlinked=10_000), Model()
     written = history(draw.randint(1, 30), gap=draw.choice([1, 7]))

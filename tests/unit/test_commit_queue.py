@@ -13,6 +13,7 @@ from segments.protocol.errors import Closed
 
 
 async def test_an_advance_wakes_exactly_those_it_has_reached_in_the_order_of_lsns() -> None:
+    """2017 §4.2.2: a commit is acknowledged when the VDL has reached its LSN, and not before."""
     queue, woken = CommitQueue(), list[int]()
 
     async def wait(commit: Commit) -> None:

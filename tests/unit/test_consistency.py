@@ -49,6 +49,7 @@ class Volume:
 
 
 def test_vdl_waits_for_the_whole_mtr() -> None:
+    """2017 §4.1: the VDL is the highest CPL at or below the VCL."""
     volume = Volume(1)
     volume.write(0, 0, 0)
     assert volume.advance(0, 2) == 0

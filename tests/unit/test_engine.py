@@ -16,6 +16,7 @@ import trio
 from aurora.config import EngineConfig
 from aurora.engine import Engine
 from segments.config import SegmentConfig
+from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
     Closed,
@@ -30,7 +31,9 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.ids import MAX_INTEGER
+from segments.protocol.messages import Message, ReadPage, WriteBatch
 from segments.protocol.record import PAGE_SIZE
+from sim.world.network import NetworkEvent
 from tests.worlds import World, run_world
 
 SMALL = EngineConfig(
@@ -283,6 +286,26 @@ def test_a_pool_smaller_than_the_working_set_gives_every_version() -> None:
     run_world(main, engine=EngineConfig(buffer_pool_pages=3))
 
 
+def test_redo_is_all_that_a_writer_sends_to_be_kept() -> None:
+    """2017 §3.2: no page is written by the engine, neither when it is evicted nor at any time."""
+    sent: list[Message] = []
+
+    def observe(event: NetworkEvent) -> None:
+        if event.kind == "sent" and event.source == "writer-1":
+            sent.append(codec.decode(event.payload))
+
+    async def main(world: World) -> None:
+        for turn in range(3):
+            for page in range(12):
+                await world.engine.put(page, turn, b"x")
+        assert world.engine.statistics().pool.evictions > 20
+
+    run_world(main, engine=SMALL, observer=observe)
+    assert {type(each) for each in sent} == {WriteBatch, ReadPage}
+    runs = [codec.decode_records(each.records) for each in sent if isinstance(each, WriteBatch)]
+    assert all(record.payload == b"x" for run in runs for record in run)
+
+
 def test_the_lal_holds_writers_back_and_lets_them_go_on() -> None:
     async def main(world: World) -> None:
         engine = world.engine
@@ -373,6 +396,8 @@ def test_memory_stays_bounded_while_one_segment_is_away() -> None:
 
 
 def test_the_floor_moves_with_retention_and_the_newest_version_stays() -> None:
+    """2017 §4.2.3: what is below the floor (PGMRPL) may be collected."""
+
     async def main(world: World) -> None:
         engine = world.engine
         await engine.put(7, 0, b"once, long ago")

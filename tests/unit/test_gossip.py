@@ -77,6 +77,7 @@ def test_a_segment_that_was_away_catches_up() -> None:
 
 
 def test_each_fills_the_other_ones_gaps() -> None:
+    """2017 §3.3: peers of a group fill each other's gaps."""
     pair = rigs("A0", "B0")
     chain = records(range(1, 30))
     pair["A0"].take(chain[:10])

@@ -20,6 +20,7 @@ def test_a_fresh_volume_begins_at_one() -> None:
 
 
 def test_the_limit_is_inclusive_and_moves_with_the_vdl() -> None:
+    """2017 §4.2.1: no LSN is above the VDL by more than the LAL."""
     allocator = LsnAllocator(1, 10)
     assert allocator.limit(0) == 10
     assert allocator.can_allocate(10, vdl=0)

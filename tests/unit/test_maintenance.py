@@ -48,7 +48,7 @@ def scrub(rig: SegmentRig, rounds: int = 100) -> int:
     ("vdl", "floor", "base"), [(200, 150, 150), (120, 150, 120), (200, 0, 0), (0, 150, 0)]
 )
 def test_collection_stays_at_or_below_floor_and_vdl(vdl: int, floor: int, base: int) -> None:
-    """gc-above-pgmrpl and coalesce-above-vdl in §12; invariant 14."""
+    """§6, 2017 §3.3: gc-above-pgmrpl and coalesce-above-vdl in §12; invariant 14."""
     rig = filled()
     rig.ask(batch([], vdl=vdl, floor=floor), WriteAck)
     rig.core.tick(0.0)
@@ -152,7 +152,7 @@ def test_a_sound_log_is_read_over_and_over_and_left_alone() -> None:
 
 @pytest.mark.parametrize("seed", range(25))
 def test_a_flipped_bit_is_found_wherever_it_is_and_healed(seed: int) -> None:
-    """§6: the scrub checks every checksum; memory still has what the disk has lost."""
+    """§6, 2017 §3.3: the scrub checks every checksum; memory has what the disk has lost."""
     config = SegmentConfig(compact_bytes=64 << 20, scrub_bytes=4 << 10, scrub_interval_s=0.1)
     rig = filled(config=config)
     before = durable(rig.state)

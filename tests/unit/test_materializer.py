@@ -139,6 +139,7 @@ class Story:
 @settings(max_examples=120)
 @given(st.integers(0, 2**32))
 def test_every_version_is_the_replay_of_the_log(seed: int) -> None:
+    """2017 §3.2: a page is what the log says, at any read point: the log is the database."""
     draw = random.Random(seed)
     story = Story(draw)
     actions = [story.write, story.deliver, story.deliver, story.catch_up, story.announce]
@@ -176,6 +177,7 @@ def test_records_of_one_page_apply_in_order_and_to_their_places() -> None:
 
 
 def test_a_read_costs_at_most_an_interval_once_coalesced() -> None:
+    """2017 §3.3: segments coalesce in the background, so that no read applies a long history."""
     records = history(1000)
     _, pages = segment(records, interval=32)
     while pages.coalesce(1000, 100):

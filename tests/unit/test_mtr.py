@@ -125,6 +125,7 @@ _mtrs = st.lists(
 def test_chains_match_a_search_through_everything(
     mtrs: list[tuple[int, list[int]]], pg_count: int
 ) -> None:
+    """2018 §2.2: each record links to the one before it in its volume, its group and its page."""
     chains = VolumeChains(0, dict.fromkeys(range(pg_count), 0))
     heads: dict[int, int] = {}
     everything: list[RedoRecord] = []

@@ -23,6 +23,7 @@ def tracker() -> QuorumTracker:
 
 
 def test_every_read_quorum_meets_every_write_quorum_and_any_two_write_quorums_meet() -> None:
+    """2017 §2.1: 4 of 6 to write, 3 of 6 to read, so that each quorum meets every write quorum."""
     model = QuorumModel(MEMBERS)
     subsets = [set(each) for size in range(7) for each in combinations(MEMBERS, size)]
     writes = [each for each in subsets if model.has_write(each)]
@@ -52,6 +53,7 @@ def test_a_member_counts_once() -> None:
 
 
 def test_pgcl_is_the_fourth_highest() -> None:
+    """2018 §2.3: the PGCL is what a write quorum of the group has reached."""
     group = tracker()
     for segment, scl in zip(MEMBERS, (60, 50, 40), strict=False):
         assert group.observe_scl(segment, EPOCH, scl) == 0  # three copies are not enough

@@ -41,6 +41,7 @@ def router(**settings: float) -> ReadRouter:
 
 
 def test_only_segments_that_reached_the_required_scl_are_candidates() -> None:
+    """2018 §3.1: no read quorum; one segment that is complete up to the read point is enough."""
     scls = dict(zip(MEMBERS, (50, 49, 51, 0, 50), strict=False))  # F0 was never heard of
     assert router().candidates(MEMBERS, scls, 50, 0.0) == ["A0", "C0", "E0"]
     assert router().candidates(MEMBERS, scls, 52, 0.0) == []
@@ -195,6 +196,7 @@ def test_one_request_one_answer() -> None:
 
 
 def test_a_slow_answer_is_hedged_and_the_first_wins() -> None:
+    """2018 §3.1: when a segment is slow another is asked as well, and the first answer counts."""
     choice = router()
     choice.observe_latency("A0", 0.01)
     one = read(choice=choice, members=("A0", "B0"))

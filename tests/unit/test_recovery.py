@@ -98,7 +98,7 @@ def test_annulled_records_do_not_count_however_many_hold_them() -> None:
 
 
 def test_the_range_ends_above_the_last_one_whatever_was_durable() -> None:
-    """short-range in §12: two recoveries in a row in which nothing became durable."""
+    """2017 §4.3: all that was in flight is annulled; short-range in §12, two such in a row."""
     table, ends = T1, []
     for counter in (2, 3, 4):
         epoch = VolumeEpoch(counter, 1)

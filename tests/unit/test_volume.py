@@ -14,6 +14,7 @@ from segments.protocol.volume import (
 
 
 def test_six_members_two_in_each_of_three_zones() -> None:
+    """2017 §2.2: six segments make a protection group, two in each availability zone."""
     group = ProtectionGroup.standard(7)
     assert group.members == standard_members(7) == ("A7", "B7", "C7", "D7", "E7", "F7")
     assert [group.az_of(member) for member in group.members] == [1, 1, 2, 2, 3, 3]
