@@ -50,6 +50,8 @@ from segments.state import SegmentState, format_log
 from segments.storage import Identity, MemoryStorage
 from segments.wal import decode_promises, scan
 from sim.plan.generate import generate
+from sim.run import Run
+from sim.world.listener import Listener
 from sim.world.network import NetworkEvent
 from sim.world.world import World
 
@@ -339,11 +341,10 @@ def simulated_messages(sizes: Sizes) -> Figure:
     payloads: list[bytes] = []
     failed, taken = 0, 0.0
     for seed in range(sizes.simulated_seeds):
-        world = World(generate(seed))
-        sent = _Sent(world.network.observer)
-        world.network.observer = sent.on_network
+        run, sent = Run(World(generate(seed))), _Sent()
+        run.world.listen(sent)
         started = time.perf_counter()
-        failed += world.run().verdict.value != "passed"
+        failed += run.run().verdict.value != "passed"
         taken += time.perf_counter() - started
         payloads += sent.payloads
     started = time.perf_counter()
@@ -359,18 +360,15 @@ def simulated_messages(sizes: Sizes) -> Figure:
     )  # fmt: skip
 
 
-class _Sent:
-    """Keeps what is sent on a simulated network."""
+class _Sent(Listener):
+    """Keeps what is sent in a world."""
 
-    def __init__(self, observer: Callable[[NetworkEvent], object] | None) -> None:
+    def __init__(self) -> None:
         self.payloads: list[bytes] = []
-        self._observer = observer
 
-    def on_network(self, event: NetworkEvent) -> None:
+    def on_message(self, event: NetworkEvent) -> None:
         if event.kind == "sent":
             self.payloads.append(event.payload)
-        if self._observer is not None:
-            self._observer(event)
 
 
 # ---- restart and recovery ------------------------------------------------------------------------

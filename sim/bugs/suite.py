@@ -19,7 +19,7 @@ from sim.bugs import BUGS
 from sim.bugs.registry import planted
 from sim.commands.interrupts import close_pool, worker_pool
 from sim.plan.generate import generate
-from sim.world.world import Verdict, run
+from sim.run import Verdict, run
 
 _FAILED = (Verdict.VIOLATION, Verdict.LIVENESS)
 

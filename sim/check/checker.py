@@ -11,12 +11,13 @@ judges the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aurora.core import WriterCore
 from aurora.engine import Engine
 from aurora.quorum import QuorumModel
 from aurora.recovery import RecoveryPlan
+from segments.protocol.errors import AuroraError
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
@@ -27,20 +28,19 @@ from sim.check.findings import Findings
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
 from sim.world.history import Call, Outcome
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.listener import Listener
+from sim.world.world import World
 
 _DISK_EVERY = 4
 """Rounds of what-if recoveries (invariant 2) between two comparisons of a segment with its disk
 (invariants 6, 7, 10, 16)."""
 
 
-class Checker:
+class Checker(Listener):
     """All invariants of one run."""
 
     def __init__(self, world: World) -> None:
-        self._findings = Findings(world)
+        self._findings = Findings(world.scheduler)
         self.counts = self._findings.counts
         self.fail = self._findings.fail
         self._hold = self._findings.hold
@@ -56,7 +56,7 @@ class Checker:
         self._epochs: dict[SegmentId, VolumeEpoch] = {}
         self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
         self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
-        self._models: dict[PgId, QuorumModel] = {}
+        self._models = {group.pg_id: QuorumModel(group.members) for group in world.groups}
         self._opened_ns: dict[str, int] = {}
         self._what_ifs = 0
         self._recovered_from: object = None
@@ -65,14 +65,9 @@ class Checker:
         self.readers = ReaderChecks(world, self._findings)
         self.ending = Ending(world, self.reference, self._findings)
 
-    def begin(self) -> None:
-        """The cluster is built, and nobody has opened it yet."""
-        self._models = {g.pg_id: QuorumModel(g.members) for g in self._world.cluster.groups}
-
     # ---- the cores' steps ------------------------------------------------------------------------
 
-    def on_trace(self, source: str, event: str, values: Mapping[str, Any]) -> None:
-        """A core has taken a step."""
+    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
         if self._findings.failed:
             return
         self._events += 1
@@ -268,14 +263,23 @@ class Checker:
         self._epoch_moved(source, state)
         self._count_held(source, state)
 
+    # ---- what faults have done ------------------------------------------------------------------
+
+    def on_crashed(self, segment: SegmentId) -> None:
+        self.disks.crashed(segment)
+
+    def on_rotted(self, segment: SegmentId) -> None:
+        self.disks.rotted(segment)
+
     # ---- clients ---------------------------------------------------------------------------------
 
-    def invoked(self, call: Call) -> None:
-        """A client has made a call."""
+    def on_invoked(self, call: Call) -> None:
         self.readers.invoked(call)
 
-    def returned(self, call: Call, engine: Engine) -> None:
-        """A client has been answered."""
+    def on_undocumented(self, call: Call, error: AuroraError) -> None:
+        self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
+
+    def on_returned(self, call: Call, engine: Engine) -> None:
         if self._findings.failed:
             return
         self.readers.returned(call, engine)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from segments.protocol.ids import SegmentId
 from segments.state import SegmentState
 from segments.wal import decode_promises, scan
@@ -11,9 +9,7 @@ from sim.check import invariants
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.world import World
 
 
 class DiskChecks:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from segments.protocol.ids import Lsn
 from sim.check import invariants
@@ -12,9 +11,7 @@ from sim.check.linearizability import check_calls
 from sim.check.reference_model import Reference, WriterView
 from sim.show.wording import counted
 from sim.world.history import Outcome
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.world import World
 
 
 class Ending:
@@ -30,8 +27,6 @@ class Ending:
         engine = self._world.cluster.engine
         core = engine.core
         if core is None or not core.opened or engine.error is not None:
-            if engine.error is not None:
-                self._world.open_writer()
             return False
         hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]
         for host in hosts:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from segments.protocol.errors import AuroraError
 from sim.check.invariants import Broken
-
-if TYPE_CHECKING:
-    from sim.world.world import World
-
+from sim.world.scheduler import VirtualScheduler
 
 OTHER_FINDINGS: Final[Mapping[str, str]] = {
     "expectation": "the scenario's own expectations are met",
@@ -39,16 +36,16 @@ class Violation(AuroraError):
 class Findings:
     """The counts of all checks, and the first that failed."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, scheduler: VirtualScheduler) -> None:
         self.counts: Counter[str] = Counter()
         self.failed = False
-        self._world = world
+        self._scheduler = scheduler
 
     def fail(self, invariant: str, text: str, *, liveness: bool = False) -> None:
         """End the run with a finding."""
         if not self.failed:
             self.failed = True
-            self._world.scheduler.fail(Violation(invariant, text, liveness=liveness))
+            self._scheduler.fail(Violation(invariant, text, liveness=liveness))
 
     def hold(self, invariant: str, predicate: Callable[..., object], *args: Any) -> None:
         """Hold one predicate of `sim.check.invariants` against the run."""

@@ -7,15 +7,15 @@ it is reached.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageReply, ReadRefused
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.check.reference_model import Reference
+from sim.world.listener import Listener
+from sim.world.world import World
 
 
 @attrs.frozen
@@ -63,12 +63,13 @@ MARKS: Final = {
 _AZ_PLUS_ONE: Final = 3
 
 
-class Coverage:
+class Coverage(Listener):
     """Counts the marks of one run."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, reference: Reference) -> None:
         self.counts: dict[str, int] = {}
         self._world = world
+        self._reference = reference
         self._recovering: set[str] = set()
         self._offered: dict[SegmentId, Lsn] = {}
         self._damaged: set[SegmentId] = set()
@@ -76,8 +77,7 @@ class Coverage:
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
 
-    def on_trace(self, source: str, event: str, values: Mapping[str, Any]) -> None:
-        """A core has taken a step."""
+    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
         handler = _ON_EVENT.get(event)
         if handler is not None:
             handler(self, source, values)
@@ -100,7 +100,7 @@ class Coverage:
     def _on_writer_started(self, _: str, values: Mapping[str, Any]) -> None:
         plan = values["plan"]
         end = plan.table.last_annulled_lsn
-        if not values["fresh"] and self._world.checker.reference.between(plan.vdl, end):
+        if not values["fresh"] and self._reference.between(plan.vdl, end):
             self._count("recovery truncated above VDL")
 
     def _on_opened(self, source: str, _: Mapping[str, Any]) -> None:

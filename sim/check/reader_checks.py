@@ -6,17 +6,13 @@ forgets one of its readers forgets it there, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aurora.core import WriterCore
 from aurora.engine import Engine
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.state import SegmentState
 from sim.check.findings import Findings
 from sim.world.history import Call, Outcome
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.world import World
 
 _RULE = "floor-below-readers"
 

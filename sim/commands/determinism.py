@@ -22,8 +22,8 @@ import click
 
 from sim.commands.exit_codes import HELP, VIOLATION
 from sim.files.case import case_options, open_case
+from sim.run import Run
 from sim.show.wording import counted, say
-from sim.world.world import World
 
 HASH_SEEDS: Final = ("1", "2")
 _SHOWN: Final = 160
@@ -96,8 +96,8 @@ def run_child() -> None:
             shown = repr(event[:_SHOWN])[2:-1]
             file.write(f"{shown} #{blake2b(event, digest_size=8).hexdigest()}\n")
 
-        def listen(world: World) -> None:
-            world.trace.sink = write
+        def listen(run: Run) -> None:
+            run.world.trace.sink = write
 
         click.echo(case.run(listen).digest)
 

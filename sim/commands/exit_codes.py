@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from aurora.terminal import finishing
-from sim.world.world import Verdict
+from sim.run import Verdict
 
 PASSED: Final = 0
 VIOLATION: Final = 1

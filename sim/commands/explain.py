@@ -13,11 +13,11 @@ from sim.check.invariants import INVARIANTS
 from sim.commands.exit_codes import EXIT_CODES, HELP
 from sim.commands.shrink import events_of
 from sim.files.case import Case, case_options, open_case
+from sim.run import Run, RunResult, Verdict
 from sim.show.durations import moment
 from sim.show.wording import counted
 from sim.story import Recorder, tell
 from sim.story.lines import filled
-from sim.world.world import RunResult, Verdict, World
 
 MAX_LINES: Final = 25
 """As printed, where there are `LEAST_WIDTH` columns or more."""
@@ -42,8 +42,8 @@ def command(seed: int | None, name: str | None, bug: str | None) -> None:
     case = open_case(seed, name, bug)
     recorders: list[Recorder] = []
 
-    def listen(world: World) -> None:
-        recorders.append(Recorder(world))
+    def listen(run: Run) -> None:
+        recorders.append(Recorder(run))
 
     result = case.run(listen)
     width = new_console().width if sys.stdout.isatty() else PIPE_WIDTH

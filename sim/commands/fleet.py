@@ -20,10 +20,10 @@ from sim.commands.interrupts import close_pool, worker_pool
 from sim.files.case import check_bug
 from sim.files.expectations import conclude
 from sim.plan.generate import generate
+from sim.run import Verdict, run
 from sim.show.durations import duration_option, format_seconds
 from sim.show.tally import SeedResult, Tally, as_json, report
 from sim.show.wording import counted, say
-from sim.world.world import Verdict, World
 
 _POLL_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 10.0
@@ -41,7 +41,7 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
     started = time.process_time()
     try:
         with planted(bug):
-            result = conclude(World(generate(seed)).run(), ())
+            result = conclude(run(generate(seed)), ())
     except Exception as error:  # noqa: BLE001 - the other seeds go on
         return SeedResult(
             seed=seed,

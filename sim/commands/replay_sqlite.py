@@ -39,10 +39,11 @@ from sim.files.sqlite_rebuild import (
     sqlite_checkpointed,
 )
 from sim.plan.schedule import MS, Knobs, Operation, Schedule
+from sim.run import Run, Verdict
 from sim.show.report import Report
 from sim.show.wording import counted
 from sim.world.history import Call, Outcome
-from sim.world.world import Verdict, World
+from sim.world.world import World
 
 SPACING_NS: Final = 3 * MS
 """Between the beginnings of two transactions, at least."""
@@ -98,19 +99,19 @@ def stretched(schedule: Schedule, transactions: int) -> Schedule:
     return attrs.evolve(schedule, knobs=knobs, actions=actions, operations=())
 
 
-class ReplayWorld(World):
-    """A world whose one client replays a log, and then reads every page of the database."""
+class ReplayRun(Run):
+    """A run whose one client replays a log, and then reads every page of the database."""
 
     def __init__(self, schedule: Schedule, workload: SqliteWorkload) -> None:
-        super().__init__(schedule)
+        super().__init__(World(schedule))
         self.pages: dict[PageId, bytes] = {}
         """What the engine returned for each page at the end."""
         self.retries = 0
         self.workload = workload
         self._replayed = trio.Event()
 
-    async def _build(self, nursery: trio.Nursery) -> None:
-        await super()._build(nursery)
+    async def _begin(self, nursery: trio.Nursery) -> None:
+        await super()._begin(nursery)
         nursery.start_soon(self._replay, name="replay")
 
     async def _converge(self) -> None:
@@ -119,11 +120,11 @@ class ReplayWorld(World):
 
     async def _replay(self) -> None:
         mtrs = [each for each in self.workload.mtrs() if not each.is_empty]
-        spacing_ns = self.schedule.knobs.duration_ns // max(1, len(mtrs))
+        spacing_ns = self.world.schedule.knobs.duration_ns // max(1, len(mtrs))
         for number, mtr in enumerate(mtrs):
-            await self.sleep_until(number * spacing_ns)
+            await self.world.sleep_until(number * spacing_ns)
             await self._commit(mtr)
-        await self.sleep_until(self.schedule.knobs.duration_ns)
+        await self.world.sleep_until(self.world.schedule.knobs.duration_ns)
         for page_id in range(SIZE_PAGE_ID, self.workload.db_pages + 1):
             await self._read(page_id)
         self._replayed.set()
@@ -132,7 +133,7 @@ class ReplayWorld(World):
         """Commit until it is acknowledged: to write the same bytes again changes nothing."""
         pages = tuple(dict.fromkeys(each.page_id for each in mtr.writes))
         while True:
-            engine = await self.usable_engine()
+            engine = await self.world.usable_engine()
             call = self._call("put", pages, engine)
             try:
                 call.lsn = await engine.put_many(mtr.writes)
@@ -147,7 +148,7 @@ class ReplayWorld(World):
 
     async def _read(self, page_id: PageId) -> None:
         while True:
-            engine = await self.usable_engine()
+            engine = await self.world.usable_engine()
             call = self._call("get", (page_id,), engine)
             call.lsn = engine.vdl
             try:
@@ -162,33 +163,33 @@ class ReplayWorld(World):
                 return
 
     def _call(self, kind: str, pages: tuple[PageId, ...], engine: Engine) -> Call:
-        now = self.scheduler.now_ns
+        now = self.world.scheduler.now_ns
         operation = Operation(at_ns=now, client=0, kind=kind, pages=pages)
-        call = Call(len(self.calls), operation, now, engine.name)
-        self.invoked(call)
+        call = Call(len(self.world.calls), operation, now, engine.name)
+        self.world.invoked(call)
         return call
 
     def _end(self, call: Call, engine: Engine) -> None:
-        call.returned_ns = self.scheduler.now_ns
-        self.returned(call, engine)
+        call.returned_ns = self.world.scheduler.now_ns
+        self.world.returned(call, engine)
 
 
-def compare(world: ReplayWorld, wal_path: Path, output: Path | None) -> Comparison:
-    """Rebuild the database from what ``world`` has read, and hold it against SQLite's own.
+def compare(run: ReplayRun, wal_path: Path, output: Path | None) -> Comparison:
+    """Rebuild the database from what ``run`` has read, and hold it against SQLite's own.
 
     The rebuilt file is kept at ``output``. Raises `Invalid` if that cannot be written.
     """
-    workload = world.workload
+    workload = run.workload
     page_size = workload.wal.page_size
 
     def page(page_id: PageId) -> bytes:
-        if page_id not in world.pages:
+        if page_id not in run.pages:
             raise PageNotFound(f"page {page_id} was never written")
-        return world.pages[page_id]
+        return run.pages[page_id]
 
     with TemporaryDirectory() as directory:
         expected = sqlite_checkpointed(base_path_of(wal_path), wal_path, Path(directory))
-        size = read_size(page(SIZE_PAGE_ID)) if SIZE_PAGE_ID in world.pages else (0, 0)
+        size = read_size(page(SIZE_PAGE_ID)) if SIZE_PAGE_ID in run.pages else (0, 0)
         if size == (page_size, workload.db_pages):
             rebuilt = rebuild(page, page_size, workload.db_pages)
             difference = difference_of(rebuilt, expected, page_size)
@@ -206,7 +207,7 @@ def compare(world: ReplayWorld, wal_path: Path, output: Path | None) -> Comparis
         transactions=len(workload.wal.transactions),
         pages=workload.db_pages,
         page_size=page_size,
-        retries=world.retries,
+        retries=run.retries,
         difference=difference,
         integrity=integrity,
         rebuilt_integrity=rebuilt_integrity,

@@ -25,12 +25,13 @@ from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, w
 from sim.files.sqlite_rebuild import base_path_of
 from sim.plan.generate import generate
 from sim.plan.schedule import Schedule
+from sim.run import Run, Verdict
 from sim.show.live import LiveView
 from sim.show.report import Report, as_json, make_report
 from sim.show.report_text import header, report_text, show
 from sim.show.watch import Watch
 from sim.show.wording import command_line
-from sim.world.world import Verdict, World
+from sim.world.world import World
 
 DEFAULT: Final = "default"
 REPLAY: Final = "replay"
@@ -147,7 +148,7 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
 def execute(plan: Plan, console: Console | None = None, trace: PatientFile | None = None) -> Report:
     """Run a plan; on a console, with its header, and live if that is a terminal."""
     with planted(plan.bug):
-        return _watched(plan, World(plan.schedule), console, trace)
+        return _watched(plan, Run(World(plan.schedule)), console, trace)
 
 
 def replay(
@@ -169,23 +170,22 @@ def replay(
         plan, schedule=schedule, expectations=expectations, arguments=tuple(arguments)
     )
     with planted(plan.bug):
-        world = replay_sqlite.ReplayWorld(schedule, workload)
-        report = attrs.evolve(_watched(plan, world, console, trace), facts=facts)
+        run = replay_sqlite.ReplayRun(schedule, workload)
+        report = attrs.evolve(_watched(plan, run, console, trace), facts=facts)
     if report.result.verdict is not Verdict.PASSED:
         return report
-    return replay_sqlite.concluded(report, replay_sqlite.compare(world, wal_path, output))
+    return replay_sqlite.concluded(report, replay_sqlite.compare(run, wal_path, output))
 
 
-def _watched(
-    plan: Plan, world: World, console: Console | None, trace: PatientFile | None
-) -> Report:
+def _watched(plan: Plan, run: Run, console: Console | None, trace: PatientFile | None) -> Report:
     if console is not None:
         show(console, header(plan.schedule, plan.description, plan.bug))
+    world = run.world
     live = LiveView(world, console) if console is not None and console.is_terminal else None
     watch = Watch(world, trace_file=trace, on_event=live.on_event if live else None)
     started = perf_counter()
     with live or nullcontext():
-        result = world.run()
+        result = run.run()
     return make_report(
         world,
         result,

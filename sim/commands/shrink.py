@@ -26,10 +26,10 @@ from sim.files.expectations import NOTHING_HAPPENED, UNMET, Expectation
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.run import RunResult, Verdict
 from sim.show.durations import duration_option, format_seconds
 from sim.show.wording import command_line, counted, say
 from sim.world import faults
-from sim.world.world import RunResult, Verdict
 
 _T = TypeVar("_T")
 Event: TypeAlias = Action | Operation

@@ -18,8 +18,9 @@ from sim.files.expectations import Expectation, conclude, failure_of
 from sim.files.toml_reader import suggestion
 from sim.plan.generate import generate
 from sim.plan.schedule import Schedule
+from sim.run import Run, RunResult
 from sim.world.network_policy import Decision, ReplayingPolicy
-from sim.world.world import RunResult, World
+from sim.world.world import World
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -45,17 +46,17 @@ class Case:
     source: str = ""
     """How to name it on a command line: ``--seed 7 --bug no-fencing``, or a path."""
 
-    def run(self, prepare: Callable[[World], object] | None = None) -> RunResult:
-        """Run it; ``prepare`` is given the world before it starts, to listen to it.
+    def run(self, prepare: Callable[[Run], object] | None = None) -> RunResult:
+        """Run it; ``prepare`` is given the run before it starts, to listen to its world.
 
         The expectations are judged, but a failure that they ask for is still a failure here.
         """
         policy = None if self.decisions is None else ReplayingPolicy(self.decisions)
         with planted(self.bug):
-            world = World(self.schedule, policy=policy)
+            run = Run(World(self.schedule, policy=policy))
             if prepare is not None:
-                prepare(world)
-            return failure_of(world.run(), self.expectations)
+                prepare(run)
+            return failure_of(run.run(), self.expectations)
 
     def exit_code(self, result: RunResult) -> int:
         """Of a command that runs it and no more, as ``run`` does: an expected failure passes."""

@@ -30,7 +30,7 @@ from sim.files.expectations import (
 )
 from sim.files.toml_reader import Table, format_time
 from sim.plan.schedule import Knobs
-from sim.world.world import Verdict
+from sim.run import Verdict
 
 _MINIMA: Final = {f"min_{what.replace(' ', '_')}": what for what in COUNTED}
 _NEVER_EXPECTED: Final = (UNMET, Verdict.INTERNAL.value)

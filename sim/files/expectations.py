@@ -14,10 +14,10 @@ from typing import Final, Protocol
 import attrs
 
 from sim.plan.schedule import MS
+from sim.run import RunResult, Verdict
 from sim.show.durations import length, moment
 from sim.show.wording import counted
 from sim.world.history import Call, Outcome
-from sim.world.world import RunResult, Verdict
 
 GOES_ON: Final = "go on"
 MAY_WAIT: Final = "may wait"

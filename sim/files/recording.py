@@ -32,9 +32,9 @@ from sim.files.knob_tables import check_ranges
 from sim.files.toml_reader import ScenarioError, Table, suggestion
 from sim.plan.schedule import Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
+from sim.run import RunResult, run
 from sim.world import faults
 from sim.world.network_policy import Decision, RandomPolicy, RecordingPolicy
-from sim.world.world import RunResult, World
 
 FORMAT: Final = "aurora-sim recording"
 VERSION: Final = 2
@@ -64,7 +64,7 @@ def record(
     The result is the one of `failure_of`.
     """
     policy = RecordingPolicy(RandomPolicy(Seeds(schedule.seed).within("network")))
-    result = failure_of(World(schedule, policy=policy).run(), expectations)
+    result = failure_of(run(schedule, policy=policy), expectations)
     recording = Recording(
         schedule=schedule,
         decisions=policy.decisions,

@@ -12,14 +12,16 @@ from sim.commands.cli import end_with
 from sim.commands.exit_codes import EXIT_CODES, HELP
 from sim.files.case import SEED
 from sim.plan.schedule import Knobs
-from sim.script.api import ScenarioResult, run_scenario
 from sim.script.errors import Body
+from sim.script.play import DEFAULT_LIMIT_S, ScenarioResult, run_scenario
 from sim.show.report import as_json
 from sim.show.wording import counted
 
 
-def main(scenario: Body, knobs: Knobs | None, limit_s: float) -> NoReturn:
-    """Run as the command line says, and end the process with the verdict's exit code."""
+def main(
+    scenario: Body, *, knobs: Knobs | None = None, limit_s: float = DEFAULT_LIMIT_S
+) -> NoReturn:
+    """A script's whole `main`: run as the command line says, tell, and exit with the verdict."""
     about = (sys.modules[scenario.__module__].__doc__ or scenario.__name__).strip()
 
     @click.command(help=f"\b\n{about}", epilog=HELP)

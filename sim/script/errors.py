@@ -19,7 +19,7 @@ Body: TypeAlias = Callable[[Any], Coroutine[Any, Any, None]]
 
 _ROOT: Final = Path(__file__).parents[2]
 _OURS: Final = tuple(_ROOT / package for package in ("aurora", "segments", "sim"))
-_API: Final = _ROOT / "sim" / "scenario_api.py"
+_API: Final = _ROOT / "sim" / "script" / "scenario.py"
 _LIBRARY: Final = (Path(inspect.getfile(trio)).parent, Path(contextlib.__file__))
 
 _HINTS: Final = {

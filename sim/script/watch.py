@@ -9,17 +9,15 @@ deadlock at once. A script that goes on and on ends at its limit.
 from __future__ import annotations
 
 import linecache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import trio
 
 from sim.plan.schedule import SECOND
+from sim.run import Run
 from sim.script.errors import is_foreign, is_ours
 from sim.world.scheduler import deadlines_of, tasks_from
-
-if TYPE_CHECKING:
-    from sim.world.world import World
 
 NEVER_ENDS: Final = "scenario ends"
 """Stands for the invariant where a script never came to its end."""
@@ -45,8 +43,9 @@ class Wait:
 class ScriptWatch:
     """Watches the tasks of one script, from its first step to its last."""
 
-    def __init__(self, world: World, limit_ns: int) -> None:
-        self._world = world
+    def __init__(self, run: Run, limit_ns: int) -> None:
+        self._run = run
+        self._world = run.world
         self._limit_ns = limit_ns
         self._root: trio.lowlevel.Task | None = None
         self._waits: dict[trio.lowlevel.Task, Wait] = {}
@@ -74,7 +73,7 @@ class ScriptWatch:
         waits = {task: self._wait_of(task, now_ns) for task in tasks_from(self._root)}
         self._waits = waits
         waited_ns = now_ns - max(each.since_ns for each in waits.values())
-        standing = self._world.checker.ending.standing()
+        standing = self._run.checker.ending.standing()
         if now_ns >= self._limit_ns:
             self._fail(
                 NEVER_ENDS, f"has not ended after {now_ns / SECOND:g} s, the limit; {standing}"
@@ -101,7 +100,7 @@ class ScriptWatch:
         places = list(dict.fromkeys(each.place for each in self._waits.values() if each.place))
         more = f", and {len(places) - _MOST_TOLD} more" if len(places) > _MOST_TOLD else ""
         where = "; ".join(places[:_MOST_TOLD]) + more
-        self._world.checker.fail(invariant, f"{where} {why}", liveness=True)
+        self._run.checker.fail(invariant, f"{where} {why}", liveness=True)
 
 
 def _awaited_by(task: trio.lowlevel.Task) -> tuple[str, object, bool]:

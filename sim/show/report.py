@@ -22,11 +22,12 @@ from sim.files.expectations import (
 from sim.files.knob_tables import knob_values
 from sim.plan.episodes import Episode, episodes_of, names
 from sim.plan.schedule import Action
+from sim.run import RunResult, Verdict
 from sim.show.returns import victims_of
 from sim.show.watch import Watch
 from sim.world.history import Call, Outcome
 from sim.world.no_effect import WithoutEffect
-from sim.world.world import RunResult, Verdict, World
+from sim.world.world import World
 
 
 @attrs.frozen

@@ -13,9 +13,9 @@ from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
 from sim.check.marks import MARKS
 from sim.commands.exit_codes import EXIT_CODES
+from sim.run import Verdict
 from sim.show.durations import format_seconds
 from sim.show.wording import command_line, counted
-from sim.world.world import Verdict
 
 _SHOWN_SEEDS: Final = 50
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)

@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final, TextIO
+from typing import Any, Final, TextIO
 
+from aurora.engine import Engine
 from aurora.terminal.finishing import PatientFile
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from sim.plan.episodes import episodes_of
+from sim.plan.schedule import Action
 from sim.show.returns import Returns
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.history import Call
+from sim.world.listener import Listener
+from sim.world.network import NetworkEvent
+from sim.world.world import World
 
 MAX_LOSSES: Final = 1_000_000
 """Lost messages kept with their times; further ones are only counted, by the world."""
 
 
-class Watch:
-    """Attached to a world before it runs."""
+class Watch(Listener):
+    """Listens to a world from before it runs."""
 
     def __init__(
         self,
@@ -41,18 +44,32 @@ class Watch:
         self._world = world
         self._file = trace_file
         self._on_event = on_event
-        world.trace.listener = self._listen
-        world.observer = self._observe
+        world.listen(self)
 
-    def _listen(self, time_ns: int, kind: str, values: tuple[Any, ...]) -> None:
-        if kind == "dropped" and values[4] != "loss" and len(self.losses) < MAX_LOSSES:
-            self.losses.append((time_ns, values[1], values[2], values[4]))
+    def on_message(self, event: NetworkEvent) -> None:
+        if event.kind == "dropped" and event.reason != "loss" and len(self.losses) < MAX_LOSSES:
+            self.losses.append((event.time_ns, event.source, event.destination, str(event.reason)))
         if self._on_event is not None:
             self._on_event()
         if self._file is not None:
-            self._write(_line_of(time_ns, kind, values))
+            self._write(_line_of(event))
 
-    def _observe(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+    def on_action(self, number: int, action: Action) -> None:
+        self._note("action", number, str(action).lstrip())
+
+    def on_invoked(self, call: Call) -> None:
+        self._note("invoked", call.number, call.writer)
+
+    def on_returned(self, call: Call, engine: Engine) -> None:
+        self._note("returned", call.number, f"{call.outcome.value} {call.lsn}")
+
+    def _note(self, kind: str, *values: object) -> None:
+        if self._on_event is not None:
+            self._on_event()
+        if self._file is not None:
+            self._write({"t_ns": self._world.scheduler.now_ns, "event": kind, "values": values})
+
+    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
         if event == "acknowledged":
             self.returns.acknowledged(self._world.scheduler.now_ns, values)
         elif event == "opened":
@@ -66,12 +83,16 @@ class Watch:
         self._file.write(json.dumps(line, default=_plain, separators=(",", ":")) + "\n")
 
 
-def _line_of(time_ns: int, kind: str, values: tuple[Any, ...]) -> dict[str, Any]:
-    """A line of the trace about a message or a note."""
-    if kind not in ("sent", "duplicated", "delivered", "dropped"):
-        return {"t_ns": time_ns, "event": kind, "values": values}
-    number, source, destination, payload, reason = values
-    line = {"t_ns": time_ns, "event": kind, "message": number, "from": source, "to": destination}
+def _line_of(event: NetworkEvent) -> dict[str, Any]:
+    """A line of the trace about a message."""
+    time_ns, kind, number, source, destination, payload, reason = event
+    line: dict[str, Any] = {
+        "t_ns": time_ns,
+        "event": kind,
+        "message": number,
+        "from": source,
+        "to": destination,
+    }
     if kind == "sent":
         line |= {"type": _type_of(payload), "bytes": len(payload)}
     return line | {"reason": reason} if reason else line

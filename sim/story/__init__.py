@@ -7,11 +7,11 @@ on. Each sentence has a weight; the heaviest that fit are told, causes before ef
 
 from __future__ import annotations
 
+from sim.run import RunResult
 from sim.story.chapters import story
 from sim.story.evidence import Evidence
 from sim.story.lines import chosen
 from sim.story.recorder import Recorder
-from sim.world.world import RunResult
 
 __all__ = ["Recorder", "tell"]
 

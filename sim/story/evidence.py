@@ -19,8 +19,8 @@ from segments.protocol.messages import Message, WriteBatch
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
 from sim.check.reference_model import WriterView
+from sim.run import RunResult
 from sim.story.recorder import Recorder, Step
-from sim.world.world import RunResult
 
 WRITE_QUORUM: Final = 4
 READ_QUORUM: Final = 3
@@ -75,10 +75,11 @@ class Evidence:
     """All steps of a run, and what follows from them."""
 
     def __init__(self, recorder: Recorder, result: RunResult) -> None:
+        self.run = recorder.run
         self.world = recorder.world
         self.steps: Sequence[Step] = recorder.steps
         self.result = result
-        self.reference = recorder.world.checker.reference
+        self.reference = recorder.run.checker.reference
         self._by_event: dict[str, list[Step]] = {}
         self._by_source: dict[str, list[Step]] = {}
         for step in recorder.steps:
@@ -259,7 +260,7 @@ class Evidence:
             host = self.world.cluster.hosts[segment]
             core = host.core
             scl = None if core is None else core.state.scl
-            down = self.world.checker.disks.is_down(segment)
+            down = self.run.checker.disks.is_down(segment)
             notes = [f"SCL {scl}"] if scl is not None and not down else []
             held = copy.held
             if core is not None and not down:

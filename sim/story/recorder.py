@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from sim.world.world import World
+from aurora.engine import Engine
+from sim.plan.schedule import Action
+from sim.run import Run
+from sim.world.history import Call
+from sim.world.listener import Listener
+from sim.world.network import NetworkEvent
 
 _MAX_STEPS: Final = 2_000_000
 
@@ -22,37 +27,36 @@ class Step(NamedTuple):
     values: Mapping[str, Any]
 
 
-class Recorder:
-    """Listens to a world; made before it runs. The step that breaks an invariant is the last."""
+class Recorder(Listener):
+    """Listens to a run from before it starts. The step that breaks an invariant is the last."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.world = run.world
         self.steps: list[Step] = []
-        self._over = False
-        world.observer = self._on_step
-        world.trace.listener = self._on_event
-        world.trace.sink = self._before_checks
+        self.world.listen(self)
 
-    def _before_checks(self, _: bytes) -> None:
-        """An event goes into the digest first: what the run ended by before it, it did not do."""
-        self._over = self.world.scheduler.failed
-
-    def _on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
         if event == "collected" and (core := self.world.cluster.hosts[source].core) is not None:
             values = {**values, "announced": core.state.announced_floor}
-        self._add(self.world.scheduler.now_ns, source, event, values)
+        self._add(source, event, values)
 
-    def _on_event(self, time_ns: int, kind: str, values: tuple[Any, ...]) -> None:
-        if kind == "action":
-            action = self.world.schedule.actions[values[0]]
-            self._add(time_ns, "schedule", kind, {"action": action})
-        elif kind == "dropped":
-            _, source, destination, payload, reason = values
-            lost = {"to": destination, "payload": payload, "reason": reason}
-            self._add(time_ns, source, kind, lost)
-        elif kind in ("invoked", "returned"):
-            self._add(time_ns, "clients", kind, {"call": values[0]})
+    def on_action(self, number: int, action: Action) -> None:
+        self._add("schedule", "action", {"action": action})
 
-    def _add(self, time_ns: int, source: str, event: str, values: Mapping[str, Any]) -> None:
-        if not self._over and len(self.steps) < _MAX_STEPS:
-            self.steps.append(Step(len(self.steps), time_ns, source, event, values))
+    def on_message(self, event: NetworkEvent) -> None:
+        if event.kind == "dropped":
+            lost = {"to": event.destination, "payload": event.payload, "reason": event.reason}
+            self._add(event.source, "dropped", lost)
+
+    def on_invoked(self, call: Call) -> None:
+        self._add("clients", "invoked", {"call": call.number})
+
+    def on_returned(self, call: Call, engine: Engine) -> None:
+        self._add("clients", "returned", {"call": call.number})
+
+    def _add(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+        # What happens once a finding has ended the run is only its winding up.
+        if not self.world.scheduler.failed and len(self.steps) < _MAX_STEPS:
+            now_ns = self.world.scheduler.now_ns
+            self.steps.append(Step(len(self.steps), now_ns, source, event, values))

@@ -222,7 +222,7 @@ def _opened(evidence: Evidence, step: Step, lsns: list[Lsn], weight: int) -> Ite
 
 def imagined(evidence: Evidence, members: Container[str], lsns: Iterable[Lsn]) -> Iterator[Line]:
     """What a recovery from ``members`` would be told at the end, in the groups of ``lsns``."""
-    witnesses = evidence.world.checker.disks.witnesses()
+    witnesses = evidence.run.checker.disks.witnesses()
     answers = []
     lsns = list(lsns)
     near = concerned(evidence, lsns)

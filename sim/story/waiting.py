@@ -10,6 +10,7 @@ from aurora.recovery import RecoveryPlan
 from segments.protocol.ids import Lsn
 from sim.files.expectations import Span, is_write, spans_of
 from sim.files.toml_reader import parse_time
+from sim.run import Verdict
 from sim.show.durations import length, moment
 from sim.show.wording import counted
 from sim.story.calls import described, invoked, lsns_of, route, waiting_for
@@ -17,7 +18,6 @@ from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
 from sim.story.records import life
 from sim.world.history import Call
-from sim.world.world import Verdict
 
 _CALLS: Final = 2
 _FLOW: Final = re.compile(r"\b(writes|reads) (?:go on|may wait|wait), (\S+ s) to (\S+ s)\b")
@@ -102,7 +102,7 @@ def lagging(evidence: Evidence) -> Iterator[Line]:
     for segment, host in evidence.world.cluster.hosts.items():
         if host.lost:
             behind.append((segment, "disk lost"))
-        elif host.core is None or evidence.world.checker.disks.is_down(segment):
+        elif host.core is None or evidence.run.checker.disks.is_down(segment):
             behind.append((segment, "down"))
         elif core is not None:
             state, tail = host.core.state, core.tail_lsn(host.group.pg_id)

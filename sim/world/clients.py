@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -19,9 +18,7 @@ from segments.protocol.errors import (
 from segments.protocol.ids import PageId
 from sim.plan.schedule import Operation
 from sim.world.history import Call, Outcome
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.world import World
 
 
 def payload_of(number: int, index: int, length: int) -> bytes:
@@ -66,7 +63,7 @@ async def make_call(world: World, engine: Engine, call: Call) -> None:
         call.outcome, call.error = Outcome.REFUSED, str(error)
     except AuroraError as error:
         call.outcome, call.error = Outcome.REFUSED, str(error)
-        world.fail_unexpected(call, error)
+        world.raised_undocumented(call, error)
     call.returned_ns = world.scheduler.now_ns
     world.returned(call, engine)
     await trio.lowlevel.checkpoint()

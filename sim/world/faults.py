@@ -7,7 +7,7 @@ takes stands beside it, with their ranges, and is checked by `check` before anyt
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import attrs
 
@@ -17,9 +17,7 @@ from segments.protocol.ids import Address, SegmentId
 from segments.protocol.volume import ProtectionGroup
 from sim.files.toml_reader import suggestion
 from sim.plan.schedule import Action
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.world import World
 
 NOBODY: Final = "nobody"
 SEGMENTS: Final = "segments"

@@ -7,16 +7,14 @@ something else, so the report and the stories say it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 
 from segments.protocol.ids import Address, SegmentId
 from sim.plan.episodes import titled
 from sim.plan.schedule import Action
-
-if TYPE_CHECKING:
-    from sim.world.world import World
+from sim.world.world import World
 
 
 @attrs.frozen

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
 
+from aurora.engine import Engine
+from sim.plan.schedule import Action
+from sim.world.history import Call
+from sim.world.listener import Listener
 from sim.world.network import NetworkEvent
 from sim.world.scheduler import Livelock, VirtualScheduler
 
@@ -16,12 +20,10 @@ _FLUSH = 512
 _SHOWN = 120
 
 
-class Trace:
+class Trace(Listener):
     """Digests every message, action, call and step of a core with its time."""
 
     def __init__(self, scheduler: VirtualScheduler) -> None:
-        self.listener: Callable[[int, str, tuple[object, ...]], object] | None = None
-        """Called with (time_ns, kind, values) of every event."""
         self.sink: Callable[[bytes], object] | None = None
         """Called with every event as it goes into the digest."""
         self.events = 0
@@ -33,28 +35,31 @@ class Trace:
         self._events_of_step = 0
         self._last = b""
 
-    def on_network(self, event: NetworkEvent) -> None:
-        """A message was sent, delivered, repeated or lost."""
-        time_ns, kind, message, source, destination, payload, reason = event
+    def on_message(self, event: NetworkEvent) -> None:
+        time_ns, kind, message, source, destination, payload, _ = event
         if kind == "sent":
             self._add(b"%d sent %d %b %b " % (
                 time_ns, message, source.encode(), destination.encode()) + payload)  # fmt: skip
         else:
             self._add(b"%d %b %d" % (time_ns, kind.encode(), message))
-        if self.listener is not None:
-            self.listener(time_ns, kind, (message, source, destination, payload, reason))
 
     def on_step(self, source: str, event: str, values: Mapping[str, object]) -> None:
-        """A core took a step; of its values the numbers count, the rest follows from messages."""
+        # Of its values the numbers count: the rest follows from messages.
         numbers = [value for value in values.values() if type(value) is int]
         self._add(f"{self._scheduler.now_ns} {source} {event} {numbers}".encode())
 
+    def on_action(self, number: int, action: Action) -> None:
+        self.note("action", number, str(action).lstrip())
+
+    def on_invoked(self, call: Call) -> None:
+        self.note("invoked", call.number, call.writer)
+
+    def on_returned(self, call: Call, engine: Engine) -> None:
+        self.note("returned", call.number, f"{call.outcome.value} {call.lsn}")
+
     def note(self, kind: str, *values: object) -> None:
         """Something else happened."""
-        time_ns = self._scheduler.now_ns
-        self._add(f"{time_ns} {kind} {values!r}".encode())
-        if self.listener is not None:
-            self.listener(time_ns, kind, values)
+        self._add(f"{self._scheduler.now_ns} {kind} {values!r}".encode())
 
     def digest(self) -> str:
         """16 hexadecimal digits that stand for every event so far."""

@@ -19,7 +19,7 @@ from sim.bugs.command import command, table
 from sim.bugs.directed import PLANS
 from sim.bugs.suite import BugReport, try_bug
 from sim.files.scenario import loads
-from sim.world.world import Verdict, run
+from sim.run import Verdict, run
 
 EXPECTED = {
     "write-quorum-3": "pgcl-is-backed",

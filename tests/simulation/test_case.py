@@ -14,7 +14,7 @@ from sim.commands.cli import cli
 from sim.files import recording, scenario
 from sim.files.case import open_case
 from sim.files.expectations import AtLeast, Ends, Flow
-from sim.world.world import Verdict
+from sim.run import Verdict
 
 OUTAGE = """
 seed = 5

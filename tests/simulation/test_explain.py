@@ -23,13 +23,13 @@ from sim.commands.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, comman
 from sim.files.case import Case, open_case
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Knobs, Operation, Schedule
+from sim.run import RunResult, Verdict
 from sim.story import Recorder, tell
 from sim.story.evidence import Evidence
 from sim.story.faults import faults
 from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, chosen
 from sim.story.recorder import Step
-from sim.world.world import RunResult, Verdict
 
 FACTS: dict[str, tuple[str, ...]] = {
     "write-quorum-3": (
@@ -293,9 +293,8 @@ def assert_true(run: Told) -> int:
     checked = 0
     for sentence in sentences(run.lines(1000)):
         for claim, lsn, names in claims(sentence):
-            members = run.recorder.world.cluster.groups[
-                run.recorder.world.checker.reference.pg_of(lsn)
-            ].members
+            pg_id = run.recorder.run.checker.reference.pg_of(lsn)
+            members = run.recorder.world.cluster.groups[pg_id].members
             for name in names:
                 assert name in members, sentence
                 assert proved(run.recorder.steps, claim, lsn, name), (name, sentence)
@@ -374,7 +373,7 @@ def evidence_of(run: Told, *steps: tuple[str, str, Mapping[str, object]]) -> Evi
         Step(since + place, born[-1].time_ns, source, event, values)
         for place, (source, event, values) in enumerate(steps)
     ]
-    recorder = SimpleNamespace(world=run.recorder.world, steps=[*born, *made])
+    recorder = SimpleNamespace(run=run.recorder.run, world=run.recorder.world, steps=[*born, *made])
     return Evidence(recorder, run.result)  # type: ignore[arg-type]
 
 

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from segments.protocol.errors import Invalid
 from sim.check.marks import MARKS
 from sim.commands.fleet import command, results, run_seed
+from sim.run import Verdict
 from sim.show.durations import parse_duration
 from sim.show.tally import SeedResult, Tally, report
 from sim.show.wording import say, wrapped
-from sim.world.world import Verdict
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,11 +18,12 @@ from sim.check.disk_checks import DiskChecks
 from sim.commands import exit_codes, fleet
 from sim.commands.fleet import results
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.run import RunResult, Verdict, run
 from sim.show.tally import SeedResult, Tally, report
 from sim.world.disk import SimulatedDisk
 from sim.world.network import SimulatedNetwork
 from sim.world.scheduler import VirtualScheduler
-from sim.world.world import RunResult, Verdict, World, run
+from sim.world.world import World
 
 WRITES = Schedule(
     seed=1,

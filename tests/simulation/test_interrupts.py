@@ -13,6 +13,8 @@ import trio
 
 from sim.commands.interrupts import close_pool, deferred, worker_pool
 from sim.plan.generate import generate
+from sim.run import Run
+from sim.world.listener import Listener
 from sim.world.scheduler import VirtualScheduler
 from sim.world.world import World
 from tests.repo.sources import ROOT
@@ -29,13 +31,13 @@ HIT_THE_SECOND_RUN = """
 import os, signal
 from sim.world.world import World
 runs = 0
-def build(world, nursery, real=World._build):
+def build(world, nursery, real=World.build):
     global runs
     runs += 1
     if runs == 4:
         os.kill(os.getpid(), signal.SIGINT)
     return real(world, nursery)
-World._build = build
+World.build = build
 """
 HIT_AFTER_A_BUG = """
 import os, signal
@@ -112,18 +114,19 @@ def test_what_is_under_way_in_another_process_is_ended() -> None:
 
 @pytest.mark.parametrize("steps", [1, 40, 333, 1000])
 def test_wherever_it_hits_the_run_raises_it_bare(steps: int) -> None:
-    world = World(generate(3))
+    run = Run(World(generate(3)))
     seen = 0
 
-    def count(*_: object) -> None:
-        nonlocal seen
-        seen += 1
-        if seen == steps:
-            os.kill(os.getpid(), signal.SIGINT)
+    class Counting(Listener):
+        def on_step(self, *_: object) -> None:
+            nonlocal seen
+            seen += 1
+            if seen == steps:
+                os.kill(os.getpid(), signal.SIGINT)
 
-    world.observer = count
+    run.world.listen(Counting())
     with pytest.raises(KeyboardInterrupt):
-        world.run()
+        run.run()
     assert seen < steps + 500
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -18,8 +18,8 @@ from sim.check import invariants
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference
 from sim.plan.generate import generate
+from sim.run import Verdict, run
 from sim.world.disk import SimulatedDisk
-from sim.world.world import Verdict, run
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
 

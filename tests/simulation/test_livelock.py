@@ -16,9 +16,9 @@ from sim.commands.explain import MAX_LINES, explained
 from sim.commands.shrink import shrink_case
 from sim.files.case import Case
 from sim.plan.schedule import MS, SECOND, Knobs, Operation, Schedule
+from sim.run import RunResult, Verdict, run
 from sim.story import Recorder
 from sim.world.scheduler import Livelock, VirtualScheduler
-from sim.world.world import RunResult, Verdict, run
 
 WRITES = Schedule(
     seed=1,
@@ -101,7 +101,7 @@ def test_it_can_be_explained_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> No
     always_due(monkeypatch)
     case = Case(schedule=WRITES, source="writes.toml")
     recorders: list[Recorder] = []
-    result = case.run(lambda world: recorders.append(Recorder(world)))
+    result = case.run(lambda run: recorders.append(Recorder(run)))
     lines = explained(recorders[0], result, case)
     assert len(lines) <= MAX_LINES
     assert any("writes its log anew, for the first of " in line for line in lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
-from sim.check.marks import MARKS, Coverage
+from sim.check.marks import MARKS
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.run import Run, run
+from sim.world.listener import Listener
 from sim.world.world import World
 
 PUTS = tuple(
@@ -18,11 +18,9 @@ PUTS = tuple(
 )
 
 
-def marks_of(*actions: Action, knobs: Knobs | None = None) -> dict[str, int]:
+def marks_of(*actions: Action, knobs: Knobs | None = None) -> Mapping[str, int]:
     knobs = knobs or Knobs(pg_count=2, duration_ns=400 * MS)
-    world = World(Schedule(seed=1, knobs=knobs, actions=actions, operations=PUTS))
-    world.run()
-    return world.coverage.counts
+    return run(Schedule(seed=1, knobs=knobs, actions=actions, operations=PUTS)).marks
 
 
 def action(at_ms: int, kind: str, target: str = "", **params: object) -> Action:
@@ -55,20 +53,19 @@ def test_a_small_lal_holds_commits_back() -> None:
 
 def test_every_mark_counted_is_a_known_one() -> None:
     for seed in (1, 4):
-        world = World(attrs.evolve(generate(seed), name="x"))
-        assert set(world.run().marks) <= set(MARKS)
-        assert isinstance(world.coverage, Coverage)
+        assert set(run(generate(seed)).marks) <= set(MARKS)
 
 
 def test_what_is_collected_is_told_with_its_numbers() -> None:
     knobs = Knobs(retention_lsns=0, collect_records=1, duration_ns=400 * MS)
-    world = World(Schedule(seed=1, knobs=knobs, operations=PUTS))
+    collecting = Run(World(Schedule(seed=1, knobs=knobs, operations=PUTS)))
     seen: list[tuple[str, ...]] = []
 
-    def look(_: str, event: str, values: Mapping[str, Any]) -> None:
-        if event == "collected":
-            seen.append(tuple(values))
+    class Looking(Listener):
+        def on_step(self, _: str, event: str, values: Mapping[str, Any]) -> None:
+            if event == "collected":
+                seen.append(tuple(values))
 
-    world.observer = look
-    world.run()
-    assert set(seen) == {("floor", "records")} and world.coverage.counts["log collected"]
+    collecting.world.listen(Looking())
+    assert collecting.run().marks["log collected"]
+    assert set(seen) == {("floor", "records")}

@@ -9,11 +9,12 @@ import pytest
 from rich.console import Console
 
 from sim.files.scenario import loads
+from sim.run import Run, RunResult, run
 from sim.script.api import Scenario, run_scenario
 from sim.show.report import as_json, make_report
 from sim.show.report_text import report_text, show
 from sim.show.watch import Watch
-from sim.world.world import RunResult, World
+from sim.world.world import World
 
 HEAD = 'name = "idle"\n[knobs]\nduration = "400ms"\n[workload]\noperations = 20\n'
 
@@ -30,7 +31,7 @@ def schedule_of(*actions: str) -> str:
 
 
 def result_of(*actions: str) -> RunResult:
-    return World(loads(schedule_of(*actions)).schedule()).run()
+    return run(loads(schedule_of(*actions)).schedule())
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_what_has_its_effect_is_not(actions: list[str]) -> None:
 def test_the_report_and_its_json_say_so() -> None:
     world = World(loads(schedule_of("restart A", *["resume B"] * 9)).schedule())
     watch = Watch(world)
-    report = make_report(world, world.run(), watch, real_s=1.0, command="")
+    report = make_report(world, Run(world).run(), watch, real_s=1.0, command="")
     file = io.StringIO()
     show(Console(file=file, width=80), report_text(report))
     section = file.getvalue().split("\nWithout effect\n")[1].split("\n\n")[0]

@@ -22,8 +22,8 @@ from segments.state import SegmentState, format_log
 from segments.wal import decode_promises, scan
 from sim.bugs import Bug, Edit
 from sim.bugs.plan import Plan
+from sim.run import RunResult, Verdict, run
 from sim.world.history import Outcome
-from sim.world.world import RunResult, Verdict, run
 
 # ---- floors of writers that never opened, or are gone --------------------------------------------
 

@@ -27,6 +27,7 @@ from sim.files.expectations import (
 )
 from sim.plan.episodes import Episode, segments_of
 from sim.plan.schedule import MS, Action, Operation, Schedule
+from sim.run import Run, Verdict, run
 from sim.show.durations import length, moment, moment_column
 from sim.show.live import LiveView
 from sim.show.report import Report, as_json, make_report, on_account_of, percentile
@@ -34,7 +35,8 @@ from sim.show.report_text import header, report_text, show
 from sim.show.returns import Returns
 from sim.show.watch import Watch
 from sim.world.history import Call, Outcome
-from sim.world.world import Verdict, World, run
+from sim.world.listener import Listener
+from sim.world.world import World
 
 # ---- stalls --------------------------------------------------------------------------------------
 
@@ -222,7 +224,7 @@ target = "az1, az2, az3"
 def test_reads_that_only_the_buffer_pool_answers_do_not_count(expect: str, met: bool) -> None:
     found = scenario.loads(ALL_DOWN.format(expect=expect))
     schedule = found.schedule()
-    (judgement,) = [each.judge(World(schedule).run()) for each in found.expectations]
+    (judgement,) = [each.judge(run(schedule)) for each in found.expectations]
     assert judgement.met is met, judgement
     again = scenario.loads(scenario.dump(schedule, expectations=found.expectations))
     assert again.expectations == found.expectations
@@ -231,7 +233,7 @@ def test_reads_that_only_the_buffer_pool_answers_do_not_count(expect: str, met: 
 def test_a_workload_that_goes_past_the_buffer_pool_reads_from_segments() -> None:
     text = ALL_DOWN.format(expect="min_commits = 1").replace("write_share = 0", "cached = false")
     schedule = scenario.loads(text).schedule()
-    reads = [each for each in World(schedule).run().calls if not is_write(each)]
+    reads = [each for each in run(schedule).calls if not is_write(each)]
     mine = [each for each in reads if each.operation.client >= 4]
     assert mine and all(each.from_segment for each in mine)
     assert not all(each.from_segment for each in reads)
@@ -285,18 +287,16 @@ def away() -> tuple[Report, dict[str, list[int]]]:
     heard: dict[str, list[int]] = {}
     world = World(plan_of(AWAY))
     watch = Watch(world)
-    observed = world.observer
-    assert observed is not None
 
-    def observe(source: str, event: str, values: Mapping[str, Any]) -> None:
-        if event == "acknowledged" and values["scl"] >= values["pgcl"][1]:
-            heard.setdefault(values["segment"], []).append(world.scheduler.now_ns)
-        if event == "opened":
-            heard.setdefault("writer", []).append(world.scheduler.now_ns)
-        observed(source, event, values)
+    class Hearing(Listener):
+        def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+            if event == "acknowledged" and values["scl"] >= values["pgcl"][1]:
+                heard.setdefault(values["segment"], []).append(world.scheduler.now_ns)
+            if event == "opened":
+                heard.setdefault("writer", []).append(world.scheduler.now_ns)
 
-    world.observer = observe
-    result = world.run()
+    world.listen(Hearing())
+    result = Run(world).run()
     return make_report(world, result, watch, real_s=1.0, command=""), heard
 
 
@@ -398,7 +398,7 @@ def test_whoever_looks_on_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     console = Console(file=file, force_terminal=True, width=80, height=40)
     with LiveView(world, console) as live:
         Watch(world, trace_file=io.StringIO(), on_event=live.on_event)
-        watched = world.run()
+        watched = Run(world).run()
     assert watched.digest == plain.digest == report_of().result.digest
     screen = file.getvalue()
     for needed in (
@@ -420,7 +420,7 @@ def test_the_trace_file_has_every_event() -> None:
     schedule, file = report_of().result.schedule, io.StringIO()
     world = World(schedule)
     Watch(world, trace_file=file)
-    result = world.run()
+    result = Run(world).run()
     lines = [json.loads(line) for line in file.getvalue().splitlines()]
     assert len(lines) == world.trace.events
     assert sum(line.get("event") == "sent" for line in lines) == result.messages

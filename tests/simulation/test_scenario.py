@@ -22,8 +22,8 @@ from sim.plan.generate import generate
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
+from sim.run import Verdict, run
 from sim.world.faults import FAULTS, check
-from sim.world.world import Verdict, World
 
 EXAMPLE = """
 name = "example"
@@ -408,7 +408,7 @@ def test_a_writer_that_does_not_exist_yet_is_cut_off_when_it_comes() -> None:
         from = "30ms"
         """
     found = scenario.loads(text)
-    result = World(found.schedule()).run()
+    result = run(found.schedule())
     assert result.verdict is Verdict.PASSED
     assert all(each.judge(result).met for each in found.expectations)
 
@@ -475,7 +475,7 @@ def test_episodes_begin_and_end() -> None:
 @pytest.mark.parametrize("liveness", ["60s", "1ms"])
 def test_a_duration_shorter_than_opening_takes_runs_like_any_other(liveness: str) -> None:
     text = f"[knobs]\nduration = '1ms'\nliveness = '{liveness}'\n[workload]\noperations = 20"
-    result = World(scenario.loads(text).schedule()).run()
+    result = run(scenario.loads(text).schedule())
     if liveness == "60s":
         assert (result.verdict, len(result.calls)) == (Verdict.PASSED, 20), result.finding
     else:  # that is what was asked for, and no fault of the simulator's
@@ -501,5 +501,5 @@ AT_ONCE = "minimum = '0s'\nextra_mean = '0s'"
 def test_a_world_at_its_extremes_comes_to_a_verdict(knobs: str) -> None:
     duration = "" if "duration" in knobs else "duration = '50ms'\n"
     text = f"[knobs]\n{duration}{knobs}\n[workload]\noperations = 20"
-    result = World(scenario.loads(text).schedule()).run()
+    result = run(scenario.loads(text).schedule())
     assert result.verdict in (Verdict.PASSED, Verdict.LIVENESS, Verdict.UNDECIDED), result.finding

@@ -22,9 +22,9 @@ from aurora.engine import Engine
 from segments.protocol.errors import Fenced, Invalid
 from segments.protocol.ids import PageId
 from sim.plan.schedule import SECOND, Knobs
+from sim.run import Verdict
 from sim.script.api import Scenario, ScenarioResult, run_scenario
 from sim.script.errors import Body, ScriptError
-from sim.world.world import Verdict
 
 ROOT = Path(sim.__file__).parents[1]
 

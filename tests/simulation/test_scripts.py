@@ -16,9 +16,9 @@ from aurora import cluster
 from segments.protocol.errors import Invalid
 from sim.bugs import planted
 from sim.plan.schedule import SECOND, Knobs
+from sim.run import Verdict
 from sim.script.api import Scenario, run_scenario
 from sim.script.errors import ScriptError
-from sim.world.world import Verdict
 
 ROOT = Path(sim.__file__).parents[1]
 SCRIPTS = (

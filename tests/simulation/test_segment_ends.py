@@ -8,8 +8,8 @@ import pytest
 from segments.core import SegmentCore
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Schedule
+from sim.run import Verdict, run
 from sim.world.trace import Trace
-from sim.world.world import Verdict, run
 
 FAILING = tuple(
     Action(at_ns=at * 40 * MS, kind="fail_syncs", target=target, params={"count": 3})

@@ -10,8 +10,8 @@ import pytest
 from sim.commands.run_command import execute, make_plan
 from sim.files import scenario
 from sim.plan.schedule import Action
+from sim.run import Verdict
 from sim.show.report import Report
-from sim.world.world import Verdict
 
 NAMES = list(scenario.shipped())
 REQUIRED = (

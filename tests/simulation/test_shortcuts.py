@@ -19,7 +19,7 @@ from sim.check.disk_shadow import DiskShadow
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference
 from sim.plan.generate import generate
-from sim.world.world import Verdict, run
+from sim.run import Verdict, run
 
 EPOCH = VolumeEpoch(1 << 41, 1)
 

@@ -11,7 +11,7 @@ from sim.commands.shrink import Shrinker, command, events_of, simpler_events, si
 from sim.files.case import Case, open_case
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
-from sim.world.world import RunResult, Verdict
+from sim.run import RunResult, Verdict
 
 
 def result_of(schedule: Schedule, *, fails: bool, at_ns: int) -> RunResult:

@@ -20,8 +20,8 @@ from sim.commands import cli, exit_codes, replay_sqlite
 from sim.commands.run_command import Plan, make_plan, replay
 from sim.files.sqlite_rebuild import MtrWrites, PageWrite, base_path_of, rebuild
 from sim.plan.schedule import MS, Action, Knobs, Schedule
+from sim.run import Verdict
 from sim.show.report import Report
-from sim.world.world import Verdict
 from tests.sqlite_fixtures import make_shop
 
 

@@ -12,7 +12,7 @@ from segments.protocol.errors import Fenced
 from segments.protocol.ids import NO_EPOCH, VolumeEpoch, name_writers
 from sim.bugs import planted
 from sim.plan.generate import generate
-from sim.world.world import run
+from sim.run import run
 from tests.terminal.playing import play
 
 LONG = VolumeEpoch(3, 2557193858705223607)

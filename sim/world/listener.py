@@ -1,0 +1,41 @@
+"""What a world tells whoever listens: everything that happens in it, at the moment it happens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from aurora.engine import Engine
+from segments.protocol.errors import AuroraError
+from segments.protocol.ids import SegmentId
+from sim.plan.schedule import Action
+from sim.world.history import Call
+from sim.world.network import NetworkEvent
+
+
+class Listener:
+    """Hears nothing of anything; a listener overrides what it wants to hear."""
+
+    def on_step(self, source: str, event: str, values: Mapping[str, Any], /) -> None:
+        """A core has taken a step (docs/trace-events.md)."""
+
+    def on_message(self, event: NetworkEvent, /) -> None:
+        """A message was sent, repeated, delivered or lost."""
+
+    def on_action(self, number: int, action: Action, /) -> None:
+        """An action of the schedule, this one by number, is about to happen."""
+
+    def on_crashed(self, segment: SegmentId, /) -> None:
+        """A segment has stopped at once: what it had in memory is gone."""
+
+    def on_rotted(self, segment: SegmentId, /) -> None:
+        """Bits of a segment's disk have flipped."""
+
+    def on_invoked(self, call: Call, /) -> None:
+        """A client has made a call."""
+
+    def on_returned(self, call: Call, engine: Engine, /) -> None:
+        """A client has been answered by the writer ``engine``."""
+
+    def on_undocumented(self, call: Call, error: AuroraError, /) -> None:
+        """A call has raised what it does not document."""
