@@ -45,10 +45,10 @@ from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.restart import plan_restart
 from segments.server import SegmentServer
-from segments.state import SegmentState, format_log
-from segments.storage import Identity, MemoryStorage
-from segments.wal import decode_promises, scan
+from segments.state import format_log
+from segments.storage import Identity, MemoryStorage, Stored
 from sim.plan.generate import generate
 from sim.run import Run
 from sim.world.listener import Listener
@@ -389,7 +389,8 @@ class _History:
         self._heads = [0] * live_pages
         self._random = Random(1)
         log, promise = format_log(_EPOCH)
-        state = SegmentState.restore(SegmentConfig(), scan(log), decode_promises(promise))
+        stored = Stored(log, promise * 2)
+        state = plan_restart(_SEGMENT, stored, SegmentConfig()).state
         self._core = SegmentCore(
             _SEGMENT, 0, (), state, SegmentConfig(), Random(2), log_bytes=len(log)
         )

@@ -16,9 +16,7 @@ from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
 from segments.protocol import codec
 from segments.protocol.errors import (
-    MalformedFrame,
     MalformedMessage,
-    SegmentLost,
     StorageBroken,
     StorageFailed,
 )
@@ -26,10 +24,9 @@ from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.refusal import Refusal
 from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
-from segments.state import SegmentState
+from segments.restart import plan_restart_steps
 from segments.steps import Pace, Steps
 from segments.storage import Storage
-from segments.wal import Promise, decode_promises, encode_promise, scan_steps
 
 T = TypeVar("T")
 
@@ -107,39 +104,30 @@ class SegmentServer:
         Raises `SegmentLost` if the disk was lost, `StorageFailed` if it cannot be read or written
         now, `StorageBroken` later: open the storage anew, for another server.
         """
-        self.core = await self._restore()
+        self.core = await self._restart()
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, self.core, name=f"{self.segment} receive")
             nursery.start_soon(self._persist, self.core, name=f"{self.segment} persist")
             nursery.start_soon(self._housekeep, self.core, name=f"{self.segment} housekeep")
 
-    async def _restore(self) -> SegmentCore:
+    async def _restart(self) -> SegmentCore:
         storage = self._storage
-        if storage.identity is None:
-            raise SegmentLost(f"the disk of segment {self.segment} holds no identity")
         stored = await storage.load()
-        found = await self._in_steps(scan_steps(stored.log))
-        if not found.frames:  # a formatted log has one, and never loses its last
-            raise SegmentLost(
-                f"segment {self.segment} has lost its log: no sound frame in "
-                f"{len(stored.log)} bytes, expected one at least"
-            )
-        promise = self._promise_in(stored.promises)
-        if found.torn_bytes:
-            await storage.truncate(found.durable_length)
-        state = await self._in_steps(SegmentState.restore_steps(self._config, found, promise))
-        if stored.promises != encode_promise(state.promise) * 2:
-            # A crash or rot came between the log and its promise, or between the slots.
-            await storage.write_promise(encode_promise(state.promise))
+        plan = await self._in_steps(plan_restart_steps(self.segment, stored, self._config))
+        if plan.torn_bytes:
+            await storage.truncate(plan.log_bytes)
+        if plan.promise is not None:
+            await storage.write_promise(plan.promise)
+        state = plan.state
         if self._trace is not None:
             self._trace(
                 self.segment, "restored", scl=state.scl, epoch=state.epoch,
-                torn_bytes=found.torn_bytes, damage=found.damage, whole=state.whole,
+                torn_bytes=plan.torn_bytes, damage=plan.damage, whole=state.whole,
             )  # fmt: skip
         return SegmentCore(
             self.segment, self.pg_id, self._peers, state, self._config, self._random,
-            log_bytes=found.durable_length, trace=self._trace,
+            log_bytes=plan.log_bytes, trace=self._trace,
         )  # fmt: skip
 
     async def _in_steps(self, steps: Steps[T]) -> T:
@@ -151,14 +139,6 @@ class SegmentServer:
                 result: T = end.value
                 return result
             await trio.lowlevel.checkpoint()
-
-    def _promise_in(self, slots: bytes) -> Promise:
-        try:
-            if not slots:
-                raise MalformedFrame("no bytes: expected two slots")
-            return decode_promises(slots)
-        except MalformedFrame as error:
-            raise SegmentLost(f"segment {self.segment} has lost its promises: {error}") from error
 
     async def _receive(self, core: SegmentCore) -> None:
         limit = self._config.receive_limit

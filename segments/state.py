@@ -14,7 +14,7 @@ from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.materializer import Materializer
 from segments.protocol import codec
-from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, SegmentId, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage, SealReply
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
@@ -22,6 +22,7 @@ from segments.steps import Pace, Steps, finished
 from segments.wal import (
     CheckpointEntry,
     Entry,
+    Frame,
     HeldEntry,
     ImagesEntry,
     LogScan,
@@ -74,15 +75,10 @@ class SegmentState:
     # ---- restart ---------------------------------------------------------------------------------
 
     @classmethod
-    def restore(cls, config: SegmentConfig, scan: LogScan, promise: Promise) -> SegmentState:
-        """What `restore_steps` returns, at once."""
-        return finished(cls.restore_steps(config, scan, promise))
-
-    @classmethod
     def restore_steps(
         cls, config: SegmentConfig, scan: LogScan, promise: Promise
     ) -> Steps[SegmentState]:
-        """The state that a log and the promise beside it stand for.
+        """The state that a log with a sound frame and the promise beside it stand for.
 
         After damage in the middle of the log the segment is not `whole`: records, or a table, that
         it once acknowledged may be missing.
@@ -96,16 +92,14 @@ class SegmentState:
             if start != end:
                 state._checkpoint = None  # its next parts may be those of another one
             end = next_end
-            state.epoch = max(state.epoch, frame.epoch)
+            state.raise_epoch(frame.epoch)
             for entry in frame.entries:
                 yield from state.apply_steps(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
-        if scan.damage or not scan.frames:
+        if scan.damage:
             highest = yield from _highest_ever_held(scan)
             state._repair_lsn = state.table.survivor(highest)
-        elif _follows_a_lost_log(scan):
-            state._repair_lsn = MAX_INTEGER
         state._checkpoint = None
         return state
 
@@ -137,9 +131,16 @@ class SegmentState:
 
     # ---- one entry -------------------------------------------------------------------------------
 
-    def apply(self, entry: Entry) -> None:
-        """What `apply_steps` does, at once."""
-        finished(self.apply_steps(entry))
+    def apply_frame(self, frame: Frame) -> None:
+        """Take in all that one durable frame says, at once."""
+        self.raise_epoch(frame.epoch)
+        for entry in frame.entries:
+            finished(self.apply_steps(entry))
+
+    def raise_epoch(self, epoch: VolumeEpoch) -> None:
+        """Accept nothing below ``epoch`` any more; a lower one changes nothing."""
+        if epoch > self.epoch:
+            self.epoch = epoch
 
     def apply_steps(self, entry: Entry) -> Steps[None]:
         """Take in one durable entry; a checkpoint once all its parts are there.
@@ -151,7 +152,7 @@ class SegmentState:
                 self.announced(entry.vdl, entry.floor)
                 self.add_records(codec.decode_records(entry.records))
             case SealEntry():
-                self.epoch = max(self.epoch, entry.epoch)
+                self.raise_epoch(entry.epoch)
             case TableEntry():
                 self.announced(entry.vdl, 0)
                 self.adopt_table(entry.table)
@@ -164,7 +165,7 @@ class SegmentState:
         if self._checkpoint is not None and self._checkpoint.complete:
             head, pages = self._checkpoint.head, self._checkpoint.pages
             self._checkpoint = None
-            self.epoch = max(self.epoch, head.epoch)
+            self.raise_epoch(head.epoch)
             self.adopt_table(head.table)
             self.announced(head.vdl, head.floor)
             if head.base_lsn >= self.scl:
@@ -198,7 +199,7 @@ class SegmentState:
             return
         self.table = table
         self.announced_floor = self.floor
-        self.epoch = max(self.epoch, table.epoch)
+        self.raise_epoch(table.epoch)
         before = self.index.scl
         self.index.truncate(table)
         if self.index.scl < before:
@@ -257,10 +258,9 @@ class SegmentState:
 def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
     """The highest LSN that a segment can have acknowledged whose log is spoilt in places.
 
-    Every frame says what was held before it, and its own entries may have added to that. A log
-    without any sound frame says nothing: then no LSN is high enough.
+    Every frame says what was held before it, and its own entries may have added to that.
     """
-    highest = 0 if scan.frames else MAX_INTEGER
+    highest = 0
     pace = Pace()
     for scanned in scan.frames:
         for entry in scanned.frame.entries:
@@ -277,12 +277,6 @@ def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
                 case ImagesEntry():
                     highest = max(highest, entry.base_lsn)
     return highest
-
-
-def _follows_a_lost_log(scan: LogScan) -> bool:
-    """Whether this log was begun after one that was found without any sound frame."""
-    heads = [each.frame.entries[:1] for each in scan.frames[:1]]
-    return heads == [(HeldEntry(MAX_INTEGER),)]
 
 
 class _CheckpointReader:

@@ -22,8 +22,9 @@ from segments.protocol.messages import (
 )
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
+from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
-from segments.wal import decode_promises, scan
+from segments.storage import Stored
 
 MEMBERS = tuple(f"{letter}0" for letter in "ABCDEF")
 FIRST = VolumeEpoch(1, 7)
@@ -73,15 +74,16 @@ class SegmentRig:
     # ---- its life --------------------------------------------------------------------------------
 
     def _start(self) -> SegmentCore:
-        found = scan(bytes(self.log))
-        del self.log[found.durable_length :]
-        state = SegmentState.restore(self.config, found, decode_promises(self.promises))
+        stored = Stored(bytes(self.log), self.promises)
+        plan = plan_restart(self.segment, stored, self.config)
+        del self.log[plan.log_bytes :]
         group = self.segment[1:]
         members = [member[0] + group for member in MEMBERS]
         peers = tuple(each for each in members if each != self.segment)
         return SegmentCore(
-            self.segment, int(group), peers, state, self.config, Random(1), log_bytes=len(self.log)
-        )
+            self.segment, int(group), peers, plan.state, self.config, Random(1),
+            log_bytes=plan.log_bytes,
+        )  # fmt: skip
 
     def restart(self) -> None:
         """Crash, and come back with what the disk holds."""

@@ -9,7 +9,6 @@ from sim.bugs.registry import Bug, Edit
 _ADMIT: Final = "segments.core:SegmentCore._admit"
 _PERSIST: Final = "segments.server:SegmentServer._persist"
 _TAKE_OVER: Final = "segments.core:SegmentCore.take_over"
-_RESTORE: Final = "segments.state:SegmentState.restore_steps"
 _GOSSIP: Final = "segments.gossip:Gossip.step"
 _WIPED_COMES_BACK: Final = (
     Edit("aurora.cluster:Cluster.wipe", 'host.lost = f"the disk of {segment} was wiped"', "pass"),
@@ -19,11 +18,14 @@ _WIPED_COMES_BACK: Final = (
         "self.storage.replace_disk()",
     ),
     Edit(
-        "segments.server:SegmentServer._restore",
-        "if not found.frames:  # a formatted log has one, and never loses its last",
+        "segments.restart:plan_restart_steps",
+        "if not found.frames:",
         "if False:",
     ),
 )
+_BLANK: Final = 2**63 - 1
+"""What a segment on a blank disk would have to hold before it may vote: more than there can be."""
+_FOLLOWS_A_BLANK_DISK: Final = f"scan.frames[0].frame.entries[:1] == (HeldEntry({_BLANK}),)"
 
 SEGMENT_BUGS: Final = (
     Bug(
@@ -159,9 +161,7 @@ SEGMENT_BUGS: Final = (
         name="torn-tail-kept",
         summary="a restarted segment appends after what a crash has torn",
         section="protocol §6",
-        edits=(
-            Edit("segments.server:SegmentServer._restore", "if found.torn_bytes:", "if False:"),
-        ),
+        edits=(Edit("segments.server:SegmentServer._restart", "if plan.torn_bytes:", "if False:"),),
     ),
     Bug(
         name="wiped-rejoins",
@@ -170,9 +170,16 @@ SEGMENT_BUGS: Final = (
         edits=(
             *_WIPED_COMES_BACK,
             Edit(
+                "segments.state:SegmentState.restore_steps",
+                "if scan.damage:",
+                f"if scan.frames[:1] == () or {_FOLLOWS_A_BLANK_DISK}:\n"
+                f"        state._repair_lsn = {_BLANK}\n"
+                "    elif scan.damage:",
+            ),
+            Edit(
                 "segments.state:SegmentState.whole",
                 "return self.index.scl >= self._repair_lsn and",
-                "copied = self._repair_lsn == MAX_INTEGER and 0 < self.vdl <= self.index.scl\n"
+                f"copied = self._repair_lsn == {_BLANK} and 0 < self.vdl <= self.index.scl\n"
                 "    return (copied or self.index.scl >= self._repair_lsn) and",
             ),
         ),
@@ -181,9 +188,6 @@ SEGMENT_BUGS: Final = (
         name="amnesiac-votes",
         summary="a wiped segment answers Seal with the nothing that it has",
         section="protocol §8",
-        edits=(
-            *_WIPED_COMES_BACK,
-            Edit(_RESTORE, "if scan.damage or not scan.frames:", "if scan.damage:"),
-        ),
+        edits=_WIPED_COMES_BACK,
     ),
 )

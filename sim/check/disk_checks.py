@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from segments.protocol.ids import SegmentId
+from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import decode_promises, scan
+from segments.wal import scan
 from sim.check import invariants
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
@@ -74,7 +75,7 @@ class DiskChecks:
         self._findings.hold(
             "epochs-only-rise", invariants.promise_kept, host.segment, state, stored.promises
         )
-        shadow = self._shadow(host.segment).restored(stored.log, stored.promises)
+        shadow = self._shadow(host.segment).restored(stored)
         self._findings.hold(
             "scl-has-no-gap", invariants.disk_backs,
             host.segment, state, shadow or self._restored(host.segment),
@@ -93,19 +94,17 @@ class DiskChecks:
         shadow = self._shadows.get(segment)
         if shadow is None:
             config = self._world.cluster.config.segment
-            shadow = self._shadows[segment] = DiskShadow(config)
+            shadow = self._shadows[segment] = DiskShadow(segment, config)
         return shadow
 
     def _restored(self, segment: SegmentId) -> SegmentState:
-        stored = self._world.disks[segment].peek()
-        found = scan(stored.log)
-        if found.damage and segment not in self._damaged:
+        config = self._world.cluster.config.segment
+        plan = plan_restart(segment, self._world.disks[segment].peek(), config)
+        if plan.damage and segment not in self._damaged:
             self._findings.fail(
                 "scl-has-no-gap",
                 f"{segment} has damage in the middle of its log, at bytes "
-                f"{', '.join(f'{each.start} to {each.end}' for each in found.damage)}, and nothing "
+                f"{', '.join(f'{each.start} to {each.end}' for each in plan.damage)}, and nothing "
                 "rotted there",
             )
-        return SegmentState.restore(
-            self._world.cluster.config.segment, found, decode_promises(stored.promises)
-        )
+        return plan.state

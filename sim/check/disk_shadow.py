@@ -8,34 +8,39 @@ the log is read from its start, as a restart reads it.
 from __future__ import annotations
 
 from segments.config import SegmentConfig
+from segments.protocol.ids import SegmentId
+from segments.restart import plan_restart
 from segments.state import SegmentState
+from segments.storage import Stored
 from segments.wal import decode_promises, scan
 
 
 class DiskShadow:
     """The state that one segment's disk stands for."""
 
-    def __init__(self, config: SegmentConfig) -> None:
+    def __init__(self, segment: SegmentId, config: SegmentConfig) -> None:
+        self._segment = segment
         self._config = config
         self._log = b""
         self._state: SegmentState | None = None
 
-    def restored(self, log: bytes, promises: bytes) -> SegmentState | None:
+    def restored(self, stored: Stored) -> SegmentState | None:
         """What a restart would make of it now; None if the log is damaged or torn.
 
-        It belongs to the shadow, and changes with the next call.
+        It belongs to the shadow, and changes with the next call. Raises `SegmentLost`.
         """
-        state = self._state
-        if state is None or not log.startswith(self._log):
-            self._log, state = b"", SegmentState(self._config)
-        found = scan(log[len(self._log) :])
-        if found.damage or found.torn_bytes or not (found.frames or self._log):
-            self._log, self._state = b"", None
-            return None
-        for scanned in found.frames:
-            state.epoch = max(state.epoch, scanned.frame.epoch)
-            for entry in scanned.frame.entries:
-                state.apply(entry)
-        self._log, self._state = log, state
-        state.epoch = max(state.epoch, decode_promises(promises).epoch)
+        state, self._state = self._state, None
+        if state is not None and stored.log.startswith(self._log):
+            found = scan(stored.log[len(self._log) :])
+            if found.damage or found.torn_bytes:
+                return None
+            for scanned in found.frames:
+                state.apply_frame(scanned.frame)
+            state.raise_epoch(decode_promises(stored.promises).epoch)
+        else:
+            plan = plan_restart(self._segment, stored, self._config)
+            if plan.damage or plan.torn_bytes:
+                return None
+            state = plan.state
+        self._log, self._state = stored.log, state
         return state

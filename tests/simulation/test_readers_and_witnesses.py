@@ -18,8 +18,9 @@ from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipRecords, InstallTable, Seal, WriteBatch
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
+from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
-from segments.wal import decode_promises, scan
+from segments.storage import Stored
 from sim.bugs import Bug, Edit
 from sim.bugs.plan import Plan
 from sim.run import RunResult, Verdict, run
@@ -76,7 +77,7 @@ def test_a_restart_does_not_bring_back_a_former_writers_floor() -> None:
     stored, slots = bytearray(log), promise * 2
 
     def restored() -> SegmentState:
-        return SegmentState.restore(config, scan(bytes(stored)), decode_promises(slots))
+        return plan_restart("A0", Stored(bytes(stored), slots), config).state
 
     core = SegmentCore("A0", 0, ("B0",), restored(), config, Random(1), log_bytes=len(stored))
 

@@ -12,8 +12,9 @@ from aurora.recovery import adopted_table, announced_vdl, plan_recovery
 from segments.config import SegmentConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
+from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import decode_promises, scan
+from segments.storage import Stored
 from sim.check import disk_checks, what_if
 from sim.check.disk_shadow import DiskShadow
 from sim.check.invariants import Broken
@@ -30,18 +31,18 @@ def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
     looks = grown = 0
 
     class Compared(DiskShadow):
-        def __init__(self, config: SegmentConfig) -> None:
-            super().__init__(config)
-            self.config = config
+        def __init__(self, segment: SegmentId, config: SegmentConfig) -> None:
+            super().__init__(segment, config)
+            self.segment, self.config = segment, config
             self.before = b""
 
-        def restored(self, log: bytes, promises: bytes) -> SegmentState | None:
+        def restored(self, stored: Stored) -> SegmentState | None:
             nonlocal looks, grown
-            found = super().restored(log, promises)
-            scanned = scan(log)
-            expected = SegmentState.restore(self.config, scanned, decode_promises(promises))
+            found, log = super().restored(stored), stored.log
+            plan = plan_restart(self.segment, stored, self.config)
+            expected = plan.state
             if found is None:
-                assert scanned.damage or scanned.torn_bytes or not scanned.frames
+                assert plan.damage or plan.torn_bytes
                 return None
             looks += 1
             grown += bool(self.before) and log.startswith(self.before) and log != self.before

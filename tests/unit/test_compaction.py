@@ -12,8 +12,10 @@ from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.state import SegmentState, format_log
-from segments.wal import RecordsEntry, decode_promises, scan
+from segments.restart import plan_restart
+from segments.state import format_log
+from segments.storage import Stored
+from segments.wal import RecordsEntry, scan
 
 EPOCH = VolumeEpoch(1, 1)
 BATCH = 10
@@ -23,7 +25,7 @@ LIMIT = 200
 def log_after(records: int, config: SegmentConfig) -> tuple[bytes, int]:
     """The log of a segment that took ``records`` changes of one large page, and its compactions."""
     log, promise = format_log(EPOCH)
-    state = SegmentState.restore(config, scan(log), decode_promises(promise))
+    state = plan_restart("A0", Stored(log, promise * 2), config).state
     core = SegmentCore("A0", 0, (), state, config, Random(1), log_bytes=len(log))
     last = 0
     for first in range(1, records + 1, BATCH):
@@ -74,7 +76,7 @@ def test_bytes_count_too() -> None:
 
 def core_with(config: SegmentConfig, random: Random) -> SegmentCore:
     log, promise = format_log(EPOCH)
-    state = SegmentState.restore(config, scan(log), decode_promises(promise))
+    state = plan_restart("A0", Stored(log, promise * 2), config).state
     return SegmentCore("A0", 0, (), state, config, random, log_bytes=len(log))
 
 

@@ -25,7 +25,6 @@ from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
-    MAGIC,
     CheckpointEntry,
     Entry,
     HeldEntry,
@@ -364,31 +363,7 @@ def test_parts_of_two_checkpoints_do_not_make_one() -> None:
     assert rig.state.scl == 0 and not rig.state.whole
 
 
-def test_a_log_without_a_sound_frame_is_never_whole() -> None:
-    rig = SegmentRig()
-    rig.take(records([1, 2]))
-    rig.log = bytearray(bytes(rig.log).replace(MAGIC, b"junk"))
-    rig.restart()
-    assert rig.state.epoch == FIRST and not rig.state.whole
-    rig.install(TABLE)
-    rig.take(records(range(1, 6)), SECOND)
-    assert not rig.state.whole and rig.seal(THIRD) is None
-
-
 # ---- promises ------------------------------------------------------------------------------------
-
-
-def test_a_log_that_follows_a_lost_one_does_not_make_its_segment_whole() -> None:
-    """Records 3 to 5 were acknowledged; a second restart must not forget that (amnesiac-votes)."""
-    rig = SegmentRig()
-    rig.take(records(range(1, 6)))
-    for frame in scan(bytes(rig.log)).frames:
-        rig.log[frame.start + 20] ^= 1
-    rig.restart()
-    caught_up(rig, TruncationTable(FIRST), range(1, 3))
-    rig.restart()
-    assert rig.state.scl == 2 and not rig.state.whole
-    assert rig.seal(SECOND) is None
 
 
 def test_a_promise_names_seal_and_table_once_they_are_durable() -> None:

@@ -23,6 +23,7 @@ from segments.protocol.messages import GossipPages, GossipStatus, PageImage, Wri
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.transport import Envelope
 from segments.protocol.truncation import TruncationTable
+from segments.restart import plan_restart_steps
 from segments.server import SegmentServer
 from segments.state import SegmentState
 from segments.steps import STEP_BYTES, Pace, Steps, finished
@@ -85,11 +86,13 @@ def test_a_step_ends_when_its_bytes_have_gathered() -> None:
 async def test_a_log_is_read_in_steps_that_its_size_bounds() -> None:
     storage = MemoryStorage.create(IDENTITY)
     await stored(storage)
-    log, _ = await storage.load()
+    held = await storage.load()
+    log = held.log
     least = len(log) // (STEP_BYTES + 64 * RUN)
     assert least >= 1
     assert steps_of(scan_steps(log)) >= least
     assert steps_of(SegmentState.restore_steps(SegmentConfig(), scan(log), NO_PROMISE)) >= least
+    assert steps_of(plan_restart_steps("A0", held, SegmentConfig())) >= 2 * least
 
 
 async def test_others_run_while_a_segment_restarts() -> None:
