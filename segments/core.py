@@ -23,7 +23,6 @@ refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from random import Random
 from typing import Any, Final, NamedTuple
 
@@ -102,14 +101,13 @@ class Write:
 
 @attrs.define
 class Pending:
-    """Input that is admitted and waits for the disk."""
+    """An entry that is admitted and waits for the disk."""
 
-    entry: Entry | None
+    entry: Entry
     epoch: VolumeEpoch
-    apply: Callable[[], Iterable[None]]
-    """What it does to the state once it is durable, in steps."""
     size: int = 64
-    records: bool = False
+    records: list[RedoRecord] | None = None
+    """What a `RecordsEntry` encodes: it has been decoded once, and need not be again."""
     ack: tuple[Address, int] | None = None
     """Writer and batch to acknowledge; a write acknowledges only its last batch of each writer."""
     answer: Callable[[], None] | None = None
@@ -192,11 +190,10 @@ class SegmentCore:
             return None
         batch = self._take_queue()
         self._in_flight = batch
-        entries = [each.entry for each in batch if each.entry is not None]
         held = HeldEntry(self.state.highest_lsn)
         epoch = max(*(each.epoch for each in batch), self.state.epoch)
-        promises = epoch > self.state.epoch or any(not each.records for each in batch)
-        frame = encode_frame(epoch, [held, *entries])
+        promises = epoch > self.state.epoch or any(each.records is None for each in batch)
+        frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
         self.maintenance.appending(len(frame))
         if promises:
             self.maintenance.writing_promise()
@@ -229,18 +226,34 @@ class SegmentCore:
     def _apply(self, batch: list[Pending]) -> Iterator[None]:
         pace = Pace()
         acks: dict[Address, tuple[int, VolumeEpoch]] = {}
+        self.state.raise_epoch(max((each.epoch for each in batch), default=NO_EPOCH))
         for pending in batch:
-            self.state.epoch = max(self.state.epoch, pending.epoch)  # the frame says so
-            yield from pending.apply()
+            before = self.state.scl
+            yield from self.state.apply_steps(pending.entry, pending.records)
+            if self._trace is not None:
+                self._note_applied(pending, before)
             if pending.ack is not None:
                 writer, seq = pending.ack
                 acks[writer] = (max(seq, acks.get(writer, (0, pending.epoch))[0]), pending.epoch)
             if pending.answer is not None:
                 pending.answer()
-            if pace.ends_step(pending.size if pending.records else 1):
+            if pace.ends_step(pending.size if pending.records is not None else 1):
                 yield  # the pages of a checkpoint take their steps when its last part is applied
         for writer, (seq, epoch) in acks.items():
             self._acknowledge(writer, epoch, seq)
+
+    def _note_applied(self, pending: Pending, before: Lsn) -> None:
+        scl = self.state.scl
+        match pending.entry:
+            case RecordsEntry():
+                count = len(pending.records or ())
+                self.note("records_applied", count=count, before=before, scl=scl)
+            case SealEntry(epoch):
+                self.note("sealed", epoch=epoch, scl=scl)
+            case TableEntry(_, table):
+                self.note("table_adopted", epoch=pending.epoch, table=table, scl=scl)
+            case CheckpointEntry() | ImagesEntry() if scl != before:
+                self.note("hydrated", before=before, scl=scl)
 
     def write_failed(self, reason: str = "the disk refused") -> None:
         """The disk refused the write last taken: what it carried was never received.
@@ -273,56 +286,31 @@ class SegmentCore:
             self.dropped_messages += 1  # one message of any size fits an empty queue
             return
 
-        def apply() -> Iterable[None]:
-            before = self.state.scl
-            self.state.add_records(records)
-            if self._trace is not None:
-                self._trace(
-                    self.segment, "records_applied", count=len(records), before=before,
-                    scl=self.state.scl,
-                )  # fmt: skip
-            return ()
-
-        self._push(
-            Pending(entry, self._promised, apply, size, records=True, ack=ack, answer=answer)
-        )
+        self._push(Pending(entry, self._promised, size, records, ack, answer))
 
     def take_over(
         self, epoch: VolumeEpoch, table: TruncationTable | None, answer: Callable[[], None] | None
     ) -> None:
         """Promise ``epoch`` and adopt ``table``, if it is higher than the adopted one (§8)."""
         if epoch > self._promised:
-            self._requeue(each for each in self._queue if not (each.records and each.epoch < epoch))
+            self._requeue(
+                each for each in self._queue if each.records is None or each.epoch >= epoch
+            )
         if self._queue_bytes > self._config.queue_bytes:
             self.dropped_messages += 1
             return
         self._promised = max(self._promised, epoch)
-        state = self.state
-        if table is not None and table.epoch > state.table.epoch:
-
-            def apply_table() -> Iterable[None]:
-                state.epoch = max(state.epoch, epoch)
-                state.adopt_table(table)
-                self.note("table_adopted", epoch=epoch, table=table, scl=state.scl)
-                return ()
-
-            entry: Entry = TableEntry(state.vdl, table)
-            self._push(Pending(entry, epoch, apply_table, answer=answer))
-        else:
-
-            def apply_seal() -> Iterable[None]:
-                state.epoch = max(state.epoch, epoch)
-                self.note("sealed", epoch=epoch, scl=state.scl)
-                return ()
-
-            self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))
+        entry: Entry = SealEntry(epoch)
+        if table is not None and table.epoch > self.state.table.epoch:
+            entry = TableEntry(self.state.vdl, table)
+        self._push(Pending(entry, epoch, answer=answer))
 
     def queue_checkpoint(self, entries: Iterable[CheckpointEntry | ImagesEntry]) -> None:
         """Queue a checkpoint within the log, in effect when all its parts are durable."""
         for entry in entries:
             pages = entry.pages if isinstance(entry, ImagesEntry) else ()
             size = sum(len(each.image) for each in pages) + 64
-            self._push(Pending(entry, self._promised, partial(self._apply_part, entry), size))
+            self._push(Pending(entry, self._promised, size))
 
     @property
     def awaited_base_lsn(self) -> Lsn:
@@ -330,12 +318,6 @@ class SegmentCore:
         waiting = (each.entry for each in (*(self._in_flight or ()), *self._queue))
         kinds = (CheckpointEntry, ImagesEntry)
         return max((each.base_lsn for each in waiting if isinstance(each, kinds)), default=0)
-
-    def _apply_part(self, entry: CheckpointEntry | ImagesEntry) -> Iterator[None]:
-        before = self.state.scl
-        yield from self.state.apply_steps(entry)
-        if self.state.scl != before:
-            self.note("hydrated", before=before, scl=self.state.scl)
 
     # ---- admission -------------------------------------------------------------------------------
 

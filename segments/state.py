@@ -142,15 +142,18 @@ class SegmentState:
         if epoch > self.epoch:
             self.epoch = epoch
 
-    def apply_steps(self, entry: Entry) -> Steps[None]:
+    def apply_steps(self, entry: Entry, records: Sequence[RedoRecord] | None = None) -> Steps[None]:
         """Take in one durable entry; a checkpoint once all its parts are there.
 
-        Between two steps nothing else may change the state, or read more of it than its watermarks.
+        ``records`` is what a `RecordsEntry` encodes, if the caller has it decoded already. Between
+        two steps nothing else may change the state, or read more of it than its watermarks.
         """
         match entry:
             case RecordsEntry():
                 self.announced(entry.vdl, entry.floor)
-                self.add_records(codec.decode_records(entry.records))
+                if records is None:
+                    records = codec.decode_records(entry.records)
+                self.add_records(records)
             case SealEntry():
                 self.raise_epoch(entry.epoch)
             case TableEntry():

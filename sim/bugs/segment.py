@@ -71,9 +71,8 @@ SEGMENT_BUGS: Final = (
             Edit(_TAKE_OVER, "if epoch > self._promised:", "if False:"),
             Edit(
                 _TAKE_OVER,
-                "self._push(Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))",
-                "self._queue.insert("
-                "0, Pending(SealEntry(epoch), epoch, apply_seal, answer=answer))",
+                "self._push(Pending(entry, epoch, answer=answer))",
+                "self._queue.insert(0, Pending(entry, epoch, answer=answer))",
             ),
         ),
     ),
