@@ -29,7 +29,7 @@ from typing import Any, Final, NamedTuple
 import attrs
 
 from segments.config import SegmentConfig
-from segments.gossip import Gossip
+from segments.gossip import Gossip, GossipMessage, TakePages, TakeRecords, TakeTable
 from segments.maintenance import Maintenance
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
@@ -141,8 +141,8 @@ class SegmentCore:
         self._in_flight: list[Pending] | None = None
         self._applying: Iterator[None] | None = None
         self._sends: list[Outgoing] = []
-        self.gossip = Gossip(self, peers, config, random)
-        self.maintenance = Maintenance(self, config, log_bytes, random.random())
+        self.gossip = Gossip(segment, state, peers, config, random, trace)
+        self.maintenance = Maintenance(segment, state, config, log_bytes, random.random(), trace)
 
     # ---- input -----------------------------------------------------------------------------------
 
@@ -160,8 +160,10 @@ class SegmentCore:
     def tick(self, now: float) -> None:
         """Let background work have its turn; another one at once if `Maintenance.behind`."""
         assert not self.applying, "background work amid the effects of a write"
-        self.gossip.tick(now)
-        self.maintenance.tick(now)
+        peer = self.gossip.tick(now)
+        if peer is not None:
+            self._send(peer, self.gossip.status(reply_wanted=True))
+        self.maintenance.tick(now, sends_pages=self.gossip.sends_pages(now))
 
     # ---- output ----------------------------------------------------------------------------------
 
@@ -270,13 +272,13 @@ class SegmentCore:
         )
         self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
 
-    # ---- for the parts of the core ---------------------------------------------------------------
+    # ---- what is admitted, and what may leave ----------------------------------------------------
 
-    def send(self, destination: Address, message: Message) -> None:
+    def _send(self, destination: Address, message: Message) -> None:
         """Send something that is true of the durable state."""
         self._sends.append(Outgoing(destination, message))
 
-    def queue_records(
+    def _queue_records(
         self, entry: RecordsEntry, records: list[RedoRecord], *, ack: tuple[Address, int] | None,
         answer: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
@@ -288,7 +290,7 @@ class SegmentCore:
 
         self._push(Pending(entry, self._promised, size, records, ack, answer))
 
-    def take_over(
+    def _take_over(
         self, epoch: VolumeEpoch, table: TruncationTable | None, answer: Callable[[], None] | None
     ) -> None:
         """Promise ``epoch`` and adopt ``table``, if it is higher than the adopted one (§8)."""
@@ -305,7 +307,7 @@ class SegmentCore:
             entry = TableEntry(self.state.vdl, table)
         self._push(Pending(entry, epoch, answer=answer))
 
-    def queue_checkpoint(self, entries: Iterable[CheckpointEntry | ImagesEntry]) -> None:
+    def _queue_checkpoint(self, entries: Iterable[CheckpointEntry | ImagesEntry]) -> None:
         """Queue a checkpoint within the log, in effect when all its parts are durable."""
         for entry in entries:
             pages = entry.pages if isinstance(entry, ImagesEntry) else ()
@@ -313,7 +315,7 @@ class SegmentCore:
             self._push(Pending(entry, self._promised, size))
 
     @property
-    def awaited_base_lsn(self) -> Lsn:
+    def _awaited_base_lsn(self) -> Lsn:
         """The highest base of the checkpoints that wait for the disk; 0 if none does."""
         waiting = (each.entry for each in (*(self._in_flight or ()), *self._queue))
         kinds = (CheckpointEntry, ImagesEntry)
@@ -335,24 +337,24 @@ class SegmentCore:
         table = getattr(message, "table", None)
         ask: Callable[[], None] | None = None
         if isinstance(message, WriteBatch | ReadPage | ListPages | FetchLog | ConfirmEpoch):
-            ask = lambda: self.send(source, NeedTable(epoch, self.segment))  # noqa: E731
+            ask = lambda: self._send(source, NeedTable(epoch, self.segment))  # noqa: E731
         if table is not None:
             self.note("table_gossiped", peer=source, epoch=epoch)
-        self.take_over(epoch, table, ask)
+        self._take_over(epoch, table, ask)
         return False
 
     def _refuse(self, source: Address, message: Message) -> None:
         if isinstance(message, GossipStatus | GossipRecords | GossipPages | FetchPages):
-            self.gossip.send_table(source)
+            self._send(source, self.gossip.status(reply_wanted=False))
         else:
-            self.send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
+            self._send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
             self.note("refused", epoch=message.epoch, sealed=self.state.epoch)
 
     def _has_table(self, source: Address, epoch: VolumeEpoch) -> bool:
         """Whether the table of ``epoch`` is adopted; if not, its writer is asked for it."""
         if self.state.table.epoch == epoch:
             return True
-        self.send(source, NeedTable(epoch, self.segment))
+        self._send(source, NeedTable(epoch, self.segment))
         return False
 
     # ---- handlers --------------------------------------------------------------------------------
@@ -371,10 +373,10 @@ class SegmentCore:
             self._acknowledge(source, message.epoch, message.seq)
             return
         entry = RecordsEntry(message.vdl, message.floor, message.records)
-        self.queue_records(entry, records, ack=(source, message.seq))
+        self._queue_records(entry, records, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
-        self.send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+        self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
         if self._trace is not None:
             self._trace(
                 self.segment, "ack_sent", writer=writer, seq=seq, scl=self.state.scl,
@@ -388,7 +390,7 @@ class SegmentCore:
         page = self.state.materializer.materialize(page_id, read_point)
         if self._trace is not None:
             self._trace_read(page, read_point)
-        self.send(source, PageReply(epoch, self.segment, request_id, read_point, page))
+        self._send(source, PageReply(epoch, self.segment, request_id, read_point, page))
 
     def _on_list_pages(self, source: Address, message: ListPages, _: float) -> None:
         first, last, read_point = message.from_page, message.through_page, message.read_point
@@ -402,7 +404,7 @@ class SegmentCore:
             message.epoch, self.segment, message.request_id, read_point, first, through,
             tuple(found),
         )  # fmt: skip
-        self.send(source, reply)
+        self._send(source, reply)
         self.note(
             "pages_listed", read_point=read_point, from_page=first, through_page=through,
             pages=len(found),
@@ -417,7 +419,7 @@ class SegmentCore:
         state, read_point, required_scl = self.state, message.read_point, message.required_scl
         if required_scl <= state.scl and read_point >= state.floor:
             return True
-        self.send(
+        self._send(
             source,
             ReadRefused(message.epoch, self.segment, message.request_id, state.scl, state.floor),
         )
@@ -430,7 +432,7 @@ class SegmentCore:
     def _on_seal(self, source: Address, message: Seal, _: float) -> None:
         def answer() -> None:
             if self.state.whole:
-                self.send(
+                self._send(
                     source,
                     self.state.seal_reply(self.segment, message.epoch, message.request_id),
                 )
@@ -438,19 +440,19 @@ class SegmentCore:
         if message.epoch == self.state.epoch:
             answer()
         else:
-            self.take_over(message.epoch, None, answer)
+            self._take_over(message.epoch, None, answer)
 
     def _on_install_table(self, source: Address, message: InstallTable, _: float) -> None:
         def answer() -> None:
             reply = TableInstalled(message.epoch, self.segment, message.request_id, self.state.scl)
-            self.send(source, reply)
+            self._send(source, reply)
 
         if message.table.epoch != message.epoch:
             raise MalformedMessage(f"table of epoch {message.table.epoch} in epoch {message.epoch}")
         if self.state.table.epoch == message.epoch:
             answer()
         else:
-            self.take_over(message.epoch, message.table, answer)
+            self._take_over(message.epoch, message.table, answer)
 
     def _on_fetch_log(self, source: Address, message: FetchLog, _: float) -> None:
         state = self.state
@@ -458,7 +460,7 @@ class SegmentCore:
             refusal = ReadRefused(
                 message.epoch, self.segment, message.request_id, state.scl, state.floor
             )
-            self.send(source, refusal)
+            self._send(source, refusal)
             return
         limit = min(message.limit_bytes, self._config.gossip_bytes)
         records = state.index.records_after(message.after_lsn, limit)
@@ -467,14 +469,35 @@ class SegmentCore:
             message.epoch, self.segment, message.request_id, message.after_lsn, through,
             state.scl, codec.encode_records(records),
         )  # fmt: skip
-        self.send(source, reply)
+        self._send(source, reply)
 
     def _on_confirm_epoch(self, source: Address, message: ConfirmEpoch, _: float) -> None:
         if message.epoch == self.state.epoch:
-            self.send(source, EpochConfirmed(message.epoch, self.segment, message.request_id))
+            self._send(source, EpochConfirmed(message.epoch, self.segment, message.request_id))
 
-    def _on_gossip(self, source: Address, message: Message, now: float) -> None:
-        self.gossip.step(source, message, now)
+    def _on_gossip(self, source: Address, message: GossipMessage, now: float) -> None:
+        match self.gossip.step(source, message, now, self._awaited_base_lsn):
+            case None:
+                pass
+            case TakeTable(table):
+                self._take_over(message.epoch, table, None)
+            case TakeRecords(entry, records):
+                self._take_gossiped(source, entry, records)
+            case TakePages(head, parts):
+                self._queue_checkpoint([head, *parts])
+            case answer:
+                self._send(source, answer)
+
+    def _take_gossiped(
+        self, source: Address, entry: RecordsEntry, records: list[RedoRecord]
+    ) -> None:
+        before = self.state.scl
+
+        def ask_for_more() -> None:
+            if self.state.scl > before:  # else the same would come again
+                self._send(source, self.gossip.status(reply_wanted=False))
+
+        self._queue_records(entry, records, ack=None, answer=ask_for_more)
 
     # ---- details ---------------------------------------------------------------------------------
 

@@ -7,8 +7,9 @@ own adopted table, and takes none from a lower epoch; so what a recovery annulle
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
-from typing import TYPE_CHECKING
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
@@ -20,14 +21,41 @@ from segments.protocol.messages import (
     GossipPages,
     GossipRecords,
     GossipStatus,
-    Message,
     PageImage,
 )
-from segments.protocol.record import PAGE_SIZE
+from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.tracing import Tracer
+from segments.protocol.truncation import TruncationTable
+from segments.state import SegmentState
 from segments.wal import CheckpointEntry, ImagesEntry, RecordsEntry
 
-if TYPE_CHECKING:
-    from segments.core import SegmentCore
+GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipPages | FetchPages
+
+
+# ---- what comes of a message, besides an answer to its sender ------------------------------------
+
+
+class TakeTable(NamedTuple):
+    """Adopt this table: it is of a higher epoch than ours."""
+
+    table: TruncationTable
+
+
+class TakeRecords(NamedTuple):
+    """Make these records durable, then ask for more."""
+
+    entry: RecordsEntry
+    records: list[RedoRecord]
+
+
+class TakePages(NamedTuple):
+    """Make these page images durable: a checkpoint within the log, in entries."""
+
+    head: CheckpointEntry
+    parts: Sequence[ImagesEntry]
+
+
+Outcome: TypeAlias = TakeTable | TakeRecords | TakePages | GossipMessage | None
 
 
 @attrs.define
@@ -42,15 +70,23 @@ class _Hydration:
 
 
 class Gossip:
-    """The gossiping part of one segment core."""
+    """The gossiping part of one segment: decides what to tell, and what to take, from its state."""
 
     def __init__(
-        self, core: SegmentCore, peers: tuple[SegmentId, ...], config: SegmentConfig, random: Random
+        self,
+        segment: SegmentId,
+        state: SegmentState,
+        peers: tuple[SegmentId, ...],
+        config: SegmentConfig,
+        random: Random,
+        trace: Tracer | None = None,
     ) -> None:
-        self._core = core
+        self._segment = segment
+        self._state = state
         self._peers = peers
         self._config = config
         self._random = random
+        self._trace = trace
         self._next_at = 0.0
         self._hydration: _Hydration | None = None
         self._sending_until = 0.0
@@ -59,156 +95,141 @@ class Gossip:
         """Whether a peer is taking page images, part by part, that must stay of one moment."""
         return now < self._sending_until
 
-    def tick(self, now: float) -> None:
-        """Tell a peer where we stand, if it is time."""
+    def tick(self, now: float) -> SegmentId | None:
+        """The peer to tell where we stand, with a `status`, if it is time for that."""
         if self._hydration is not None and now > self._hydration.deadline:
             self._hydration = None
         if now < self._next_at or not self._peers:
-            return
+            return None
         self._next_at = now + self._config.gossip_interval_s * (0.5 + self._random.random())
-        peer = self._peers[int(self._random.random() * len(self._peers))]
-        self._send_status(peer, reply_wanted=True)
+        return self._peers[int(self._random.random() * len(self._peers))]
 
-    def send_table(self, peer: Address) -> None:
-        """Answer gossip of a lower epoch: the peer learns the higher one, and its table."""
-        self._send_status(peer, reply_wanted=False)
+    def status(self, *, reply_wanted: bool) -> GossipStatus:
+        """Where we stand. It is also what gossip of a lower epoch is answered with."""
+        state = self._state
+        return GossipStatus(
+            state.epoch, self._segment, state.table,
+            state.scl, state.vdl, state.announced_floor, reply_wanted,
+        )  # fmt: skip
 
-    def step(self, source: Address, message: Message, now: float) -> None:
-        """Take gossip of our own epoch; other epochs have been dealt with at admission."""
+    def step(
+        self, source: Address, message: GossipMessage, now: float, awaited_base_lsn: Lsn
+    ) -> Outcome:
+        """Take gossip of our own epoch; other epochs have been dealt with at admission.
+
+        A message that is returned is for ``source``. ``awaited_base_lsn`` is the highest base of
+        the page images that wait for the disk already; 0 if none do.
+        """
         if source not in self._peers:
-            return
-        match message:
-            case FetchPages():
-                self._send_next_pages(source, message, now)
-            case GossipStatus() | GossipRecords() | GossipPages():
-                table = message.table
-                if table.epoch > self._core.state.table.epoch:
-                    self._core.note("table_gossiped", peer=source, epoch=table.epoch)
-                    self._core.take_over(message.epoch, table, None)
-                elif table.epoch < self._core.state.table.epoch:
-                    self.send_table(source)
-                else:
-                    self._step_level(source, message, now)
-
-    def _step_level(
-        self, source: Address, message: GossipStatus | GossipRecords | GossipPages, now: float
-    ) -> None:
-        """Gossip between two segments with the same table: their LSNs mean the same records."""
+            return None
+        if isinstance(message, FetchPages):
+            return self._next_pages(message, now)
+        table = message.table
+        if table.epoch > self._state.table.epoch:
+            if self._trace is not None:
+                self._trace(self._segment, "table_gossiped", peer=source, epoch=table.epoch)
+            return TakeTable(table)
+        if table.epoch < self._state.table.epoch:
+            return self.status(reply_wanted=False)
+        # Two segments with the same table: their LSNs mean the same records.
         match message:
             case GossipStatus():
-                # Between a seal and its table the floor is still the former writer's, and the next
-                # one may have readers below it.
-                level = self._core.state.table.epoch == self._core.state.epoch
-                self._core.state.announced(message.vdl, message.floor if level else 0)
-                self._answer_status(source, message)
+                return self._answer_status(message)
             case GossipRecords():
-                self._take_records(source, message)
+                return self._take_records(source, message)
             case GossipPages():
-                self._take_pages(source, message, now)
+                return self._take_pages(source, message, now, awaited_base_lsn)
 
     # ---- records ---------------------------------------------------------------------------------
 
-    def _answer_status(self, source: Address, status: GossipStatus) -> None:
-        state = self._core.state
+    def _answer_status(self, status: GossipStatus) -> GossipMessage | None:
+        state = self._state
+        # Between a seal and its table the floor is still the former writer's, and the next
+        # one may have readers below it.
+        level = state.table.epoch == state.epoch
+        state.announced(status.vdl, status.floor if level else 0)
         if status.scl < state.index.base_lsn:
-            self._send_pages(source, 0)
-        elif status.scl < state.scl:
+            return self._pages(0)
+        if status.scl < state.scl:
             records = state.index.records_after(status.scl, self._config.gossip_bytes)
             run = codec.encode_records(records)
-            message = GossipRecords(state.epoch, self._core.segment, state.table, state.vdl, run)
-            self._core.send(source, message)
-        elif status.scl > state.scl and status.reply_wanted:
-            self._send_status(source, reply_wanted=False)
+            return GossipRecords(state.epoch, self._segment, state.table, state.vdl, run)
+        if status.scl > state.scl and status.reply_wanted:
+            return self.status(reply_wanted=False)
+        return None
 
-    def _take_records(self, source: Address, message: GossipRecords) -> None:
-        state = self._core.state
+    def _take_records(self, source: Address, message: GossipRecords) -> TakeRecords | None:
+        state = self._state
         state.announced(message.vdl, 0)
         records = codec.decode_records(message.records)
         if not records or records[-1].lsn <= state.scl:
-            return
+            return None
         # Without a floor: behind a table on its way to the disk it would be the former writer's.
         entry = RecordsEntry(state.vdl, 0, message.records)
-        self._core.note(
-            "gossip_received", peer=source, epoch=message.epoch, table_epoch=message.table.epoch,
-            lsns=(records[0].lsn, records[-1].lsn),
-        )  # fmt: skip
-
-        before = state.scl
-
-        def ask_for_more() -> None:
-            if state.scl > before:  # else the same would come again
-                self._send_status(source, reply_wanted=False)
-
-        self._core.queue_records(entry, records, ack=None, answer=ask_for_more)
-
-    def _send_status(self, peer: Address, *, reply_wanted: bool) -> None:
-        state = self._core.state
-        status = GossipStatus(
-            state.epoch, self._core.segment, state.table,
-            state.scl, state.vdl, state.announced_floor, reply_wanted,
-        )  # fmt: skip
-        self._core.send(peer, status)
+        if self._trace is not None:
+            self._trace(
+                self._segment, "gossip_received", peer=source, epoch=message.epoch,
+                table_epoch=message.table.epoch, lsns=(records[0].lsn, records[-1].lsn),
+            )  # fmt: skip
+        return TakeRecords(entry, records)
 
     # ---- pages -----------------------------------------------------------------------------------
 
-    def _send_next_pages(self, peer: Address, request: FetchPages, now: float) -> None:
+    def _next_pages(self, request: FetchPages, now: float) -> GossipPages:
         """Go on with a transfer, and collect nothing until it ends; or start over if we have."""
         self._sending_until = now + self._config.hydration_timeout_s
-        if request.base_lsn == self._core.state.index.base_lsn:
-            self._send_pages(peer, request.from_page)
-        else:
-            self._send_pages(peer, 0)
+        moved = request.base_lsn != self._state.index.base_lsn
+        return self._pages(0 if moved else request.from_page)
 
-    def _send_pages(self, peer: Address, from_page: PageId) -> None:
-        state = self._core.state
+    def _pages(self, from_page: PageId) -> GossipPages:
+        state = self._state
         limit = max(1, self._config.gossip_bytes // PAGE_SIZE)
         pages = state.materializer.base_images_from(from_page, limit + 1)
         next_page = pages[limit].page_id if len(pages) > limit else 0
-        message = GossipPages(
-            state.epoch, self._core.segment, state.table, state.vdl,
+        return GossipPages(
+            state.epoch, self._segment, state.table, state.vdl,
             state.index.base_lsn, from_page, next_page, tuple(pages[:limit]),
         )  # fmt: skip
-        self._core.send(peer, message)
 
-    def _take_pages(self, source: Address, message: GossipPages, now: float) -> None:
-        state = self._core.state
+    def _take_pages(
+        self, source: Address, message: GossipPages, now: float, awaited_base_lsn: Lsn
+    ) -> TakePages | FetchPages | None:
+        state = self._state
         if message.base_lsn <= state.scl or message.base_lsn > message.vdl:
-            return
-        if message.base_lsn <= self._core.awaited_base_lsn:
-            return  # they are on their way to the disk, however long that takes
+            return None
+        if message.base_lsn <= awaited_base_lsn:
+            return None  # they are on their way to the disk, however long that takes
         current = self._hydration
         if current is not None and current.peer != source:
-            return
+            return None
         if current is None or current.base_lsn != message.base_lsn:
             if message.from_page:
-                return
+                return None
             current = self._hydration = _Hydration(source, message.base_lsn, 0.0)
         if current.next_page == message.from_page:
             current.deadline = now + self._config.hydration_timeout_s
             current.pages.extend(message.pages)
             current.next_page = message.next_page
         elif message.from_page:
-            return
+            return None
         if current.next_page:
             # Also after a first part that comes again: then the answer to the last request is lost.
-            request = FetchPages(
-                state.epoch, self._core.segment, current.base_lsn, current.next_page
-            )
-            self._core.send(source, request)
-        else:
-            state.announced(message.vdl, 0)
-            self._hydration = None
-            pages = len(current.pages)
-            self._core.note(
-                "pages_received", peer=source, epoch=message.epoch,
-                table_epoch=message.table.epoch, base_lsn=message.base_lsn, pages=pages,
+            return FetchPages(state.epoch, self._segment, current.base_lsn, current.next_page)
+        state.announced(message.vdl, 0)
+        self._hydration = None
+        if self._trace is not None:
+            self._trace(
+                self._segment, "pages_received", peer=source, epoch=message.epoch,
+                table_epoch=message.table.epoch, base_lsn=message.base_lsn,
+                pages=len(current.pages),
             )  # fmt: skip
-            self._install(current)
+        return self._checkpoint(current.base_lsn, current.pages)
 
-    def _install(self, hydration: _Hydration) -> None:
-        """Queue the gathered pages: a checkpoint within the log."""
-        core, state, base_lsn = self._core, self._core.state, hydration.base_lsn
-        pages, per_part = hydration.pages, max(1, self._config.gossip_bytes // PAGE_SIZE)
-        parts = [tuple(pages[at : at + per_part]) for at in range(0, len(pages), per_part)]
+    def _checkpoint(self, base_lsn: Lsn, pages: Sequence[PageImage]) -> TakePages:
+        state, per_part = self._state, max(1, self._config.gossip_bytes // PAGE_SIZE)
+        parts = [
+            ImagesEntry(base_lsn, tuple(pages[at : at + per_part]))
+            for at in range(0, len(pages), per_part)
+        ]
         head = CheckpointEntry(state.epoch, state.table, state.vdl, base_lsn, base_lsn, len(parts))
-        core.queue_checkpoint([head, *(ImagesEntry(base_lsn, part) for part in parts)])
+        return TakePages(head, parts)

@@ -7,26 +7,33 @@ message for long.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from segments.config import SegmentConfig
+from segments.protocol.ids import SegmentId
+from segments.protocol.tracing import Tracer
+from segments.state import SegmentState
 from segments.wal import encode_promise, verify
-
-if TYPE_CHECKING:
-    from segments.core import SegmentCore
 
 
 class Maintenance:
-    """The housekeeping part of one segment core."""
+    """The housekeeping part of one segment."""
 
     def __init__(
-        self, core: SegmentCore, config: SegmentConfig, log_bytes: int, spread: float
+        self,
+        segment: SegmentId,
+        state: SegmentState,
+        config: SegmentConfig,
+        log_bytes: int,
+        spread: float,
+        trace: Tracer | None = None,
     ) -> None:
         """``spread``, from 0 to 1, is this segment's own share of patience before it compacts.
 
         Nothing is acknowledged while the log is written anew: the six must not all do it at once.
         """
-        self._core = core
+        self._segment = segment
+        self._state = state
+        self._trace = trace
         self._config = config
         self.log_bytes = log_bytes
         """Durable length of the log."""
@@ -59,14 +66,16 @@ class Maintenance:
         self._scrub_offset = 0
         self._scrub_length = config.scrub_bytes
 
-    def tick(self, now: float) -> None:
-        """One bounded turn."""
+    def tick(self, now: float, *, sends_pages: bool) -> None:
+        """One bounded turn; ``sends_pages`` tells whether a peer is taking page images from here.
+
+        Like a checkpoint they are of one moment: nothing is collected meanwhile.
+        """
         self._now = now
-        state, budget = self._core.state, self._config.coalesce_records
+        state, budget = self._state, self._config.coalesce_records
         work = state.materializer.coalesce(state.vdl, budget)
         collected = 0
-        if self._compacting is None and not self._core.gossip.sends_pages(now):
-            # A checkpoint, like pages on their way to a peer, is of one moment.
+        if self._compacting is None and not sends_pages:
             collected = self._collect(budget)
         self.behind = collected >= budget or work > max(0, budget - 1 - self._config.image_interval)
         if self._scrub_at is None:
@@ -74,7 +83,7 @@ class Maintenance:
 
     def _collect(self, budget: int) -> int:
         """Collect at most ``budget`` records; returns how many."""
-        state = self._core.state
+        state = self._state
         up_to = min(state.announced_floor, state.vdl, state.scl)
         collectable = state.index.count_through(up_to)
         if collectable < self._config.collect_records:
@@ -83,7 +92,8 @@ class Maintenance:
             up_to = state.index.linked_lsn(budget - 1)
         removed = state.collect(up_to)
         self._collected += removed
-        self._core.note("collected", floor=up_to, records=removed)
+        if self._trace is not None:
+            self._trace(self._segment, "collected", floor=up_to, records=removed)
         return removed
 
     # ---- compaction ------------------------------------------------------------------------------
@@ -104,7 +114,7 @@ class Maintenance:
         known, and the estimate alone decides: once. Damage on a disk that spoils whatever is
         written to it is repaired at growing intervals.
         """
-        if not self._core.state.whole or self._now < self._compact_at:
+        if not self._state.whole or self._now < self._compact_at:
             return False
         if self._rewrite and self._now >= self._rewrite_at:
             return True
@@ -113,7 +123,7 @@ class Maintenance:
             return False
         if self._collected >= config.compact_records * self._patience:
             return True
-        needed = max(self._checkpoint_bytes, self._core.state.live_bytes())
+        needed = max(self._checkpoint_bytes, self._state.live_bytes())
         return size > config.compact_ratio * self._patience * needed
 
     def require_rewrite(self) -> None:
@@ -123,7 +133,7 @@ class Maintenance:
     def start_compaction(self) -> Iterator[bytes]:
         """The frames of the new log."""
         self._compacting = 0
-        frames = self._core.state.checkpoint_frames()
+        frames = self._state.checkpoint_frames()
         return self._counted(frames)
 
     def _counted(self, frames: Iterator[bytes]) -> Iterator[bytes]:
@@ -194,7 +204,8 @@ class Maintenance:
         if damaged or (at_end and sound_bytes < len(data)):
             self.damages_found += 1
             self.require_rewrite()
-            self._core.note("scrub_found_damage", offset=offset + sound_bytes)
+            if self._trace is not None:
+                self._trace(self._segment, "scrub_found_damage", offset=offset + sound_bytes)
             return
         if at_end:
             self._rewrite_pause_s = 0.0
@@ -214,8 +225,9 @@ class Maintenance:
         if self._writing_promise:
             return
         self.promises_to_scrub = False
-        if slots == encode_promise(self._core.state.promise) * 2:
+        if slots == encode_promise(self._state.promise) * 2:
             return
         self.damages_found += 1
         self.promise_due = True
-        self._core.note("scrub_found_bad_promise")
+        if self._trace is not None:
+            self._trace(self._segment, "scrub_found_bad_promise")

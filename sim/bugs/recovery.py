@@ -35,7 +35,7 @@ RECOVERY_BUGS: Final = (
         edits=(
             Edit(
                 "segments.core:SegmentCore._on_seal",
-                "self.take_over(message.epoch, None, answer)",
+                "self._take_over(message.epoch, None, answer)",
                 "answer()",
             ),
         ),

@@ -8,7 +8,7 @@ from sim.bugs.registry import Bug, Edit
 
 _ADMIT: Final = "segments.core:SegmentCore._admit"
 _PERSIST: Final = "segments.server:SegmentServer._persist"
-_TAKE_OVER: Final = "segments.core:SegmentCore.take_over"
+_TAKE_OVER: Final = "segments.core:SegmentCore._take_over"
 _GOSSIP: Final = "segments.gossip:Gossip.step"
 _WIPED_COMES_BACK: Final = (
     Edit("aurora.cluster:Cluster.wipe", 'host.lost = f"the disk of {segment} was wiped"', "pass"),
@@ -88,8 +88,8 @@ SEGMENT_BUGS: Final = (
                 "        return True\n"
                 "    if epoch == self._promised:",
             ),
-            Edit(_GOSSIP, "if table.epoch > self._core.state.table.epoch:", "if False:"),
-            Edit(_GOSSIP, "elif table.epoch < self._core.state.table.epoch:", "elif False:"),
+            Edit(_GOSSIP, "if table.epoch > self._state.table.epoch:", "if False:"),
+            Edit(_GOSSIP, "if table.epoch < self._state.table.epoch:", "if False:"),
             Edit(
                 "segments.state:SegmentState.add_records",
                 "if records and records[0].lsn <= self.table.last_annulled_lsn:",

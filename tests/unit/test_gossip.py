@@ -144,7 +144,7 @@ def test_records_under_another_table_are_not_taken(epoch: VolumeEpoch) -> None:
         assert [type(each.message) for each in sends] == [GossipStatus], "the sender is told"
 
 
-def test_gossip_of_a_lower_epoch_changes_nothing_and_is_answered_with_the_table() -> None:
+def test_gossip_of_a_lower_epoch_changes_nothing_and_is_answered_with_ours() -> None:
     rig = rigs("A0")["A0"]
     rig.seal(SECOND)
     before = durable(rig.state)
