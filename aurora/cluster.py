@@ -210,7 +210,7 @@ class Cluster:
         self._writers += 1
         models = {group.pg_id: QuorumModel(group.members) for group in self.groups}
         engine = Engine(
-            self.network.attach(name), models, self.config.engine, writer_id,
+            self.network.attach(name), models, self.geometry.lal, self.config.engine, writer_id,
             fresh=fresh, counter=self._next_counter(), trace=self._trace,
             names=lambda: self.writer_names,
         )  # fmt: skip

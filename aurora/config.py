@@ -107,14 +107,6 @@ ROUTER_RELATIONS: Final = (
 class EngineConfig:
     """A writer's settings; sizes in bytes, times in seconds."""
 
-    lal: int | None = setting(
-        None, 1, MAX_LAL, unit="LSNs", optional=True,
-        cost="larger: each recovery leaves a wider gap between LSNs; smaller: writers wait sooner "
-        "for storage that is slow, and no mini-transaction has more records",
-    )  # fmt: skip
-    """LSN allocation limit of a new volume: how far LSNs may run ahead of the VDL (2017 §4.2.1).
-    A volume keeps the one that it was made with. None stands for that, or 10,000,000 for a new
-    volume; another value than an existing volume's is refused."""
     retention_lsns: int | None = setting(
         16_384, 0, 2**40, unit="LSNs", optional=True,
         cost="larger: about 4 KB of memory for each record kept, in six copies, 65 MB for the "
@@ -215,11 +207,6 @@ class EngineConfig:
     def __attrs_post_init__(self) -> None:
         check_relations(self, ENGINE_RELATIONS)
 
-    @property
-    def lal_or_default(self) -> int:
-        """The LAL of a new volume."""
-        return DEFAULT_LAL if self.lal is None else self.lal
-
 
 ENGINE_RELATIONS: Final = (
     Relation(
@@ -263,6 +250,14 @@ class ClusterConfig:
     """Protection groups that share the pages of a new volume. A volume keeps the number that
     it was made with. None stands for that, or 1 for a new volume; another value than an existing
     volume's is refused."""
+    lal: int | None = setting(
+        None, 1, MAX_LAL, unit="LSNs", optional=True,
+        cost="larger: each recovery leaves a wider gap between LSNs; smaller: writers wait sooner "
+        "for storage that is slow, and no mini-transaction has more records",
+    )  # fmt: skip
+    """LSN allocation limit of a new volume: how far LSNs may run ahead of the VDL (2017 §4.2.1).
+    A volume keeps the one that it was made with. None stands for that, or 10,000,000 for a new
+    volume; another value than an existing volume's is refused."""
     inbox_messages: int = setting(
         8_192, 64, 1 << 20, unit="messages",
         cost="larger: memory while a party is slow; smaller: more is lost and sent again",
@@ -287,7 +282,8 @@ class ClusterConfig:
     def new_geometry(self) -> VolumeGeometry:
         """What a new volume is made with."""
         return VolumeGeometry(
-            1 if self.pg_count is None else self.pg_count, self.engine.lal_or_default
+            1 if self.pg_count is None else self.pg_count,
+            DEFAULT_LAL if self.lal is None else self.lal,
         )
 
     def of_volume(self, geometry: VolumeGeometry) -> ClusterConfig:
@@ -297,15 +293,14 @@ class ClusterConfig:
         """
         for name, asked, found in (
             ("pg_count", self.pg_count, geometry.pg_count),
-            ("lal", self.engine.lal, geometry.lal),
+            ("lal", self.lal, geometry.lal),
         ):
             if asked not in (None, found):
                 raise InvalidConfig(
                     f"{name} is {asked}, and the volume was made with {found}, which it keeps: "
                     f"expected {found}, or None for what the volume has"
                 )
-        engine = attrs.evolve(self.engine, lal=geometry.lal)
-        return attrs.evolve(self, pg_count=geometry.pg_count, engine=engine)
+        return attrs.evolve(self, pg_count=geometry.pg_count, lal=geometry.lal)
 
 
 CLUSTER_RELATIONS: Final = (

@@ -50,13 +50,17 @@ class WriterCore:
         self,
         plan: RecoveryPlan,
         groups: Mapping[PgId, QuorumModel],
+        lal: int,
         config: EngineConfig,
         *,
         fresh: bool = False,
         trace: Tracer | None = None,
         name: str = "writer",
     ) -> None:
-        """``fresh`` says that the segments were formatted with this plan's table already."""
+        """``lal`` is the volume's LSN allocation limit.
+
+        ``fresh`` says that the segments were formatted with this plan's table already.
+        """
         self.name = name
         self.epoch = plan.epoch
         self.fenced: VolumeEpoch | None = None
@@ -72,7 +76,7 @@ class WriterCore:
         self._groups = groups
         self.pg_count = len(groups)
         self._plan_tails = plan.tails
-        self._allocator = LsnAllocator(plan.next_lsn, config.lal_or_default, self.last_annulled_lsn)
+        self._allocator = LsnAllocator(plan.next_lsn, lal, self.last_annulled_lsn)
         self._chains = VolumeChains(plan.vdl, plan.tails)
         self._consistency = VolumeConsistency(plan.vdl, plan.tails)
         self._logs = {pg_id: self._log_of(plan, pg_id) for pg_id in groups}

@@ -117,6 +117,7 @@ class Engine:
         self,
         endpoint: Endpoint,
         groups: Mapping[PgId, QuorumModel],
+        lal: int,
         config: EngineConfig,
         writer_id: int,
         *,
@@ -125,7 +126,9 @@ class Engine:
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
-        """``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers.
+        """``groups`` and ``lal`` are the volume's.
+
+        ``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers.
 
         ``counter`` is a guess at an epoch that nobody has sealed yet; segments correct it.
         ``names`` knows writers by their ids, for the epochs in errors.
@@ -137,6 +140,7 @@ class Engine:
         self.recovery: Recovery | None = None
         self._endpoint = endpoint
         self._groups = groups
+        self._lal = lal
         self._config = config
         self._fresh = fresh
         self._counter = counter
@@ -552,7 +556,7 @@ class Engine:
         try:
             plan = self._fresh or await self._recover()
             self.core = WriterCore(
-                plan, self._groups, self._config,
+                plan, self._groups, self._lal, self._config,
                 fresh=self._fresh is not None, trace=self._trace, name=self.name,
             )  # fmt: skip
             self._observed_vdl = self.core.vdl
@@ -574,7 +578,7 @@ class Engine:
     async def _recover(self) -> RecoveryPlan:
         """Hold the conversation of `Recovery`; waits as long as a read quorum is missing."""
         recovery = self.recovery = Recovery(
-            self.writer_id, self._groups, self._config,
+            self.writer_id, self._groups, self._lal, self._config,
             counter=self._counter, trace=self._trace, name=self.name,
         )  # fmt: skip
         while not recovery.done:

@@ -11,8 +11,16 @@ from segments.protocol.ids import MAX_LSN, Lsn
 from segments.protocol.volume import MAX_LAL
 
 
+def lsn_limit(vdl: Lsn, last_annulled_lsn: Lsn, lal: int) -> Lsn:
+    """The highest LSN that a writer may have given out by the time its VDL was ``vdl``, inclusive.
+
+    Where all LSNs end (`MAX_LSN`) is not looked at.
+    """
+    return max(vdl, last_annulled_lsn) + lal
+
+
 class LsnAllocator:
-    """Hands out contiguous LSNs, each once, never above ``max(VDL, last annulled LSN) + lal``."""
+    """Hands out contiguous LSNs, each once, never above its `lsn_limit`."""
 
     __slots__ = ("_lal", "_last_annulled_lsn", "_last_lsn")
 
@@ -35,7 +43,7 @@ class LsnAllocator:
 
     def limit(self, vdl: Lsn) -> Lsn:
         """The highest LSN that may be allocated while the VDL is ``vdl``, inclusive."""
-        return min(max(vdl, self._last_annulled_lsn) + self._lal, MAX_LSN)
+        return min(lsn_limit(vdl, self._last_annulled_lsn, self._lal), MAX_LSN)
 
     def check_mtr(self, count: int) -> None:
         """Raise `InvalidWrite` for an MTR of ``count`` records that could never be allocated.

@@ -17,6 +17,7 @@ from itertools import chain as chained
 import attrs
 
 from aurora.config import EngineConfig
+from aurora.lsn_allocator import lsn_limit
 from aurora.quorum import QuorumModel
 from segments.protocol import codec
 from segments.protocol.errors import Fenced, MalformedMessage
@@ -72,6 +73,17 @@ def announced_vdl(replies: Sequence[SealReply]) -> Lsn:
     return max(reply.vdl for reply in replies)
 
 
+def log_sources(replies: Sequence[SealReply], table: TruncationTable) -> list[SealReply]:
+    """Those of a group's ``replies`` whose segments hold most of its log; any may be asked for it.
+
+    What survives ``table``, the adopted one, decides (§7, step 4): three replies cannot disprove an
+    acknowledged record, so the highest counts. All that are returned have the same SCL.
+    """
+    held = [(table.survivor(reply.scl), reply.scl) for reply in replies]
+    most = max(held)
+    return [reply for reply, each in zip(replies, held, strict=True) if each == most]
+
+
 def plan_recovery(
     epoch: VolumeEpoch,
     lal: int,
@@ -80,9 +92,9 @@ def plan_recovery(
 ) -> RecoveryPlan:
     """Decide VCL, VDL and truncation from a read quorum of seal replies in every group.
 
-    ``fetched`` holds, for each group, the records above the announced VDL of the segment whose
-    surviving SCL is highest: three replies cannot disprove an acknowledged record, so the maximum
-    counts (step 4). Records that the adopted table annuls may be among them and do not count.
+    ``fetched`` holds, for each group, the records above the announced VDL of one of `log_sources`.
+    Records that the adopted table annuls may be among them and do not count. ``lal`` is the
+    volume's LSN allocation limit, in LSNs.
     """
     everyone = [reply for group in replies.values() for reply in group]
     table = adopted_table(everyone)
@@ -97,7 +109,7 @@ def plan_recovery(
         vcl = record.lsn
         if record.is_cpl:
             vdl = vcl
-    last_lsn = min(max(vdl, table.last_annulled_lsn) + lal, MAX_LSN + 1)  # none lies beyond
+    last_lsn = min(lsn_limit(vdl, table.last_annulled_lsn, lal), MAX_LSN + 1)  # none lies beyond
     tails = {pg_id: _tail(group, fetched[pg_id], table, vdl) for pg_id, group in replies.items()}
     records = {
         pg_id: [each for each in group if anchor < each.lsn <= vdl and not table.annuls(each.lsn)]
@@ -149,16 +161,21 @@ class Recovery:
         self,
         writer_id: int,
         groups: Mapping[PgId, QuorumModel],
+        lal: int,
         config: EngineConfig,
         *,
         counter: int = 2,
         trace: Tracer | None = None,
         name: str = "writer",
     ) -> None:
-        """``counter`` is a guess at an epoch that is high enough; refusals correct it."""
+        """``groups`` and ``lal`` are the volume's.
+
+        ``counter`` is a guess at an epoch that is high enough; refusals correct it.
+        """
         self.plan: RecoveryPlan | None = None
         self.error: Fenced | None = None
         self._groups = groups
+        self._lal = lal
         self._config = config
         self._trace = trace
         self._name = name
@@ -283,10 +300,9 @@ class Recovery:
         everyone = [reply for group in self._replies.values() for reply in group.values()]
         table, anchor = adopted_table(everyone), announced_vdl(everyone)
         for pg_id, replies in self._replies.items():
-            highest = max(table.survivor(reply.scl) for reply in replies.values())
-            best = [each for each in replies.values() if table.survivor(each.scl) == highest]
-            target = max(reply.scl for reply in best)
-            fetch = _Fetch([each.segment for each in best if each.scl == target], target, anchor)
+            sources = log_sources([*replies.values()], table)
+            target = sources[0].scl
+            fetch = _Fetch([each.segment for each in sources], target, anchor)
             fetch.done = target <= anchor
             self._fetches[pg_id] = fetch
             if not fetch.done:
@@ -328,7 +344,7 @@ class Recovery:
             return
         replies = {pg_id: list(group.values()) for pg_id, group in self._replies.items()}
         fetched = {pg_id: fetch.records for pg_id, fetch in self._fetches.items()}
-        self.plan = plan_recovery(self._epoch, self._config.lal_or_default, replies, fetched)
+        self.plan = plan_recovery(self._epoch, self._lal, replies, fetched)
         self._note("recovery_planned", plan=self.plan)
 
     def _note(self, event: str, **values: object) -> None:

@@ -48,7 +48,8 @@ class VolumePump:
     def __init__(self, seed: int, pg_count: int = 2, lal: int = 12) -> None:
         self.random = Random(seed)
         self.now = 0.0
-        self.config = EngineConfig(lal=lal, retention_lsns=4, seal_attempts=50)
+        self.lal = lal
+        self.config = EngineConfig(retention_lsns=4, seal_attempts=50)
         self.groups = {pg_id: QuorumModel(standard_members(pg_id)) for pg_id in range(pg_count)}
         segment_config = SegmentConfig(
             gossip_interval_s=0.05, collect_records=3, compact_bytes=4 << 10, compact_ratio=1.1,
@@ -69,7 +70,7 @@ class VolumePump:
         self.writers: dict[str, Writer] = {}
         self._names = 0
         plan = RecoveryPlan.fresh(FIRST, list(self.groups))
-        core = WriterCore(plan, self.groups, self.config, fresh=True, trace=self._trace)
+        core = WriterCore(plan, self.groups, self.lal, self.config, fresh=True, trace=self._trace)
         self._add(Writer("w0", 0, core=core, opened_at=0))
 
     # ---- what may happen -------------------------------------------------------------------------
@@ -186,7 +187,7 @@ class VolumePump:
     def open_writer(self) -> Writer:
         """A new incarnation begins to seal, whoever else is about."""
         self._names += 1
-        recovery = Recovery(self._names, self.groups, self.config)
+        recovery = Recovery(self._names, self.groups, self.lal, self.config)
         writer = Writer(f"w{self._names}", self.observed, recovery=recovery)
         if len(self.writers) >= 4:
             self.writers.pop(min(self.writers, key=lambda name: int(name[1:])))
@@ -206,7 +207,9 @@ class VolumePump:
             return
         self.check_plan(recovery.plan)
         writer.recovery = None
-        writer.core = WriterCore(recovery.plan, self.groups, self.config, trace=self._trace)
+        writer.core = WriterCore(
+            recovery.plan, self.groups, self.lal, self.config, trace=self._trace
+        )
 
     def _trace(self, _: str, event: str, /, **values: object) -> None:
         if event != "mtr_allocated":
@@ -289,7 +292,7 @@ class VolumePump:
             copy.log = bytearray(self.rigs[segment].log)
             copy.promises = self.rigs[segment].promises
             copy.restart()
-        recovery = Recovery(10**6, self.groups, self.config)
+        recovery = Recovery(10**6, self.groups, self.lal, self.config)
         for at in range(300):
             recovery.tick(at * 0.1)
             for segment, message in recovery.take_sends():

@@ -97,6 +97,7 @@ def run_world(
     *,
     seed: int = 1,
     pg_count: int = 1,
+    lal: int | None = None,
     engine: EngineConfig | None = None,
     segment: SegmentConfig | None = None,
     link: LinkProfile | None = None,
@@ -108,7 +109,10 @@ def run_world(
     """Run ``main`` against a fresh volume with its first writer open; return what it returns."""
     scheduler, seeds = VirtualScheduler(), Seeds(seed)
     config = ClusterConfig(
-        pg_count=pg_count, engine=engine or EngineConfig(), segment=segment or SegmentConfig()
+        pg_count=pg_count,
+        lal=lal,
+        engine=engine or EngineConfig(),
+        segment=segment or SegmentConfig(),
     )
     geometry = config.new_geometry()
     network = SimulatedNetwork(

@@ -13,7 +13,7 @@ import trio
 from trio.testing import MockClock
 
 from aurora.cluster import open_cluster
-from aurora.config import ClusterConfig, EngineConfig
+from aurora.config import ClusterConfig
 from aurora.terminal.finishing import PatientFile
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.network import HeldNetwork
@@ -73,8 +73,8 @@ async def open_session(
     options: Options, clock: MockClock, *, repeatable: bool
 ) -> AsyncIterator[Session]:
     """A session on an open volume; the volume is closed when the block ends."""
-    engine = EngineConfig() if options.data_dir is not None else EngineConfig(lal=_SMALL_LAL)
-    config = ClusterConfig(pg_count=options.groups, engine=engine)
+    lal = None if options.data_dir is not None else _SMALL_LAL
+    config = ClusterConfig(pg_count=options.groups, lal=lal)
     network = HeldNetwork(config.inbox_messages, config.inbox_bytes)
     narrator = Narrator()
     narrator.listening = options.viz

@@ -59,7 +59,7 @@ RECOVERY_BUGS: Final = (
         edits=(
             Edit(
                 _PLAN,
-                "max(vdl, table.last_annulled_lsn) + lal",
+                "lsn_limit(vdl, table.last_annulled_lsn, lal)",
                 "max(vdl + lal, table.last_annulled_lsn)",
             ),
         ),

@@ -6,7 +6,7 @@ every VDL that was observed, know where each group's log ends, and have the log 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import combinations
 
 from aurora.consistency import VolumeConsistency
@@ -16,6 +16,7 @@ from aurora.recovery import (
     RecoveryPlan,
     adopted_table,
     announced_vdl,
+    log_sources,
     plan_recovery,
 )
 from segments.protocol.errors import InvalidConfig
@@ -61,7 +62,7 @@ def any_read_quorum_recovers(
         }
         everyone = [reply for group in chosen.values() for reply in group]
         adopted = adopted_table(everyone)
-        sources = _sources(chosen, adopted)
+        sources = {pg_id: log_sources(group, adopted)[0].segment for pg_id, group in chosen.items()}
         answers = [sorted([facts[each.segment] for each in group]) for group in chosen.values()]
         case = (*sources.values(), *map(tuple, answers))
         if case in tried:
@@ -164,16 +165,6 @@ def _starts_a_writer(plan: RecoveryPlan) -> None:
 
 
 # ---- a plan --------------------------------------------------------------------------------------
-
-
-def _sources(
-    chosen: Mapping[PgId, Sequence[SealReply]], table: TruncationTable
-) -> dict[PgId, SegmentId]:
-    """From whom each group's records are fetched, once ``table`` is adopted."""
-    return {
-        pg_id: max(group, key=lambda reply: (table.survivor(reply.scl), reply.scl)).segment
-        for pg_id, group in chosen.items()
-    }
 
 
 def _facts(reply: SealReply) -> tuple[object, ...]:

@@ -53,8 +53,8 @@ class Knobs:
         """The settings of engine and segments for this world."""
         return ClusterConfig(
             pg_count=self.pg_count,
+            lal=self.lal,
             engine=EngineConfig(
-                lal=self.lal,
                 retention_lsns=self.retention_lsns,
                 max_mtr_writes=self.max_mtr_writes,
                 max_mtr_bytes=self.max_mtr_bytes,

@@ -17,7 +17,8 @@ from aurora import Cluster, ClusterConfig, EngineConfig, SegmentConfig, open_clu
 
 TASKS = 6
 CONFIG = ClusterConfig(
-    engine=EngineConfig(lal=10_000, buffer_pool_pages=16, retention_lsns=None),
+    lal=10_000,
+    engine=EngineConfig(buffer_pool_pages=16, retention_lsns=None),
     segment=SegmentConfig(compact_bytes=32 << 10),
 )
 

@@ -43,7 +43,7 @@ ROUGH = LinkProfile(
     minimum_ns=MS // 10, extra_mean_ns=MS, loss=0.03, duplication=0.05, reordering=0.1
 )
 DISK = DiskProfile(minimum_ns=MS // 20, extra_mean_ns=MS)
-SMALL = EngineConfig(buffer_pool_pages=16, lal=400, max_mtr_writes=8)
+SMALL = EngineConfig(buffer_pool_pages=16, max_mtr_writes=8)
 
 
 @attrs.define
@@ -242,7 +242,7 @@ def chaos(seed: int, pg_count: int = 3, tasks: int = 100, commits: int = 2) -> s
         await settle(world, judge)
 
     run_world(
-        main, seed=seed, pg_count=pg_count, engine=SMALL, link=ROUGH, disk=DISK,
+        main, seed=seed, pg_count=pg_count, lal=400, engine=SMALL, link=ROUGH, disk=DISK,
         trace=judge, observer=judge.on_network, deadline_s=600,
     )  # fmt: skip
     assert judge.acknowledged, "a run in which nothing was acknowledged proves nothing"
@@ -291,7 +291,7 @@ def test_hundreds_of_tasks_at_once_without_faults() -> None:
         await clients.run(400, 1)
         assert len(judge.acknowledged) == 400
 
-    run_world(main, seed=9, pg_count=2, engine=SMALL, disk=DISK, trace=judge)
+    run_world(main, seed=9, pg_count=2, lal=400, engine=SMALL, disk=DISK, trace=judge)
 
 
 def test_one_seed_one_digest_whatever_the_hash_seed() -> None:

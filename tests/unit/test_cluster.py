@@ -56,8 +56,8 @@ async def test_a_volume_in_memory_of_any_number_of_groups(pg_count: int) -> None
 
 @pytest.mark.parametrize("pg_count", [1, 2, 3])
 async def test_a_volume_on_files_keeps_every_version(tmp_path: Path, pg_count: int) -> None:
-    everything = EngineConfig(lal=100, retention_lsns=None)
-    config = ClusterConfig(pg_count=pg_count, engine=everything)
+    everything = EngineConfig(retention_lsns=None)
+    config = ClusterConfig(pg_count=pg_count, lal=100, engine=everything)
     versions: list[int] = []
     for opening in range(4):
         async with open_cluster(tmp_path / "v", config=config) as cluster:

@@ -36,9 +36,7 @@ from segments.protocol.record import PAGE_SIZE
 from sim.world.network import NetworkEvent
 from tests.worlds import World, run_world
 
-SMALL = EngineConfig(
-    buffer_pool_pages=4, lal=20, max_mtr_writes=6, max_mtr_bytes=8_192, retention_lsns=0
-)
+SMALL = EngineConfig(buffer_pool_pages=4, max_mtr_writes=6, max_mtr_bytes=8_192, retention_lsns=0)
 
 
 async def fill(engine: Engine, pages: int = 10) -> None:
@@ -98,7 +96,7 @@ def test_a_bad_write_names_value_and_expectation_and_changes_nothing(
         assert quiet_state(world) == before
         assert (await engine.get(1))[:4] == b"\x02" * 4
 
-    run_world(main, engine=SMALL)
+    run_world(main, lal=20, engine=SMALL)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +121,7 @@ def test_an_impossible_mini_transaction_is_refused_whole(writes: Any, message: s
             await world.engine.put_many(writes)
         assert quiet_state(world) == before
 
-    run_world(main, engine=SMALL)
+    run_world(main, lal=20, engine=SMALL)
 
 
 def test_an_mtr_longer_than_the_lal_is_an_error_not_a_wait() -> None:
@@ -132,7 +130,7 @@ def test_an_mtr_longer_than_the_lal_is_an_error_not_a_wait() -> None:
             await world.engine.put_many([(1, 0, b"x")] * 6)
         assert await world.engine.put_many([(1, 0, b"x")] * 5) == 5
 
-    run_world(main, engine=EngineConfig(lal=5))
+    run_world(main, lal=5)
 
 
 @pytest.mark.parametrize("page", [-1, MAX_INTEGER + 1, True, None, "1", 1.0])
@@ -328,7 +326,7 @@ def test_the_lal_holds_writers_back_and_lets_them_go_on() -> None:
         assert engine.vdl == 120
         assert sorted(done) == list(range(3, 121, 3))
 
-    run_world(main, engine=EngineConfig(lal=20))
+    run_world(main, lal=20)
 
 
 def test_a_full_outgoing_log_holds_writers_back_and_lets_them_go_on() -> None:
@@ -443,7 +441,8 @@ def test_a_recovery_takes_no_history_away() -> None:
 
     run_world(
         main,
-        engine=EngineConfig(retention_lsns=10, lal=1_000, buffer_pool_pages=4),
+        engine=EngineConfig(retention_lsns=10, buffer_pool_pages=4),
+        lal=1_000,
         segment=SegmentConfig(collect_records=1),
     )
 
@@ -483,7 +482,7 @@ def test_a_view_pins_its_read_point_until_it_ends() -> None:
         with pytest.raises(ReadPointBelowFloor):
             await view.get(1)
 
-    run_world(main, engine=SMALL, segment=SegmentConfig(collect_records=1))
+    run_world(main, lal=20, engine=SMALL, segment=SegmentConfig(collect_records=1))
 
 
 # ---- the end -------------------------------------------------------------------------------------
@@ -525,7 +524,7 @@ def test_whatever_waits_when_the_writer_ends_is_told_so() -> None:
             engine.statistics()
         assert isinstance(engine.error, Closed)
 
-    run_world(main, engine=attrs.evolve(SMALL, retention_lsns=None))
+    run_world(main, lal=20, engine=attrs.evolve(SMALL, retention_lsns=None))
 
 
 def test_each_caller_gets_an_error_of_its_own() -> None:
@@ -639,7 +638,7 @@ def test_a_call_cancelled_at_any_step_leaves_everything_consistent(name: str) ->
             await check_rest(world)
         assert step >= 2, "cancelled nowhere"
 
-    run_world(main, engine=SMALL)
+    run_world(main, lal=20, engine=SMALL)
 
 
 async def check_rest(world: World) -> None:
@@ -672,7 +671,7 @@ def test_a_call_cancelled_while_it_waits_for_a_quorum_is_whole_or_not_at_all() -
         await check_rest(world)
         assert (await engine.get(1))[0] == (await engine.get(2))[0]
 
-    run_world(main, engine=SMALL)
+    run_world(main, lal=20, engine=SMALL)
 
 
 def test_a_recovery_cancelled_at_any_moment_can_be_repeated() -> None:
@@ -697,4 +696,4 @@ def test_a_recovery_cancelled_at_any_moment_can_be_repeated() -> None:
             delay_s += 0.0002
         assert delay_s > 0.0006
 
-    run_world(main, engine=EngineConfig(lal=50), pg_count=2)
+    run_world(main, lal=50, pg_count=2)

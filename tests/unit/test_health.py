@@ -347,7 +347,7 @@ def kinds(cluster: Cluster) -> set[WaitKind]:
 async def test_commits_that_wait_for_room_below_the_limit(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    config = ClusterConfig(engine=EngineConfig(lal=3))
+    config = ClusterConfig(lal=3)
     async with open_cluster(config=config) as cluster, trio.open_nursery() as nursery:
         for letter in "ABC":
             cluster.crash(letter)
@@ -360,7 +360,7 @@ async def test_commits_that_wait_for_room_below_the_limit(
 
 
 async def test_commits_that_wait_for_the_buffer_pool(autojump_clock: MockClock) -> None:
-    config = ClusterConfig(engine=EngineConfig(buffer_pool_pages=1, lal=1))
+    config = ClusterConfig(lal=1, engine=EngineConfig(buffer_pool_pages=1))
     async with open_cluster(config=config) as cluster, trio.open_nursery() as nursery:
         for letter in "ABC":
             cluster.crash(letter)

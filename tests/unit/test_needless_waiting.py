@@ -27,6 +27,7 @@ from segments.protocol.messages import (
     SealReply,
 )
 from segments.protocol.truncation import TruncationTable
+from segments.protocol.volume import DEFAULT_LAL
 from tests.segment_rig import FIRST, MEMBERS, SECOND, THIRD, SegmentRig, batch, records
 
 
@@ -37,7 +38,7 @@ def test_a_recovery_waits_longer_for_a_slow_source_each_time() -> None:
     run = records(range(1, 4))
     for segment, rig in rigs.items():
         rig.take(run if segment == "A0" else run[:2])
-    recovery = Recovery(5, {0: QuorumModel(MEMBERS)}, EngineConfig(), counter=2)
+    recovery = Recovery(5, {0: QuorumModel(MEMBERS)}, DEFAULT_LAL, EngineConfig(), counter=2)
     now, count = 0.0, 0
     mail: list[tuple[float, int, str | None, Message]] = []
 

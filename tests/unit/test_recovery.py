@@ -18,7 +18,7 @@ from segments.protocol.volume import standard_members
 E1, E2, E3 = VolumeEpoch(1, 1), VolumeEpoch(2, 1), VolumeEpoch(3, 1)
 T1 = TruncationTable(E1)
 T2 = TruncationTable(E2, (TruncationRange(101, 201),))
-CONFIG = EngineConfig(lal=100)
+LAL = 100
 
 
 def history(
@@ -140,7 +140,9 @@ class Conversation:
     """A recovery of one group, and what it has asked."""
 
     def __init__(self) -> None:
-        self.recovery = Recovery(1, {0: QuorumModel(standard_members(0))}, CONFIG, counter=3)
+        self.recovery = Recovery(
+            1, {0: QuorumModel(standard_members(0))}, LAL, EngineConfig(), counter=3
+        )
         self.now = 0.0
 
     def tick(self, seconds: float = 0.0) -> list[tuple[str, Message]]:
@@ -223,7 +225,7 @@ def test_a_source_slower_than_the_retry_is_listened_to() -> None:
     """A gray segment may be the only one that has the records."""
     talk = Conversation()
     _, fetch = talk.to_fetching()
-    assert talk.tick(CONFIG.seal_retry_s * 1.5) != [], "asked again"
+    assert talk.tick(EngineConfig().seal_retry_s * 1.5) != [], "asked again"
     talk.hear(answer(fetch, LOG))
     assert talk.recovery.plan is not None
 

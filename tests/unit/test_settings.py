@@ -208,7 +208,7 @@ async def workload(config: aurora.ClusterConfig) -> None:
     async with aurora.open_cluster(config=config, random=Random(1)) as cluster:
         engine = cluster.engine
         first = await engine.put(1, 0, b"first")
-        most = (config.engine.lal_or_default, config.engine.buffer_pool_pages)
+        most = (config.new_geometry().lal, config.engine.buffer_pool_pages)
         pages = range(2, 2 + min(3, config.engine.max_mtr_writes, *most))
         await engine.put_many([(page, 0, b"x" * 2_000) for page in pages])
         cluster.crash("F0")

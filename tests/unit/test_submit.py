@@ -169,7 +169,7 @@ def test_what_nobody_awaits_is_held_back_by_the_limit_and_becomes_durable() -> N
         assert await engine.put(0, 2, b"z") == 121
         assert engine.statistics().commits == 121
 
-    run_world(main, engine=EngineConfig(lal=20))
+    run_world(main, lal=20)
 
 
 def test_a_submit_that_is_refused_or_cancelled_writes_nothing() -> None:

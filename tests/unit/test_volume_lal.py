@@ -25,7 +25,7 @@ EPOCH = VolumeEpoch(1, 1)
 
 
 def _config(lal: int | None, pg_count: int | None = None) -> aurora.ClusterConfig:
-    return aurora.ClusterConfig(pg_count=pg_count, engine=aurora.EngineConfig(lal=lal))
+    return aurora.ClusterConfig(pg_count=pg_count, lal=lal)
 
 
 def _files(directory: Path) -> dict[Path, bytes]:
@@ -36,7 +36,7 @@ async def test_a_reopened_volume_keeps_the_lal_it_was_made_with(tmp_path: Path) 
     async with aurora.open_cluster(tmp_path / "volume", config=_config(5_000)) as cluster:
         await cluster.engine.put(1, 0, b"first")
     async with aurora.open_cluster(tmp_path / "volume") as cluster:
-        assert cluster.config.engine.lal == 5_000
+        assert cluster.config.lal == 5_000
         # The default would hand out LSNs again that the first writer could have sent, or skip more.
         assert await cluster.engine.put(1, 0, b"second") == 1 + 5_000 + 1
     async with aurora.open_cluster(tmp_path / "volume", config=_config(5_000, 1)) as cluster:

@@ -28,11 +28,12 @@ from segments.protocol.volume import standard_members
 
 E1, E2, E3 = VolumeEpoch(1, 1), VolumeEpoch(2, 1), VolumeEpoch(3, 1)
 GROUPS = {pg_id: QuorumModel(standard_members(pg_id)) for pg_id in (0, 1)}
-CONFIG = EngineConfig(lal=20, max_mtr_writes=10, batches_in_flight=4)
+LAL = 20
+CONFIG = EngineConfig(max_mtr_writes=10, batches_in_flight=4)
 
 
-def fresh(config: EngineConfig = CONFIG) -> WriterCore:
-    return WriterCore(RecoveryPlan.fresh(E1, list(GROUPS)), GROUPS, config, fresh=True)
+def fresh(config: EngineConfig = CONFIG, lal: int = LAL) -> WriterCore:
+    return WriterCore(RecoveryPlan.fresh(E1, list(GROUPS)), GROUPS, lal, config, fresh=True)
 
 
 def recovered(config: EngineConfig = CONFIG) -> WriterCore:
@@ -46,7 +47,7 @@ def recovered(config: EngineConfig = CONFIG) -> WriterCore:
         ],
     }
     plan = RecoveryPlan(E2, table, 4, 4, {0: 2, 1: 4}, records)
-    return WriterCore(plan, GROUPS, config)
+    return WriterCore(plan, GROUPS, LAL, config)
 
 
 def write(core: WriterCore, *pages: int) -> Lsn:
@@ -160,7 +161,9 @@ def test_it_opens_only_when_every_group_has_table_and_records() -> None:
 def test_an_empty_group_too_must_have_the_table_at_four() -> None:
     """There is nothing to re-replicate, and still a tail of an older writer to be annulled."""
     table = TruncationTable(E1).extended(E2, 0, 20)
-    core = WriterCore(RecoveryPlan(E2, table, 0, 0, {0: 0, 1: 0}, {0: (), 1: ()}), GROUPS, CONFIG)
+    core = WriterCore(
+        RecoveryPlan(E2, table, 0, 0, {0: 0, 1: 0}, {0: (), 1: ()}), GROUPS, LAL, CONFIG
+    )
     install(core, "ABCDEF", 0, 0)
     install(core, "ABC", 1, 0)
     assert not core.opened
@@ -252,8 +255,8 @@ def test_lsns_never_run_ahead_of_the_limit() -> None:
 
 def test_a_dead_segment_slows_nobody_and_costs_a_bounded_log() -> None:
     """§4, step 4 and 5."""
-    config = EngineConfig(lal=10_000, outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
-    core = fresh(config)
+    config = EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
+    core = fresh(config, lal=10_000)
     payload = bytes(8_000)
     core.bring_in_absent([0])
     for at in range(1, 400):
@@ -270,8 +273,8 @@ def test_a_dead_segment_slows_nobody_and_costs_a_bounded_log() -> None:
 
 
 def test_without_a_quorum_writers_wait_before_the_log_grows_too_long() -> None:
-    config = EngineConfig(lal=10_000, outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
-    core = fresh(config)
+    config = EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
+    core = fresh(config, lal=10_000)
     core.bring_in_absent([0])
     count = 0
     while core.has_room(1):
