@@ -33,7 +33,6 @@ from segments.protocol.messages import (
 )
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 
-_WRITE_QUORUM: Final = 4
 _SOURCE_WIDTH: Final = 10
 _EVENT_LIMIT: Final = 50_000
 """Events kept for telling; the oldest are forgotten."""
@@ -142,9 +141,7 @@ class Narrator:
         quorum = f"{len(reached)} of 6 have LSN {scl}"
         told = [styled(f"← {segment}: its SCL is {scl}; {quorum} ({joined(reached)})")]
         if pgcl > before:
-            told.append(
-                styled(f"a write quorum of {_WRITE_QUORUM}: PGCL {before} → {pgcl}", "mark")
-            )
+            told.append(styled(f"a write quorum of 4: PGCL {before} → {pgcl}", "mark"))
             old, vdl = values["vdl"]
             moved = f"VDL {old} → {vdl}" if vdl > old else f"VDL stays {vdl}"
             told.append(styled(f"VCL {values['vcl']}, {moved}", "mark"))

@@ -161,7 +161,7 @@ class Checker(Listener):
         )
         self.counts["sealed-means-over"] += 1
         sealed = [scl for epoch, scl in self._sealed.get(pg_id, {}).values() if epoch > core.epoch]
-        if len(sealed) >= 3 and pgcl > max(sealed):
+        if len(sealed) >= invariants.READ_QUORUM and pgcl > max(sealed):
             self.fail(
                 "sealed-means-over",
                 f"epoch {core.epoch} gained PGCL {pgcl} in PG {pg_id} after {len(sealed)} of 6 had "

@@ -70,6 +70,15 @@ INVARIANTS: Final = {
 }
 
 
+WRITE_QUORUM: Final = 4
+READ_QUORUM: Final = 3
+"""Of six members, whatever the code under test believes.
+
+`aurora.quorum.QuorumModel` counts votes for everyone else; this is the oracle that would notice if
+it counted wrongly.
+"""
+
+
 # ---- allocation (1, 11, 12) ----------------------------------------------------------------------
 
 
@@ -125,7 +134,7 @@ def pgcl_backed(
 ) -> None:
     """5: ``held`` is the highest SCL each member has durably had with the writer's table."""
     backing = [member for member in model.members if held.get(member, 0) >= pgcl]
-    if len(backing) < 4:
+    if len(backing) < WRITE_QUORUM:
         scls = ", ".join(f"{member} {held.get(member, 0)}" for member in model.members)
         raise Broken(
             f"PGCL {pgcl} of epoch {epoch} is backed by {' '.join(backing) or 'nobody'} only; "

@@ -6,6 +6,7 @@ it is reached.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -59,8 +60,6 @@ MARKS: Final = {
     )
 }
 """Every mark, by name."""
-
-_AZ_PLUS_ONE: Final = 3
 
 
 class Coverage(Listener):
@@ -120,13 +119,15 @@ class Coverage(Listener):
 
     def _az_plus_one(self, pg_id: int) -> bool:
         """Whether a whole AZ and one segment more of a group are down, paused or lost."""
-        away = [
+        group = self._world.cluster.groups[pg_id]
+        hosts = [self._world.cluster.hosts[segment] for segment in group.members]
+        away = Counter(
             host.az
-            for host in self._world.cluster.hosts.values()
-            if host.group.pg_id == pg_id
-            and (not host.up or (host.server is not None and host.server.paused))
-        ]
-        return len(away) >= _AZ_PLUS_ONE and any(away.count(az) == 2 for az in away)
+            for host in hosts
+            if not host.up or (host.server is not None and host.server.paused)
+        )
+        whole = [az for az, count in away.items() if count == group.zones.count(az)]
+        return bool(whole) and len(away) > 1
 
     def _on_commits(self, source: str, values: Mapping[str, Any]) -> None:
         if self._waiting and values["vdl"] >= self._waiting.get(source, 1 << 63):

@@ -14,6 +14,8 @@ from typing import Final, TypeVar
 
 import attrs
 
+from aurora.quorum import QuorumModel
+from segments.protocol.volume import standard_members
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
@@ -21,10 +23,11 @@ from sim.plan.seeds import Seeds
 _T = TypeVar("_T")
 
 _LETTERS: Final = "ABCDEF"
-_MAX_LOST: Final = 2
-"""Disks wiped for good in one run; four must remain for a write quorum."""
-_MAX_DAMAGED: Final = 3
-"""Disks wiped or rotten in one run; three must remain as witnesses."""
+_MODEL: Final = QuorumModel(standard_members(0))
+_MAX_LOST: Final = len(_MODEL.members) - _MODEL.write
+"""Disks wiped for good in one run; a write quorum must remain."""
+_MAX_DAMAGED: Final = len(_MODEL.members) - _MODEL.read
+"""Disks wiped or rotten in one run; a read quorum must remain as witnesses."""
 
 
 def generate(seed: int) -> Schedule:
@@ -218,7 +221,8 @@ class _Drawing:
 
     def wipe(self, start: int) -> None:
         segment = self._segment()
-        if len(self._lost | {segment}) <= _MAX_LOST and len(self._damaged | {segment}) <= 3:
+        lost, damaged = self._lost | {segment}, self._damaged | {segment}
+        if len(lost) <= _MAX_LOST and len(damaged) <= _MAX_DAMAGED:
             self._lost.add(segment)
             self._damaged.add(segment)
             self._add(start, "wipe", segment)

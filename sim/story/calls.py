@@ -8,7 +8,8 @@ from typing import Final
 
 from segments.protocol.ids import Lsn, SegmentId
 from segments.protocol.messages import ListPages
-from sim.story.evidence import WRITE_QUORUM, Evidence
+from sim.check.invariants import WRITE_QUORUM
+from sim.story.evidence import Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six
 from sim.story.recorder import Step
 from sim.world.history import Call, Outcome

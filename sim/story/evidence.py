@@ -18,13 +18,10 @@ from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, WriteBatch
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
+from sim.check.invariants import WRITE_QUORUM
 from sim.check.reference_model import WriterView
 from sim.run import RunResult
 from sim.story.recorder import Recorder, Step
-
-WRITE_QUORUM: Final = 4
-READ_QUORUM: Final = 3
-"""What is needed, whatever the code under test believes."""
 
 
 @attrs.define

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from segments.protocol.ids import Lsn, SegmentId
+from sim.check.invariants import WRITE_QUORUM
 from sim.plan.schedule import MS
-from sim.story.evidence import WRITE_QUORUM, Copy, Evidence, Vote
+from sim.story.evidence import Copy, Evidence, Vote
 from sim.story.lines import LAST, NEEDED, Line, sorted_by, together
 from sim.story.recorder import Step
 

@@ -7,7 +7,8 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
-from sim.story.evidence import READ_QUORUM, WRITE_QUORUM, Evidence
+from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
+from sim.story.evidence import Evidence
 from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, annulled, of_six, sorted_by, together
 from sim.story.recorder import Step
@@ -42,8 +43,8 @@ def _elsewhere(evidence: Evidence, near: Sequence[ProtectionGroup], names: Conta
     """In a few words how many of each other group there are."""
     others = [group for group in evidence.groups if group not in near]
     counts = [
-        f"group {group.pg_id}: {sum(each in names for each in group.members)} of 6"
-        for group in others
+        f"group {pg_id}: {sum(each in names for each in members)} of {len(members)}"
+        for pg_id, members in [(group.pg_id, group.members) for group in others]
     ]
     return f" ({', '.join(counts)})" if counts else ""
 
