@@ -111,7 +111,7 @@ class Cluster:
     def addresses(self, target: Target) -> list[Address]:
         """The segments and writers that ``target`` names.
 
-        Beside what `targets` takes, there are ``writer``, the latest, ``writers``, all that are
+        Besides what `targets` takes, there are ``writer``, the latest, ``writers``, all that are
         known here, and ``writer-2``, which need not exist yet.
         Raises `InvalidTarget`, and `Closed` for ``writer`` when none has been opened.
         """

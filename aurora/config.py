@@ -184,7 +184,7 @@ class EngineConfig:
         4_096, 1, 65_536, unit="pages",
         cost="larger: memory, and longer turns; smaller: more messages for a long list",
     )  # fmt: skip
-    """Pages that a list of the pages that exist is fetched by, from all protection groups."""
+    """Pages fetched at a time for a list of those that exist, from all protection groups."""
     seal_retry_s: float = setting(
         0.1, 0.001, 60.0, unit="seconds",
         cost="larger: recovery takes longer when messages are lost; smaller: more messages",

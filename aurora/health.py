@@ -16,7 +16,7 @@ import attrs
 from segments.protocol.ids import PgId, SegmentId
 
 PATIENCE_S: Final = 1.0
-"""What lasts shorter than this is the usual way of things: an answer under way, a batch behind."""
+"""What takes less than this is normal: an answer under way, a batch behind."""
 
 
 class SegmentStatus(StrEnum):

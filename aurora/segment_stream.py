@@ -26,7 +26,7 @@ _PATIENCE = 4.0
 
 @attrs.frozen
 class Announcement:
-    """What every batch tells beside its records."""
+    """What every batch tells besides its records."""
 
     epoch: VolumeEpoch
     vdl: Lsn

@@ -27,7 +27,7 @@ out of its body, a third more at worst, and with its overhead it fits the larges
 
 @attrs.frozen
 class Setting:
-    """What is known of a setting beside its meaning. Whole numbers have whole bounds."""
+    """What is known of a setting besides its meaning. Whole numbers have whole bounds."""
 
     name: str
     default: Any
@@ -171,7 +171,7 @@ class SegmentConfig:
         4 << 20, 64 << 10, LARGEST_BATCH_BYTES, unit="bytes",
         cost="larger: longer syncs, and commits that wait for them; smaller: more syncs under load",
     )  # fmt: skip
-    """Most that one write and sync carries, unless a single message is longer."""
+    """The most that one write and sync carries, unless a single message is longer."""
     unlinked_limit: int = setting(
         65_536, 1, 16_777_216, unit="records",
         cost="larger: memory while a gap is open; smaller: more comes twice after a gap",

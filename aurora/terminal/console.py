@@ -1,7 +1,7 @@
 """What is written to: a terminal that takes escape codes, or anything else, which gets none at all.
 
 One rule for every command of ``python -m aurora`` and ``python -m aurora.sim``. A pipe and a file
-never get any, whatever the environment says (``FORCE_COLOR``): who reads there is mostly a program.
+never get any, whatever the environment says (``FORCE_COLOR``): their readers are mostly programs.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class PatientFile:
 def finish(run: Callable[[], int]) -> NoReturn:
     """End the process with the status that ``run`` returns, once all output is out.
 
-    ``run`` may end by `SystemExit`, too. What it raises beside `OSError` and `OutputFailed` is left
+    ``run`` may end by `SystemExit`, too. All it raises but `OSError` and `OutputFailed` is left
     to the interpreter.
     """
     try:

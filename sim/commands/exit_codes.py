@@ -27,7 +27,7 @@ BROKEN_PIPE: Final = finishing.BROKEN_PIPE
 """The reader has closed the output."""
 
 OTHER_CODES: Final = (USAGE, OUTPUT_FAILED, INTERRUPTED, BROKEN_PIPE)
-"""How a command may end beside the verdict of what it has run."""
+"""How a command may end other than with the verdict of what it has run."""
 
 EXIT_CODES: Final[Mapping[Verdict, int]] = {
     Verdict.PASSED: PASSED,

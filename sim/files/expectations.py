@@ -289,7 +289,7 @@ def longest_stall(spans: Sequence[Span], start: int, end: int) -> int:
             events.append((max(span.since_ns, start), 0, False))
             if span.until_ns < end:
                 events.append((span.until_ns, 1, span.answered))
-    # Beginnings first: who calls at the very moment of the last end has been waiting all along.
+    # Beginnings first: a caller that starts at the moment of the last end has waited all along.
     events.sort()
     pending, since, longest = 0, start, 0
     for at, is_end, answered in events:

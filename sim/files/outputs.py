@@ -1,4 +1,4 @@
-"""Files that commands write: never over their input, and over nothing else that is of worth.
+"""Files that commands write: never over their input, nor over anything else of value.
 
 What the same command wrote before is replaced, so that a line can be typed twice; any other file
 only with ``--force``.

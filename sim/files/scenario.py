@@ -222,7 +222,7 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
             f"most {format_time(knobs.duration_ns)} (knobs.duration)",
         )
     if table.has("rate") and table.has("operations"):
-        raise table.error("rate", "found beside operations: expected one of the two")
+        raise table.error("rate", "found together with operations: expected one of the two")
     seconds = (until_ns - from_ns) / 1_000_000_000
     if table.has("rate"):
         count = round(table.number("rate", 0.0, 0.0, _MOST_OPERATIONS) * seconds)

@@ -24,7 +24,7 @@ ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
     "clog": ("heal_network",),
     "crash_writer": ("recover", "take_over"),
 }
-"""What ends a fault that lasts, beside the healing of everything."""
+"""What ends a fault that lasts, besides the healing of everything."""
 
 _FOR_EVER: Final = ("wipe",)
 _AT_ONCE: Final = ("bit_rot", "fail_writes", "fail_syncs", "recover", "take_over")
@@ -118,7 +118,7 @@ def segments_of(target: Target, pg_count: int) -> tuple[SegmentId, ...]:
 
 
 def names(target: Target, address: Address, pg_count: int) -> bool:
-    """Whether a target's words name this address, be it a segment's or a writer's."""
+    """Whether a target's words name this address, a segment's or a writer's."""
     if address.startswith(targets.WRITER):
         words = targets.words_of(target)
         return address in words or targets.WRITER in words or targets.WRITERS in words

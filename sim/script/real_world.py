@@ -1,4 +1,4 @@
-"""What of the real world a scenario in Python may not ask for: its time, its threads, its chance.
+"""What a scenario in Python may not ask of the real world: its time, its threads, its chance.
 
 A seed is one run. Whatever differs from one moment to the next in the real world would differ in
 the run, too. So a script that asks for it is stopped at that line.
@@ -40,7 +40,7 @@ class OfTheRealWorld(Invalid):
 
 @contextmanager
 def refused(scenario: Body) -> Iterator[None]:
-    """Let the script ask in vain while the block runs; for everybody else nothing changes."""
+    """Refuse the script those while the block runs; for everybody else nothing changes."""
     script, own = file_of(scenario), getattr(inspect.unwrap(scenario), "__globals__", {})
     with ExitStack() as stack:
         for owner, name, instead in _functions():

@@ -274,7 +274,10 @@ def test_times_that_are_not(text: str) -> None:
             "[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]\noffset=8170",
             "found an end at byte 8194: expected at most 8192",
         ),
-        ("[workload]\nrate=1\noperations=1", "rate: found beside operations: expected one of"),
+        (
+            "[workload]\nrate=1\noperations=1",
+            "rate: found together with operations: expected one of",
+        ),
         ("[workload]\nuntil='3s'", "until: found 0s to 3s: expected a later end, at most 2s"),
         ("[workload]\nreads=['gte']", "reads: found 'gte': did you mean 'get'?"),
         ("[workload]\nclients=0", "clients: found 0: expected an integer of at least 1"),
