@@ -10,6 +10,8 @@ from typing import Final
 
 import pytest
 
+from tests.patience import PATIENCE_S
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLES: Final = re.findall(
     r"^```python\n(.*?)^```$", (ROOT / "docs" / "asyncio.md").read_text(), re.MULTILINE | re.DOTALL
@@ -28,7 +30,7 @@ asyncio.run(main())
 def run(program: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=60,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE_S,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from aurora import open_cluster
 from segments.wal import scan
+from tests.patience import PATIENCE_S
 from tests.process.committer import CONFIG, check
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ class Victim:
             limit = 1 + self.random.randrange(40)
             lines = [child.stdout.readline().strip() for _ in range(limit)]
         child.kill()
-        rest, errors = child.communicate(timeout=30)
+        rest, errors = child.communicate(timeout=PATIENCE_S)
         assert not errors, errors
         lines += [line.strip() for line in rest.splitlines()]
         if lines:

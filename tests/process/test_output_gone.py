@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sim.commands import exit_codes
+from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT
 
 FULL = Path("/dev/full")
@@ -30,7 +31,7 @@ def ended(*arguments: str | Path, stdout: int, typed: str = "") -> tuple[int, st
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, input=typed,
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=PATIENCE_S,
     )  # fmt: skip
     return done.returncode, done.stderr
 

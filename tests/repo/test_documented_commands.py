@@ -15,6 +15,7 @@ from typing import Final
 
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT, text
 from tests.repo.test_readme import blocks
 
@@ -51,7 +52,7 @@ def test_every_command_does_what_the_document_says(document: str, tmp_path: Path
         if _ENDLESS.search(command):
             continue
         done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=surroundings, timeout=120,
+            ["bash", "-c", command], cwd=tmp_path, env=surroundings, timeout=PATIENCE_S,
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"

@@ -35,6 +35,7 @@ from tests.compute_oracles import (
     vcl_by_trial,
     vdl_by_trial,
 )
+from tests.patience import PATIENCE_S
 from tests.worlds import World, run_world
 
 MS = 1_000_000
@@ -302,7 +303,7 @@ def test_one_seed_one_digest_whatever_the_hash_seed() -> None:
         done = subprocess.run(
             [sys.executable, "-c", code],
             cwd=root, env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            capture_output=True, text=True, check=False, timeout=120,
+            capture_output=True, text=True, check=False, timeout=PATIENCE_S,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

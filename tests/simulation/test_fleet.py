@@ -21,6 +21,7 @@ from sim.run import Verdict
 from sim.show.durations import parse_duration
 from sim.show.tally import SeedResult, Tally, report
 from sim.show.wording import say, wrapped
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
 
@@ -174,7 +175,7 @@ def test_ctrl_c_stops_it_and_still_reports() -> None:
     with pytest.raises(subprocess.TimeoutExpired):  # it would run for hours
         child.communicate(timeout=4)
     os.killpg(child.pid, signal.SIGINT)
-    output, errors = child.communicate(timeout=60)
+    output, errors = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 130, errors
     assert json.loads(output)["interrupted"] is True
     assert "Traceback" not in errors

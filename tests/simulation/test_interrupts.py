@@ -17,6 +17,7 @@ from sim.run import Run
 from sim.world.listener import Listener
 from sim.world.scheduler import VirtualScheduler
 from sim.world.world import World
+from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT
 
 HIT_AT_AN_ACTION = """
@@ -58,7 +59,7 @@ def hit(prelude: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a process that interrupts itself."""
     return subprocess.run(
         [sys.executable, "-c", f"{prelude}\nfrom sim.commands.cli import main; main()", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
 

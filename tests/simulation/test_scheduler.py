@@ -16,6 +16,7 @@ from trio._core import _run as trio_internals
 from segments.protocol.errors import Invalid
 from sim.plan.seeds import Seeds
 from sim.world.scheduler import MAX_TIME_NS, Deadlock, Undecided, VirtualScheduler
+from tests.patience import PATIENCE_S
 
 SECOND = 1_000_000_000
 
@@ -161,7 +162,7 @@ def _python(program: str, hash_seed: str = "0") -> str:
         stderr=subprocess.DEVNULL,
         text=True,
         env=environment,
-        timeout=60,
+        timeout=PATIENCE_S,
     ).stdout.strip()
 
 
@@ -358,7 +359,9 @@ def test_tasks_that_run_without_end_are_undecided() -> None:
 
 SPIN_AND_SWALLOW = """
 import trio, sim.world.scheduler
+kept = []  # the task: the collector would throw its coroutine away at a time of its own
 async def spin():
+    kept.append(trio.lowlevel.current_task())
     while True:
         try:
             await trio.lowlevel.checkpoint()

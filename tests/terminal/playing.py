@@ -17,6 +17,7 @@ from aurora.terminal.commands import execute
 from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
+from tests.patience import PATIENCE_S
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -74,5 +75,5 @@ def aurora(
     return subprocess.run(
         [sys.executable, "-m", "aurora", *arguments],
         input=typed, capture_output=True, text=True, check=False, cwd=cwd or ROOT,
-        env=environment(), timeout=60,
+        env=environment(), timeout=PATIENCE_S,
     )  # fmt: skip

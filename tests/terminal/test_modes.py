@@ -17,6 +17,7 @@ from aurora.terminal.demo import DEMO, VIZ_DEMO, Act, perform
 from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
+from tests.patience import PATIENCE_S
 from tests.terminal.playing import ROOT, aurora, environment, play
 
 ESCAPE = "\x1b"
@@ -170,7 +171,7 @@ def test_a_pipe_gets_no_escape_code_whatever_is_asked_for(
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
-        capture_output=True, text=True, check=True, cwd=ROOT, timeout=60,
+        capture_output=True, text=True, check=True, cwd=ROOT, timeout=PATIENCE_S,
         env=environment(FORCE_COLOR="1", TERM="xterm"),
     )  # fmt: skip
     assert ESCAPE not in done.stdout + done.stderr

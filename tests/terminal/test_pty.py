@@ -13,6 +13,7 @@ from typing import Any
 import pexpect
 import pytest
 
+from tests.patience import PATIENCE_S
 from tests.terminal.playing import ROOT, environment
 
 COLOURS = re.compile(r"\x1b\[(?:[0-9;]*[1-9][0-9]*)m")
@@ -37,7 +38,7 @@ def spawn(tmp_path: Path) -> Iterator[Spawn]:
             ),
             encoding="utf-8",
             dimensions=(40, width),
-            timeout=10,
+            timeout=PATIENCE_S,
         )  # fmt: skip
         child.logfile_read = io.StringIO()
         children.append(child)

@@ -30,6 +30,7 @@ from segments.protocol.errors import (
     Unavailable,
     VolumeLocked,
 )
+from tests.patience import PATIENCE_S
 from tests.worlds import World, run_world
 
 TWO_GROUPS = ClusterConfig(pg_count=2)
@@ -388,7 +389,7 @@ def test_a_disk_that_cannot_be_read_by_the_scrub_takes_nobody_along(
             server = cluster.hosts["A0"].server
             assert server is not None
             monkeypatch.setattr(server._storage, "read", scratched)
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE_S):
                 while not server.storage_failures:
                     await trio.lowlevel.checkpoint()
             await cluster.engine.put(1, 0, b"y")
