@@ -24,15 +24,15 @@ from aurora.engine import Engine
 from aurora.health import HealthReport
 from aurora.opening import OPENING_TIMEOUT_S, open_in_time
 from aurora.quorum import QuorumModel
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
 from aurora.trio_run import check_run
 from segments.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
 from segments.host import SegmentHost
 from segments.protocol.errors import Closed, Invalid
+from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
-from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Network
 from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from aurora import events
 from aurora.buffer_pool import BufferPool
 from aurora.config import EngineConfig
 from aurora.consistency import VolumeConsistency
@@ -22,10 +23,11 @@ from aurora.mtr import PageWrite, VolumeChains
 from aurora.outgoing_log import OutgoingLog
 from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from aurora.segment_stream import Announcement, SegmentStream
 from segments.protocol import codec
 from segments.protocol.errors import InvalidWrite
+from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     EpochConfirmed,
@@ -39,7 +41,6 @@ from segments.protocol.messages import (
     TableInstalled,
     WriteAck,
 )
-from segments.protocol.tracing import Tracer
 from segments.protocol.volume import pg_of_page
 
 
@@ -101,7 +102,7 @@ class WriterCore:
         tick; None if there was none."""
         self.outstanding_since_s = 0.0
         if trace is not None:
-            trace(name, "writer_started", plan=plan, fresh=fresh)
+            trace(name, events.WriterStarted(plan, fresh))
 
     @staticmethod
     def _log_of(plan: RecoveryPlan, pg_id: PgId) -> OutgoingLog:
@@ -217,8 +218,8 @@ class WriterCore:
         for pg_id in dict.fromkeys(pg_ids):
             self._ready.update(dict.fromkeys(self._streams_of[pg_id]))
         if self._trace is not None:
-            self._trace(self.name, "mtr_allocated", records=records, pg_ids=pg_ids)
-            self._trace(self.name, "pool_applied", page_ids=[each.page_id for each in records])
+            self._trace(self.name, events.MtrAllocated(records, pg_ids))
+            self._trace(self.name, events.PoolApplied([each.page_id for each in records]))
         return records[-1].lsn
 
     # ---- messages and time -----------------------------------------------------------------------
@@ -261,7 +262,7 @@ class WriterCore:
                 while (message := stream.next_message(announcement, now)) is not None:
                     self._sends.append((stream.segment, message))
                     if self._trace is not None:
-                        self._trace(self.name, "sent", segment=stream.segment, message=message)
+                        self._trace(self.name, events.Sent(stream.segment, message))
             self._ready.clear()
         sends, self._sends = self._sends, []
         return sends
@@ -300,7 +301,7 @@ class WriterCore:
         stream.on_installed(message.scl)
         self._ready[stream] = None
         if self._trace is not None:
-            self._trace(self.name, "table_installed", segment=message.segment, scl=message.scl)
+            self._trace(self.name, events.TableAcknowledged(message.segment, message.scl))
         self._observe(stream, message.scl)
 
     def _observe(self, stream: SegmentStream, scl: Lsn) -> None:
@@ -312,10 +313,11 @@ class WriterCore:
         if pgcl > before:
             self._consistency.advance(pg_id, pgcl)
         if self._trace is not None:
-            self._trace(
-                self.name, "acknowledged", segment=stream.segment, scl=scl, pg_id=pg_id,
+            acknowledged = events.Acknowledged(
+                stream.segment, scl, pg_id,
                 pgcl=(before, pgcl), vdl=(old_vdl, self.vdl), vcl=self.vcl,
             )  # fmt: skip
+            self._trace(self.name, acknowledged)
         if not self.opened:
             self._open_if_replicated()
 
@@ -327,7 +329,7 @@ class WriterCore:
                 return
         self.opened = True
         if self._trace is not None:
-            self._trace(self.name, "opened", epoch=self.epoch, vdl=self.vdl)
+            self._trace(self.name, events.VolumeOpened(self.epoch, self.vdl))
 
     def _on_need_table(self, message: NeedTable, _: float) -> None:
         stream = self.streams.get(message.segment)
@@ -339,7 +341,7 @@ class WriterCore:
         if message.epoch == self.epoch and message.sealed > self.epoch:
             self.fenced = message.sealed
             if self._trace is not None:
-                self._trace(self.name, "fenced", sealed=message.sealed, by=message.segment)
+                self._trace(self.name, events.WriterFenced(message.sealed, message.segment))
 
     def _on_read_answer(self, message: ReadAnswer, now: float) -> None:
         if message.epoch == self.epoch:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import attrs
 import trio
 
+from aurora import events
 from aurora.arguments import check_flag
 from aurora.buffer_pool import PoolStatistics
 from aurora.commit_queue import Commit, CommitQueue
@@ -30,7 +31,8 @@ from aurora.mtr import MiniTransaction, PageWrite
 from aurora.page_list import PageIds, checked_range
 from aurora.quorum import QuorumModel
 from aurora.read_router import Answer, PendingRead
-from aurora.recovery import Recovery, RecoveryPlan
+from aurora.recovery import Recovery
+from aurora.recovery_plan import RecoveryPlan
 from aurora.trio_run import check_run
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -42,6 +44,7 @@ from segments.protocol.errors import (
     PageNotFound,
     Unavailable,
 )
+from segments.protocol.events import Tracer
 from segments.protocol.ids import (
     Address,
     Lsn,
@@ -53,7 +56,6 @@ from segments.protocol.ids import (
 )
 from segments.protocol.messages import PageImage, PageReply, PagesListed
 from segments.protocol.record import BytesLike, checked_page_id
-from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 
 
@@ -286,7 +288,7 @@ class Engine:
         async with self._room:  # first come, first served: a long MTR is not starved by short ones
             self._usable()  # it may have ended while we queued, and nothing will wake us then
             if self._trace is not None:
-                self._trace(self.name, "waiting_for_room", count=count, limit=core.lsn_limit)
+                self._trace(self.name, events.RoomWaitStarted(count, core.lsn_limit))
             while not core.has_room(count):
                 await self._progress()
 
@@ -363,20 +365,16 @@ class Engine:
         """The page from the pool or a segment; LSN 0 and no bytes if it was not yet written."""
         page = core.pool.read(page_id, read_point, core.vdl) if cached else None
         if cached and self._trace is not None:
-            self._trace(
-                self.name, "pool_looked_up", page_id=page_id, read_point=read_point,
-                page_lsn=None if page is None else page.page_lsn,
-            )  # fmt: skip
+            page_lsn = None if page is None else page.page_lsn
+            self._trace(self.name, events.PoolLookedUp(page_id, read_point, page_lsn))
         if page is None:
             with self._held_up_for(WaitKind.READS, [core.pg_of(page_id)]):
                 page, _ = await self._fetch(core, page_id, read_point)
             known = page_id in core.pool
             kept = core.pool.install(page, read_point, core.vdl) and not known
             if self._trace is not None:
-                self._trace(
-                    self.name, "page_cached", page_id=page_id, read_point=read_point,
-                    page_lsn=page.page_lsn, cached=kept,
-                )  # fmt: skip
+                cached_page = events.PageCached(page_id, read_point, page.page_lsn, kept)
+                self._trace(self.name, cached_page)
         else:
             await trio.lowlevel.checkpoint()
             self._usable()
@@ -616,7 +614,7 @@ class Engine:
                 commits = self._commits.advance(core.vdl)
                 self._committed += commits
                 if self._trace is not None:
-                    self._trace(self.name, "commits_acknowledged", vdl=core.vdl, commits=commits)
+                    self._trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
                 self._changed.unpark_all()
             for question in core.reading.take_finished():
                 answered = self._waiting.get(question)

@@ -11,7 +11,7 @@ import trio
 from aurora.health import HealthReport, SegmentStatus, WaitKind, duration
 from aurora.health_watch import INTERVAL_S, HealthWatch
 from aurora.quorum import QuorumModel
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.errors import NotOpened, Unavailable
 
 if TYPE_CHECKING:

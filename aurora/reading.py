@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import attrs
 
+from aurora import events
 from aurora.config import EngineConfig
 from aurora.read_router import PendingRead, Question, ReadRouter, ReadTarget, Requests
 from segments.protocol.errors import InvalidLsn, ReadPointAboveVdl, ReadPointBelowFloor
+from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
 from segments.protocol.messages import (
     ConfirmEpoch,
@@ -25,7 +27,6 @@ from segments.protocol.messages import (
     ReadRefused,
 )
 from segments.protocol.record import whole_number
-from segments.protocol.tracing import Tracer
 
 if TYPE_CHECKING:
     from aurora.core import WriterCore
@@ -130,12 +131,11 @@ class Reading:
         deadline = now + self._config.read_timeout_s
         read = PendingRead(self.router, target, deadline, self._next_request_id)
         if self._trace is not None:
-            self._trace(
-                core.name, "read_started",
-                page_id=question.page_id if isinstance(question, ReadPage) else None,
-                read_point=question.read_point, pg_id=pg_id,
-                required_scl=question.required_scl, scls=dict(target.scls),
-            )  # fmt: skip
+            page_id = question.page_id if isinstance(question, ReadPage) else None
+            started = events.ReadStarted(
+                page_id, question.read_point, pg_id, question.required_scl, dict(target.scls)
+            )
+            self._trace(core.name, started)
         self._send(read, read.start(now))
         return read
 
@@ -153,10 +153,8 @@ class Reading:
             self._reads[request.request_id] = read
             self._core.send(segment, request)
             if self._trace is not None:
-                self._trace(
-                    self._core.name, "read_sent", segment=segment, request=request,
-                    latency_s=self.router.health(segment).latency_s,
-                )  # fmt: skip
+                latency_s = self.router.health(segment).latency_s
+                self._trace(self._core.name, events.ReadSent(segment, request, latency_s))
 
     def _next_request_id(self) -> int:
         self._request_id += 1
@@ -193,7 +191,7 @@ class Reading:
             ):
                 confirmation.confirmed_by.add(message.segment)
                 if self._trace is not None:
-                    self._trace(self._core.name, "epoch_confirmed", segment=message.segment)
+                    self._trace(self._core.name, events.EpochVouched(message.segment))
                 confirmation.done = self._core.has_read_quorum(
                     confirmation.pg_id, confirmation.confirmed_by
                 )
@@ -204,10 +202,8 @@ class Reading:
         if read is None:
             return
         if self._trace is not None:
-            self._trace(
-                self._core.name, "read_answered", segment=message.segment, answer=message,
-                hedge=read.is_hedge(message.request_id),
-            )  # fmt: skip
+            hedge = read.is_hedge(message.request_id)
+            self._trace(self._core.name, events.ReadAnswered(message.segment, message, hedge))
         if isinstance(message, ReadRefused):
             self._send(read, read.on_refused(message, now))
         else:

@@ -11,16 +11,20 @@ if the segment that holds most falls silent, the whole round starts over with th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain as chained
+from typing import ParamSpec
 
 import attrs
 
+from aurora import events
 from aurora.config import EngineConfig
 from aurora.lsn_allocator import lsn_limit
 from aurora.quorum import QuorumModel
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol import codec
 from segments.protocol.errors import Fenced, MalformedMessage
+from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
@@ -31,36 +35,9 @@ from segments.protocol.messages import (
     SealReply,
 )
 from segments.protocol.record import RedoRecord
-from segments.protocol.tracing import Tracer
 from segments.protocol.truncation import TruncationTable
 
-
-@attrs.frozen
-class RecoveryPlan:
-    """How a writer incarnation starts."""
-
-    epoch: VolumeEpoch
-    table: TruncationTable
-    """To be installed at a write quorum of every protection group before anything else."""
-    vcl: Lsn
-    vdl: Lsn
-    tails: Mapping[PgId, Lsn]
-    """Last record of each protection group, at or below the VDL; 0 for none."""
-    records: Mapping[PgId, Sequence[RedoRecord]]
-    """What is to be re-replicated: the records that not every write quorum is known to hold."""
-    floor: Lsn = 0
-    """Oldest read point that every segment heard of still serves."""
-
-    @classmethod
-    def fresh(cls, epoch: VolumeEpoch, pg_ids: Sequence[PgId]) -> RecoveryPlan:
-        """A volume that was just formatted with ``epoch``: nothing to recover, nothing annulled."""
-        tails = dict.fromkeys(pg_ids, 0)
-        return cls(epoch, TruncationTable(epoch), 0, 0, tails, dict.fromkeys(pg_ids, ()))
-
-    @property
-    def next_lsn(self) -> Lsn:
-        """The first LSN this incarnation allocates."""
-        return max(self.vdl, self.table.last_annulled_lsn) + 1
+P = ParamSpec("P")
 
 
 def adopted_table(replies: Sequence[SealReply]) -> TruncationTable:
@@ -258,7 +235,7 @@ class Recovery:
         self._replies = {pg_id: {} for pg_id in self._groups}
         self._fetches = {}
         self._seal_at = 0.0
-        self._note("sealing")
+        self._note(events.SealingStarted, self._epoch)
 
     def _send_seals(self) -> None:
         seal = Seal(self._epoch, self._request_id)
@@ -288,8 +265,8 @@ class Recovery:
             return
         self._replies[pg_id][reply.segment] = reply
         self._note(
-            "seal_reply", segment=reply.segment, scl=reply.scl, vdl=reply.vdl,
-            table_epoch=reply.table.epoch,
+            events.SealAnswered,
+            self._epoch, reply.segment, reply.scl, reply.vdl, reply.table.epoch,
         )  # fmt: skip
         if all(model.has_read(self._replies[each]) for each, model in self._groups.items()):
             self._begin_fetching(now)
@@ -330,7 +307,7 @@ class Recovery:
         except MalformedMessage:
             return
         fetch.records.extend(records)
-        self._note("log_fetched", segment=reply.segment, records=records)
+        self._note(events.LogFetched, self._epoch, reply.segment, records)
         fetch.after_lsn = reply.through_lsn
         fetch.done = fetch.after_lsn >= fetch.target_lsn
         fetch.attempts = 0
@@ -345,8 +322,8 @@ class Recovery:
         replies = {pg_id: list(group.values()) for pg_id, group in self._replies.items()}
         fetched = {pg_id: fetch.records for pg_id, fetch in self._fetches.items()}
         self.plan = plan_recovery(self._epoch, self._lal, replies, fetched)
-        self._note("recovery_planned", plan=self.plan)
+        self._note(events.RecoveryPlanned, self._epoch, self.plan)
 
-    def _note(self, event: str, **values: object) -> None:
+    def _note(self, event: Callable[P, Event], *values: P.args, **named: P.kwargs) -> None:
         if self._trace is not None:
-            self._trace(self._name, event, epoch=self._epoch, **values)
+            self._trace(self._name, event(*values, **named))

@@ -16,7 +16,7 @@ from aurora.config import EngineConfig
 from aurora.outgoing_log import OutgoingLog
 from segments.protocol import codec
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
-from segments.protocol.messages import InstallTable, Message, WriteAck, WriteBatch
+from segments.protocol.messages import InstallTable, WriteAck, WriteBatch
 from segments.protocol.truncation import TruncationTable
 
 _SMOOTHING = 0.2
@@ -89,7 +89,9 @@ class SegmentStream:
 
     # ---- sending ---------------------------------------------------------------------------------
 
-    def next_message(self, announcement: Announcement, now: float) -> Message | None:
+    def next_message(
+        self, announcement: Announcement, now: float
+    ) -> WriteBatch | InstallTable | None:
         """What to send now, if anything. Call again until it returns None."""
         if not self.installed:
             return self._install(announcement, now)
@@ -101,7 +103,7 @@ class SegmentStream:
         self._in_flight.append(_Batch(self._seq + 1, run.last_lsn, now))
         return self._batch(announcement, run.records, now)
 
-    def heartbeat(self, announcement: Announcement, now: float) -> Message | None:
+    def heartbeat(self, announcement: Announcement, now: float) -> WriteBatch | None:
         """An empty batch, if the segment has not heard of the watermarks for long enough.
 
         It also asks for the SCL of a segment that gossip is bringing up to date.
@@ -121,7 +123,7 @@ class SegmentStream:
             announcement.epoch, self._seq, announcement.vdl, announcement.floor, records
         )
 
-    def _install(self, announcement: Announcement, now: float) -> Message | None:
+    def _install(self, announcement: Announcement, now: float) -> InstallTable | None:
         if self._install_at is not None and now < self._install_at:
             return None
         self._install_at = now + self._timeout_s()

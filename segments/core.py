@@ -24,15 +24,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, ParamSpec
 
 import attrs
 
 from segments.config import SegmentConfig
 from segments.gossip import Gossip, GossipMessage, TakePages, TakeRecords, TakeTable
 from segments.maintenance import Maintenance
-from segments.protocol import codec
+from segments.protocol import codec, events
 from segments.protocol.errors import MalformedMessage
+from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
@@ -59,7 +60,6 @@ from segments.protocol.messages import (
     WriteBatch,
 )
 from segments.protocol.record import RedoRecord
-from segments.protocol.tracing import Tracer
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.steps import Pace
@@ -74,6 +74,8 @@ from segments.wal import (
     encode_frame,
     encode_promise,
 )
+
+P = ParamSpec("P")
 
 
 class Outgoing(NamedTuple):
@@ -249,13 +251,13 @@ class SegmentCore:
         match pending.entry:
             case RecordsEntry():
                 count = len(pending.records or ())
-                self.note("records_applied", count=count, before=before, scl=scl)
+                self.note(events.RecordsApplied, count, before, scl)
             case SealEntry(epoch):
-                self.note("sealed", epoch=epoch, scl=scl)
+                self.note(events.Sealed, epoch, scl)
             case TableEntry(_, table):
-                self.note("table_adopted", epoch=pending.epoch, table=table, scl=scl)
+                self.note(events.TableAdopted, pending.epoch, table, scl)
             case CheckpointEntry() | ImagesEntry() if scl != before:
-                self.note("hydrated", before=before, scl=scl)
+                self.note(events.Hydrated, before, scl)
 
     def write_failed(self, reason: str = "the disk refused") -> None:
         """The disk refused the write last taken: what it carried was never received.
@@ -263,7 +265,7 @@ class SegmentCore:
         Nor is the rest of a checkpoint, of which a part may now be missing.
         """
         self._in_flight = None
-        self.note("write_failed", reason=reason)
+        self.note(events.WriteFailed, reason)
         self.maintenance.write_failed()
         self._requeue(
             each
@@ -339,7 +341,7 @@ class SegmentCore:
         if isinstance(message, WriteBatch | ReadPage | ListPages | FetchLog | ConfirmEpoch):
             ask = lambda: self._send(source, NeedTable(epoch, self.segment))  # noqa: E731
         if table is not None:
-            self.note("table_gossiped", peer=source, epoch=epoch)
+            self.note(events.TableGossiped, source, epoch)
         self._take_over(epoch, table, ask)
         return False
 
@@ -348,7 +350,7 @@ class SegmentCore:
             self._send(source, self.gossip.status(reply_wanted=False))
         else:
             self._send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
-            self.note("refused", epoch=message.epoch, sealed=self.state.epoch)
+            self.note(events.RequestRefused, message.epoch, self.state.epoch)
 
     def _has_table(self, source: Address, epoch: VolumeEpoch) -> bool:
         """Whether the table of ``epoch`` is adopted; if not, its writer is asked for it."""
@@ -365,10 +367,9 @@ class SegmentCore:
         self.state.announced(message.vdl, message.floor)
         records = codec.decode_records(message.records)
         if self._trace is not None:
-            self._trace(
-                self.segment, "batch_received", writer=source, seq=message.seq,
-                lsns=(records[0].lsn, records[-1].lsn) if records else None, vdl=message.vdl,
-            )  # fmt: skip
+            lsns = (records[0].lsn, records[-1].lsn) if records else None
+            received = events.BatchReceived(source, message.seq, lsns, message.vdl)
+            self._trace(self.segment, received)
         if not records or records[-1].lsn <= self.state.scl:
             self._acknowledge(source, message.epoch, message.seq)
             return
@@ -378,10 +379,8 @@ class SegmentCore:
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
         self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
         if self._trace is not None:
-            self._trace(
-                self.segment, "ack_sent", writer=writer, seq=seq, scl=self.state.scl,
-                log_bytes=self.maintenance.log_bytes,
-            )  # fmt: skip
+            sent = events.AckSent(writer, seq, self.state.scl, self.maintenance.log_bytes)
+            self._trace(self.segment, sent)
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
         if not self._can_answer(source, message, message.page_id):
@@ -405,10 +404,7 @@ class SegmentCore:
             tuple(found),
         )  # fmt: skip
         self._send(source, reply)
-        self.note(
-            "pages_listed", read_point=read_point, from_page=first, through_page=through,
-            pages=len(found),
-        )  # fmt: skip
+        self.note(events.PagesFound, read_point, first, through, len(found))
 
     def _can_answer(
         self, source: Address, message: ReadPage | ListPages, page_id: PageId | None
@@ -423,10 +419,7 @@ class SegmentCore:
             source,
             ReadRefused(message.epoch, self.segment, message.request_id, state.scl, state.floor),
         )
-        self.note(
-            "read_refused", page_id=page_id, read_point=read_point,
-            required_scl=required_scl, scl=state.scl, floor=state.floor,
-        )  # fmt: skip
+        self.note(events.ReadDeclined, page_id, read_point, required_scl, state.scl, state.floor)
         return False
 
     def _on_seal(self, source: Address, message: Seal, _: float) -> None:
@@ -534,18 +527,18 @@ class SegmentCore:
                 promise = promise.raised(pending.epoch, pending.entry.table.epoch)
         return encode_promise(promise)
 
-    def note(self, event: str, **values: object) -> None:
-        """Report a step that is not on the hot path."""
+    def note(self, event: Callable[P, Event], *values: P.args, **named: P.kwargs) -> None:
+        """Report a step that is not on the hot path; the event is made if anybody listens."""
         if self._trace is not None:
-            self._trace(self.segment, event, **values)
+            self._trace(self.segment, event(*values, **named))
 
     def _trace_read(self, page: PageImage, read_point: int) -> None:
         image_lsn, *lsns = self.state.materializer.chain(page.page_id, read_point)
-        records = [self.state.index.get(lsn) for lsn in lsns]
+        found = (self.state.index.get(lsn) for lsn in lsns)
+        records = [record for record in found if record is not None]
         self.note(
-            "page_materialized", page_id=page.page_id, read_point=read_point,
-            page_lsn=page.page_lsn, image_lsn=image_lsn, records=records,
-        )  # fmt: skip
+            events.PageMaterialized, page.page_id, read_point, page.page_lsn, image_lsn, records
+        )
 
 
 _HANDLERS: Final[dict[type, Any]] = {

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias
 import attrs
 
 from segments.config import SegmentConfig
-from segments.protocol import codec
+from segments.protocol import codec, events
+from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
 from segments.protocol.messages import (
     FetchPages,
@@ -24,7 +25,6 @@ from segments.protocol.messages import (
     PageImage,
 )
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.tracing import Tracer
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import CheckpointEntry, ImagesEntry, RecordsEntry
@@ -127,7 +127,7 @@ class Gossip:
         table = message.table
         if table.epoch > self._state.table.epoch:
             if self._trace is not None:
-                self._trace(self._segment, "table_gossiped", peer=source, epoch=table.epoch)
+                self._trace(self._segment, events.TableGossiped(source, table.epoch))
             return TakeTable(table)
         if table.epoch < self._state.table.epoch:
             return self.status(reply_wanted=False)
@@ -167,10 +167,9 @@ class Gossip:
         # Without a floor: behind a table on its way to the disk it would be the former writer's.
         entry = RecordsEntry(state.vdl, 0, message.records)
         if self._trace is not None:
-            self._trace(
-                self._segment, "gossip_received", peer=source, epoch=message.epoch,
-                table_epoch=message.table.epoch, lsns=(records[0].lsn, records[-1].lsn),
-            )  # fmt: skip
+            lsns = (records[0].lsn, records[-1].lsn)
+            received = events.GossipReceived(source, message.epoch, message.table.epoch, lsns)
+            self._trace(self._segment, received)
         return TakeRecords(entry, records)
 
     # ---- pages -----------------------------------------------------------------------------------
@@ -218,11 +217,10 @@ class Gossip:
         state.announced(message.vdl, 0)
         self._hydration = None
         if self._trace is not None:
-            self._trace(
-                self._segment, "pages_received", peer=source, epoch=message.epoch,
-                table_epoch=message.table.epoch, base_lsn=message.base_lsn,
-                pages=len(current.pages),
-            )  # fmt: skip
+            received = events.PagesReceived(
+                source, message.epoch, message.table.epoch, message.base_lsn, len(current.pages)
+            )
+            self._trace(self._segment, received)
         return self._checkpoint(current.base_lsn, current.pages)
 
     def _checkpoint(self, base_lsn: Lsn, pages: Sequence[PageImage]) -> TakePages:

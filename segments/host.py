@@ -19,10 +19,11 @@ import trio
 
 from segments.core import SegmentCore
 from segments.disks import Disk
+from segments.protocol import events
 from segments.protocol.errors import SegmentLost, StorageFailed, VolumeLocked
+from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import SegmentId
 from segments.protocol.refusal import Refusal
-from segments.protocol.tracing import Tracer
 from segments.protocol.volume import ProtectionGroup
 from segments.server import SegmentServer
 from segments.storage import Storage
@@ -185,15 +186,15 @@ class SegmentHost:
             return False  # crashed, or lost: what else went wrong no longer matters
         if mistake is not None:
             self.mistake, self.since_s = mistake, trio.current_time()
-            self._note("segment_failed", mistake)
+            self._note(events.SegmentFailed(mistake))
         elif refused is not None:
             self._refuse(refused)
-            self._note("storage_refused", str(refused))
+            self._note(events.StorageRefused(str(refused)))
         return mistake is None
 
-    def _note(self, event: str, reason: str) -> None:
+    def _note(self, event: Event) -> None:
         if self._trace is not None:
-            self._trace(self.segment, event, reason=reason)
+            self._trace(self.segment, event)
 
 
 def describe_error(error: BaseException) -> str:

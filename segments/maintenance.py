@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from segments.config import SegmentConfig
+from segments.protocol import events
+from segments.protocol.events import Tracer
 from segments.protocol.ids import SegmentId
-from segments.protocol.tracing import Tracer
 from segments.state import SegmentState
 from segments.wal import encode_promise, verify
 
@@ -93,7 +94,8 @@ class Maintenance:
         removed = state.collect(up_to)
         self._collected += removed
         if self._trace is not None:
-            self._trace(self._segment, "collected", floor=up_to, records=removed)
+            collected = events.LogCollected(up_to, removed, state.announced_floor)
+            self._trace(self._segment, collected)
         return removed
 
     # ---- compaction ------------------------------------------------------------------------------
@@ -205,7 +207,7 @@ class Maintenance:
             self.damages_found += 1
             self.require_rewrite()
             if self._trace is not None:
-                self._trace(self._segment, "scrub_found_damage", offset=offset + sound_bytes)
+                self._trace(self._segment, events.ScrubFoundDamage(offset + sound_bytes))
             return
         if at_end:
             self._rewrite_pause_s = 0.0
@@ -230,4 +232,4 @@ class Maintenance:
         self.damages_found += 1
         self.promise_due = True
         if self._trace is not None:
-            self._trace(self._segment, "scrub_found_bad_promise")
+            self._trace(self._segment, events.ScrubFoundBadPromise())

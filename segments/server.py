@@ -14,15 +14,15 @@ import trio
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
-from segments.protocol import codec
+from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,
     StorageBroken,
     StorageFailed,
 )
+from segments.protocol.events import Tracer
 from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.refusal import Refusal
-from segments.protocol.tracing import Tracer
 from segments.protocol.transport import Endpoint
 from segments.restart import plan_restart_steps
 from segments.steps import Pace, Steps
@@ -121,10 +121,10 @@ class SegmentServer:
             await storage.write_promise(plan.promise)
         state = plan.state
         if self._trace is not None:
-            self._trace(
-                self.segment, "restored", scl=state.scl, epoch=state.epoch,
-                torn_bytes=plan.torn_bytes, damage=plan.damage, whole=state.whole,
-            )  # fmt: skip
+            restored = events.Restored(
+                state.scl, state.epoch, plan.torn_bytes, plan.damage, state.whole
+            )
+            self._trace(self.segment, restored)
         return SegmentCore(
             self.segment, self.pg_id, self._peers, state, self._config, self._random,
             log_bytes=plan.log_bytes, trace=self._trace,
@@ -192,7 +192,7 @@ class SegmentServer:
             if write.replace is not None:
                 self.compaction_refusal = None
             if self._trace is not None:
-                self._trace(self.segment, "write_synced", log_bytes=self._storage.size())
+                self._trace(self.segment, events.WriteSynced(self._storage.size()))
             core.wrote()
             if core.applying:
                 await self._apply_rest(core)
@@ -212,10 +212,11 @@ class SegmentServer:
 
     async def _store(self, write: Write) -> None:
         if self._trace is not None:
-            self._trace(
-                self.segment, "write_started", bytes=len(write.append),
+            started = events.WriteStarted(
+                len(write.append),
                 promise=write.promise is not None, compaction=write.replace is not None,
             )  # fmt: skip
+            self._trace(self.segment, started)
         if write.replace is not None:
             await self._storage.replace(write.replace)
             return
@@ -233,7 +234,7 @@ class SegmentServer:
                 raise
             except StorageFailed as error:
                 if self._trace is not None:
-                    self._trace(self.segment, "promise_failed", reason=str(error))
+                    self._trace(self.segment, events.PromiseFailed(str(error)))
                 self._refused(error)
                 self.storage_failures += 1
                 await trio.sleep(self._config.storage_retry_s)

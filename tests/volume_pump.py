@@ -15,11 +15,14 @@ import attrs
 
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
+from aurora.events import MtrAllocated
 from aurora.mtr import PageWrite
 from aurora.quorum import QuorumModel
-from aurora.recovery import Recovery, RecoveryPlan
+from aurora.recovery import Recovery
+from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig
 from segments.protocol import codec
+from segments.protocol.events import Event
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.protocol.volume import pg_of_page, standard_members
@@ -211,12 +214,10 @@ class VolumePump:
             recovery.plan, self.groups, self.lal, self.config, trace=self._trace
         )
 
-    def _trace(self, _: str, event: str, /, **values: object) -> None:
-        if event != "mtr_allocated":
+    def _trace(self, _: str, event: Event) -> None:
+        if not isinstance(event, MtrAllocated):
             return
-        made = values["records"]
-        assert isinstance(made, list)
-        for record in made:
+        for record in event.records:
             assert record.lsn not in self.allocated, "invariant 1: one LSN, two records"
             self.allocated[record.lsn] = record
 

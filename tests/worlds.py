@@ -15,12 +15,12 @@ import trio
 from aurora.cluster import Cluster
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.engine import Engine
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig
 from segments.disks import format_storage
 from segments.protocol.errors import SegmentLost
+from segments.protocol.events import Tracer
 from segments.protocol.ids import SegmentId, VolumeEpoch
-from segments.protocol.tracing import Tracer
 from segments.storage import Identity
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.seeds import Seeds

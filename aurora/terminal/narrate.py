@@ -8,11 +8,34 @@ acknowledged what, so that it can count to four.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import attrs
 from rich.text import Text
 
+from aurora.events import (
+    Acknowledged,
+    CommitsAcknowledged,
+    EpochVouched,
+    LogFetched,
+    MtrAllocated,
+    PageCached,
+    PoolApplied,
+    PoolLookedUp,
+    ReadAnswered,
+    ReadSent,
+    ReadStarted,
+    RecoveryPlanned,
+    RoomWaitStarted,
+    SealAnswered,
+    SealingStarted,
+    Sent,
+    TableAcknowledged,
+    VolumeOpened,
+    WriterFenced,
+    WriterStarted,
+)
 from aurora.terminal.text import (
     counted,
     joined,
@@ -22,6 +45,32 @@ from aurora.terminal.text import (
     styled,
 )
 from segments.protocol import codec
+from segments.protocol.events import (
+    AckSent,
+    BatchReceived,
+    Event,
+    GossipReceived,
+    Hydrated,
+    LogCollected,
+    PageMaterialized,
+    PagesFound,
+    PagesReceived,
+    PromiseFailed,
+    ReadDeclined,
+    RecordsApplied,
+    RequestRefused,
+    Restored,
+    ScrubFoundBadPromise,
+    ScrubFoundDamage,
+    Sealed,
+    SegmentFailed,
+    StorageRefused,
+    TableAdopted,
+    TableGossiped,
+    WriteFailed,
+    WriteStarted,
+    WriteSynced,
+)
 from segments.protocol.ids import Address, Lsn, PgId, SegmentId, VolumeEpoch, name_writers
 from segments.protocol.messages import (
     InstallTable,
@@ -37,10 +86,6 @@ _SOURCE_WIDTH: Final = 10
 _EVENT_LIMIT: Final = 50_000
 """Events kept for telling; the oldest are forgotten."""
 _WRITER_LIMIT: Final = 1_000
-_WRITERS_STEPS: Final = ("sealing", "writer_started")
-"""Who takes them is a writer, and they say in which epoch."""
-
-Values = Mapping[str, Any]
 
 
 class Narrator:
@@ -48,21 +93,23 @@ class Narrator:
 
     def __init__(self) -> None:
         self.listening = True
-        self._events: list[tuple[str, str, Values]] = []
+        self._events: list[tuple[str, Event]] = []
         self._scls: dict[PgId, dict[SegmentId, Lsn]] = {}
         self._heartbeat: dict[SegmentId, bool] = {}
         self._writers: dict[int, Address] = {}
         """Names of the writers by their ids."""
 
-    def __call__(self, source: str, event: str, /, **values: object) -> None:
-        if event in _WRITERS_STEPS:
-            self._meet(source, values)
+    def __call__(self, source: str, event: Event) -> None:
+        match event:
+            case SealingStarted():
+                self._meet(source, event.epoch)
+            case WriterStarted():
+                self._meet(source, event.plan.epoch)
         if self.listening:
-            self._events.append((source, event, values))
+            self._events.append((source, event))
             del self._events[:-_EVENT_LIMIT]
 
-    def _meet(self, name: Address, values: Values) -> None:
-        epoch: VolumeEpoch = values["plan"].epoch if "plan" in values else values["epoch"]
+    def _meet(self, name: Address, epoch: VolumeEpoch) -> None:
         self._writers[epoch.writer_id] = name
         while len(self._writers) > _WRITER_LIMIT:
             del self._writers[next(iter(self._writers))]
@@ -79,31 +126,31 @@ class Narrator:
         if by_party:
             events.sort(key=lambda each: each[0])
         lines: list[tuple[Text, Text]] = []
-        for source, event, values in _sends_together(events):
-            teller = _TELLERS.get(event)
+        for source, event in _sends_together(events):
+            teller = _TELLERS.get(type(event))
             if teller is not None:
-                said = teller(self, source, values)
+                said = teller(self, source, event)
                 lines.extend(
                     (_head(source if at == 0 else ""), each) for at, each in enumerate(said)
                 )
         return lines
 
     @staticmethod
-    def events() -> tuple[str, ...]:
+    def events() -> tuple[type[Event], ...]:
         """The events it has words for."""
-        return _EVENTS
+        return tuple(_TELLERS)
 
     # ---- the writer ------------------------------------------------------------------------------
 
-    def _mtr_allocated(self, _: str, values: Values) -> list[Text]:
-        records: Sequence[RedoRecord] = values["records"]
+    def _mtr_allocated(self, _: str, event: MtrAllocated) -> list[Text]:
+        records: Sequence[RedoRecord] = event.records
         first, last = records[0].lsn, records[-1].lsn
         told = [
             styled(
                 f"mini-transaction of {counted(len(records), 'record')}: {show_lsns(first, last)}"
             )
         ]
-        for record, pg_id in zip(records, values["pg_ids"], strict=True):
+        for record, pg_id in zip(records, event.pg_ids, strict=True):
             cpl = ", CPL: the mini-transaction ends here" if record.is_cpl else ""
             told.append(styled(f"LSN {record.lsn}: {show_record(record)}{cpl}"))
             links = (
@@ -113,12 +160,12 @@ class Narrator:
             told.append(styled(f"  follows {links}", "note"))
         return told
 
-    def _pool_applied(self, _: str, values: Values) -> list[Text]:
-        pages = ", ".join(str(each) for each in dict.fromkeys(values["page_ids"]))
+    def _pool_applied(self, _: str, event: PoolApplied) -> list[Text]:
+        pages = ", ".join(str(each) for each in dict.fromkeys(event.page_ids))
         return [styled(f"buffer pool: the redo is added to page {pages}, for reads once durable")]
 
-    def _sent(self, _: str, values: Values) -> list[Text]:
-        message, to = values["message"], values["segment"]
+    def _sent(self, _: str, event: Sent) -> list[Text]:
+        message, to = event.message, event.segment
         if isinstance(message, InstallTable):
             ranges = _ranges(message.table.ranges)
             return [styled(f"→ {to}: truncation table of epoch {message.epoch.counter}: {ranges}")]
@@ -129,12 +176,12 @@ class Narrator:
         lsns = show_lsns(records[0].lsn, records[-1].lsn)
         return [styled(f"→ {to}: {lsns}, the VDL is {message.vdl}")]
 
-    def _acknowledged(self, _: str, values: Values) -> list[Text]:
-        segment, scl, pg_id = values["segment"], values["scl"], values["pg_id"]
+    def _acknowledged(self, _: str, event: Acknowledged) -> list[Text]:
+        segment, scl, pg_id = event.segment, event.scl, event.pg_id
         group = self._scls.setdefault(pg_id, {})
         known = group.get(segment)
         group[segment] = scl
-        before, pgcl = values["pgcl"]
+        before, pgcl = event.pgcl
         if known == scl and before == pgcl:
             return []
         reached = [each for each, its in sorted(group.items()) if its >= scl]
@@ -142,45 +189,43 @@ class Narrator:
         told = [styled(f"← {segment}: its SCL is {scl}; {quorum} ({joined(reached)})")]
         if pgcl > before:
             told.append(styled(f"a write quorum of 4: PGCL {before} → {pgcl}", "mark"))
-            old, vdl = values["vdl"]
+            old, vdl = event.vdl
             moved = f"VDL {old} → {vdl}" if vdl > old else f"VDL stays {vdl}"
-            told.append(styled(f"VCL {values['vcl']}, {moved}", "mark"))
+            told.append(styled(f"VCL {event.vcl}, {moved}", "mark"))
         return told
 
-    def _commits_acknowledged(self, _: str, values: Values) -> list[Text]:
-        if not values["commits"]:
+    def _commits_acknowledged(self, _: str, event: CommitsAcknowledged) -> list[Text]:
+        if not event.commits:
             return []
-        commits, vdl = counted(values["commits"], "commit"), values["vdl"]
+        commits, vdl = counted(event.commits, "commit"), event.vdl
         return [styled(f"{commits} acknowledged: LSN ≤ {vdl}, the VDL", "good")]
 
-    def _pool_looked_up(self, _: str, values: Values) -> list[Text]:
-        page, point, lsn = values["page_id"], values["read_point"], values["page_lsn"]
+    def _pool_looked_up(self, _: str, event: PoolLookedUp) -> list[Text]:
+        page, point, lsn = event.page_id, event.read_point, event.page_lsn
         if lsn is None:
             return [styled(f"buffer pool: page {page} at {point} is not here")]
         return [styled(f"buffer pool: has page {page} at {point}, its newest change is LSN {lsn}")]
 
-    def _read_started(self, _: str, values: Values) -> list[Text]:
-        required, scls = values["required_scl"], values["scls"]
+    def _read_started(self, _: str, event: ReadStarted) -> list[Text]:
+        required, scls = event.required_scl, event.scls
         able = [each for each, scl in sorted(scls.items()) if scl >= required]
         who = joined(able) if able else "nobody yet"
         return [
-            styled(
-                f"read point {values['read_point']} needs a segment with SCL ≥ {required}: {who}"
-            )
+            styled(f"read point {event.read_point} needs a segment with SCL ≥ {required}: {who}")
         ]
 
-    def _read_sent(self, _: str, values: Values) -> list[Text]:
-        request: ReadPage | ListPages = values["request"]
+    def _read_sent(self, _: str, event: ReadSent) -> list[Text]:
+        request: ReadPage | ListPages = event.request
         if isinstance(request, ListPages):
             what = f"which pages are there from {request.from_page} on?"
         else:
             what = f"page {request.page_id}?"
-        never = values["latency_s"] is None
+        never = event.latency_s is None
         why = "never asked before, so tried now" if never else "the fastest of late, or its turn"
-        return [styled(f"→ {values['segment']}: {what} ({why})")]
+        return [styled(f"→ {event.segment}: {what} ({why})")]
 
-    def _read_answered(self, _: str, values: Values) -> list[Text]:
-        answer, segment = values["answer"], values["segment"]
+    def _read_answered(self, _: str, event: ReadAnswered) -> list[Text]:
+        answer, segment = event.answer, event.segment
         if isinstance(answer, PageReply):
             return [
                 styled(f"← {segment}: the page, {PAGE_SIZE:,} bytes as of {answer.page.page_lsn}")
@@ -189,43 +234,37 @@ class Narrator:
             return [styled(f"← {segment}: {counted(len(answer.page_ids), 'page')}")]
         return [styled(f"← {segment}: refuses, SCL {answer.scl}, floor {answer.floor}", "warn")]
 
-    def _page_cached(self, _: str, values: Values) -> list[Text]:
-        page, lsn = values["page_id"], values["page_lsn"]
-        if values["cached"]:
+    def _page_cached(self, _: str, event: PageCached) -> list[Text]:
+        page, lsn = event.page_id, event.page_lsn
+        if event.cached:
             return [styled(f"buffer pool: keeps page {page} as of LSN {lsn}")]
         return [styled(f"buffer pool: page {page} has changed since, or may have: not kept")]
 
-    def _opened(self, _: str, values: Values) -> list[Text]:
-        return [
-            styled(
-                f"the volume is open: epoch {values['epoch'].counter}, VDL {values['vdl']}", "good"
-            )
-        ]
+    def _volume_opened(self, _: str, event: VolumeOpened) -> list[Text]:
+        return [styled(f"the volume is open: epoch {event.epoch.counter}, VDL {event.vdl}", "good")]
 
-    def _fenced(self, _: str, values: Values) -> list[Text]:
-        return [
-            styled(f"fenced: {values['by']} has sealed a higher epoch; this was the end", "bad")
-        ]
+    def _writer_fenced(self, _: str, event: WriterFenced) -> list[Text]:
+        return [styled(f"fenced: {event.by} has sealed a higher epoch; this was the end", "bad")]
 
-    def _epoch_confirmed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"← {values['segment']}: no other writer has taken over")]
+    def _epoch_vouched(self, _: str, event: EpochVouched) -> list[Text]:
+        return [styled(f"← {event.segment}: no other writer has taken over")]
 
     # ---- recovery --------------------------------------------------------------------------------
 
-    def _sealing(self, _: str, values: Values) -> list[Text]:
+    def _sealing_started(self, _: str, event: SealingStarted) -> list[Text]:
         self._scls.clear()
-        return [styled(f"recovery: seals epoch {values['epoch'].counter} at every segment", "mark")]
+        return [styled(f"recovery: seals epoch {event.epoch.counter} at every segment", "mark")]
 
-    def _seal_reply(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"← {values['segment']}: sealed; SCL {values['scl']}, VDL {values['vdl']}")]
+    def _seal_answered(self, _: str, event: SealAnswered) -> list[Text]:
+        return [styled(f"← {event.segment}: sealed; SCL {event.scl}, VDL {event.vdl}")]
 
-    def _log_fetched(self, _: str, values: Values) -> list[Text]:
-        records = values["records"]
+    def _log_fetched(self, _: str, event: LogFetched) -> list[Text]:
+        records = event.records
         lsns = f", {show_lsns(records[0].lsn, records[-1].lsn)}" if records else ""
-        return [styled(f"← {values['segment']}: {counted(len(records), 'record')}{lsns}")]
+        return [styled(f"← {event.segment}: {counted(len(records), 'record')}{lsns}")]
 
-    def _recovery_planned(self, _: str, values: Values) -> list[Text]:
-        plan = values["plan"]
+    def _recovery_planned(self, _: str, event: RecoveryPlanned) -> list[Text]:
+        plan = event.plan
         count = sum(len(records) for records in plan.records.values())
         return [
             styled(f"a read quorum answered: VCL {plan.vcl}, VDL {plan.vdl}", "mark"),
@@ -233,97 +272,93 @@ class Narrator:
             styled(f"to be copied to a write quorum: {counted(count, 'record')}"),
         ]
 
-    def _writer_started(self, _: str, __: Values) -> list[Text]:
+    def _writer_started(self, _: str, __: WriterStarted) -> list[Text]:
         return []  # the plan has been told
 
-    def _table_installed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"← {values['segment']}: has the table")]
+    def _table_acknowledged(self, _: str, event: TableAcknowledged) -> list[Text]:
+        return [styled(f"← {event.segment}: has the table")]
 
     # ---- segments --------------------------------------------------------------------------------
 
-    def _restored(self, _: str, values: Values) -> list[Text]:
-        torn = f", cut {values['torn_bytes']} torn bytes" if values["torn_bytes"] else ""
-        whole = "" if values["whole"] else ", damaged: no witness until repaired"
-        return [
-            styled(
-                f"reads its log: {self._epoch(values['epoch'])}, SCL {values['scl']}{torn}{whole}"
-            )
-        ]
+    def _restored(self, _: str, event: Restored) -> list[Text]:
+        torn = f", cut {event.torn_bytes} torn bytes" if event.torn_bytes else ""
+        whole = "" if event.whole else ", damaged: no witness until repaired"
+        return [styled(f"reads its log: {self._epoch(event.epoch)}, SCL {event.scl}{torn}{whole}")]
 
-    def _storage_refused(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"does not serve: {values['reason']}; opens its disk anew soon", "bad")]
+    def _storage_refused(self, _: str, event: StorageRefused) -> list[Text]:
+        return [styled(f"does not serve: {event.reason}; opens its disk anew soon", "bad")]
 
-    def _segment_failed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"is down by a mistake of its own: {values['reason']}", "bad")]
+    def _segment_failed(self, _: str, event: SegmentFailed) -> list[Text]:
+        return [styled(f"is down by a mistake of its own: {event.reason}", "bad")]
 
-    def _batch_received(self, source: str, values: Values) -> list[Text]:
-        lsns = values["lsns"]
+    def _batch_received(self, source: str, event: BatchReceived) -> list[Text]:
+        lsns = event.lsns
         self._heartbeat[source] = lsns is None
         if lsns is None:
             return []
-        return [styled(f"receives {show_lsns(*lsns)} from {values['writer']}")]
+        return [styled(f"receives {show_lsns(*lsns)} from {event.writer}")]
 
-    def _write_started(self, _: str, values: Values) -> list[Text]:
-        if values["compaction"]:
+    def _write_started(self, _: str, event: WriteStarted) -> list[Text]:
+        if event.compaction:
             return [styled("WAL: written anew, shorter")]
-        promise = "the promise, then " if values["promise"] else ""
-        return [styled(f"WAL: {promise}a frame of {values['bytes']} bytes, appended")]
+        promise = "the promise, then " if event.promise else ""
+        return [styled(f"WAL: {promise}a frame of {event.frame_bytes} bytes, appended")]
 
-    def _write_synced(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"WAL: synced, {show_size(values['log_bytes'])} long")]
+    def _write_synced(self, _: str, event: WriteSynced) -> list[Text]:
+        return [styled(f"WAL: synced, {show_size(event.log_bytes)} long")]
 
-    def _write_failed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"WAL: not written, nothing of it counts: {values['reason']}", "bad")]
+    def _write_failed(self, _: str, event: WriteFailed) -> list[Text]:
+        return [styled(f"WAL: not written, nothing of it counts: {event.reason}", "bad")]
 
-    def _promise_failed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"WAL: the promise is not written yet: {values['reason']}", "bad")]
+    def _promise_failed(self, _: str, event: PromiseFailed) -> list[Text]:
+        return [styled(f"WAL: the promise is not written yet: {event.reason}", "bad")]
 
-    def _waiting_for_room(self, _: str, values: Values) -> list[Text]:
-        wanted = counted(values["count"], "record")
-        return [styled(f"{wanted}: waiting for room; LSN limit {values['limit']}", "bad")]
+    def _room_wait_started(self, _: str, event: RoomWaitStarted) -> list[Text]:
+        wanted = counted(event.count, "record")
+        return [styled(f"{wanted}: waiting for room; LSN limit {event.limit}", "bad")]
 
-    def _collected(self, _: str, values: Values) -> list[Text]:
-        records = counted(values["records"], "record")
-        return [styled(f"collected: {records} up to {values['floor']} folded into pages")]
+    def _log_collected(self, _: str, event: LogCollected) -> list[Text]:
+        records = counted(event.records, "record")
+        return [styled(f"collected: {records} up to {event.floor} folded into pages")]
 
-    def _scrub_found_bad_promise(self, _: str, __: Values) -> list[Text]:
+    def _scrub_found_bad_promise(self, _: str, __: ScrubFoundBadPromise) -> list[Text]:
         return [styled("scrub: a promise slot is spoilt; both will be written again", "bad")]
 
-    def _scrub_found_damage(self, _: str, values: Values) -> list[Text]:
-        where = f"from byte {values['offset']} on"
+    def _scrub_found_damage(self, _: str, event: ScrubFoundDamage) -> list[Text]:
+        where = f"from byte {event.offset} on"
         return [styled(f"scrub: damage {where}; the log will be written anew", "bad")]
 
-    def _table_gossiped(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"gossip: a higher truncation table from {values['peer']}")]
+    def _table_gossiped(self, _: str, event: TableGossiped) -> list[Text]:
+        return [styled(f"gossip: a higher truncation table from {event.peer}")]
 
-    def _records_applied(self, _: str, values: Values) -> list[Text]:
-        before, scl = values["before"], values["scl"]
+    def _records_applied(self, _: str, event: RecordsApplied) -> list[Text]:
+        before, scl = event.before, event.scl
         if scl > before:
             return [styled(f"chain: complete further on, SCL {before} → {scl}")]
         return [styled(f"chain: something is missing in between, SCL stays {scl}", "warn")]
 
-    def _ack_sent(self, source: str, values: Values) -> list[Text]:
+    def _ack_sent(self, source: str, event: AckSent) -> list[Text]:
         if self._heartbeat.get(source, False):
             return []
-        return [styled(f"acknowledges with its SCL, {values['scl']}")]
+        return [styled(f"acknowledges with its SCL, {event.scl}")]
 
-    def _sealed(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"sealed: takes nothing below {self._epoch(values['epoch'])} any more")]
+    def _sealed(self, _: str, event: Sealed) -> list[Text]:
+        return [styled(f"sealed: takes nothing below {self._epoch(event.epoch)} any more")]
 
-    def _table_adopted(self, _: str, values: Values) -> list[Text]:
-        table = values["table"]
-        return [styled(f"adopts: {_ranges(table.ranges)} annulled, SCL {values['scl']}")]
+    def _table_adopted(self, _: str, event: TableAdopted) -> list[Text]:
+        table = event.table
+        return [styled(f"adopts: {_ranges(table.ranges)} annulled, SCL {event.scl}")]
 
-    def _refused(self, _: str, values: Values) -> list[Text]:
-        epoch, sealed = self._epoch(values["epoch"]), self._epoch(values["sealed"])
+    def _request_refused(self, _: str, event: RequestRefused) -> list[Text]:
+        epoch, sealed = self._epoch(event.epoch), self._epoch(event.sealed)
         return [styled(f"refuses {epoch}: {sealed} is sealed here", "warn")]
 
-    def _page_materialized(self, _: str, values: Values) -> list[Text]:
-        page, records, base = values["page_id"], values["records"], values["image_lsn"]
+    def _page_materialized(self, _: str, event: PageMaterialized) -> list[Text]:
+        page, records, base = event.page_id, event.records, event.image_lsn
         start = f"the image at LSN {base}" if base else "an empty page"
-        if not values["page_lsn"]:
-            return [styled(f"page {page}: never written at {values['read_point']}", "warn")]
-        told = [styled(f"page {page} at {values['read_point']}: walks its chain back")]
+        if not event.page_lsn:
+            return [styled(f"page {page}: never written at {event.read_point}", "warn")]
+        told = [styled(f"page {page} at {event.read_point}: walks its chain back")]
         told.extend(
             styled(f"  LSN {each.lsn} follows {each.prev_page_lsn or 'nothing'}", "note")
             for each in reversed(records)
@@ -332,40 +367,69 @@ class Narrator:
         told.extend(styled(f"  + LSN {each.lsn}: {show_record(each)}", "note") for each in records)
         return told
 
-    def _pages_listed(self, _: str, values: Values) -> list[Text]:
-        found, first = counted(values["pages"], "page"), values["from_page"]
-        return [
-            styled(f"looks through its pages from {first} on: {found} at {values['read_point']}")
-        ]
+    def _pages_found(self, _: str, event: PagesFound) -> list[Text]:
+        found, first = counted(event.pages, "page"), event.from_page
+        return [styled(f"looks through its pages from {first} on: {found} at {event.read_point}")]
 
-    def _read_refused(self, _: str, values: Values) -> list[Text]:
-        needs = f"SCL ≥ {values['required_scl']} and a floor ≤ {values['read_point']}"
+    def _read_declined(self, _: str, event: ReadDeclined) -> list[Text]:
+        needs = f"SCL ≥ {event.required_scl} and a floor ≤ {event.read_point}"
         return [styled(f"cannot answer: that needs {needs}", "warn")]
 
-    def _gossip_received(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"gossip: {values['peer']} sends {show_lsns(*values['lsns'])}")]
+    def _gossip_received(self, _: str, event: GossipReceived) -> list[Text]:
+        return [styled(f"gossip: {event.peer} sends {show_lsns(*event.lsns)}")]
 
-    def _hydrated(self, _: str, values: Values) -> list[Text]:
-        return [styled(f"starts over from page images: SCL {values['before']} → {values['scl']}")]
+    def _hydrated(self, _: str, event: Hydrated) -> list[Text]:
+        return [styled(f"starts over from page images: SCL {event.before} → {event.scl}")]
 
-    def _pages_received(self, _: str, values: Values) -> list[Text]:
-        pages = counted(values["pages"], "page")
-        return [styled(f"gossip: {pages} as of {values['base_lsn']} from {values['peer']}")]
+    def _pages_received(self, _: str, event: PagesReceived) -> list[Text]:
+        pages = counted(event.pages, "page")
+        return [styled(f"gossip: {pages} as of {event.base_lsn} from {event.peer}")]
 
 
-_EVENTS: Final = (
-    "mtr_allocated", "pool_applied", "sent", "acknowledged", "commits_acknowledged",
-    "pool_looked_up", "read_started", "read_sent", "read_answered", "page_cached", "opened",
-    "fenced", "epoch_confirmed", "sealing", "seal_reply", "log_fetched", "recovery_planned",
-    "writer_started", "table_installed", "restored", "batch_received", "write_started",
-    "write_synced", "promise_failed",
-    "write_failed", "records_applied", "ack_sent", "sealed", "table_adopted", "refused",
-    "page_materialized", "pages_listed", "read_refused", "gossip_received", "pages_received",
-    "hydrated", "waiting_for_room", "collected", "scrub_found_damage", "table_gossiped",
-    "storage_refused", "segment_failed", "scrub_found_bad_promise",
-)  # fmt: skip
-_TELLERS: Final[dict[str, Callable[[Narrator, str, Values], list[Text]]]] = {
-    event: getattr(Narrator, f"_{event}") for event in _EVENTS
+_TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] = {
+    MtrAllocated: Narrator._mtr_allocated,
+    PoolApplied: Narrator._pool_applied,
+    Sent: Narrator._sent,
+    Acknowledged: Narrator._acknowledged,
+    CommitsAcknowledged: Narrator._commits_acknowledged,
+    PoolLookedUp: Narrator._pool_looked_up,
+    ReadStarted: Narrator._read_started,
+    ReadSent: Narrator._read_sent,
+    ReadAnswered: Narrator._read_answered,
+    PageCached: Narrator._page_cached,
+    VolumeOpened: Narrator._volume_opened,
+    WriterFenced: Narrator._writer_fenced,
+    EpochVouched: Narrator._epoch_vouched,
+    SealingStarted: Narrator._sealing_started,
+    SealAnswered: Narrator._seal_answered,
+    LogFetched: Narrator._log_fetched,
+    RecoveryPlanned: Narrator._recovery_planned,
+    WriterStarted: Narrator._writer_started,
+    TableAcknowledged: Narrator._table_acknowledged,
+    Restored: Narrator._restored,
+    BatchReceived: Narrator._batch_received,
+    WriteStarted: Narrator._write_started,
+    WriteSynced: Narrator._write_synced,
+    PromiseFailed: Narrator._promise_failed,
+    WriteFailed: Narrator._write_failed,
+    RecordsApplied: Narrator._records_applied,
+    AckSent: Narrator._ack_sent,
+    Sealed: Narrator._sealed,
+    TableAdopted: Narrator._table_adopted,
+    RequestRefused: Narrator._request_refused,
+    PageMaterialized: Narrator._page_materialized,
+    PagesFound: Narrator._pages_found,
+    ReadDeclined: Narrator._read_declined,
+    GossipReceived: Narrator._gossip_received,
+    PagesReceived: Narrator._pages_received,
+    Hydrated: Narrator._hydrated,
+    RoomWaitStarted: Narrator._room_wait_started,
+    LogCollected: Narrator._log_collected,
+    ScrubFoundDamage: Narrator._scrub_found_damage,
+    TableGossiped: Narrator._table_gossiped,
+    StorageRefused: Narrator._storage_refused,
+    SegmentFailed: Narrator._segment_failed,
+    ScrubFoundBadPromise: Narrator._scrub_found_bad_promise,
 }
 
 
@@ -374,20 +438,21 @@ def _head(source: str) -> Text:
     return styled(f"  {source.ljust(_SOURCE_WIDTH)}", kind)
 
 
-def _sends_together(
-    events: Sequence[tuple[str, str, Values]],
-) -> list[tuple[str, str, Values]]:
+def _sends_together(events: Sequence[tuple[str, Event]]) -> list[tuple[str, Event]]:
     """The same message to several segments as one step."""
-    merged: list[tuple[str, str, Values]] = []
-    for source, event, values in events:
-        if merged and event == "sent" == merged[-1][1]:
-            before = merged[-1][2]
-            if _unnumbered(before["message"]) == _unnumbered(values["message"]):
-                both = f"{before['segment']} {values['segment']}"
-                merged[-1] = (source, event, {**before, "segment": both})
-                continue
-        merged.append((source, event, values))
+    merged: list[tuple[str, Event]] = []
+    for source, event in events:
+        before = merged[-1][1] if merged else None
+        if isinstance(event, Sent) and isinstance(before, Sent) and _alike(before, event):
+            both = attrs.evolve(before, segment=f"{before.segment} {event.segment}")
+            merged[-1] = (source, both)
+        else:
+            merged.append((source, event))
     return merged
+
+
+def _alike(one: Sent, other: Sent) -> bool:
+    return _unnumbered(one.message) == _unnumbered(other.message)
 
 
 def _unnumbered(message: WriteBatch | InstallTable) -> WriteBatch | InstallTable:

@@ -11,12 +11,19 @@ import trio
 
 from aurora.terminal.finishing import PatientFile
 from segments.protocol import codec
+from segments.protocol.events import (
+    Event,
+    Restored,
+    Tracer,
+    WriteFailed,
+    WriteStarted,
+    WriteSynced,
+)
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import RedoRecord
-from segments.protocol.tracing import Tracer
 
-_WRITE_ENDS: Final = ("write_synced", "write_failed", "restored")
+_WRITE_ENDS: Final = (WriteSynced, WriteFailed, Restored)
 
 
 class Watch:
@@ -26,13 +33,13 @@ class Watch:
         self.listeners: list[Tracer] = list(listeners)
         self._writing: dict[SegmentId, None] = {}
 
-    def __call__(self, source: str, event: str, /, **values: object) -> None:
-        if event == "write_started":
+    def __call__(self, source: str, event: Event) -> None:
+        if isinstance(event, WriteStarted):
             self._writing[source] = None
-        elif event in _WRITE_ENDS:
+        elif isinstance(event, _WRITE_ENDS):
             self._writing.pop(source, None)
         for listener in self.listeners:
-            listener(source, event, **values)
+            listener(source, event)
 
     def writing(self) -> list[SegmentId]:
         """The segments whose disk has a write under way, or had one when they crashed."""
@@ -40,19 +47,25 @@ class Watch:
 
 
 class TraceFile:
-    """Each event as one line of JSON: time in seconds, source, event and its values."""
+    """Each event as one line of JSON: time in seconds, source, its class and its fields."""
 
     def __init__(self, file: TextIO | PatientFile) -> None:
         self._file = file
         self._started_s: float | None = None
 
-    def __call__(self, source: str, event: str, /, **values: object) -> None:
+    def __call__(self, source: str, event: Event) -> None:
         now = trio.current_time()
         if self._started_s is None:
             self._started_s = now
-        line = {"time": round(now - self._started_s, 6), "source": source, "event": event}
-        self._file.write(json.dumps(line | {key: plain(each) for key, each in values.items()}))
-        self._file.write("\n")
+        moment = round(now - self._started_s, 6)
+        head = {"time": moment, "source": source, "event": type(event).__name__}
+        self._file.write(json.dumps(head | plain_fields(event)) + "\n")
+
+
+def plain_fields(value: object) -> dict[str, object]:
+    """The fields of an attrs instance as JSON has them, see `plain`."""
+    kind: type = type(value)
+    return {each.name: plain(getattr(value, each.name)) for each in attrs.fields(kind)}
 
 
 def plain(value: object) -> object:
@@ -75,9 +88,7 @@ def plain(value: object) -> object:
         case list() | tuple():
             return [plain(each) for each in value]
     kind: type = type(value)
-    if attrs.has(kind):
-        return {each.name: plain(getattr(value, each.name)) for each in attrs.fields(kind)}
-    return str(value)
+    return plain_fields(value) if attrs.has(kind) else str(value)
 
 
 def _plain_message(message: object) -> object:

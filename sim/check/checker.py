@@ -11,15 +11,34 @@ judges the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aurora.core import WriterCore
 from aurora.engine import Engine
+from aurora.events import (
+    Acknowledged,
+    MtrAllocated,
+    SealingStarted,
+    VolumeOpened,
+    WriterStarted,
+)
 from aurora.quorum import QuorumModel
-from aurora.recovery import RecoveryPlan
 from segments.protocol.errors import AuroraError
+from segments.protocol.events import (
+    AckSent,
+    BatchReceived,
+    Event,
+    GossipReceived,
+    Hydrated,
+    PagesReceived,
+    RecordsApplied,
+    Restored,
+    Sealed,
+    SegmentFailed,
+    StorageRefused,
+    TableAdopted,
+)
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
-from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
 from sim.check import invariants, what_if
 from sim.check.disk_checks import DiskChecks
@@ -67,30 +86,30 @@ class Checker(Listener):
 
     # ---- the cores' steps ------------------------------------------------------------------------
 
-    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
+    def on_step(self, source: str, event: Event) -> None:
         if self._findings.failed:
             return
         self._events += 1
-        handler = _ON_EVENT.get(event)
+        handler = _ON_EVENT.get(type(event))
         if handler is not None:
-            handler(self, source, values)
+            handler(self, source, event)
         if self._events % self._check_every == 0:
             self._what_if()
             if self._events % (self._check_every * _DISK_EVERY) == 0:
                 self.disks.look()
                 self.readers.look()
 
-    def _on_recovery_started(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_recovery_started(self, source: str, _: SealingStarted) -> None:
         self._observed_before[source] = self._observed_vdl
 
-    def _on_writer_started(self, source: str, values: Mapping[str, Any]) -> None:
-        plan: RecoveryPlan = values["plan"]
+    def _on_writer_started(self, source: str, event: WriterStarted) -> None:
+        plan = event.plan
         view = self.reference.begin_writer(source, plan, self._observed_before.get(source, 0))
         self._vcl[source] = plan.vdl
-        if values["fresh"]:
+        if event.fresh:
             self._opened(view)
 
-    def _on_opened(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_opened(self, source: str, _: VolumeOpened) -> None:
         self._opened(self.reference.writers[source])
         self.readers.opened(source, self._core(source))
 
@@ -113,8 +132,8 @@ class Checker(Listener):
                 )  # fmt: skip
         self._observed_vdl = max(self._observed_vdl, view.vdl)
 
-    def _on_allocated(self, source: str, values: Mapping[str, Any]) -> None:
-        records: list[RedoRecord] = values["records"]
+    def _on_allocated(self, source: str, event: MtrAllocated) -> None:
+        records = event.records
         view = self.reference.writers[source]
         core = self._core(source)
         self._hold(
@@ -128,12 +147,12 @@ class Checker(Listener):
             self.reference, view.epoch, records[-1].lsn,
         )  # fmt: skip
 
-    def _on_acknowledged(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_acknowledged(self, source: str, event: Acknowledged) -> None:
         core, view = self._core(source), self.reference.writers[source]
-        before, pgcl = values["pgcl"]
+        before, pgcl = event.pgcl
         if pgcl > before:
-            self._pgcl_moved(core, values["pg_id"], pgcl)
-        old_vdl, vdl = values["vdl"]
+            self._pgcl_moved(core, event.pg_id, pgcl)
+        old_vdl, vdl = event.vdl
         if vdl < old_vdl or vdl < view.last_vdl:
             self.fail("vdl-never-goes-back", f"{source}: VDL from {view.last_vdl} to {vdl}")
         view.last_vdl = vdl
@@ -170,57 +189,57 @@ class Checker(Listener):
 
     # ---- the segments' steps ---------------------------------------------------------------------
 
-    def _on_applied(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_applied(self, source: str, event: RecordsApplied) -> None:
         state = self._state(source)
-        if state.scl < values["before"]:
+        if state.scl < event.before:
             self.fail(
                 "scl-has-no-gap",
-                f"{source}: records took the SCL from {values['before']} back to {state.scl}",
+                f"{source}: records took the SCL from {event.before} back to {state.scl}",
             )
-        if state.scl > values["before"]:
+        if state.scl > event.before:
             self._hold(
                 "scl-has-no-gap", invariants.chain_complete,
-                self.reference, source, state, values["before"],
+                self.reference, source, state, event.before,
             )  # fmt: skip
             self._count_held(source, state)
 
-    def _on_epoch(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_epoch(self, source: str, _: Sealed | Hydrated | TableAdopted) -> None:
         state = self._state(source)
         self._epoch_moved(source, state)
         self._count_held(source, state)
 
-    def _on_hydrated(self, source: str, values: Mapping[str, Any]) -> None:
-        self._on_epoch(source, values)
+    def _on_hydrated(self, source: str, event: Hydrated) -> None:
+        self._on_epoch(source, event)
         self.readers.inherited(source, self._state(source))
 
-    def _on_table(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_table(self, source: str, event: TableAdopted) -> None:
         self.readers.inherited(source, self._state(source))
-        self._on_epoch(source, values)
+        self._on_epoch(source, event)
         self._hold("annulled-is-gone", invariants.nothing_annulled, source, self._state(source))
 
-    def _on_batch(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_batch(self, source: str, event: BatchReceived) -> None:
         self.counts["epochs-only-rise"] += 1
-        view = self.reference.writers.get(values["writer"])
+        view = self.reference.writers.get(event.writer)
         if view is not None and view.epoch < self._epochs.get(source, NO_EPOCH):
             self.fail(
                 "epochs-only-rise",
                 f"{source} in epoch {self._epochs[source]} takes a batch of epoch {view.epoch}",
             )
 
-    def _on_gossip(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_gossip(self, source: str, event: GossipReceived | PagesReceived) -> None:
         self._hold(
             "epochs-only-rise", invariants.gossip_of_our_epoch,
             source, self._state(source), self._epochs.get(source, NO_EPOCH),
-            values["epoch"], values["table_epoch"],
+            event.epoch, event.table_epoch,
         )  # fmt: skip
 
-    def _on_ack(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_ack(self, source: str, event: AckSent) -> None:
         self.counts["ack-after-sync"] += 1
         disk = self._world.disks[source]
-        if values["log_bytes"] > disk.size():
+        if event.log_bytes > disk.size():
             self.fail(
                 "ack-after-sync",
-                f"{source} acknowledges SCL {values['scl']} with {values['log_bytes']} bytes of "
+                f"{source} acknowledges SCL {event.scl} with {event.log_bytes} bytes of "
                 f"log, of which {disk.size()} are durable",
             )
 
@@ -246,11 +265,11 @@ class Checker(Listener):
     def _on_refused(self, source: str, _: Mapping[str, Any]) -> None:
         self.disks.crashed(source)  # all that it had in memory is gone
 
-    def _on_failed(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_failed(self, source: str, event: SegmentFailed) -> None:
         """Elsewhere a mistake takes down its segment only; here it is what is looked for."""
-        self.fail("system error", f"{source}: {values['reason']}")
+        self.fail("system error", f"{source}: {event.reason}")
 
-    def _on_restored(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_restored(self, source: str, _: Restored) -> None:
         state = self.disks.restarted(source)
         pg_id = self._world.cluster.hosts[source].group.pg_id
         held = self._held.get((state.table.epoch, pg_id), {}).get(source, 0)
@@ -358,21 +377,21 @@ class Checker(Listener):
         return core.state
 
 
-_ON_EVENT: Mapping[str, Callable[[Checker, str, Mapping[str, Any]], None]] = {
-    "sealing": Checker._on_recovery_started,
-    "writer_started": Checker._on_writer_started,
-    "opened": Checker._on_opened,
-    "mtr_allocated": Checker._on_allocated,
-    "acknowledged": Checker._on_acknowledged,
-    "records_applied": Checker._on_applied,
-    "sealed": Checker._on_epoch,
-    "hydrated": Checker._on_hydrated,
-    "table_adopted": Checker._on_table,
-    "restored": Checker._on_restored,
-    "storage_refused": Checker._on_refused,
-    "segment_failed": Checker._on_failed,
-    "batch_received": Checker._on_batch,
-    "gossip_received": Checker._on_gossip,
-    "pages_received": Checker._on_gossip,
-    "ack_sent": Checker._on_ack,
+_ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
+    SealingStarted: Checker._on_recovery_started,
+    WriterStarted: Checker._on_writer_started,
+    VolumeOpened: Checker._on_opened,
+    MtrAllocated: Checker._on_allocated,
+    Acknowledged: Checker._on_acknowledged,
+    RecordsApplied: Checker._on_applied,
+    Sealed: Checker._on_epoch,
+    Hydrated: Checker._on_hydrated,
+    TableAdopted: Checker._on_table,
+    Restored: Checker._on_restored,
+    StorageRefused: Checker._on_refused,
+    SegmentFailed: Checker._on_failed,
+    BatchReceived: Checker._on_batch,
+    GossipReceived: Checker._on_gossip,
+    PagesReceived: Checker._on_gossip,
+    AckSent: Checker._on_ack,
 }

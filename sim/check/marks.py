@@ -12,6 +12,36 @@ from typing import Any, Final
 
 import attrs
 
+from aurora.events import (
+    CommitsAcknowledged,
+    EpochVouched,
+    MtrAllocated,
+    ReadAnswered,
+    RoomWaitStarted,
+    SealAnswered,
+    SealingStarted,
+    VolumeOpened,
+    WriterFenced,
+    WriterStarted,
+)
+from segments.protocol.events import (
+    BatchReceived,
+    Event,
+    GossipReceived,
+    Hydrated,
+    LogCollected,
+    PageMaterialized,
+    ReadDeclined,
+    RecordsApplied,
+    RequestRefused,
+    Restored,
+    ScrubFoundDamage,
+    TableAdopted,
+    TableGossiped,
+    WriteFailed,
+    WriteStarted,
+    WriteSynced,
+)
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageReply, ReadRefused
 from sim.check.reference_model import Reference
@@ -76,46 +106,46 @@ class Coverage(Listener):
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
 
-    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
-        handler = _ON_EVENT.get(event)
+    def on_step(self, source: str, event: Event) -> None:
+        handler = _ON_EVENT.get(type(event))
         if handler is not None:
-            handler(self, source, values)
+            handler(self, source, event)
 
     def _count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
 
     # ---- writers ---------------------------------------------------------------------------------
 
-    def _on_sealing(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_sealing(self, source: str, _: SealingStarted) -> None:
         if self._recovering - {source}:
             self._count("recovery overtaken")
         self._recovering = {source}
 
-    def _on_seal_reply(self, source: str, values: Mapping[str, Any]) -> None:
-        known = self._table_met.setdefault(source, values["table_epoch"])
-        if values["table_epoch"] != known:
+    def _on_seal_reply(self, source: str, event: SealAnswered) -> None:
+        known = self._table_met.setdefault(source, event.table_epoch)
+        if event.table_epoch != known:
             self._count("recovery met an old table")
 
-    def _on_writer_started(self, _: str, values: Mapping[str, Any]) -> None:
-        plan = values["plan"]
+    def _on_writer_started(self, _: str, event: WriterStarted) -> None:
+        plan = event.plan
         end = plan.table.last_annulled_lsn
-        if not values["fresh"] and self._reference.between(plan.vdl, end):
+        if not event.fresh and self._reference.between(plan.vdl, end):
             self._count("recovery truncated above VDL")
 
-    def _on_opened(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_opened(self, source: str, _: VolumeOpened) -> None:
         self._recovering.discard(source)
         self._count("recovery completed")
 
-    def _on_fenced(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_fenced(self, source: str, _: WriterFenced) -> None:
         self._recovering.discard(source)
         self._count("writer fenced")
 
-    def _on_allocated(self, source: str, values: Mapping[str, Any]) -> None:
-        pg_ids = values["pg_ids"]
+    def _on_allocated(self, source: str, event: MtrAllocated) -> None:
+        pg_ids = event.pg_ids
         if len(set(pg_ids)) > 1:
             self._count("commit spans groups")
         if source not in self._waiting and any(map(self._az_plus_one, pg_ids)):
-            self._waiting[source] = values["records"][-1].lsn
+            self._waiting[source] = event.records[-1].lsn
 
     def _az_plus_one(self, pg_id: int) -> bool:
         """Whether a whole AZ and one segment more of a group are down, paused or lost."""
@@ -129,51 +159,50 @@ class Coverage(Listener):
         whole = [az for az, count in away.items() if count == group.zones.count(az)]
         return bool(whole) and len(away) > 1
 
-    def _on_commits(self, source: str, values: Mapping[str, Any]) -> None:
-        if self._waiting and values["vdl"] >= self._waiting.get(source, 1 << 63):
+    def _on_commits(self, source: str, event: CommitsAcknowledged) -> None:
+        if self._waiting and event.vdl >= self._waiting.get(source, 1 << 63):
             del self._waiting[source]
             self._count("commit waited out an AZ + 1")
 
-    def _on_room(self, _: str, values: Mapping[str, Any]) -> None:
+    def _on_room(self, _: str, event: RoomWaitStarted) -> None:
         self._count("LAL back-pressure")
 
-    def _on_answer(self, _: str, values: Mapping[str, Any]) -> None:
-        answer = values["answer"]
+    def _on_answer(self, _: str, event: ReadAnswered) -> None:
+        answer = event.answer
         if isinstance(answer, ReadRefused):
             self._count("read refused and rerouted")
-        elif isinstance(answer, PageReply) and values["hedge"]:
+        elif isinstance(answer, PageReply) and event.hedge:
             self._count("hedged read won")
 
-    def _on_confirmed(self, _: str, values: Mapping[str, Any]) -> None:
+    def _on_confirmed(self, _: str, event: EpochVouched) -> None:
         self._count("strict read confirmed")
 
     # ---- segments --------------------------------------------------------------------------------
 
-    def _on_refused(self, _: str, values: Mapping[str, Any]) -> None:
+    def _on_refused(self, _: str, event: RequestRefused) -> None:
         self._count("zombie refused")
 
-    def _on_read_refused(self, _: str, values: Mapping[str, Any]) -> None:
-        if values["read_point"] < values["floor"]:
+    def _on_read_refused(self, _: str, event: ReadDeclined) -> None:
+        if event.read_point < event.floor:
             self._count("read below the floor")
 
-    def _on_page(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_page(self, source: str, event: PageMaterialized) -> None:
         core = self._world.cluster.hosts[source].core
-        if core is not None and values["read_point"] < core.state.vdl:
+        if core is not None and event.read_point < core.state.vdl:
             self._count("old version materialized")
 
-    def _on_gossip(self, source: str, values: Mapping[str, Any]) -> None:
-        self._offered[source] = values["lsns"][1]
+    def _on_gossip(self, source: str, event: GossipReceived) -> None:
+        self._offered[source] = event.lsns[1]
 
-    def _on_applied(self, source: str, values: Mapping[str, Any]) -> None:
-        if source in self._offered and values["scl"] > values["before"]:
-            if values["scl"] >= self._offered[source]:
+    def _on_applied(self, source: str, event: RecordsApplied) -> None:
+        if source in self._offered and event.scl > event.before:
+            if event.scl >= self._offered[source]:
                 self._count("gossip filled a gap")
             del self._offered[source]
         self._look_whether_healed(source)
 
-    def _on_hydrated(self, source: str, values: Mapping[str, Any]) -> None:
-        if "scl" in values:
-            self._count("segment hydrated by pages")
+    def _on_hydrated(self, source: str, event: Hydrated) -> None:
+        self._count("segment hydrated by pages")
         self._look_whether_healed(source)
 
     def _look_whether_healed(self, source: SegmentId) -> None:
@@ -183,66 +212,66 @@ class Coverage(Listener):
                 self._damaged.discard(source)
                 self._count("damaged frame healed")
 
-    def _on_table(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_table(self, source: str, _: TableAdopted) -> None:
         self._look_whether_healed(source)
 
-    def _on_table_gossiped(self, _: str, values: Mapping[str, Any]) -> None:
+    def _on_table_gossiped(self, _: str, event: TableGossiped) -> None:
         self._count("table adopted by gossip")
 
-    def _on_collected(self, _: str, values: Mapping[str, Any]) -> None:
+    def _on_collected(self, _: str, event: LogCollected) -> None:
         self._count("log collected")
 
-    def _on_restored(self, source: str, values: Mapping[str, Any]) -> None:
+    def _on_restored(self, source: str, event: Restored) -> None:
         self._compacting.discard(source)
-        if values["torn_bytes"]:
+        if event.torn_bytes:
             self._count("torn tail cut")
-        if not values["whole"]:
+        if not event.whole:
             self._damaged.add(source)
 
-    def _on_write_started(self, source: str, values: Mapping[str, Any]) -> None:
-        if values["compaction"]:
+    def _on_write_started(self, source: str, event: WriteStarted) -> None:
+        if event.compaction:
             self._compacting.add(source)
 
-    def _on_write_synced(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_write_synced(self, source: str, _: WriteSynced) -> None:
         self._compacting.discard(source)
 
-    def _on_batch(self, source: str, values: Mapping[str, Any]) -> None:
-        if source in self._compacting and values["lsns"]:
+    def _on_batch(self, source: str, event: BatchReceived) -> None:
+        if source in self._compacting and event.lsns:
             self._compacting.discard(source)
             self._count("compaction under load")
 
-    def _on_write_failed(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_write_failed(self, source: str, _: WriteFailed) -> None:
         self._compacting.discard(source)
         self._count("disk refused a write")
 
-    def _on_scrub(self, _: str, values: Mapping[str, Any]) -> None:
+    def _on_scrub(self, _: str, event: ScrubFoundDamage) -> None:
         self._count("rot scrubbed away")
 
 
-_ON_EVENT: Final[Mapping[str, Callable[[Coverage, str, Mapping[str, Any]], None]]] = {
-    "sealing": Coverage._on_sealing,
-    "seal_reply": Coverage._on_seal_reply,
-    "writer_started": Coverage._on_writer_started,
-    "opened": Coverage._on_opened,
-    "fenced": Coverage._on_fenced,
-    "mtr_allocated": Coverage._on_allocated,
-    "commits_acknowledged": Coverage._on_commits,
-    "waiting_for_room": Coverage._on_room,
-    "read_answered": Coverage._on_answer,
-    "epoch_confirmed": Coverage._on_confirmed,
-    "refused": Coverage._on_refused,
-    "read_refused": Coverage._on_read_refused,
-    "page_materialized": Coverage._on_page,
-    "gossip_received": Coverage._on_gossip,
-    "records_applied": Coverage._on_applied,
-    "hydrated": Coverage._on_hydrated,
-    "table_adopted": Coverage._on_table,
-    "table_gossiped": Coverage._on_table_gossiped,
-    "collected": Coverage._on_collected,
-    "restored": Coverage._on_restored,
-    "write_started": Coverage._on_write_started,
-    "write_synced": Coverage._on_write_synced,
-    "batch_received": Coverage._on_batch,
-    "write_failed": Coverage._on_write_failed,
-    "scrub_found_damage": Coverage._on_scrub,
+_ON_EVENT: Final[Mapping[type[Event], Callable[[Coverage, str, Any], None]]] = {
+    SealingStarted: Coverage._on_sealing,
+    SealAnswered: Coverage._on_seal_reply,
+    WriterStarted: Coverage._on_writer_started,
+    VolumeOpened: Coverage._on_opened,
+    WriterFenced: Coverage._on_fenced,
+    MtrAllocated: Coverage._on_allocated,
+    CommitsAcknowledged: Coverage._on_commits,
+    RoomWaitStarted: Coverage._on_room,
+    ReadAnswered: Coverage._on_answer,
+    EpochVouched: Coverage._on_confirmed,
+    RequestRefused: Coverage._on_refused,
+    ReadDeclined: Coverage._on_read_refused,
+    PageMaterialized: Coverage._on_page,
+    GossipReceived: Coverage._on_gossip,
+    RecordsApplied: Coverage._on_applied,
+    Hydrated: Coverage._on_hydrated,
+    TableAdopted: Coverage._on_table,
+    TableGossiped: Coverage._on_table_gossiped,
+    LogCollected: Coverage._on_collected,
+    Restored: Coverage._on_restored,
+    WriteStarted: Coverage._on_write_started,
+    WriteSynced: Coverage._on_write_synced,
+    BatchReceived: Coverage._on_batch,
+    WriteFailed: Coverage._on_write_failed,
+    ScrubFoundDamage: Coverage._on_scrub,
 }

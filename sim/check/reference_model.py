@@ -7,11 +7,11 @@ writer started; what must follow it works out by itself.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import attrs
 
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.ids import Lsn, PageId, PgId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
@@ -77,7 +77,7 @@ class Reference:
         self.writers[name] = view
         return view
 
-    def allocated(self, name: str, records: list[RedoRecord]) -> None:
+    def allocated(self, name: str, records: Sequence[RedoRecord]) -> None:
         """A writer has made these records."""
         view = self.writers[name]
         for record in records:

@@ -12,13 +12,8 @@ from itertools import combinations
 from aurora.consistency import VolumeConsistency
 from aurora.mtr import VolumeChains
 from aurora.quorum import QuorumModel
-from aurora.recovery import (
-    RecoveryPlan,
-    adopted_table,
-    announced_vdl,
-    log_sources,
-    plan_recovery,
-)
+from aurora.recovery import adopted_table, announced_vdl, log_sources, plan_recovery
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply

@@ -7,9 +7,10 @@ again; a writer that was crashed or replaced, when another has opened the volume
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import Final
 
+from aurora.events import Acknowledged
 from aurora.targets import WRITER
 from segments.protocol.ids import Address
 from sim.plan.episodes import Episode
@@ -45,11 +46,11 @@ class Returns:
                 else:
                     self._waiting.setdefault(victim, {})[episode.number] = end_ns
 
-    def acknowledged(self, now_ns: int, values: Mapping[str, Any]) -> None:
+    def acknowledged(self, now_ns: int, event: Acknowledged) -> None:
         """A writer has heard how far a segment is."""
         self._back(now_ns, WRITER)
-        if values["scl"] >= values["pgcl"][1]:
-            self._back(now_ns, values["segment"])
+        if event.scl >= event.pgcl[1]:
+            self._back(now_ns, event.segment)
 
     def _back(self, now_ns: int, victim: Address) -> None:
         waiting = self._waiting.get(victim)

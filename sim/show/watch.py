@@ -10,10 +10,14 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TextIO
 
+import attrs
+
 from aurora.engine import Engine
+from aurora.events import Acknowledged, VolumeOpened
 from aurora.terminal.finishing import PatientFile
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
+from segments.protocol.events import Event
 from sim.plan.episodes import episodes_of
 from sim.plan.schedule import Action
 from sim.show.returns import Returns
@@ -69,14 +73,15 @@ class Watch(Listener):
         if self._file is not None:
             self._write({"t_ns": self._world.scheduler.now_ns, "event": kind, "values": values})
 
-    def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
-        if event == "acknowledged":
-            self.returns.acknowledged(self._world.scheduler.now_ns, values)
-        elif event == "opened":
-            self.returns.opened(self._world.scheduler.now_ns)
+    def on_step(self, source: str, event: Event) -> None:
+        now_ns = self._world.scheduler.now_ns
+        if isinstance(event, Acknowledged):
+            self.returns.acknowledged(now_ns, event)
+        elif isinstance(event, VolumeOpened):
+            self.returns.opened(now_ns)
         if self._file is not None:
-            head = {"t_ns": self._world.scheduler.now_ns, "step": event, "source": source}
-            self._write(head | dict(values))
+            head = {"t_ns": now_ns, "step": type(event).__name__, "source": source}
+            self._write(head | attrs.asdict(event, recurse=False))
 
     def _write(self, line: Mapping[str, Any]) -> None:
         assert self._file is not None

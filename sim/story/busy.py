@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from segments.protocol.events import WriteStarted
 from sim.show.durations import length
 from sim.show.wording import counted
 from sim.story.evidence import Evidence
@@ -25,7 +26,7 @@ def busy(evidence: Evidence, focus: Focus) -> Iterator[Line]:
         return
     sources = Counter(step.source for step in recent)
     source = next(iter(focus.segments), sources.most_common(1)[0][0])
-    events = Counter(step.event for step in recent if step.source == source)
+    events = Counter(type(step.event).__name__ for step in recent if step.source == source)
     took = length(evidence.result.virtual_ns - recent[0].time_ns)
     kinds = ", ".join(f"{count} {event}" for event, count in events.most_common(_KINDS))
     text = (
@@ -42,11 +43,11 @@ def busy(evidence: Evidence, focus: Focus) -> Iterator[Line]:
         yield Line(rewrites[0].number, rewrites[0].time_ns, NEEDED, text)
 
 
-def _rewrites_at_the_end(evidence: Evidence, segment: str) -> list[Step]:
+def _rewrites_at_the_end(evidence: Evidence, segment: str) -> list[Step[WriteStarted]]:
     """The last writes of a segment, as far as all of them write its log anew."""
-    found: list[Step] = []
-    for step in reversed(evidence.of("write_started", source=segment)):
-        if not step.values["compaction"]:
+    found: list[Step[WriteStarted]] = []
+    for step in reversed(evidence.of(WriteStarted, source=segment)):
+        if not step.event.compaction:
             break
         found.insert(0, step)
     return found

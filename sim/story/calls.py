@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeAlias
 
-from segments.protocol.ids import Lsn, SegmentId
+from aurora.events import MtrAllocated, PoolApplied, PoolLookedUp, ReadSent, ReadStarted
+from segments.protocol.events import Event, PageMaterialized, ReadDeclined
+from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import ListPages
 from sim.check.invariants import WRITE_QUORUM
 from sim.story.evidence import Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six
-from sim.story.recorder import Step
+from sim.story.recorder import CallInvoked, CallReturned, Step
 from sim.world.history import Call, Outcome
 
 _MOST_LSNS: Final = 6
 
 
-def invoked(evidence: Evidence, call: Call) -> Step | None:
+def invoked(evidence: Evidence, call: Call) -> Step[CallInvoked] | None:
     """The step at which a client made a call."""
-    return next((s for s in evidence.of("invoked") if s.values["call"] == call.number), None)
+    return next((s for s in evidence.of(CallInvoked) if s.event.call == call.number), None)
 
 
 def described(call: Call) -> str:
@@ -36,14 +38,15 @@ def described(call: Call) -> str:
 def failing_call(evidence: Evidence) -> Call | None:
     """The call whose return ended the run."""
     last = evidence.last
-    if last is None or last.event != "returned":
+    if last is None or not isinstance(last.event, CallReturned):
         ended = [
             call
             for call in evidence.world.calls
             if call.returned_ns == evidence.result.virtual_ns and call.outcome is not Outcome.OK
         ]
         return ended[-1] if ended else None
-    return next(each for each in evidence.world.calls if each.number == last.values["call"])
+    number = last.event.call
+    return next(each for each in evidence.world.calls if each.number == number)
 
 
 def lsns_of(evidence: Evidence, call: Call) -> list[Lsn]:
@@ -78,76 +81,63 @@ def route(evidence: Evidence, call: Call, *, strictly: bool = False) -> Iterator
     end_ns = evidence.result.virtual_ns if call.returned_ns is None else call.returned_ns
     page_id = call.operation.pages[0]
     asked: set[str] = set()
-    for step in evidence.of(*_ROUTE):
-        if step.number < begun.number or step.time_ns > end_ns or _page_of(step) != page_id:
+    for step in evidence.of(PoolLookedUp, ReadSent, PageMaterialized, ReadDeclined):
+        event = step.event
+        if step.number < begun.number or step.time_ns > end_ns or _page_of(event) != page_id:
             continue
-        of_writer = step.event in ("pool_looked_up", "read_sent")
+        of_writer = isinstance(event, PoolLookedUp | ReadSent)
         if of_writer and step.source != call.writer:
             continue
-        if step.event == "pool_looked_up" and step.values["page_lsn"] is None:
+        if isinstance(event, PoolLookedUp) and event.page_lsn is None:
             continue  # then it is read, which is told
-        if strictly and _read_point_of(step) != call.lsn:
+        if strictly and _read_point_of(event) != call.lsn:
             continue
-        if step.event == "read_sent":
-            asked.add(step.values["segment"])
+        if isinstance(event, ReadSent):
+            asked.add(event.segment)
         if of_writer or step.source in asked:
-            yield Line(step.number, step.time_ns, NEEDED - 1, _told(evidence, step, call.writer))
+            yield Line(step.number, step.time_ns, NEEDED - 1, _told(evidence, step))
 
 
-_ROUTE: Final = ("pool_looked_up", "read_sent", "page_materialized", "read_refused")
+_Leg: TypeAlias = PoolLookedUp | ReadSent | PageMaterialized | ReadDeclined
+"""A step on the way of a read."""
 
 
-def _page_of(step: Step) -> int | None:
-    request = step.values.get("request")
-    if isinstance(request, ListPages):
-        return None
-    found = step.values.get("page_id") if request is None else request.page_id
-    return found if isinstance(found, int) else None
+def _page_of(leg: _Leg) -> PageId | None:
+    if not isinstance(leg, ReadSent):
+        return leg.page_id
+    return None if isinstance(leg.request, ListPages) else leg.request.page_id
 
 
-def _read_point_of(step: Step) -> Lsn:
-    request = step.values.get("request")
-    found: Lsn = step.values["read_point"] if request is None else request.read_point
-    return found
+def _read_point_of(leg: _Leg) -> Lsn:
+    return leg.request.read_point if isinstance(leg, ReadSent) else leg.read_point
 
 
-def _told(evidence: Evidence, step: Step, writer: str) -> str:
-    values, name = step.values, step.source
-    match step.event:
-        case "pool_looked_up":
-            found = values["page_lsn"]
-            page = f"page {values['page_id']} as of {values['read_point']}"
-            return f"{name} takes {page} from its cache: the version there is of LSN {found}"
-        case "read_sent":
-            request = values["request"]
-            known = _known(evidence, step)
+def _told(evidence: Evidence, step: Step[_Leg]) -> str:
+    name, leg = step.source, step.event
+    match leg:
+        case PoolLookedUp():
+            page = f"page {leg.page_id} as of {leg.read_point}"
+            return f"{name} takes {page} from its cache: the version there is of LSN {leg.page_lsn}"
+        case ReadSent():
             return (
-                f"{name} asks {values['segment']} (known SCL {known}, needed "
-                f"{request.required_scl}) for page {request.page_id} as of {request.read_point}"
+                f"{name} asks {leg.segment} (known SCL {_known(evidence, step, leg)}, needed "
+                f"{leg.request.required_scl}) for page {_page_of(leg)} as of {_read_point_of(leg)}"
             )
-        case "read_refused":
-            return f"{name} refuses: its SCL is {values['scl']}, its floor {values['floor']}"
-    lsns = " ".join(str(record.lsn) for record in values["records"] if record is not None)
-    image = f"its image of LSN {values['image_lsn']}" if values["image_lsn"] else "an empty page"
-    return (
-        f"{name}, with SCL {scl_at(evidence, step)}, makes page {values['page_id']} as of "
-        f"{values['read_point']}: {image} and {f'LSN {lsns}' if lsns else 'no record'}"
-    )
+        case ReadDeclined():
+            return f"{name} refuses: its SCL is {leg.scl}, its floor {leg.floor}"
+        case PageMaterialized():
+            lsns = " ".join(str(record.lsn) for record in leg.records)
+            image = f"its image of LSN {leg.image_lsn}" if leg.image_lsn else "an empty page"
+            return (
+                f"{name}, with SCL {evidence.scl_at(step)}, makes page {leg.page_id} as of "
+                f"{leg.read_point}: {image} and {f'LSN {lsns}' if lsns else 'no record'}"
+            )
 
 
-def _known(evidence: Evidence, step: Step) -> Lsn:
+def _known(evidence: Evidence, step: Step[Event], sent: ReadSent) -> Lsn:
     """The SCL that the asking writer knew the segment to have."""
-    begun = evidence.last_before(step, "read_started")
-    scls: Mapping[SegmentId, Lsn] = begun.values["scls"] if begun else {}
-    return scls.get(step.values["segment"], 0)
-
-
-def scl_at(evidence: Evidence, step: Step) -> Lsn:
-    """The SCL that the source of a step had told of by then."""
-    found = evidence.last_before(
-        step, "records_applied", "hydrated", "table_adopted", "restored", "sealed"
-    )
-    return found.values["scl"] if found else 0
+    begun = evidence.last_before(step, ReadStarted)
+    return begun.event.scls.get(sent.segment, 0) if begun else 0
 
 
 def _expected(evidence: Evidence, call: Call) -> list[Lsn]:
@@ -188,12 +178,12 @@ def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
 
 def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]:
     """When redo went into a page in a writer's buffer pool."""
-    for step in evidence.of("pool_applied"):
-        if page_id in step.values["page_ids"]:
+    for step in evidence.of(PoolApplied):
+        if page_id in step.event.page_ids:
             size = evidence.world.schedule.knobs.buffer_pool_pages
             room = f"{size} page" if size == 1 else f"{size} pages"
-            made = evidence.last_before(step, "mtr_allocated")
-            records = made.values["records"] if made else ()
+            made = evidence.last_before(step, MtrAllocated)
+            records = made.event.records if made else ()
             lsns = " ".join(str(each.lsn) for each in records if each.page_id == page_id)
             text = f"{step.source} puts LSN {lsns} into page {page_id} in its pool of {room}"
             yield Line(step.number, step.time_ns, weight, text)
@@ -206,9 +196,9 @@ def waiting_for(evidence: Evidence, call: Call) -> str:
     """What a write waits for at the end of the run, or waited for until it returned."""
     if call.operation.kind != "put":
         sent = [
-            step.values["segment"]
-            for step in evidence.of("read_sent", source=call.writer)
-            if _page_of(step) == call.operation.pages[0] and step.time_ns >= call.invoked_ns
+            step.event.segment
+            for step in evidence.of(ReadSent, source=call.writer)
+            if _page_of(step.event) == call.operation.pages[0] and step.time_ns >= call.invoked_ns
         ]
         return f"it has asked {' '.join(dict.fromkeys(sent))}" if sent else "it has asked nobody"
     lsns = lsns_of(evidence, call)

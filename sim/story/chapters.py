@@ -6,15 +6,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from aurora.events import MtrAllocated, PoolApplied
+from segments.protocol.events import AckSent, BatchReceived, GossipReceived
 from segments.protocol.ids import Lsn
 from sim.story import calls, disks, recoveries, waiting
 from sim.story.busy import busy
-from sim.story.evidence import Evidence
+from sim.story.evidence import Arrival, Evidence
 from sim.story.faults import faults, losses
 from sim.story.focus import Focus, focus_of
 from sim.story.lines import NEEDED, Line
 from sim.story.passed import passed
-from sim.story.records import birth, life, missing
+from sim.story.records import birth, first_of, life, missing
 
 _MOST_LSNS: Final = 3
 _READER_AT: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
@@ -116,9 +118,9 @@ def _fence(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     """Promises: who sealed what, and what was taken after it."""
     lsns = _records(evidence, focus)
     last = evidence.last
-    if last is not None and last.event in ("batch_received", "gossip_received", "pages_received"):
-        yield disks.received(evidence, last)
-        span = last.values.get("lsns")
+    if last is not None and isinstance(last.event, Arrival):
+        yield disks.received(evidence, last, last.event)
+        span = disks.lsns_of(last.event)
         if span and evidence.known(span[0]) and span[0] not in lsns:
             lsns.insert(0, span[0])
     yield from _lives(evidence, lsns)
@@ -135,10 +137,10 @@ def _disk(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     last = evidence.last
     for segment in focus.segments[:1]:
         yield from disks.writes(evidence, segment, NEEDED - 1)
-        taken = evidence.of("batch_received", "gossip_received", source=segment)
-        for step in [each for each in taken if each.values["lsns"] and not lsns][-4:]:
-            yield disks.received(evidence, step, 7)
-        if last is not None and last.event == "ack_sent":
+        taken = evidence.of(BatchReceived, GossipReceived, source=segment)
+        for step in [each for each in taken if each.event.lsns and not lsns][-4:]:
+            yield disks.received(evidence, step, step.event, 7)
+        if last is not None and isinstance(last.event, AckSent):
             yield from disks.last_sync(evidence, segment, last)
         for lsn in lsns[:1]:
             yield from disks.arrivals(evidence, segment, lsn)
@@ -159,9 +161,9 @@ def _image(evidence: Evidence, focus: Focus) -> Iterator[Line]:
 def _pool(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     lsns = _records(evidence, focus)
     yield from _lives(evidence, lsns)
-    for step in evidence.of("mtr_allocated"):
+    for step in evidence.of(MtrAllocated):
         yield birth(evidence, step, 5)
-    pages = {page for step in evidence.of("pool_applied") for page in step.values["page_ids"]}
+    pages = {page for step in evidence.of(PoolApplied) for page in step.event.page_ids}
     for page_id in sorted(pages):
         yield from calls.page_writes(evidence, page_id, 8)
     yield from _also(evidence, lsns)
@@ -170,11 +172,11 @@ def _pool(evidence: Evidence, focus: Focus) -> Iterator[Line]:
 def _limit(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     """LSNs against their limit: all that are allocated and not durable."""
     lsns = _records(evidence, focus)
-    for step in evidence.of("mtr_allocated")[-6:]:
+    for step in evidence.of(MtrAllocated)[-6:]:
         yield birth(evidence, step, NEEDED)
-    first = next(iter(evidence.of("mtr_allocated")), None)
+    first = next(iter(evidence.of(MtrAllocated)), None)
     if first is not None:
-        lsns = [first.values["records"][0].lsn]
+        lsns = [first_of(first)]
     if (last := evidence.last) is not None:
         lal = evidence.world.schedule.knobs.lal
         text = f"no LSN may be more than {lal} (LAL) above the VDL, or the last one annulled"

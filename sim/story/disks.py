@@ -5,9 +5,24 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
+from aurora.events import WriterStarted
+from segments.protocol.events import (
+    BatchReceived,
+    Event,
+    GossipReceived,
+    Hydrated,
+    LogCollected,
+    PagesReceived,
+    Restored,
+    Sealed,
+    TableGossiped,
+    WriteFailed,
+    WriteStarted,
+    WriteSynced,
+)
 from segments.protocol.ids import Lsn, SegmentId
 from sim.show.durations import later, moment
-from sim.story.evidence import Evidence
+from sim.story.evidence import Arrival, Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step
 
@@ -17,25 +32,24 @@ _MOST_WRITES: Final = 4
 
 def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line]:
     """The last writes of a segment, each with its sync, or with what came in its way."""
-    steps = evidence.of("write_started", "write_synced", "write_failed", "restored", source=segment)
+    steps = evidence.of(WriteStarted, WriteSynced, WriteFailed, Restored, source=segment)
     told: list[Line] = []
     for at, step in enumerate(steps):
-        if step.event != "write_started":
+        begun = step.event
+        if not isinstance(begun, WriteStarted):
             continue
         then = steps[at + 1] if at + 1 < len(steps) else None
-        what = (
-            "its whole log anew" if step.values["compaction"] else f"{step.values['bytes']} bytes"
-        )
+        what = "its whole log anew" if begun.compaction else f"{begun.frame_bytes} bytes"
         what = "its promise" if what == "0 bytes" else what
         text = f"{segment} begins to write {what}"
         if then is None:
             text += ", and has not synced them when the run ends"
-        elif then.event == "write_synced":
-            took, size = later(then.time_ns - step.time_ns), then.values["log_bytes"]
+        elif isinstance(then.event, WriteSynced):
+            took, size = later(then.time_ns - step.time_ns), then.event.log_bytes
             text += f", synced {took}: its log has {size} bytes"
-            if step.values["bytes"]:
-                text += f", the new ones from {size - step.values['bytes']} on"
-        elif then.event == "write_failed":
+            if begun.frame_bytes:
+                text += f", the new ones from {size - begun.frame_bytes} on"
+        elif isinstance(then.event, WriteFailed):
             text += "; its disk refuses"
         else:
             text += "; it goes down before the sync"
@@ -46,17 +60,17 @@ def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line
             yield line._replace(weight=weight - 2)
 
 
-def last_sync(evidence: Evidence, segment: SegmentId, ack: Step) -> Iterator[Line]:
+def last_sync(evidence: Evidence, segment: SegmentId, ack: Step[Event]) -> Iterator[Line]:
     """What an acknowledgement says to be durable, and what the last sync before it had left."""
-    synced = evidence.last_before(ack, "write_synced")
-    begun = evidence.last_before(ack, "write_started")
+    synced = evidence.last_before(ack, WriteSynced)
+    begun = evidence.last_before(ack, WriteStarted)
     if synced is None:
         text = f"{segment} has not synced anything yet in this run"
     else:
-        at, size = moment(synced.time_ns), synced.values["log_bytes"]
+        at, size = moment(synced.time_ns), synced.event.log_bytes
         text = f"the last sync of {segment} was at {at}: {size} bytes"
     if begun is not None and (synced is None or begun.number > synced.number):
-        text += f"; a write of {begun.values['bytes']} bytes is under way"
+        text += f"; a write of {begun.event.frame_bytes} bytes is under way"
     yield Line(ack.number, ack.time_ns, NEEDED, text)
 
 
@@ -65,80 +79,80 @@ def restarts(
 ) -> Iterator[Line]:
     """Restarts from the log, with what was torn or damaged, and which of ``lsns`` is gone."""
     lsns = list(lsns)
-    begun = evidence.of("writer_started")
-    for step in evidence.of("restored"):
+    begun = evidence.of(WriterStarted)
+    for step in evidence.of(Restored):
         if not begun or step.number < begun[0].number:
             continue
-        values = step.values
-        epoch = values["epoch"]
-        text = f"{step.source} restarts from its log with SCL {values['scl']}"
+        event = step.event
+        text = f"{step.source} restarts from its log with SCL {event.scl}"
         gone = [lsn for lsn in lsns if _lost(evidence, lsn, step)]
         if gone:
             text += f": LSN {' '.join(map(str, gone))} is gone"
-        if values["torn_bytes"]:
-            text += f", {values['torn_bytes']} torn bytes at its end"
-        if not values["whole"]:
+        if event.torn_bytes:
+            text += f", {event.torn_bytes} torn bytes at its end"
+        if not event.whole:
             text += ", damaged: it answers no seal yet"
-        if not epoch.counter:
+        if not event.epoch.counter:
             text += "; it has promised nothing"
         near = weight if step.source in segments else weight - 4
         yield Line(step.number, step.time_ns, NEEDED if gone else near, text)
 
 
-def _lost(evidence: Evidence, lsn: Lsn, step: Step) -> bool:
+def _lost(evidence: Evidence, lsn: Lsn, step: Step[Restored]) -> bool:
     copy = evidence.copies(lsn).get(step.source)
     return copy is not None and copy.lost is step
 
 
 def epochs(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line]:
     """Every promise that a segment has made or taken back."""
-    for step in evidence.of("sealed", "table_gossiped", "hydrated", source=segment):
-        values = step.values
-        if step.event == "sealed":
-            text = f"{segment} seals {evidence.epoch(values['epoch'])} with SCL {values['scl']}"
-        elif step.event == "table_gossiped":
-            table = evidence.owner(values["epoch"])
-            text = f"{segment} is told of {table} by gossip from {values['peer']}"
-        else:
-            text = (
-                f"{segment} takes over its peers' pages: SCL {values['before']} -> {values['scl']}"
-            )
+    for step in evidence.of(Sealed, TableGossiped, Hydrated, source=segment):
+        match step.event:
+            case Sealed(epoch=epoch, scl=scl):
+                text = f"{segment} seals {evidence.epoch(epoch)} with SCL {scl}"
+            case TableGossiped(peer=peer, epoch=epoch):
+                text = f"{segment} is told of {evidence.owner(epoch)} by gossip from {peer}"
+            case Hydrated(before=before, scl=scl):
+                text = f"{segment} takes over its peers' pages: SCL {before} -> {scl}"
         yield Line(step.number, step.time_ns, weight, text)
 
 
-def received(evidence: Evidence, step: Step, weight: int = NEEDED) -> Line:
-    """What a segment took from a writer or a peer, with the epochs of both."""
-    values, segment = step.values, step.source
-    lsns = values.get("lsns")
+def received(evidence: Evidence, step: Step[Event], arrival: Arrival, weight: int = NEEDED) -> Line:
+    """What a segment took from a writer or a peer in a step, with the epochs of both."""
+    segment, lsns = step.source, lsns_of(arrival)
     what = "a heartbeat" if not lsns else f"LSN {lsns[0]}"
     if lsns and lsns[0] != lsns[1]:
         what += f" to {lsns[1]}"
-    if step.event == "batch_received":
-        view = evidence.reference.writers.get(values["writer"])
+    if isinstance(arrival, BatchReceived):
+        view = evidence.reference.writers.get(arrival.writer)
         epoch = f" (epoch {view.epoch.counter})" if view else ""
-        text = f"{segment} takes {what} from {values['writer']}{epoch}, batch {values['seq']}"
+        text = f"{segment} takes {what} from {arrival.writer}{epoch}, batch {arrival.seq}"
     else:
-        what = "pages" if step.event == "pages_received" else f"gossip of {what}"
+        what = "pages" if isinstance(arrival, PagesReceived) else f"gossip of {what}"
         text = (
-            f"{segment} takes {what} from {values['peer']}, which is in "
-            f"{evidence.epoch(values['epoch'])} with {evidence.owner(values['table_epoch'])}"
+            f"{segment} takes {what} from {arrival.peer}, which is in "
+            f"{evidence.epoch(arrival.epoch)} with {evidence.owner(arrival.table_epoch)}"
         )
     return Line(step.number, step.time_ns, weight, text)
+
+
+def lsns_of(arrival: Arrival) -> tuple[Lsn, Lsn] | None:
+    """The first and the last record that came; None for a heartbeat, or for pages."""
+    return None if isinstance(arrival, PagesReceived) else arrival.lsns
 
 
 def arrivals(evidence: Evidence, segment: SegmentId, lsn: Lsn) -> Iterator[Line]:
     """Each time that a record came to a segment."""
     found = [
         step
-        for step in evidence.of("batch_received", "gossip_received", source=segment)
-        if evidence.carries(step, lsn)
+        for step in evidence.of(BatchReceived, GossipReceived, source=segment)
+        if evidence.carries(step.event, lsn)
     ]
     if len(found) > 1:
         how = ", ".join(
-            f"in batch {step.values['seq']} of {step.values['writer']}"
-            if step.event == "batch_received"
-            else f"in gossip of {step.values['peer']}"
-            for step in found[:4]
+            f"in batch {event.seq} of {event.writer}"
+            if isinstance(event, BatchReceived)
+            else f"in gossip of {event.peer}"
+            for event in (step.event for step in found[:4])
         )
         text = f"LSN {lsn} comes to {segment} {len(found)} times: {how}"
         yield Line(found[1].number, found[1].time_ns, NEEDED, text)
@@ -146,12 +160,12 @@ def arrivals(evidence: Evidence, segment: SegmentId, lsn: Lsn) -> Iterator[Line]
 
 def announced(evidence: Evidence, segment: SegmentId) -> Iterator[Line]:
     """The VDL that a segment had last been told."""
-    found = evidence.of("batch_received", source=segment)
+    found = evidence.of(BatchReceived, source=segment)
     if found:
-        highest = max(found, key=lambda step: step.values["vdl"])
+        highest = max(found, key=lambda step: step.event.vdl)
         text = (
-            f"the highest VDL that {segment} has been told is {highest.values['vdl']}, by "
-            f"{highest.values['writer']}"
+            f"the highest VDL that {segment} has been told is {highest.event.vdl}, by "
+            f"{highest.event.writer}"
         )
         yield Line(highest.number, highest.time_ns, NEEDED, text)
 
@@ -159,9 +173,9 @@ def announced(evidence: Evidence, segment: SegmentId) -> Iterator[Line]:
 def collections(evidence: Evidence, read_point: Lsn) -> Iterator[Line]:
     """Who has collected the version that a reader needs, and what the writer had allowed."""
     groups: dict[tuple[Lsn, Lsn], dict[str, int]] = {}
-    first: dict[tuple[Lsn, Lsn], Step] = {}
-    for step in evidence.of("collected"):
-        floor, allowed = step.values["floor"], step.values["announced"]
+    first: dict[tuple[Lsn, Lsn], Step[LogCollected]] = {}
+    for step in evidence.of(LogCollected):
+        floor, allowed = step.event.floor, step.event.announced
         if floor > read_point:
             first.setdefault((floor, allowed), step)
             groups.setdefault((floor, allowed), {}).setdefault(step.source, step.time_ns)

@@ -2,18 +2,33 @@
 
 A member *has* a record when a batch, gossip or pages with it arrived there. That its SCL is past
 the LSN proves nothing: an SCL also steps over what a truncation has annulled. It has *synced* the
-record with the ``write_synced`` that belongs to the write of it.
+record with the `WriteSynced` that belongs to the write of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Any, Final, TypeAlias, TypeVar, overload
 
 import attrs
 
+from aurora.events import Acknowledged, MtrAllocated, SealingStarted
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
+from segments.protocol.events import (
+    AckSent,
+    BatchReceived,
+    Event,
+    GossipReceived,
+    Hydrated,
+    PagesReceived,
+    RecordsApplied,
+    Restored,
+    Sealed,
+    TableAdopted,
+    WriteStarted,
+    WriteSynced,
+)
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, WriteBatch
 from segments.protocol.truncation import TruncationTable
@@ -21,7 +36,15 @@ from segments.protocol.volume import ProtectionGroup
 from sim.check.invariants import WRITE_QUORUM
 from sim.check.reference_model import WriterView
 from sim.run import RunResult
-from sim.story.recorder import Recorder, Step
+from sim.story.recorder import MessageDropped, Recorder, Step
+
+A = TypeVar("A", bound=Event)
+B = TypeVar("B", bound=Event)
+C = TypeVar("C", bound=Event)
+D = TypeVar("D", bound=Event)
+
+Arrival: TypeAlias = BatchReceived | GossipReceived | PagesReceived
+"""How a record comes to a segment."""
 
 
 @attrs.define
@@ -29,18 +52,18 @@ class Copy:
     """One member's copy of one record: the step of each stage, None for what did not happen."""
 
     segment: SegmentId
-    arrived: Step | None = None
-    """The first ``batch_received``, ``gossip_received`` or ``pages_received`` with it."""
-    linked: Step | None = None
-    """``records_applied`` or ``hydrated``: the SCL has reached it."""
-    synced: Step | None = None
-    """The ``write_synced`` of it."""
-    acked: Step | None = None
-    """The first ``ack_sent`` with an SCL that counts it."""
-    annulled: Step | None = None
-    """The ``table_adopted`` that took it away."""
-    lost: Step | None = None
-    """``restored`` without it, after it had been linked."""
+    arrived: Step[Arrival] | None = None
+    """The first arrival with it."""
+    linked: Step[RecordsApplied | Hydrated | Restored] | None = None
+    """The SCL has reached it."""
+    synced: Step[WriteSynced] | None = None
+    """The sync of it."""
+    acked: Step[AckSent] | None = None
+    """The first acknowledgement with an SCL that counts it."""
+    annulled: Step[TableAdopted] | None = None
+    """The truncation table that took it away."""
+    lost: Step[Restored] | None = None
+    """The restart without it, after it had been linked."""
 
     @property
     def held(self) -> bool:
@@ -53,10 +76,10 @@ class Vote:
     """How one writer counted the acknowledgements of one record."""
 
     writer: str
-    heard: dict[SegmentId, Step] = attrs.field(factory=dict)
-    """The first ``acknowledged`` that counts it, for each member that it had reached, in order."""
-    passed: Step | None = None
-    """The ``acknowledged`` that took the PGCL to it or past it."""
+    heard: dict[SegmentId, Step[Acknowledged]] = attrs.field(factory=dict)
+    """The first `Acknowledged` that counts it, for each member that it had reached, in order."""
+    passed: Step[Acknowledged] | None = None
+    """The `Acknowledged` that took the PGCL to it or past it."""
 
     @property
     def by_quorum(self) -> bool:
@@ -74,39 +97,65 @@ class Evidence:
     def __init__(self, recorder: Recorder, result: RunResult) -> None:
         self.run = recorder.run
         self.world = recorder.world
-        self.steps: Sequence[Step] = recorder.steps
+        self.steps: Sequence[Step[Event]] = recorder.steps
         self.result = result
         self.reference = recorder.run.checker.reference
-        self._by_event: dict[str, list[Step]] = {}
-        self._by_source: dict[str, list[Step]] = {}
+        self._by_kind: dict[type[Event], list[Step[Any]]] = {}
+        self._by_source: dict[str, list[Step[Any]]] = {}
         for step in recorder.steps:
-            self._by_event.setdefault(step.event, []).append(step)
+            self._by_kind.setdefault(type(step.event), []).append(step)
             self._by_source.setdefault(step.source, []).append(step)
         self._copies: dict[Lsn, dict[SegmentId, Copy]] = {}
         self._votes: dict[tuple[Lsn, str], Vote] = {}
 
     # ---- steps -----------------------------------------------------------------------------------
 
-    def of(self, *events: str, source: str | None = None) -> list[Step]:
+    @overload
+    def of(self, a: type[A], /, *, source: str | None = None) -> list[Step[A]]: ...
+
+    @overload
+    def of(self, a: type[A], b: type[B], /, *, source: str | None = None) -> list[Step[A | B]]: ...
+
+    @overload
+    def of(
+        self, a: type[A], b: type[B], c: type[C], /, *, source: str | None = None
+    ) -> list[Step[A | B | C]]: ...
+
+    @overload
+    def of(
+        self, a: type[A], b: type[B], c: type[C], d: type[D], /, *, source: str | None = None
+    ) -> list[Step[A | B | C | D]]: ...
+
+    def of(self, *kinds: type[Event], source: str | None = None) -> list[Step[Any]]:
         """The steps of these kinds, in order; of one source, if that is given."""
         if source is not None:
-            return [each for each in self._by_source.get(source, ()) if each.event in events]
-        found = [step for event in events for step in self._by_event.get(event, ())]
-        return sorted(found, key=lambda step: step.number) if len(events) > 1 else found
+            return [each for each in self._by_source.get(source, ()) if type(each.event) in kinds]
+        found = [step for kind in kinds for step in self._by_kind.get(kind, ())]
+        return sorted(found, key=lambda step: step.number) if len(kinds) > 1 else found
 
     @property
-    def last(self) -> Step | None:
+    def last(self) -> Step[Event] | None:
         """The last step: of a broken invariant, mostly the one that broke it."""
         return self.steps[-1] if self.steps else None
 
-    def last_before(self, step: Step, *events: str) -> Step | None:
-        """The last of these kinds that the source of ``step`` had taken by then."""
+    def last_before(self, step: Step[Event], kind: type[A]) -> Step[A] | None:
+        """The last step of this kind that the source of ``step`` had taken by then."""
         found = None
-        for each in self.of(*events, source=step.source):
+        for each in self.of(kind, source=step.source):
             if each.number >= step.number:
                 break
             found = each
         return found
+
+    def scl_at(self, step: Step[Event]) -> Lsn:
+        """The SCL that the segment which took a step had told of by then."""
+        scl = 0
+        for each in self._by_source.get(step.source, ()):
+            if each.number >= step.number:
+                break
+            if isinstance(each.event, _TELLING_SCL):
+                scl = each.event.scl
+        return scl
 
     # ---- the volume ------------------------------------------------------------------------------
 
@@ -122,11 +171,11 @@ class Evidence:
         """The protection group of a record."""
         return self.groups[self.reference.pg_of(lsn)]
 
-    def birth(self, lsn: Lsn) -> Step | None:
-        """The ``mtr_allocated`` of a record; the last, if there are several."""
+    def birth(self, lsn: Lsn) -> Step[MtrAllocated] | None:
+        """The `MtrAllocated` of a record; the last, if there are several."""
         found = None
-        for step in self.of("mtr_allocated"):
-            records = step.values["records"]
+        for step in self.of(MtrAllocated):
+            records = step.event.records
             if records[0].lsn <= lsn <= records[-1].lsn:
                 found = step
         return found
@@ -134,7 +183,7 @@ class Evidence:
     def mtr_of(self, lsn: Lsn) -> list[Lsn]:
         """All records of the mini-transaction that a record belongs to."""
         step = self.birth(lsn)
-        return [] if step is None else [each.lsn for each in step.values["records"]]
+        return [] if step is None else [each.lsn for each in step.event.records]
 
     def view(self, epoch: VolumeEpoch) -> WriterView | None:
         """The writer of an epoch; None for one that has not planned."""
@@ -144,7 +193,7 @@ class Evidence:
     def epoch(self, epoch: VolumeEpoch) -> str:
         """An epoch in words: ``epoch 2 (writer-2)``."""
         owner = next(
-            (each.source for each in self.of("sealing") if each.values["epoch"] == epoch), None
+            (each.source for each in self.of(SealingStarted) if each.event.epoch == epoch), None
         )
         if owner is None and (view := self.view(epoch)) is not None:
             owner = view.name
@@ -180,41 +229,41 @@ class Evidence:
     def _copy(self, lsn: Lsn, segment: SegmentId) -> Copy:
         copy = Copy(segment)
         born = self.birth(lsn)
-        started: Step | None = None
-        synced: tuple[Step, Step] | None = None
+        started: Step[WriteStarted] | None = None
+        synced: tuple[Step[WriteStarted], Step[WriteSynced]] | None = None
         for step in self._by_source.get(segment, ()):
             if born is None or step.number < born.number:
                 continue
-            event, values = step.event, step.values
-            if event == "write_started":
-                started, synced = step, None
-            elif event == "write_synced" and started is not None:
-                synced = (started, step)
-                linked = copy.linked
-                if linked and not copy.synced and started.number > linked.number:
-                    copy.synced = step  # the write began after it had taken effect
-            elif event in _ARRIVALS:
-                if not copy.held and self.carries(step, lsn):
-                    copy = Copy(segment, arrived=step)
-            elif event in ("records_applied", "hydrated"):
-                arrived = copy.arrived
-                if arrived and not copy.linked and values["before"] < lsn <= values["scl"]:
-                    copy.linked = step
-                    if synced and synced[1].time_ns == step.time_ns:
-                        copy.synced = synced[1] if synced[0].number > arrived.number else None
-            elif event == "ack_sent":
-                if copy.linked and copy.held and not copy.acked and values["scl"] >= lsn:
-                    copy.acked = step
-            elif event == "table_adopted":
-                if copy.arrived and not copy.annulled and values["table"].annuls(lsn):
-                    copy.annulled = step
-            elif event == "restored":
-                self._restored(copy, step, lsn)
+            match step.event:
+                case WriteStarted():
+                    started, synced = step, None
+                case WriteSynced() if started is not None:
+                    synced = (started, step)
+                    linked = copy.linked
+                    if linked and not copy.synced and started.number > linked.number:
+                        copy.synced = step  # the write began after it had taken effect
+                case BatchReceived() | GossipReceived() | PagesReceived() as arrival:
+                    if not copy.held and self.carries(arrival, lsn):
+                        copy = Copy(segment, arrived=step)
+                case RecordsApplied(before=before, scl=scl) | Hydrated(before=before, scl=scl):
+                    arrived = copy.arrived
+                    if arrived and not copy.linked and before < lsn <= scl:
+                        copy.linked = step
+                        if synced and synced[1].time_ns == step.time_ns:
+                            copy.synced = synced[1] if synced[0].number > arrived.number else None
+                case AckSent(scl=scl):
+                    if copy.linked and copy.held and not copy.acked and scl >= lsn:
+                        copy.acked = step
+                case TableAdopted(table=table):
+                    if copy.arrived and not copy.annulled and table.annuls(lsn):
+                        copy.annulled = step
+                case Restored():
+                    self._restored(copy, step, lsn)
         return copy
 
     @staticmethod
-    def _restored(copy: Copy, step: Step, lsn: Lsn) -> None:
-        if step.values["scl"] >= lsn:
+    def _restored(copy: Copy, step: Step[Restored], lsn: Lsn) -> None:
+        if step.event.scl >= lsn:
             if copy.arrived and not copy.linked:
                 copy.linked = step
         elif copy.linked:
@@ -222,28 +271,27 @@ class Evidence:
         else:
             copy.arrived = None
 
-    def carries(self, step: Step, lsn: Lsn) -> bool:
-        """Whether what a step received has the record, or pages with it."""
-        values = step.values
-        if step.event == "pages_received":
-            return values["base_lsn"] >= lsn and self.lives_in(lsn, values["table_epoch"])
-        if not values["lsns"] or not values["lsns"][0] <= lsn <= values["lsns"][1]:
+    def carries(self, arrival: Arrival, lsn: Lsn) -> bool:
+        """Whether what a segment received has the record, or pages with it."""
+        if isinstance(arrival, PagesReceived):
+            return arrival.base_lsn >= lsn and self.lives_in(lsn, arrival.table_epoch)
+        if not arrival.lsns or not arrival.lsns[0] <= lsn <= arrival.lsns[1]:
             return False
-        if step.event == "gossip_received":
-            return self.lives_in(lsn, values["table_epoch"])
-        view = self.reference.writers.get(values["writer"])
+        if isinstance(arrival, GossipReceived):
+            return self.lives_in(lsn, arrival.table_epoch)
+        view = self.reference.writers.get(arrival.writer)
         return view is not None and self.reference.is_live(view, lsn)
 
-    def lost_batches(self, lsn: Lsn) -> dict[SegmentId, Step]:
+    def lost_batches(self, lsn: Lsn) -> dict[SegmentId, Step[MessageDropped]]:
         """The first batch with a record that was lost on the way to each member."""
-        found: dict[SegmentId, Step] = {}
+        found: dict[SegmentId, Step[MessageDropped]] = {}
         members = self.group(lsn).members
-        for step in self.of("dropped"):
-            to = step.values["to"]
+        for step in self.of(MessageDropped):
+            to = step.event.to
             view = self.reference.writers.get(step.source)
             if to not in members or to in found or view is None:
                 continue
-            message = decoded(step)
+            message = decoded(step.event)
             if not isinstance(message, WriteBatch) or not self.reference.is_live(view, lsn):
                 continue
             records = codec.decode_records(message.records)
@@ -292,14 +340,14 @@ class Evidence:
     def _vote(self, lsn: Lsn, writer: str) -> Vote:
         vote = Vote(writer)
         group, born = self.group(lsn), self.birth(lsn)
-        for step in self.of("acknowledged", source=writer):
-            values = step.values
-            if values["pg_id"] != group.pg_id or (born and step.number < born.number):
+        for step in self.of(Acknowledged, source=writer):
+            event = step.event
+            if event.pg_id != group.pg_id or (born and step.number < born.number):
                 continue
-            arrived = self.copies(lsn)[values["segment"]].arrived
-            if values["scl"] >= lsn and arrived is not None and arrived.number < step.number:
-                vote.heard.setdefault(values["segment"], step)
-            before, pgcl = values["pgcl"]
+            arrived = self.copies(lsn)[event.segment].arrived
+            if event.scl >= lsn and arrived is not None and arrived.number < step.number:
+                vote.heard.setdefault(event.segment, step)
+            before, pgcl = event.pgcl
             if before < lsn <= pgcl and vote.passed is None:
                 vote.passed = step
         return vote
@@ -307,31 +355,33 @@ class Evidence:
     def sent_scl(self, segment: SegmentId, writer: str, number: int) -> Lsn | None:
         """The highest SCL that a segment had acknowledged to a writer by a step; None for none."""
         scls = [
-            step.values["scl"]
-            for step in self.of("ack_sent", source=segment)
-            if step.number <= number and step.values["writer"] == writer
+            step.event.scl
+            for step in self.of(AckSent, source=segment)
+            if step.number <= number and step.event.writer == writer
         ]
         scls += [
-            step.values["scl"]
-            for step in self.of("table_adopted", source=segment)
+            step.event.scl
+            for step in self.of(TableAdopted, source=segment)
             if step.number <= number
         ]
         return max(scls, default=None)
 
-    def sealed_above(self, segment: SegmentId, epoch: VolumeEpoch, number: int) -> Step | None:
+    def sealed_above(
+        self, segment: SegmentId, epoch: VolumeEpoch, number: int
+    ) -> Step[Sealed | TableAdopted] | None:
         """The first step, before another, by which a segment had promised more than ``epoch``."""
-        for step in self.of("sealed", "table_adopted", source=segment):
-            if step.number < number and step.values["epoch"] > epoch:
+        for step in self.of(Sealed, TableAdopted, source=segment):
+            if step.number < number and step.event.epoch > epoch:
                 return step
         return None
 
 
-_ARRIVALS: Final = ("batch_received", "gossip_received", "pages_received")
+_TELLING_SCL: Final = (RecordsApplied, Hydrated, TableAdopted, Restored, Sealed)
 
 
-def decoded(step: Step) -> Message | None:
-    """The message that a ``dropped`` step has lost; None if it cannot be read."""
+def decoded(dropped: MessageDropped) -> Message | None:
+    """The message that was lost; None if it cannot be read."""
     try:
-        return codec.decode(step.values["payload"])
+        return codec.decode(dropped.payload)
     except AuroraError:
         return None

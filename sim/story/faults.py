@@ -13,7 +13,7 @@ from sim.plan.episodes import segments_of, titled
 from sim.plan.schedule import Action
 from sim.story.evidence import Evidence, decoded
 from sim.story.lines import Line
-from sim.story.recorder import Step
+from sim.story.recorder import ActionDone, MessageDropped, Step
 
 _LETTERS: Final = frozenset("ABCDEF")
 _SHOWN: Final = 4
@@ -29,7 +29,7 @@ _KINDS: Final = {
 
 def faults(evidence: Evidence, near: Collection[str] | None, weight: int) -> Iterator[Line]:
     """Every fault; those that are ``near`` weigh more, which None says of all."""
-    for _, some in groupby(evidence.of("action"), key=lambda step: step.time_ns):
+    for _, some in groupby(evidence.of(ActionDone), key=lambda step: step.time_ns):
         yield from _moment(evidence, list(some), near, weight)
 
 
@@ -44,16 +44,16 @@ def _hits(evidence: Evidence, action: Action, near: Collection[str]) -> bool:
 
 
 def _moment(
-    evidence: Evidence, steps: list[Step], near: Collection[str] | None, weight: int
+    evidence: Evidence, steps: list[Step[ActionDone]], near: Collection[str] | None, weight: int
 ) -> Iterator[Line]:
-    gossip = [each for each in steps if _between_segments(each.values["action"])]
+    gossip = [each for each in steps if _between_segments(each.event.action)]
     if len(gossip) < len(_LETTERS) - 1:
         gossip = []
     for step in steps:
         if step in gossip:
             continue
-        text = titled(step.values["action"])
-        matters = near is None or _hits(evidence, step.values["action"], near)
+        text = titled(step.event.action)
+        matters = near is None or _hits(evidence, step.event.action, near)
         yield Line(step.number, step.time_ns, weight if matters else weight - 2, f"fault: {text}")
     if gossip:
         first = gossip[0]
@@ -80,18 +80,18 @@ def losses(
     """
     between: dict[tuple[tuple[str, str], str, str], dict[str, None]] = {}
     counts: dict[tuple[tuple[str, str], str, str], int] = {}
-    first: Step | None = None
-    for step in evidence.of("dropped"):
-        to, reason = step.values["to"], step.values["reason"]
+    first: Step[MessageDropped] | None = None
+    for step in evidence.of(MessageDropped):
+        to, reason = step.event.to, step.event.reason
         if near and not {step.source, to} & set(near):
             continue
-        message = decoded(step)
+        message = decoded(step.event)
         kind = _KINDS.get(type(message))
         if kind is None or (isinstance(message, WriteBatch) and not _news(message, told)):
             continue
         first = first or step
         one, other = (step.source, "") if step.source.startswith("writer") else ("", to)
-        key = (kind, f"from {one}" if one else f"to {other}", str(reason))
+        key = (kind, f"from {one}" if one else f"to {other}", reason)
         counts[key] = counts.get(key, 0) + 1
         between.setdefault(key, {})[to if one else step.source] = None
     if first is None:

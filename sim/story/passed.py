@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
+from aurora.events import Acknowledged, VolumeOpened
 from sim.plan.episodes import episodes_of
 from sim.plan.schedule import MS
 from sim.show.durations import length, moment
@@ -16,6 +17,7 @@ from sim.story.evidence import Evidence
 from sim.story.faults import losses
 from sim.story.focus import Focus
 from sim.story.lines import LAST, NEEDED, Line
+from sim.story.recorder import ActionDone
 from sim.world.history import Outcome
 
 _LONG_NS: Final = 20 * MS
@@ -52,12 +54,13 @@ def _returns(evidence: Evidence) -> Iterator[Line]:
     schedule = evidence.world.schedule
     episodes = episodes_of(schedule, evidence.result.virtual_ns)
     returns = Returns(episodes)
-    heard = evidence.of("acknowledged", "opened")
+    heard = evidence.of(Acknowledged, VolumeOpened)
     for step in heard:
-        if step.event == "opened":
-            returns.opened(step.time_ns)
-        else:
-            returns.acknowledged(step.time_ns, step.values)
+        match step.event:
+            case VolumeOpened():
+                returns.opened(step.time_ns)
+            case Acknowledged() as acknowledged:
+                returns.acknowledged(step.time_ns, acknowledged)
     for episode in episodes:
         times = {who: at for (number, who), at in returns.found.items() if number == episode.number}
         if not times or episode.action.kind in ("recover", "take_over"):
@@ -71,7 +74,7 @@ def _returns(evidence: Evidence) -> Iterator[Line]:
 def _idle(evidence: Evidence) -> Iterator[Line]:
     """The actions that changed nothing."""
     for idle in evidence.result.without_effect:
-        step = next(s for s in evidence.of("action") if s.values["action"] is idle.action)
+        step = next(s for s in evidence.of(ActionDone) if s.event.action is idle.action)
         yield Line(step.number, step.time_ns, NEEDED - 2, f"note: {idle}")
 
 

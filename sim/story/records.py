@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+from aurora.events import Acknowledged, CommitsAcknowledged, MtrAllocated, RecoveryPlanned
+from segments.protocol.events import (
+    AckSent,
+    BatchReceived,
+    Event,
+    Hydrated,
+    PagesReceived,
+    RecordsApplied,
+    Restored,
+)
 from segments.protocol.ids import Lsn, SegmentId
 from sim.check.invariants import WRITE_QUORUM
 from sim.plan.schedule import MS
@@ -28,28 +38,28 @@ def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
     yield holders(evidence, lsn, weight - 1)
 
 
-def birth(evidence: Evidence, step: Step, weight: int) -> Line:
+def birth(evidence: Evidence, step: Step[MtrAllocated], weight: int) -> Line:
     """The allocation of a mini-transaction."""
     many = len(evidence.groups) > 1
     wheres: dict[str, list[str]] = {}
-    for record in step.values["records"]:
+    records = step.event.records
+    last = records[-1].lsn
+    for record in records:
         group = f" of group {evidence.group(record.lsn).pg_id}" if many else ""
         wheres.setdefault(f"page {record.page_id}{group}", []).append(str(record.lsn))
-    if len(step.values["records"]) == 1:
+    if len(records) == 1:
         (where, lsns), *_ = wheres.items()
         text = f"allocates LSN {lsns[0]} for {where}"
     else:
-        first, last = step.values["records"][0].lsn, step.values["records"][-1].lsn
         shown = ", ".join(
             f"{where} (LSN {' '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
         )
         rest = f" and {len(wheres) - 4} more pages" if len(wheres) > 4 else ""
-        text = f"allocates LSN {first} to {last}, one MTR, for {shown}{rest}"
-    last = step.values["records"][-1].lsn
-    for plan in evidence.of("recovery_planned"):
+        text = f"allocates LSN {records[0].lsn} to {last}, one MTR, for {shown}{rest}"
+    for plan in evidence.of(RecoveryPlanned):
         if plan.number < step.number and plan.source != step.source:
             owner = evidence.reference.writers[step.source]
-            table = plan.values["plan"].table
+            table = plan.event.plan.table
             if table.annuls(last) and table.epoch > owner.epoch:
                 text += (
                     f"; {plan.source} has annulled {'that' if first_of(step) == last else 'them'}"
@@ -58,22 +68,21 @@ def birth(evidence: Evidence, step: Step, weight: int) -> Line:
     return Line(step.number, step.time_ns, weight, f"{step.source} {text}")
 
 
-def first_of(step: Step) -> Lsn:
+def first_of(step: Step[MtrAllocated]) -> Lsn:
     """The first LSN of a mini-transaction that was allocated."""
-    first: Lsn = step.values["records"][0].lsn
-    return first
+    return step.event.records[0].lsn
 
 
 # ---- where it is ---------------------------------------------------------------------------------
 
 
-def _way(evidence: Evidence, lsn: Lsn, born: Step, weight: int) -> Iterator[Line]:
+def _way(evidence: Evidence, lsn: Lsn, born: Step[Event], weight: int) -> Iterator[Line]:
     """How it came to each member: in whose batches, which of them were lost, and who synced it."""
-    waves: dict[str, dict[SegmentId, Step]] = {born.source: {}}
+    waves: dict[str, dict[SegmentId, Step[Event]]] = {born.source: {}}
     rest = dict(evidence.copies(lsn))
     for segment, copy in evidence.copies(lsn).items():
-        if copy.arrived is not None and _is_batch(copy.arrived):
-            waves.setdefault(copy.arrived.values["writer"], {})[segment] = copy.arrived
+        if copy.arrived is not None and isinstance(copy.arrived.event, BatchReceived):
+            waves.setdefault(copy.arrived.event.writer, {})[segment] = copy.arrived
     for writer, wave in waves.items():
         at_once = all(_synced_at_once(rest[segment]) for segment in wave)
         yield _wave(evidence, lsn, born, writer, wave, at_once)._replace(weight=weight)
@@ -81,10 +90,10 @@ def _way(evidence: Evidence, lsn: Lsn, born: Step, weight: int) -> Iterator[Line
             del rest[segment]
     for segment, copy in rest.items():
         step = copy.arrived
-        if step is None or _is_batch(step) or step is evidence.last:
+        if step is None or isinstance(step.event, BatchReceived) or step is evidence.last:
             continue  # the last step is told as what ended the run
-        what = "pages with" if step.event == "pages_received" else "gossip with"
-        text = f"{segment} gets {what} LSN {lsn} from {step.values['peer']}"
+        what = "pages with" if isinstance(step.event, PagesReceived) else "gossip with"
+        text = f"{segment} gets {what} LSN {lsn} from {step.event.peer}"
         yield Line(step.number, step.time_ns, weight - 3, text)
     yield from _synced(evidence, lsn, rest.values(), weight)
 
@@ -92,9 +101,9 @@ def _way(evidence: Evidence, lsn: Lsn, born: Step, weight: int) -> Iterator[Line
 def _wave(
     evidence: Evidence,
     lsn: Lsn,
-    born: Step,
+    born: Step[Event],
     writer: str,
-    wave: dict[SegmentId, Step],
+    wave: dict[SegmentId, Step[Event]],
     at_once: bool,
 ) -> Line:
     """Where one writer's batches with a record arrive; for its own writer, where they never do."""
@@ -104,7 +113,7 @@ def _wave(
         for segment, step in sorted(evidence.lost_batches(lsn).items())
         if own and segment not in wave
     }
-    losses = sorted_by((segment, str(step.values["reason"])) for segment, step in lost.items())
+    losses = sorted_by((segment, step.event.reason) for segment, step in lost.items())
     first = min((*wave.values(), *(() if wave else lost.values())), default=born)
     if not wave and not lost:
         text = f"no batch with LSN {lsn} arrives anywhere"
@@ -127,24 +136,21 @@ def _synced_at_once(copy: Copy) -> bool:
     )
 
 
-def _is_batch(step: Step) -> bool:
-    return step.event == "batch_received"
-
-
 def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -> Iterator[Line]:
     """Who made it durable; apart from the others, who had sealed a later writer's epoch first."""
     epoch = evidence.reference.writers[evidence.reference.owner[lsn]].epoch
-    plain: dict[SegmentId, Step] = {}
-    after: dict[SegmentId, Step] = {}
+    plain: dict[SegmentId, Step[Event]] = {}
+    after: dict[SegmentId, Step[Event]] = {}
     sealed = ""
     for copy in copies:
         arrived, linked = copy.arrived, copy.linked
         if copy.synced is None or arrived is None or linked is None:
             continue
         above = evidence.sealed_above(copy.segment, epoch, linked.number)
-        if above is not None and _is_batch(arrived) and arrived.number < above.number:
+        queued = isinstance(arrived.event, BatchReceived)
+        if above is not None and queued and arrived.number < above.number:
             after[copy.segment] = linked
-            sealed = evidence.epoch(above.values["epoch"])
+            sealed = evidence.epoch(above.event.epoch)
         else:
             plain[copy.segment] = copy.synced
     if plain:
@@ -162,20 +168,20 @@ def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -
 
 def _acknowledged_unsynced(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
     """Acknowledgements that left before the sync."""
-    early: dict[SegmentId, Step] = {}
+    early: dict[SegmentId, Step[AckSent]] = {}
     for segment, copy in evidence.copies(lsn).items():
         linked = copy.linked
-        if copy.acked is None or linked is None or linked.event == "restored":
+        if copy.acked is None or linked is None or isinstance(linked.event, Restored):
             continue
         if copy.synced is None or copy.synced.number > copy.acked.number:
             early[segment] = copy.acked
     if early:
         first = min(early.values())
-        writer, scl = first.values["writer"], first.values["scl"]
+        writer, scl = first.event.writer, first.event.scl
         yield Line(
             first.number, first.time_ns, weight,
             f"{together(_times(early))} sends {writer} its acknowledgement, SCL {scl}, before any "
-            f"sync: no write_synced since LSN {lsn} arrived",
+            f"sync: no WriteSynced since LSN {lsn} arrived",
         )  # fmt: skip
 
 
@@ -216,21 +222,20 @@ def counted_by(evidence: Evidence, lsn: Lsn, writer: str, weight: int) -> Iterat
     yield Line(
         told.number, told.time_ns, weight,
         f"{writer} hears LSN {lsn} acknowledged by {count}; "
-        f"{'' if len(names) >= WRITE_QUORUM else 'and yet '}{_moves(evidence, told)}",
+        f"{'' if len(names) >= WRITE_QUORUM else 'and yet '}{_moves(evidence, told.event)}",
     )  # fmt: skip
     yield from _believed_wrongly(evidence, lsn, vote, weight)
-    for step in evidence.of("commits_acknowledged", source=writer):
-        if step.values["vdl"] >= lsn:
-            text = f"{writer} tells its callers that all up to {step.values['vdl']} is durable"
+    for step in evidence.of(CommitsAcknowledged, source=writer):
+        if step.event.vdl >= lsn:
+            text = f"{writer} tells its callers that all up to {step.event.vdl} is durable"
             yield Line(step.number, step.time_ns, weight - 4, text)
             break
 
 
-def _moves(evidence: Evidence, step: Step) -> str:
-    values = step.values
-    group = f"group {values['pg_id']}'s PGCL" if len(evidence.groups) > 1 else "its PGCL"
-    old, vdl = values["vdl"]
-    pgcl = values["pgcl"][1]
+def _moves(evidence: Evidence, event: Acknowledged) -> str:
+    group = f"group {event.pg_id}'s PGCL" if len(evidence.groups) > 1 else "its PGCL"
+    old, vdl = event.vdl
+    pgcl = event.pgcl[1]
     if vdl == old:
         return f"{group} is {pgcl} now, the VDL stays {vdl}"
     if vdl == pgcl:
@@ -253,8 +258,8 @@ def _believed_wrongly(evidence: Evidence, lsn: Lsn, vote: Vote, weight: int) -> 
 
 def missing(evidence: Evidence, lsn: Lsn, segment: SegmentId) -> Lsn | None:
     """The last record below another in its group's chain that has never come to a segment."""
-    steps = evidence.of("records_applied", "hydrated", "restored", source=segment)
-    complete = max((step.values["scl"] for step in steps), default=0)
+    steps = evidence.of(RecordsApplied, Hydrated, Restored, source=segment)
+    complete = max((step.event.scl for step in steps), default=0)
     below = evidence.reference.records[lsn].prev_segment_lsn
     for each in evidence.reference.chain_down(below, complete):
         if evidence.copies(each)[segment].arrived is None:
@@ -262,5 +267,5 @@ def missing(evidence: Evidence, lsn: Lsn, segment: SegmentId) -> Lsn | None:
     return None
 
 
-def _times(steps: dict[SegmentId, Step]) -> list[tuple[str, int]]:
+def _times(steps: Mapping[SegmentId, Step[Event]]) -> list[tuple[str, int]]:
     return [(segment, step.time_ns) for segment, step in steps.items()]

@@ -4,6 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 
+from aurora.events import (
+    RecoveryPlanned,
+    SealAnswered,
+    SealingStarted,
+    TableAcknowledged,
+    VolumeOpened,
+    WriterFenced,
+    WriterStarted,
+)
+from segments.protocol.events import Event, Restored, Sealed, TableAdopted
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
@@ -17,17 +27,17 @@ from sim.story.recorder import Step
 def recoveries(evidence: Evidence, lsns: Iterable[Lsn], weight: int) -> Iterator[Line]:
     """All rounds of all writers, with what each means for the records that matter."""
     lsns = list(lsns)
-    for step in evidence.of("sealing"):
+    for step in evidence.of(SealingStarted):
         name = step.source
-        text = f"{name} begins to seal epoch {step.values['epoch'].counter}"
+        text = f"{name} begins to seal epoch {step.event.epoch.counter}"
         yield Line(step.number, step.time_ns, weight - 3, text)
-    for step in evidence.of("recovery_planned"):
-        yield from _plan(evidence, step, lsns, weight)
-    for step in evidence.of("opened"):
-        yield from _opened(evidence, step, lsns, weight - 1)
-    for step in evidence.of("fenced"):
-        text = f"{step.source} is fenced: {step.values['by']} has sealed a higher epoch"
-        yield Line(step.number, step.time_ns, weight - 4, text)
+    for planned in evidence.of(RecoveryPlanned):
+        yield from _plan(evidence, planned, lsns, weight)
+    for opened in evidence.of(VolumeOpened):
+        yield from _opened(evidence, opened, lsns, weight - 1)
+    for fenced in evidence.of(WriterFenced):
+        text = f"{fenced.source} is fenced: {fenced.event.by} has sealed a higher epoch"
+        yield Line(fenced.number, fenced.time_ns, weight - 4, text)
 
 
 def concerned(evidence: Evidence, lsns: Iterable[Lsn]) -> list[ProtectionGroup]:
@@ -52,15 +62,15 @@ def _elsewhere(evidence: Evidence, near: Sequence[ProtectionGroup], names: Conta
 def seals(evidence: Evidence, lsns: Iterable[Lsn], weight: int) -> Iterator[Line]:
     """Whose promise of which epoch became durable, with what SCL, in the groups of ``lsns``."""
     near = concerned(evidence, lsns)
-    by_epoch: dict[VolumeEpoch, dict[str, Step]] = {}
-    for step in evidence.of("sealed"):
-        by_epoch.setdefault(step.values["epoch"], {}).setdefault(step.source, step)
+    by_epoch: dict[VolumeEpoch, dict[str, Step[Sealed]]] = {}
+    for step in evidence.of(Sealed):
+        by_epoch.setdefault(step.event.epoch, {}).setdefault(step.source, step)
     for epoch, steps in by_epoch.items():
         for group in near:
             so_far = 0
             for some in _bursts(step for name, step in steps.items() if name in group.members):
                 so_far += len(some)
-                who = sorted_by((each.source, f"SCL {each.values['scl']}") for each in some)
+                who = sorted_by((each.source, f"SCL {each.event.scl}") for each in some)
                 count = f"{so_far} of {len(group.members)} by now"
                 text = f"{evidence.epoch(epoch)} is sealed at {who}: {count}"
                 text += ", a read quorum" if so_far >= READ_QUORUM else ""
@@ -71,26 +81,26 @@ def tables(evidence: Evidence, lsns: Iterable[Lsn], weight: int) -> Iterator[Lin
     """Who adopted which truncation table, and who never did, in the groups of ``lsns``."""
     near = concerned(evidence, lsns)
     members = [name for group in near for name in group.members]
-    by_epoch: dict[VolumeEpoch, dict[str, Step]] = {}
+    by_epoch: dict[VolumeEpoch, dict[str, Step[TableAdopted]]] = {}
     everyone: dict[VolumeEpoch, set[str]] = {}
-    for step in evidence.of("table_adopted"):
-        everyone.setdefault(step.values["table"].epoch, set()).add(step.source)
+    for step in evidence.of(TableAdopted):
+        everyone.setdefault(step.event.table.epoch, set()).add(step.source)
         if step.source in members:
-            by_epoch.setdefault(step.values["table"].epoch, {}).setdefault(step.source, step)
+            by_epoch.setdefault(step.event.table.epoch, {}).setdefault(step.source, step)
     for epoch, steps in by_epoch.items():
         first = min(steps.values())
         others = [segment for segment in members if segment not in steps]
         never = f"; not by {' '.join(others)}" if others else ""
         who = together((name, step.time_ns) for name, step in steps.items())
-        owner, table = evidence.owner(epoch), first.values["table"]
+        owner, table = evidence.owner(epoch), first.event.table
         text = f"{owner}{'' if table.ranges else ' (annuls nothing)'} is adopted by {who}{never}"
         text += _elsewhere(evidence, near, everyone[epoch])
         yield Line(first.number, first.time_ns, weight, text)
 
 
-def _bursts(steps: Iterable[Step]) -> list[list[Step]]:
+def _bursts(steps: Iterable[Step[Sealed]]) -> list[list[Step[Sealed]]]:
     """Steps that follow each other within half a millisecond belong together."""
-    found: list[list[Step]] = []
+    found: list[list[Step[Sealed]]] = []
     for step in sorted(steps):
         if found and step.time_ns - found[-1][-1].time_ns <= 500_000:
             found[-1].append(step)
@@ -102,25 +112,27 @@ def _bursts(steps: Iterable[Step]) -> list[list[Step]]:
 # ---- what was decided ----------------------------------------------------------------------------
 
 
-def replies_of(evidence: Evidence, plan: Step) -> dict[str, Step]:
+def replies_of(evidence: Evidence, plan: Step[Event]) -> dict[str, Step[SealAnswered]]:
     """The seal replies that a plan was made from: the last of each segment in its round."""
-    begun = evidence.last_before(plan, "sealing")
+    begun = evidence.last_before(plan, SealingStarted)
     return {
-        step.values["segment"]: step
-        for step in evidence.of("seal_reply", source=plan.source)
+        step.event.segment: step
+        for step in evidence.of(SealAnswered, source=plan.source)
         if step.number < plan.number and (begun is None or step.number > begun.number)
     }
 
 
-def _plan(evidence: Evidence, step: Step, lsns: list[Lsn], weight: int) -> Iterator[Line]:
-    name, plan = step.source, step.values["plan"]
+def _plan(
+    evidence: Evidence, step: Step[RecoveryPlanned], lsns: list[Lsn], weight: int
+) -> Iterator[Line]:
+    name, plan = step.source, step.event.plan
     replies = replies_of(evidence, step)
     yield from _unsealed(evidence, step, replies.values())
     heard = []
     near = concerned(evidence, lsns)
     for group in near:
         names = [each for each in group.members if each in replies]
-        who = sorted_by((each, f"SCL {replies[each].values['scl']}") for each in names)
+        who = sorted_by((each, f"SCL {replies[each].event.scl}") for each in names)
         heard.append(f"{who}: {len(names)} of {len(group.members)}, needs {READ_QUORUM}")
     told = " and ".join(heard) + _elsewhere(evidence, near, replies)
     text = f"{name}, with {told}, plans VDL {plan.vdl}; {annulled_newly(plan.table)}"
@@ -141,39 +153,42 @@ def annulled_newly(table: TruncationTable) -> str:
     return f"it annuls ({start - 1}, {end - 1}]"
 
 
-def _unsealed(evidence: Evidence, plan: Step, replies: Iterable[Step]) -> Iterator[Line]:
+def _unsealed(
+    evidence: Evidence, plan: Step[RecoveryPlanned], replies: Iterable[Step[SealAnswered]]
+) -> Iterator[Line]:
     """Replies of segments that had not made the promise durable."""
-    early: dict[str, Step] = {}
-    epoch = plan.values["plan"].epoch
+    early: dict[str, Step[SealAnswered]] = {}
+    epoch = plan.event.plan.epoch
     for reply in replies:
-        segment = reply.values["segment"]
+        segment = reply.event.segment
         promised = (
-            step.values["epoch"] >= epoch and step.number < reply.number
-            for step in evidence.of("sealed", "table_adopted", "restored", source=segment)
+            step.event.epoch >= epoch and step.number < reply.number
+            for step in evidence.of(Sealed, TableAdopted, Restored, source=segment)
         )
         if not any(promised):
             early[segment] = reply
     if early:
         first = min(early.values())
-        who = sorted_by((name, f"SCL {each.values['scl']}") for name, each in early.items())
+        who = sorted_by((name, f"SCL {each.event.scl}") for name, each in early.items())
         text = f"{plan.source} hears from {who}, which had not yet sealed its epoch"
         yield Line(first.number, first.time_ns, NEEDED, text)
 
 
 def _table_kept(
-    evidence: Evidence, step: Step, replies: dict[str, Step], lsns: list[Lsn]
+    evidence: Evidence,
+    step: Step[RecoveryPlanned],
+    replies: dict[str, Step[SealAnswered]],
+    lsns: list[Lsn],
 ) -> Iterator[Line]:
     """Where the plan differs from the highest table that it was told of."""
     if not replies:
         return
-    told = max(replies.values(), key=lambda reply: reply.values["table_epoch"])
-    epoch = told.values["table_epoch"]
-    table, plan = evidence.table(epoch), step.values["plan"]
+    told = max(replies.values(), key=lambda reply: reply.event.table_epoch)
+    epoch = told.event.table_epoch
+    table, plan = evidence.table(epoch), step.event.plan
     if table is None or not table.ranges:
         return
-    who = (
-        f"the highest table it was told of, {evidence.owner(epoch)} (from {told.values['segment']})"
-    )
+    who = f"the highest table it was told of, {evidence.owner(epoch)} (from {told.event.segment})"
     for lsn in lsns:
         if table.annuls(lsn) and not plan.table.annuls(lsn):
             text = f"{plan_of(step)} forgets that LSN {lsn} is annulled: {who}, {annulled(table)}"
@@ -183,17 +198,19 @@ def _table_kept(
             yield Line(step.number, step.time_ns, NEEDED, text)
 
 
-def plan_of(step: Step) -> str:
+def plan_of(step: Step[Event]) -> str:
     """Whose plan a step has made."""
     return f"the plan of {step.source}"
 
 
-def _opened(evidence: Evidence, step: Step, lsns: list[Lsn], weight: int) -> Iterator[Line]:
+def _opened(
+    evidence: Evidence, step: Step[VolumeOpened], lsns: list[Lsn], weight: int
+) -> Iterator[Line]:
     """An opened volume: which segments have the table, and which have its records."""
-    name, vdl = step.source, step.values["vdl"]
+    name, vdl = step.source, step.event.vdl
     installed = [
-        each.values["segment"]
-        for each in evidence.of("table_installed", source=name)
+        each.event.segment
+        for each in evidence.of(TableAcknowledged, source=name)
         if each.number <= step.number
     ]
     near = concerned(evidence, lsns)
@@ -204,7 +221,7 @@ def _opened(evidence: Evidence, step: Step, lsns: list[Lsn], weight: int) -> Ite
     text = f"{name} opens at VDL {vdl}, its table at {' and '.join(counts)}"
     text += _elsewhere(evidence, near, installed)
     yield Line(step.number, step.time_ns, weight, text)
-    plan = next(each for each in evidence.of("writer_started", source=name)).values["plan"]
+    plan = next(each for each in evidence.of(WriterStarted, source=name)).event.plan
     for lsn in lsns:
         if lsn > vdl or not evidence.known(lsn) or not evidence.lives_in(lsn, plan.epoch):
             continue

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from aurora.recovery import RecoveryPlan
+from aurora.events import (
+    Acknowledged,
+    MtrAllocated,
+    SealAnswered,
+    TableAcknowledged,
+    VolumeOpened,
+    WriterStarted,
+)
+from segments.protocol.events import AckSent, Event, Hydrated, RecordsApplied
 from segments.protocol.ids import Lsn
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
 from sim.files.expectations import Span, is_write, spans_of
@@ -17,6 +25,7 @@ from sim.show.wording import counted
 from sim.story.calls import described, invoked, lsns_of, route, waiting_for
 from sim.story.evidence import Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
+from sim.story.recorder import Step
 from sim.story.records import life
 from sim.world.history import Call
 
@@ -61,9 +70,9 @@ def _writer(evidence: Evidence) -> Iterator[Line]:
     """The watermarks of the last writer; or what its opening waits for."""
     engine = evidence.world.cluster.engine
     core, end_ns = engine.core, evidence.result.virtual_ns
-    heard = evidence.of("acknowledged", source=engine.name)
+    heard = evidence.of(Acknowledged, source=engine.name)
     if core is None:
-        replies = {step.values["segment"] for step in evidence.of("seal_reply", source=engine.name)}
+        replies = {step.event.segment for step in evidence.of(SealAnswered, source=engine.name)}
         counts = [
             of_six([each for each in group.members if each in replies], group.members, READ_QUORUM)
             for group in evidence.groups
@@ -73,21 +82,19 @@ def _writer(evidence: Evidence) -> Iterator[Line]:
         return
     groups = []
     for group in evidence.groups:
-        steps = [step for step in heard if step.values["pg_id"] == group.pg_id]
-        pgcl = steps[-1].values["pgcl"][1] if steps else 0
+        steps = [step for step in heard if step.event.pg_id == group.pg_id]
+        pgcl = steps[-1].event.pgcl[1] if steps else 0
         tail = core.tail_lsn(group.pg_id)
         which = f"group {group.pg_id}: PGCL {pgcl}, "
         groups.append(which + (f"its last record is {tail}" if tail else "it has no record"))
-    begun: RecoveryPlan = evidence.of("writer_started", source=engine.name)[-1].values["plan"]
+    begun = evidence.of(WriterStarted, source=engine.name)[-1].event.plan
     vdl, vcl = begun.vdl, begun.vdl
     if heard:
-        vdl, vcl = heard[-1].values["vdl"][1], heard[-1].values["vcl"]
+        vdl, vcl = heard[-1].event.vdl[1], heard[-1].event.vcl
     text = f"at the end {engine.name} has VDL {vdl}, VCL {vcl}; {'; '.join(groups)}"
     yield Line(LAST, end_ns, NEEDED, text)
     if not core.opened:
-        have = {
-            step.values["segment"] for step in evidence.of("table_installed", source=engine.name)
-        }
+        have = {step.event.segment for step in evidence.of(TableAcknowledged, source=engine.name)}
         counts = [
             of_six([each for each in group.members if each in have], group.members, WRITE_QUORUM)
             for group in evidence.groups
@@ -124,24 +131,20 @@ def _last_news(evidence: Evidence) -> Iterator[Line]:
     """The last step that brought anybody further."""
     if evidence.result.invariant == "livelock":
         return  # who is busy says more
-    news = [
-        step
-        for step in evidence.of("records_applied", "opened", "hydrated", "mtr_allocated")
-        if step.event in ("opened", "mtr_allocated") or step.values["scl"] > step.values["before"]
+    news: list[Step[Event]] = [*evidence.of(VolumeOpened, MtrAllocated)]
+    news += [
+        step for step in evidence.of(RecordsApplied, Hydrated) if step.event.scl > step.event.before
     ]
     news += [
         step
-        for step in evidence.of("acknowledged")
-        if step.values["vdl"][0] != step.values["vdl"][1]
-        or step.values["pgcl"][0] != step.values["pgcl"][1]
+        for step in evidence.of(Acknowledged)
+        if step.event.vdl[0] != step.event.vdl[1] or step.event.pgcl[0] != step.event.pgcl[1]
     ]
     if not news:
         return
     last = max(news)
     idle = evidence.result.virtual_ns - last.time_ns
-    later = len(evidence.of("ack_sent")) - sum(
-        step.number <= last.number for step in evidence.of("ack_sent")
-    )
+    later = sum(step.number > last.number for step in evidence.of(AckSent))
     if evidence.result.invariant == "deadlock":
         text = "nothing can run, and nothing is scheduled any more"
     else:

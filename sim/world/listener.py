@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from aurora.engine import Engine
 from segments.protocol.errors import AuroraError
+from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId
 from sim.plan.schedule import Action
 from sim.world.history import Call
@@ -16,7 +14,7 @@ from sim.world.network import NetworkEvent
 class Listener:
     """Hears nothing of anything; a listener overrides what it wants to hear."""
 
-    def on_step(self, source: str, event: str, values: Mapping[str, Any], /) -> None:
+    def on_step(self, source: str, event: Event, /) -> None:
         """A core has taken a step (docs/trace-events.md)."""
 
     def on_message(self, event: NetworkEvent, /) -> None:

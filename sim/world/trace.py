@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from operator import attrgetter
+
+import attrs
 
 from aurora.engine import Engine
+from segments.protocol.events import Event
 from sim.plan.schedule import Action
 from sim.world.history import Call
 from sim.world.listener import Listener
@@ -34,6 +38,7 @@ class Trace(Listener):
         """The step in which events were last flushed, and how many have been since it began."""
         self._events_of_step = 0
         self._last = b""
+        self._values_of: dict[type[Event], Callable[[Event], Iterable[object]]] = {}
 
     def on_message(self, event: NetworkEvent) -> None:
         time_ns, kind, message, source, destination, payload, _ = event
@@ -43,10 +48,14 @@ class Trace(Listener):
         else:
             self._add(b"%d %b %d" % (time_ns, kind.encode(), message))
 
-    def on_step(self, source: str, event: str, values: Mapping[str, object]) -> None:
+    def on_step(self, source: str, event: Event) -> None:
         # Of its values the numbers count: the rest follows from messages.
-        numbers = [value for value in values.values() if type(value) is int]
-        self._add(f"{self._scheduler.now_ns} {source} {event} {numbers}".encode())
+        kind = type(event)
+        values = self._values_of.get(kind)
+        if values is None:
+            values = self._values_of[kind] = _reader_of(kind)
+        numbers = [value for value in values(event) if type(value) is int]
+        self._add(f"{self._scheduler.now_ns} {source} {kind.__name__} {numbers}".encode())
 
     def on_action(self, number: int, action: Action) -> None:
         self.note("action", number, str(action).lstrip())
@@ -98,3 +107,11 @@ class Trace(Listener):
             )
             self._scheduler.fail(stuck)
             raise stuck
+
+
+def _reader_of(kind: type[Event]) -> Callable[[Event], Iterable[object]]:
+    """A quick way to the values of all fields of a kind of event."""
+    names = [each.name for each in attrs.fields(kind)]
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda event: [getattr(event, name) for name in names]

@@ -12,9 +12,11 @@ import trio
 
 from aurora.cluster import Cluster
 from aurora.engine import Engine
-from aurora.recovery import RecoveryPlan
+from aurora.events import ReadStarted
+from aurora.recovery_plan import RecoveryPlan
 from segments.disks import format_storage
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
+from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.volume import ProtectionGroup
 from segments.storage import Identity
@@ -141,12 +143,12 @@ class World:
         for listener in self._message_listeners:
             listener.on_message(event)
 
-    def _on_step(self, source: str, event: str, /, **values: object) -> None:
+    def _on_step(self, source: str, event: Event) -> None:
         try:
-            if event == "read_started":
+            if isinstance(event, ReadStarted):
                 self._asks_a_segment()
             for listener in self._listeners:
-                listener.on_step(source, event, values)
+                listener.on_step(source, event)
         except Exception as error:
             self.scheduler.fail(error)  # before the core, whose error it is not, can catch it
             raise

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import attrs
 import pytest
@@ -21,8 +20,10 @@ import trio
 
 from aurora.config import EngineConfig
 from aurora.engine import Engine
-from aurora.recovery import RecoveryPlan
+from aurora.events import Acknowledged, MtrAllocated, RecoveryPlanned
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.errors import AuroraError, Closed, Fenced, PageNotFound
+from segments.protocol.events import Event, RecordsApplied, Restored, TableAdopted
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.record import RedoRecord
 from segments.protocol.volume import pg_of_page
@@ -76,17 +77,17 @@ class Judge:
     def on_network(self, event: NetworkEvent) -> None:
         self.digest.update(repr(event).encode())
 
-    def __call__(self, source: str, event: str, /, **values: Any) -> None:
-        self.digest.update(f"{source} {event}".encode())
+    def __call__(self, source: str, event: Event) -> None:
+        self.digest.update(f"{source} {type(event).__name__}".encode())
         match event:
-            case "mtr_allocated":
-                self._on_allocated(source, values["records"])
-            case "acknowledged":
-                self._on_acknowledged(source, **values)
-            case "recovery_planned":
-                self._on_planned(source, values["plan"])
-            case "records_applied" | "restored" | "table_adopted":
-                self._durable[source] = values["scl"]
+            case MtrAllocated(records=records):
+                self._on_allocated(source, records)
+            case Acknowledged():
+                self._on_acknowledged(source, event)
+            case RecoveryPlanned(plan=plan):
+                self._on_planned(source, plan)
+            case RecordsApplied() | Restored() | TableAdopted():
+                self._durable[source] = event.scl
 
     def _on_allocated(self, source: str, records: Sequence[RedoRecord]) -> None:
         assert records[0].lsn > max((each.lsn for each in self.records), default=0)
@@ -106,10 +107,9 @@ class Judge:
             assert tail == max(mine, default=0)
         self._writers[source] = self._writer(plan.vdl)
 
-    def _on_acknowledged(
-        self, source: str, *, segment: SegmentId, scl: Lsn, pg_id: PgId, **shown: Any
-    ) -> None:
+    def _on_acknowledged(self, source: str, event: Acknowledged) -> None:
         self.steps += 1
+        segment, scl, pg_id = event.segment, event.scl, event.pg_id
         assert self._durable.get(segment, 0) >= scl, "acknowledged before it was durable"
         writer = self._writers[source]
         scls = writer.scls[pg_id]
@@ -118,8 +118,8 @@ class Judge:
         pgs = {each.lsn: pg_of_page(each.page_id, self._pg_count) for each in writer.outstanding}
         vcl = vcl_by_trial(writer.outstanding, pgs, pgcls, writer.vcl)
         vdl = vdl_by_trial(writer.outstanding, vcl, writer.vdl)
-        assert shown["pgcl"][1] == pgcls[pg_id]
-        assert (shown["vcl"], shown["vdl"][1]) == (vcl, vdl), (pgcls, writer)
+        assert event.pgcl[1] == pgcls[pg_id]
+        assert (event.vcl, event.vdl[1]) == (vcl, vdl), (pgcls, writer)
         assert vdl >= writer.vdl and vcl >= writer.vcl
         if vdl > writer.vdl:
             self._check_backed(vdl)

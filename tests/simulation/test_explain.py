@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +16,17 @@ import attrs
 import pytest
 from click.testing import CliRunner
 
+from aurora.events import Acknowledged, MtrAllocated
+from segments.protocol.events import (
+    AckSent,
+    BatchReceived,
+    Event,
+    GossipReceived,
+    PagesReceived,
+    RecordsApplied,
+    WriteStarted,
+    WriteSynced,
+)
 from segments.protocol.ids import Lsn
 from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
@@ -319,34 +330,34 @@ def claims(sentence: str) -> Iterator[tuple[str, Lsn, list[str]]]:
                 yield "synced", int(lsn), found
 
 
-def proved(steps: Sequence[Step], claim: str, lsn: Lsn, name: str) -> bool:
+def proved(steps: Sequence[Step[Event]], claim: str, lsn: Lsn, name: str) -> bool:
     came = [each for each in steps if each.source == name and brings(each, lsn)]
     if not came:
         return False
     since = came[0].number
     if claim == "synced":
         return any(
-            each.source == name and each.event == "write_synced" and each.number > since
+            each.source == name and isinstance(each.event, WriteSynced) and each.number > since
             for each in steps
         )
     if claim == "acknowledged":
         return any(
-            each.event == "acknowledged"
-            and each.values["segment"] == name
-            and each.values["scl"] >= lsn
+            isinstance(each.event, Acknowledged)
+            and each.event.segment == name
+            and each.event.scl >= lsn
             and each.number > since
             for each in steps
         )
     return True
 
 
-def brings(step: Step, lsn: Lsn) -> bool:
-    if step.event == "pages_received":
-        return bool(step.values["base_lsn"] >= lsn)
-    if step.event not in ("batch_received", "gossip_received") or not step.values["lsns"]:
-        return False
-    first, last = step.values["lsns"]
-    return bool(first <= lsn <= last)
+def brings(step: Step[Event], lsn: Lsn) -> bool:
+    match step.event:
+        case PagesReceived(base_lsn=base_lsn):
+            return base_lsn >= lsn
+        case BatchReceived(lsns=(first, last)) | GossipReceived(lsns=(first, last)):
+            return first <= lsn <= last
+    return False
 
 
 def test_what_is_not_so_is_caught() -> None:
@@ -365,29 +376,29 @@ def test_a_record_above_what_a_truncation_annuls_is_no_proof_of_what_is_below() 
     assert not any(copies[name].held for name in ["A0", "B0", "C0", "D0", "E0"])
 
 
-def evidence_of(run: Told, *steps: tuple[str, str, Mapping[str, object]]) -> Evidence:
+def evidence_of(run: Told, *steps: tuple[str, Event]) -> Evidence:
     """As if these had been the steps of a run after its allocations, all at the same time."""
-    born = [step for step in run.recorder.steps if step.event == "mtr_allocated"]
+    born = [step for step in run.recorder.steps if isinstance(step.event, MtrAllocated)]
     since = born[-1].number + 1
     made = [
-        Step(since + place, born[-1].time_ns, source, event, values)
-        for place, (source, event, values) in enumerate(steps)
+        Step(since + place, born[-1].time_ns, source, event)
+        for place, (source, event) in enumerate(steps)
     ]
     recorder = SimpleNamespace(run=run.recorder.run, world=run.recorder.world, steps=[*born, *made])
     return Evidence(recorder, run.result)  # type: ignore[arg-type]
 
 
-COMES = ("A0", "batch_received", {"writer": "writer-1", "lsns": (1, 1)})
-STARTS = ("A0", "write_started", {"bytes": 61})
-SYNCS = ("A0", "write_synced", {"log_bytes": 105})
-APPLIES = ("A0", "records_applied", {"before": 0, "scl": 1})
-ACKS = ("A0", "ack_sent", {"writer": "writer-1", "scl": 1})
+COMES = ("A0", BatchReceived("writer-1", seq=1, lsns=(1, 1), vdl=0))
+STARTS = ("A0", WriteStarted(61, promise=False, compaction=False))
+SYNCS = ("A0", WriteSynced(log_bytes=105))
+APPLIES = ("A0", RecordsApplied(count=1, before=0, scl=1))
+ACKS = ("A0", AckSent("writer-1", seq=1, scl=1, log_bytes=105))
 
 
 def test_the_sync_of_a_record_is_that_of_the_write_that_began_after_it_came() -> None:
     run = of_bug("write-quorum-3")
     right = evidence_of(run, COMES, STARTS, SYNCS, APPLIES, ACKS).copies(1)["A0"]
-    assert right.synced is not None and right.synced.event == "write_synced"
+    assert right.synced is not None and isinstance(right.synced.event, WriteSynced)
     assert right.acked is not None and right.acked.number > right.synced.number
     busy = evidence_of(run, STARTS, COMES, SYNCS, APPLIES, ACKS).copies(1)["A0"]
     assert busy.synced is None and busy.acked is not None
@@ -399,7 +410,7 @@ def test_the_sync_of_a_record_is_that_of_the_write_that_began_after_it_came() ->
 def test_a_batch_brings_only_what_is_alive_to_its_writer() -> None:
     run = of_bug("tables-ignored")
     for writer, brings_it in (("writer-1", True), ("writer-2", False)):
-        batch = ("A0", "batch_received", {"writer": writer, "lsns": (1, 22)})
+        batch = ("A0", BatchReceived(writer, seq=1, lsns=(1, 22), vdl=0))
         held = evidence_of(run, batch).copies(2)["A0"].held
         assert held is brings_it, "writer-2 has annulled LSN 2"
 

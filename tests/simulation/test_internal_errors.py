@@ -8,9 +8,11 @@ import attrs
 import pytest
 
 from aurora.core import WriterCore
+from aurora.events import MtrAllocated
 from aurora.lsn_allocator import LsnAllocator
 from segments.core import SegmentCore, Write
 from segments.protocol.errors import Invalid
+from segments.protocol.events import AckSent, Event
 from segments.server import SegmentServer
 from sim.check import checker
 from sim.check.blame import blames_the_system
@@ -69,12 +71,12 @@ def test_the_simulators_own_mistake_is_no_violation(
     assert all(line.startswith("  called by ") for line in found[1:]) and len(found) > 1
 
 
-@pytest.mark.parametrize("event", ["ack_sent", "mtr_allocated"])
+@pytest.mark.parametrize("event", [AckSent, MtrAllocated])
 def test_a_checkers_mistake_is_not_that_of_whom_it_watches(
-    monkeypatch: pytest.MonkeyPatch, event: str
+    monkeypatch: pytest.MonkeyPatch, event: type[Event]
 ) -> None:
     """A segment catches what is raised in it, and is said to have failed: not so here."""
-    monkeypatch.setitem(cast("dict[str, object]", checker._ON_EVENT), event, broken)
+    monkeypatch.setitem(cast("dict[type[Event], object]", checker._ON_EVENT), event, broken)
     internal(run(WRITES))
 
 

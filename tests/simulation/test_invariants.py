@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from segments.chain_index import ChainIndex
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.truncation import TruncationTable

@@ -10,6 +10,7 @@ import trio
 from segments.core import SegmentCore
 from segments.maintenance import Maintenance
 from segments.protocol.errors import Invalid
+from segments.protocol.events import LogCollected
 from segments.server import SegmentServer
 from sim.commands.exit_codes import EXIT_CODES, LIVENESS
 from sim.commands.explain import MAX_LINES, explained
@@ -59,12 +60,12 @@ def test_work_that_never_gives_back_control(monkeypatch: pytest.MonkeyPatch) -> 
     def spin(self: SegmentCore, now: float) -> None:
         tick(self, now)
         while self.segment == "D0" and now > 0.1:
-            self.note("collected", floor=0, records=0)
+            self.note(LogCollected, 0, 0, 0)
 
     monkeypatch.setattr(SegmentCore, "tick", spin)
     found = livelock(run(WRITES))
     assert "from a task that does not give back control; the last: " in found
-    assert "D0 collected" in found
+    assert "D0 LogCollected" in found
 
 
 def test_messages_without_end_are_work_too(monkeypatch: pytest.MonkeyPatch) -> None:

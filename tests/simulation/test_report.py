@@ -5,9 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Mapping
 from functools import cache
-from typing import Any
 
 import attrs
 import pytest
@@ -15,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from aurora.events import Acknowledged, VolumeOpened
+from segments.protocol.events import Event
 from sim.commands.run_command import execute, make_plan
 from sim.files import scenario
 from sim.files.expectations import (
@@ -289,10 +289,10 @@ def away() -> tuple[Report, dict[str, list[int]]]:
     watch = Watch(world)
 
     class Hearing(Listener):
-        def on_step(self, source: str, event: str, values: Mapping[str, Any]) -> None:
-            if event == "acknowledged" and values["scl"] >= values["pgcl"][1]:
-                heard.setdefault(values["segment"], []).append(world.scheduler.now_ns)
-            if event == "opened":
+        def on_step(self, source: str, event: Event) -> None:
+            if isinstance(event, Acknowledged) and event.scl >= event.pgcl[1]:
+                heard.setdefault(event.segment, []).append(world.scheduler.now_ns)
+            if isinstance(event, VolumeOpened):
                 heard.setdefault("writer", []).append(world.scheduler.now_ns)
 
     world.listen(Hearing())
@@ -320,7 +320,7 @@ def test_an_answer_that_is_behind_or_too_early_brings_nobody_back() -> None:
     returns = Returns([Episode(0, action, 0, 10, ("A0",), {"A0": 10})])
 
     def heard(at_ns: int, scl: int) -> dict[tuple[int, str], int]:
-        returns.acknowledged(at_ns, {"segment": "A0", "scl": scl, "pgcl": (8, 9)})
+        returns.acknowledged(at_ns, Acknowledged("A0", scl, 0, pgcl=(8, 9), vdl=(8, 9), vcl=9))
         return returns.found
 
     assert heard(5, 9) == {}, "before the fault has ended"

@@ -6,6 +6,7 @@ import attrs
 import pytest
 
 from segments.core import SegmentCore
+from segments.protocol.events import Event, StorageRefused
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Schedule
 from sim.run import Verdict, run
@@ -25,10 +26,10 @@ def test_disks_that_break_are_opened_anew(monkeypatch: pytest.MonkeyPatch) -> No
     refused: list[str] = []
     on_step = Trace.on_step
 
-    def listen(self: Trace, source: str, event: str, values: dict[str, object]) -> None:
-        if event == "storage_refused":
+    def listen(self: Trace, source: str, event: Event) -> None:
+        if isinstance(event, StorageRefused):
             refused.append(source)
-        on_step(self, source, event, values)
+        on_step(self, source, event)
 
     monkeypatch.setattr(Trace, "on_step", listen)
     result = run(schedule(FAILING))

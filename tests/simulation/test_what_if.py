@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from aurora.quorum import QuorumModel
-from aurora.recovery import RecoveryPlan, plan_recovery
+from aurora.recovery import plan_recovery
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.ids import Lsn, SegmentId
 from segments.state import SegmentState
 from sim.check import what_if

@@ -148,9 +148,9 @@ def test_a_trace_is_json_lines(tmp_path: Path) -> None:
     assert all(played.succeeded)
     events = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert {"time", "source", "event"} <= set(events[0])
-    (allocated,) = [each for each in events if each["event"] == "mtr_allocated"]
+    (allocated,) = [each for each in events if each["event"] == "MtrAllocated"]
     assert allocated["records"][0]["payload"] == b"x".hex()
-    assert [each["segment"] for each in events if each["event"] == "sent"] == [
+    assert [each["segment"] for each in events if each["event"] == "Sent"] == [
         "A0", "B0", "C0", "D0", "E0", "F0"
     ]  # fmt: skip
 

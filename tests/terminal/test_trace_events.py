@@ -1,15 +1,18 @@
-"""docs/trace-events.md lists what is emitted: every event, and its values by name."""
+"""docs/trace-events.md lists what is emitted: every event, its fields and its meaning."""
 
 from __future__ import annotations
 
+import json
 import re
 from io import StringIO
 from random import Random
-from typing import Any
 
+import attrs
 import pytest
 import trio
 
+import aurora.events
+import segments.protocol.events
 from aurora.cluster import open_cluster
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.session import Session
@@ -17,6 +20,7 @@ from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
 from segments.protocol.errors import StorageBroken, StorageFull
+from segments.protocol.events import Event, RecordsApplied
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
     GossipPages,
@@ -40,27 +44,35 @@ SCENARIO = (
 )  # fmt: skip
 
 
-SIMULATED = ("waiting_for_room", "collected")
+EVENTS = [
+    each
+    for module in (aurora.events, segments.protocol.events)
+    for each in vars(module).values()
+    if isinstance(each, type) and issubclass(each, Event) and each is not Event
+]
+SIMULATED = {aurora.events.RoomWaitStarted, segments.protocol.events.LogCollected}
 """Events of a volume under pressure: tests/simulation/test_marks.py sees them."""
 
 
 class Emitted:
-    """A tracer that remembers each event's values."""
+    """A tracer that remembers the last event of each class."""
 
     def __init__(self) -> None:
-        self.values: dict[str, tuple[str, ...]] = {}
-        self.last: dict[str, dict[str, Any]] = {}
+        self.last: dict[type[Event], Event] = {}
 
-    def __call__(self, source: str, event: str, /, **values: object) -> None:
-        known = self.values.setdefault(event, tuple(values))
-        assert known == tuple(values), event
-        self.last[event] = values
+    def __call__(self, source: str, event: Event) -> None:
+        self.last[type(event)] = event
 
 
-def documented() -> dict[str, tuple[str, ...]]:
+def documented() -> dict[str, tuple[list[str], str]]:
     text = (ROOT / "docs" / "trace-events.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", text, re.MULTILINE)
-    return {event: tuple(re.findall(r"`(\w+)`", values)) for event, values in rows}
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\| ([^|]*) \|$", text, re.MULTILINE)
+    return {name: (re.findall(r"`(\w+)`", fields), meaning) for name, fields, meaning in rows}
+
+
+def described(kind: type[Event]) -> tuple[list[str], str]:
+    meaning = " ".join(str(kind.__doc__).split()).replace("``", "`")
+    return [each.name for each in attrs.fields(kind)], meaning
 
 
 def segment(emitted: Emitted) -> SegmentCore:
@@ -134,32 +146,37 @@ def emitted() -> Emitted:
     return emitted
 
 
-def test_every_documented_event_is_emitted_and_no_other(emitted: Emitted) -> None:
-    found = documented()
-    for event in SIMULATED:
-        del found[event]
-    assert found == dict(sorted(emitted.values.items(), key=_as_documented))
+def test_every_event_is_documented_and_no_other() -> None:
+    assert documented() == {kind.__name__: described(kind) for kind in EVENTS}
 
 
-def _as_documented(item: tuple[str, tuple[str, ...]]) -> int:
-    order = list(documented())
-    return order.index(item[0]) if item[0] in order else len(order)
+def test_every_event_is_emitted(emitted: Emitted) -> None:
+    assert set(emitted.last) == set(EVENTS) - SIMULATED
+
+
+def test_an_event_is_a_value(emitted: Emitted) -> None:
+    assert RecordsApplied(1, 0, 1) == RecordsApplied(1, 0, 1) != RecordsApplied(1, 0, 2)
+    for event in emitted.last.values():
+        assert not hasattr(event, "__dict__")
+        for each in attrs.fields(type(event)):
+            with pytest.raises(attrs.exceptions.FrozenInstanceError):
+                setattr(event, each.name, None)
 
 
 def test_every_event_can_be_told_and_written(emitted: Emitted) -> None:
     """No event is silently unknown to the walk, or breaks the file."""
-    for event, values in emitted.last.items():
+    for event in emitted.last.values():
         narrator = Narrator()
-        narrator("A0", event, **values)
+        narrator("A0", event)
         narrator.tell()
-        assert plain(values) is not None
-    assert set(Narrator.events()) == set(documented())
+        assert json.dumps(plain(event))
+    assert set(Narrator.events()) == set(EVENTS)
 
 
 async def test_a_line_of_the_file_is_flat_json(emitted: Emitted) -> None:
     file = StringIO()
-    TraceFile(file)("A0", "records_applied", count=1, before=0, scl=1)
+    TraceFile(file)("A0", RecordsApplied(count=1, before=0, scl=1))
     assert file.getvalue() == (
-        '{"time": 0.0, "source": "A0", "event": "records_applied", "count": 1, "before": 0, '
+        '{"time": 0.0, "source": "A0", "event": "RecordsApplied", "count": 1, "before": 0, '
         '"scl": 1}\n'
     )

@@ -16,6 +16,7 @@ from segments import file_storage
 from segments.config import SegmentConfig
 from segments.file_storage import FileStorage
 from segments.protocol.errors import Corrupt, StorageBroken, StorageFailed
+from segments.protocol.events import Event, SegmentFailed
 from segments.storage import Stored
 
 AT_ONCE = ClusterConfig(segment=SegmentConfig(storage_retry_s=0.01))
@@ -153,9 +154,9 @@ async def test_a_mistake_of_one_segment_takes_down_nobody_else(
 ) -> None:
     told: list[tuple[str, object]] = []
 
-    def trace(source: str, event: str, /, **values: object) -> None:
-        if event == "segment_failed":
-            told.append((source, values["reason"]))
+    def trace(source: str, event: Event) -> None:
+        if isinstance(event, SegmentFailed):
+            told.append((source, event.reason))
 
     async with open_cluster(trace=trace) as cluster:
         host = cluster.hosts["A0"]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
-from aurora.recovery import Recovery, RecoveryPlan, plan_recovery
+from aurora.recovery import Recovery, plan_recovery
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol import codec
 from segments.protocol.errors import Fenced
 from segments.protocol.ids import Lsn, PgId, VolumeEpoch

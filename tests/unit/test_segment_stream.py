@@ -32,7 +32,7 @@ class Talk:
         self.last += count
 
     def messages(self, now: float) -> list[Message]:
-        found = []
+        found: list[Message] = []
         while (message := self.stream.next_message(self.announcement, now)) is not None:
             found.append(message)
         return found

@@ -8,7 +8,7 @@ from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.mtr import PageWrite
 from aurora.quorum import QuorumModel
-from aurora.recovery import RecoveryPlan
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol import codec
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch

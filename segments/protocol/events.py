@@ -1,0 +1,245 @@
+"""What happens inside, step by step, for whoever wants to watch: the steps of a storage node.
+
+The cores report their steps to one callable, a `Tracer`, and make no event when nobody listens.
+Events are frozen values in the past tense; their fields are the plain ids, LSNs and records of the
+protocol. Those of the writer are in `aurora.events`. docs/trace-events.md lists them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import attrs
+
+from segments.protocol.ids import Address, Lsn, PageId, SegmentId, VolumeEpoch
+from segments.protocol.record import RedoRecord
+from segments.protocol.truncation import TruncationTable
+
+
+@attrs.frozen
+class Event:
+    """A step that somebody has taken."""
+
+
+Tracer: TypeAlias = Callable[[str, Event], object]
+"""Called with who took the step, a segment's identity or a writer's name, and the step."""
+
+
+# ---- a segment starts, and ends ------------------------------------------------------------------
+
+
+@attrs.frozen
+class Restored(Event):
+    """The segment has read its log; the torn tail is cut off."""
+
+    scl: Lsn
+    epoch: VolumeEpoch
+    torn_bytes: int
+    damage: Sequence[tuple[int, int]]
+    """Ranges of bytes, half-open, that are no frame."""
+    whole: bool
+    """Whether nothing is missing that it had promised to hold."""
+
+
+@attrs.frozen
+class StorageRefused(Event):
+    """Its disk refuses to be opened, read or synced; it is opened anew after a pause."""
+
+    reason: str
+
+
+@attrs.frozen
+class SegmentFailed(Event):
+    """A mistake of its own took the segment down; the others go on."""
+
+    reason: str
+
+
+# ---- writes --------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class BatchReceived(Event):
+    """Redo has come; ``lsns`` is the first and the last, None for a heartbeat."""
+
+    writer: Address
+    seq: int
+    lsns: tuple[Lsn, Lsn] | None
+    vdl: Lsn
+
+
+@attrs.frozen
+class WriteStarted(Event):
+    """A frame goes to the disk; the promise slots too, or the whole log anew."""
+
+    frame_bytes: int
+    promise: bool
+    compaction: bool
+
+
+@attrs.frozen
+class WriteSynced(Event):
+    """What was being written is durable; how long the log is now."""
+
+    log_bytes: int
+
+
+@attrs.frozen
+class WriteFailed(Event):
+    """The disk refused what was being written: nothing of it counts."""
+
+    reason: str
+
+
+@attrs.frozen
+class PromiseFailed(Event):
+    """The disk refused the promise that follows a frame; it is written again until it is there."""
+
+    reason: str
+
+
+@attrs.frozen
+class RecordsApplied(Event):
+    """Durable records joined the chain; the SCL before and after."""
+
+    count: int
+    before: Lsn
+    scl: Lsn
+
+
+@attrs.frozen
+class AckSent(Event):
+    """An acknowledgement is on its way; how much of the log is durable."""
+
+    writer: Address
+    seq: int
+    scl: Lsn
+    log_bytes: int
+
+
+# ---- reads ---------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class PageMaterialized(Event):
+    """A page was made of an image and the records after it."""
+
+    page_id: PageId
+    read_point: Lsn
+    page_lsn: Lsn
+    image_lsn: Lsn
+    records: Sequence[RedoRecord]
+
+
+@attrs.frozen
+class PagesFound(Event):
+    """So many pages with ids in that range, both ends inclusive, exist at the read point."""
+
+    read_point: Lsn
+    from_page: PageId
+    through_page: PageId
+    pages: int
+
+
+@attrs.frozen
+class ReadDeclined(Event):
+    """The segment has too little, or has collected that version; for a list without ``page_id``."""
+
+    page_id: PageId | None
+    read_point: Lsn
+    required_scl: Lsn
+    scl: Lsn
+    floor: Lsn
+
+
+# ---- epochs --------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Sealed(Event):
+    """The promise to take nothing below this epoch is durable."""
+
+    epoch: VolumeEpoch
+    scl: Lsn
+
+
+@attrs.frozen
+class TableAdopted(Event):
+    """A truncation table took effect."""
+
+    epoch: VolumeEpoch
+    table: TruncationTable
+    scl: Lsn
+
+
+@attrs.frozen
+class RequestRefused(Event):
+    """A request of a lower epoch was turned away."""
+
+    epoch: VolumeEpoch
+    sealed: VolumeEpoch
+
+
+# ---- gossip --------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class GossipReceived(Event):
+    """A peer of these epochs sent records that were missing; first and last."""
+
+    peer: SegmentId
+    epoch: VolumeEpoch
+    table_epoch: VolumeEpoch
+    lsns: tuple[Lsn, Lsn]
+
+
+@attrs.frozen
+class PagesReceived(Event):
+    """A peer sent page images, for records that are collected already."""
+
+    peer: SegmentId
+    epoch: VolumeEpoch
+    table_epoch: VolumeEpoch
+    base_lsn: Lsn
+    pages: int
+
+
+@attrs.frozen
+class Hydrated(Event):
+    """Page images of a peer are durable and in effect; the SCL before and after."""
+
+    before: Lsn
+    scl: Lsn
+
+
+@attrs.frozen
+class TableGossiped(Event):
+    """A peer's gossip brought a higher truncation table; it will be adopted."""
+
+    peer: SegmentId
+    epoch: VolumeEpoch
+
+
+# ---- background work -----------------------------------------------------------------------------
+
+
+@attrs.frozen
+class LogCollected(Event):
+    """Records up to the floor were folded into pages, and left; the floor that was announced."""
+
+    floor: Lsn
+    records: int
+    announced: Lsn
+
+
+@attrs.frozen
+class ScrubFoundBadPromise(Event):
+    """A promise slot is spoilt; both will be written again."""
+
+
+@attrs.frozen
+class ScrubFoundDamage(Event):
+    """What was read again is spoilt; the log will be written anew."""
+
+    offset: int
