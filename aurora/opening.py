@@ -38,7 +38,7 @@ async def open_in_time(
         await cluster.start_segments()
         check_openable(cluster)
         await cluster.open_writer(fresh=fresh)
-        watch.look()  # whoever opens the volume is told at once of what is lost
+        watch.look()  # so that what is lost is reported at once
     if opening.cancelled_caught:
         raise _not_opened(watch.report, trio.current_time() - started)
     opening.cancel()  # ends its task

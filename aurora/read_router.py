@@ -180,7 +180,7 @@ class ReadTarget:
 
 
 class PendingRead:
-    """One read from its start to an answer or an error; `done` then, and deaf to what still comes.
+    """One read from its start to an answer or an error; then `done`, and deaf to what still comes.
 
     Each call returns the requests to send now. Between calls, wait for answers until `next_timer`.
     """

@@ -161,7 +161,7 @@ class SegmentStream:
             self._rewind()
 
     def note_delay(self, pgcl: Lsn, now: float) -> None:
-        """Keep in mind since when it has been silent, or behind what a write quorum has."""
+        """Note since when it has been silent, or behind what a write quorum has."""
         owing = not self.installed or self.acked_lsn < self._log.tail_lsn
         behind = not self.installed or self.acked_lsn < pgcl
         self.silent_since_s = _began(self.silent_since_s, now) if owing else None

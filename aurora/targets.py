@@ -1,4 +1,4 @@
-"""Whom a command means: the words for segments, availability zones and writers, in one place.
+"""What a command is aimed at: the words for segments, zones and writers, in one place.
 
 The API, the prompt, scenario files and scenarios in Python all read their targets here. A target is
 one word or several, with commas or spaces between them, or a list of such texts; case does not

@@ -25,7 +25,7 @@ class Line(NamedTuple):
     """One line of the log."""
 
     level: int
-    """As in `logging`: a warning for a wait, information when it is over."""
+    """As in `logging`: a warning for a wait, `INFO` when it is over."""
     text: str
 
 

@@ -1,4 +1,4 @@
-"""The log of the volume as part of what the terminal shows: no line of it goes anywhere else.
+"""The volume's log among what the terminal shows: none of its lines goes anywhere else.
 
 Without a handler Python would print warnings to standard error, in the middle of everything.
 """

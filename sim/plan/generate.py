@@ -84,7 +84,7 @@ def _knobs(random: Random) -> Knobs:
 
 
 _LISTS: Final = 0.3
-"""Reads of old versions that are as little old as this are lists of all pages instead."""
+"""Reads of old versions no older than this are lists of all pages instead."""
 
 
 def _operations(random: Random, knobs: Knobs) -> tuple[Operation, ...]:

@@ -21,7 +21,7 @@ from sim.story.recorder import ActionDone
 from sim.world.history import Outcome
 
 _LONG_NS: Final = 20 * MS
-"""From such a wait on it is told what a call waited for."""
+"""For a wait of this length or more, what the call waited for is told."""
 
 
 def passed(evidence: Evidence, _: Focus) -> Iterator[Line]:

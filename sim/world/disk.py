@@ -28,7 +28,7 @@ from sim.plan.profiles import DiskProfile, exponential
 from sim.world.scheduler import NS_PER_S, Handle, Livelock, VirtualScheduler
 
 MAX_REWRITES_A_SECOND: Final = 64
-"""So often, within a second, may a log be written anew, counted in bytes beyond those that were
+"""How often a log may be written anew within a second, counted in bytes beyond those that were
 appended meanwhile. Honest segments stay below 3; more is a `Livelock`: time passes for the disk
 alone, and whoever waits for the log waits for ever."""
 
