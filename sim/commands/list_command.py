@@ -72,7 +72,7 @@ def _params(fault: Fault) -> str:
     )
 
 
-def _summary(found: scenario.Scenario) -> str:
+def _summary(found: scenario.ScenarioFile) -> str:
     """The first sentence of a scenario's description."""
     text = " ".join(found.description.split())
     return text.split(". ")[0].rstrip(".")

@@ -126,7 +126,7 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
     """What the arguments ask for; raises `Invalid`."""
     if name is None and seed is not None:
         schedule = generate(seed)
-        found = scenario.Scenario(name=schedule.name, seed=seed)
+        found = scenario.ScenarioFile(name=schedule.name, seed=seed)
         arguments = ["--seed", str(seed)]
     elif name is not None and Path(name).is_file() and recording.is_recording(Path(name)):
         raise Invalid(f"{name}: a recording: use `replay {name}`")

@@ -38,7 +38,7 @@ _DIRECTORIES: Final = ("../scenarios", "../../scripts/scenarios")
 
 
 @attrs.frozen(kw_only=True)
-class Scenario:
+class ScenarioFile:
     """A run, what it is for, and what it must show."""
 
     name: str
@@ -94,7 +94,7 @@ def find(name: str) -> Path:
     return known[name]
 
 
-def load(path: Path) -> Scenario:
+def load(path: Path) -> ScenarioFile:
     """Read a scenario file; raises `ScenarioError`."""
     try:
         text = path.read_bytes().decode()
@@ -108,7 +108,7 @@ def load(path: Path) -> Scenario:
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scenario:
+def loads(text: str, file: str = "scenario", *, default_name: str = "") -> ScenarioFile:
     """Read a scenario out of text; ``file`` stands in the errors. Raises `ScenarioError`."""
     root = parse_document(text, file)
     knobs = read_knobs(root.table("knobs"))
@@ -119,7 +119,7 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
     operations = [_operation(table) for table in root.tables("operation")]
     given = root.get("workload")
     tables = [root.table("workload")] if isinstance(given, dict) else root.tables("workload")
-    scenario = Scenario(
+    scenario = ScenarioFile(
         name=root.text("name", default_name),
         description=root.text("description", "").strip(),
         seed=root.integer("seed", 0),
@@ -137,7 +137,7 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
     return scenario
 
 
-def _check_fits(table: Table, scenario: Scenario) -> None:
+def _check_fits(table: Table, scenario: ScenarioFile) -> None:
     """Raise `ScenarioError` if some write is larger than the engine ever takes."""
     puts = [each for each in scenario.operations if each.kind == "put"]
     drawn = [each for each in scenario.workloads if each.write_share]
