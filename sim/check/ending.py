@@ -8,6 +8,7 @@ from segments.protocol.ids import Lsn
 from sim.check import invariants
 from sim.check.findings import Findings
 from sim.check.linearizability import check_calls
+from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
 from sim.show.wording import counted
 from sim.world.history import Outcome
@@ -57,7 +58,9 @@ class Ending:
             for segment, host in self._world.cluster.hosts.items()
         )
         listed = f" ({'; '.join(str(each.operation) for each in pending[:3])})" if pending else ""
-        return f"{counted(len(pending), 'call')} pending{listed}{writer}; SCLs: {scls}"
+        why = without_writes(self._world.groups, self._world.cluster.lost_segments())
+        gone = f"; {why}" if why else ""
+        return f"{counted(len(pending), 'call')} pending{listed}{writer}; SCLs: {scls}{gone}"
 
     def agrees(self, opened_ns: Mapping[str, int]) -> None:
         """Everything has finished: now everything must agree.

@@ -13,6 +13,8 @@ from typing import Final, Protocol
 
 import attrs
 
+from segments.protocol.volume import VolumeGeometry
+from sim.check.lost_quorums import beyond_recovery
 from sim.plan.schedule import MS
 from sim.run import RunResult, Verdict
 from sim.show.durations import length, moment
@@ -53,29 +55,37 @@ class Expectation(Protocol):
 def conclude(result: RunResult, expectations: Sequence[Expectation]) -> RunResult:
     """What a run has come to, after its scenario's own expectations.
 
-    A run that passed and misses one is a violation of `UNMET`; one that acknowledged nothing is
-    undecided; one that failed just as an `Ends` says, and missed nothing, has passed.
+    A run that passed and misses one is a violation of `UNMET`; one that proves nothing (see
+    `shown`) is undecided; one that ended just as an `Ends` says, and missed nothing, has passed.
     """
-    unmet = [each for each in (each.judge(result) for each in expectations) if not each.met]
-    if result.verdict is not Verdict.PASSED:
-        expected = not unmet and any(isinstance(each, Ends) for each in expectations)
-        if not expected:
-            return result
-        return attrs.evolve(result, verdict=Verdict.PASSED, invariant="", finding="")
-    if unmet:
+    ended = shown(result)
+    unmet = [each for each in (each.judge(ended) for each in expectations) if not each.met]
+    if result.verdict is Verdict.PASSED and unmet:
         text = "; ".join(f"expected {each.expected}: found {each.found}" for each in unmet)
         return attrs.evolve(result, verdict=Verdict.VIOLATION, invariant=UNMET, finding=text)
-    if not result.commits:
-        return attrs.evolve(
-            result, verdict=Verdict.UNDECIDED, invariant="undecided", finding=NOTHING_HAPPENED
-        )
-    return result
+    if not unmet and any(isinstance(each, Ends) for each in expectations):
+        return attrs.evolve(result, verdict=Verdict.PASSED, invariant="", finding="")
+    return ended
+
+
+def shown(result: RunResult) -> RunResult:
+    """What a run has come to by itself: undecided if it passed, and that proves nothing.
+
+    So it is when nothing was acknowledged, and when nobody could tell whether what was is there.
+    """
+    if result.verdict is not Verdict.PASSED:
+        return result
+    groups = VolumeGeometry(result.schedule.knobs.pg_count).groups()
+    why = beyond_recovery(groups, result.lost) if result.commits else NOTHING_HAPPENED
+    if not why:
+        return result
+    return attrs.evolve(result, verdict=Verdict.UNDECIDED, invariant="undecided", finding=why)
 
 
 def failure_of(result: RunResult, expectations: Sequence[Expectation]) -> RunResult:
     """The same for those who look into failures: one that was expected is still a failure."""
     concluded = conclude(result, expectations)
-    return result if concluded.verdict is Verdict.PASSED else concluded
+    return shown(result) if concluded.verdict is Verdict.PASSED else concluded
 
 
 @attrs.frozen(kw_only=True)

@@ -17,6 +17,7 @@ from sim.files.expectations import (
     conclude,
     is_write,
     longest_stall,
+    shown,
     spans_of,
 )
 from sim.files.knob_tables import knob_values
@@ -119,7 +120,7 @@ def make_report(
     """Judge a run that has ended."""
     writes = [each for each in result.calls if is_write(each)]
     reads = [each for each in result.calls if not is_write(each)]
-    judgements = [each.judge(result) for each in expectations]
+    judgements = [each.judge(shown(result)) for each in expectations]
     concluded = conclude(result, expectations)
     answered = (Outcome.OK, Outcome.NOT_FOUND)
     return Report(

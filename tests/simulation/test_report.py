@@ -246,6 +246,58 @@ def test_a_run_without_any_commit_proves_nothing() -> None:
     assert "nothing was acknowledged" in report.finding
 
 
+WIPED = """
+[knobs]
+pg_count = 2
+duration = "900ms"
+liveness = "2s"
+[[workload]]
+operations = 9
+until = "300ms"
+[[action]]
+at = "600ms"
+fault = "wipe"
+target = "{target}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "expect", "verdict", "finding"),
+    [
+        ("az1 C0", "", Verdict.PASSED, ""),  # three of six: nobody writes any more, all is there
+        (
+            "az1 C1 D1", "", Verdict.UNDECIDED,
+            "acknowledged commits are beyond any recovery: A1, B1, C1, D1 are lost for good",
+        ),
+        ("az1 az2 az3", 'verdict = "undecided"', Verdict.PASSED, ""),
+        ("az1", 'verdict = "undecided"', Verdict.VIOLATION, "expected ends as undecided"),
+    ],
+)  # fmt: skip
+def test_a_run_that_loses_every_proof_of_its_commits_does_not_pass(
+    target: str, expect: str, verdict: Verdict, finding: str
+) -> None:
+    expect = f"[[expect]]\n{expect}" if expect else ""
+    found = scenario.loads(WIPED.format(target=target) + expect)
+    concluded = conclude(run(found.schedule()), found.expectations)
+    assert concluded.verdict is verdict
+    assert concluded.finding.startswith(finding) and bool(concluded.finding) is bool(finding)
+
+
+def test_that_nothing_is_acknowledged_can_be_expected() -> None:
+    expect = '[[expect]]\nverdict = "undecided"'
+    report = report_of(share=0, expect=expect)
+    assert report.verdict is Verdict.PASSED
+    assert [each.met for each in report.judgements] == [True]
+
+
+def test_calls_that_no_disks_are_left_for_are_told_so() -> None:
+    """Three lost disks, and a write is made: a liveness failure that names its cause."""
+    late = WIPED.replace('until = "300ms"', 'from = "700ms"').format(target="A1 C1 E1")
+    result = run(scenario.loads(late).schedule())
+    assert result.verdict is Verdict.LIVENESS
+    assert "A1, C1, E1 are lost for good, so no write quorum can form" in result.finding
+
+
 def test_an_expected_violation_passes() -> None:
     result = attrs.evolve(report_of().result, verdict=Verdict.VIOLATION, invariant="history")
     for text, verdict in (("history", Verdict.PASSED), ("vdl-is-a-cpl", Verdict.VIOLATION)):

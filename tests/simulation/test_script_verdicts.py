@@ -217,6 +217,22 @@ def test_a_scenario_that_gets_nothing_acknowledged_is_undecided(scenario: Body) 
 
 
 @pytest.mark.parametrize(
+    ("target", "verdict", "finding"),
+    [
+        ("az1, az2, az3", Verdict.UNDECIDED, "recovery: A0, B0, C0, D0, E0, F0 are lost for good"),
+        ("az1, C, D", Verdict.UNDECIDED, "beyond any recovery: A0, B0, C0, D0 are lost for good"),
+        ("az1, C", Verdict.PASSED, ""),
+    ],
+)
+def test_a_scenario_that_loses_every_proof_of_its_commits_does_not_pass(
+    script: Callable[[str], Body], target: str, verdict: Verdict, finding: str
+) -> None:
+    run = run_scenario(script(f"s.wipe('{target}')")).run
+    assert run.verdict is verdict
+    assert finding in run.finding
+
+
+@pytest.mark.parametrize(
     ("body", "line"),
     [
         ("await trio.sleep_forever()", 0),
