@@ -75,6 +75,7 @@ class WriterCore:
         self._config = config
         self._trace = trace
         self._groups = groups
+        self.pg_ids = (*groups,)
         self.pg_count = len(groups)
         self._plan_tails = plan.tails
         self._allocator = LsnAllocator(plan.next_lsn, lal, self.last_annulled_lsn)
@@ -93,7 +94,7 @@ class WriterCore:
             pg_id: [self.streams[segment] for segment in model.members]
             for pg_id, model in groups.items()
         }
-        self.reading = Reading(self, config, plan.floor, trace)
+        self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
@@ -235,7 +236,7 @@ class WriterCore:
         if self.fenced is not None:
             return
         if self.opened:  # as for the VDL: what it has planned, a next recovery may not find
-            self.reading.update_floor()
+            self._update_floor()
         announcement = self._announce()
         for stream in self.streams.values():
             if stream.on_timer(now):
@@ -250,6 +251,11 @@ class WriterCore:
         outstanding = self._consistency.first_outstanding
         if outstanding != self.outstanding:
             self.outstanding, self.outstanding_since_s = outstanding, now
+
+    def _update_floor(self) -> None:
+        retention = self._config.retention_lsns
+        if retention is not None:
+            self.reading.update_floor(self.table.lsn_behind(self.vdl, retention))
 
     def take_sends(self, now: float) -> list[tuple[SegmentId, Message]]:
         """The messages to send now: batches for every stream that has something to send."""

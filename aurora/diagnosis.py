@@ -24,6 +24,7 @@ from aurora.health import (
     WaitKind,
     in_trouble,
 )
+from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from segments.protocol.ids import Address, PgId, SegmentId
 from segments.protocol.refusal import DiskTrouble, Refusal
@@ -71,15 +72,6 @@ class Phase(Enum):
     REPLICATING = auto()
     OPEN = auto()
     ENDED = auto()
-
-
-@attrs.frozen(kw_only=True)
-class WaitSnapshot:
-    """Calls that wait for the same thing, in the protection groups that it depends on."""
-
-    kind: WaitKind
-    since_s: float
-    pg_ids: tuple[PgId, ...]
 
 
 @attrs.frozen(kw_only=True)

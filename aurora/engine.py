@@ -1,19 +1,13 @@
 """The compute engine: the public, asynchronous face of a volume.
 
-A thin trio shell around `aurora.core`: one task receives, one sends, one lets time pass; callers
-run in tasks of their own and wait for the VDL, for pages, or for room. All that is decided is
-decided in the cores.
-
-(More than 400 lines: the calls and the tasks that serve them share one state, and half of the text
-is what callers need to know.)
+What can be called, and what callers need to know of it. The tasks that serve the calls, and the
+loop that they wait in, are in `aurora.writer_shell`; all that is decided is decided in the cores.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
-from math import inf
-from reprlib import repr as shown
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 import attrs
@@ -22,27 +16,21 @@ import trio
 from aurora import events
 from aurora.arguments import check_flag
 from aurora.buffer_pool import PoolStatistics
-from aurora.commit_queue import Commit, CommitQueue
+from aurora.commit_queue import Commit
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
-from aurora.diagnosis import WaitSnapshot
-from aurora.health import WaitKind
-from aurora.mtr import MiniTransaction, PageWrite
+from aurora.mtr import MiniTransaction, PageWrite, gathered
 from aurora.page_list import PageIds, checked_range
+from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
-from aurora.read_router import Answer, PendingRead
+from aurora.read_router import Answer
+from aurora.reading import SegmentRead
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
-from aurora.trio_run import check_run
-from segments.protocol import codec
+from aurora.writer_shell import WriterShell
 from segments.protocol.errors import (
     AuroraError,
-    Closed,
-    Fenced,
-    InvalidWrite,
-    MalformedMessage,
     PageNotFound,
-    Unavailable,
 )
 from segments.protocol.events import Tracer
 from segments.protocol.ids import (
@@ -52,7 +40,6 @@ from segments.protocol.ids import (
     PgId,
     SegmentId,
     VolumeEpoch,
-    name_writers,
 )
 from segments.protocol.messages import PageImage, PageReply, PagesListed
 from segments.protocol.record import BytesLike, checked_page_id
@@ -137,29 +124,14 @@ class Engine:
         """
         self.name = endpoint.address
         self.writer_id = writer_id
-        self.core: WriterCore | None = None
-        """None until the volume has been recovered."""
-        self.recovery: Recovery | None = None
-        self._endpoint = endpoint
         self._groups = groups
-        self._lal = lal
         self._config = config
-        self._fresh = fresh
-        self._counter = counter
         self._trace = trace
-        self._names = names
-        self._run: trio.lowlevel.TrioToken | None = None
-        self._error: AuroraError | None = None
-        self._commits = CommitQueue()
-        self._committed = 0
-        self._observed_vdl: Lsn = 0
-        self._changed = trio.lowlevel.ParkingLot()
-        self._room = trio.StrictFIFOLock()
-        self._to_send = trio.Event()
-        self._waiting: dict[object, trio.Event] = {}
-        self._held_up: dict[object, WaitSnapshot] = {}
-        self.opening_since_s = inf
-        """When it began to open the volume, in trio's time; infinite before."""
+        self._shell = WriterShell(
+            endpoint, groups, lal, config, writer_id,
+            fresh=fresh, counter=counter, trace=trace, names=names,
+        )  # fmt: skip
+        self._usable = self._shell.usable
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -172,7 +144,7 @@ class Engine:
         or `Closed` if this writer ended before the commit was acknowledged, which may then survive
         or not.
         """
-        commit = await self._submit([PageWrite.checked(page_id, offset, data)])
+        commit = await self._shell.commit([PageWrite.checked(page_id, offset, data)])
         return await commit.durable()
 
     async def put_many(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Lsn:
@@ -180,7 +152,7 @@ class Engine:
 
         Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds.
         """
-        commit = await self._submit(self._gathered(writes))
+        commit = await self._shell.commit(gathered(writes, self._config.max_mtr_writes))
         return await commit.durable()
 
     async def submit(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Commit:
@@ -191,9 +163,9 @@ class Engine:
         bounded: a call waits while the LSN allocation limit or the outgoing log is exhausted. If it
         is cancelled or raises, nothing was written.
         """
-        gathered = self._gathered(writes)
+        checked = gathered(writes, self._config.max_mtr_writes)
         await trio.lowlevel.checkpoint()  # the log takes them at once, if it has room
-        return await self._submit(gathered)
+        return await self._shell.commit(checked)
 
     @asynccontextmanager
     async def mini_transaction(self, *, wait: bool = True) -> AsyncIterator[MiniTransaction]:
@@ -216,16 +188,9 @@ class Engine:
                 raise
             writes = mtr.end()
         if writes:
-            mtr.commit = await self._submit(writes)
+            mtr.commit = await self._shell.commit(writes)
             if wait:
                 await mtr.commit.durable()
-
-    def _gathered(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> list[PageWrite]:
-        """The writes of one MTR, checked and copied."""
-        mtr = MiniTransaction(self._config.max_mtr_writes)
-        for page_id, offset, data in _triples(writes):
-            mtr.write(page_id, offset, data)
-        return mtr.end()
 
     @contextmanager
     def _snapshot(self) -> Iterator[Callable[[PageId], Awaitable[PageImage]]]:
@@ -244,59 +209,6 @@ class Engine:
         finally:
             for core, read_point in held:
                 core.reading.release(read_point)
-
-    async def _submit(self, writes: list[PageWrite]) -> Commit:
-        """Make the writes part of the log, as soon as it has room for them."""
-        core = self._usable()
-        core.check_mtr(writes)
-        page_ids = dict.fromkeys([write.page_id for write in writes])
-        if not core.pool.pin(page_ids):
-            with self._held_up_for(WaitKind.POOL):
-                while not core.pool.pin(page_ids):
-                    await self._progress()
-        try:
-            if missing := core.bring_in_absent(page_ids):
-                with self._held_up_for(WaitKind.PAGES, map(core.pg_of, missing)):
-                    while missing:
-                        await self._bring_in(core, missing)
-                        missing = core.bring_in_absent(page_ids)
-            if self._room.locked() or not core.has_room(len(writes)):
-                with self._held_up_for(WaitKind.ROOM):
-                    await self._wait_for_room(core, len(writes))
-            commit = self._commits.add(core.submit(writes))
-        finally:
-            core.pool.unpin(page_ids)
-            if self._changed:
-                self._changed.unpark_all()
-        self._to_send.set()
-        return commit
-
-    async def _bring_in(self, core: WriterCore, missing: Iterable[PageId]) -> None:
-        """Fetch pages into the buffer pool: a record links to its page's newest change."""
-        for page_id in missing:
-            try:
-                page, read_point = await self._fetch(core, page_id, core.vdl)
-            except Unavailable:
-                self._usable()  # unlike a read, a write waits for as long as it takes (§9)
-                return
-            while not core.pool.install(page, read_point, core.vdl):
-                if core.pool.make_room(1, core.vdl):
-                    break  # the page may have changed since: ask again
-                await self._progress()
-
-    async def _wait_for_room(self, core: WriterCore, count: int) -> None:
-        async with self._room:  # first come, first served: a long MTR is not starved by short ones
-            self._usable()  # it may have ended while we queued, and nothing will wake us then
-            if self._trace is not None:
-                self._trace(self.name, events.RoomWaitStarted(count, core.lsn_limit))
-            while not core.has_room(count):
-                await self._progress()
-
-    async def _progress(self) -> None:
-        """Sleep until there may be room: more is durable, or unpinned, or has left the log."""
-        self._usable()
-        await self._changed.park()
-        self._usable()
 
     # ---- reading ---------------------------------------------------------------------------------
 
@@ -335,8 +247,9 @@ class Engine:
         if lsn is not None:
             lsn = core.reading.checked_read_point(lsn)
         if strict:
-            with self._held_up_for(WaitKind.READS, [core.pg_of(page_id)]):
-                await self._confirm(core, page_id)
+            confirmation = core.reading.confirm(page_id, trio.current_time())
+            await self._shell.see_through(confirmation)
+            confirmation.result()
         read_point = core.vdl if lsn is None else lsn
         return PageRead(read_point, await self._get(core, page_id, read_point, cached))
 
@@ -368,8 +281,10 @@ class Engine:
             page_lsn = None if page is None else page.page_lsn
             self._trace(self.name, events.PoolLookedUp(page_id, read_point, page_lsn))
         if page is None:
-            with self._held_up_for(WaitKind.READS, [core.pg_of(page_id)]):
-                page, _ = await self._fetch(core, page_id, read_point)
+            read = core.reading.read_page(page_id, read_point, trio.current_time())
+            answer = await self._answer(read)
+            assert isinstance(answer, PageReply)
+            page = answer.page
             known = page_id in core.pool
             kept = core.pool.install(page, read_point, core.vdl) and not known
             if self._trace is not None:
@@ -401,64 +316,15 @@ class Engine:
             core = self._usable()
             core.reading.checked_read_point(read_point)
             read = core.reading.list_pages(pg_id, first, last, read_point, trio.current_time())
-            with self._held_up_for(WaitKind.READS, [pg_id]):
-                answer = await self._answer(core, read, read_point)
+            answer = await self._answer(read)
             assert isinstance(answer, PagesListed)
             return answer
 
         return PageIds(ask, self._groups, first, last, read_point)
 
-    async def _fetch(
-        self, core: WriterCore, page_id: PageId, read_point: Lsn
-    ) -> tuple[PageImage, Lsn]:
-        """Have one segment materialize the page."""
-        read = core.reading.read_page(page_id, read_point, trio.current_time())
-        answer = await self._answer(core, read, read_point)
-        assert isinstance(answer, PageReply)
-        return answer.page, read_point
-
-    async def _answer(self, core: WriterCore, read: PendingRead, read_point: Lsn) -> Answer:
-        """See a read through to its end; the floor stays at or below the read point meanwhile."""
-        core.reading.hold(read_point)
-        try:
-            while (timer := read.next_timer()) is not None:
-                await self._wait(read, timer)
-                if not read.done:
-                    core.reading.on_timer(read, trio.current_time())
-            return read.result()
-        finally:
-            core.reading.finish(read)
-            core.reading.release(read_point)
-
-    async def _confirm(self, core: WriterCore, page_id: PageId) -> None:
-        confirmation = core.reading.confirm(page_id)
-        deadline = trio.current_time() + self._config.read_timeout_s
-        try:
-            while not confirmation.done:
-                now = trio.current_time()
-                if now >= deadline:
-                    heard = sorted(confirmation.confirmed_by)
-                    raise Unavailable(
-                        f"a strict read of page {page_id}: epoch {core.epoch.of(self.name)} was "
-                        f"confirmed by {', '.join(heard) or 'no segment'} alone: expected a read "
-                        f"quorum of {', '.join(core.members(confirmation.pg_id))}"
-                    )
-                await self._wait(confirmation, min(deadline, now + self._config.resend_max_s))
-                if not confirmation.done:
-                    core.reading.ask_again(confirmation)
-        finally:
-            core.reading.end_confirmation(confirmation)
-
-    async def _wait(self, question: object, until: float) -> None:
-        """Sleep until the question is answered or the time has come; raises if the writer ends."""
-        answered = self._waiting[question] = trio.Event()
-        self._to_send.set()
-        try:
-            with trio.move_on_at(until):
-                await answered.wait()
-        finally:
-            del self._waiting[question]
-        self._usable()
+    async def _answer(self, read: SegmentRead) -> Answer:
+        await self._shell.see_through(read)
+        return read.result()
 
     # ---- state -----------------------------------------------------------------------------------
 
@@ -475,7 +341,22 @@ class Engine:
     @property
     def error(self) -> AuroraError | None:
         """Why this writer has ended; None while it runs."""
-        return self._error
+        return self._shell.error
+
+    @property
+    def core(self) -> WriterCore | None:
+        """None until the volume has been recovered."""
+        return self._shell.core
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """The latest conversation with segments about opening the volume; None for a new one."""
+        return self._shell.recovery
+
+    @property
+    def opening_since_s(self) -> float:
+        """When it began to open the volume, in trio's time; infinite before."""
+        return self._shell.opening_since_s
 
     def statistics(self) -> EngineStatistics:
         """Watermarks, segments, and counts since this writer opened the volume."""
@@ -492,56 +373,15 @@ class Engine:
             lsn_limit=core.lsn_limit,
             pgcl={pg_id: core.pgcl(pg_id) for pg_id in self._groups},
             scl=scl,
-            commits=self._committed,
-            commits_waiting=len(self._commits),
+            commits=self._shell.committed,
+            commits_waiting=len(self._shell.commits),
             resends=sum(stream.resends for stream in core.streams.values()),
             pool=core.pool.statistics,
         )
 
     def waits(self) -> list[WaitSnapshot]:
         """What calls wait for at the moment: of each kind and group, what has waited longest."""
-        waits = list(self._held_up.values())
-        core = self.core
-        if core is not None and core.outstanding is not None:
-            pg_ids = (core.outstanding[1],)
-            waits.append(
-                WaitSnapshot(kind=WaitKind.COMMITS, since_s=core.outstanding_since_s, pg_ids=pg_ids)
-            )
-        oldest: dict[object, WaitSnapshot] = {}
-        for each in sorted(waits, key=lambda wait: wait.since_s):
-            oldest.setdefault((each.kind, each.pg_ids), each)
-        return list(oldest.values())
-
-    @contextmanager
-    def _held_up_for(self, kind: WaitKind, pg_ids: Iterable[PgId] = ()) -> Iterator[None]:
-        """Say in `waits` what the block waits for, in these groups or else in all."""
-        groups = tuple(sorted({*pg_ids})) or (*self._groups,)
-        wait, token = WaitSnapshot(kind=kind, since_s=trio.current_time(), pg_ids=groups), object()
-        self._held_up[token] = wait
-        try:
-            yield
-        finally:
-            del self._held_up[token]
-
-    def _usable(self) -> WriterCore:
-        """The core, if this writer has opened the volume and not ended."""
-        if self._error is not None:
-            raise type(self._error)(*self._error.args)
-        if self.core is None or not self.core.opened:
-            raise Unavailable(f"{self.name} has not opened the volume yet")
-        check_run(self._run)
-        return self.core
-
-    def _end(self, error: AuroraError) -> None:
-        """Fail every pending and later call."""
-        if self._error is None:
-            self._error = error
-        self._commits.fail_all(self._error)
-        self._changed.unpark_all()
-        for answered in list(self._waiting.values()):
-            answered.set()
-
-    # ---- running ---------------------------------------------------------------------------------
+        return self._shell.waits()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open the volume, then serve until cancelled or fenced.
@@ -549,115 +389,4 @@ class Engine:
         ``task_status`` is told when the volume is open. Raises `Fenced` if another writer takes
         over before that.
         """
-        self._run = trio.lowlevel.current_trio_token()
-        self.opening_since_s = trio.current_time()
-        try:
-            plan = self._fresh or await self._recover()
-            self.core = WriterCore(
-                plan, self._groups, self._lal, self._config,
-                fresh=self._fresh is not None, trace=self._trace, name=self.name,
-            )  # fmt: skip
-            self._observed_vdl = self.core.vdl
-            self._to_send.set()  # a truncation table waits to be installed
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._receive, self.core, nursery, name=f"{self.name} receive")
-                nursery.start_soon(self._pump, self.core, name=f"{self.name} send")
-                nursery.start_soon(self._keep_time, self.core, name=f"{self.name} time")
-                while not self.core.opened and self._error is None:
-                    await self._changed.park()
-                if self.core.opened:
-                    task_status.started()
-            if not self.core.opened and self._error is not None:
-                raise type(self._error)(*self._error.args)
-        finally:
-            self._end(Closed(f"{self.name} has been closed"))
-            self._endpoint.close()
-
-    async def _recover(self) -> RecoveryPlan:
-        """Hold the conversation of `Recovery`; waits as long as a read quorum is missing."""
-        recovery = self.recovery = Recovery(
-            self.writer_id, self._groups, self._lal, self._config,
-            counter=self._counter, trace=self._trace, name=self.name,
-        )  # fmt: skip
-        while not recovery.done:
-            recovery.tick(trio.current_time())
-            for segment, message in recovery.take_sends():
-                self._endpoint.send(segment, codec.encode(message))
-            with trio.move_on_after(self._config.seal_retry_s):
-                envelopes = await self._endpoint.receive(self._config.receive_limit)
-                for _, payload in envelopes:
-                    with suppress(MalformedMessage):
-                        recovery.step(codec.decode(payload), trio.current_time())
-        if recovery.plan is None:
-            assert recovery.error is not None
-            error = self._fenced(str(recovery.error))
-            self._end(error)
-            raise error
-        return recovery.plan
-
-    def _fenced(self, text: str) -> Fenced:
-        return Fenced(name_writers(text, self._names()))
-
-    async def _receive(self, core: WriterCore, nursery: trio.Nursery) -> None:
-        limit = self._config.receive_limit
-        while core.fenced is None:
-            envelopes = await self._endpoint.receive(limit)
-            now = trio.current_time()
-            opened = core.opened
-            for _, payload in envelopes:
-                try:
-                    core.step(codec.decode(payload), now)
-                except MalformedMessage:
-                    continue
-            if core.opened and (core.vdl > self._observed_vdl or not opened):
-                self._observed_vdl = core.vdl
-                commits = self._commits.advance(core.vdl)
-                self._committed += commits
-                if self._trace is not None:
-                    self._trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
-                self._changed.unpark_all()
-            for question in core.reading.take_finished():
-                answered = self._waiting.get(question)
-                if answered is not None:
-                    answered.set()
-            self._to_send.set()
-        own = core.epoch.of(self.name)
-        self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
-        nursery.cancel_scope.cancel()
-
-    async def _pump(self, core: WriterCore) -> None:
-        """Send what there is; whatever comes up meanwhile goes into the next messages together."""
-        endpoint = self._endpoint
-        while True:
-            await self._to_send.wait()
-            self._to_send = trio.Event()
-            for segment, message in core.take_sends(trio.current_time()):
-                endpoint.send(segment, codec.encode(message))
-
-    async def _keep_time(self, core: WriterCore) -> None:
-        while True:
-            await trio.sleep(self._config.tick_interval_s)
-            core.tick(trio.current_time())
-            self._to_send.set()
-            if self._room.locked():  # what has left the outgoing logs makes room, too
-                self._changed.unpark_all()
-
-
-def _triples(
-    writes: Iterable[tuple[PageId, int, BytesLike]],
-) -> Iterator[tuple[PageId, int, BytesLike]]:
-    """The writes, one by one; raises `InvalidWrite` for what is not made of three values."""
-    try:
-        iterator = iter(writes)
-    except TypeError:
-        raise InvalidWrite(
-            f"writes is {shown(writes)}: expected (page_id, offset, data), any number of them"
-        ) from None
-    for write in iterator:
-        try:
-            page_id, offset, data = write
-        except (TypeError, ValueError):
-            raise InvalidWrite(
-                f"a write is {shown(write)}: expected (page_id, offset, data)"
-            ) from None
-        yield page_id, offset, data
+        await self._shell.run(task_status=task_status)

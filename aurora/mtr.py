@@ -7,8 +7,9 @@ chains move together or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from reprlib import repr as shown
 from typing import TYPE_CHECKING, NamedTuple
 
 from segments.protocol.errors import Invalid, InvalidConfig, InvalidWrite, PageNotFound
@@ -200,3 +201,34 @@ class VolumeChains:
             segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn
         self._last_volume_lsn = last_lsn
         return records
+
+
+def gathered(writes: Iterable[tuple[PageId, int, BytesLike]], max_writes: int) -> list[PageWrite]:
+    """``(page_id, offset, data)``, any number of them, as the writes of one MTR: checked, copied.
+
+    Raises as `MiniTransaction.write`, and `InvalidWrite` for what is not made of three values.
+    """
+    mtr = MiniTransaction(max_writes)
+    for page_id, offset, data in _triples(writes):
+        mtr.write(page_id, offset, data)
+    return mtr.end()
+
+
+def _triples(
+    writes: Iterable[tuple[PageId, int, BytesLike]],
+) -> Iterator[tuple[PageId, int, BytesLike]]:
+    """The writes, one by one; raises `InvalidWrite` for what is not made of three values."""
+    try:
+        iterator = iter(writes)
+    except TypeError:
+        raise InvalidWrite(
+            f"writes is {shown(writes)}: expected (page_id, offset, data), any number of them"
+        ) from None
+    for write in iterator:
+        try:
+            page_id, offset, data = write
+        except (TypeError, ValueError):
+            raise InvalidWrite(
+                f"a write is {shown(write)}: expected (page_id, offset, data)"
+            ) from None
+        yield page_id, offset, data

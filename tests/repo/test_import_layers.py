@@ -48,6 +48,7 @@ SHELLS: Final = (
     "aurora/terminal/",
     "aurora/transport.py",
     "aurora/trio_run.py",
+    "aurora/writer_shell.py",
     "sim/",
 )
 """The only files that may import trio."""

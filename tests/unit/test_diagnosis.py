@@ -11,11 +11,11 @@ from aurora.diagnosis import (
     Phase,
     SegmentSnapshot,
     VolumeSnapshot,
-    WaitSnapshot,
     WriterSnapshot,
     diagnose,
 )
 from aurora.health import HealthReport, SegmentStatus, WaitKind, duration
+from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from segments.protocol.refusal import DiskTrouble, Refusal
 

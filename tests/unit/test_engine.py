@@ -651,10 +651,11 @@ async def check_rest(world: World) -> None:
     assert statistics.commits_waiting == 0
     assert statistics.vdl == statistics.vcl == statistics.last_allocated_lsn
     assert statistics.floor == statistics.vdl, "somebody's read point is still held"
-    assert not engine._waiting
-    assert not engine._changed
-    assert engine._room.statistics().tasks_waiting == 0
-    assert not engine._room.locked()
+    assert engine.waits() == []
+    intake = engine._shell._intake
+    assert intake is not None
+    assert not intake.line
+    assert not intake.stuck
 
 
 def test_a_call_cancelled_while_it_waits_for_a_quorum_is_whole_or_not_at_all() -> None:
