@@ -30,6 +30,7 @@ from aurora.transport import InProcessNetwork
 from aurora.trio_run import check_run
 from segments.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
 from segments.host import SegmentHost
+from segments.pausing import PausableEndpoint
 from segments.protocol.errors import Closed, Invalid
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
@@ -140,20 +141,23 @@ class Cluster:
             host.crash()
 
     def pause(self, target: Target) -> None:
-        """Stop segments from handling anything, like stopped processes."""
-        for server in self._servers(target):
-            server.pause()
+        """Have segments hear and say nothing, like stopped processes.
+
+        What they have heard already they may still write to their disks.
+        """
+        for endpoint in self._endpoints(target):
+            endpoint.pause()
 
     def resume(self, target: Target) -> None:
         """Let paused segments go on."""
-        for server in self._servers(target):
-            server.resume()
+        for endpoint in self._endpoints(target):
+            endpoint.resume()
 
     def slow(self, target: Target, delay_s: float) -> None:
         """Have segments wait ``delay_s`` before each round of messages; 0 ends that."""
         check_seconds("delay_s", delay_s)
-        for server in self._servers(target):
-            server.slow_down(delay_s)
+        for endpoint in self._endpoints(target):
+            endpoint.delay_s = delay_s
 
     def wipe(self, target: Target) -> None:
         """Crash segments and lose their disks: they are lost for good (protocol §8)."""
@@ -172,9 +176,9 @@ class Cluster:
         """The volume's health: every segment, whether writes and reads go on, and every wait."""
         return diagnose(take_snapshot(self, trio.current_time()))
 
-    def _servers(self, target: Target) -> list[SegmentServer]:
+    def _endpoints(self, target: Target) -> list[PausableEndpoint]:
         hosts = self._commanded(target)
-        return [host.server for host in hosts if host.up and host.server is not None]
+        return [host.endpoint for host in hosts if host.up and host.endpoint is not None]
 
     def _commanded(self, target: Target) -> list[SegmentHost]:
         """The hosts that a command is for; refuses a call from outside the volume's trio run."""
@@ -187,10 +191,14 @@ class Cluster:
             await host.start(self._nursery)
 
     def _new_server(self, host: SegmentHost, storage: Storage) -> SegmentServer:
-        peers = tuple(each for each in host.group.members if each != host.segment)
+        config, segment = self.config, host.segment
+        peers = tuple(each for each in host.group.members if each != segment)
+        endpoint = host.endpoint = PausableEndpoint(
+            self.network.attach(segment), config.inbox_messages, config.inbox_bytes
+        )
         return SegmentServer(
-            host.segment, host.group.pg_id, peers, storage, self.network.attach(host.segment),
-            self.config.segment, Random(self._random.getrandbits(64)), trace=self._trace,
+            segment, host.group.pg_id, peers, storage, endpoint,
+            config.segment, Random(self._random.getrandbits(64)), trace=self._trace,
         )  # fmt: skip
 
     # ---- writers ---------------------------------------------------------------------------------

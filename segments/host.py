@@ -19,6 +19,7 @@ import trio
 
 from segments.core import SegmentCore
 from segments.disks import Disk
+from segments.pausing import PausableEndpoint
 from segments.protocol import events
 from segments.protocol.errors import SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.events import Event, Tracer
@@ -44,6 +45,8 @@ class SegmentHost:
     """Seconds between two openings of a disk that refuses."""
     _trace: Tracer | None = None
     server: SegmentServer | None = None
+    endpoint: PausableEndpoint | None = None
+    """What the server speaks through: a new one each time, neither paused nor slow."""
     lost: str | None = None
     """Why this segment can never come back, if its disk was lost."""
     mistake: str | None = None
@@ -71,6 +74,16 @@ class SegmentHost:
     def up(self) -> bool:
         """Whether it runs and answers, even if its disk takes no writes at the moment."""
         return self.started and self._refusal is None and self.mistake is None
+
+    @property
+    def paused_since_s(self) -> float | None:
+        """Since when it runs and is paused, in trio's time."""
+        return self.endpoint.paused_since_s if self.up and self.endpoint is not None else None
+
+    @property
+    def delay_s(self) -> float:
+        """How long each round of messages is kept from it; 0 unless it was slowed."""
+        return self.endpoint.delay_s if self.up and self.endpoint is not None else 0.0
 
     @property
     def refusal(self) -> Refusal | None:

@@ -58,45 +58,14 @@ class SegmentServer:
         """Why and since when it does not let its log be written anew; it may still take writes."""
         self.writing_since_s: float | None = None
         """When the write under way began; None if there is none, or only a compaction."""
-        self.paused_since_s: float | None = None
         self._peers = peers
         self._storage = storage
         self.endpoint = endpoint
         self._config = config
         self._random = random
         self._trace = trace
-        self._delay_s = 0.0
-        self._running = trio.Event()
-        self._running.set()
         self._work = trio.Event()
         self._applied = trio.Event()
-
-    # ---- what can be done to it ------------------------------------------------------------------
-
-    def pause(self) -> None:
-        """Stop taking messages, like a process that the system has stopped."""
-        if self._running.is_set():
-            self._running = trio.Event()
-            self.paused_since_s = trio.current_time()
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._running.set()
-        self.paused_since_s = None
-
-    @property
-    def paused(self) -> bool:
-        return self.paused_since_s is not None
-
-    def slow_down(self, delay_s: float) -> None:
-        """Wait ``delay_s`` before each round of messages; 0 ends that."""
-        self._delay_s = delay_s
-
-    @property
-    def delay_s(self) -> float:
-        return self._delay_s
-
-    # ---- running ---------------------------------------------------------------------------------
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore from the storage, then serve.
@@ -144,10 +113,6 @@ class SegmentServer:
         limit = self._config.receive_limit
         while True:
             envelopes = await self.endpoint.receive(limit)
-            if not self._running.is_set():
-                await self._running.wait()
-            if self._delay_s:
-                await trio.sleep(self._delay_s)
             await self._until_applied(core)
             now = trio.current_time()
             pace = Pace()
@@ -171,8 +136,6 @@ class SegmentServer:
                 self._work = trio.Event()
                 await self._work.wait()
                 continue
-            if not self._running.is_set():
-                await self._running.wait()
             if write.replace is None:
                 self.writing_since_s = trio.current_time()
             try:
@@ -251,8 +214,6 @@ class SegmentServer:
     async def _housekeep(self, core: SegmentCore) -> None:
         while True:
             await trio.sleep(self._config.tick_interval_s)
-            if not self._running.is_set():
-                await self._running.wait()
             await self._until_applied(core)
             now = trio.current_time()
             core.tick(now)

@@ -73,7 +73,7 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
     "Breaking and mending": (
         Command("crash", _ALL, "stop at once", faults.crash, ("segments", "writer")),
         Command("restart", _MANY, "start again from disk", faults.restart, ("segments",)),
-        Command("pause", _MANY, "handle nothing until resumed", faults.pause, ("segments",)),
+        Command("pause", _MANY, "hear and say nothing until resumed", faults.pause, ("segments",)),
         Command("resume", _MANY, "end a pause", faults.resume, ("segments",)),
         Command("slow", f"{_MANY} [MS]", "answer late; 0 ends it", faults.slow, ("segments",)),
         Command("wipe", _MANY, "lose disks, for good", faults.wipe, ("segments",)),

@@ -63,7 +63,7 @@ def _is_away(host: SegmentHost) -> str:
 
 
 def _is_paused(host: SegmentHost) -> str:
-    return "paused already" if host.server is not None and host.server.paused else ""
+    return "paused already" if host.paused_since_s is not None else ""
 
 
 def _is_not_paused(host: SegmentHost) -> str:
@@ -71,7 +71,7 @@ def _is_not_paused(host: SegmentHost) -> str:
 
 
 def _is_not_slow(host: SegmentHost) -> str:
-    return "" if host.server is not None and host.server.delay_s else "not slow"
+    return "" if host.delay_s else "not slow"
 
 
 def _has_been(session: Session, name: Address) -> bool:
@@ -138,7 +138,7 @@ async def restart(session: Session, words: Words) -> None:
 
 
 async def pause(session: Session, words: Words) -> None:
-    """Stop segments from handling anything."""
+    """Have segments hear and say nothing."""
     language.at_least(words, 1, "SEGMENT or AZ")
     targets = _without(session, _targets(session, words), _is_away, _is_paused)
     for segment in targets:

@@ -124,6 +124,6 @@ def _status(host: SegmentHost, health: SegmentHealth, cut_off: bool) -> str:
     if health.status in (SegmentStatus.UP, SegmentStatus.SILENT, SegmentStatus.BEHIND):
         if cut_off:
             return "cut off"
-        if host.server is not None and host.server.delay_s:
+        if host.delay_s:
             return "slow"
     return health.status

@@ -151,11 +151,7 @@ class Coverage(Listener):
         """Whether a whole AZ and one segment more of a group are down, paused or lost."""
         group = self._world.cluster.groups[pg_id]
         hosts = [self._world.cluster.hosts[segment] for segment in group.members]
-        away = Counter(
-            host.az
-            for host in hosts
-            if not host.up or (host.server is not None and host.server.paused)
-        )
+        away = Counter(host.az for host in hosts if not host.up or host.paused_since_s is not None)
         whole = [az for az, count in away.items() if count == group.zones.count(az)]
         return bool(whole) and len(away) > 1
 

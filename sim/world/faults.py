@@ -196,7 +196,7 @@ def _restart(world: World, action: Action) -> None:
         world.restart_segment(segment)
 
 
-@_fault("pause", "segments handle nothing until resumed")
+@_fault("pause", "segments hear and say nothing until resumed")
 def _pause(world: World, action: Action) -> None:
     for segment in _segments(world, action):
         world.cluster.pause(segment)

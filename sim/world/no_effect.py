@@ -105,8 +105,7 @@ def _away(world: World, segment: SegmentId) -> str:
 
 
 def _is_paused(world: World, segment: SegmentId) -> bool:
-    host = world.cluster.hosts[segment]
-    return host.up and host.server is not None and host.server.paused
+    return world.cluster.hosts[segment].paused_since_s is not None
 
 
 _OF_A_SEGMENT: Final[Mapping[str, Callable[[World, Action, SegmentId], str]]] = {

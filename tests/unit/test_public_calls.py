@@ -141,7 +141,7 @@ def state(world: World) -> object:
     statistics = world.engine.statistics()
     pool = attrs.evolve(statistics.pool, hits=0, misses=0)
     hosts = [
-        (host.up, host.lost, host.server is not None and (host.server.paused, host.server._delay_s))
+        (host.up, host.lost, host.paused_since_s, host.delay_s)
         for host in world.cluster.hosts.values()
     ]
     return attrs.evolve(statistics, pool=pool), hosts, len(world.cluster.engines)
