@@ -262,12 +262,14 @@ class ClusterConfig:
         8_192, 64, 1 << 20, unit="messages",
         cost="larger: memory while a party is slow; smaller: more is lost and sent again",
     )  # fmt: skip
-    """Messages that may wait at one party; more are lost, as on any network, and come again."""
+    """Messages that may wait at one party, or be held of a paused one; more are lost, as on any
+    network, and come again."""
     inbox_bytes: int = setting(
         DEFAULT_INBOX_BYTES, 1 << 20, 64 << 30, unit="bytes",
         cost="larger: memory while a party is slow; smaller: more is lost and sent again",
     )  # fmt: skip
-    """Size of the messages that may wait at one party; a single one always may."""
+    """Size of the messages that may wait at one party, or be held of a paused one; a single one
+    always may."""
     ended_writers: int = setting(
         8, 0, 1_024, unit="writers",
         cost="larger: memory, a buffer pool for each",

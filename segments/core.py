@@ -10,9 +10,10 @@ Everything a segment says rests on what is durable. So there are two halves:
 * *Admission.* `step` checks a message against the promised epoch and the adopted table. What
   changes durable state is queued; reads and status are answered at once, from durable state.
 * *The write cycle.* The shell takes the queue as one `Write` (`take_write`), one frame for one
-  sync, and reports `wrote` or `write_failed`. Only `wrote` applies the entries to the state and
-  releases their answers, in the order of the queue. An acknowledgement cannot leave before its
-  sync. What takes long is done in steps (`apply_more`); until the last, no message is handled.
+  sync, and reports `wrote` or `write_failed`. Only `wrote` applies the entries to the state, as a
+  restart would (`SegmentState.apply_steps`), and releases their answers, in the order of the queue.
+  An acknowledgement cannot leave before its sync. What takes long is done in steps (`apply_more`);
+  until the last, no message is handled.
 
 A seal moves the promise when it is *queued*, and throws out queued input of older epochs: what is
 not yet on its way to the disk may not get there after the seal (§7, step 2). The durable epoch
