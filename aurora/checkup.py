@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from aurora.diagnosis import Phase, SegmentSnapshot, VolumeSnapshot, WriterSnapshot
+from aurora.engine import Engine
 from aurora.quorum import QuorumModel
-
-if TYPE_CHECKING:
-    from aurora.cluster import Cluster
-    from aurora.engine import Engine
-    from segments.host import SegmentHost
+from segments.host import SegmentHost
+from segments.protocol.volume import ProtectionGroup
 
 
-def take_snapshot(cluster: Cluster, now: float) -> VolumeSnapshot:
-    """The volume at ``now``, in trio's time, without any judgement."""
-    latest = cluster.engines[-1] if cluster.engines else None
-    others = [_writer(engine) for engine in cluster.engines[:-1]]
+def take_snapshot(
+    groups: Iterable[ProtectionGroup],
+    hosts: Iterable[SegmentHost],
+    engines: Sequence[Engine],
+    now: float,
+) -> VolumeSnapshot:
+    """The volume at ``now``, in trio's time, without any judgement; the latest writer is last."""
+    latest = engines[-1] if engines else None
+    others = [_writer(engine) for engine in engines[:-1]]
     busy = [each for each in others if each.phase not in (Phase.OPEN, Phase.ENDED)]
     return VolumeSnapshot(
         now_s=now,
-        models={group.pg_id: QuorumModel(group.members) for group in cluster.groups},
-        segments=[_segment(host, latest) for host in cluster.hosts.values()],
+        models={group.pg_id: QuorumModel(group.members) for group in groups},
+        segments=[_segment(host, latest) for host in hosts],
         writers=[*busy, _writer(latest)] if latest is not None else [],
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from random import Random, SystemRandom
@@ -22,7 +23,7 @@ from aurora.config import ClusterConfig
 from aurora.diagnosis import diagnose
 from aurora.engine import Engine
 from aurora.health import HealthReport
-from aurora.opening import OPENING_TIMEOUT_S, open_in_time
+from aurora.opening import OPENING_TIMEOUT_S, check_openable, open_in_time
 from aurora.quorum import QuorumModel
 from aurora.recovery_plan import RecoveryPlan
 from aurora.targets import WRITER, WRITERS, Target, resolve
@@ -174,7 +175,8 @@ class Cluster:
 
     def health(self) -> HealthReport:
         """The volume's health: every segment, whether writes and reads go on, and every wait."""
-        return diagnose(take_snapshot(self, trio.current_time()))
+        hosts, now = self.hosts.values(), trio.current_time()
+        return diagnose(take_snapshot(self.groups, hosts, self.engines, now))
 
     def _endpoints(self, target: Target) -> list[PausableEndpoint]:
         hosts = self._commanded(target)
@@ -304,7 +306,9 @@ async def open_cluster(
         async with trio.open_nursery() as nursery:
             try:
                 cluster, fresh = await _assemble(nursery, directory, config, trace, network, random)
-                await open_in_time(cluster, nursery, fresh, timeout_s)
+                models = [QuorumModel(group.members) for group in cluster.groups]
+                start = partial(_start, cluster, fresh)
+                await open_in_time(start, cluster.health, models, nursery, timeout_s)
                 yield cluster
             except BaseException as error:
                 if nursery.cancel_scope.cancel_called or _is_cancellation(error):
@@ -326,6 +330,13 @@ def _is_cancellation(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return error.split(trio.Cancelled)[1] is None
     return isinstance(error, trio.Cancelled)
+
+
+async def _start(cluster: Cluster, fresh: RecoveryPlan | None) -> None:
+    """Start the segments, and the first writer if one can ever open the volume."""
+    await cluster.start_segments()
+    check_openable(cluster.groups, cluster.lost_segments())
+    await cluster.open_writer(fresh=fresh)
 
 
 async def _assemble(

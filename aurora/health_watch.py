@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 import trio
 
 from aurora.health import HealthReport
 from aurora.wait_watch import WaitWatch
-
-if TYPE_CHECKING:
-    from aurora.cluster import Cluster
 
 LOG: Final = logging.getLogger("aurora")
 INTERVAL_S: Final = 0.25
@@ -21,10 +19,11 @@ INTERVAL_S: Final = 0.25
 class HealthWatch:
     """Watches one cluster for as long as it is open."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.report: HealthReport = cluster.health()
+    def __init__(self, health: Callable[[], HealthReport]) -> None:
+        """``health`` looks at the cluster."""
+        self.report = health()
         """The latest."""
-        self._cluster = cluster
+        self._health = health
         self._waits = WaitWatch()
 
     async def run(self) -> None:
@@ -35,6 +34,6 @@ class HealthWatch:
 
     def look(self) -> None:
         """Look at the cluster, and log what is due."""
-        self.report = self._cluster.health()
+        self.report = self._health()
         for level, text in self._waits.observe(trio.current_time(), self.report):
             LOG.log(level, "%s", text)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from math import inf
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import trio
 
 from aurora.health import HealthReport, SegmentStatus, WaitKind, duration
 from aurora.health_watch import INTERVAL_S, HealthWatch
 from aurora.quorum import QuorumModel
-from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.errors import NotOpened, Unavailable
-
-if TYPE_CHECKING:
-    from aurora.cluster import Cluster
+from segments.protocol.ids import SegmentId
+from segments.protocol.volume import ProtectionGroup
 
 OPENING_TIMEOUT_S: Final = 60.0
 """How long `open_cluster` waits for a write quorum of segments unless told."""
@@ -24,20 +22,23 @@ _FORBIDDEN_S: Final = 5.0
 
 
 async def open_in_time(
-    cluster: Cluster, nursery: trio.Nursery, fresh: RecoveryPlan | None, timeout_s: float | None
+    start: Callable[[], Awaitable[object]],
+    health: Callable[[], HealthReport],
+    models: Sequence[QuorumModel],
+    nursery: trio.Nursery,
+    timeout_s: float | None,
 ) -> None:
-    """Start the segments, open the volume, and have ``nursery`` watch it from then on.
+    """Have ``start`` open the volume, and ``nursery`` watch its ``health`` from then on.
 
-    Raises `NotOpened` if that takes longer than ``timeout_s``, `Unavailable` if it can never be.
+    ``models`` are those of its groups. Raises `NotOpened` if it takes longer than ``timeout_s``,
+    and what ``start`` raises.
     """
-    started, watch = trio.current_time(), HealthWatch(cluster)
+    started, watch = trio.current_time(), HealthWatch(health)
     nursery.start_soon(watch.run, name="health")
     with trio.move_on_after(inf if timeout_s is None else timeout_s) as opening:
         if timeout_s is not None:
-            nursery.start_soon(_give_up_if_forbidden, cluster, watch, opening, name="opening")
-        await cluster.start_segments()
-        check_openable(cluster)
-        await cluster.open_writer(fresh=fresh)
+            nursery.start_soon(_give_up_if_forbidden, models, watch, opening, name="opening")
+        await start()
         watch.look()  # so that what is lost is reported at once
     if opening.cancelled_caught:
         raise _not_opened(watch.report, trio.current_time() - started)
@@ -45,9 +46,8 @@ async def open_in_time(
 
 
 async def _give_up_if_forbidden(
-    cluster: Cluster, watch: HealthWatch, opening: trio.CancelScope
+    models: Sequence[QuorumModel], watch: HealthWatch, opening: trio.CancelScope
 ) -> None:
-    models = [QuorumModel(group.members) for group in cluster.groups]
     while not opening.cancel_called:
         if forbidden_for_s(watch.report, models) >= _FORBIDDEN_S:
             opening.cancel()
@@ -60,10 +60,12 @@ def _not_opened(report: HealthReport, after_s: float) -> NotOpened:
     return NotOpened(f"the volume could not be opened within {duration(after_s)}: {missing}")
 
 
-def check_openable(cluster: Cluster) -> None:
-    """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume."""
-    lost = cluster.lost_segments()
-    for group in cluster.groups:
+def check_openable(groups: Iterable[ProtectionGroup], lost: Mapping[SegmentId, str]) -> None:
+    """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume.
+
+    ``lost`` says of each lost segment why.
+    """
+    for group in groups:
         gone = [segment for segment in group.members if segment in lost]
         if len(group.members) - len(gone) < QuorumModel(group.members).write:
             reasons = "; ".join(lost[segment] for segment in gone)
