@@ -101,24 +101,16 @@ class Ending:
 
     def _survivors(self, last: WriterView) -> dict[int, list[Lsn]]:
         """The LSNs of those writes of unknown outcome that the last writer's log contains."""
-        unknown = {
-            call.number: call.writes
-            for call in self._world.calls
-            if call.operation.kind == "put" and call.outcome is not Outcome.OK
-        }
-        if not unknown:
-            return {}
-        reference = self._reference
-        by_payload = {record.payload: lsn for lsn, record in reference.records.items()}
         found: dict[int, list[Lsn]] = {}
-        for number, writes in unknown.items():
-            payloads = [data for _, _, data in writes]
-            lsns = [by_payload[each] for each in payloads if each in by_payload]
-            live = [lsn for lsn in lsns if reference.is_live(last, lsn)]
-            if 0 < len(live) < len(payloads):
+        for call in self._world.calls:
+            if call.operation.kind != "put" or call.outcome is Outcome.OK or not call.writes:
+                continue
+            live = [lsn for lsn in call.lsns if self._reference.is_live(last, lsn)]
+            if 0 < len(live) < len(call.writes):
                 self._findings.fail(
-                    "history", f"of call {number}, an MTR at {lsns}, only {live} survived"
+                    "history",
+                    f"of call {call.number}, an MTR at {call.lsns}, only {live} survived",
                 )
             elif live:
-                found[number] = live
+                found[call.number] = live
         return found

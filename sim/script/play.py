@@ -18,6 +18,7 @@ from sim.files.knob_tables import check_ranges
 from sim.plan.schedule import SECOND, Action, Knobs, Schedule
 from sim.run import Run, RunResult, Verdict
 from sim.script import real_world, unawaited
+from sim.script.direct_writes import DirectWrites
 from sim.script.errors import (
     Body,
     ScriptError,
@@ -80,6 +81,7 @@ class _ScriptRun(Run):
         super().__init__(_ScriptedWorld(schedule))
         self._scenario = scenario
         self._tell = tell
+        self.world.listen(DirectWrites(self.world))
         self._script_watch = ScriptWatch(self, schedule.knobs.duration_ns)
         self._actions: list[Action] = []
         self._healed_ns = 0

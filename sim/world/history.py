@@ -49,3 +49,5 @@ class Call:
     error: str = ""
     writes: Sequence[tuple[PageId, int, bytes]] = ()
     """What a write writes, in order: page, offset and bytes."""
+    lsns: Sequence[Lsn] = ()
+    """Of a write that has become part of the log: the LSN of each part."""

@@ -12,7 +12,7 @@ import trio
 
 from aurora.cluster import Cluster
 from aurora.engine import Engine
-from aurora.events import ReadStarted
+from aurora.events import MtrAllocated, ReadStarted
 from aurora.recovery_plan import RecoveryPlan
 from segments.disks import format_storage
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
@@ -147,16 +147,28 @@ class World:
         try:
             if isinstance(event, ReadStarted):
                 self._asks_a_segment()
+            elif isinstance(event, MtrAllocated):
+                self._is_logged(event)
             for listener in self._listeners:
                 listener.on_step(source, event)
         except Exception as error:
             self.scheduler.fail(error)  # before the core, whose error it is not, can catch it
             raise
 
+    @property
+    def under_way(self) -> Call | None:
+        """The call that the running task is making."""
+        return self._under_way.get(trio.lowlevel.current_task())
+
     def _asks_a_segment(self) -> None:
-        call = self._under_way.get(trio.lowlevel.current_task())
+        call = self.under_way
         if call is not None:
             call.from_segment = True
+
+    def _is_logged(self, event: MtrAllocated) -> None:
+        call = self.under_way
+        if call is not None:
+            call.lsns = [each.lsn for each in event.records]
 
     def acting(self, number: int, action: Action) -> None:
         """An action of the schedule is about to happen."""
@@ -164,15 +176,23 @@ class World:
             listener.on_action(number, action)
 
     def invoked(self, call: Call) -> None:
-        """A client has made a call."""
-        self.calls.append(call)
+        """A client makes a call, in this task."""
         self._under_way[trio.lowlevel.current_task()] = call
+        self.begun(call)
+
+    def begun(self, call: Call) -> None:
+        """A call has begun, whoever makes it."""
+        self.calls.append(call)
         for listener in self._listeners:
             listener.on_invoked(call)
 
     def returned(self, call: Call, engine: Engine) -> None:
-        """A client has been answered."""
+        """A client has been answered, in this task."""
         self._under_way.pop(trio.lowlevel.current_task(), None)
+        self.ended(call, engine)
+
+    def ended(self, call: Call, engine: Engine) -> None:
+        """A call has ended, whoever has made it."""
         for listener in self._listeners:
             listener.on_returned(call, engine)
 

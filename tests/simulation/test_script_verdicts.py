@@ -287,6 +287,58 @@ def test_a_long_wait_with_a_deadline_is_none_for_ever(script: Callable[[str], Bo
     assert result.passed, result.run.finding
 
 
+# ---- what is written past the scenario's calls ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "commits"),
+    [
+        ("await s.engine.put(1, 0, b'direct')\nassert (await s.get(1))[:6] == b'direct'", 2),
+        (
+            "async with s.engine.mini_transaction() as mtr:\n"  # noqa: ISC004
+            "    mtr.write(1, 0, b'one')\n"
+            "    mtr.write(2, 0, b'two')\n"
+            "await s.reads_go_on(2, b'two', within_s=1)\n"
+            "await s.put(1, b'ONE')\n"
+            "await s.reads_go_on(1, b'ONE', within_s=1)",
+            3,
+        ),
+        ("commit = await s.engine.submit([(1, 0, b'later')])\nawait s.sleep(1)", 2),
+        ("await (await s.open_writer(within_s=1)).put_many([(1, 0, b'y'), (1, 0, b'z')])", 2),
+        (
+            "s.crash('az1,C')\n"  # noqa: ISC004
+            "with trio.move_on_after(1):\n"
+            "    await s.engine.put(1, 0, b'x')\n"
+            "s.crash_writer()\n"
+            "s.heal()\n"
+            "await s.get(1)",
+            1,
+        ),
+    ],
+)
+def test_writes_through_an_engine_are_calls_of_the_history(
+    script: Callable[[str], Body], body: str, commits: int
+) -> None:
+    result = run_scenario(script(body))
+    assert result.passed, result.run.finding
+    assert result.run.commits == commits
+
+
+def test_writes_of_the_same_bytes_whose_fate_is_unknown_are_told_apart(
+    script: Callable[[str], Body],
+) -> None:
+    body = (
+        "s.partition('writer')\n"
+        "with trio.move_on_after(1):\n"
+        "    await s.put(1, b'x')\n"
+        "s.crash_writer()\n"
+        "s.heal()\n"
+        "await s.put(1, b'x')"
+    )
+    result = run_scenario(script(body))
+    assert result.passed, result.run.finding
+
+
 # ---- expectations that are not met ---------------------------------------------------------------
 
 
