@@ -6,20 +6,25 @@ written without that ending: ``duration = "2s"``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 import attrs
 
 from segments.protocol.errors import AuroraError, Invalid
-from sim.files.toml_reader import Table, format_time
+from sim.files.toml_reader import ScenarioError, Table, format_time
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, SECOND, Knobs
 
 _T = TypeVar("_T")
 
 _NS: Final = "_ns"
+_NAMED: Final = re.compile(r"(\w+?)(?:_ns)?(?: is)? (?=\S+: )")
 _MOST: Final = 1e12
+_NEVER_ALL: Final = ("loss", "write_failure", "sync_failure")
+"""The fractions that end with no fault, and so leave something over."""
+_NOT_ALL: Final = "less than 1, or nothing could ever finish"
 _LONGEST_NS: Final = 86_400 * SECOND
 RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "duration_ns": (MS, _LONGEST_NS),
@@ -35,7 +40,7 @@ def read_knobs(table: Table) -> Knobs:
     try:
         knobs.cluster_config()
     except AuroraError as error:
-        raise table.error(None, str(error)) from error
+        raise _refused(table, error) from error
     return knobs
 
 
@@ -44,6 +49,21 @@ def check_ranges(knobs: Knobs) -> None:
     for name, (least, most) in RANGES.items():
         if not least <= (value := getattr(knobs, name)) <= most:
             raise Invalid(f"{name}: found {value!r}: expected {least} to {most}")
+    for name in ("link", "cross_az_link", "disk"):
+        for part in _NEVER_ALL:
+            if getattr(getattr(knobs, name), part, 0.0) == 1.0:
+                raise Invalid(f"{name}.{part}: found 1.0: expected {_NOT_ALL}")
+
+
+def _refused(table: Table, error: AuroraError) -> ScenarioError:
+    """What a class or the settings refuse, at the line of the key that they name, if it is there.
+
+    They say ``loss 2.0: expected …`` or ``lal is 0: expected …``.
+    """
+    named = _NAMED.match(str(error))
+    if named is None or not table.has(named[1]):
+        return table.error(None, str(error))
+    return table.error(named[1], f"found {str(error)[named.end() :]}")
 
 
 def _read(table: Table, kind: type[_T]) -> _T:
@@ -59,7 +79,7 @@ def _read(table: Table, kind: type[_T]) -> _T:
     try:
         return kind(**found)
     except AuroraError as error:
-        raise table.error(None, str(error)) from error
+        raise _refused(table, error) from error
 
 
 def _value(table: Table, key: str, name: str, hint: Any) -> Any:
@@ -77,7 +97,10 @@ def _value(table: Table, key: str, name: str, hint: Any) -> Any:
     if wanted in (LinkProfile, DiskProfile):
         return _read(table.table(key), wanted)
     if wanted is float:
-        return table.number(key, 0.0, 0.0, _MOST)
+        value = table.number(key, 0.0, 0.0, _MOST)
+        if value == 1.0 and name in _NEVER_ALL:
+            raise table.error(key, f"found {table.get(key)!r}: expected {_NOT_ALL}")
+        return value
     assert wanted is int, (name, hint)
     if name not in RANGES:
         return table.integer(key)

@@ -15,6 +15,7 @@ from typing import Any, Final
 import attrs
 
 from segments.protocol.errors import Invalid
+from segments.protocol.ids import MAX_INTEGER
 from segments.protocol.record import PAGE_SIZE
 from segments.protocol.volume import ProtectionGroup, VolumeGeometry
 from sim.bugs import BUGS
@@ -197,7 +198,7 @@ def _operation(table: Table) -> Operation:
         at_ns=table.time("at"),
         client=table.integer("client"),
         kind=table.choice("do", KINDS),
-        pages=table.integers("pages"),
+        pages=table.integers("pages", MAX_INTEGER),
         offset=table.integer("offset", 0),
         length=table.integer("bytes", 16, least=8),
         age=table.number("age", 0.0, 0.0, 1.0),
@@ -235,7 +236,7 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
         clients=table.integer("clients", 4, least=1),
         operations=count,
         write_share=table.number("write_share", 0.6, 0.0, 1.0),
-        pages=table.integer("pages", 24, least=1),
+        pages=table.integer("pages", 24, least=1, most=MAX_INTEGER),
         mtr_pages=table.integer("mtr_pages", 3, least=1),
         length=table.integer("bytes", 16, least=8),
         reads=table.choices("reads", READS, ("get",)),

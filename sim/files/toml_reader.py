@@ -72,7 +72,10 @@ def parse_document(text: str, file: str) -> Table:
 
 
 def line_numbers(text: str) -> dict[Path, int]:
-    """The line, from 1, of each table header, each key and each ``{`` item that begins a line."""
+    """The line, from 1, of each table header, each key and each ``{`` item that begins a line.
+
+    An array of tables as a whole is where its first one is.
+    """
     lines: dict[Path, int] = {}
     counts: dict[Path, int] = {}
     table: Path = ()
@@ -92,6 +95,7 @@ def line_numbers(text: str) -> dict[Path, int]:
         elif header := _HEADER.match(line):
             table = tuple(part.strip() for part in header[2].split("."))
             if header[1] == "[[":
+                lines.setdefault(table, number)
                 count = counts.get(table, 0)
                 counts[table] = count + 1
                 table = (*table, count)
@@ -192,13 +196,13 @@ class Table:
             raise self._wrong(key, value, expected)
         return value
 
-    def integers(self, key: str) -> tuple[int, ...]:
-        """A list of integers of at least 0, not empty."""
-        expected = "a list of integers of at least 0"
+    def integers(self, key: str, most: int) -> tuple[int, ...]:
+        """A list of integers from 0 to ``most``, both inclusive; not empty."""
+        expected = f"a list of integers from 0 to {most:,}"
         value = self._value(key, None, expected)
         if not isinstance(value, list) or not value:
             raise self._wrong(key, value, expected)
-        if not all(type(each) is int and each >= 0 for each in value):
+        if not all(type(each) is int and 0 <= each <= most for each in value):
             raise self._wrong(key, value, expected)
         return tuple(value)
 
