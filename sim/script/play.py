@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from aurora.engine import Engine
-from segments.protocol.errors import Invalid
+from segments.protocol.errors import Invalid, PageNotFound
 from sim.files.expectations import UNMET, conclude
 from sim.files.knob_tables import check_ranges
 from sim.plan.schedule import SECOND, Action, Knobs, Schedule
@@ -31,6 +31,7 @@ from sim.script.scenario import Scenario, Teller
 from sim.script.watch import ScriptWatch
 from sim.show.report import Report, make_report
 from sim.show.watch import Watch
+from sim.world.scheduler import Undecided
 from sim.world.world import World
 
 DEFAULT_LIMIT_S: Final = 600.0
@@ -121,7 +122,7 @@ class _ScriptRun(Run):
             if not all(blames_the_script(each, self._scenario) for each in raised):
                 raise
             if raised:
-                scheduler.fail(script_error(error, self._scenario))
+                scheduler.fail(_ended_by(raised, error, self._scenario))
             if not scheduler.failed:
                 raise  # cancelled, and not by us
         finally:
@@ -151,6 +152,8 @@ def run_scenario(
         raise Invalid(f"seed is {seed!r}: expected an integer, 0 or more")
     if not isinstance(limit_s, int | float) or not 0 < limit_s <= _MAX_LIMIT_S:
         raise Invalid(f"limit_s is {limit_s!r}: expected more than 0, at most {_MAX_LIMIT_S:g}")
+    if knobs is not None and not isinstance(knobs, Knobs):
+        raise ScriptError(f"knobs is {knobs!r}: expected sim.plan.schedule.Knobs")
     check_ranges(knobs or Knobs())
     knobs = attrs.evolve(knobs or Knobs(), duration_ns=round(limit_s * SECOND))
     schedule = Schedule(seed=seed, knobs=knobs, name=_name_of(scenario))
@@ -192,6 +195,13 @@ def _run_once(scenario: Body, schedule: Schedule, tell: Teller | None) -> Scenar
         command=f"python {file_of(scenario)} --seed {schedule.seed}",
     )
     return ScenarioResult(report, story)
+
+
+def _ended_by(raised: Sequence[BaseException], error: BaseException, scenario: Body) -> Exception:
+    """What a script's own exceptions have come to: that a page is missing shows nothing at all."""
+    found = script_error(error, scenario)
+    missing = all(isinstance(each, PageNotFound) for each in raised)
+    return Undecided(str(found)) if missing else found
 
 
 def _broken(result: RunResult) -> bool:

@@ -14,7 +14,7 @@ import trio
 from aurora.arguments import check_flag, check_kind, check_seconds
 from aurora.engine import Engine
 from aurora.targets import Target
-from segments.protocol.errors import AuroraError, Fenced, Invalid
+from segments.protocol.errors import AuroraError, Fenced, Invalid, PageNotFound
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from segments.protocol.record import PAGE_SIZE, checked_page_id, checked_write
 from sim.files.expectations import UNMET
@@ -110,10 +110,14 @@ class Scenario:
     ) -> bytes:
         """The page, 8,192 bytes; fails the scenario if nobody can say what is in it.
 
-        Without ``cached`` a segment has to answer, and not the writer's buffer pool.
+        Without ``cached`` a segment has to answer, and not the writer's buffer pool. Raises
+        `PageNotFound` for a page that was never written, which says nothing against anybody: that
+        this is true has been checked.
         """
         _check_engine("by", by)
         call = await self._read(page_id, strict=strict, cached=cached, by=by)
+        if call.outcome is Outcome.NOT_FOUND:
+            raise PageNotFound(call.error)
         if call.page is None:
             self.fail(f"the read of page {page_id} is {call.outcome.value}: {call.error}")
         return call.page

@@ -287,6 +287,20 @@ def test_a_long_wait_with_a_deadline_is_none_for_ever(script: Callable[[str], Bo
     assert result.passed, result.run.finding
 
 
+def test_a_page_that_was_never_written_is_no_finding(script: Callable[[str], Body]) -> None:
+    run = run_scenario(script("await s.get(9)")).run
+    assert (run.verdict, run.invariant) == (Verdict.UNDECIDED, "undecided")
+    assert f"line {FIRST}: PageNotFound: page 9" in run.finding
+    body = "from aurora import PageNotFound\nwith contextlib.suppress(PageNotFound):\n"
+    result = run_scenario(script(f"{body}    await s.get(9)\n    s.fail('page 9 is there')"))
+    assert result.passed, result.run.finding
+
+
+def test_knobs_that_are_none_are_an_error_of_the_script() -> None:
+    with pytest.raises(ScriptError, match=r"knobs is 3: expected sim\.plan\.schedule\.Knobs"):
+        run_scenario(nothing, knobs=3)  # type: ignore[arg-type]
+
+
 # ---- what is written past the scenario's calls ---------------------------------------------------
 
 
