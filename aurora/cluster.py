@@ -29,7 +29,7 @@ from aurora.recovery_plan import RecoveryPlan
 from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
 from aurora.trio_run import check_run
-from segments.disks import Disk, MemoryDisk, VolumeDirectory, format_storage
+from segments.disks import Disk, VolumeDirectory, format_storage, memory_disks
 from segments.host import SegmentHost
 from segments.pausing import PausableEndpoint
 from segments.protocol.errors import Closed, Invalid
@@ -38,7 +38,7 @@ from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.transport import Network
 from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer
-from segments.storage import Identity, Storage
+from segments.storage import Storage
 
 _ID_BITS = 62
 
@@ -355,15 +355,37 @@ async def _assemble(
     geometry = found.geometry if found else config.new_geometry()
     config = config.of_volume(geometry)
     volume_id = f"{random.getrandbits(128):032x}"
-    disks: Mapping[SegmentId, Disk]
-    if path is None:
-        disks = await format_memory_disks(geometry, volume_id, epoch)
-    else:
-        volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
-        disks = volume.disks()
     network = network or InProcessNetwork(config.inbox_messages, config.inbox_bytes)
-    cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
+    if path is None:
+        disks = memory_disks(geometry, volume_id)
+        return await new_volume(
+            nursery, network, geometry, disks, epoch, config, random, trace=trace
+        )
+    volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
+    cluster = Cluster(nursery, network, geometry, volume.disks(), config, random, trace=trace)
     return cluster, None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
+
+
+async def new_volume(
+    nursery: trio.Nursery,
+    network: Network,
+    geometry: VolumeGeometry,
+    disks: Mapping[SegmentId, Disk],
+    epoch: VolumeEpoch,
+    config: ClusterConfig,
+    random: Random,
+    *,
+    trace: Tracer | None = None,
+) -> tuple[Cluster, RecoveryPlan]:
+    """Make ``disks``, all of them empty, a new volume; as `Cluster`, and the plan to open it with.
+
+    Nobody is started yet: `Cluster.start_segments` and `Cluster.open_writer` follow. ``epoch`` is
+    that of the first writer.
+    """
+    for disk in disks.values():
+        await format_storage(disk.open(), epoch)
+    cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
+    return cluster, RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
 
 def _check_parts(config: object, trace: object, network: object, random: object) -> None:
@@ -383,15 +405,3 @@ def _location(directory: str | PathLike[str]) -> Path:
     if not isinstance(path, str) or "\0" in path:
         raise Invalid(f"directory is {directory!r}: expected a path, or None for memory")
     return Path(path).absolute()
-
-
-async def format_memory_disks(
-    geometry: VolumeGeometry, volume_id: str, epoch: VolumeEpoch
-) -> dict[SegmentId, MemoryDisk]:
-    """A new volume's disks in memory."""
-    disks: dict[SegmentId, MemoryDisk] = {}
-    for group in geometry.groups():
-        for segment in group.members:
-            disk = disks[segment] = MemoryDisk(Identity(volume_id, segment))
-            await format_storage(disk.storage, epoch)
-    return disks

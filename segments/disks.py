@@ -72,6 +72,15 @@ class MemoryDisk:
         self.storage.wipe()
 
 
+def memory_disks(geometry: VolumeGeometry, volume_id: str) -> dict[SegmentId, MemoryDisk]:
+    """A new volume's disks in memory, still to be formatted."""
+    return {
+        segment: MemoryDisk(Identity(volume_id, segment))
+        for group in geometry.groups()
+        for segment in group.members
+    }
+
+
 @attrs.frozen
 class FileDisk:
     """A directory of its own."""

@@ -12,13 +12,10 @@ from typing import Final, TypeVar
 import attrs
 import trio
 
-from aurora.cluster import Cluster
+from aurora.cluster import Cluster, new_volume
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.engine import Engine
-from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig
-from segments.disks import format_storage
-from segments.protocol.errors import SegmentLost
 from segments.protocol.events import Tracer
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.storage import Identity
@@ -28,25 +25,11 @@ from sim.world.disk import SimulatedDisk
 from sim.world.network import Observer, SimulatedNetwork
 from sim.world.network_policy import RandomPolicy
 from sim.world.scheduler import NS_PER_S, VirtualScheduler
+from sim.world.world import SimulatedDiskHandle
 
 T = TypeVar("T")
 
 FIRST_EPOCH: Final = VolumeEpoch(1, 7)
-
-
-@attrs.frozen
-class SimulatedSlot:
-    """Where a cluster finds a simulated disk."""
-
-    storage: SimulatedDisk
-
-    def open(self) -> SimulatedDisk:
-        if self.storage.identity is None:
-            raise SegmentLost("the disk was wiped: expected a segment's identity")
-        return self.storage
-
-    def wipe(self) -> None:
-        self.storage.wipe()
 
 
 @attrs.define(eq=False)
@@ -127,15 +110,14 @@ def run_world(
     }
 
     async def whole() -> T:
-        for each in disks.values():
-            await format_storage(each, FIRST_EPOCH)
         async with trio.open_nursery() as nursery:
-            slots = {segment_id: SimulatedSlot(each) for segment_id, each in disks.items()}
-            cluster = Cluster(
-                nursery, network, geometry, slots, config, seeds.stream("cluster"), trace=trace
-            )
+            handles = {segment_id: SimulatedDiskHandle(each) for segment_id, each in disks.items()}
+            cluster, fresh = await new_volume(
+                nursery, network, geometry, handles, FIRST_EPOCH, config,
+                seeds.stream("cluster"), trace=trace,
+            )  # fmt: skip
             await cluster.start_segments()
-            await cluster.open_writer(fresh=RecoveryPlan.fresh(FIRST_EPOCH, geometry.pg_ids))
+            await cluster.open_writer(fresh=fresh)
             result = await main(World(scheduler, seeds, network, disks, cluster))
             nursery.cancel_scope.cancel()
         return result

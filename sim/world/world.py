@@ -10,11 +10,9 @@ from contextlib import suppress
 
 import trio
 
-from aurora.cluster import Cluster
+from aurora.cluster import Cluster, new_volume
 from aurora.engine import Engine
 from aurora.events import MtrAllocated, ReadStarted
-from aurora.recovery_plan import RecoveryPlan
-from segments.disks import format_storage
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
@@ -107,17 +105,17 @@ class World:
         """Make the volume, start its segments, and open its first writer, all in ``nursery``."""
         for disk in self.disks.values():
             disk.profile = DiskProfile()  # a volume is made on disks that work
-            await format_storage(disk, self._epoch)
-            disk.profile = self.schedule.knobs.disk
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
         config = self.schedule.knobs.cluster_config()
         random = self._seeds.stream("cluster")
         self._nursery = nursery
-        self.cluster = Cluster(
-            nursery, self.network, self._geometry, handles, config, random, trace=self._on_step
-        )
+        self.cluster, fresh = await new_volume(
+            nursery, self.network, self._geometry, handles, self._epoch, config, random,
+            trace=self._on_step,
+        )  # fmt: skip
+        for disk in self.disks.values():
+            disk.profile = self.schedule.knobs.disk
         await self.cluster.start_segments()
-        fresh = RecoveryPlan.fresh(self._epoch, self._geometry.pg_ids)
         await self.cluster.open_writer(fresh=fresh)
         self._opened.set()
 
