@@ -36,7 +36,7 @@ class MtrAllocated(Event):
 
 @attrs.frozen
 class RoomWaitStarted(Event):
-    """A commit of so many records waits for room, below the LAL or in an outgoing log."""
+    """A commit of ``count`` records waits for room, below the LAL or in an outgoing log."""
 
     count: int
     limit: Lsn
@@ -71,7 +71,7 @@ class Acknowledged(Event):
 
 @attrs.frozen
 class CommitsAcknowledged(Event):
-    """The VDL moved; so many callers were told that they are durable."""
+    """The VDL moved, and ``commits`` callers were told that they are durable."""
 
     vdl: Lsn
     commits: int

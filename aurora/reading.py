@@ -278,7 +278,7 @@ class Reading:
     ) -> SegmentRead:
         """Begin to ask a segment of a group which pages exist; otherwise as `read_page`.
 
-        All groups share the limit, as whoever lists a volume's pages asks each of them.
+        All groups share the limit, as a list of a volume's pages is asked of each of them.
         """
         watermarks = self.watermarks
         required_scl = watermarks.required_scl(pg_id, read_point)

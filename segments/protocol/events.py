@@ -1,4 +1,4 @@
-"""What happens inside, step by step, for whoever wants to watch: the steps of a storage node.
+"""What happens inside, step by step, for those who watch: the steps of a storage node.
 
 The cores report their steps to one callable, a `Tracer`, and make no event when nobody listens.
 Events are frozen values in the past tense; their fields are the plain ids, LSNs and records of the

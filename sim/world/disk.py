@@ -244,7 +244,7 @@ class SimulatedDisk:
         return offsets
 
     def set_capacity(self, capacity_bytes: int | None) -> None:
-        """Let the disk be full at so many bytes of log; None: never. What is there stays."""
+        """Let the disk be full at ``capacity_bytes`` of log; None: never. What is there stays."""
         if capacity_bytes is not None and capacity_bytes < 0:
             raise Invalid(f"capacity of {capacity_bytes} bytes: expected at least 0")
         self._capacity = capacity_bytes

@@ -1,4 +1,4 @@
-"""What a world tells whoever listens: everything that happens in it, at the moment it happens."""
+"""What a world tells its listeners: everything that happens in it, at the moment it happens."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ class VirtualScheduler(trio.abc.Clock):
     _step_limit: int = attrs.field(default=DEFAULT_STEP_LIMIT, init=False)
     _standstill_limit: int = attrs.field(default=DEFAULT_STANDSTILL_LIMIT, init=False)
     _event_look: int = attrs.field(default=0, init=False)
-    """At so many events, look whether time goes on; so that nothing is counted in between."""
+    """At this many events, look whether time goes on; so that nothing is counted in between."""
     _event_seen_ns: int = attrs.field(default=-1, init=False)
     """The time at the last of those looks."""
     _turn_look: int = attrs.field(default=0, init=False)
