@@ -1,7 +1,7 @@
 """The deliberate bugs of protocol §12: what proves that the checkers check.
 
 Nothing in the product knows of them. `planted` puts one into the real code for the duration of a
-block; the suite (`sim.bugs.suite`) shows that each of them is found.
+block; the suite (`sim.commands.bug_suite`) shows that each of them is found.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ from typing import Final
 import attrs
 
 from segments.protocol.errors import Invalid
-from sim.files.toml_reader import suggestion
 from sim.plan.schedule import Schedule
+from sim.wording import suggestion
 
 
 class DoesNotApply(Invalid):

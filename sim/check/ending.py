@@ -10,7 +10,7 @@ from sim.check.findings import Findings
 from sim.check.linearizability import check_calls
 from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
-from sim.show.wording import counted
+from sim.wording import counted
 from sim.world.history import Outcome
 from sim.world.world import World
 

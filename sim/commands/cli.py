@@ -23,7 +23,7 @@ from aurora.terminal.finishing import OutputFailed, finish, invoke
 from segments.protocol.errors import AuroraError
 from sim.commands import exit_codes
 from sim.commands.command_groups import CommandGroup
-from sim.show.wording import PROGRAM, wrapped
+from sim.wording import PROGRAM, wrapped
 
 COMMANDS: Final[Mapping[str, str]] = {
     "run": "sim.commands.run_command",
@@ -34,7 +34,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "shrink": "sim.commands.shrink",
     "explain": "sim.commands.explain",
     "check-determinism": "sim.commands.determinism",
-    "bugs": "sim.bugs.command",
+    "bugs": "sim.commands.bugs_command",
 }
 """Where each command lives."""
 

@@ -20,10 +20,10 @@ from typing import Final
 import attrs
 import click
 
+from sim.commands.case import case_options, open_case
 from sim.commands.exit_codes import HELP, VIOLATION
-from sim.files.case import case_options, open_case
 from sim.run import Run
-from sim.show.wording import counted, say
+from sim.wording import counted, say
 
 HASH_SEEDS: Final = ("1", "2")
 _SHOWN: Final = 160

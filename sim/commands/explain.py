@@ -10,14 +10,14 @@ import click
 from aurora.terminal.console import new_console
 from sim.check.findings import OTHER_FINDINGS
 from sim.check.invariants import INVARIANTS
+from sim.commands.case import Case, case_options, open_case
 from sim.commands.exit_codes import EXIT_CODES, HELP
 from sim.commands.shrink import events_of
-from sim.files.case import Case, case_options, open_case
+from sim.durations import moment
 from sim.run import Run, RunResult, Verdict
-from sim.show.durations import moment
-from sim.show.wording import counted
 from sim.story import Recorder, tell
 from sim.story.lines import filled
+from sim.wording import counted
 
 MAX_LINES: Final = 25
 """As printed, where there are `LEAST_WIDTH` columns or more."""

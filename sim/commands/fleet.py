@@ -15,15 +15,15 @@ import click
 
 from sim.bugs import planted
 from sim.check.blame import described
-from sim.commands.exit_codes import HELP, INTERRUPTED, PASSED, UNDECIDED
-from sim.commands.interrupts import close_pool, worker_pool
-from sim.files.case import check_bug
+from sim.commands.case import check_bug
+from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED, PASSED, UNDECIDED
+from sim.commands.worker_pool import close_pool, worker_pool
+from sim.durations import duration_option, format_seconds
 from sim.files.expectations import conclude
 from sim.plan.generate import generate
 from sim.run import Verdict, run
-from sim.show.durations import duration_option, format_seconds
 from sim.show.tally import SeedResult, Tally, as_json, report
-from sim.show.wording import counted, say
+from sim.wording import counted, say
 
 _POLL_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 10.0
@@ -220,5 +220,5 @@ def command(
         if interrupted:
             say("stopped by Ctrl-C; what was done until then:")
         say(report(tally, wall_s, bug))
-    code = tally.exit_code()
+    code = EXIT_CODES[tally.verdict]
     sys.exit(INTERRUPTED if interrupted and code in (PASSED, UNDECIDED) else code)

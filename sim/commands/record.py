@@ -8,11 +8,11 @@ from pathlib import Path
 import click
 
 from sim.bugs import planted
+from sim.commands.case import case_options, input_paths, open_case
 from sim.commands.exit_codes import HELP, PASSED
-from sim.files.case import case_options, input_paths, open_case
 from sim.files.outputs import OUTPUT, check_output, force_option, writable_path
 from sim.files.recording import is_recording, record, save
-from sim.show.wording import command_line, counted, say
+from sim.wording import command_line, counted, say
 
 
 @click.command("record", epilog=HELP)

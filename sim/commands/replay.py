@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from segments.protocol.errors import AuroraError
+from sim.commands.case import case_of_recording
 from sim.commands.exit_codes import HELP, PASSED, VIOLATION
 from sim.files import recording
-from sim.files.case import case_of_recording
-from sim.show.wording import command_line, say
+from sim.wording import command_line, say
 
 
 @click.command("replay", epilog=HELP)

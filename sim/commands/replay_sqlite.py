@@ -41,7 +41,7 @@ from sim.files.sqlite_rebuild import (
 from sim.plan.schedule import MS, Knobs, Operation, Schedule
 from sim.run import Run, Verdict
 from sim.show.report import Report
-from sim.show.wording import counted
+from sim.wording import counted
 from sim.world.history import Call, Outcome
 from sim.world.world import World
 

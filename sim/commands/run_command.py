@@ -17,9 +17,9 @@ from aurora.terminal.finishing import PatientFile
 from segments.protocol.errors import Invalid
 from sim.bugs import planted
 from sim.commands import replay_sqlite
+from sim.commands.case import SEED, check_bug, input_paths
 from sim.commands.exit_codes import EXIT_CODES, HELP
 from sim.files import recording, scenario
-from sim.files.case import SEED, check_bug, input_paths
 from sim.files.expectations import Expectation
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.files.sqlite_rebuild import base_path_of
@@ -30,7 +30,7 @@ from sim.show.live import LiveView
 from sim.show.report import Report, as_json, make_report
 from sim.show.report_text import header, report_text, show
 from sim.show.watch import Watch
-from sim.show.wording import command_line
+from sim.wording import command_line
 from sim.world.world import World
 
 DEFAULT: Final = "default"

@@ -19,16 +19,16 @@ import click
 
 from aurora.terminal.finishing import writing
 from segments.protocol.volume import VolumeGeometry
+from sim.commands.case import Case, case_options, input_paths, open_case
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED
+from sim.durations import duration_option, format_seconds
 from sim.files import scenario
-from sim.files.case import Case, case_options, input_paths, open_case
 from sim.files.expectations import NOTHING_HAPPENED, UNMET, Expectation
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict
-from sim.show.durations import duration_option, format_seconds
-from sim.show.wording import command_line, counted, say
+from sim.wording import command_line, counted, say
 from sim.world import faults
 
 _T = TypeVar("_T")

@@ -15,10 +15,10 @@ import attrs
 
 from segments.protocol.volume import VolumeGeometry
 from sim.check.lost_quorums import beyond_recovery
+from sim.durations import length, moment
 from sim.plan.schedule import MS
 from sim.run import RunResult, Verdict
-from sim.show.durations import length, moment
-from sim.show.wording import counted
+from sim.wording import counted
 from sim.world.history import Call, Outcome
 
 GOES_ON: Final = "go on"

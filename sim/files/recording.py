@@ -29,10 +29,11 @@ from sim.bugs import BUGS
 from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation, failure_of
 from sim.files.knob_tables import check_ranges
-from sim.files.toml_reader import ScenarioError, Table, suggestion
+from sim.files.toml_reader import ScenarioError, Table
 from sim.plan.schedule import Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
 from sim.run import RunResult, run
+from sim.wording import suggestion
 from sim.world import faults
 from sim.world.network_policy import Decision, RandomPolicy, RecordingPolicy
 

@@ -22,10 +22,11 @@ from sim.bugs import BUGS
 from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation
 from sim.files.knob_tables import knob_values, read_knobs
-from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document, suggestion
+from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document
 from sim.plan.drawn_workload import READS, Workload
 from sim.plan.schedule import Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
+from sim.wording import suggestion
 from sim.world import faults
 
 KINDS: Final = ("put", *READS)

@@ -10,13 +10,13 @@ import re
 import tomllib
 from collections.abc import Collection, Mapping
 from decimal import Decimal, InvalidOperation
-from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 
 import attrs
 
 from aurora.targets import spelt
 from segments.protocol.errors import Invalid
+from sim.wording import suggestion
 
 Path: TypeAlias = tuple[str | int, ...]
 """Where a value stands: keys, and numbers of items in arrays, from 0."""
@@ -53,13 +53,6 @@ def format_time(ns: int) -> str:
     whole, rest = divmod(ns, UNITS[unit])
     digits = f"{rest:0{len(str(UNITS[unit])) - 1}d}".rstrip("0") if rest else ""
     return f"{whole}{'.' + digits if digits else ''}{unit}"
-
-
-def suggestion(word: str, known: Collection[str]) -> str:
-    """What may have been meant, and everything that may be said."""
-    close = get_close_matches(word, known, n=1, cutoff=0.6)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"{meant}expected one of {', '.join(known)}"
 
 
 def parse_document(text: str, file: str) -> Table:

@@ -15,8 +15,8 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.targets import spelt
 from segments.config import SegmentConfig
 from segments.protocol.errors import Invalid
+from sim.durations import moment_column
 from sim.plan.profiles import DiskProfile, LinkProfile
-from sim.show.durations import moment_column
 
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""

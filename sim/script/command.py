@@ -8,14 +8,14 @@ from typing import NoReturn
 
 import click
 
+from sim.commands.case import SEED
 from sim.commands.cli import end_with
 from sim.commands.exit_codes import EXIT_CODES, HELP
-from sim.files.case import SEED
 from sim.plan.schedule import Knobs
 from sim.script.errors import Body
 from sim.script.play import DEFAULT_LIMIT_S, ScenarioResult, run_scenario
 from sim.show.report import as_json
-from sim.show.wording import counted
+from sim.wording import counted
 
 
 def main(

@@ -17,12 +17,12 @@ from aurora.targets import Target
 from segments.protocol.errors import AuroraError, Fenced, Invalid, PageNotFound
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from segments.protocol.record import PAGE_SIZE, checked_page_id, checked_write
+from sim.durations import length, moment_column
 from sim.files.expectations import UNMET
 from sim.plan.schedule import SECOND, Action, Operation
 from sim.plan.seeds import Seeds
 from sim.run import Run
 from sim.script.errors import ExpectationFailed
-from sim.show.durations import length, moment_column
 from sim.world import faults
 from sim.world.clients import make_call
 from sim.world.history import Call, Outcome

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from segments.host import SegmentHost
+from sim.durations import moment, moment_column
 from sim.plan.episodes import Episode, episodes_of
 from sim.plan.schedule import SECOND
-from sim.show.durations import moment, moment_column
 from sim.world.world import World
 
 _EVERY_EVENTS: Final = 64

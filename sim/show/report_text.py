@@ -12,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.check.invariants import INVARIANTS
+from sim.durations import length, moment
 from sim.files.knob_tables import knob_values
 from sim.plan.schedule import MS, Schedule
 from sim.run import Verdict
-from sim.show.durations import length, moment
 from sim.show.report import FaultEffect, Latencies, Report
-from sim.show.wording import counted
+from sim.wording import counted
 from sim.world.no_effect import WithoutEffect
 
 STYLES: Final[Mapping[Verdict, str]] = {

@@ -12,10 +12,9 @@ import attrs
 from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
 from sim.check.marks import MARKS
-from sim.commands.exit_codes import EXIT_CODES
+from sim.durations import format_seconds
 from sim.run import Verdict
-from sim.show.durations import format_seconds
-from sim.show.wording import command_line, counted
+from sim.wording import command_line, counted
 
 _SHOWN_SEEDS: Final = 50
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
@@ -86,10 +85,11 @@ class Tally:
         """The marks that no seed has reached."""
         return [name for name in MARKS if name not in self.marks]
 
-    def exit_code(self) -> int:
-        """That of the worst verdict; undecided if no seed was run."""
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all; undecided if no seed was run."""
         none = Verdict.PASSED if self.seeds else Verdict.UNDECIDED
-        return EXIT_CODES[next((each for each in _WORST if self.verdicts[each]), none)]
+        return next((each for each in _WORST if self.verdicts[each]), none)
 
 
 def report(tally: Tally, wall_s: float, bug: str | None) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from segments.protocol.events import WriteStarted
-from sim.show.durations import length
-from sim.show.wording import counted
+from sim.durations import length
 from sim.story.evidence import Evidence
 from sim.story.focus import Focus
 from sim.story.lines import LAST, NEEDED, Line
 from sim.story.recorder import Step
+from sim.wording import counted
 
 _RECENT: Final = 1_000
 """So many steps before the end are counted."""

@@ -21,7 +21,7 @@ from segments.protocol.events import (
     WriteSynced,
 )
 from segments.protocol.ids import Lsn, SegmentId
-from sim.show.durations import later, moment
+from sim.durations import later, moment
 from sim.story.evidence import Arrival, Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step

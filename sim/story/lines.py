@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from segments.protocol.truncation import TruncationTable
-from sim.show.durations import later, moment_column
+from sim.durations import later, moment_column
 
 LAST: Final = 1 << 60
 """The position of what is so at the end, after every step."""

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from typing import Final
 
 from aurora.events import Acknowledged, VolumeOpened
+from sim.durations import length, moment
 from sim.plan.episodes import episodes_of
 from sim.plan.schedule import MS
-from sim.show.durations import length, moment
 from sim.show.returns import Returns
-from sim.show.wording import counted
 from sim.story import disks, recoveries, waiting
 from sim.story.evidence import Evidence
 from sim.story.faults import losses
 from sim.story.focus import Focus
 from sim.story.lines import LAST, NEEDED, Line
 from sim.story.recorder import ActionDone
+from sim.wording import counted
 from sim.world.history import Outcome
 
 _LONG_NS: Final = 20 * MS

@@ -17,16 +17,16 @@ from aurora.events import (
 from segments.protocol.events import AckSent, Event, Hydrated, RecordsApplied
 from segments.protocol.ids import Lsn
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
+from sim.durations import length, moment
 from sim.files.expectations import Span, is_write, spans_of
 from sim.files.toml_reader import parse_time
 from sim.run import Verdict
-from sim.show.durations import length, moment
-from sim.show.wording import counted
 from sim.story.calls import described, invoked, lsns_of, route, waiting_for
 from sim.story.evidence import Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by
 from sim.story.recorder import Step
 from sim.story.records import life
+from sim.wording import counted
 from sim.world.history import Call
 
 _CALLS: Final = 2

@@ -15,8 +15,8 @@ from aurora.targets import WRITERS, Target, resolve
 from segments.protocol.errors import Invalid
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.volume import ProtectionGroup
-from sim.files.toml_reader import suggestion
 from sim.plan.schedule import Action
+from sim.wording import suggestion
 from sim.world.world import World
 
 NOBODY: Final = "nobody"

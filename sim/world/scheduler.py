@@ -36,7 +36,7 @@ from trio._core import _run as trio_internals
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
 from segments.protocol.errors import AuroraError, Invalid
-from sim.commands.interrupts import deferred
+from sim.world.interrupts import deferred
 
 NS_PER_S: Final = 1_000_000_000
 MAX_TIME_NS: Final = 2**53

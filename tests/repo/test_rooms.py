@@ -19,7 +19,7 @@ PACKAGES: Final = ("segments/protocol/", "segments/", "aurora/", "aurora/termina
 def rooms(document: str, package: str) -> list[str]:
     """The names in the first column of the table that has ``package`` at its head."""
     table = re.search(
-        rf"^\| `{package}` \| \|\n\|---\|---\|\n((?:\|.*\n)+)", document, re.MULTILINE
+        rf"^\| `{package}` \| .*\|\n\|---\|---\|\n((?:\|.*\n)+)", document, re.MULTILINE
     )
     assert table is not None, f"no table of {package}"
     firsts = [row.split("|")[1] for row in table[1].splitlines()]
@@ -36,6 +36,16 @@ def modules(package: str) -> list[str]:
 def test_each_module_is_named_once_and_each_name_is_a_module(package: str) -> None:
     named = [each for each in rooms(text(Path("docs/architecture.md")), package) if each[-1] != "/"]
     assert sorted(named) == sorted(modules(package))
+
+
+def test_each_room_of_the_simulator_is_named_with_its_modules() -> None:
+    document = text(Path("docs/architecture.md"))
+    rows = dict(re.findall(r"^\| `([a-z_]+)/?` \| (.*) \|$", document, re.MULTILINE))
+    parts = {path.relative_to("sim").parts[0].removesuffix(".py") for path in python_files("sim")}
+    assert {each.strip("/") for each in rooms(document, "sim/")} == parts - {"__init__"}
+    for path in python_files("sim"):
+        if path.parts[2:] and path.stem != "__init__":
+            assert f"`{path.stem}`" in rows[path.parts[1]], path
 
 
 def test_each_room_of_the_tests_is_named() -> None:

@@ -15,9 +15,9 @@ from aurora import quorum
 from aurora.quorum import QuorumModel
 from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
-from sim.bugs.command import command, table
 from sim.bugs.directed import PLANS
-from sim.bugs.suite import BugReport, try_bug
+from sim.commands.bug_suite import BugReport, try_bug
+from sim.commands.bugs_command import command, table
 from sim.files.scenario import loads
 from sim.run import Verdict, run
 
@@ -214,7 +214,9 @@ def test_the_command_runs_the_suite() -> None:
 
 @pytest.mark.parametrize("budget", ["0", "0.5", "1s", "1m"])
 def test_a_budget_is_a_time_as_for_a_fleet(budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sim.bugs.command.run_suite", lambda *_, **__: (n for n in range(0)))
+    monkeypatch.setattr(
+        "sim.commands.bugs_command.run_suite", lambda *_, **__: (n for n in range(0))
+    )
     assert CliRunner().invoke(command, ["run", "no-fencing", "--budget", budget]).exit_code == 0
     for wrong in ("nan", "-1", "5x", "inf"):
         ran = CliRunner().invoke(command, ["run", "no-fencing", "--budget", wrong])

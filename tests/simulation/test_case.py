@@ -10,9 +10,9 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from sim.commands.case import open_case
 from sim.commands.cli import cli
 from sim.files import recording, scenario
-from sim.files.case import open_case
 from sim.files.expectations import AtLeast, Ends, Flow
 from sim.run import Verdict
 

@@ -30,8 +30,8 @@ from segments.protocol.events import (
 from segments.protocol.ids import Lsn
 from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
+from sim.commands.case import Case, open_case
 from sim.commands.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
-from sim.files.case import Case, open_case
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict

@@ -16,11 +16,12 @@ from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.check.marks import MARKS
+from sim.commands.exit_codes import EXIT_CODES
 from sim.commands.fleet import command, results, run_seed
+from sim.durations import parse_duration
 from sim.run import Verdict
-from sim.show.durations import parse_duration
 from sim.show.tally import SeedResult, Tally, report
-from sim.show.wording import say, wrapped
+from sim.wording import say, wrapped
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def test_a_tally_sums_up_and_names_what_no_seed_reached() -> None:
     assert (tally.seeds, tally.commits, tally.messages) == (2, 20, 200)
     assert tally.marks["writer fenced"] == 4 and tally.seeds_with["writer fenced"] == 2
     assert tally.unreached() == [name for name in MARKS if name != "writer fenced"]
-    assert tally.exit_code() == 0
+    assert EXIT_CODES[tally.verdict] == 0
     other = Tally()
     for seed in (1, 3):
         other.add(passed(seed))
@@ -65,9 +66,9 @@ def test_a_tally_sums_up_and_names_what_no_seed_reached() -> None:
         passed(8), verdict=Verdict.LIVENESS, invariant="deadlock", finding="deadlock at 5 ns\n more"
     )
     tally.add(lost)
-    assert tally.exit_code() == 3
+    assert EXIT_CODES[tally.verdict] == 3
     tally.add(attrs.evolve(lost, seed=9, verdict=Verdict.VIOLATION, invariant="history"))
-    assert tally.exit_code() == 1
+    assert EXIT_CODES[tally.verdict] == 1
     text = report(tally, 60.0, "no-fencing")
     assert "python -m aurora.sim explain --seed 8 --bug no-fencing" in text
     assert "python -m aurora.sim shrink --seed 9 --bug no-fencing -o seed-9.toml" in text
@@ -133,7 +134,7 @@ def test_the_report_is_json_for_programs() -> None:
 
 
 def test_a_fleet_that_ran_nothing_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Tally().exit_code() == 4
+    assert EXIT_CODES[Tally().verdict] == 4
     assert "no seed was run" in report(Tally(), 1.0, None)
     monkeypatch.setattr("sim.commands.fleet.results", lambda *_, **__: (n for n in range(0)))
     assert CliRunner().invoke(command, ["--seeds", "3"]).exit_code == 4

@@ -131,7 +131,7 @@ def test_it_ends_its_seed_and_not_the_fleet(monkeypatch: pytest.MonkeyPatch) -> 
         assert result is not None
         tally.add(result)
     assert tally.verdicts == {Verdict.PASSED: 2, Verdict.INTERNAL: 1}
-    assert tally.exit_code() == exit_codes.INTERNAL
+    assert exit_codes.EXIT_CODES[tally.verdict] == exit_codes.INTERNAL
     text = report(tally, 1.0, None)
     assert "  internal error: seed 1\n    ZeroDivisionError in drawn" in text
     assert "python -m aurora.sim explain --seed 1" in text
@@ -141,4 +141,4 @@ def test_a_finding_weighs_more_than_a_seed_that_shows_nothing() -> None:
     tally = Tally()
     for seed, verdict in enumerate((Verdict.INTERNAL, Verdict.LIVENESS, Verdict.UNDECIDED)):
         tally.add(SeedResult(seed=seed, verdict=verdict, invariant="x", finding="y"))
-    assert tally.exit_code() == exit_codes.LIVENESS
+    assert exit_codes.EXIT_CODES[tally.verdict] == exit_codes.LIVENESS

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import trio
 
-from sim.commands.interrupts import close_pool, deferred, worker_pool
+from sim.commands.worker_pool import close_pool, worker_pool
 from sim.plan.generate import generate
 from sim.run import Run
+from sim.world.interrupts import deferred
 from sim.world.listener import Listener
 from sim.world.scheduler import VirtualScheduler
 from sim.world.world import World
@@ -42,7 +43,7 @@ World.build = build
 """
 HIT_AFTER_A_BUG = """
 import os, signal
-from sim.bugs import command
+from sim.commands import bugs_command as command
 def run_suite(names, real=command.run_suite, **options):
     running = real(names, **options)
     try:

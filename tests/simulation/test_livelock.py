@@ -12,10 +12,10 @@ from segments.maintenance import Maintenance
 from segments.protocol.errors import Invalid
 from segments.protocol.events import LogCollected
 from segments.server import SegmentServer
+from sim.commands.case import Case
 from sim.commands.exit_codes import EXIT_CODES, LIVENESS
 from sim.commands.explain import MAX_LINES, explained
 from sim.commands.shrink import shrink_case
-from sim.files.case import Case
 from sim.plan.schedule import MS, SECOND, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict, run
 from sim.story import Recorder

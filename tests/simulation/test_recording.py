@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
+from sim.commands.case import Case, open_case
 from sim.commands.explain import command as explain_command
 from sim.commands.record import command as record_command
 from sim.commands.replay import command as replay_command
 from sim.commands.run_command import make_plan
 from sim.commands.shrink import command as shrink_command
-from sim.files.case import Case, open_case
 from sim.files.recording import Recording, load, record, save
 from sim.plan.generate import generate
 from sim.plan.profiles import LinkProfile

@@ -16,6 +16,7 @@ from rich.console import Console
 from aurora.events import Acknowledged, VolumeOpened
 from segments.protocol.events import Event
 from sim.commands.run_command import execute, make_plan
+from sim.durations import length, moment, moment_column
 from sim.files import scenario
 from sim.files.expectations import (
     Span,
@@ -28,7 +29,6 @@ from sim.files.expectations import (
 from sim.plan.episodes import Episode, segments_of
 from sim.plan.schedule import MS, Action, Operation, Schedule
 from sim.run import Run, Verdict, run
-from sim.show.durations import length, moment, moment_column
 from sim.show.live import LiveView
 from sim.show.report import Report, as_json, make_report, on_account_of, percentile
 from sim.show.report_text import header, report_text, show

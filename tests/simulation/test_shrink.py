@@ -7,8 +7,8 @@ from pathlib import Path
 import attrs
 from click.testing import CliRunner
 
+from sim.commands.case import Case, open_case
 from sim.commands.shrink import Shrinker, command, events_of, simpler_events, simpler_knobs
-from sim.files.case import Case, open_case
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from sim.commands.cli import cli
+from sim.durations import format_seconds
 from sim.script.api import Scenario, run_scenario
-from sim.show.durations import format_seconds
 
 FAILING = """
 name = "late"

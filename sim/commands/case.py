@@ -15,10 +15,10 @@ from sim.bugs import BUGS, planted
 from sim.commands.exit_codes import EXIT_CODES
 from sim.files import recording, scenario
 from sim.files.expectations import Expectation, conclude, failure_of
-from sim.files.toml_reader import suggestion
 from sim.plan.generate import generate
 from sim.plan.schedule import Schedule
 from sim.run import Run, RunResult
+from sim.wording import suggestion
 from sim.world.network_policy import Decision, ReplayingPolicy
 from sim.world.world import World
 

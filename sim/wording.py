@@ -6,6 +6,8 @@ import shlex
 import shutil
 import sys
 import textwrap
+from collections.abc import Collection
+from difflib import get_close_matches
 from typing import Final
 
 import click
@@ -48,3 +50,10 @@ def say(text: str, indent: str = "  ") -> None:
 def command_line(*arguments: str) -> str:
     """What to type, each of the arguments quoted where a shell would take it apart."""
     return f"{PROGRAM} {shlex.join(arguments)}"
+
+
+def suggestion(word: str, known: Collection[str]) -> str:
+    """What may have been meant, and everything that may be said."""
+    close = get_close_matches(word, known, n=1, cutoff=0.6)
+    meant = f"did you mean {close[0]!r}? " if close else ""
+    return f"{meant}expected one of {', '.join(known)}"

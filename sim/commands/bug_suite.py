@@ -17,7 +17,7 @@ import attrs
 
 from sim.bugs import BUGS
 from sim.bugs.registry import planted
-from sim.commands.interrupts import close_pool, worker_pool
+from sim.commands.worker_pool import close_pool, worker_pool
 from sim.plan.generate import generate
 from sim.run import Verdict, run
 

@@ -11,13 +11,13 @@ import click
 
 from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, require_bug
-from sim.bugs.suite import BugReport, run_suite
+from sim.commands.bug_suite import BugReport, run_suite
+from sim.commands.case import SEED
 from sim.commands.command_groups import CommandGroup
 from sim.commands.exit_codes import HELP, INTERRUPTED, PASSED, VIOLATION
-from sim.files.case import SEED
+from sim.durations import duration_or_none_option
 from sim.files.scenario import dump
-from sim.show.durations import duration_or_none_option
-from sim.show.wording import command_line, counted, say
+from sim.wording import command_line, counted, say
 
 _RUN_HELP = (
     "Exit codes: 0 every bug was found, 1 one of them survived, 2 usage error, 70 internal error, "
