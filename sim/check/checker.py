@@ -116,17 +116,11 @@ class Checker(Listener):
     def _opened(self, view: WriterView) -> None:
         view.opened = True
         self._opened_ns[view.name] = self._world.scheduler.now_ns
-        self.counts["vdl-never-goes-back"] += 1
-        if view.vdl < view.observed_before:
-            self.fail(
-                "vdl-never-goes-back",
-                f"{view.name} opens at VDL {view.vdl}; {view.observed_before} had been observed",
-            )
+        self._hold(invariants.opens_above_the_observed, view)
         for name, highest in self.reference.highest_by.items():
             other = self.reference.writers[name]
             if other.epoch < view.epoch:
                 self._hold(
-                    "range-covers-the-past",
                     invariants.within_ranges,
                     self.reference, other.epoch, highest,
                 )  # fmt: skip
@@ -137,13 +131,13 @@ class Checker(Listener):
         view = self.reference.writers[source]
         core = self._core(source)
         self._hold(
-            "one-lsn-one-record", invariants.new_records,
+            invariants.new_records,
             self.reference, view, records,
         )  # fmt: skip
-        self._hold("lal-bounds-the-log", invariants.within_lal, view, core, self._lal, records)
+        self._hold(invariants.within_lal, view, core, self._lal, records)
         self.reference.allocated(source, records)
         self._hold(
-            "range-covers-the-past", invariants.within_ranges,
+            invariants.within_ranges,
             self.reference, view.epoch, records[-1].lsn,
         )  # fmt: skip
 
@@ -153,52 +147,34 @@ class Checker(Listener):
         if pgcl > before:
             self._pgcl_moved(core, event.pg_id, pgcl)
         old_vdl, vdl = event.vdl
-        if vdl < old_vdl or vdl < view.last_vdl:
-            self.fail("vdl-never-goes-back", f"{source}: VDL from {view.last_vdl} to {vdl}")
+        self._hold(invariants.vdl_rises, view, old_vdl, vdl)
         view.last_vdl = vdl
         vcl, last = core.vcl, self._vcl[source]
-        if vcl < last:
-            self.fail("vdl-is-a-cpl", f"{source}: VCL from {last} to {vcl}")
-        if vcl > last or vdl > old_vdl:
+        if vcl != last or vdl > old_vdl:
             reference = self.reference
             fresh = [each for each in reference.between(last, vcl) if reference.is_live(view, each)]
             self._vcl[source] = vcl
-            self._hold("vdl-is-a-cpl", invariants.watermarks, self.reference, core, view, fresh)
+            self._hold(invariants.watermarks, self.reference, core, view, last, fresh)
         if core.opened:
             self._observed_vdl = max(self._observed_vdl, vdl)
-        self.counts["evicted-is-durable"] += 1
-        if core.pool.newest_evicted_lsn > max(vdl, view.vdl):
-            self.fail(
-                "evicted-is-durable",
-                f"{source} evicted a page of LSN {core.pool.newest_evicted_lsn} at VDL {vdl}",
-            )
+        self._hold(invariants.evicted_is_durable, view, core.pool.newest_evicted_lsn, vdl)
 
     def _pgcl_moved(self, core: WriterCore, pg_id: PgId, pgcl: Lsn) -> None:
         held = self._held.get((core.epoch, pg_id), {})
+        self._hold(invariants.pgcl_backed, self._models[pg_id], pgcl, held, core.epoch)
         self._hold(
-            "pgcl-is-backed", invariants.pgcl_backed, self._models[pg_id], pgcl, held, core.epoch
-        )
-        self.counts["sealed-means-over"] += 1
-        sealed = [scl for epoch, scl in self._sealed.get(pg_id, {}).values() if epoch > core.epoch]
-        if len(sealed) >= invariants.READ_QUORUM and pgcl > max(sealed):
-            self.fail(
-                "sealed-means-over",
-                f"epoch {core.epoch} gained PGCL {pgcl} in PG {pg_id} after {len(sealed)} of 6 had "
-                f"sealed above it with SCLs up to {max(sealed)}",
-            )
+            invariants.no_quorum_below_the_sealed,
+            pg_id, pgcl, core.epoch, self._sealed.get(pg_id, {}).values(),
+        )  # fmt: skip
 
     # ---- the segments' steps ---------------------------------------------------------------------
 
     def _on_applied(self, source: str, event: RecordsApplied) -> None:
         state = self._state(source)
-        if state.scl < event.before:
-            self.fail(
-                "scl-has-no-gap",
-                f"{source}: records took the SCL from {event.before} back to {state.scl}",
-            )
+        self._hold(invariants.scl_rises, source, event.before, state.scl)
         if state.scl > event.before:
             self._hold(
-                "scl-has-no-gap", invariants.chain_complete,
+                invariants.chain_complete,
                 self.reference, source, state, event.before,
             )  # fmt: skip
             self._count_held(source, state)
@@ -215,41 +191,30 @@ class Checker(Listener):
     def _on_table(self, source: str, event: TableAdopted) -> None:
         self.readers.inherited(source, self._state(source))
         self._on_epoch(source, event)
-        self._hold("annulled-is-gone", invariants.nothing_annulled, source, self._state(source))
+        self._hold(invariants.nothing_annulled, source, self._state(source))
 
     def _on_batch(self, source: str, event: BatchReceived) -> None:
-        self.counts["epochs-only-rise"] += 1
         view = self.reference.writers.get(event.writer)
-        if view is not None and view.epoch < self._epochs.get(source, NO_EPOCH):
-            self.fail(
-                "epochs-only-rise",
-                f"{source} in epoch {self._epochs[source]} takes a batch of epoch {view.epoch}",
-            )
+        if view is not None:
+            known = self._epochs.get(source, NO_EPOCH)
+            self._hold(invariants.batch_of_our_epoch, source, known, view.epoch)
 
     def _on_gossip(self, source: str, event: GossipReceived | PagesReceived) -> None:
         self._hold(
-            "epochs-only-rise", invariants.gossip_of_our_epoch,
+            invariants.gossip_of_our_epoch,
             source, self._state(source), self._epochs.get(source, NO_EPOCH),
             event.epoch, event.table_epoch,
         )  # fmt: skip
 
     def _on_ack(self, source: str, event: AckSent) -> None:
-        self.counts["ack-after-sync"] += 1
-        disk = self._world.disks[source]
-        if event.log_bytes > disk.size():
-            self.fail(
-                "ack-after-sync",
-                f"{source} acknowledges SCL {event.scl} with {event.log_bytes} bytes of "
-                f"log, of which {disk.size()} are durable",
-            )
+        self._hold(
+            invariants.acknowledges_what_is_synced,
+            source, event.scl, event.log_bytes, self._world.disks[source].size(),
+        )  # fmt: skip
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:
-        self.counts["epochs-only-rise"] += 1
         known = self._epochs.get(segment, NO_EPOCH)
-        if state.epoch < known:
-            self.fail(
-                "epochs-only-rise", f"{segment} went from epoch {known} to epoch {state.epoch}"
-            )
+        self._hold(invariants.epoch_rises, segment, known, state.epoch)
         self._epochs[segment] = state.epoch
         pg_id = self._world.cluster.hosts[segment].group.pg_id
         sealed = self._sealed.setdefault(pg_id, {})
@@ -273,11 +238,7 @@ class Checker(Listener):
         state = self.disks.restarted(source)
         pg_id = self._world.cluster.hosts[source].group.pg_id
         held = self._held.get((state.table.epoch, pg_id), {}).get(source, 0)
-        if state.whole and state.scl < held:
-            self.fail(
-                "scl-has-no-gap",
-                f"{source} restarts as a witness with SCL {state.scl}, and had SCL {held} before",
-            )
+        self._hold(invariants.restart_keeps_scl, source, state, held)
         # What was durable at its end, though nobody was told, is in effect from now on.
         self._epoch_moved(source, state)
         self._count_held(source, state)
@@ -309,24 +270,20 @@ class Checker(Listener):
             view = self.reference.writers[engine.name]
             if call.operation.kind == "list":
                 self._hold(
-                    "reads-match-the-model", invariants.list_matches,
+                    invariants.list_matches,
                     self.reference, view, call.operation.pages[0], call.lsn, call.listed,
                 )  # fmt: skip
                 return
             self._hold(
-                "reads-match-the-model", invariants.read_matches,
+                invariants.read_matches,
                 self.reference, view, call.operation.pages[0], call.lsn, call.page,
             )  # fmt: skip
 
     def _reported_commit(self, call: Call, engine: Engine) -> None:
-        self.counts["reported-once-when-durable"] += 1
         core = engine.core
         assert core is not None
-        record = self.reference.records.get(call.lsn)
-        if call.lsn > core.vdl or record is None or not record.is_cpl:
-            self.fail("reported-once-when-durable", f"commit {call.lsn} reported at VDL {core.vdl}")
-        if call.lsn in self._reported:
-            self.fail("reported-once-when-durable", f"commit {call.lsn} reported twice")
+        self._hold(invariants.commit_is_durable, self.reference, call.lsn, core.vdl)
+        self._hold(invariants.reported_once, self._reported, call.lsn)
         self._reported.add(call.lsn)
 
     # ---- the costly ones -------------------------------------------------------------------------
@@ -352,7 +309,7 @@ class Checker(Listener):
             return  # nothing has changed that a recovery could see
         self._recovered_from = basis
         self._hold(
-            "any-read-quorum-recovers", what_if.any_read_quorum_recovers,
+            what_if.any_read_quorum_recovers,
             self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
         )  # fmt: skip
         self._what_ifs += 1

@@ -72,21 +72,19 @@ class DiskChecks:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
         stored = self._world.disks[host.segment].peek()
-        self._findings.hold(
-            "epochs-only-rise", invariants.promise_kept, host.segment, state, stored.promises
-        )
+        self._findings.hold(invariants.promise_kept, host.segment, state, stored.promises)
         shadow = self._shadow(host.segment).restored(stored)
         self._findings.hold(
-            "scl-has-no-gap", invariants.disk_backs,
+            invariants.disk_backs,
             host.segment, state, shadow or self._restored(host.segment),
         )  # fmt: skip
-        self._findings.hold("annulled-is-gone", invariants.nothing_annulled, host.segment, state)
-        self._findings.hold("one-lsn-one-record", invariants.held_once, host.segment, state)
+        self._findings.hold(invariants.nothing_annulled, host.segment, state)
+        self._findings.hold(invariants.held_once, host.segment, state)
         view = invariants.newest_view(self._reference, state.table)
         if view is not None:
             for page in state.materializer.kept_images():
                 self._findings.hold(
-                    "images-match-replay", invariants.image_matches,
+                    invariants.image_matches,
                     self._reference, view, host.segment, state.vdl, *page,
                 )  # fmt: skip
 
@@ -100,11 +98,6 @@ class DiskChecks:
     def _restored(self, segment: SegmentId) -> SegmentState:
         config = self._world.cluster.config.segment
         plan = plan_restart(segment, self._world.disks[segment].peek(), config)
-        if plan.damage and segment not in self._damaged:
-            self._findings.fail(
-                "scl-has-no-gap",
-                f"{segment} has damage in the middle of its log, at bytes "
-                f"{', '.join(f'{each.start} to {each.end}' for each in plan.damage)}, and nothing "
-                "rotted there",
-            )
+        if segment not in self._damaged:
+            self._findings.hold(invariants.undamaged, segment, plan.damage)
         return plan.state

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from segments.protocol.ids import Lsn
 from sim.check import invariants
 from sim.check.findings import Findings
-from sim.check.linearizability import check_calls
 from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
 from sim.wording import counted
@@ -34,10 +33,10 @@ class Ending:
             segment = host.core
             if not host.up or segment is None:
                 return False
-            state = segment.state
-            if not state.whole or state.table.epoch != core.epoch:
-                return False
-            if state.scl != core.tail_lsn(host.group.pg_id):
+            try:
+                tail = core.tail_lsn(host.group.pg_id)
+                invariants.has_everything(host.segment, segment.state, core.epoch, tail)
+            except invariants.Broken:
                 return False
         return True
 
@@ -78,7 +77,7 @@ class Ending:
                     if self._world.cluster.geometry.pg_of(page_id) == host.group.pg_id:
                         page = host.core.state.materializer.materialize(page_id, core.vdl)
                         self._findings.hold(
-                            "heals-and-converges", invariants.read_matches,
+                            invariants.page_agrees,
                             self._reference, view, page_id, core.vdl, page.image or None,
                         )  # fmt: skip
 
@@ -94,10 +93,10 @@ class Ending:
             for view in writers
             if view.epoch < max(other.epoch for other in writers if other.opened)
         }
-        self._findings.counts["history"] += len(self._world.calls)
-        anomaly = check_calls(self._world.calls, self._survivors(last), deposed_ns)
-        if anomaly is not None:
-            self._findings.fail("history", anomaly.text)
+        if self._world.calls:
+            self._findings.hold(
+                invariants.fits_one_order, self._world.calls, self._survivors(last), deposed_ns
+            )
 
     def _survivors(self, last: WriterView) -> dict[int, list[Lsn]]:
         """The LSNs of those writes of unknown outcome that the last writer's log contains."""
@@ -106,11 +105,8 @@ class Ending:
             if call.operation.kind != "put" or call.outcome is Outcome.OK or not call.writes:
                 continue
             live = [lsn for lsn in call.lsns if self._reference.is_live(last, lsn)]
-            if 0 < len(live) < len(call.writes):
-                self._findings.fail(
-                    "history",
-                    f"of call {call.number}, an MTR at {call.lsns}, only {live} survived",
-                )
-            elif live:
+            count = len(call.writes)
+            self._findings.hold(invariants.survives_whole, call.number, call.lsns, live, count)
+            if live:
                 found[call.number] = live
         return found

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from segments.protocol.errors import AuroraError
-from sim.check.invariants import Broken
+from sim.check.invariants import Broken, rule_of
 from sim.world.scheduler import VirtualScheduler
 
 OTHER_FINDINGS: Final[Mapping[str, str]] = {
@@ -47,8 +47,9 @@ class Findings:
             self.failed = True
             self._scheduler.fail(Violation(invariant, text, liveness=liveness))
 
-    def hold(self, invariant: str, predicate: Callable[..., object], *args: Any) -> None:
+    def hold(self, predicate: Callable[..., object], *args: Any) -> None:
         """Hold one predicate of `sim.check.invariants` against the run."""
+        invariant = rule_of(predicate).name
         self.counts[invariant] += 1
         try:
             predicate(*args)

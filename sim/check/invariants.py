@@ -1,26 +1,46 @@
-"""The invariants of the protocol (§11), each a predicate with a name; 2 is in `sim.check.what_if`.
+"""The invariants of the protocol (§11): each a number and a name, with the predicates that hold it.
 
 A predicate raises `Broken` with the values that show it, and returns otherwise. It looks at the
-system from outside: at what cores and disks hold, and at the reference model.
+system from outside: at what cores and disks hold, and at the reference model. 2 is imagined at
+length in `sim.check.what_if`, and 19 judged in `sim.check.linearizability`.
+
+Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums (3, 4, 5, 9, 15),
+what a segment holds, promises and has on its disk (6, 7, 8, 10, 16), recovery from any read quorum
+(2), what readers read and may still need (13, 14), commits as clients are told of them (17, 19),
+and that everything comes back after the last fault (18).
+
+Not verified here: how fast anything is, and whether it could have been available while faults
+lasted (scenarios expect that for themselves, and `tests/scenarios` holds the table of protocol §9);
+that a segment whose promise slots have rotted is kept out, since nothing plans such rot; nor
+damage to a log's last frame, which nobody can tell from a torn write; calls whose callers cancel
+them; clocks, of which the protocol uses none for safety; and what a network forges, since it only
+loses, repeats, delays and reorders.
+
+(More than 400 lines: all rules in one place.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import attrs
 
 from aurora.core import WriterCore
 from aurora.quorum import QuorumModel
 from segments.protocol.errors import MalformedFrame
-from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.wal import decode_promises
+from segments.wal import DamagedRange, decode_promises
+from sim.check.linearizability import check_calls
 from sim.check.reference_model import Reference, WriterView
+from sim.world.history import Call, Outcome
+
+_RULE: Final = "rule"
+_F = TypeVar("_F", bound=Callable[..., object])
 
 
 class Broken(Exception):
@@ -79,9 +99,26 @@ it counted wrongly.
 """
 
 
+def holds(name: str) -> Callable[[_F], _F]:
+    """Mark a predicate as one of those that hold the invariant ``name``."""
+
+    def mark(predicate: _F) -> _F:
+        setattr(predicate, _RULE, INVARIANTS[name])
+        return predicate
+
+    return mark
+
+
+def rule_of(predicate: Callable[..., object]) -> Invariant:
+    """The invariant that a predicate holds."""
+    rule: Invariant = getattr(predicate, _RULE)
+    return rule
+
+
 # ---- allocation (1, 11, 12) ----------------------------------------------------------------------
 
 
+@holds("one-lsn-one-record")
 def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRecord]) -> None:
     """1, for the records of one MTR."""
     for record in records:
@@ -91,6 +128,7 @@ def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRe
             raise Broken(f"{view.name} allocates LSN {record.lsn} in an annulled range")
 
 
+@holds("lal-bounds-the-log")
 def within_lal(view: WriterView, core: WriterCore, lal: int, records: Sequence[RedoRecord]) -> None:
     """12, for the records of one MTR."""
     first = records[0].lsn
@@ -102,6 +140,7 @@ def within_lal(view: WriterView, core: WriterCore, lal: int, records: Sequence[R
         raise Broken(f"{view.name} allocates LSN {records[-1].lsn}: limit {limit}")
 
 
+@holds("range-covers-the-past")
 def within_ranges(reference: Reference, epoch: VolumeEpoch, highest: Lsn) -> None:
     """11, for an LSN that a writer of ``epoch`` has allocated: every successor has covered it."""
     for other in reference.writers.values():
@@ -111,14 +150,17 @@ def within_ranges(reference: Reference, epoch: VolumeEpoch, highest: Lsn) -> Non
                 raise Broken(f"LSN {highest} of epoch {epoch}: {other.name} covers up to {covered}")
 
 
-# ---- watermarks (3, 5, 9) ------------------------------------------------------------------------
+# ---- watermarks (3, 4, 5, 9, 15) -----------------------------------------------------------------
 
 
+@holds("vdl-is-a-cpl")
 def watermarks(
-    reference: Reference, core: WriterCore, view: WriterView, fresh: Sequence[Lsn]
+    reference: Reference, core: WriterCore, view: WriterView, last_vcl: Lsn, fresh: Sequence[Lsn]
 ) -> None:
-    """3: ``fresh`` are the live LSNs that the VCL has newly passed."""
+    """3: ``fresh`` are the live LSNs that the VCL has newly passed, since it was ``last_vcl``."""
     vdl, vcl = core.vdl, core.vcl
+    if vcl < last_vcl:
+        raise Broken(f"{view.name}: VCL from {last_vcl} to {vcl}")
     if vdl > vcl:
         raise Broken(f"VDL {vdl} is above VCL {vcl}")
     if vdl != view.vdl and not (vdl in reference.records and reference.records[vdl].is_cpl):
@@ -129,6 +171,7 @@ def watermarks(
             raise Broken(f"LSN {lsn} <= VCL {vcl} is above PGCL {core.pgcl(pg_id)} of PG {pg_id}")
 
 
+@holds("pgcl-is-backed")
 def pgcl_backed(
     model: QuorumModel, pgcl: Lsn, held: Mapping[SegmentId, Lsn], epoch: VolumeEpoch
 ) -> None:
@@ -142,9 +185,84 @@ def pgcl_backed(
         )
 
 
-# ---- segments (6, 8, 10) -------------------------------------------------------------------------
+@holds("vdl-never-goes-back")
+def opens_above_the_observed(view: WriterView) -> None:
+    """4, for a writer that opens the volume."""
+    if view.vdl < view.observed_before:
+        raise Broken(
+            f"{view.name} opens at VDL {view.vdl}; {view.observed_before} had been observed"
+        )
 
 
+@holds("vdl-never-goes-back")
+def vdl_rises(view: WriterView, before: Lsn, vdl: Lsn) -> None:
+    """4, for a writer whose VDL was ``before``, as it says itself."""
+    if vdl < before or vdl < view.last_vdl:
+        raise Broken(f"{view.name}: VDL from {view.last_vdl} to {vdl}")
+
+
+@holds("sealed-means-over")
+def no_quorum_below_the_sealed(
+    pg_id: PgId, pgcl: Lsn, epoch: VolumeEpoch, sealed: Collection[tuple[VolumeEpoch, Lsn]]
+) -> None:
+    """9, for a PGCL that a writer of ``epoch`` has gained.
+
+    ``sealed`` are the highest epoch that each member has sealed, and its SCL at that moment.
+    """
+    above = [scl for sealed_epoch, scl in sealed if sealed_epoch > epoch]
+    if len(above) >= READ_QUORUM and pgcl > max(above):
+        raise Broken(
+            f"epoch {epoch} gained PGCL {pgcl} in PG {pg_id} after {len(above)} of 6 "
+            f"had sealed above it with SCLs up to {max(above)}"
+        )
+
+
+@holds("evicted-is-durable")
+def evicted_is_durable(view: WriterView, newest_evicted: Lsn, vdl: Lsn) -> None:
+    """15: ``newest_evicted`` is the highest LSN of all pages that its buffer pool has evicted."""
+    if newest_evicted > max(vdl, view.vdl):
+        raise Broken(f"{view.name} evicted a page of LSN {newest_evicted} at VDL {vdl}")
+
+
+# ---- commits (17, 19) ----------------------------------------------------------------------------
+
+
+@holds("reported-once-when-durable")
+def commit_is_durable(reference: Reference, lsn: Lsn, vdl: Lsn) -> None:
+    """17, for a commit that a client was told of by a writer at ``vdl``."""
+    record = reference.records.get(lsn)
+    if lsn > vdl or record is None or not record.is_cpl:
+        raise Broken(f"commit {lsn} reported at VDL {vdl}")
+
+
+@holds("reported-once-when-durable")
+def reported_once(reported: Collection[Lsn], lsn: Lsn) -> None:
+    """17: ``reported`` are the commits that clients have been told of before."""
+    if lsn in reported:
+        raise Broken(f"commit {lsn} reported twice")
+
+
+@holds("history")
+def survives_whole(number: int, lsns: Sequence[Lsn], live: Sequence[Lsn], parts: int) -> None:
+    """19, for a write of ``parts`` records whose outcome nobody was told."""
+    if 0 < len(live) < parts:
+        raise Broken(f"of call {number}, an MTR at {lsns}, only {live} survived")
+
+
+@holds("history")
+def fits_one_order(
+    calls: Sequence[Call], survivors: Mapping[int, Sequence[Lsn]], deposed_ns: Mapping[str, int]
+) -> None:
+    """19: see `sim.check.linearizability.check_calls`."""
+    anomaly = check_calls(calls, survivors, deposed_ns)
+    if anomaly is not None:
+        raise Broken(anomaly.text)
+
+
+# ---- segments (6, 7, 8, 10, 18) ------------------------------------------------------------------
+
+
+@holds("scl-has-no-gap")
 def chain_complete(
     reference: Reference, segment: SegmentId, state: SegmentState, before: Lsn
 ) -> None:
@@ -155,6 +273,46 @@ def chain_complete(
             raise Broken(f"{segment} says SCL {state.scl} and does not hold LSN {lsn}")
 
 
+@holds("scl-has-no-gap")
+def scl_rises(segment: SegmentId, before: Lsn, scl: Lsn) -> None:
+    """6: records never take an SCL back."""
+    if scl < before:
+        raise Broken(f"{segment}: records took the SCL from {before} back to {scl}")
+
+
+@holds("scl-has-no-gap")
+def restart_keeps_scl(segment: SegmentId, state: SegmentState, held: Lsn) -> None:
+    """6: a witness that restarts has what it durably ``held`` of its table's log."""
+    if state.whole and state.scl < held:
+        raise Broken(
+            f"{segment} restarts as a witness with SCL {state.scl}, and had SCL {held} before"
+        )
+
+
+@holds("scl-has-no-gap")
+def undamaged(segment: SegmentId, damage: Sequence[DamagedRange]) -> None:
+    """6: of a log in which nothing has rotted every frame is good, a torn last one left out."""
+    if damage:
+        raise Broken(
+            f"{segment} has damage in the middle of its log, at bytes "
+            f"{', '.join(f'{each.start} to {each.end}' for each in damage)}, and nothing "
+            "rotted there"
+        )
+
+
+@holds("ack-after-sync")
+def acknowledges_what_is_synced(
+    segment: SegmentId, scl: Lsn, log_bytes: int, durable_bytes: int
+) -> None:
+    """7: what it acknowledges lies in the first ``log_bytes`` of its log."""
+    if log_bytes > durable_bytes:
+        raise Broken(
+            f"{segment} acknowledges SCL {scl} with {log_bytes} bytes of log, of which "
+            f"{durable_bytes} are durable"
+        )
+
+
+@holds("scl-has-no-gap")
 def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) -> None:
     """6 and 7: what the running segment says is what its disk would restore."""
     if restored.table.epoch > state.table.epoch:
@@ -168,6 +326,21 @@ def disk_backs(segment: SegmentId, state: SegmentState, restored: SegmentState) 
         )
 
 
+@holds("epochs-only-rise")
+def epoch_rises(segment: SegmentId, known: VolumeEpoch, epoch: VolumeEpoch) -> None:
+    """8: ``known`` is the highest that the segment has been in."""
+    if epoch < known:
+        raise Broken(f"{segment} went from epoch {known} to epoch {epoch}")
+
+
+@holds("epochs-only-rise")
+def batch_of_our_epoch(segment: SegmentId, known: VolumeEpoch, epoch: VolumeEpoch) -> None:
+    """8, for a batch that a segment takes, of a writer of ``epoch``."""
+    if epoch < known:
+        raise Broken(f"{segment} in epoch {known} takes a batch of epoch {epoch}")
+
+
+@holds("epochs-only-rise")
 def promise_kept(segment: SegmentId, state: SegmentState, slots: bytes) -> None:
     """8: what the running segment answers by stands in the promise slots, before it answers."""
     try:
@@ -183,6 +356,7 @@ def promise_kept(segment: SegmentId, state: SegmentState, slots: bytes) -> None:
         )
 
 
+@holds("epochs-only-rise")
 def gossip_of_our_epoch(
     segment: SegmentId,
     state: SegmentState,
@@ -203,6 +377,7 @@ def gossip_of_our_epoch(
         )
 
 
+@holds("one-lsn-one-record")
 def held_once(segment: SegmentId, state: SegmentState) -> None:
     """1, for what a segment holds."""
     lsns = [record.lsn for record in state.index.held()]
@@ -211,6 +386,7 @@ def held_once(segment: SegmentId, state: SegmentState) -> None:
             raise Broken(f"{segment} holds LSN {lsn} after {before}")
 
 
+@holds("annulled-is-gone")
 def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
     """10."""
     for record in state.index.held():
@@ -218,9 +394,20 @@ def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
             raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")
 
 
-# ---- pages (13, 16) ------------------------------------------------------------------------------
+@holds("heals-and-converges")
+def has_everything(segment: SegmentId, state: SegmentState, epoch: VolumeEpoch, tail: Lsn) -> None:
+    """18: once all has healed, a segment is whole and holds its group's log, up to ``tail``."""
+    if not state.whole or state.table.epoch != epoch or state.scl != tail:
+        raise Broken(
+            f"{segment} has SCL {state.scl} with the table of epoch {state.table.epoch}: expected "
+            f"SCL {tail} and epoch {epoch}"
+        )
 
 
+# ---- pages (13, 16, 18) --------------------------------------------------------------------------
+
+
+@holds("reads-match-the-model")
 def read_matches(
     reference: Reference, view: WriterView, page_id: int, read_point: Lsn, page: bytes | None
 ) -> None:
@@ -239,6 +426,7 @@ def read_matches(
         )
 
 
+@holds("reads-match-the-model")
 def list_matches(
     reference: Reference, view: WriterView, first: int, read_point: Lsn, listed: Sequence[int]
 ) -> None:
@@ -253,6 +441,15 @@ def list_matches(
         )
 
 
+@holds("heals-and-converges")
+def page_agrees(
+    reference: Reference, view: WriterView, page_id: int, vdl: Lsn, page: bytes | None
+) -> None:
+    """18: in the end each segment's page at the VDL is the model's."""
+    read_matches(reference, view, page_id, vdl, page)
+
+
+@holds("images-match-replay")
 def image_matches(
     reference: Reference,
     view: WriterView,
@@ -268,6 +465,48 @@ def image_matches(
     found, expected = reference.page_at(view, page_id, lsn)
     if found != lsn or (image or EMPTY_PAGE) != expected:
         raise Broken(f"{where} keeps an image of page {page_id} at {lsn} that no replay gives")
+
+
+# ---- readers (14) --------------------------------------------------------------------------------
+
+
+@holds("floor-below-readers")
+def opens_readable(writer: str, vdl: Lsn, floor: Lsn) -> None:
+    """14, for a writer that opens the volume: what is durable can be read, at the VDL at least."""
+    if floor > vdl:
+        raise Broken(f"{writer} opens at VDL {vdl} with the floor at {floor}: nothing can be read")
+
+
+@holds("floor-below-readers")
+def was_not_collected(writer: str, call: Call, floor: Lsn | None) -> None:
+    """14: clients ask for nothing below the floor, so that what they ask for stays while they do.
+
+    ``floor`` is where it is now.
+    """
+    if call.outcome is Outcome.TOO_OLD:
+        raise Broken(
+            f"{writer}: the version at {call.lsn} has been collected while it was read, "
+            f"with the floor at {floor} now"
+        )
+
+
+@holds("floor-below-readers")
+def floor_is_below_view(writer: str, call: Call, floor: Lsn) -> None:
+    """14, for a call that holds a view open; its LSN is 0 until it has been opened."""
+    if call.lsn and floor > call.lsn:
+        raise Broken(
+            f"{writer} has raised its floor to {floor}; a reader of {writer} is at {call.lsn}, in "
+            f"the view of call {call.number}"
+        )
+
+
+@holds("floor-below-readers")
+def collects_below(
+    segment: SegmentId, floor: Lsn, writer: str, oldest: Lsn, inherited: Lsn
+) -> None:
+    """14: what it had collected for an earlier writer it cannot give back, and others answer."""
+    if floor > max(oldest, inherited):
+        raise Broken(f"{segment} has collected up to {floor}; a reader of {writer} is at {oldest}")
 
 
 def newest_view(reference: Reference, table: TruncationTable) -> WriterView | None:

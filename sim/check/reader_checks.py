@@ -10,11 +10,10 @@ from aurora.core import WriterCore
 from aurora.engine import Engine
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.state import SegmentState
+from sim.check import invariants
 from sim.check.findings import Findings
-from sim.world.history import Call, Outcome
+from sim.world.history import Call
 from sim.world.world import World
-
-_RULE = "floor-below-readers"
 
 
 class ReaderChecks:
@@ -29,13 +28,7 @@ class ReaderChecks:
 
     def opened(self, writer: str, core: WriterCore) -> None:
         """A writer has opened the volume: what is durable can be read, from the VDL at least."""
-        self._findings.counts[_RULE] += 1
-        if core.reading.floor > core.vdl:
-            self._findings.fail(
-                _RULE,
-                f"{writer} opens at VDL {core.vdl} with the floor at {core.reading.floor}: "
-                f"nothing can be read",
-            )
+        self._findings.hold(invariants.opens_readable, writer, core.vdl, core.reading.floor)
 
     def inherited(self, segment: SegmentId, state: SegmentState) -> None:
         """A segment enters an epoch with what it has collected for an earlier writer."""
@@ -48,15 +41,9 @@ class ReaderChecks:
 
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered."""
-        core = engine.core
-        if call.outcome is Outcome.TOO_OLD:
-            # It was not when the call was made: clients ask for nothing below the floor.
-            floor = None if core is None else core.reading.floor
-            self._findings.fail(
-                _RULE,
-                f"{engine.name}: the version at {call.lsn} has been collected while it was read, "
-                f"with the floor at {floor} now",
-            )
+        floor = None if engine.core is None else engine.core.reading.floor
+        if call.operation.kind != "put":
+            self._findings.hold(invariants.was_not_collected, engine.name, call, floor)
         if self._views.pop(call.number, None) is not None:
             self._floor_is_below_view(call, engine)
 
@@ -68,7 +55,6 @@ class ReaderChecks:
         core = engine.core
         if core is None or engine.error is not None:
             return
-        self._findings.counts[_RULE] += 1
         views = [each for each in self._views.values() if each.writer == engine.name and each.lsn]
         for call in views:
             self._floor_is_below_view(call, engine)
@@ -79,23 +65,15 @@ class ReaderChecks:
             self._nothing_is_collected_above(min(readers), engine, core.epoch)
 
     def _floor_is_below_view(self, call: Call, engine: Engine) -> None:
-        self._findings.counts[_RULE] += 1
-        if engine.core is not None and call.lsn and engine.core.reading.floor > call.lsn:
-            self._findings.fail(
-                _RULE,
-                f"{engine.name} has raised its floor to {engine.core.reading.floor}; a reader of "
-                f"{engine.name} is at {call.lsn}, in the view of call {call.number}",
-            )
+        if engine.core is not None:
+            floor = engine.core.reading.floor
+            self._findings.hold(invariants.floor_is_below_view, engine.name, call, floor)
 
     def _nothing_is_collected_above(self, oldest: Lsn, engine: Engine, epoch: VolumeEpoch) -> None:
         for segment, host in self._world.cluster.hosts.items():
             if host.core is None or host.core.state.table.epoch != epoch:
                 continue
-            # What it had collected for an earlier writer it cannot give back: others answer.
-            floor = host.core.state.floor
-            if floor > max(oldest, self._inherited.get((segment, epoch), 0)):
-                self._findings.fail(
-                    _RULE,
-                    f"{segment} has collected up to {floor}; a reader of {engine.name} is at "
-                    f"{oldest}",
-                )
+            self._findings.hold(
+                invariants.collects_below, segment, host.core.state.floor, engine.name, oldest,
+                self._inherited.get((segment, epoch), 0),
+            )  # fmt: skip

@@ -20,13 +20,14 @@ from segments.protocol.messages import SealReply
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from sim.check.invariants import Broken, newest_view
+from sim.check.invariants import Broken, holds, newest_view
 from sim.check.reference_model import Reference, WriterView
 
 _EPOCH = VolumeEpoch(1 << 40, 1)
 """Of the writers that are only imagined: above all others."""
 
 
+@holds("any-read-quorum-recovers")
 def any_read_quorum_recovers(
     reference: Reference,
     groups: Mapping[PgId, QuorumModel],

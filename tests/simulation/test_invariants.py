@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import attrs
@@ -13,13 +15,14 @@ from aurora.recovery_plan import RecoveryPlan
 from segments.chain_index import ChainIndex
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.truncation import TruncationTable
-from segments.wal import Promise, encode_promise
-from sim.check import invariants
+from segments.wal import DamagedRange, Promise, encode_promise
+from sim.check import invariants, what_if
 from sim.check.invariants import Broken
-from sim.check.reference_model import Reference
+from sim.check.reference_model import Reference, WriterView
 from sim.plan.generate import generate
 from sim.run import Verdict, run
 from sim.world.disk import SimulatedDisk
+from tests.repo.sources import python_files, text
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
 
@@ -131,3 +134,50 @@ def test_gossip_of_the_past_is_told(
     rig.seal(SECOND)
     with nullcontext() if told is None else pytest.raises(Broken, match=told):
         invariants.gossip_of_our_epoch("A0", rig.state, SECOND, epoch, table_epoch)
+
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+
+def test_each_invariant_has_predicates_and_each_of_them_is_held() -> None:
+    modules = [vars(module).values() for module in (invariants, what_if)]
+    predicates = [each for values in modules for each in values if hasattr(each, "rule")]
+    rules = {invariants.rule_of(each).name for each in predicates}
+    assert rules == set(invariants.INVARIANTS)
+    held = "".join(text(path) for path in python_files("sim") if path.parts[1] == "check")
+    for each in predicates:
+        assert re.search(rf"\b(invariants|what_if)\.{each.__name__}\b", held), each.__name__
+
+
+def view_of(*, vdl: int = 0, observed: int = 0, last: int = 0) -> WriterView:
+    return WriterView("writer-2", SECOND, vdl, TruncationTable(SECOND), observed, last_vdl=last)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "good", "bad"),
+    [
+        (invariants.opens_above_the_observed, (view_of(vdl=5, observed=5),),
+         (view_of(vdl=4, observed=5),)),
+        (invariants.vdl_rises, (view_of(last=4), 4, 4), (view_of(last=4), 3, 3)),
+        (invariants.no_quorum_below_the_sealed, (0, 7, FIRST, [(SECOND, 7)] * 3),
+         (0, 8, FIRST, [(SECOND, 7)] * 3)),
+        (invariants.no_quorum_below_the_sealed, (0, 8, FIRST, [(SECOND, 7)] * 2),
+         (0, 8, FIRST, [(SECOND, 7)] * 4)),
+        (invariants.evicted_is_durable, (view_of(vdl=3), 3, 2), (view_of(vdl=3), 4, 3)),
+        (invariants.reported_once, ({1, 2}, 3), ({1, 2}, 2)),
+        (invariants.survives_whole, (1, [4, 5], [4, 5], 2), (1, [4, 5], [4], 2)),
+        (invariants.scl_rises, ("A0", 3, 3), ("A0", 3, 2)),
+        (invariants.undamaged, ("A0", []), ("A0", [DamagedRange(4, 9)])),
+        (invariants.acknowledges_what_is_synced, ("A0", 1, 90, 90), ("A0", 1, 91, 90)),
+        (invariants.epoch_rises, ("A0", FIRST, FIRST), ("A0", SECOND, FIRST)),
+        (invariants.batch_of_our_epoch, ("A0", FIRST, SECOND), ("A0", SECOND, FIRST)),
+        (invariants.opens_readable, ("writer-1", 5, 5), ("writer-1", 5, 6)),
+        (invariants.collects_below, ("A0", 5, "writer-1", 4, 5), ("A0", 6, "writer-1", 4, 5)),
+    ],
+)  # fmt: skip
+def test_a_predicate_tells_the_first_value_that_is_wrong_from_the_last_that_is_right(
+    predicate: Callable[..., object], good: tuple[object, ...], bad: tuple[object, ...]
+) -> None:
+    predicate(*good)
+    with pytest.raises(Broken):
+        predicate(*bad)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import wraps
 from itertools import combinations
 
 import pytest
@@ -97,6 +98,7 @@ def test_recoveries_that_are_skipped_would_have_come_to_the_same(
 ) -> None:
     real, tried = what_if.any_read_quorum_recovers, 0
 
+    @wraps(real)
     def compared(
         reference: Reference,
         groups: Mapping[PgId, QuorumModel],
