@@ -3,6 +3,8 @@
 `open_cluster` is how users get an engine. The same `Cluster` stands in the simulator, given another
 network, other disks and another clock; and through it segments, availability zones and writers are
 crashed, restarted, paused and slowed, in tests as in production.
+
+(More than 400 lines: the commands to a cluster and how one is put together share its every part.)
 """
 
 from __future__ import annotations
@@ -76,6 +78,7 @@ class Cluster:
         self.engines: list[Engine] = []
         """The writers opened here, the latest last; of those that have ended only a few."""
         self._nursery = nursery
+        self._closed = False
         self._random = random
         self._trace = trace
         self._writer_scopes: dict[Engine, trio.CancelScope] = {}
@@ -131,9 +134,12 @@ class Cluster:
     async def restart(self, target: Target) -> None:
         """Start what is down; returns when it serves. A lost segment stays down and says why.
 
-        One whose disk refuses goes on trying, and says so in `SegmentHost.failure`.
+        One whose disk refuses goes on trying, and says so in `SegmentHost.failure`. Raises `Closed`
+        once the cluster's block has ended.
         """
-        for host in self._commanded(target):
+        hosts = self._commanded(target)
+        self._check_open()
+        for host in hosts:
             await host.start(self._nursery)
 
     def crash(self, target: Target) -> None:
@@ -182,6 +188,10 @@ class Cluster:
         hosts = self._commanded(target)
         return [host.endpoint for host in hosts if host.up and host.endpoint is not None]
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("the cluster has been closed: expected one whose block is running")
+
     def _commanded(self, target: Target) -> list[SegmentHost]:
         """The hosts that a command is for; refuses a call from outside the volume's trio run."""
         check_run(self._run)
@@ -210,9 +220,10 @@ class Cluster:
 
         Waits until a write quorum of every group takes part; `health` says what is missing.
         ``fresh`` is for a volume formatted a moment ago. Raises `Fenced` if yet another writer was
-        faster.
+        faster, `Closed` once the cluster's block has ended.
         """
         check_run(self._run)
+        self._check_open()
         if fresh is not None:
             check_kind("fresh", fresh, RecoveryPlan, "the plan of a new volume, or None")
         writer_id = fresh.epoch.writer_id if fresh else self._random.getrandbits(_ID_BITS)
@@ -240,6 +251,7 @@ class Cluster:
         for engine in ended[: max(0, len(ended) - self.config.ended_writers)]:
             self.engines.remove(engine)
 
+    @trio.lowlevel.enable_ki_protection
     async def _run_writer(
         self, engine: Engine, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
     ) -> None:
@@ -302,6 +314,7 @@ async def open_cluster(
     if timeout_s is not None:
         check_seconds("timeout_s", timeout_s)
     raised: BaseException | None = None
+    cluster: Cluster | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
@@ -315,6 +328,8 @@ async def open_cluster(
                     raise
                 raised = error  # goes around the nursery, which would wrap it
             finally:
+                if cluster is not None:
+                    cluster._closed = True
                 nursery.cancel_scope.cancel()
     except BaseException as error:
         if raised is None:

@@ -2,6 +2,8 @@
 
 What can be called, and what callers need to know of it. The tasks that serve the calls, and the
 loop that they wait in, are in `aurora.writer_shell`; all that is decided is decided in the cores.
+
+(More than 400 lines: most of them tell callers what each call promises and raises.)
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from aurora.recovery_plan import RecoveryPlan
 from aurora.writer_shell import WriterShell
 from segments.protocol.errors import (
     AuroraError,
+    Invalid,
     PageNotFound,
 )
 from segments.protocol.events import Tracer
@@ -76,14 +79,26 @@ class PageRead(NamedTuple):
 
 
 class ReadView:
-    """Reads at one read point, whose versions are kept while the view is open."""
+    """Reads at one read point, whose versions are kept while the view is open.
+
+    Once its block has ended calls raise `Invalid`: nothing keeps those versions any more.
+    """
 
     def __init__(self, engine: Engine, lsn: Lsn) -> None:
         self.lsn = lsn
         self._engine = engine
+        self._ended = False
+
+    def _end(self) -> None:
+        self._ended = True
+
+    def _check_open(self) -> None:
+        if self._ended:
+            raise Invalid(f"the read view at {self.lsn} has ended: expected one that is open")
 
     async def get(self, page_id: PageId) -> bytes:
         """The page at the view's LSN, 8,192 bytes; raises `PageNotFound`."""
+        self._check_open()
         return await self._engine.get_at(page_id, self.lsn)
 
     def pages(self, start: PageId = 0, end: PageId | None = None) -> PageIds:
@@ -91,6 +106,7 @@ class ReadView:
 
         As `Engine.pages`, and safe from collection as long as the view is open.
         """
+        self._check_open()
         return self._engine.pages(start, end, lsn=self.lsn)
 
 
@@ -259,9 +275,11 @@ class Engine:
         core = self._usable()
         read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
         core.reading.hold(read_point)
+        view = ReadView(self, read_point)
         try:
-            yield ReadView(self, read_point)
+            yield view
         finally:
+            view._end()
             core.reading.release(read_point)
 
     async def _get(

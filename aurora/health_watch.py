@@ -26,6 +26,7 @@ class HealthWatch:
         self._health = health
         self._waits = WaitWatch()
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Look again and again, until cancelled."""
         while True:

@@ -45,6 +45,7 @@ async def open_in_time(
     opening.cancel()  # ends its task
 
 
+@trio.lowlevel.enable_ki_protection
 async def _give_up_if_forbidden(
     models: Sequence[QuorumModel], watch: HealthWatch, opening: trio.CancelScope
 ) -> None:

@@ -141,6 +141,8 @@ class WriterShell:
 
     # ---- running ---------------------------------------------------------------------------------
 
+    # Ctrl-C is the caller's: amid a step here it would leave it neither done nor undone.
+    @trio.lowlevel.enable_ki_protection
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open the volume, then serve until cancelled or fenced.
 
@@ -199,6 +201,7 @@ class WriterShell:
     def _fenced(self, text: str) -> Fenced:
         return Fenced(name_writers(text, self._names()))
 
+    @trio.lowlevel.enable_ki_protection
     async def _receive(self, core: WriterCore, intake: CommitIntake, nursery: trio.Nursery) -> None:
         limit = self.config.receive_limit
         while core.fenced is None:
@@ -224,6 +227,7 @@ class WriterShell:
         self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
         nursery.cancel_scope.cancel()
 
+    @trio.lowlevel.enable_ki_protection
     async def _pump(self, core: WriterCore) -> None:
         """Send what there is; whatever comes up meanwhile goes into the next messages together."""
         endpoint = self._endpoint
@@ -233,6 +237,7 @@ class WriterShell:
             for segment, message in core.take_sends(trio.current_time()):
                 endpoint.send(segment, codec.encode(message))
 
+    @trio.lowlevel.enable_ki_protection
     async def _keep_time(self, core: WriterCore, intake: CommitIntake) -> None:
         while True:
             await trio.sleep(self.config.tick_interval_s)

@@ -211,6 +211,7 @@ class FileStorage:
                 self._close_files()
             self._turn.release()
 
+    @trio.lowlevel.enable_ki_protection
     async def _in_thread(self, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Run a job to its end; cancelled only before it starts.
 

@@ -146,6 +146,7 @@ class SegmentHost:
         recent = now - self.since_s < _MOMENT_S
         self._refusal = Refusal.of(error, now, self._refusal or (self._before if recent else None))
 
+    @trio.lowlevel.enable_ki_protection
     async def _run(
         self, storage: Storage | None, scope: trio.CancelScope, tried: trio.Event, ended: trio.Event
     ) -> None:

@@ -67,6 +67,8 @@ class SegmentServer:
         self._work = trio.Event()
         self._applied = trio.Event()
 
+    # Ctrl-C is the caller's: amid a step here it would leave it neither done nor undone.
+    @trio.lowlevel.enable_ki_protection
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore from the storage, then serve.
 
@@ -109,6 +111,7 @@ class SegmentServer:
                 return result
             await trio.lowlevel.checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     async def _receive(self, core: SegmentCore) -> None:
         limit = self._config.receive_limit
         while True:
@@ -129,6 +132,7 @@ class SegmentServer:
                     await self._until_applied(core)
             self._send(core)
 
+    @trio.lowlevel.enable_ki_protection
     async def _persist(self, core: SegmentCore) -> None:
         while True:
             write = core.take_write()
@@ -211,6 +215,7 @@ class SegmentServer:
         else:
             self.refusal = Refusal.of(error, now, self.refusal)
 
+    @trio.lowlevel.enable_ki_protection
     async def _housekeep(self, core: SegmentCore) -> None:
         while True:
             await trio.sleep(self._config.tick_interval_s)

@@ -77,6 +77,11 @@ def finish(run: Callable[[], int]) -> NoReturn:
     ``run`` may end by `SystemExit`, too. All it raises but `OSError` and `OutputFailed` is left
     to the interpreter.
     """
+    if sys.stderr is None:  # closed by whoever started us, as by ``2>&-``
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - to the end
+    if sys.stdout is None:
+        _complain("standard output is closed: expected somewhere to print to")
+        sys.exit(OUTPUT_FAILED)
     try:
         status = _flushed(run)
     except BrokenPipeError:

@@ -101,3 +101,14 @@ def test_a_file_that_is_not_written_to_its_end_is_named(
     last = errors.splitlines()[-1]
     assert last == f"Error: {FULL}: not written to its end: No space left on device"
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("program", ["aurora.sim list", "aurora demo"])
+def test_what_is_started_with_its_output_closed_says_so_and_is_no_pass(program: str) -> None:
+    for closed, complaint in ((">&-", "standard output is closed"), (">&- 2>&-", "")):
+        done = subprocess.run(
+            ["sh", "-c", f'"{sys.executable}" -m {program} {closed}'],
+            cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE_S,
+        )  # fmt: skip
+        assert done.returncode == 74 and complaint in done.stderr
+        assert "Traceback" not in done.stderr

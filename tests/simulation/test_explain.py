@@ -567,7 +567,7 @@ PASSED = {
         "no read waited for longer than",
         "answered: 210 of 210 calls",
         "no segment is behind",
-        "proved 18 invariants held, 3,588 checks; never put to the test: images-match-replay",
+        "proved 18 invariants held, 4,659 checks; never put to the test: images-match-replay",
         "met writes wait, 0.3200 s to 0.8000 s: 0 answered",
         "marks commit waited out an AZ + 1 (1)",
     ),

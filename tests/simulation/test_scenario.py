@@ -173,7 +173,7 @@ KNOBS = st.builds(
     retention_lsns=st.none() | st.integers(0, 9),
     link=st.builds(LinkProfile, TIMES, TIMES, st.floats(0, 1)),
     cross_az_link=st.none() | st.builds(LinkProfile, TIMES),
-    disk=st.builds(DiskProfile, TIMES, sync_failure=st.floats(0, 1)),
+    disk=st.builds(DiskProfile, TIMES, sync_failure=st.floats(0, 1, exclude_max=True)),
     duration_ns=st.just(11 * SECOND),
 )
 ACTIONS = st.sampled_from(
@@ -449,6 +449,7 @@ def test_lines_of_keys_and_tables() -> None:
         ("t", "c"): 5,
         ("t", "c", 0): 6,
         ("t", "c", 1): 7,
+        ("u",): 9,
         ("u", 0): 9,
         ("u", 1): 10,
         ("u", 1, "d"): 11,
@@ -503,10 +504,10 @@ AT_ONCE = "minimum = '0s'\nextra_mean = '0s'"
         "buffer_pool_pages = 3",
         "lal = 3\ncompact_bytes = 4096\ncollect_records = 1\nretention_lsns = 0",
         f"[knobs.link]\n{AT_ONCE}\n[knobs.disk]\n{AT_ONCE}",
-        "liveness = '1s'\n[knobs.link]\nloss = 1.0",
+        "liveness = '1s'\n[knobs.link]\nloss = 0.99",
         "liveness = '1s'\n[knobs.link]\nminimum = '86400s'",
-        "liveness = '1s'\n[knobs.disk]\nwrite_failure = 1.0",
-        "liveness = '1s'\n[knobs.disk]\nsync_failure = 1.0",
+        "liveness = '1s'\n[knobs.disk]\nwrite_failure = 0.99",
+        "liveness = '1s'\n[knobs.disk]\nsync_failure = 0.99",
     ],
 )
 def test_a_world_at_its_extremes_comes_to_a_verdict(knobs: str) -> None:

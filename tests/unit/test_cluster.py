@@ -517,3 +517,23 @@ async def test_of_the_writers_that_have_ended_only_a_few_are_kept() -> None:
         await cluster.engine.put(1, 0, b"still here")
         assert [engine.name for engine in cluster.engines] == ["writer-5", "writer-6", "writer-7"]
         assert cluster.next_writer == "writer-8"
+
+
+async def test_a_cluster_whose_block_has_ended_starts_nothing() -> None:
+    async with open_cluster() as cluster:
+        cluster.crash("A0")
+    for call in (lambda: cluster.restart("A0"), cluster.open_writer, cluster.recover):
+        with pytest.raises(Closed, match="the cluster has been closed"):
+            await call()
+    assert not cluster.hosts["A0"].started
+
+
+async def test_a_view_whose_block_has_ended_reads_nothing() -> None:
+    async with open_cluster() as cluster:
+        await cluster.engine.put(1, 0, b"x")
+        async with cluster.engine.read_view() as view:
+            assert (await view.get(1))[:1] == b"x"
+        with pytest.raises(Invalid, match="has ended"):
+            await view.get(1)
+        with pytest.raises(Invalid, match="has ended"):
+            view.pages()
