@@ -227,7 +227,7 @@ class Checker(Listener):
         held = self._held.setdefault((state.table.epoch, pg_id), {})
         held[segment] = max(held.get(segment, 0), state.scl)
 
-    def _on_refused(self, source: str, _: Mapping[str, Any]) -> None:
+    def _on_refused(self, source: str, _: StorageRefused) -> None:
         self.disks.crashed(source)  # all that it had in memory is gone
 
     def _on_failed(self, source: str, event: SegmentFailed) -> None:
