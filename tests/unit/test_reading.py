@@ -121,7 +121,8 @@ def test_a_strict_read_is_confirmed_by_a_read_quorum() -> None:
     assert asked(reader) == "ABCDEF"
     confirm(reader, "AAZ")
     confirm(reader, "B")
-    assert not confirmation.done, "twice the same is one, and a stranger is none"
+    assert list(confirmation.confirmed_by) == ["A0", "B0"], "not twice, and no stranger"
+    assert not confirmation.done
     assert confirmation.next_timer() == CONFIG.resend_max_s
     confirmation.on_timer(CONFIG.resend_max_s)
     assert asked(reader) == "CDEF", "those that have not answered"
