@@ -21,7 +21,7 @@ from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.storage import Identity
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.seeds import Seeds
-from sim.world.disk import SimulatedDisk
+from sim.world.disk import SimulatedStorage
 from sim.world.network import Observer, SimulatedNetwork
 from sim.world.network_policy import RandomPolicy
 from sim.world.scheduler import NS_PER_S, VirtualScheduler
@@ -39,7 +39,7 @@ class World:
     scheduler: VirtualScheduler
     seeds: Seeds
     network: SimulatedNetwork
-    disks: dict[SegmentId, SimulatedDisk]
+    disks: dict[SegmentId, SimulatedStorage]
     cluster: Cluster
 
     @property
@@ -102,7 +102,7 @@ def run_world(
         scheduler, RandomPolicy(seeds.within("network")), link, observer=observer
     )
     disks = {
-        segment_id: SimulatedDisk(
+        segment_id: SimulatedStorage(
             scheduler, seeds.stream(f"disk {segment_id}"), Identity("test", segment_id), disk
         )
         for group in geometry.groups()

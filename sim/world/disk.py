@@ -66,7 +66,7 @@ class _Write:
     event: Handle = attrs.field(factory=list)
 
 
-class SimulatedDisk:
+class SimulatedStorage:
     """A `Storage` in virtual time, and the platter itself: a restarted segment gets the same one.
 
     One write at a time. A write cannot be cancelled, as one that has been handed to an operating

@@ -22,7 +22,7 @@ from segments.wal import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
-from sim.world.disk import SimulatedDisk
+from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
@@ -36,10 +36,10 @@ _WRITER_BITS = 62
 class SimulatedDiskHandle:
     """A `Disk` for the cluster, on a simulated disk."""
 
-    def __init__(self, storage: SimulatedDisk) -> None:
+    def __init__(self, storage: SimulatedStorage) -> None:
         self.storage = storage
 
-    def open(self) -> SimulatedDisk:
+    def open(self) -> SimulatedStorage:
         if self.storage.identity is None:
             raise SegmentLost("the disk was wiped: expected a segment's identity")
         return self.storage
@@ -71,8 +71,8 @@ class World:
             self.scheduler, policy or RandomPolicy(seeds.within("network")), knobs.link
         )
         self._place_in_azs()
-        self.disks: dict[SegmentId, SimulatedDisk] = {
-            segment: SimulatedDisk(
+        self.disks: dict[SegmentId, SimulatedStorage] = {
+            segment: SimulatedStorage(
                 self.scheduler,
                 seeds.stream(f"disk {segment}"),
                 Identity("sim", segment),

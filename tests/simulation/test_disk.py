@@ -16,7 +16,7 @@ from segments.protocol.errors import Invalid, SegmentLost, StorageBroken, Storag
 from segments.storage import Identity, MemoryStorage, Storage, Stored
 from segments.wal import PROMISE_SLOT_BYTES
 from sim.plan.profiles import DiskProfile
-from sim.world.disk import SimulatedDisk
+from sim.world.disk import SimulatedStorage
 from sim.world.scheduler import Deadlock, VirtualScheduler
 
 MS = 1_000_000
@@ -32,7 +32,7 @@ class World:
         self, profile: DiskProfile = STEADY, *, seed: int = 1, capacity: int | None = None
     ) -> None:
         self.scheduler = VirtualScheduler()
-        self.disk = SimulatedDisk(
+        self.disk = SimulatedStorage(
             self.scheduler, Random(seed), IDENTITY, profile, capacity_bytes=capacity
         )
 
@@ -322,7 +322,7 @@ def test_a_refused_operation_leaves_nothing(kind: str) -> None:
         if asked:
             (disk.fail_writes if kind == "write" else disk.fail_syncs)(3)
 
-        async def main(disk: SimulatedDisk = disk, before: Stored = before) -> None:
+        async def main(disk: SimulatedStorage = disk, before: Stored = before) -> None:
             for operation in (
                 disk.append(b"data"),
                 disk.replace([b"data"]),

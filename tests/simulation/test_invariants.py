@@ -21,7 +21,7 @@ from sim.check.invariants import Broken
 from sim.check.reference_model import Reference, WriterView
 from sim.plan.generate import generate
 from sim.run import Verdict, run
-from sim.world.disk import SimulatedDisk
+from sim.world.disk import SimulatedStorage
 from tests.repo.sources import python_files, text
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
@@ -109,10 +109,10 @@ def test_slots_without_any_promise_are_told() -> None:
 
 
 def test_a_run_whose_disks_forget_promises_ends_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def forget(disk: SimulatedDisk, data: bytes) -> None:
+    async def forget(disk: SimulatedStorage, data: bytes) -> None:
         await trio.lowlevel.checkpoint()
 
-    monkeypatch.setattr(SimulatedDisk, "write_promise", forget)
+    monkeypatch.setattr(SimulatedStorage, "write_promise", forget)
     result = run(generate(1))
     assert result.invariant == "epochs-only-rise"
     assert "its disk promises" in result.finding

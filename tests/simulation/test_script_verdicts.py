@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import random
@@ -23,6 +24,7 @@ from segments.protocol.errors import Fenced, Invalid
 from segments.protocol.ids import PageId
 from sim.plan.schedule import SECOND, Knobs
 from sim.run import Verdict
+from sim.script import errors
 from sim.script.api import Scenario, ScenarioResult, run_scenario
 from sim.script.errors import Body, ScriptError
 
@@ -497,3 +499,7 @@ def test_a_command_ends_with_the_verdict_of_the_function(
     assert told["finding"] == result.run.finding
     assert told["story"] == list(result.story)
     assert [each["fault"] for each in told["faults"]] == ["crash"] * (code == 0)
+
+
+def test_blame_looks_for_the_api_where_it_is() -> None:
+    assert Path(inspect.getfile(Scenario)) == errors._API
