@@ -1,7 +1,7 @@
 """From what hosts and writer know at one moment to a `HealthReport`: pure, without a clock.
 
 Who counts as taking writes, who can answer a read, and what is missing is decided here and only
-here; how many are enough is up to `QuorumModel`.
+here, which takes some more than 400 lines; how many are enough is up to `QuorumModel`.
 """
 
 from __future__ import annotations
@@ -153,6 +153,7 @@ def _segment(each: SegmentSnapshot, now: float) -> SegmentHealth:
         max(0.0, now - since_s),
         takes_writes=keeps_up and each.refusal is None and not _stuck(each, now),
         answers_reads=reachable and each.current and each.lost is None,
+        confirms_epoch=reachable and each.lost is None,
     )
 
 
@@ -202,20 +203,26 @@ def _lasts(since_s: float, now: float) -> bool:
 def _group(pg_id: PgId, model: QuorumModel, segments: Sequence[SegmentHealth]) -> GroupHealth:
     members = tuple(each for each in segments if each.pg_id == pg_id)
     taking = [each.segment for each in members if each.takes_writes]
-    writes = reads = Going(True)
+    writes = reads = strict_reads = Going(True)
     if not model.has_write(taking):
         count = f"{len(taking)} of {len(members)} segments take writes, {model.write} needed"
-        writes = _not_going(count, [each for each in members if not each.takes_writes])
+        left = [each.segment for each in members if each.status is not SegmentStatus.LOST]
+        absent = [each for each in members if not each.takes_writes]
+        writes = _not_going(count, absent, for_good=not model.has_write(left))
     if not any(each.answers_reads for each in members):
         count = f"none of {len(members)} segments can answer for the newest version, 1 needed"
         reads = _not_going(count, members)
-    return GroupHealth(pg_id, members, writes, reads)
+    confirming = [each.segment for each in members if each.confirms_epoch]
+    if not model.has_read(confirming):
+        count = f"{len(confirming)} of {len(members)} confirm the epoch, {model.read} needed"
+        strict_reads = _not_going(count, [each for each in members if not each.confirms_epoch])
+    return GroupHealth(pg_id, members, writes, reads, strict_reads)
 
 
-def _not_going(count: str, others: Sequence[SegmentHealth]) -> Going:
+def _not_going(count: str, others: Sequence[SegmentHealth], *, for_good: bool = False) -> Going:
     troubled = [each for each in others if each.status is not SegmentStatus.UP]
     reasons = f": {in_trouble(troubled)}" if troubled else ""
-    return Going(False, count + reasons, tuple(each.segment for each in troubled))
+    return Going(False, count + reasons, tuple(each.segment for each in troubled), for_good)
 
 
 def _all(each_group: Sequence[tuple[GroupHealth, Going]], *, of_many: bool) -> Going:
@@ -224,7 +231,8 @@ def _all(each_group: Sequence[tuple[GroupHealth, Going]], *, of_many: bool) -> G
     if not wrong:
         return Going(True)
     missing = "; ".join(_in_group(group, of_many=of_many) + going.missing for group, going in wrong)
-    return Going(False, missing, tuple(each for _, going in wrong for each in going.segments))
+    segments = tuple(each for _, going in wrong for each in going.segments)
+    return Going(False, missing, segments, any(going.for_good for _, going in wrong))
 
 
 def _in_group(group: GroupHealth, *, of_many: bool) -> str:
@@ -241,7 +249,8 @@ def _about(writer: WriterSnapshot | None) -> str:
         case WriterSnapshot(phase=Phase.OPEN):
             return f"{writer.name} has the volume open, epoch {writer.epoch}"
         case WriterSnapshot(phase=Phase.ENDED):
-            return f"{writer.name} has ended: {writer.end}"
+            said = writer.end.startswith(f"{writer.name} ")
+            return writer.end if said else f"{writer.name} has ended: {writer.end}"
     return f"{writer.name} is opening the volume"
 
 
@@ -301,6 +310,7 @@ _HELD_UP: Final = {
     WaitKind.POOL: "commits wait for a place in the buffer pool",
     WaitKind.PAGES: "commits wait for their pages to come into the buffer pool",
     WaitKind.READS: "reads wait for a segment that can answer",
+    WaitKind.STRICT_READS: "strict reads wait for a read quorum",
 }
 
 
@@ -316,6 +326,9 @@ def _held_up(
         going = reads if each.kind is WaitKind.READS else writes
         if each.kind is WaitKind.PAGES and not reads.goes_on:
             going = reads
+        if each.kind is WaitKind.STRICT_READS:
+            strict = [(group, group.strict_reads) for group in concerned]
+            going = _all(strict, of_many=len(groups) > 1)
         missing = going.missing or "nobody is known to be in trouble"
         for_s = volume.now_s - each.since_s
         waits.append(

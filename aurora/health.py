@@ -59,6 +59,8 @@ class WaitKind(StrEnum):
     """Commits wait for the pages that they change to be read, and to find a place."""
     READS = "reads"
     """Reads wait for a segment that can answer."""
+    STRICT_READS = "strict reads"
+    """Strict reads wait for a read quorum to confirm the writer's epoch."""
     DISK = "disk"
     """Segments wait for their disks, or for somebody to help them."""
     LOST = "lost"
@@ -82,6 +84,8 @@ class SegmentHealth:
     """Whether it counts for commits now."""
     answers_reads: bool
     """Whether it can answer a read of the newest version now."""
+    confirms_epoch: bool
+    """Whether it can tell now if the writer's epoch is still the latest, as strict reads ask."""
 
     @property
     def since(self) -> str:
@@ -98,6 +102,8 @@ class Going:
     """If not: what there is, how much it takes, and what is wrong with the rest."""
     segments: tuple[SegmentId, ...] = ()
     """The segments that stand in its way."""
+    for_good: bool = False
+    """Whether it can never go on again: too many segments are lost."""
 
 
 @attrs.frozen
@@ -109,6 +115,8 @@ class GroupHealth:
     writes: Going
     reads: Going
     """Reads that the writer's buffer pool cannot answer."""
+    strict_reads: Going
+    """Whether a read quorum can confirm the writer's epoch, which strict reads need besides."""
 
 
 @attrs.frozen
@@ -153,7 +161,8 @@ class HealthReport:
     def summary(self) -> list[tuple[str, str]]:
         """Pairs of what a line is about and what it says: writer, writes, reads, and waits."""
         rows = [("writer", self.writer)]
-        rows.append(("writes", "go on" if self.writes.goes_on else f"wait: {self.writes.missing}"))
+        missing = self.writes.missing.removesuffix(f"; {self.writer}")
+        rows.append(("writes", "go on" if self.writes.goes_on else f"wait: {missing}"))
         same = "wait for the same" if self.reads == self.writes else f"wait: {self.reads.missing}"
         rows.append(("reads", "go on" if self.reads.goes_on else same))
         said = (self.writes.missing, self.reads.missing)

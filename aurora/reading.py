@@ -136,7 +136,7 @@ class Confirmation:
     def __init__(
         self, reading: Reading, page_id: PageId, pg_id: PgId, request_id: int, now: float
     ) -> None:
-        self.wait = WaitSnapshot(kind=WaitKind.READS, since_s=now, pg_ids=(pg_id,))
+        self.wait = WaitSnapshot(kind=WaitKind.STRICT_READS, since_s=now, pg_ids=(pg_id,))
         self.request_id = request_id
         self.confirmed_by: dict[SegmentId, None] = {}
         self.whole = False

@@ -55,7 +55,7 @@ class WaitWatch:
             if wait.kind is WaitKind.LOST or wait.for_s >= PATIENCE_S
         }
         over = [self._told.pop(key) for key in list(self._told) if key not in lasting]
-        lines = [Line(logging.INFO, _ended(told.wait)) for told in over]
+        lines = [Line(logging.INFO, _ended(told.wait, report)) for told in over]
         in_the_way: set[SegmentId] = set()
         for wait in report.waits:
             if wait.kind is not WaitKind.DISK:
@@ -87,7 +87,7 @@ def _lasts(wait: Waiting) -> str:
     return f"{wait.text}{so_far}"
 
 
-def _ended(wait: Waiting) -> str:
+def _ended(wait: Waiting, report: HealthReport) -> str:
     after = f"after {duration(wait.for_s)}"
     match wait.kind:
         case WaitKind.OPENING:
@@ -95,5 +95,13 @@ def _ended(wait: Waiting) -> str:
         case WaitKind.DISK | WaitKind.LOST:
             return f"no longer so, {after}: {wait.text}"
         case WaitKind.READS:
-            return f"reads go on, {after}"
-    return f"commits go on, {after}"
+            return _went_on("reads", report.reads.goes_on, after)
+        case WaitKind.STRICT_READS:
+            confirmed = all(group.strict_reads.goes_on for group in report.groups)
+            return _went_on("strict reads", report.reads.goes_on and confirmed, after)
+    return _went_on("commits", report.writes.goes_on, after)
+
+
+def _went_on(who: str, goes_on: bool, after: str) -> str:
+    """What is still missing has not ended the wait: the call has failed, or been given up."""
+    return f"{who} go on, {after}" if goes_on else f"{who} no longer wait, {after}: the call ended"

@@ -137,10 +137,10 @@ async def execute(session: Session, line: str) -> bool:
             session.screen.say(f"usage: {command.usage}", "note")
         return False
     except Closed as error:
-        session.screen.say(f"error: {session.why(error)}; `recover` opens the volume again", "bad")
+        session.screen.say(f"{session.failed(error)}; `recover` opens the volume again", "bad")
         return False
     except AuroraError as error:
-        session.screen.say(f"error: {type(error).__name__}: {error}", "bad")
+        session.screen.say(session.failed(error), "bad")
         return False
     return True
 

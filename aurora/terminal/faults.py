@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from aurora.targets import names_writer, words_of
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
-from aurora.terminal.session import Session
+from aurora.terminal.session import CallKind, Session
 from aurora.terminal.text import joined
 from segments.host import SegmentHost
 from segments.protocol.errors import Closed, Invalid, Unavailable
@@ -22,6 +23,12 @@ _MAX_MS: Final = 60_000
 
 def _targets(session: Session, words: Words) -> list[SegmentId]:
     """The segments that the words name; an error names the word that names none."""
+    writers = [word for word in words_of(list(words)) if names_writer(word)]
+    if writers:
+        raise Misuse(
+            f"{writers[0]!r} names a writer: expected segments or zones; a writer can be crashed "
+            "or cut off (`partition`), and `recover` opens the volume with a new one"
+        )
     try:
         return session.cluster.targets(list(words))
     except Invalid as error:
@@ -134,7 +141,7 @@ async def restart(session: Session, words: Words) -> None:
             await session.cluster.restart(segment)
         return f"up: {joined(targets)}"
 
-    await session.perform("restart", call)
+    await session.perform("restart", CallKind.RESTART, call)
 
 
 async def pause(session: Session, words: Words) -> None:
@@ -245,4 +252,4 @@ async def _open_writer(session: Session, *, crash_first: bool) -> None:
             f"VDL {engine.vdl}, next LSN {start}"
         )
 
-    await session.perform("recover" if crash_first else "takeover", call)
+    await session.perform("recover" if crash_first else "takeover", CallKind.OPENING, call)

@@ -11,7 +11,7 @@ from rich.text import Text
 from aurora.health import INDENT, SegmentStatus
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
-from aurora.terminal.session import Session
+from aurora.terminal.session import CallKind, Session
 from aurora.terminal.text import counted, joined, show_page, show_record, show_size, styled
 from segments.protocol.errors import PageNotFound, Unavailable
 from segments.protocol.ids import Lsn, PageId
@@ -31,7 +31,7 @@ async def put(session: Session, words: Words) -> None:
         lsn = await session.cluster.engine.put(page_id, offset, content)
         return f"durable at LSN {lsn}"
 
-    await session.perform(f"put {page_id}", call)
+    await session.perform(f"put {page_id}", CallKind.WRITE, call)
 
 
 async def putm(session: Session, words: Words) -> None:
@@ -47,7 +47,8 @@ async def putm(session: Session, words: Words) -> None:
         lsn = await session.cluster.engine.put_many(writes)
         return f"{counted(len(writes), 'write')} durable, all or nothing, at LSN {lsn}"
 
-    await session.perform("putm " + joined([str(each[0]) for each in writes]), call)
+    title = "putm " + joined([str(each[0]) for each in writes])
+    await session.perform(title, CallKind.WRITE, call)
 
 
 async def get(session: Session, words: Words) -> None:
@@ -70,7 +71,7 @@ async def get(session: Session, words: Words) -> None:
             image = await engine.get_at(page_id, point)
         return "\n".join([f"page {page_id} at {at}", *show_page(image)])
 
-    await session.perform(f"get {page_id}", call)
+    await session.perform(f"get {page_id}", CallKind.READ, call)
 
 
 async def chain(session: Session, words: Words) -> None:
@@ -131,7 +132,7 @@ async def status(session: Session, words: Words) -> None:
     report = session.cluster.health()
     for name, text in report.summary():
         kind = "good" if text == "go on" else "plain" if name == "writer" else "warn"
-        session.screen.say(text, kind, head=f"{name:<{INDENT}}")
+        session.screen.say(session.in_words(text), kind, head=f"{name:<{INDENT}}")
     for each in report.segments.values():
         column = styled(f"{each.status:<9}", _KINDS.get(each.status, "bad"))
         head = Text.assemble(f"{each.segment:<{INDENT}}", column, each.since)

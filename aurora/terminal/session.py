@@ -9,6 +9,7 @@ message waits for the person, who may do something else in between.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from enum import Enum, auto
 from threading import Event
 from typing import Final
 
@@ -17,6 +18,7 @@ import trio
 from rich.text import Text
 
 from aurora.cluster import Cluster
+from aurora.health import duration
 from aurora.terminal.changes import changes, marked, pool_changes
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.network import Held
@@ -36,11 +38,22 @@ _HISTORY_LIMIT: Final = 1_000
 _SLICE_S: Final = 0.05
 
 
+class CallKind(Enum):
+    """What a call wants, and so what becomes of it while segments are missing."""
+
+    READ = auto()
+    WRITE = auto()
+    OPENING = auto()
+    """Of the volume, by a writer; needs a write quorum, as a write does."""
+    RESTART = auto()
+
+
 @attrs.define(eq=False)
 class Operation:
     """A call to the engine that runs in a task of its own."""
 
     title: str
+    kind: CallKind
     call: Callable[[], Awaitable[str]]
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     done: trio.Event = attrs.field(factory=trio.Event)
@@ -113,12 +126,12 @@ class Session:
             self._narrator.listening = False
             self.stage.let_run()
 
-    async def perform(self, title: str, call: Callable[[], Awaitable[str]]) -> None:
+    async def perform(self, title: str, kind: CallKind, call: Callable[[], Awaitable[str]]) -> None:
         """Make a call that may take long, and wait for it as the mode has it; then tell its end.
 
         Raises its error. What is not finished in time goes on, and is told when it is.
         """
-        operation = Operation(title, call)
+        operation = Operation(title, kind, call)
         self.pending.append(operation)
         self._nursery.start_soon(operation.run)
         try:
@@ -133,9 +146,17 @@ class Session:
                 raise operation.error
             self.screen.say(operation.result or "", "good")
         elif not self.stepping:
-            self.screen.say(
-                f"{title}: waits for segments to answer, and goes on by itself when they do", "warn"
-            )
+            self.screen.say(f"{title}: {self._outlook(kind)}", "warn")
+
+    def _outlook(self, kind: CallKind) -> str:
+        """What will become of a call that waits."""
+        for_good = any(group.writes.for_good for group in self.cluster.health().groups)
+        if kind in (CallKind.WRITE, CallKind.OPENING) and for_good:
+            return "waits for a write quorum, and too many segments are lost: it can never go on"
+        if kind is CallKind.READ:
+            patience = duration(self.cluster.config.engine.read_timeout_s)
+            return f"waits for segments to answer, and gives up after {patience} without"
+        return "waits for segments to answer, and goes on by itself when they do"
 
     async def _wait_for(self, operation: Operation) -> None:
         if not self.stage.held:
@@ -175,16 +196,22 @@ class Session:
             self.pending.remove(operation)
             if operation.error is not None:
                 self.failures += 1
-                self.screen.say(f"{operation.title}: {self.why(operation.error)}", "bad")
+                unknown = operation.kind is CallKind.WRITE
+                more = "; it may be durable, or not" if unknown else ""
+                self.screen.say(f"{operation.title}: {self.failed(operation.error)}{more}", "bad")
             else:
                 self.screen.say(f"{operation.title}: {operation.result}", "good")
 
-    def why(self, error: AuroraError) -> str:
-        """What an error says, in the words of the prompt: a writer that was crashed has crashed."""
-        for name in sorted(self.crashed):
-            if isinstance(error, Closed) and str(error).startswith(f"{name} "):
-                return f"{name} has crashed"
-        return str(error)
+    def failed(self, error: AuroraError) -> str:
+        """An error as the prompt shows it."""
+        kind = "" if isinstance(error, Closed) else f"{type(error).__name__}: "
+        return f"error: {kind}{self.in_words(str(error))}"
+
+    def in_words(self, text: str) -> str:
+        """A text in the words of the prompt: a writer that was crashed has crashed."""
+        for name in self.crashed:
+            text = text.replace(f"{name} has been closed", f"{name} has crashed")
+        return text
 
     # ---- what is shown ---------------------------------------------------------------------------
 

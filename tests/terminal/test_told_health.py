@@ -62,6 +62,36 @@ def test_the_reason_of_a_wait_is_told_after_a_second() -> None:
     assert "log commits go on, after " in " ".join(played.outputs[3].split())
 
 
+def test_a_wait_says_what_will_become_of_it() -> None:
+    lost = play("wipe az1 C0", "put 1 0 x")
+    assert "too many segments are lost: it can never go on" in " ".join(lost.outputs[1].split())
+    read = play("put 1 0 x", "crash az1 az2", "get 1 strict", "wait 40000")
+    assert "gives up after 30 s without" in " ".join(read.outputs[2].split())
+    told = " ".join(read.outputs[3].split())
+    assert "strict reads no longer wait, after" in told
+    assert "get 1: error: Unavailable: a strict read" in told
+
+
+def test_a_write_that_its_writer_did_not_survive_may_be_durable_or_not() -> None:
+    played = play("crash az1 az2", "put 1 0 x", "crash writer", "wait 1000", "status")
+    assert played.outputs[2].endswith(
+        "put 1: error: writer-1 has crashed; it may be durable, or not\n"
+    )
+    assert "commits no longer wait, after" in played.outputs[3]
+    assert played.outputs[4].startswith(
+        "writer   writer-1 has crashed\nwrites   wait: no writer has the volume open\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["restart", "pause", "resume", "slow", "wipe"])
+def test_what_is_done_to_segments_alone_says_what_can_be_done_to_a_writer(command: str) -> None:
+    played = play(f"{command} writer")
+    assert (played.succeeded, "`recover` opens the volume" in " ".join(played.text.split())) == (
+        [False], True,
+    )  # fmt: skip
+    assert "crash_writer" not in played.text
+
+
 def test_a_lost_disk_is_told_with_what_it_means() -> None:
     played = play("wipe A0", "wait 500")
     assert "A0 is lost (the disk of A0 was wiped): the volume runs on 5 of 6" in " ".join(

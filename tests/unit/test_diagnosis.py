@@ -160,6 +160,21 @@ def test_reads_wait_for_what_reads_lack(kind: WaitKind) -> None:
     assert found.missing.startswith("none of 6 segments can answer")
 
 
+def test_strict_reads_wait_for_a_read_quorum() -> None:
+    gone = dict.fromkeys(("A0", "B0", "C0"), DOWN)
+    changes = {**gone, "D0": {"silent_since_s": 90.0}}
+    (found,) = report(writer=wait(WaitKind.STRICT_READS, 0), **changes).waits
+    assert found.missing == "2 of 6 confirm the epoch, 3 needed: A0 B0 C0 down, D0 silent"
+    assert report(**gone).groups[0].strict_reads.goes_on
+
+
+@pytest.mark.parametrize(("lost", "for_good"), [("AB", False), ("ABC", True)])
+def test_a_write_quorum_can_be_lost_for_good(lost: str, for_good: bool) -> None:
+    gone = {f"{letter}0": {"up": False, "lost": "gone"} for letter in lost}
+    found = report(F0=DOWN, **gone)
+    assert (found.writes.goes_on, found.writes.for_good) == (False, for_good)
+
+
 def test_a_wait_for_a_group_in_which_nothing_is_wrong_says_so() -> None:
     found = report(writer=wait(WaitKind.COMMITS, 1), pg_count=2, A0=DOWN, B0=DOWN, C0=DOWN)
     assert found.waits[0].text == (

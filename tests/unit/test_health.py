@@ -413,7 +413,7 @@ async def test_a_strict_read_that_no_quorum_confirms(autojump_clock: MockClock) 
 
         nursery.start_soon(read)
         await trio.sleep(2)
-        assert WaitKind.READS in kinds(cluster)
+        assert WaitKind.STRICT_READS in kinds(cluster)
         await cluster.restart("A")
 
 
@@ -448,7 +448,8 @@ async def test_a_takeover_that_waits_is_told_beside_the_writer_that_still_runs(
         cluster.crash_writer()
         await trio.sleep(0.1)
         report = cluster.health()
-        assert report.writer == "writer-1 has ended: writer-1 has been closed"
+        assert report.writer == "writer-1 has been closed"
+        assert str(report).count("writer-1") == 1
         assert not report.writes.goes_on
         await cluster.open_writer()
         assert cluster.health().writes.goes_on

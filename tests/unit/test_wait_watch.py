@@ -95,3 +95,12 @@ def test_every_kind_of_wait_has_an_end_in_words(kind: WaitKind) -> None:
     assert len(told(watch, 2.0, wait)) == 1
     ((level, text),) = told(watch, 3.0)
     assert (level, "after 2.0 s" in text) == (logging.INFO, True)
+
+
+@pytest.mark.parametrize("kind", [WaitKind.COMMITS, WaitKind.READS, WaitKind.STRICT_READS])
+def test_a_wait_that_ends_while_the_reason_lasts_has_not_been_worth_it(kind: WaitKind) -> None:
+    watch = WaitWatch()
+    stuck = HealthReport("writer", (), Going(False, "4"), Going(False, "1"), ())
+    watch.observe(2.0, attrs.evolve(stuck, waits=(Waiting(kind, "it", "it waits", "4", 2.0),)))
+    ((_, text),) = watch.observe(3.0, stuck)
+    assert text == f"{kind} no longer wait, after 2.0 s: the call ended"
