@@ -45,6 +45,7 @@ def _segment(host: SegmentHost, writer: Engine | None) -> SegmentSnapshot:
         mistake=host.mistake,
         refusal=host.refusal,
         compaction_refusal=server.compaction_refusal if up and server is not None else None,
+        delay_s=host.delay_s if up else 0.0,
         paused_since_s=host.paused_since_s if up else None,
         writing_since_s=server.writing_since_s if up and server is not None else None,
         whole=core is None or core.state.whole,

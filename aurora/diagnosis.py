@@ -49,6 +49,8 @@ class SegmentSnapshot:
     """Why its disk takes no writes."""
     compaction_refusal: Refusal | None = None
     """Why it does not let the log be written anew, which is the only way to make it shorter."""
+    delay_s: float = 0.0
+    """By how much its answers are held back, on request."""
     paused_since_s: float | None = None
     writing_since_s: float | None = None
     """When the write under way began, if that is no compaction."""
@@ -180,7 +182,8 @@ def _status(each: SegmentSnapshot, now: float) -> tuple[SegmentStatus, str, floa
         return SegmentStatus.SILENT, "no answer to the writer", silent
     if _lasts(behind := _since(each, each.behind_since_s), now):
         return SegmentStatus.BEHIND, f"by {each.lag:,} LSNs", behind
-    return SegmentStatus.UP, "", each.since_s
+    slow = f"slow: each round of messages waits {each.delay_s * 1e3:g} ms" if each.delay_s else ""
+    return SegmentStatus.UP, slow, each.since_s
 
 
 def _stuck(each: SegmentSnapshot, now: float) -> bool:

@@ -94,6 +94,11 @@ def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
     bug along. With a scenario, ``seed`` takes the place of its own.
     """
     check_bug(bug)
+    if name in BUGS and not Path(name).is_file():
+        raise click.UsageError(
+            f"{name} is a deliberate bug: expected --bug {name} with a seed or a scenario; "
+            f"`python -m aurora.sim bugs scenario {name} > bug.toml` writes its own scenario"
+        )
     if name is None:
         if seed is None:
             raise click.UsageError("expected --seed N, the name of a scenario, or a file")

@@ -82,6 +82,11 @@ def _conclusions(result: RunResult, case: Case) -> list[str]:
     )
     idle = ", ".join(name for name in INVARIANTS if name not in result.checks)
     told = [f"proved {held}" + (f"; never put to the test: {idle}" if idle else "")]
+    if case.bug is not None:
+        told.append(
+            f"bug    {case.bug} was planted, and this run has not exposed it; its own schedule "
+            f"does: python -m aurora.sim bugs scenario {case.bug} > bug.toml"
+        )
     judged = [each.judge(result) for each in case.expectations]
     told += [f"met    {each.expected}: {each.found}" for each in judged[:_MOST_EXPECTATIONS]]
     marks = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.marks.items()))

@@ -608,3 +608,17 @@ def test_listening_changes_nothing() -> None:
     alone = Case(schedule=schedule, bug="serve-below-required").run()
     assert alone.verdict is Verdict.VIOLATION
     assert listened.result.digest == alone.digest
+
+
+def test_a_planted_bug_that_a_passing_run_does_not_expose_is_named() -> None:
+    told = CliRunner().invoke(command, ["--seed", "7", "--bug", "no-fencing"])
+    assert told.exit_code == 0
+    assert "bug    no-fencing was planted, and this run has not exposed it" in told.output
+    assert "bugs scenario no-fencing" in " ".join(told.output.split())
+    assert "was planted" not in CliRunner().invoke(command, ["--seed", "7"]).output
+
+
+def test_a_bug_in_place_of_a_scenario_is_answered_with_its_scenario() -> None:
+    told = CliRunner().invoke(command, ["no-fencing"])
+    assert told.exit_code == 2
+    assert "bugs scenario no-fencing > bug.toml" in " ".join(told.output.split())

@@ -92,6 +92,12 @@ def test_what_is_done_to_segments_alone_says_what_can_be_done_to_a_writer(comman
     assert "crash_writer" not in played.text
 
 
+def test_a_slow_segment_is_seen_to_be_slow_until_that_ends() -> None:
+    played = play("slow B0 500", "status", "slow B0 0", "status")
+    assert "slow: each round of messages waits 500 ms\n" in played.outputs[1]
+    assert "slow" not in played.outputs[3]
+
+
 def test_a_lost_disk_is_told_with_what_it_means() -> None:
     played = play("wipe A0", "wait 500")
     assert "A0 is lost (the disk of A0 was wiped): the volume runs on 5 of 6" in " ".join(

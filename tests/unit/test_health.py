@@ -277,7 +277,10 @@ async def test_a_segment_that_the_writer_hears_nothing_from(autojump_clock: Mock
         cluster.slow("A0", 600.0)
         await cluster.engine.put(1, 0, b"x")
         await trio.sleep(0.5)
-        assert status(cluster, "A0") == (SegmentStatus.UP, "")
+        assert status(cluster, "A0") == (
+            SegmentStatus.UP,
+            "slow: each round of messages waits 600000 ms",
+        )
         await trio.sleep(5)
         assert status(cluster, "A0") == (SegmentStatus.SILENT, "no answer to the writer")
 
