@@ -35,6 +35,8 @@ _Key: TypeAlias = tuple[WaitKind, str]
 @attrs.define
 class _Told:
     wait: Waiting
+    writer: str
+    """The latest when it began to be told."""
     pause_s: float
     next_at_s: float = -inf
     segments: set[SegmentId] = attrs.field(factory=set)
@@ -55,7 +57,7 @@ class WaitWatch:
             if wait.kind is WaitKind.LOST or wait.for_s >= PATIENCE_S
         }
         over = [self._told.pop(key) for key in list(self._told) if key not in lasting]
-        lines = [Line(logging.INFO, _ended(told.wait, report)) for told in over]
+        lines = [Line(logging.INFO, _ended(told, report)) for told in over]
         in_the_way: set[SegmentId] = set()
         for wait in report.waits:
             if wait.kind is not WaitKind.DISK:
@@ -63,15 +65,15 @@ class WaitWatch:
         for key, wait in lasting.items():
             # What something else waits for is named with that, and has no line of its own.
             named = wait.kind is WaitKind.DISK and in_the_way.issuperset(wait.segments)
-            if not named and self._is_due(key, wait, now):
+            if not named and self._is_due(key, wait, _name(report), now):
                 lines.append(Line(logging.WARNING, _lasts(wait)))
         return lines
 
-    def _is_due(self, key: _Key, wait: Waiting, now: float) -> bool:
+    def _is_due(self, key: _Key, wait: Waiting, writer: str, now: float) -> bool:
         told = self._told.get(key)
         if told is None:
             pause_s = inf if wait.kind is WaitKind.LOST else FIRST_PAUSE_S
-            told = self._told[key] = _Told(wait, pause_s)
+            told = self._told[key] = _Told(wait, writer, pause_s)
         told.wait = wait
         one_more = wait.kind is WaitKind.DISK and not told.segments.issuperset(wait.segments)
         if now < told.next_at_s and not one_more:
@@ -87,21 +89,28 @@ def _lasts(wait: Waiting) -> str:
     return f"{wait.text}{so_far}"
 
 
-def _ended(wait: Waiting, report: HealthReport) -> str:
+def _ended(told: _Told, report: HealthReport) -> str:
+    wait = told.wait
     after = f"after {duration(wait.for_s)}"
+    goes_on = report.writes.goes_on
     match wait.kind:
         case WaitKind.OPENING:
             return f"{wait.subject} no longer waits to open the volume, {after}"
         case WaitKind.DISK | WaitKind.LOST:
             return f"no longer so, {after}: {wait.text}"
         case WaitKind.READS:
-            return _went_on("reads", report.reads.goes_on, after)
+            goes_on = report.reads.goes_on
         case WaitKind.STRICT_READS:
             confirmed = all(group.strict_reads.goes_on for group in report.groups)
-            return _went_on("strict reads", report.reads.goes_on and confirmed, after)
-    return _went_on("commits", report.writes.goes_on, after)
-
-
-def _went_on(who: str, goes_on: bool, after: str) -> str:
-    """What is still missing has not ended the wait: the call has failed, or been given up."""
+            goes_on = report.reads.goes_on and confirmed
+    reads = wait.kind in (WaitKind.READS, WaitKind.STRICT_READS)
+    who = wait.kind if reads else WaitKind.COMMITS
+    if told.writer != _name(report):
+        return f"{who} of {told.writer} will not go on, {after}: {report.writer}"
+    # What is still missing has not ended the wait: the call has failed, or been given up.
     return f"{who} go on, {after}" if goes_on else f"{who} no longer wait, {after}: the call ended"
+
+
+def _name(report: HealthReport) -> str:
+    """The latest writer's; a report's sentence about it begins with that."""
+    return report.writer.partition(" ")[0]

@@ -104,3 +104,11 @@ def test_a_wait_that_ends_while_the_reason_lasts_has_not_been_worth_it(kind: Wai
     watch.observe(2.0, attrs.evolve(stuck, waits=(Waiting(kind, "it", "it waits", "4", 2.0),)))
     ((_, text),) = watch.observe(3.0, stuck)
     assert text == f"{kind} no longer wait, after 2.0 s: the call ended"
+
+
+@pytest.mark.parametrize("kind", [WaitKind.COMMITS, WaitKind.READS, WaitKind.STRICT_READS])
+def test_what_waited_for_a_deposed_writer_does_not_go_on_with_the_next(kind: WaitKind) -> None:
+    watch = WaitWatch()
+    assert len(told(watch, 2.0, Waiting(kind, "it", "it waits", "4", 2.0))) == 1
+    ((_, text),) = watch.observe(3.0, attrs.evolve(report(), writer="writer-2"))
+    assert text == f"{kind} of writer will not go on, after 2.0 s: writer-2"
