@@ -25,6 +25,29 @@ async def main():
 
 asyncio.run(main())
 """
+LATE = """
+async def late():
+    async def writes():
+        try:
+            while True:
+                await call(engine.put, 1, 0, b"hello")
+                await asyncio.sleep(0)
+        except aurora.Closed:
+            print("closing" if leaving else "too soon")
+
+    leaving = False
+    async with volume() as (engine, call):
+        writing = asyncio.create_task(writes())
+        await call(engine.put, 2, 0, b"hello")
+        leaving = True
+    await writing
+    try:
+        await call(engine.get, 1)
+    except aurora.Closed:
+        print("closed")
+
+asyncio.run(late())
+"""
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
@@ -60,6 +83,14 @@ def test_a_volume_that_cannot_be_opened_is_an_error_there(example: int) -> None:
     done = run(opening)
     assert done.returncode == 1
     assert "Invalid: directory is 7: expected a path" in done.stderr
+
+
+def test_a_call_of_a_guest_that_comes_too_late_raises_closed() -> None:
+    """While the volume closes, and afterwards: an error for the caller, not the end of trio."""
+    late = EXAMPLES[0].replace("asyncio.run(main())\n", LATE)
+    assert late != EXAMPLES[0]
+    done = run(late)
+    assert (done.stdout, done.stderr, done.returncode) == ("closing\nclosed\n", "", 0)
 
 
 def test_without_trio_the_error_says_what_is_missing() -> None:
