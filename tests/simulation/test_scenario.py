@@ -171,7 +171,7 @@ KNOBS = st.builds(
     pg_count=st.integers(1, 4),
     lal=st.integers(4, 2**40),
     retention_lsns=st.none() | st.integers(0, 9),
-    link=st.builds(LinkProfile, TIMES, TIMES, st.floats(0, 1)),
+    link=st.builds(LinkProfile, TIMES, TIMES, st.floats(0, 1, exclude_max=True)),
     cross_az_link=st.none() | st.builds(LinkProfile, TIMES),
     disk=st.builds(DiskProfile, TIMES, sync_failure=st.floats(0, 1, exclude_max=True)),
     duration_ns=st.just(11 * SECOND),

@@ -480,7 +480,7 @@ def test_a_view_pins_its_read_point_until_it_ends() -> None:
         await trio.sleep(1)
         assert engine.statistics().floor == engine.vdl
         with pytest.raises(ReadPointBelowFloor):
-            await view.get(1)
+            await engine.get_at(1, pinned)
 
     run_world(main, lal=20, engine=SMALL, segment=SegmentConfig(collect_records=1))
 
