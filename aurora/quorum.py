@@ -21,7 +21,9 @@ class QuorumModel:
 
     members: tuple[SegmentId, ...]
     write: int = 4
+    """The write quorum: so many members make what they hold durable (2017 §2.1)."""
     read: int = 3
+    """The read quorum: so many members meet every write quorum."""
 
     def __attrs_post_init__(self) -> None:
         votes = len(self.members)

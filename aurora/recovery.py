@@ -67,7 +67,7 @@ def plan_recovery(
     replies: Mapping[PgId, Sequence[SealReply]],
     fetched: Mapping[PgId, Sequence[RedoRecord]],
 ) -> RecoveryPlan:
-    """Decide VCL, VDL and truncation from a read quorum of seal replies in every group.
+    """Decide VCL, VDL and the truncation range from a read quorum of seal replies in every group.
 
     ``fetched`` holds, for each group, the records above the announced VDL of one of `log_sources`.
     Records that the adopted table annuls may be among them and do not count. ``lal`` is the

@@ -327,7 +327,7 @@ class SegmentCore:
     # ---- admission -------------------------------------------------------------------------------
 
     def _admit(self, source: Address, message: Message) -> bool:
-        """The rule of epochs, for every message alike (§8): lower is refused, higher taken over."""
+        """Fencing, for every message alike (§8): a lower epoch is refused, a higher taken over."""
         epoch = message.epoch
         if epoch == self._promised:
             return True

@@ -26,7 +26,7 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.ids import PageId
-from sim.files.expectations import Expectation, Flow
+from sim.files.expectations import Ends, Expectation, Lost
 from sim.files.sqlite_rebuild import (
     SIZE_PAGE_ID,
     MtrWrites,
@@ -284,9 +284,23 @@ def raised_facts(before: Knobs, after: Knobs) -> dict[str, str]:
     return {"raised": f"{', '.join(changed)}: for the largest transaction"} if changed else {}
 
 
-def prepare(
-    wal_path: Path, schedule: Schedule, expectations: Sequence[Expectation]
-) -> tuple[SqliteWorkload, Schedule, tuple[Expectation, ...]]:
+def still_judged(expectations: Sequence[Expectation]) -> tuple[Expectation, ...]:
+    """Those that hold of a replay, too: of disks, and of the end.
+
+    All others speak of the calls of a scenario's own clients, whose place the log takes.
+    """
+    return tuple(each for each in expectations if isinstance(each, Lost | Ends))
+
+
+def set_aside_facts(expectations: Sequence[Expectation]) -> dict[str, str]:
+    """How many expectations are not judged, for the report."""
+    count = len(expectations) - len(still_judged(expectations))
+    if not count:
+        return {}
+    return {"set aside": f"{counted(count, 'expectation')} of the scenario's own clients"}
+
+
+def prepare(wal_path: Path, schedule: Schedule) -> tuple[SqliteWorkload, Schedule]:
     """Read a log and its database, and fit a scenario to it; raises what `load_workload` does.
 
     SQLite itself is asked as well, so that files that it refuses are refused before anything runs.
@@ -296,17 +310,4 @@ def prepare(
         sqlite_checkpointed(base_path_of(wal_path), wal_path, Path(directory))
     mtrs = list(workload.mtrs())
     schedule = attrs.evolve(schedule, knobs=sized(schedule.knobs, mtrs))
-    count = len(mtrs)
-    factor = factor_for(schedule, count)
-    return (
-        workload,
-        stretched(schedule, count),
-        tuple(
-            attrs.evolve(
-                each, from_ns=int(each.from_ns * factor), until_ns=int(each.until_ns * factor)
-            )
-            if isinstance(each, Flow)
-            else each
-            for each in expectations
-        ),
-    )
+    return workload, stretched(schedule, len(mtrs))

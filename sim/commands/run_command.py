@@ -159,13 +159,15 @@ def replay(
     trace: PatientFile | None = None,
 ) -> Report:
     """Replay a log under a plan's faults; raises what `sqlite_rebuild.load_workload` does."""
-    workload, schedule, expectations = replay_sqlite.prepare(
-        wal_path, plan.schedule, plan.expectations
-    )
+    workload, schedule = replay_sqlite.prepare(wal_path, plan.schedule)
     arguments = [*plan.arguments, "--workload", str(wal_path)]
     if output is not None:
         arguments += ["--output", str(output), "--force"]  # it is there by then
-    facts = replay_sqlite.raised_facts(plan.schedule.knobs, schedule.knobs)
+    facts = {
+        **replay_sqlite.raised_facts(plan.schedule.knobs, schedule.knobs),
+        **replay_sqlite.set_aside_facts(plan.expectations),
+    }
+    expectations = replay_sqlite.still_judged(plan.expectations)
     plan = attrs.evolve(
         plan, schedule=schedule, expectations=expectations, arguments=tuple(arguments)
     )

@@ -283,3 +283,13 @@ def test_a_limit_below_the_largest_transaction_is_refused(
     path.write_text("[knobs]\nlal = 2\n")
     assert run_workload(monkeypatch, make_shop(tmp_path, 4096, 2), path) == exit_codes.USAGE
     assert "lal is 2: expected at least" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["az-plus-one", "zombie-writer", "quiet"])
+def test_a_scenario_is_not_held_to_the_calls_of_clients_that_the_log_replaces(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
+) -> None:
+    log = make_shop(tmp_path, 4096, 10)
+    assert run_workload(monkeypatch, log, name) == exit_codes.PASSED
+    text = " ".join(capsys.readouterr().out.split())
+    assert "of the scenario's own clients" in text
