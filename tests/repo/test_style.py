@@ -107,6 +107,11 @@ def test_only_the_scheduler_touches_trios_private_hooks(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", all_files(), ids=str)
+def test_no_merge_was_left_half_done(path: Path) -> None:
+    assert not re.search(r"^(<{7}|>{7}) ", text(path), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", all_files(), ids=str)
 def test_a_file_speaks_of_no_registry_and_no_one_machine(path: Path) -> None:
     content = text(path)
     assert REGISTRIES.findall(content) == []
