@@ -21,7 +21,7 @@ from segments.protocol.messages import (
     ReadPage,
 )
 from segments.protocol.record import PAGE_SIZE
-from segments.protocol.volume import standard_members
+from segments.protocol.volume import pg_of_page, standard_members
 
 EPOCH = VolumeEpoch(3, 1)
 MEMBERS = standard_members(0)
@@ -38,7 +38,7 @@ class Told:
     heard: Mapping[SegmentId, Lsn] = attrs.field(factory=lambda: {"B0": 50, "C0": 40})
 
     def pg_of(self, page_id: PageId) -> PgId:
-        return page_id % self.pg_count
+        return pg_of_page(page_id, self.pg_count)
 
     def members(self, pg_id: PgId) -> tuple[SegmentId, ...]:
         return standard_members(pg_id)
