@@ -8,6 +8,7 @@ from typing import Final
 import attrs
 
 from segments.protocol.record import PAGE_SIZE
+from sim.plan.chance import below
 from sim.plan.schedule import SECOND, Operation
 
 READS: Final = ("get", "strict_get", "get_at", "view", "list")
@@ -43,24 +44,20 @@ class Workload:
         return [self._operation(random, first_client) for _ in range(self.operations)]
 
     def _operation(self, random: Random, first_client: int) -> Operation:
-        at_ns = self.from_ns + _below(random, self.until_ns - self.from_ns)
-        client = first_client + _below(random, self.clients)
+        at_ns = self.from_ns + below(random, self.until_ns - self.from_ns)
+        client = first_client + below(random, self.clients)
         if random.random() < self.write_share:
-            kind, touched = "put", 1 + _below(random, self.mtr_pages)
+            kind, touched = "put", 1 + below(random, self.mtr_pages)
         else:
-            kind, touched = self.reads[_below(random, len(self.reads))], 1
+            kind, touched = self.reads[below(random, len(self.reads))], 1
         return Operation(
             at_ns=at_ns,
             client=client,
             kind=kind,
-            pages=tuple(_below(random, self.pages) for _ in range(touched)),
-            offset=_WORD * _below(random, (PAGE_SIZE - self.length) // _WORD - self.mtr_pages),
+            pages=tuple(below(random, self.pages) for _ in range(touched)),
+            offset=_WORD * below(random, (PAGE_SIZE - self.length) // _WORD - self.mtr_pages),
             length=self.length,
             age=random.random(),
             cached=self.cached,
             sticky=self.sticky,
         )
-
-
-def _below(random: Random, end: int) -> int:
-    return int(random.random() * end)

@@ -29,14 +29,31 @@ class Knobs:
 
     pg_count: int = 1
     lal: int = 100_000
+    # The settings of engine and segments, by their names there.
     retention_lsns: int | None = None
     max_mtr_writes: int = 4_096
     max_mtr_bytes: int = 4 << 20
     buffer_pool_pages: int = 64
+    outgoing_bytes: int = 64 << 20
+    batch_bytes: int = 256 << 10
     batches_in_flight: int = 4
+    resend_min_ns: int = 20 * MS
+    resend_max_ns: int = 500 * MS
+    heartbeat_interval_ns: int = 100 * MS
+    seal_retry_ns: int = 100 * MS
+    read_timeout_ns: int = 5 * SECOND
+    queue_bytes: int = 32 << 20
+    write_bytes: int = 4 << 20
+    unlinked_limit: int = 65_536
     image_interval: int = 16
-    compact_bytes: int = 64 << 10
+    image_cache_bytes: int = 64 << 20
+    gossip_interval_ns: int = 200 * MS
+    gossip_bytes: int = 64 << 10
     collect_records: int = 32
+    compact_bytes: int = 64 << 10
+    compact_records: int = 100_000
+    scrub_interval_ns: int = 500 * MS
+    scrub_bytes: int = 1 << 20
     link: LinkProfile = attrs.field(factory=LinkProfile)
     """Links within an availability zone, and everywhere by default."""
     cross_az_link: LinkProfile | None = None
@@ -59,25 +76,35 @@ class Knobs:
                 max_mtr_writes=self.max_mtr_writes,
                 max_mtr_bytes=self.max_mtr_bytes,
                 buffer_pool_pages=self.buffer_pool_pages,
+                outgoing_bytes=self.outgoing_bytes,
+                batch_bytes=self.batch_bytes,
                 batches_in_flight=self.batches_in_flight,
-                resend_min_s=0.02,
-                resend_max_s=0.5,
-                heartbeat_interval_s=0.1,
-                tick_interval_s=0.02,
-                seal_retry_s=0.1,
-                read_timeout_s=5.0,
+                resend_min_s=self.resend_min_ns / SECOND,
+                resend_max_s=self.resend_max_ns / SECOND,
+                heartbeat_interval_s=self.heartbeat_interval_ns / SECOND,
+                tick_interval_s=min(20 * MS, self.heartbeat_interval_ns) / SECOND,
+                seal_retry_s=self.seal_retry_ns / SECOND,
+                read_timeout_s=self.read_timeout_ns / SECOND,
                 list_pages=16,
                 router=RouterConfig(hedge_max_s=0.1, attempt_timeout_s=0.3),
             ),
             segment=SegmentConfig(
+                queue_bytes=self.queue_bytes,
+                write_bytes=self.write_bytes,
+                unlinked_limit=self.unlinked_limit,
                 image_interval=self.image_interval,
-                compact_bytes=self.compact_bytes,
-                collect_records=self.collect_records,
+                image_cache_bytes=self.image_cache_bytes,
+                tick_interval_s=min(50 * MS, self.gossip_interval_ns, self.scrub_interval_ns)
+                / SECOND,
+                gossip_interval_s=self.gossip_interval_ns / SECOND,
+                gossip_bytes=self.gossip_bytes,
+                hydration_timeout_s=max(5 * SECOND, 4 * self.gossip_interval_ns) / SECOND,
                 list_pages=8,
-                tick_interval_s=0.05,
-                gossip_interval_s=0.2,
-                gossip_bytes=64 << 10,
-                scrub_interval_s=0.5,
+                collect_records=self.collect_records,
+                compact_bytes=self.compact_bytes,
+                compact_records=self.compact_records,
+                scrub_interval_s=self.scrub_interval_ns / SECOND,
+                scrub_bytes=self.scrub_bytes,
             ),
         )
 

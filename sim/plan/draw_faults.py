@@ -1,0 +1,164 @@
+"""What goes wrong in a run, drawn from a seed: episodes that begin and end.
+
+What no protocol could survive is not drawn: more lost disks than a write quorum can spare, or rot
+in more places than can be repaired.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from aurora.quorum import QuorumModel
+from segments.protocol.volume import standard_members
+from sim.plan.chance import below, choice
+from sim.plan.schedule import MS, SECOND, Action, Knobs
+
+_LETTERS: Final = "ABCDEF"
+_MODEL: Final = QuorumModel(standard_members(0))
+_MAX_LOST: Final = len(_MODEL.members) - _MODEL.write
+"""Disks wiped for good in one run; a write quorum must remain."""
+_MAX_DAMAGED: Final = len(_MODEL.members) - _MODEL.read
+"""Disks wiped or rotten in one run; a read quorum must remain as witnesses."""
+
+
+def draw_faults(random: Random, knobs: Knobs) -> tuple[Action, ...]:
+    """The faults of a run and their ends, in the order of their times."""
+    return _Drawing(random, knobs).actions()
+
+
+class _Drawing:
+    """Draws the faults of one run: episodes that begin and end."""
+
+    def __init__(self, random: Random, knobs: Knobs) -> None:
+        self._random = random
+        self._knobs = knobs
+        self._found: list[Action] = []
+        self._lost: set[str] = set()
+        self._damaged: set[str] = set()
+
+    def actions(self) -> tuple[Action, ...]:
+        kinds = [kind for kind in _EPISODES if self._random.random() < 0.4]
+        episodes = below(self._random, 3 + 4 * self._knobs.duration_ns // SECOND)
+        for _ in range(episodes if kinds else 0):
+            start = below(self._random, self._knobs.duration_ns * 9 // 10)
+            choice(self._random, kinds)(self, start)
+        inside = [each for each in self._found if each.at_ns < self._knobs.duration_ns]
+        return tuple(sorted(inside, key=lambda each: each.at_ns))
+
+    # ---- drawing ---------------------------------------------------------------------------------
+
+    def _length(self) -> int:
+        """How long an episode lasts: mostly short, sometimes long."""
+        return choice(self._random, (5, 30, 150, 800)) * MS + below(self._random, 50 * MS)
+
+    def _target(self) -> str:
+        """Whom it hits: one segment, one in each group, a whole AZ, an AZ and one more."""
+        random = self._random
+        shape = below(random, 6)
+        zone = f"az{1 + below(random, 3)}"
+        if shape <= 2:
+            return self._segment()
+        if shape == 3:
+            return choice(random, _LETTERS)
+        if shape == 4:
+            return zone
+        return f"{zone},{choice(random, _LETTERS)}"
+
+    def _segment(self) -> str:
+        return f"{choice(self._random, _LETTERS)}{below(self._random, self._knobs.pg_count)}"
+
+    def _some(self) -> str:
+        """One to four segments of any group."""
+        count = 1 + below(self._random, 4)
+        return ",".join(choice(self._random, _LETTERS) for _ in range(count))
+
+    def _add(self, at_ns: int, kind: str, target: str = "", **params: object) -> None:
+        self._found.append(Action(at_ns=at_ns, kind=kind, target=target, params=params))
+
+    # ---- episodes --------------------------------------------------------------------------------
+
+    def crash(self, start: int) -> None:
+        target = self._target()
+        self._add(start, "crash", target)
+        self._add(start + self._length(), "restart", target)
+
+    def pause(self, start: int) -> None:
+        target = self._target()
+        self._add(start, "pause", target)
+        self._add(start + self._length(), "resume", target)
+
+    def slow(self, start: int) -> None:
+        target = self._target()
+        self._add(start, "slow", target, factor=choice(self._random, (5, 50, 500)))
+        self._add(start + self._length(), "slow", target, factor=1)
+
+    def partition(self, start: int) -> None:
+        kind = choice(self._random, ("partition", "cut", "clog"))
+        target = choice(self._random, ("writer", self._target(), self._some()))
+        if self._random.random() < 0.5:
+            side = choice(self._random, ("writer", "az1")) if target != "writer" else ""
+            others = side or self._some()
+            self._add(start, kind, target, others=others)
+        else:
+            self._add(start, kind, target)
+        self._add(start + self._length(), "heal_network")
+
+    def disk(self, start: int) -> None:
+        target = self._target()
+        kind = below(self._random, 3)
+        if kind == 0:
+            self._add(start, "disk_full", target)
+            self._add(start + self._length(), "disk_free", target)
+        else:
+            name = ("fail_writes", "fail_syncs")[kind - 1]
+            self._add(start, name, target, count=1 + below(self._random, 5))
+
+    def rot(self, start: int) -> None:
+        segment = self._segment()
+        if len(self._damaged | {segment}) <= _MAX_DAMAGED:
+            self._damaged.add(segment)
+            self._add(start, "bit_rot", segment, bits=1 + below(self._random, 3))
+            if self._random.random() < 0.5:
+                self._add(start + 1, "crash", segment)
+                self._add(start + self._length(), "restart", segment)
+
+    def wipe(self, start: int) -> None:
+        segment = self._segment()
+        lost, damaged = self._lost | {segment}, self._damaged | {segment}
+        if len(lost) <= _MAX_LOST and len(damaged) <= _MAX_DAMAGED:
+            self._lost.add(segment)
+            self._damaged.add(segment)
+            self._add(start, "wipe", segment)
+
+    def recover(self, start: int) -> None:
+        self._add(start, "crash_writer")
+        self._add(start + self._length(), "recover")
+
+    def recoveries(self, start: int) -> None:
+        """Recoveries in a row, each crashing midway."""
+        for _ in range(1 + below(self._random, 4)):
+            self._add(start, "recover")
+            start += 1 + below(self._random, choice(self._random, (2, 10, 200)) * MS)
+
+    def take_over(self, start: int) -> None:
+        if self._random.random() < 0.5:
+            self._add(start, "partition", "writer", others=self._some())
+            self._add(start + self._length(), "heal_network")
+        self._add(start + 1, "take_over")
+
+
+_EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
+    _Drawing.crash,
+    _Drawing.crash,
+    _Drawing.pause,
+    _Drawing.slow,
+    _Drawing.partition,
+    _Drawing.disk,
+    _Drawing.rot,
+    _Drawing.wipe,
+    _Drawing.recover,
+    _Drawing.recoveries,
+    _Drawing.take_over,
+)
