@@ -163,12 +163,12 @@ class SegmentConfig:
     )  # fmt: skip
     """Messages handled before their replies are sent."""
     queue_bytes: int = setting(
-        32 << 20, 64 << 10, 64 << 30, unit="bytes",
+        32 << 20, 16 << 10, 64 << 30, unit="bytes",
         cost="larger: memory while the disk is slow; smaller: more is sent twice",
     )  # fmt: skip
     """Input that may wait for the disk; more is dropped and comes again."""
     write_bytes: int = setting(
-        4 << 20, 64 << 10, LARGEST_BATCH_BYTES, unit="bytes",
+        4 << 20, 1 << 10, LARGEST_BATCH_BYTES, unit="bytes",
         cost="larger: longer syncs, and commits that wait for them; smaller: more syncs under load",
     )  # fmt: skip
     """The most that one write and sync carries, unless a single message is longer."""
@@ -229,7 +229,7 @@ class SegmentConfig:
     )  # fmt: skip
     """Records that must be collectable before a turn of collection is worth its cost."""
     compact_bytes: int = setting(
-        4 << 20, 4 << 10, 1 << 40, unit="bytes",
+        4 << 20, 0, 1 << 40, unit="bytes",
         cost="larger: disk, and a longer restart; smaller: a small log is rewritten more often",
     )  # fmt: skip
     """Size of the log below which it is never rewritten."""

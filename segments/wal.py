@@ -61,11 +61,13 @@ MAX_FRAME_PAGES: Final = MAX_FRAME_BYTES // PAGE_SIZE
 
 _PROMISE: Final = Struct("<4sQQQQQ")
 _PROMISE_MAGIC: Final = b"\xc1PRM"
+PROMISE_BYTES: Final = _PROMISE.size
+"""Length of what is in a slot before the zeros."""
 PROMISE_SLOT_BYTES: Final = 4096
 """Length of one encoded promise."""
 
 assert HEADER_BYTES == 16
-assert _PROMISE.size == 44
+assert PROMISE_BYTES == 44
 assert len(set(MAGIC)) == len(MAGIC) == 4, "a magic that overlapped itself could not be stuffed"
 assert 0 not in MAGIC, "the stuffing must break the magic"
 

@@ -251,6 +251,9 @@ class Checker(Listener):
     def on_rotted(self, segment: SegmentId) -> None:
         self.disks.rotted(segment)
 
+    def on_promise_rotted(self, segment: SegmentId) -> None:
+        self.disks.promise_rotted(segment)
+
     # ---- clients ---------------------------------------------------------------------------------
 
     def on_invoked(self, call: Call) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import scan
+from segments.wal import encode_promise, scan
 from sim.check import invariants
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
@@ -21,13 +22,15 @@ class DiskChecks:
         self._reference = reference
         self._findings = findings
         self._turn = 0
-        self._down: dict[SegmentId, SegmentState] = {}
+        self._down: dict[SegmentId, SegmentState | None] = {}
+        """What the disk of a segment that is down stands for; None if it has lost its promises."""
         self._damaged: set[SegmentId] = set()
+        self._promise_rotten: set[SegmentId] = set()
         self._shadows: dict[SegmentId, DiskShadow] = {}
 
     def crashed(self, segment: SegmentId) -> None:
         """A segment is down: from now on only its disk speaks for it."""
-        self._down[segment] = self._restored(segment)
+        self._down[segment] = self._left(segment)
 
     def is_down(self, segment: SegmentId) -> bool:
         """Whether a segment was crashed and has not restarted."""
@@ -37,7 +40,13 @@ class DiskChecks:
         """A segment's disk is not what was written, until it has been repaired."""
         self._damaged.add(segment)
         if segment in self._down:
-            self._down[segment] = self._restored(segment)
+            self._down[segment] = self._left(segment)
+
+    def promise_rotted(self, segment: SegmentId) -> None:
+        """A promise slot is not what was written, until it has been: see `rotted`."""
+        self._promise_rotten.add(segment)
+        if segment in self._down:
+            self._down[segment] = self._left(segment)
 
     def restarted(self, segment: SegmentId) -> SegmentState:
         """A segment is back: it speaks for itself. Returns what it has read from its disk."""
@@ -50,9 +59,10 @@ class DiskChecks:
         for segment, host in self._world.cluster.hosts.items():
             if host.lost is not None:
                 continue
-            state = self._down.get(segment)
-            if state is None and host.core is not None:
-                state = host.core.state
+            if segment in self._down:
+                state = self._down[segment]
+            else:
+                state = host.core.state if host.core is not None else None
             if state is not None and state.whole and segment not in self._damaged:
                 found[segment] = state
         return found
@@ -66,12 +76,16 @@ class DiskChecks:
             return
         state = host.core.state
         if host.segment in self._damaged:
-            restored = self._restored(host.segment)
-            repaired = restored.whole and restored.scl >= state.scl
+            restored = self._left(host.segment)
+            repaired = restored is not None and restored.whole and restored.scl >= state.scl
             if repaired and not scan(self._world.disks[host.segment].peek().log).damage:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
         stored = self._world.disks[host.segment].peek()
+        if host.segment in self._promise_rotten:
+            if stored.promises != encode_promise(state.promise) * 2:
+                return
+            self._promise_rotten.discard(host.segment)
         self._findings.hold(invariants.promise_kept, host.segment, state, stored.promises)
         shadow = self._shadow(host.segment).restored(stored)
         self._findings.hold(
@@ -94,6 +108,15 @@ class DiskChecks:
             config = self._world.cluster.config.segment
             shadow = self._shadows[segment] = DiskShadow(segment, config)
         return shadow
+
+    def _left(self, segment: SegmentId) -> SegmentState | None:
+        """What the disk of a segment that is down stands for."""
+        try:
+            return self._restored(segment)
+        except SegmentLost as lost:
+            if segment not in self._promise_rotten:
+                self._findings.fail("scl-has-no-gap", f"{lost}, and nothing has taken it")
+            return None
 
     def _restored(self, segment: SegmentId) -> SegmentState:
         config = self._world.cluster.config.segment

@@ -166,7 +166,7 @@ def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> I
     target = table.names("target")
     fault = faults.FAULTS[kind]
     params: dict[str, Any] = {
-        name: table.names(name) if param.kind is str else table.get(name)
+        name: table.names(name) if param.takes_names else table.get(name)
         for name, param in fault.params.items()
         if table.has(name)
     }

@@ -1,7 +1,6 @@
 """What goes wrong in a run, drawn from a seed: episodes that begin and end.
 
-What no protocol could survive is not drawn: more lost disks than a write quorum can spare, or rot
-in more places than can be repaired.
+What no protocol could survive is not drawn (`sim.plan.damage`).
 """
 
 from __future__ import annotations
@@ -10,17 +9,11 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
-from aurora.quorum import QuorumModel
-from segments.protocol.volume import standard_members
 from sim.plan.chance import below, choice
+from sim.plan.damage import DamageBudget
 from sim.plan.schedule import MS, SECOND, Action, Knobs
 
 _LETTERS: Final = "ABCDEF"
-_MODEL: Final = QuorumModel(standard_members(0))
-_MAX_LOST: Final = len(_MODEL.members) - _MODEL.write
-"""Disks wiped for good in one run; a write quorum must remain."""
-_MAX_DAMAGED: Final = len(_MODEL.members) - _MODEL.read
-"""Disks wiped or rotten in one run; a read quorum must remain as witnesses."""
 
 
 def draw_faults(random: Random, knobs: Knobs) -> tuple[Action, ...]:
@@ -35,8 +28,7 @@ class _Drawing:
         self._random = random
         self._knobs = knobs
         self._found: list[Action] = []
-        self._lost: set[str] = set()
-        self._damaged: set[str] = set()
+        self._budget = DamageBudget()
 
     def actions(self) -> tuple[Action, ...]:
         kinds = [kind for kind in _EPISODES if self._random.random() < 0.4]
@@ -117,8 +109,7 @@ class _Drawing:
 
     def rot(self, start: int) -> None:
         segment = self._segment()
-        if len(self._damaged | {segment}) <= _MAX_DAMAGED:
-            self._damaged.add(segment)
+        if self._budget.may_rot(segment):
             self._add(start, "bit_rot", segment, bits=1 + below(self._random, 3))
             if self._random.random() < 0.5:
                 self._add(start + 1, "crash", segment)
@@ -126,10 +117,7 @@ class _Drawing:
 
     def wipe(self, start: int) -> None:
         segment = self._segment()
-        lost, damaged = self._lost | {segment}, self._damaged | {segment}
-        if len(lost) <= _MAX_LOST and len(damaged) <= _MAX_DAMAGED:
-            self._lost.add(segment)
-            self._damaged.add(segment)
+        if self._budget.may_go(segment):
             self._add(start, "wipe", segment)
 
     def recover(self, start: int) -> None:

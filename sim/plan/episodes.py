@@ -27,7 +27,10 @@ ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
 """What ends a fault that lasts, besides the healing of everything."""
 
 _FOR_EVER: Final = ("wipe",)
-_AT_ONCE: Final = ("bit_rot", "fail_writes", "fail_syncs", "recover", "take_over")
+_AT_ONCE: Final = (
+    "bit_rot", "rot_promise", "fail_writes", "fail_syncs", "crash_amid_write", "crash_after_write",
+    "recover", "take_over",
+)  # fmt: skip
 _WORDS: Final[Mapping[str, str]] = {
     "crash": "down", "pause": "paused", "slow": "slow", "slow_disk": "slow disk",
     "wipe": "lost", "disk_full": "full",

@@ -54,6 +54,7 @@ class Knobs:
     compact_records: int = 100_000
     scrub_interval_ns: int = 500 * MS
     scrub_bytes: int = 1 << 20
+    storage_retry_ns: int = 100 * MS
     link: LinkProfile = attrs.field(factory=LinkProfile)
     """Links within an availability zone, and everywhere by default."""
     cross_az_link: LinkProfile | None = None
@@ -105,6 +106,7 @@ class Knobs:
                 compact_records=self.compact_records,
                 scrub_interval_s=self.scrub_interval_ns / SECOND,
                 scrub_bytes=self.scrub_bytes,
+                storage_retry_s=self.storage_retry_ns / SECOND,
             ),
         )
 

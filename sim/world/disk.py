@@ -1,9 +1,8 @@
 """A disk in virtual time that crashes, tears, rots, fills up, fails and gets lost.
 
 What is synced stays, whatever happens to the process; what is being written when it crashes is
-drawn: nothing of it, a part, a part followed by rubbish, or all of it, though nobody was told.
-
-(More than 400 lines: one disk, as a segment uses it and as a fault meets it.)
+drawn (`sim.world.torn`): nothing of it, a part, a part followed by rubbish, or all of it, though
+nobody was told.
 """
 
 from __future__ import annotations
@@ -23,47 +22,46 @@ from segments.protocol.errors import (
     StorageFull,
 )
 from segments.storage import Identity, Stored, check_extent, check_length
-from segments.wal import NO_PROMISE, encode_promise
+from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
-from sim.world.scheduler import NS_PER_S, Handle, Livelock, VirtualScheduler
+from sim.world import torn
+from sim.world.rewriting import RewritingBound
+from sim.world.scheduler import Handle, VirtualScheduler
 
-MAX_REWRITES_A_SECOND: Final = 64
-"""How often a log may be written anew within a second, counted in bytes beyond those that were
-appended meanwhile. Honest segments stay below 3; more is a `Livelock`: time passes for the disk
-alone, and whoever waits for the log waits for ever."""
+APPEND: Final = "append"
+PROMISE: Final = "promise"
+COMPACTION: Final = "compaction"
+CUT: Final = "cut"
+"""The cutting off of a torn tail, by a restart."""
+ANY: Final = "any"
+WRITES: Final = (ANY, APPEND, PROMISE, COMPACTION, CUT)
+"""The kinds of write that a fault can wait for."""
 
-_SMALL_LOG: Final = 4096  # bytes: a log below that size counts as one of it
 _SLOTS: Final = 2
-
-
-@attrs.frozen
-class DiskStatistics:
-    """Counts since the start."""
-
-    syncs: int
-    """Operations made durable and acknowledged."""
-    bytes_written: int
-    """Bytes in those."""
-    reads: int
-    failures: int
-    """Operations refused with `StorageFailed`, those that a crash cut short among them."""
-    crashes: int
-    interrupted: int
-    """Crashes that came in the middle of a write."""
 
 
 @attrs.define(eq=False)
 class _Write:
     """One operation that is not durable yet."""
 
+    kind: str
     apply: Callable[[], object]
     """Makes it so."""
     interrupt: Callable[[], object]
     """Leaves what a crash in the middle leaves."""
-    size: int
     failure: StorageFailed | None
     task: trio.lowlevel.Task
     event: Handle = attrs.field(factory=list)
+
+
+@attrs.frozen
+class Ambush:
+    """A crash that waits for the next write of a kind: amid it, or right after its sync."""
+
+    kind: str
+    after: bool
+    crash: Callable[[], object]
+    """Crashes the process that uses the disk; the disk itself is crashed by it, too."""
 
 
 class SimulatedStorage:
@@ -96,9 +94,10 @@ class SimulatedStorage:
         self._crashed = self._broken = False
         self._slowness = 1.0
         self._failing_writes = self._failing_syncs = 0
-        self._syncs = self._bytes_written = self._reads = self._failures = 0
-        self._crashes = self._interrupted = 0
-        self._rewriting_since_ns = self._rewritten_bytes = 0
+        self._failing_kind = self._breaking_kind = ANY
+        self._ambush: Ambush | None = None
+        self._crashes = 0
+        self._rewriting = RewritingBound(scheduler, identity.segment)
         self.set_capacity(capacity_bytes)
 
     # What a segment sees.
@@ -121,29 +120,13 @@ class SimulatedStorage:
 
     async def append(self, data: bytes) -> None:
         """Write and sync ``data`` at the end of the log; raises `StorageFailed`, `SegmentLost`."""
-        self._rewritten_bytes = max(0, self._rewritten_bytes - len(data))
+        self._rewriting.appended(len(self._log) + len(data))
         await self._perform(
-            len(data),
+            APPEND,
             len(self._log) + len(data),
             lambda: self._log.extend(data),
-            lambda: self._log.extend(self._torn(data)),
+            lambda: self._log.extend(torn.torn_append(self._random, data)),
         )
-
-    def _bound_rewriting(self, size: int) -> None:
-        """End a run in which a log is written anew again and again with nothing new in it."""
-        now_ns = self._scheduler.now_ns
-        if now_ns - self._rewriting_since_ns >= NS_PER_S:
-            self._rewriting_since_ns, self._rewritten_bytes = now_ns, 0
-        self._rewritten_bytes += size
-        if self._rewritten_bytes > MAX_REWRITES_A_SECOND * max(size, _SMALL_LOG):
-            whose = self._formatted_for.segment
-            self._scheduler.fail(
-                Livelock(
-                    f"{whose} writes its log of {size} bytes anew again and again: within a second "
-                    f"{self._rewritten_bytes} bytes more than were appended, expected at most "
-                    f"{MAX_REWRITES_A_SECOND} times its size"
-                )
-            )
 
     async def write_promise(self, data: bytes) -> None:
         """Write and sync ``data`` to the first slot, then to the second."""
@@ -151,19 +134,19 @@ class SimulatedStorage:
             size = len(self._promises) // _SLOTS
             raise Invalid(f"a promise of {len(data)} bytes: expected {size}, as in its slot")
         await self._perform(
-            len(data) * _SLOTS,
+            PROMISE,
             len(self._log),
             lambda: self._set_promises(data * _SLOTS),
-            lambda: self._interrupt_promise(data),
+            lambda: self._set_promises(torn.torn_promises(self._random, self._promises, data)),
         )
 
     async def replace(self, chunks: Iterable[bytes]) -> None:
         """Make the log consist of ``chunks``; until it is durable, old and new both take space."""
         self._check_ready()
         log = bytearray().join(chunks)
-        self._bound_rewriting(len(log))
+        self._rewriting.rewrites(len(log))
         await self._perform(
-            len(log),
+            COMPACTION,
             len(self._log) + len(log),
             lambda: self._set_log(log),
             lambda: self._set_log(log if self._below(2) else self._log),
@@ -173,7 +156,7 @@ class SimulatedStorage:
         """Keep the first ``length`` bytes of the log, durably; `Invalid` if it is shorter."""
         check_length(length, len(self._log))
         await self._perform(
-            0,
+            CUT,
             0,
             lambda: self._set_log(self._log[:length]),
             lambda: self._set_log(self._log[:length] if self._below(2) else self._log),
@@ -185,7 +168,6 @@ class SimulatedStorage:
         crashes = self._crashes
         self._check_alive()
         await self._scheduler.sleep_ns(self._delay_ns())
-        self._reads += 1
         self._check_uncrashed(crashes)
         return bytes(self._log[offset : offset + length])
 
@@ -212,7 +194,6 @@ class SimulatedStorage:
         self._crashed = True
         write, self._write = self._write, None
         if write is not None:
-            self._interrupted += 1
             self._scheduler.cancel(write.event)
             write.interrupt()
             trio.lowlevel.reschedule(write.task)
@@ -234,12 +215,24 @@ class SimulatedStorage:
 
         Of an empty log nothing can rot. Raises `Invalid` for an offset outside of it.
         """
-        return self._flip(self._log, offset, bits)
+        size = len(self._log)
+        if offset is not None and not 0 <= offset < size:
+            raise Invalid(f"rot at byte {offset}: expected 0 to {size - 1}")
+        if not size:
+            return ()
+        start, end = (0, size) if offset is None else (offset, offset + 1)
+        return torn.flip(self._random, self._log, start, end, bits)
 
-    def rot_promises(self, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
-        """Flip bits of the promise slots, like `rot`."""
+    def rot_promise(self, slot: int, bits: int = 1) -> tuple[int, ...]:
+        """Flip bits of the promise in a slot, 0 or 1; return where (bytes of both slots).
+
+        Of a wiped disk nothing can rot.
+        """
         promises = bytearray(self._promises)
-        offsets = self._flip(promises, offset, bits)
+        start = slot * len(promises) // _SLOTS
+        if not promises:
+            return ()
+        offsets = torn.flip(self._random, promises, start, start + PROMISE_BYTES, bits)
         self._promises = bytes(promises)
         return offsets
 
@@ -265,30 +258,41 @@ class SimulatedStorage:
             raise Invalid(f"slowness {factor!r} of a disk: expected a finite factor > 0")
         self._slowness = factor
 
-    def fail_writes(self, count: int) -> None:
-        """Let the writes of the next ``count`` operations fail; 0 ends it."""
-        self._failing_writes = count
+    def fail_writes(self, count: int, kind: str = ANY) -> None:
+        """Let the writes of the next ``count`` operations of a kind fail; 0 ends it."""
+        self._failing_writes, self._failing_kind = count, kind
 
-    def fail_syncs(self, count: int) -> None:
+    def fail_syncs(self, count: int, kind: str = ANY) -> None:
         """Let the next ``count`` syncs fail, each until the disk is loaded again; 0 ends it."""
-        self._failing_syncs = count
+        self._failing_syncs, self._breaking_kind = count, kind
 
-    def statistics(self) -> DiskStatistics:
-        """What has happened so far."""
-        return DiskStatistics(
-            syncs=self._syncs,
-            bytes_written=self._bytes_written,
-            reads=self._reads,
-            failures=self._failures,
-            crashes=self._crashes,
-            interrupted=self._interrupted,
+    def lie_in_wait(self, ambush: Ambush | None) -> None:
+        """Have the next write of a kind end in a crash, once; None: have none any more."""
+        self._ambush = ambush
+
+    @property
+    def troubled(self) -> bool:
+        """Whether it is slow or full, or a failure or a crash is still to come."""
+        return (
+            self._slowness != 1.0
+            or self._capacity is not None
+            or self._failing_writes + self._failing_syncs > 0
+            or self._ambush is not None
         )
+
+    def heal(self) -> None:
+        """End all of that; what has rotted stays rotten, and what is lost stays lost."""
+        self.set_slowness(1.0)
+        self.set_capacity(None)
+        self.fail_writes(0)
+        self.fail_syncs(0)
+        self.lie_in_wait(None)
 
     # The way of a write.
 
     async def _perform(
         self,
-        size: int,
+        kind: str,
         needed_bytes: int,
         apply: Callable[[], object],
         interrupt: Callable[[], object],
@@ -296,9 +300,12 @@ class SimulatedStorage:
         self._check_ready()
         task, crashes = trio.lowlevel.current_task(), self._crashes
         try:
-            write = _Write(apply, interrupt, size, self._draw_failure(needed_bytes), task)
-            self._write = write
-            write.event = self._scheduler.call_after(self._delay_ns(), self._finish, write)
+            failure = self._draw_failure(kind, needed_bytes)
+            write = self._write = _Write(kind, apply, interrupt, failure, task)
+            delay_ns = self._delay_ns()
+            write.event = self._scheduler.call_after(delay_ns, self._finish, write)
+            if self._awaits(write, after=False):
+                self._scheduler.call_after(int(delay_ns * self._random()), self._pounce, write)
         except Exception as error:
             self._scheduler.fail(error)  # it is not the writer's, who may catch it
             raise
@@ -307,33 +314,45 @@ class SimulatedStorage:
             await trio.lowlevel.checkpoint_if_cancelled()
         self._check_uncrashed(crashes)
         if write.failure is not None:
-            self._failures += 1
             raise write.failure
 
     def _finish(self, write: _Write) -> None:
         self._write = None
         self._broken = isinstance(write.failure, StorageBroken)
         if write.failure is None:
-            self._syncs += 1
-            self._bytes_written += write.size
             write.apply()
         trio.lowlevel.reschedule(write.task)
+        if write.failure is None and self._awaits(write, after=True):
+            self._crash_process()
+
+    def _awaits(self, write: _Write, *, after: bool) -> bool:
+        ambush = self._ambush
+        return ambush is not None and ambush.after is after and ambush.kind in (ANY, write.kind)
+
+    def _pounce(self, write: _Write) -> None:
+        if self._write is write and self._awaits(write, after=False):
+            self._crash_process()
+
+    def _crash_process(self) -> None:
+        ambush, self._ambush = self._ambush, None
+        assert ambush is not None
+        ambush.crash()
 
     def _hold_on(self, _raise_cancel: object) -> trio.lowlevel.Abort:
         """A write under way is not cancelled, no more than the kernel's: a crash interrupts it."""
         over = self._scheduler.failed
         return trio.lowlevel.Abort.SUCCEEDED if over else trio.lowlevel.Abort.FAILED
 
-    def _draw_failure(self, needed_bytes: int) -> StorageFailed | None:
+    def _draw_failure(self, kind: str, needed_bytes: int) -> StorageFailed | None:
         profile = self.profile
         if self._capacity is not None and needed_bytes > self._capacity:
             return StorageFull(
                 f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
             )
-        if self._failing_writes > 0:
+        if self._failing_writes > 0 and self._failing_kind in (ANY, kind):
             self._failing_writes -= 1
             return StorageFailed("the disk refused a write")
-        if self._failing_syncs > 0:
+        if self._failing_syncs > 0 and self._breaking_kind in (ANY, kind):
             self._failing_syncs -= 1
             return StorageBroken("the disk refused a sync")
         if profile.write_failure and self._random() < profile.write_failure:
@@ -346,38 +365,6 @@ class SimulatedStorage:
         profile = self.profile
         delay = profile.minimum_ns + exponential(self._random(), profile.extra_mean_ns)
         return int(delay * self._slowness)
-
-    def _torn(self, data: bytes) -> bytes:
-        """What is left of ``data``: nothing, or a prefix, bare or with zeros or rubbish after."""
-        kept = data[: self._below(len(data) + 1)]
-        rest = self._below(len(data) - len(kept) + 1)
-        kind = self._below(4)
-        if kind == 0:
-            return b""
-        if kind == 1:
-            return kept
-        if kind == 2:
-            return kept + bytes(rest)
-        return kept + bytes(self._below(256) for _ in range(rest))
-
-    def _interrupt_promise(self, data: bytes) -> None:
-        """The slots are written one after the other, so that one of them is always whole."""
-        slots = [self._promises[: len(data)], self._promises[len(data) :]]
-        reached = self._below(_SLOTS)
-        slots[:reached] = [data] * reached
-        kept = self._below(len(data) + 1)
-        slots[reached] = data[:kept] + slots[reached][kept:]
-        self._promises = b"".join(slots)
-
-    def _flip(self, data: bytearray, offset: int | None, bits: int) -> tuple[int, ...]:
-        if offset is not None and not 0 <= offset < len(data):
-            raise Invalid(f"rot at byte {offset}: expected 0 to {len(data) - 1}")
-        if not data:
-            return ()
-        offsets = [self._below(len(data)) if offset is None else offset for _ in range(bits)]
-        for place in offsets:
-            data[place] ^= 1 << self._below(8)
-        return tuple(offsets)
 
     def _below(self, end: int) -> int:
         """A number drawn from 0 to ``end``, exclusive."""
@@ -404,5 +391,4 @@ class SimulatedStorage:
 
     def _check_uncrashed(self, crashes: int) -> None:
         if self._crashes != crashes:
-            self._failures += 1
             raise StorageFailed("the process crashed before the disk had answered")

@@ -27,7 +27,10 @@ class Listener:
         """A segment has stopped at once: what it had in memory is gone."""
 
     def on_rotted(self, segment: SegmentId, /) -> None:
-        """Bits of a segment's disk have flipped."""
+        """Bits of a segment's log have flipped."""
+
+    def on_promise_rotted(self, segment: SegmentId, /) -> None:
+        """Bits of one of a segment's promise slots have flipped."""
 
     def on_invoked(self, call: Call, /) -> None:
         """A client has made a call."""

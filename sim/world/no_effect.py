@@ -92,6 +92,17 @@ def _wipe(world: World, _: Action, segment: SegmentId) -> str:
     return "lost already" if world.cluster.hosts[segment].lost is not None else ""
 
 
+def _bit_rot(world: World, action: Action, segment: SegmentId) -> str:
+    if world.cluster.hosts[segment].lost is not None:
+        return "lost"
+    end, offset = world.can_rot(segment), action.params.get("offset", 0)
+    return "" if offset < end else f"{end} bytes long, its last frame aside"
+
+
+def _needs_a_disk(world: World, _: Action, segment: SegmentId) -> str:
+    return "lost" if world.cluster.hosts[segment].lost is not None else ""
+
+
 def _disk_full(world: World, _: Action, segment: SegmentId) -> str:
     return "full already" if world.disks[segment].capacity_bytes is not None else ""
 
@@ -116,6 +127,10 @@ _OF_A_SEGMENT: Final[Mapping[str, Callable[[World, Action, SegmentId], str]]] = 
     "slow": _slow,
     "slow_disk": _slow,
     "wipe": _wipe,
+    "bit_rot": _bit_rot,
+    "rot_promise": _needs_a_disk,
+    "crash_amid_write": _needs_a_disk,
+    "crash_after_write": _needs_a_disk,
     "disk_full": _disk_full,
     "disk_free": _disk_free,
 }
@@ -147,10 +162,9 @@ def _crash_writer(world: World, _: Action) -> str:
 
 
 def _heal(world: World, _: Action) -> str:
-    disks = world.disks.values()
     broken = (
         world.network.troubled
-        or any(disk.slowness != 1 or disk.capacity_bytes is not None for disk in disks)
+        or any(disk.troubled for disk in world.disks.values())
         or any(_is_paused(world, segment) for segment in world.cluster.hosts)
         or any(not host.up and host.lost is None for host in world.cluster.hosts.values())
         or world.cluster.engine.error is not None

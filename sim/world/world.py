@@ -22,7 +22,7 @@ from segments.wal import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
-from sim.world.disk import SimulatedStorage
+from sim.world.disk import Ambush, SimulatedStorage
 from sim.world.history import Call
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
@@ -219,16 +219,51 @@ class World:
         self.crash_segment(segment)
         self.cluster.wipe(segment)
 
-    def rot_segment(self, segment: SegmentId, bits: int, offset: int | None) -> None:
-        """Flip bits on a segment's disk."""
+    def crash_at_write(self, segment: SegmentId, kind: str, *, after: bool, down_ns: int) -> None:
+        """Stop a segment amid its next write of a kind, or right after it; it comes back then."""
+
+        def crash() -> None:
+            self.crash_segment(segment)
+            self.scheduler.call_after(down_ns, self._restart_if_down, segment)
+
+        self.disks[segment].lie_in_wait(Ambush(kind, after, crash))
+
+    def _restart_if_down(self, segment: SegmentId) -> None:
+        host = self.cluster.hosts[segment]
+        if not host.started and host.lost is None:
+            self.restart_segment(segment)
+
+    def rot_promise(self, segment: SegmentId, slot: int, bits: int) -> None:
+        """Flip bits in one of a segment's promise slots, 1 or 2."""
+        if self.disks[segment].rot_promise(slot - 1, bits):
+            for listener in self._listeners:
+                listener.on_promise_rotted(segment)
+
+    def can_rot(self, segment: SegmentId) -> int:
+        """How many bytes of a segment's log can rot: all of its frames but the last.
+
+        Damage to that one cannot be told from a torn write: no protocol survives it when it was
+        acknowledged, so it is not planned (protocol §8).
+        """
         found = scan(self.disks[segment].peek().log)
-        if not found.frames:
+        return found.frames[-1].start if found.frames else 0
+
+    def rot_segment(
+        self, segment: SegmentId, bits: int, offset: int | None, frame: int | None = None
+    ) -> None:
+        """Flip bits in one place of a segment's log.
+
+        At byte ``offset``, in the frame at this place (counted on from the start again behind the
+        last one that can rot), or anywhere.
+        """
+        found = scan(self.disks[segment].peek().log)
+        if len(found.frames) < 2:
             return
-        # Damage to the last frame cannot be told from a torn write: no protocol survives it when
-        # that frame was acknowledged, so it is not planned (protocol §8).
-        end = found.frames[-1].start
+        start, end = 0, found.frames[-1].start
+        if frame is not None:
+            start, end, _ = found.frames[frame % (len(found.frames) - 1)]
         if offset is None:
-            offset = int(self._rot.random() * end)
+            offset = start + int(self._rot.random() * (end - start))
         if offset < end:
             self.disks[segment].rot(offset, bits)
             for listener in self._listeners:
@@ -252,11 +287,7 @@ class World:
         """End every fault: what is down and not lost comes back, and somebody can write."""
         self.network.heal_all()
         for segment, host in self.cluster.hosts.items():
-            disk = self.disks[segment]
-            disk.set_capacity(None)
-            disk.set_slowness(1.0)
-            disk.fail_writes(0)
-            disk.fail_syncs(0)
+            self.disks[segment].heal()
             self.cluster.resume(segment)
             if not host.up and host.lost is None:
                 self.restart_segment(segment)

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from sim.plan.shapes.mixed import MIXED
+from sim.plan.shapes.power import POWER
 from sim.plan.shapes.shape import Shape
 
-SHAPES: Final[tuple[Shape, ...]] = (MIXED,)
+SHAPES: Final[tuple[Shape, ...]] = (
+    MIXED,
+    POWER,
+)
 """All of them. A seed's shape is drawn by weight, in this order."""

@@ -1,0 +1,226 @@
+"""The faults of a `power` run: segments that stop and come back within milliseconds, and disks.
+
+Every episode is short, so that many fit, one into another: a second crash meets the repair after
+the first. What would be beyond the protocol is left out by a `DamageBudget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from segments.protocol.ids import SegmentId
+from sim.plan.chance import below, choice
+from sim.plan.damage import DamageBudget
+from sim.plan.schedule import MS, Action, Knobs
+
+_LETTERS: Final = "ABCDEF"
+_WRITES: Final = ("any", "append", "promise", "compaction")
+_EPISODE_NS: Final = 12 * MS
+"""One more episode for each such piece of the run, at most."""
+
+
+def draw_power_faults(random: Random, knobs: Knobs) -> list[Action]:
+    """The faults of a run and their ends, in no order."""
+    return _Drawing(random, knobs).actions()
+
+
+class _Drawing:
+    """Draws the faults of one run."""
+
+    def __init__(self, random: Random, knobs: Knobs) -> None:
+        self._random = random
+        self._knobs = knobs
+        self._found: list[Action] = []
+        self._budget = DamageBudget()
+
+    def actions(self) -> list[Action]:
+        kinds = [kind for kind in _EPISODES if self._random.random() < 0.4]
+        duration_ns = self._knobs.duration_ns
+        count = 2 + below(self._random, 4 + duration_ns // _EPISODE_NS)
+        for _ in range(count if kinds else 0):
+            choice(self._random, kinds)(self, below(self._random, duration_ns * 9 // 10))
+        return [each for each in self._found if each.at_ns < duration_ns]
+
+    # ---- drawing ---------------------------------------------------------------------------------
+
+    def _add(self, at_ns: int, kind: str, target: str = "", **params: object) -> None:
+        self._found.append(Action(at_ns=at_ns, kind=kind, target=target, params=params))
+
+    def _soon(self) -> int:
+        """Until the next thing happens: mostly a few milliseconds."""
+        return choice(self._random, (200_000, MS, 3 * MS, 10 * MS)) + below(self._random, 2 * MS)
+
+    def _length(self) -> int:
+        """How long something lasts that needs time to do its harm."""
+        return choice(self._random, (2, 10, 40)) * MS + below(self._random, 10 * MS)
+
+    def _segment(self) -> SegmentId:
+        return f"{choice(self._random, _LETTERS)}{below(self._random, self._knobs.pg_count)}"
+
+    def _some(self) -> str:
+        """One to six members, each in every group."""
+        count = choice(self._random, (1, 1, 2, 3, 4, 6))
+        first = below(self._random, len(_LETTERS))
+        return ",".join((_LETTERS * 2)[first : first + count])
+
+    def _cycle(self, at_ns: int, target: str) -> int:
+        """Power gone and back; returns when it is."""
+        back_ns = at_ns + self._soon()
+        self._add(at_ns, "crash", target)
+        self._add(back_ns, "restart", target)
+        return back_ns
+
+    # ---- power -----------------------------------------------------------------------------------
+
+    def everybody(self, start: int) -> None:
+        """All six of every group within a millisecond, or the writer, too; once or in a row."""
+        for _ in range(choice(self._random, (1, 1, 2, 4))):
+            back_ns = start + MS + self._soon()
+            for letter in _LETTERS:
+                self._add(start + below(self._random, MS), "crash", letter)
+                self._add(back_ns + below(self._random, 2 * MS), "restart", letter)
+            if self._random.random() < 0.5:
+                self._add(start + below(self._random, MS), "crash_writer")
+                self._add(back_ns + below(self._random, 5 * MS), "recover")
+            start = back_ns + self._soon()
+
+    def zone(self, start: int) -> None:
+        self._cycle(start, f"az{1 + below(self._random, 3)}")
+
+    def pairs(self, start: int) -> None:
+        """Several segments, each when it likes."""
+        for _ in range(1 + below(self._random, 6)):
+            self._cycle(start + below(self._random, 5 * MS), self._segment())
+
+    def at_a_write(self, start: int) -> None:
+        """Amid a write of some kind, or right after its sync."""
+        kind = choice(self._random, ("crash_amid_write", "crash_amid_write", "crash_after_write"))
+        self._add(
+            start, kind, self._some(),
+            write=choice(self._random, _WRITES), down_ms=choice(self._random, (0.2, 2.0, 10.0)),
+        )  # fmt: skip
+
+    # ---- gaps ------------------------------------------------------------------------------------
+
+    def gaps(self, start: int) -> None:
+        """What the writer sends gets lost for a moment, again and again: later batches arrive."""
+        target = self._some()
+        for _ in range(1 + below(self._random, 5)):
+            self._add(start, "cut", "writer", others=target)
+            start += self._soon()
+            self._add(start, "heal_network")
+            start += self._soon()
+
+    # ---- damage ----------------------------------------------------------------------------------
+
+    def _rot(self, at_ns: int, segment: SegmentId) -> None:
+        places = choice(self._random, (1, 1, 2, 5))
+        where = {"frame": below(self._random, 12)} if self._random.random() < 0.5 else {}
+        self._add(
+            at_ns, "bit_rot", segment, bits=1 + below(self._random, 3), places=places, **where
+        )
+
+    def rot(self, start: int) -> None:
+        """A disk rots, while its segment runs or is down; it restarts, once or again."""
+        segment = self._segment()
+        if not self._budget.may_rot(segment):
+            return
+        if self._random.random() < 0.5:
+            self._rot(start, segment)
+            start += self._soon()
+        else:
+            self._rot(start + 100_000, segment)
+        for _ in range(below(self._random, 4)):
+            start = self._cycle(start, segment) + self._soon()
+
+    def alone(self, start: int) -> None:
+        """A damaged segment that nobody can help, for longer than a scrub, restarts again."""
+        segment = self._segment()
+        if not self._budget.may_rot(segment):
+            return
+        side = choice(self._random, ({}, {"others": "az1,az2,az3"}))  # the writer may get through
+        self._rot(start, segment)
+        self._add(start + 50_000, "partition", segment, **side)
+        start = self._cycle(start + 100_000, segment)
+        for _ in range(1 + below(self._random, 3)):
+            start += 2 * self._knobs.scrub_interval_ns + self._soon()
+            start = self._cycle(start, segment)
+        self._add(start + self._length(), "heal_network")
+
+    def repair(self, start: int) -> None:
+        """A damaged segment crashes whenever it writes."""
+        segment = self._segment()
+        if not self._budget.may_rot(segment):
+            return
+        self._rot(start, segment)
+        start = self._cycle(start + 100_000, segment)
+        for _ in range(1 + below(self._random, 4)):
+            self._add(start, "crash_amid_write", segment, down_ms=0.5)
+            start += self._soon()
+
+    def promise(self, start: int) -> None:
+        """A promise rots: one slot, and perhaps the other. A torn one beside it is then the end."""
+        segment = self._segment()
+        if not self._budget.may_go(segment):
+            return
+        slot = 1 + below(self._random, 2)
+        self._add(start, "rot_promise", segment, slot=slot, bits=1 + below(self._random, 3))
+        if self._random.random() < 0.3:
+            self._add(start + self._soon(), "rot_promise", segment, slot=3 - slot)
+        if self._random.random() < 0.5:
+            self._cycle(start + self._soon(), segment)
+
+    def wipe(self, start: int) -> None:
+        segment = self._segment()
+        if self._budget.may_go(segment):
+            self._add(start, "wipe", segment)
+
+    # ---- disks -----------------------------------------------------------------------------------
+
+    def full(self, start: int) -> None:
+        """No room, or room for a few small writes and for no new log."""
+        target = self._some()
+        self._add(start, "disk_full", target, slack=choice(self._random, (0, 100, 1_000, 9_000)))
+        self._add(start + self._length(), "disk_free", target)
+
+    def failing(self, start: int) -> None:
+        kind = choice(self._random, ("fail_writes", "fail_syncs"))
+        write = choice(self._random, _WRITES)
+        self._add(start, kind, self._some(), count=1 + below(self._random, 3), write=write)
+
+    def slow(self, start: int) -> None:
+        target = self._some()
+        self._add(start, "slow_disk", target, factor=choice(self._random, (5, 50)))
+        self._add(start + self._length(), "slow_disk", target, factor=1)
+
+    # ---- writers ---------------------------------------------------------------------------------
+
+    def recoveries(self, start: int) -> None:
+        """Writers come in a row: promises are made, and tables adopted."""
+        kind = choice(self._random, ("recover", "recover", "take_over"))
+        for _ in range(1 + below(self._random, 3)):
+            self._add(start, kind)
+            start += self._soon()
+
+
+_EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
+    _Drawing.everybody,
+    _Drawing.everybody,
+    _Drawing.zone,
+    _Drawing.pairs,
+    _Drawing.at_a_write,
+    _Drawing.at_a_write,
+    _Drawing.gaps,
+    _Drawing.gaps,
+    _Drawing.rot,
+    _Drawing.alone,
+    _Drawing.repair,
+    _Drawing.promise,
+    _Drawing.wipe,
+    _Drawing.full,
+    _Drawing.failing,
+    _Drawing.slow,
+    _Drawing.recoveries,
+)
