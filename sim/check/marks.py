@@ -1,7 +1,7 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
-All of them follow from the cores' trace events, here and nowhere else. A mark is counted each time
-it is reached.
+They follow from the cores' trace events, here and, for disks, in `sim.check.disk_marks`. A mark is
+counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-
-import attrs
 
 from aurora.events import (
     CommitsAcknowledged,
@@ -44,18 +42,12 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageReply, ReadRefused
+from sim.check.disk_marks import DISK_MARKS, DiskCoverage
+from sim.check.mark import Mark
 from sim.check.reference_model import Reference
+from sim.plan.schedule import Action
 from sim.world.listener import Listener
 from sim.world.world import World
-
-
-@attrs.frozen
-class Mark:
-    """Something worth reaching."""
-
-    name: str
-    summary: str
-
 
 MARKS: Final = {
     each.name: each
@@ -87,6 +79,7 @@ MARKS: Final = {
         Mark("commit waited out an AZ + 1", "a commit came through after three of six were away"),
         Mark("commit spans groups", "one mini-transaction wrote to several protection groups"),
         Mark("LAL back-pressure", "a commit waited for room below the LSN allocation limit"),
+        *DISK_MARKS,
     )
 }
 """Every mark, by name."""
@@ -105,11 +98,25 @@ class Coverage(Listener):
         self._compacting: set[SegmentId] = set()
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
+        self._disks = DiskCoverage(world, self._count)
 
     def on_step(self, source: str, event: Event) -> None:
         handler = _ON_EVENT.get(type(event))
         if handler is not None:
             handler(self, source, event)
+        self._disks.on_step(source, event)
+
+    def on_action(self, number: int, action: Action) -> None:
+        self._disks.on_action(number, action)
+
+    def on_crashed(self, segment: SegmentId) -> None:
+        self._disks.on_crashed(segment)
+
+    def on_rotted(self, segment: SegmentId) -> None:
+        self._disks.on_rotted(segment)
+
+    def on_promise_rotted(self, segment: SegmentId) -> None:
+        self._disks.on_promise_rotted(segment)
 
     def _count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1

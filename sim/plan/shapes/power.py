@@ -37,13 +37,14 @@ def draw_power_knobs(random: Random) -> Knobs:
     )
     minimum, extra = choice(random, _DISKS)
     failing = random.random() < 0.2
-    batch_bytes, batches = 16 * _KIB, choice(random, (1, 1, 4))
+    churning = random.random() < 0.5  # logs are written anew all the time
+    batch_bytes, batches = 16 * _KIB, choice(random, (1, 4, 8))
     gossip_bytes = choice(random, (16, 16, 64)) * _KIB
     resend_min_ns = choice(random, (2, 20, 100)) * MS
     return Knobs(
         pg_count=choice(random, (1, 1, 1, 2)),
         lal=choice(random, (20, 200, 100_000)),
-        retention_lsns=choice(random, (None, 0, 0, 5, 20)),
+        retention_lsns=choice(random, (0, 5) if churning else (None, 0, 20)),
         buffer_pool_pages=choice(random, (8, 16)),
         batch_bytes=batch_bytes,
         batches_in_flight=batches,
@@ -58,9 +59,9 @@ def draw_power_knobs(random: Random) -> Knobs:
         image_cache_bytes=choice(random, (0, 16 * _KIB, 64 * _KIB * _KIB)),
         gossip_interval_ns=choice(random, (5, 20, 100)) * MS,
         gossip_bytes=gossip_bytes,
-        collect_records=choice(random, (1, 1, 8)),
-        compact_bytes=choice(random, (0, _KIB, 4 * _KIB)),
-        compact_records=choice(random, (1, 5, 50, 100_000)),
+        collect_records=choice(random, (1,) if churning else (1, 8)),
+        compact_bytes=choice(random, (0, 0, _KIB) if churning else (0, _KIB, 4 * _KIB)),
+        compact_records=choice(random, (1, 1, 5) if churning else (1, 5, 50, 100_000)),
         scrub_interval_ns=choice(random, (5, 20, 50)) * MS,
         scrub_bytes=choice(random, (4 * _KIB, 64 * _KIB)),
         storage_retry_ns=choice(random, (1, 5, 50)) * MS,

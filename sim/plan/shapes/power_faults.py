@@ -107,9 +107,9 @@ class _Drawing:
     def gaps(self, start: int) -> None:
         """What the writer sends gets lost for a moment, again and again: later batches arrive."""
         target = self._some()
-        for _ in range(1 + below(self._random, 5)):
+        for _ in range(1 + below(self._random, 12)):
             self._add(start, "cut", "writer", others=target)
-            start += self._soon()
+            start += choice(self._random, (300_000, MS, 5 * MS))
             self._add(start, "heal_network")
             start += self._soon()
 
@@ -167,9 +167,9 @@ class _Drawing:
             return
         slot = 1 + below(self._random, 2)
         self._add(start, "rot_promise", segment, slot=slot, bits=1 + below(self._random, 3))
-        if self._random.random() < 0.3:
-            self._add(start + self._soon(), "rot_promise", segment, slot=3 - slot)
         if self._random.random() < 0.5:
+            self._add(start + 100_000, "rot_promise", segment, slot=3 - slot)
+        if self._random.random() < 0.7:
             self._cycle(start + self._soon(), segment)
 
     def wipe(self, start: int) -> None:
@@ -182,7 +182,7 @@ class _Drawing:
     def full(self, start: int) -> None:
         """No room, or room for a few small writes and for no new log."""
         target = self._some()
-        self._add(start, "disk_full", target, slack=choice(self._random, (0, 100, 1_000, 9_000)))
+        self._add(start, "disk_full", target, slack=choice(self._random, (0, 300, 1_000, 9_000)))
         self._add(start + self._length(), "disk_free", target)
 
     def failing(self, start: int) -> None:
