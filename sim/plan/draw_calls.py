@@ -76,19 +76,19 @@ def usual_calls(random: Random) -> Calls:
         return share * most if drawn < chance else 0.0
 
     return Calls(
-        clients=2 + below(random, 7),
+        clients=choice(random, (2 + below(random, 7),) * 5 + (24,)),
         count=choice(random, (60, 150, 300)),
         pages=choice(random, (3, 12, 40)),
         write_share=0.4 + random.random() * 0.5,
         sticky=0.7 if random.random() < 0.3 else 0.0,
-        early=sometimes(0.3, 0.1),
+        early=sometimes(0.3, 0.3),
         uncached=sometimes(0.3, 1.0),
         impatient=sometimes(0.4, 0.5),
         wrong=sometimes(0.5, 0.1),
-        bursts=sometimes(0.4, 0.5),
+        bursts=sometimes(0.4, 0.95),
         follow=sometimes(0.4, 0.5),
         other_ways=sometimes(0.6, 1.0),
-        wide=sometimes(0.2, 0.2),
+        wide=sometimes(0.3, 0.3),
         together=sometimes(0.5, 1.0),
         large=sometimes(0.2, 0.2),
         hold_ns=choice(random, (10 * MS, 100 * MS, SECOND)),

@@ -117,15 +117,17 @@ _PAGES: Final[Mapping[str, Any]] = {
 }
 
 
+_READ_POINTS: Final[Mapping[str, Any]] = {
+    "below zero": -1,
+    "far above the VDL": MAX_INTEGER,
+    "at a bool": True,
+    "at no LSN": None,
+}
+
+
 def _read_point(engine: Engine, mistake: str, call: Call) -> Any:
-    others = {
-        "below zero": -1,
-        "far above the VDL": MAX_INTEGER,
-        "at a bool": True,
-        "at no LSN": None,
-    }
-    if mistake in others:
-        return others[mistake]
+    if mistake in _READ_POINTS:
+        return _READ_POINTS[mistake]
     found: Lsn
     if mistake == "above the VDL":
         found = engine.vdl + 1
