@@ -94,7 +94,9 @@ MARKS: Final = {
         Mark("commit cancelled", "a caller gave up while its commit was pending"),
         Mark("commit survived its caller", "a commit became durable after its caller had given up"),
         Mark("cancelled before the log", "a caller gave up before its write was part of the log"),
-        Mark("cancelled in want of room", "a caller gave up while its write waited for room"),
+        Mark(
+            "cancelled in want of room", "a caller gave up on a write for which there was no room"
+        ),
         Mark("read cancelled", "a caller gave up on a read that a segment had been asked"),
         Mark("strict read cancelled", "a caller gave up on a strict read"),
         Mark("view cancelled", "a caller gave up in the middle of a read view"),
@@ -123,7 +125,6 @@ class Coverage(Listener):
         self._compacting: set[SegmentId] = set()
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
-        self._wants_room: set[int] = set()
         self._outlived: dict[str, list[Lsn]] = {}
 
     def on_step(self, source: str, event: Event) -> None:
@@ -186,9 +187,6 @@ class Coverage(Listener):
 
     def _on_room(self, _: str, event: RoomWaitStarted) -> None:
         self._count("LAL back-pressure")
-        call = self._world.under_way
-        if call is not None:
-            self._wants_room.add(call.number)
 
     def _on_answer(self, _: str, event: ReadAnswered) -> None:
         answer = event.answer
@@ -240,7 +238,7 @@ class Coverage(Listener):
             self._outlived.setdefault(engine.name, []).append(call.lsns[-1])
             return
         self._count("cancelled before the log")
-        if call.number in self._wants_room:
+        if engine.core is not None and not engine.core.has_room(len(call.writes)):
             self._count("cancelled in want of room")
 
     # ---- segments --------------------------------------------------------------------------------

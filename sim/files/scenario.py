@@ -196,10 +196,13 @@ def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> I
 
 
 def _operation(table: Table) -> Operation:
+    kind = table.choice("do", KINDS)
+    if kind == "wrong" and not table.has("wrong"):
+        raise table.error("wrong", f"missing: expected what is wrong: {', '.join(WRONG_CALLS)}")
     operation = Operation(
         at_ns=table.time("at"),
         client=table.integer("client"),
-        kind=table.choice("do", KINDS),
+        kind=kind,
         pages=table.integers("pages", MAX_INTEGER),
         offset=table.integer("offset", 0),
         length=table.integer("bytes", 16, least=8),
@@ -218,10 +221,12 @@ def _operation(table: Table) -> Operation:
     end = operation.offset + operation.length
     if end > PAGE_SIZE:
         raise table.error("bytes", f"found an end at byte {end}: expected at most {PAGE_SIZE}")
-    if (operation.kind == "wrong") != bool(operation.wrong):
-        raise table.error("wrong", f"found {operation.wrong!r}: expected what is wrong, if it is")
-    if operation.way == "put" and operation.kind == "put" and len(operation.pages) != 1:
-        raise table.error("pages", f"found {len(operation.pages)}: expected 1, for this way")
+    if operation.wrong and operation.kind != "wrong":
+        why = f"as do is {operation.kind!r}"
+        raise table.error("wrong", f"found {operation.wrong!r}: expected nothing, {why}")
+    if operation.kind == "put" and operation.way == "put" and len(operation.pages) != 1:
+        found = len(operation.pages)
+        raise table.error("pages", f"found {found} pages: expected 1, which is what put takes")
     return operation
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from math import inf
 
 import trio
@@ -25,8 +26,11 @@ from sim.world.wrong_calls import make_wrong_call
 
 
 def payload_of(number: int, index: int, length: int) -> bytes:
-    """What operation ``number`` writes to the ``index``-th of its pages: never twice the same."""
-    word = number.to_bytes(6, "big") + index.to_bytes(2, "big")
+    """What operation ``number`` writes to the ``index``-th of its pages: never twice the same.
+
+    Nor is it ever zeros, which are what an empty page has.
+    """
+    word = (number + 1).to_bytes(6, "big") + index.to_bytes(2, "big")
     return (word * (length // 8 + 1))[: max(8, length)]
 
 
@@ -168,13 +172,25 @@ async def _write(engine: Engine, call: Call) -> None:
             ((page_id, offset, data),) = call.writes
             call.lsn = await engine.put(page_id, offset, data)
         case "submit":
-            commit = await engine.submit(call.writes)
-            call.submitted = True
+            with _buffers_of(call) as writes:
+                commit = await engine.submit(writes)
+                call.submitted = True
             call.lsn = await commit.durable()
         case "mtr":
             await _write_what_is_read(engine, call)
         case other:
             raise AssertionError(f"way to write {other!r}")
+
+
+@contextmanager
+def _buffers_of(call: Call) -> Iterator[list[tuple[PageId, int, bytearray]]]:
+    """The writes of a call in buffers of its client, which uses these for something else later."""
+    writes = [(page_id, offset, bytearray(data)) for page_id, offset, data in call.writes]
+    try:
+        yield writes
+    finally:
+        for _, _, buffer in writes:
+            buffer[:] = bytes(len(buffer))
 
 
 async def _write_what_is_read(engine: Engine, call: Call) -> None:
@@ -187,8 +203,9 @@ async def _write_what_is_read(engine: Engine, call: Call) -> None:
         except PageNotFound:
             before = None
         call.reads = [(page_id, before)]
-        for write in call.writes:
-            mtr.write(*write)
+        with _buffers_of(call) as writes:
+            for write in writes:
+                mtr.write(*write)
         await trio.sleep(call.operation.hold_ns / SECOND)
         call.own = await mtr.read(page_id)
         call.held = 0
