@@ -9,7 +9,7 @@ loop that they wait in, are in `aurora.writer_shell`; all that is decided is dec
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import NamedTuple
 
 import attrs
@@ -263,24 +263,41 @@ class Engine:
         if lsn is not None:
             lsn = core.reading.checked_read_point(lsn)
         if strict:
-            confirmation = core.reading.confirm(page_id, trio.current_time())
-            await self._shell.see_through(confirmation)
-            confirmation.result()
+            # A read point that was given is kept meanwhile: it was not too old when it was asked.
+            with nullcontext() if lsn is None else self._kept(core, lsn):
+                confirmation = core.reading.confirm(page_id, trio.current_time())
+                await self._shell.see_through(confirmation)
+                confirmation.result()
+                return await self._read(core, page_id, lsn, cached)
+        return await self._read(core, page_id, lsn, cached)
+
+    async def _read(
+        self, core: WriterCore, page_id: PageId, lsn: Lsn | None, cached: bool
+    ) -> PageRead:
         read_point = core.vdl if lsn is None else lsn
         return PageRead(read_point, await self._get(core, page_id, read_point, cached))
+
+    @staticmethod
+    @contextmanager
+    def _kept(core: WriterCore, read_point: Lsn) -> Iterator[None]:
+        """Keep the versions at a read point while the block runs."""
+        core.reading.hold(read_point)
+        try:
+            yield
+        finally:
+            core.reading.release(read_point)
 
     @asynccontextmanager
     async def read_view(self, lsn: Lsn | None = None) -> AsyncIterator[ReadView]:
         """Pin a read point, the VDL by default: its versions are kept until the block ends."""
         core = self._usable()
         read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
-        core.reading.hold(read_point)
         view = ReadView(self, read_point)
-        try:
-            yield view
-        finally:
-            view._end()
-            core.reading.release(read_point)
+        with self._kept(core, read_point):
+            try:
+                yield view
+            finally:
+                view._end()
 
     async def _get(
         self, core: WriterCore, page_id: PageId, read_point: Lsn, cached: bool

@@ -14,7 +14,7 @@ from typing import Any, Final
 import attrs
 
 from sim.plan.profiles import DiskProfile, LinkProfile
-from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
 
 LINK: Final = LinkProfile(minimum_ns=100_000, extra_mean_ns=0)
 _DISK: Final = DiskProfile(minimum_ns=100_000, extra_mean_ns=0)
@@ -58,15 +58,21 @@ class Plan:
         self._call(at_ms, "get_at", (page,), client, age)
 
     def view(self, at_ms: float, page: int, hold_s: float, client: int = 0) -> None:
-        """Open a view at the VDL if ``hold_s`` is small against a second, and read at its end."""
-        self._call(at_ms, "view", (page,), client, hold_s)
+        """Open a view at the VDL, and read at its end."""
+        self._call(at_ms, "view", (page,), client, 0.0, int(hold_s * SECOND))
 
     def _call(
-        self, at_ms: float, kind: str, pages: tuple[int, ...], client: int, age: float
+        self,
+        at_ms: float,
+        kind: str,
+        pages: tuple[int, ...],
+        client: int,
+        age: float,
+        hold_ns: int = 0,
     ) -> None:
         operation = Operation(
             at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, offset=64, length=8,
-            age=age, sticky=True,
+            age=age, sticky=True, hold_ns=hold_ns,
         )  # fmt: skip
         self._operations.append(operation)
 

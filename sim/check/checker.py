@@ -41,6 +41,7 @@ from segments.protocol.events import (
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.state import SegmentState
 from sim.check import invariants, what_if
+from sim.check.client_checks import ClientChecks
 from sim.check.disk_checks import DiskChecks
 from sim.check.ending import Ending
 from sim.check.findings import Findings
@@ -82,6 +83,7 @@ class Checker(Listener):
         """What the recoveries were last tried on."""
         self.disks = DiskChecks(world, self.reference, self._findings)
         self.readers = ReaderChecks(world, self._findings)
+        self.client_calls = ClientChecks(world, self._findings)
         self.ending = Ending(world, self.reference, self._findings)
 
     # ---- the cores' steps ------------------------------------------------------------------------
@@ -258,6 +260,7 @@ class Checker(Listener):
 
     def on_invoked(self, call: Call) -> None:
         self.readers.invoked(call)
+        self.client_calls.invoked(call)
 
     def on_undocumented(self, call: Call, error: AuroraError) -> None:
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
@@ -266,20 +269,28 @@ class Checker(Listener):
         if self._findings.failed:
             return
         self.readers.returned(call, engine)
-        if call.operation.kind == "put":
-            if call.outcome is Outcome.OK:
-                self._reported_commit(call, engine)
-        elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
+        self.client_calls.returned(call, engine)
+        if call.writes_pages and call.outcome is Outcome.OK:
+            self._reported_commit(call, engine)
+        self._answered(call, engine)
+
+    def _answered(self, call: Call, engine: Engine) -> None:
+        """What a call has read, whether it was a reader's or a mini-transaction's."""
+        answers = call.answers()
+        if answers:
             view = self.reference.writers[engine.name]
-            if call.operation.kind == "list":
+            for page_id, page in answers:
                 self._hold(
-                    invariants.list_matches,
-                    self.reference, view, call.operation.pages[0], call.lsn, call.listed,
+                    invariants.read_matches,
+                    self.reference, view, page_id, call.read_point, page,
                 )  # fmt: skip
-                return
+            if call.own is not None:
+                self._hold(invariants.own_writes_are_read, self.reference, view, call, call.own)
+        elif call.lists and call.outcome is Outcome.OK:
             self._hold(
-                invariants.read_matches,
-                self.reference, view, call.operation.pages[0], call.lsn, call.page,
+                invariants.list_matches,
+                self.reference, self.reference.writers[engine.name],
+                call.operation.pages[0], call.lsn, call.listed,
             )  # fmt: skip
 
     def _reported_commit(self, call: Call, engine: Engine) -> None:

@@ -12,9 +12,8 @@ and that everything comes back after the last fault (18).
 Not verified here: how fast anything is, and whether it could have been available while faults
 lasted (scenarios expect that for themselves, and `tests/scenarios` holds the table of protocol §9);
 that a segment whose promise slots have rotted is kept out, since nothing plans such rot; nor
-damage to a log's last frame, which nobody can tell from a torn write; calls whose callers cancel
-them; clocks, of which the protocol uses none for safety; and what a network forges, since it only
-loses, repeats, delays and reorders.
+damage to a log's last frame, which nobody can tell from a torn write; clocks, of which the protocol
+uses none for safety; and what a network forges, since it only loses, repeats, delays and reorders.
 
 (More than 400 lines: all rules in one place.)
 """
@@ -408,6 +407,19 @@ def has_everything(segment: SegmentId, state: SegmentState, epoch: VolumeEpoch, 
 
 
 @holds("reads-match-the-model")
+def own_writes_are_read(reference: Reference, view: WriterView, call: Call, page: bytes) -> None:
+    """13: a mini-transaction has read its first page with its own writes on it."""
+    page_id = call.writes[0][0]
+    _, before = reference.page_at(view, page_id, call.snapshot)
+    expected = bytearray(before or EMPTY_PAGE)
+    for written, offset, data in call.writes:
+        if written == page_id:
+            expected[offset : offset + len(data)] = data
+    if page != expected:
+        raise Broken(f"page {page_id} at {call.snapshot}: read without the own writes of a call")
+
+
+@holds("reads-match-the-model")
 def read_matches(
     reference: Reference, view: WriterView, page_id: int, read_point: Lsn, page: bytes | None
 ) -> None:
@@ -492,10 +504,10 @@ def was_not_collected(writer: str, call: Call, floor: Lsn | None) -> None:
 
 @holds("floor-below-readers")
 def floor_is_below_view(writer: str, call: Call, floor: Lsn) -> None:
-    """14, for a call that holds a view open; its LSN is 0 until it has been opened."""
-    if call.lsn and floor > call.lsn:
+    """14, for a call that holds a view open, or a mini-transaction that reads; at LSN 0 if not."""
+    if call.held and floor > call.held:
         raise Broken(
-            f"{writer} has raised its floor to {floor}; a reader of {writer} is at {call.lsn}, in "
+            f"{writer} has raised its floor to {floor}; a reader of {writer} is at {call.held}, in "
             f"the view of call {call.number}"
         )
 

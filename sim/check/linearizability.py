@@ -16,10 +16,10 @@ A history that passes is linearizable, since the order is at hand. A wrong witne
 alarm, never hide a violation. Both parts sort and sweep: O(n log n) for n calls, and one comparison
 of a page for each read.
 
-Writes of unknown outcome have effect or not, whole, as the witness says; in time they never
-returned. Reads at an LSN of the caller's choice, and those through a writer that had been deposed,
-are old by design: their values are checked, their time is not. Reads of one client through one
-writer must not go back in any case.
+Writes of unknown outcome, those of callers that gave up among them, have effect or not, whole, as
+the witness says; in time they never returned. Reads at an LSN of the caller's choice, and those
+through a writer that had been deposed, are old by design: their values are checked, their time is
+not. Reads of one client through one writer must not go back in any case.
 """
 
 from __future__ import annotations
@@ -239,14 +239,13 @@ def check_calls(
     writes: list[WriteCall] = []
     reads: list[ReadCall] = []
     for call in calls:
-        if call.operation.kind == "put":
+        if call.writes_pages:
             lsns = _lsns_of(call, survivors)
             if lsns:
                 writes.append(_write_call(call, lsns))
-        elif call.operation.kind == "list":
-            continue  # of no page's content; the checker holds it against the reference model
-        elif call.lsn and call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
-            reads.append(_read_call(call, deposed_ns.get(call.writer, _NEVER)))
+        # Lists are of no page's content; the checker holds them against the reference model.
+        if call.read_point:
+            reads += _read_calls(call, deposed_ns.get(call.writer, _NEVER))
     return check(writes, reads)
 
 
@@ -267,17 +266,22 @@ def _write_call(call: Call, lsns: Sequence[Lsn]) -> WriteCall:
     )
 
 
-def _read_call(call: Call, deposed_ns: int) -> ReadCall:
+def _read_calls(call: Call, deposed_ns: int) -> list[ReadCall]:
     operation = call.operation
-    strict, default = operation.kind == "strict_get", operation.kind == "get"
+    # A view at the VDL, and a mini-transaction's first read, take it when they are called.
+    newest = operation.kind in ("get", "put") or (operation.kind == "view" and not operation.age)
+    strict = operation.kind == "strict_get"
     assert call.returned_ns is not None
-    return ReadCall(
-        number=call.number,
-        page_id=operation.pages[0],
-        read_point=call.lsn,
-        page=call.page,
-        invoked_ns=call.invoked_ns,
-        returned_ns=call.returned_ns,
-        fresh=strict or (default and call.invoked_ns < deposed_ns),
-        session=(operation.client, call.writer) if default else None,
-    )
+    return [
+        ReadCall(
+            number=call.number,
+            page_id=page_id,
+            read_point=call.read_point,
+            page=page,
+            invoked_ns=call.invoked_ns,
+            returned_ns=call.returned_ns,
+            fresh=strict or (newest and call.invoked_ns < deposed_ns),
+            session=(operation.client, call.writer) if operation.kind == "get" else None,
+        )
+        for page_id, page in call.answers()
+    ]

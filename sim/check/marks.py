@@ -1,7 +1,7 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
-They follow from the cores' trace events, here and, for disks, in `sim.check.disk_marks`. A mark is
-counted each time it is reached.
+They follow from the cores' trace events and from how calls end, here and, for disks, in
+`sim.check.disk_marks`. A mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from aurora.engine import Engine
 from aurora.events import (
     CommitsAcknowledged,
     EpochVouched,
@@ -22,6 +23,7 @@ from aurora.events import (
     WriterFenced,
     WriterStarted,
 )
+from segments.protocol.errors import Unavailable
 from segments.protocol.events import (
     BatchReceived,
     Event,
@@ -42,10 +44,12 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageReply, ReadRefused
+from segments.protocol.record import PAGE_SIZE
 from sim.check.disk_marks import DISK_MARKS, DiskCoverage
 from sim.check.mark import Mark
 from sim.check.reference_model import Reference
 from sim.plan.schedule import Action
+from sim.world.history import Call
 from sim.world.listener import Listener
 from sim.world.world import World
 
@@ -80,6 +84,22 @@ MARKS: Final = {
         Mark("commit spans groups", "one mini-transaction wrote to several protection groups"),
         Mark("LAL back-pressure", "a commit waited for room below the LSN allocation limit"),
         *DISK_MARKS,
+        Mark("commit cancelled", "a caller gave up while its commit was pending"),
+        Mark("commit survived its caller", "a commit became durable after its caller had given up"),
+        Mark("cancelled before the log", "a caller gave up before its write was part of the log"),
+        Mark(
+            "cancelled in want of room", "a caller gave up on a write for which there was no room"
+        ),
+        Mark("read cancelled", "a caller gave up on a read that a segment had been asked"),
+        Mark("strict read cancelled", "a caller gave up on a strict read"),
+        Mark("view cancelled", "a caller gave up in the middle of a read view"),
+        Mark("list cancelled", "a caller gave up in the middle of a list of pages"),
+        Mark("wrong call refused", "a call with a mistake in it was refused"),
+        Mark("called too early", "a writer was called before it had opened the volume"),
+        Mark("mini-transaction read", "a mini-transaction read what it was about to write"),
+        Mark("view of several pages", "a view read several pages, the last after some time"),
+        Mark("largest write", "a mini-transaction had as many writes as one may have"),
+        Mark("whole page written", "one write filled its page"),
     )
 }
 """Every mark, by name."""
@@ -99,6 +119,7 @@ class Coverage(Listener):
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
         self._disks = DiskCoverage(world, self._count)
+        self._outlived: dict[str, list[Lsn]] = {}
 
     def on_step(self, source: str, event: Event) -> None:
         handler = _ON_EVENT.get(type(event))
@@ -163,6 +184,10 @@ class Coverage(Listener):
         return bool(whole) and len(away) > 1
 
     def _on_commits(self, source: str, event: CommitsAcknowledged) -> None:
+        if outlived := self._outlived.get(source):
+            self._outlived[source] = [lsn for lsn in outlived if lsn > event.vdl]
+            for _ in range(len(outlived) - len(self._outlived[source])):
+                self._count("commit survived its caller")
         if self._waiting and event.vdl >= self._waiting.get(source, 1 << 63):
             del self._waiting[source]
             self._count("commit waited out an AZ + 1")
@@ -179,6 +204,49 @@ class Coverage(Listener):
 
     def _on_confirmed(self, _: str, event: EpochVouched) -> None:
         self._count("strict read confirmed")
+
+    # ---- clients ---------------------------------------------------------------------------------
+
+    def on_returned(self, call: Call, engine: Engine) -> None:
+        operation = call.operation
+        if call.writes_pages:
+            self._write_returned(call, engine)
+        elif call.cancelled:
+            if call.lists:
+                self._count("list cancelled")
+            elif operation.kind == "view":
+                self._count("view cancelled")
+            elif operation.kind.startswith("strict"):
+                self._count("strict read cancelled")
+            elif call.from_segment:
+                self._count("read cancelled")
+        elif operation.wrong:
+            self._count("wrong call refused")
+        elif operation.kind == "view" and len(call.reads) > 1 and operation.hold_ns:
+            self._count("view of several pages")
+        if operation.early and call.raised is Unavailable:
+            self._count("called too early")
+
+    def _write_returned(self, call: Call, engine: Engine) -> None:
+        if call.cancelled:
+            self._write_cancelled(call, engine)
+        elif call.lsns:
+            knobs = self._world.schedule.knobs
+            if len(call.lsns) == min(knobs.max_mtr_writes, knobs.lal):
+                self._count("largest write")
+            if any(len(data) == PAGE_SIZE for _, _, data in call.writes):
+                self._count("whole page written")
+        if call.own is not None:
+            self._count("mini-transaction read")
+
+    def _write_cancelled(self, call: Call, engine: Engine) -> None:
+        if call.lsns:
+            self._count("commit cancelled")
+            self._outlived.setdefault(engine.name, []).append(call.lsns[-1])
+            return
+        self._count("cancelled before the log")
+        if engine.core is not None and not engine.core.has_room(len(call.writes)):
+            self._count("cancelled in want of room")
 
     # ---- segments --------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class ReaderChecks:
         self._world = world
         self._findings = findings
         self._views: dict[int, Call] = {}
-        """Calls under way that hold a view open; at LSN 0 as long as it has not been opened."""
+        """Calls under way that hold a view open; at LSN 0 while they do not."""
         self._inherited: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
 
     def opened(self, writer: str, core: WriterCore) -> None:
@@ -36,13 +36,13 @@ class ReaderChecks:
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
-        if call.operation.kind in ("view", "list"):
+        if call.operation.kind in ("view", "list") or call.operation.way == "mtr":
             self._views[call.number] = call
 
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered."""
         floor = None if engine.core is None else engine.core.reading.floor
-        if call.operation.kind != "put":
+        if call.operation.kind not in ("put", "wrong", "scan"):  # a scan may come too late
             self._findings.hold(invariants.was_not_collected, engine.name, call, floor)
         if self._views.pop(call.number, None) is not None:
             self._floor_is_below_view(call, engine)
@@ -55,10 +55,10 @@ class ReaderChecks:
         core = engine.core
         if core is None or engine.error is not None:
             return
-        views = [each for each in self._views.values() if each.writer == engine.name and each.lsn]
+        views = [each for each in self._views.values() if each.writer == engine.name and each.held]
         for call in views:
             self._floor_is_below_view(call, engine)
-        readers = [each.lsn for each in views]
+        readers = [each.held for each in views]
         if core.reading.oldest_read_point is not None:
             readers.append(core.reading.oldest_read_point)
         if readers:

@@ -26,7 +26,7 @@ from sim.files import scenario
 from sim.files.expectations import NOTHING_HAPPENED, UNMET, Expectation
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.plan.profiles import DiskProfile, LinkProfile
-from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.plan.schedule import MS, READS, Action, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict
 from sim.wording import command_line, counted, say
 from sim.world import faults
@@ -70,12 +70,16 @@ def simpler_events(event: Event) -> Iterator[Event]:
         "length": _SMALLEST_LENGTH,
         "cached": True,
         "sticky": False,
+        "early": False,
+        "way": "put_many",
+        "patience_ns": None,
+        "hold_ns": 0,
         "age": 0.0,
     }
     for name, value in plain.items():
         if getattr(event, name) != value:
             yield _evolved(event, name, value)
-    if event.kind in ("view", "list", "get_at", "strict_get"):
+    if event.kind in READS and event.kind != "get":
         yield attrs.evolve(event, kind="get", age=0.0)
 
 

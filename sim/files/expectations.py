@@ -243,12 +243,17 @@ COUNTED: Final[Mapping[str, _Count]] = {
 
 
 def is_write(call: Call) -> bool:
-    """Whether a call writes; all others read."""
-    return call.operation.kind == "put"
+    """Whether a call writes; all others read, or are wrong."""
+    return call.writes_pages
 
 
 def counts(call: Call, *, cached: bool) -> bool:
-    """Whether an expectation minds a call: what the buffer pool has answered only if asked to."""
+    """Whether an expectation minds a call: what the buffer pool has answered only if asked to.
+
+    What is wrong with a call is its caller's affair.
+    """
+    if call.operation.wrong:
+        return False
     return cached or call.from_segment or is_write(call) or call.outcome not in _ANSWERED
 
 

@@ -23,13 +23,14 @@ from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation
 from sim.files.knob_tables import knob_values, read_knobs
 from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document
-from sim.plan.drawn_workload import READS, Workload
-from sim.plan.schedule import Action, Knobs, Operation, Schedule
+from sim.plan.drawn_workload import Workload
+from sim.plan.schedule import READS, SECOND, WAYS, Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
+from sim.plan.wrong_calls import WRONG_CALLS
 from sim.wording import suggestion
 from sim.world import faults
 
-KINDS: Final = ("put", *READS)
+KINDS: Final = ("put", "wrong", *READS)
 _MOST_CLIENTS: Final = 1_000
 _MOST_OPERATIONS: Final = 1_000_000
 _MOST_REPEATS: Final = 10_000
@@ -195,22 +196,37 @@ def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> I
 
 
 def _operation(table: Table) -> Operation:
+    kind = table.choice("do", KINDS)
+    if kind == "wrong" and not table.has("wrong"):
+        raise table.error("wrong", f"missing: expected what is wrong: {', '.join(WRONG_CALLS)}")
     operation = Operation(
         at_ns=table.time("at"),
         client=table.integer("client"),
-        kind=table.choice("do", KINDS),
+        kind=kind,
         pages=table.integers("pages", MAX_INTEGER),
         offset=table.integer("offset", 0),
         length=table.integer("bytes", 16, least=8),
         age=table.number("age", 0.0, 0.0, 1.0),
         cached=table.boolean("cached", True),
         sticky=table.boolean("sticky", False),
+        early=table.boolean("early", False),
+        way=table.choice("way", WAYS) if table.has("way") else "put_many",
+        hold_ns=table.time("hold", 0),
+        patience_ns=table.time("patience") if table.has("patience") else None,
+        wrong=table.choice("wrong", WRONG_CALLS) if table.has("wrong") else "",
     )
+    for key in ("way", "patience", "wrong"):
+        table.get(key)
     table.finish()
-    # Each page of an MTR is written 8 bytes further on: see `sim.world.clients.writes_of`.
-    end = operation.offset + 8 * (len(operation.pages) - 1) + operation.length
+    end = operation.offset + operation.length
     if end > PAGE_SIZE:
         raise table.error("bytes", f"found an end at byte {end}: expected at most {PAGE_SIZE}")
+    if operation.wrong and operation.kind != "wrong":
+        why = f"as do is {operation.kind!r}"
+        raise table.error("wrong", f"found {operation.wrong!r}: expected nothing, {why}")
+    if operation.kind == "put" and operation.way == "put" and len(operation.pages) != 1:
+        found = len(operation.pages)
+        raise table.error("pages", f"found {found} pages: expected 1, which is what put takes")
     return operation
 
 
@@ -243,9 +259,16 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
         reads=table.choices("reads", READS, ("get",)),
         cached=table.boolean("cached", True),
         sticky=table.boolean("sticky", False),
+        early=table.boolean("early", False),
+        ways=table.choices("ways", WAYS, ("put_many",)),
+        hold_ns=table.time("hold", SECOND),
+        patience_ns=table.time("patience") if table.has("patience") else None,
+        impatient=table.number("impatient", 1.0, 0.0, 1.0),
+        wrong=table.number("wrong", 0.0, 0.0, 1.0),
         from_ns=from_ns,
         until_ns=until_ns,
     )
+    table.get("patience")
     table.finish()
     if workload.clients > _MOST_CLIENTS:
         raise table.error("clients", f"found {workload.clients}: expected at most {_MOST_CLIENTS}")
@@ -256,6 +279,8 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
         raise table.error("bytes", f"found {workload.length}: expected at most {_MOST_BYTES}")
     if not workload.reads:
         raise table.error("reads", f"found none: expected some of {', '.join(READS)}")
+    if not workload.ways:
+        raise table.error("ways", f"found none: expected some of {', '.join(WAYS)}")
     return workload
 
 
@@ -312,10 +337,15 @@ def _operation_row(operation: Operation) -> dict[str, Any]:
         ("age", "age"),
         ("cached", "cached"),
         ("sticky", "sticky"),
+        ("early", "early"),
+        ("way", "way"),
+        ("hold_ns", "hold"),
+        ("patience_ns", "patience"),
+        ("wrong", "wrong"),
     ):
         value = getattr(operation, name)
         if value != plain[name].default:
-            row[key] = value
+            row[key] = format_time(value) if name.endswith("_ns") else value
     return row
 
 

@@ -32,7 +32,7 @@ def draw_knobs(random: Random) -> Knobs:
     )
     return Knobs(
         pg_count=choice(random, (1, 1, 1, 2, 3)),
-        lal=choice(random, (20, 200, 100_000, 10_000_000)),
+        lal=choice(random, (8, 20, 200, 100_000, 10_000_000)),
         retention_lsns=choice(random, (None, None, 0, 20, 200)),
         buffer_pool_pages=choice(random, (8, 16, 64)),
         batches_in_flight=choice(random, (1, 4, 8)),
@@ -43,4 +43,5 @@ def draw_knobs(random: Random) -> Knobs:
         cross_az_link=cross,
         disk=disk,
         duration_ns=choice(random, (1, 2, 4)) * SECOND,
+        max_mtr_writes=choice(random, (4_096, 4_096, 4_096, 3, 12)),
     )

@@ -21,6 +21,11 @@ from sim.plan.profiles import DiskProfile, LinkProfile
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
 SECOND: Final = 1_000_000_000
+READS: Final = ("get", "strict_get", "get_at", "strict_get_at", "view", "list", "scan")
+"""The ways to read: a page now, now and strictly, at an older point, both, some pages of a view,
+which pages exist in a view, and which exist without one."""
+WAYS: Final = ("put_many", "put", "submit", "mtr")
+"""The ways to write; ``put`` takes one page, ``mtr`` also reads what it is about to write."""
 
 
 @attrs.frozen(kw_only=True)
@@ -140,17 +145,27 @@ class Operation:
     at_ns: int
     client: int
     kind: str
-    """``put``, ``get``, ``strict_get``, ``get_at``, ``view`` or ``list``."""
+    """``put``, ``wrong``, or a way to read: one of `READS`."""
     pages: tuple[int, ...]
-    """Pages written by one MTR, the one page read, or the first that may be in a list."""
+    """Pages written by one MTR, the page read (a view: those), or the first that may be listed."""
     offset: int = 0
     length: int = 16
     age: float = 0.0
-    """For ``get_at``, ``view`` and ``list``: how old the read point is; 1 is the floor."""
+    """For reads at an older point: how old it is, from 0, the VDL, to 1, the floor."""
     cached: bool = True
     """Whether the buffer pool may answer a read; otherwise a segment has to."""
     sticky: bool = False
     """Whether the client keeps its writer even when another has taken over."""
+    early: bool = False
+    """Whether it calls the latest writer, opened or not; otherwise it waits for one that is."""
+    way: str = "put_many"
+    """Which call of the engine writes: one of `WAYS`."""
+    hold_ns: int = 0
+    """For how long a view, or a mini-transaction that reads, is kept open."""
+    patience_ns: int | None = None
+    """The caller gives up, cancelling the call, after this long; None: it waits for ever."""
+    wrong: str = ""
+    """For ``wrong``: what is wrong with the call, a key of `sim.plan.wrong_calls.WRONG_CALLS`."""
 
     def __str__(self) -> str:
         where = ",".join(map(str, self.pages))

@@ -119,7 +119,8 @@ def make_report(
 ) -> Report:
     """Judge a run that has ended."""
     writes = [each for each in result.calls if is_write(each)]
-    reads = [each for each in result.calls if not is_write(each)]
+    wrong = [each for each in result.calls if each.operation.wrong]
+    reads = [each for each in result.calls if not is_write(each) and not each.operation.wrong]
     judgements = [each.judge(shown(result)) for each in expectations]
     concluded = conclude(result, expectations)
     answered = (Outcome.OK, Outcome.NOT_FOUND)
@@ -130,7 +131,7 @@ def make_report(
         finding=concluded.finding,
         commits=Latencies.of([each for each in writes if each.outcome is Outcome.OK]),
         reads=Latencies.of([each for each in reads if each.outcome in answered]),
-        outcomes=_outcomes(writes, reads),
+        outcomes=_outcomes(("writes", writes), ("reads", reads), ("wrong calls", wrong)),
         effects=_effects(result, watch),
         judgements=judgements,
         lost_messages={str(why): n for why, n in world.network.statistics().lost.items()},
@@ -140,9 +141,9 @@ def make_report(
     )
 
 
-def _outcomes(writes: Sequence[Call], reads: Sequence[Call]) -> dict[str, int]:
+def _outcomes(*kinds: tuple[str, Sequence[Call]]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for what, calls in (("writes", writes), ("reads", reads)):
+    for what, calls in kinds:
         for outcome in Outcome:
             count = sum(each.outcome is outcome for each in calls)
             if count:

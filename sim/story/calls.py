@@ -11,6 +11,7 @@ from segments.protocol.events import Event, PageMaterialized, ReadDeclined
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import ListPages
 from sim.check.invariants import WRITE_QUORUM
+from sim.durations import length
 from sim.story.evidence import Evidence
 from sim.story.lines import LAST, NEEDED, Line, of_six
 from sim.story.recorder import CallInvoked, CallReturned, Step
@@ -29,9 +30,13 @@ def described(call: Call) -> str:
     operation = call.operation
     pages = " ".join(map(str, operation.pages))
     noun = "page" if len(operation.pages) == 1 else "pages"
+    how = f" by {operation.way}" if call.writes_pages and operation.way != "put_many" else ""
+    wrong = f", {operation.wrong}," if operation.wrong else ""
+    patience = operation.patience_ns
+    gives_up = "" if patience is None else f", to be cancelled after {length(patience)}"
     return (
         f"call {call.number} of client {operation.client} through {call.writer}: "
-        f"{operation.kind} {noun} {pages}"
+        f"{operation.kind}{how}{wrong} {noun} {pages}{gives_up}"
     )
 
 
@@ -76,7 +81,7 @@ def route(evidence: Evidence, call: Call, *, strictly: bool = False) -> Iterator
     With what others read of the page meanwhile, unless ``strictly`` at its own read point.
     """
     begun = invoked(evidence, call)
-    if begun is None or call.operation.kind in ("put", "list"):
+    if begun is None or not call.reads_pages:
         return
     end_ns = evidence.result.virtual_ns if call.returned_ns is None else call.returned_ns
     page_id = call.operation.pages[0]
@@ -163,7 +168,7 @@ def broken_links(evidence: Evidence, call: Call) -> list[tuple[Lsn, Lsn]]:
 def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     """The records that the reference model would have put into the page that a read returned."""
     reference, page_id = evidence.reference, call.operation.pages[0]
-    if call.operation.kind in ("put", "list") or call.writer not in reference.writers:
+    if not call.reads_pages or call.writer not in reference.writers:
         return
     lsns = _expected(evidence, call)
     some = " ".join(map(str, lsns[-_MOST_LSNS:]))

@@ -7,8 +7,9 @@ from enum import Enum
 
 import attrs
 
+from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId
-from sim.plan.schedule import Operation
+from sim.plan.schedule import READS, Operation
 
 
 class Outcome(Enum):
@@ -22,7 +23,11 @@ class Outcome(Enum):
     TOO_OLD = "too old"
     """A read of a version that has been collected."""
     UNKNOWN = "unknown"
-    """A write whose writer ended first: it may survive, whole, or not."""
+    """A write whose writer ended first, or that its caller cancelled: it may survive, whole."""
+    GAVE_UP = "given up"
+    """A read that its caller cancelled."""
+    INVALID = "invalid"
+    """It was wrong, and its caller was told so."""
     PENDING = "pending"
 
 
@@ -42,6 +47,20 @@ class Call:
     """Commit LSN of a write; read point of a read."""
     page: bytes | None = None
     """What a read of a page returned."""
+    reads: Sequence[tuple[PageId, bytes | None]] = ()
+    """What a view, or a mini-transaction before its own writes, has read so far."""
+    own: bytes | None = None
+    """The first page of a mini-transaction as it read it after its own writes."""
+    held: Lsn = 0
+    """The read point that the call keeps at the moment, in a view or a mini-transaction."""
+    snapshot: Lsn = 0
+    """The read point of a mini-transaction's reads."""
+    submitted: bool = False
+    """Of a write by ``submit``: whether that has returned, and only durability is awaited."""
+    cancelled: bool = False
+    """Whether its caller gave up."""
+    raised: type[AuroraError] | None = None
+    """The type of the error that it ended with."""
     listed: Sequence[PageId] = ()
     """What a list of pages returned."""
     from_segment: bool = False
@@ -51,3 +70,31 @@ class Call:
     """What a write writes, in order: page, offset and bytes."""
     lsns: Sequence[Lsn] = ()
     """Of a write that has become part of the log: the LSN of each part."""
+
+    @property
+    def writes_pages(self) -> bool:
+        """Whether it is there to write; a wrong call is not, whatever it asks for."""
+        return self.operation.kind == "put"
+
+    @property
+    def read_point(self) -> Lsn:
+        """As of which LSN it has read pages."""
+        return self.snapshot if self.writes_pages else self.lsn
+
+    @property
+    def lists(self) -> bool:
+        """Whether it asks which pages exist."""
+        return self.operation.kind in ("list", "scan")
+
+    @property
+    def reads_pages(self) -> bool:
+        """Whether it is there to read pages."""
+        return self.operation.kind in READS and not self.lists
+
+    def answers(self) -> Sequence[tuple[PageId, bytes | None]]:
+        """The pages that it has read, each with its contents, None for "not written"."""
+        if self.operation.kind in ("put", "view"):
+            return self.reads
+        if not self.reads_pages or self.outcome not in (Outcome.OK, Outcome.NOT_FOUND):
+            return ()
+        return ((self.operation.pages[0], self.page),)

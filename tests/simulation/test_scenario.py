@@ -20,8 +20,9 @@ from sim.plan.drawn_workload import Workload
 from sim.plan.episodes import episodes_of
 from sim.plan.generate import generate
 from sim.plan.profiles import DiskProfile, LinkProfile
-from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
+from sim.plan.schedule import MS, READS, SECOND, Action, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
+from sim.plan.wrong_calls import WRONG_CALLS
 from sim.run import Verdict, run
 from sim.world.faults import FAULTS, check
 
@@ -159,12 +160,24 @@ OPERATIONS = st.builds(
     Operation,
     at_ns=TIMES,
     client=st.integers(0, 9),
-    kind=st.sampled_from(scenario.KINDS),
+    kind=st.sampled_from(("put", *READS)),
     pages=st.lists(st.integers(0, 2**40), min_size=1, max_size=4).map(tuple),
     offset=st.integers(0, 8000),
     length=st.integers(8, 100),
     age=st.floats(0, 1),
     sticky=st.booleans(),
+    early=st.booleans(),
+    way=st.sampled_from(("put_many", "submit", "mtr")),
+    hold_ns=TIMES,
+    patience_ns=st.none() | TIMES,
+)
+WRONG = st.builds(
+    Operation,
+    at_ns=TIMES,
+    client=st.integers(0, 9),
+    kind=st.just("wrong"),
+    pages=st.just((1,)),
+    wrong=st.sampled_from(sorted(WRONG_CALLS)),
 )
 KNOBS = st.builds(
     Knobs,
@@ -188,7 +201,9 @@ ACTIONS = st.sampled_from(
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.integers(0, 2**70), TEXTS, KNOBS, st.lists(ACTIONS), st.lists(OPERATIONS, max_size=4))
+@given(
+    st.integers(0, 2**70), TEXTS, KNOBS, st.lists(ACTIONS), st.lists(OPERATIONS | WRONG, max_size=4)
+)
 def test_any_schedule_is_read_as_it_was_written(
     seed: int, name: str, knobs: Knobs, actions: list[Action], operations: list[Operation]
 ) -> None:
@@ -279,9 +294,23 @@ def test_times_that_are_not(text: str) -> None:
         ),
         ("[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[]", "found []: expected a list of in"),
         (
-            "[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]\noffset=8170",
-            "found an end at byte 8194: expected at most 8192",
+            "[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]\noffset=8180",
+            "found an end at byte 8196: expected at most 8192",
         ),
+        (
+            "[[operation]]\nat='1s'\nclient=0\ndo='wrong'\npages=[1]",
+            "operation[1].wrong: missing: expected what is wrong",
+        ),
+        (
+            "[[operation]]\nat='1s'\nclient=0\ndo='get'\npages=[1]\nwrong='no data'",
+            "line 6: operation[1].wrong: found 'no data': expected nothing, as do is 'get'",
+        ),
+        (
+            "[[operation]]\nat='1s'\nclient=0\ndo='put'\npages=[1,2]\nway='put'",
+            "line 5: operation[1].pages: found 2 pages: expected 1, which is what put takes",
+        ),
+        ("[workload]\nways=['mrt']", "ways: found 'mrt': did you mean 'mtr'?"),
+        ("[workload]\npatience=3", "patience: found 3: expected a time such as"),
         (
             "[workload]\nrate=1\noperations=1",
             "rate: found together with operations: expected one of",

@@ -485,6 +485,34 @@ def test_a_view_pins_its_read_point_until_it_ends() -> None:
     run_world(main, lal=20, engine=SMALL, segment=SegmentConfig(collect_records=1))
 
 
+def test_regression_a_strict_read_keeps_the_read_point_that_it_was_given() -> None:
+    """It may wait long for its confirmation: what was not too old then must not become so."""
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        old = await engine.put(1, 0, b"old")
+        found: list[bytes] = []
+
+        async def read_strictly() -> None:
+            found.append((await engine.read(1, old, strict=True, cached=False)).page.image[:3])
+
+        async with trio.open_nursery() as nursery:
+            async with engine.read_view(old):
+                for number in range(20):
+                    await engine.put(1, 0, bytes([number]) * 3)
+                world.crash("A B C D")
+                nursery.start_soon(read_strictly)
+                await trio.sleep(0.1)
+            await trio.sleep(0.3)
+            assert not found, "two of six confirm nothing"
+            assert engine.statistics().floor == old
+            await world.restart("A B C D")
+        assert found == [b"old"]
+        await check_rest(world)
+
+    run_world(main, lal=50, engine=SMALL, segment=SegmentConfig(collect_records=1))
+
+
 # ---- the end -------------------------------------------------------------------------------------
 
 
