@@ -284,7 +284,9 @@ class Checker(Listener):
         held = self._held.setdefault((state.table.epoch, pg_id), {})
         held[segment] = max(held.get(segment, 0), state.scl)
 
-    def _on_refused(self, source: str, _: StorageRefused) -> None:
+    def _on_refused(self, source: str, event: StorageRefused) -> None:
+        if not self.disks.has_refused(source):
+            self.fail("system error", f"{source} starts over, and not for its disk: {event.reason}")
         self.disks.crashed(source)  # all that it had in memory is gone
 
     def _on_failed(self, source: str, event: SegmentFailed) -> None:

@@ -27,7 +27,14 @@ class DiskChecks:
         self._damaged: set[SegmentId] = set()
         self._spoilt: set[SegmentId] = set()
         """Whose disks have ever rotted."""
+        self._failures: dict[SegmentId, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
+
+    def has_refused(self, segment: SegmentId) -> bool:
+        """Whether a disk has refused anything since this was last asked, or refuses now."""
+        disk, known = self._world.disks[segment], self._failures.get(segment, 0)
+        self._failures[segment] = disk.statistics().failures
+        return disk._broken or self._failures[segment] > known
 
     def crashed(self, segment: SegmentId) -> None:
         """A segment is down: from now on only its disk speaks for it."""
