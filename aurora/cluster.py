@@ -236,6 +236,7 @@ class Cluster:
             names=lambda: self.writer_names,
         )  # fmt: skip
         self.engines.append(engine)
+        self._forget_ended_writers()  # the one before may have ended while it was the latest
         scope = self._writer_scopes[engine] = trio.CancelScope()
         await self._nursery.start(self._run_writer, engine, scope)
         return engine

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from segments.protocol.ids import Address, SegmentId, name_writers
-from sim.check.blame import blames_the_system, described
+from sim.check.blame import asks_to_stop, blames_the_system, described
 from sim.check.checker import Checker
 from sim.check.findings import Violation
 from sim.check.marks import Coverage
@@ -123,7 +123,9 @@ class Run:
             return Verdict.UNDECIDED, "undecided", str(undecided)
         except self.raises:
             raise
-        except Exception as error:  # noqa: BLE001 - whoever failed, it ends this run only
+        except BaseException as error:  # whoever failed, it ends this run only
+            if asks_to_stop(error):
+                raise
             if blames_the_system(error):
                 return Verdict.VIOLATION, "system error", described(error)
             return Verdict.INTERNAL, "internal error", described(error)

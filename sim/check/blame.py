@@ -2,8 +2,8 @@
 
 The one rule: of the lines of ours that it came through, the innermost decides. One in `aurora` or
 `segments` is the system's: a finding. One in `sim` is the simulator's own: that run shows nothing,
-and says so. What the simulated network or disk refuses with a typed error is the mistake of who
-called it.
+and says so. What the simulated network, disk or clock refuses with a typed error is the mistake of
+who called it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from segments.protocol.errors import AuroraError
 _ROOT: Final = Path(__file__).parents[2]
 _SYSTEM: Final = (_ROOT / "aurora", _ROOT / "segments")
 _SIMULATOR: Final = _ROOT / "sim"
-_PORTS: Final = (_SIMULATOR / "world" / "network.py", _SIMULATOR / "world" / "disk.py")
+_PORTS: Final = tuple(
+    _SIMULATOR / "world" / name for name in ("network.py", "disk.py", "scheduler.py")
+)
 
 
 def blames_the_system(error: BaseException) -> bool:
@@ -34,6 +36,13 @@ def blames_the_system(error: BaseException) -> bool:
         if path.is_relative_to(_SIMULATOR):
             return False
     return False
+
+
+def asks_to_stop(error: BaseException) -> bool:
+    """Whether it is Ctrl-C, which is nobody's failure; of a group, in any part."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(asks_to_stop(each) for each in error.exceptions)
+    return isinstance(error, KeyboardInterrupt)
 
 
 def described(error: BaseException) -> str:

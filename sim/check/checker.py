@@ -18,6 +18,8 @@ from aurora.engine import Engine
 from aurora.events import (
     Acknowledged,
     MtrAllocated,
+    PageCached,
+    SealAnswered,
     SealingStarted,
     VolumeOpened,
     WriterStarted,
@@ -41,14 +43,19 @@ from segments.protocol.events import (
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.state import SegmentState
 from sim.check import invariants, what_if
+from sim.check.bound_checks import BoundChecks
 from sim.check.client_checks import ClientChecks
 from sim.check.disk_checks import DiskChecks
 from sim.check.ending import Ending
 from sim.check.findings import Findings
+from sim.check.floor_checks import FloorChecks
+from sim.check.log_checks import LogChecks
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
+from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
+from sim.world.network import NetworkEvent
 from sim.world.world import World
 
 _DISK_EVERY = 4
@@ -84,7 +91,13 @@ class Checker(Listener):
         self.disks = DiskChecks(world, self.reference, self._findings)
         self.readers = ReaderChecks(world, self._findings)
         self.client_calls = ClientChecks(world, self._findings)
-        self.ending = Ending(world, self.reference, self._findings)
+        self.logs = LogChecks(world, self.reference, self._findings, self._held)
+        self.wire = WireChecks(world, self.disks, self._findings)
+        self.bounds = BoundChecks(world, self._findings)
+        self.floors = FloorChecks(world, self.reference, self._findings)
+        self.ending = Ending(world, self.reference, self._findings, self.disks, self.bounds)
+        self._cores: dict[str, WriterCore] = {}
+        self.on_message = self.wire.on_message  # type: ignore[method-assign] # without a call more
 
     # ---- the cores' steps ------------------------------------------------------------------------
 
@@ -95,19 +108,58 @@ class Checker(Listener):
         handler = _ON_EVENT.get(type(event))
         if handler is not None:
             handler(self, source, event)
+        if source in self._world.disks:
+            self._segment_stepped(source, event)
+        else:
+            self._writer_stepped(source, event)
         if self._events % self._check_every == 0:
             self._what_if()
             if self._events % (self._check_every * _DISK_EVERY) == 0:
-                self.disks.look()
-                self.readers.look()
+                self._look()
+
+    def on_message(self, event: NetworkEvent) -> None:
+        self.wire.on_message(event)
+
+    def _writer_stepped(self, writer: str, event: Event) -> None:
+        core = self._cores.get(writer)
+        if core is None:
+            engines = self._world.cluster.engines if self._world.built else ()
+            found = [each.core for each in engines if each.name == writer and each.core is not None]
+            if found:
+                core = self._cores[writer] = found[0]
+        self.bounds.writer_stepped(writer, core, event)
+        if core is not None:
+            self.logs.writer_stepped(writer, core)
+
+    def _segment_stepped(self, segment: SegmentId, event: Event) -> None:
+        core = self._world.cluster.hosts[segment].core
+        self.bounds.segment_stepped(segment, core, event)
+        if core is not None:
+            self.logs.segment_stepped(segment, core.state)
+
+    def _look(self) -> None:
+        self.disks.look()
+        self.readers.look()
+        self.bounds.look()
+        engine = self._world.cluster.engines[-1] if self._world.cluster.engines else None
+        if engine is not None and engine.error is None:
+            core = engine.core
+            if core is not None and core.opened:
+                self.floors.look(engine, core)
 
     def _on_recovery_started(self, source: str, _: SealingStarted) -> None:
         self._observed_before[source] = self._observed_vdl
+        self.logs.sealing(source)
+
+    def _on_seal_answered(self, source: str, event: SealAnswered) -> None:
+        self.logs.answered(source, event.table_epoch)
 
     def _on_writer_started(self, source: str, event: WriterStarted) -> None:
         plan = event.plan
         view = self.reference.begin_writer(source, plan, self._observed_before.get(source, 0))
         self._vcl[source] = plan.vdl
+        if not event.fresh:
+            self.logs.planned(view)
         if event.fresh:
             self._opened(view)
 
@@ -142,6 +194,10 @@ class Checker(Listener):
             invariants.within_ranges,
             self.reference, view.epoch, records[-1].lsn,
         )  # fmt: skip
+        self.logs.pool_changed(source, core)
+
+    def _on_page_cached(self, source: str, _: PageCached) -> None:
+        self.logs.pool_changed(source, self._core(source))
 
     def _on_acknowledged(self, source: str, event: Acknowledged) -> None:
         core, view = self._core(source), self.reference.writers[source]
@@ -183,6 +239,7 @@ class Checker(Listener):
 
     def _on_epoch(self, source: str, _: Sealed | Hydrated | TableAdopted) -> None:
         state = self._state(source)
+        self.logs.adopted(source, state)
         self._epoch_moved(source, state)
         self._count_held(source, state)
 
@@ -229,7 +286,9 @@ class Checker(Listener):
         held = self._held.setdefault((state.table.epoch, pg_id), {})
         held[segment] = max(held.get(segment, 0), state.scl)
 
-    def _on_refused(self, source: str, _: StorageRefused) -> None:
+    def _on_refused(self, source: str, event: StorageRefused) -> None:
+        if not self.disks.has_refused(source):
+            self.fail("system error", f"{source} starts over, and not for its disk: {event.reason}")
         self.disks.crashed(source)  # all that it had in memory is gone
 
     def _on_failed(self, source: str, event: SegmentFailed) -> None:
@@ -238,6 +297,8 @@ class Checker(Listener):
 
     def _on_restored(self, source: str, _: Restored) -> None:
         state = self.disks.restarted(source)
+        self.logs.restarted(source)
+        self.logs.adopted(source, state)
         pg_id = self._world.cluster.hosts[source].group.pg_id
         held = self._held.get((state.table.epoch, pg_id), {}).get(source, 0)
         self._hold(invariants.restart_keeps_scl, source, state, held)
@@ -261,6 +322,7 @@ class Checker(Listener):
     def on_invoked(self, call: Call) -> None:
         self.readers.invoked(call)
         self.client_calls.invoked(call)
+        self.floors.invoked(call)
 
     def on_undocumented(self, call: Call, error: AuroraError) -> None:
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
@@ -270,6 +332,8 @@ class Checker(Listener):
             return
         self.readers.returned(call, engine)
         self.client_calls.returned(call, engine)
+        self.floors.returned(call)
+        self.bounds.returned(call)
         if call.writes_pages and call.outcome is Outcome.OK:
             self._reported_commit(call, engine)
         self._answered(call, engine)
@@ -297,6 +361,7 @@ class Checker(Listener):
         core = engine.core
         assert core is not None
         self._hold(invariants.commit_is_durable, self.reference, call.lsn, core.vdl)
+        self.logs.commit_reported(engine.name, call.lsn)
         self._hold(invariants.reported_once, self._reported, call.lsn)
         self._reported.add(call.lsn)
 
@@ -332,11 +397,15 @@ class Checker(Listener):
         """Everything has finished: now everything must agree."""
         if not self._findings.failed:
             self._what_if()
+            self._look()
             self.ending.agrees(self._opened_ns)
 
     # ---- looking up ------------------------------------------------------------------------------
 
     def _core(self, writer: str) -> WriterCore:
+        core = self._cores.get(writer)
+        if core is not None:
+            return core
         for engine in self._world.cluster.engines:
             if engine.name == writer and engine.core is not None:
                 return engine.core
@@ -350,9 +419,11 @@ class Checker(Listener):
 
 _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
     SealingStarted: Checker._on_recovery_started,
+    SealAnswered: Checker._on_seal_answered,
     WriterStarted: Checker._on_writer_started,
     VolumeOpened: Checker._on_opened,
     MtrAllocated: Checker._on_allocated,
+    PageCached: Checker._on_page_cached,
     Acknowledged: Checker._on_acknowledged,
     RecordsApplied: Checker._on_applied,
     Sealed: Checker._on_epoch,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from segments.host import SegmentHost
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.wal import encode_promise, scan
-from sim.check import invariants
+from sim.check import invariants, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference
@@ -26,7 +27,16 @@ class DiskChecks:
         """What the disk of a segment that is down stands for; None if it has lost its promises."""
         self._damaged: set[SegmentId] = set()
         self._promise_rotten: set[SegmentId] = set()
+        self._spoilt: set[SegmentId] = set()
+        """Whose disks have ever rotted."""
+        self._failures: dict[SegmentId, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
+
+    def has_refused(self, segment: SegmentId) -> bool:
+        """Whether a disk has refused anything since this was last asked, or refuses now."""
+        disk, known = self._world.disks[segment], self._failures.get(segment, 0)
+        self._failures[segment] = disk.refusals
+        return disk.broken or self._failures[segment] > known
 
     def crashed(self, segment: SegmentId) -> None:
         """A segment is down: from now on only its disk speaks for it."""
@@ -39,6 +49,7 @@ class DiskChecks:
     def rotted(self, segment: SegmentId) -> None:
         """A segment's disk is not what was written, until it has been repaired."""
         self._damaged.add(segment)
+        self._spoilt.add(segment)
         if segment in self._down:
             self._down[segment] = self._left(segment)
 
@@ -67,12 +78,41 @@ class DiskChecks:
                 found[segment] = state
         return found
 
+    def is_damaged(self, segment: SegmentId) -> bool:
+        """Whether its disk has rotted, and was not found repaired since."""
+        return segment in self._damaged
+
     def look(self) -> None:
-        """Compare the next segment with its disk (invariants 1, 6, 7, 8, 10, 16)."""
+        """Compare the next segment with its disk, and see that no disk is given up (21)."""
         hosts = list(self._world.cluster.hosts.values())
-        host = hosts[self._turn % len(hosts)]
+        for host in hosts:
+            if host.lost is not None:
+                taken = self._is_taken(host.segment)
+                self._findings.hold(
+                    rules_of_the_end.is_lost_rightly, host.segment, host.lost, taken
+                )
+        self._look_at(hosts[self._turn % len(hosts)])
         self._turn += 1
-        if not host.up or host.core is None:
+
+    def look_at_all(self) -> None:
+        """Compare every segment with its disk."""
+        for host in self._world.cluster.hosts.values():
+            self._look_at(host)
+
+    def _is_taken(self, segment: SegmentId) -> bool:
+        """Whether nothing of a disk can be used any more, and it is known why."""
+        disk = self._world.disks[segment]
+        if disk.identity is None:
+            return True
+        try:
+            plan_restart(segment, disk.peek(), self._world.cluster.config.segment)
+        except SegmentLost:
+            return segment in self._spoilt
+        return False
+
+    def _look_at(self, host: SegmentHost) -> None:
+        """Compare a running segment with its disk (invariants 1, 6, 7, 8, 10, 16)."""
+        if not host.up or host.core is None or host.lost is not None:
             return
         state = host.core.state
         if host.segment in self._damaged:
@@ -101,6 +141,13 @@ class DiskChecks:
                     invariants.image_matches,
                     self._reference, view, host.segment, state.vdl, *page,
                 )  # fmt: skip
+
+    def shadowed(self, segment: SegmentId) -> SegmentState | None:
+        """What a disk would restore now, to look at; None if damage keeps that from being told."""
+        disk = self._world.disks[segment]
+        if segment in self._damaged or disk.identity is None:
+            return None
+        return self._shadow(segment).restored(disk.peek())
 
     def _shadow(self, segment: SegmentId) -> DiskShadow:
         shadow = self._shadows.get(segment)

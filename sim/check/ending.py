@@ -1,48 +1,178 @@
-"""The end of a run: all that is pending has finished, and everything agrees (invariants 18, 19)."""
+"""The end of a run: all that is pending has finished, all is at rest, and everything agrees.
+
+Convergence (18) comes first, then rest: nothing is left of calls (24), the floor is known and what
+is below it collected (25), logs are short (23), and each disk restores its segment (22). All of
+that is waited for, within the bound that a run has. Then all must agree (18, 19).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
-from segments.protocol.ids import Lsn
-from sim.check import invariants
+from aurora.core import WriterCore
+from segments.core import SegmentCore
+from segments.host import SegmentHost
+from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId
+from segments.restart import plan_restart
+from segments.state import SegmentState
+from sim.check import invariants, rules_of_bounds, rules_of_floors, rules_of_the_end
+from sim.check.bound_checks import BoundChecks
+from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
 from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
+from sim.plan.schedule import SECOND
 from sim.wording import counted
 from sim.world.history import Outcome
 from sim.world.world import World
+
+_SCRUBS: Final = 8
+"""Rounds of the scrub that a repair may take, with pauses between two of them."""
+_SECOND_CHANCE_NS: Final = 2 * SECOND
+
+
+class _Unsettled(Exception):
+    """Something has not come to rest yet."""
+
+    def __init__(self, rule: str, text: str) -> None:
+        super().__init__(text)
+        self.rule = rule
 
 
 class Ending:
     """Whether one run has come to its end, and to a good one."""
 
-    def __init__(self, world: World, reference: Reference, findings: Findings) -> None:
+    clients_only = True
+    """Whether all calls are those of the schedule's clients; a scenario in Python makes others, and
+    may hold what it likes."""
+
+    def __init__(
+        self,
+        world: World,
+        reference: Reference,
+        findings: Findings,
+        disks: DiskChecks,
+        bounds: BoundChecks,
+    ) -> None:
         self._world = world
         self._reference = reference
         self._findings = findings
+        self._disks = disks
+        self._bounds = bounds
+        self._unsettled: tuple[str, str] | None = None
+        """What has not come to rest yet, though everything has converged: the rule, and why."""
+        self._restored: dict[SegmentId, SegmentState] = {}
+        """What each disk restored when it was found whole."""
 
     def converged(self) -> bool:
-        """Whether every running segment of each group has all that its writer has made durable."""
+        """Whether every running segment has all that its writer has made, and all is at rest."""
+        self._unsettled = None
         engine = self._world.cluster.engine
         core = engine.core
         if core is None or not core.opened or engine.error is not None:
             return False
-        hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]
-        for host in hosts:
-            segment = host.core
-            if not host.up or segment is None:
-                return False
+        try:
+            self._has_converged(engine.name, core)
+        except invariants.Broken:
+            return False
+        for rule in (self._nothing_is_left, self._floors_follow, self._is_small, self._is_whole):
             try:
-                tail = core.tail_lsn(host.group.pg_id)
-                invariants.has_everything(host.segment, segment.state, core.epoch, tail)
-            except invariants.Broken:
+                rule(core)
+            except _Unsettled as unsettled:
+                self._unsettled = unsettled.rule, str(unsettled)
                 return False
         return True
 
     def not_finished(self) -> None:
-        """The bound has passed, and something is still pending."""
-        self._findings.fail("heals-and-converges", self.standing(), liveness=True)
+        """The bound has passed, and something is still pending, or not at rest."""
+        rule, text = self._unsettled or ("heals-and-converges", self.standing())
+        self._findings.fail(rule, text, liveness=True)
+
+    # ---- what must come true ---------------------------------------------------------------------
+
+    def _running(self) -> Iterator[tuple[SegmentHost, SegmentCore]]:
+        for host in self._world.cluster.hosts.values():
+            if host.lost is None:
+                if not host.up or host.core is None:
+                    raise invariants.Broken(f"{host.segment} is down")
+                yield host, host.core
+
+    def _has_converged(self, writer: str, core: WriterCore) -> None:
+        view = self._reference.writers[writer]
+        last = self._reference.last_live(view)
+        rules_of_the_end.all_is_durable(writer, core.vdl, last)
+        for host, segment in self._running():
+            tail = self._reference.tail(view, host.group.pg_id, last)
+            invariants.has_everything(host.segment, segment.state, core.epoch, tail)
+
+    def _nothing_is_left(self, _: WriterCore) -> None:
+        if not self.clients_only or any(each.returned_ns is None for each in self._world.calls):
+            return
+        for engine in self._world.cluster.engines:
+            self._hold(rules_of_the_end.writer_is_idle, engine)
+        for host, segment in self._running():
+            self._hold(rules_of_the_end.segment_is_idle, host.segment, segment)
+
+    def _floors_follow(self, core: WriterCore) -> None:
+        if not self.clients_only:
+            return
+        floor, batch = core.reading.floor, self._world.cluster.config.segment.collect_records
+        retention = self._world.schedule.knobs.retention_lsns
+        if retention is not None:
+            view = self._reference.writers[core.name]
+            self._hold(
+                rules_of_floors.floor_is_raised,
+                self._reference, view, floor, core.vdl, retention, MAX_LSN,
+            )  # fmt: skip
+        for host, segment in self._running():
+            state = segment.state
+            self._hold(rules_of_the_end.floor_is_known, host.segment, state, core.vdl, floor)
+            below = state.index.count_through(min(floor, state.scl))
+            self._hold(rules_of_the_end.is_collected, host.segment, below, batch)
+
+    def _is_small(self, core: WriterCore) -> None:
+        interval = self._world.cluster.config.segment.image_interval
+        for host, segment in self._running():
+            for predicate, *args in self._bounds.at_rest(host.segment, segment.state):
+                self._hold(predicate, *args)
+            for page_id in segment.state.index.pages():
+                chain = segment.state.materializer.chain(page_id, core.vdl)
+                self._hold(
+                    rules_of_bounds.replays_little, host.segment, page_id, len(chain) - 1, interval
+                )
+
+    def _is_whole(self, core: WriterCore) -> None:
+        view, config = self._reference.writers[core.name], self._world.cluster.config.segment
+        for host, segment in self._running():
+            stored = self._world.disks[host.segment].peek()
+            if self._disks.is_damaged(host.segment) and not self._can_be_scrubbed(len(stored.log)):
+                continue
+            plan = plan_restart(host.segment, stored, config)
+            state, pg_id = plan.state, host.group.pg_id
+            self._hold(
+                rules_of_the_end.disk_is_whole,
+                host.segment, segment.state, plan, len(stored.log),
+            )  # fmt: skip
+            chain = self._reference.chain(view, pg_id, state.index.base_lsn, state.scl)
+            missing = next(state.index.not_held(chain), None)
+            self._hold(rules_of_the_end.log_is_held, host.segment, pg_id, missing, state)
+            self._restored[host.segment] = state
+
+    def _can_be_scrubbed(self, log_bytes: int) -> bool:
+        """Whether the scrub finds and mends all within the bound that a run has."""
+        knobs = self._world.schedule.knobs
+        rounds_ns = knobs.scrub_interval_ns * (2 + log_bytes // knobs.scrub_bytes)
+        return _SCRUBS * rounds_ns + _SECOND_CHANCE_NS < knobs.liveness_ns
+
+    def _hold(self, predicate: Callable[..., object], *args: Any) -> None:
+        """Hold a predicate that may come true later; not yet raises `_Unsettled`."""
+        rule = invariants.rule_of(predicate).name
+        self._findings.counts[rule] += 1
+        try:
+            predicate(*args)
+        except invariants.Broken as broken:
+            raise _Unsettled(rule, str(broken)) from None
 
     def standing(self) -> str:
         """What is pending, what is missing of a writer, and how far each segment is."""
@@ -71,15 +201,22 @@ class Ending:
         assert core is not None
         view = self._reference.writers[engine.name]
         self._history(view, opened_ns)
+        self._disks.look_at_all()
         for host in self._world.cluster.hosts.values():
             if host.lost is None and host.core is not None:
-                for page_id in self._reference.pages():
-                    if self._world.cluster.geometry.pg_of(page_id) == host.group.pg_id:
-                        page = host.core.state.materializer.materialize(page_id, core.vdl)
-                        self._findings.hold(
-                            invariants.page_agrees,
-                            self._reference, view, page_id, core.vdl, page.image or None,
-                        )  # fmt: skip
+                self._pages_agree(host.group.pg_id, view, core.vdl, host.core.state)
+                restored = self._restored.get(host.segment)
+                if restored is not None:
+                    self._pages_agree(host.group.pg_id, view, core.vdl, restored)
+
+    def _pages_agree(self, pg_id: PgId, view: WriterView, vdl: Lsn, state: SegmentState) -> None:
+        for page_id in self._reference.pages():
+            if self._world.cluster.geometry.pg_of(page_id) == pg_id:
+                page = state.materializer.materialize(page_id, vdl)
+                self._findings.hold(
+                    invariants.page_agrees,
+                    self._reference, view, page_id, vdl, page.image or None,
+                )  # fmt: skip
 
     def _history(self, last: WriterView, opened_ns: Mapping[str, int]) -> None:
         """19: all that clients were told fits one order of their calls."""

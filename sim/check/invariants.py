@@ -85,6 +85,14 @@ INVARIANTS: Final = {
         ),
         Invariant(18, "heals-and-converges", "after faults heal all finishes, and segments agree"),
         Invariant(19, "history", "what clients were told fits one order of all their calls"),
+        Invariant(20, "watermarks-only-rise", "PGCL, VCL, VDL and SCL never fall meanwhile"),
+        Invariant(21, "no-needless-loss", "no segment is lost whose disk nobody has taken"),
+        Invariant(22, "disks-are-whole", "in the end each disk restores what its segment says"),
+        Invariant(23, "bounds-are-kept", "whatever a setting bounds stays within it"),
+        Invariant(24, "nothing-is-left", "when all calls have ended nothing of them is left"),
+        Invariant(25, "floor-follows", "the floor is where readers and retention allow it"),
+        Invariant(26, "annuls-above-the-vdl", "a recovery annuls all above its VDL, and no more"),
+        Invariant(27, "a-seal-is-final", "sealed, a segment answers no older epoch with more"),
     )
 }
 

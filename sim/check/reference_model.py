@@ -8,16 +8,36 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import attrs
 
 from aurora.recovery_plan import RecoveryPlan
-from segments.protocol.ids import Lsn, PageId, PgId, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, Lsn, PageId, PgId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import pg_of_page
 
 _IMAGE_EVERY = 32
+
+Range: TypeAlias = tuple[Lsn, Lsn]
+"""LSNs from the first, inclusive, to the second, exclusive."""
+
+
+def ranges_after(before: Sequence[Range], vdl: Lsn, lal: int) -> tuple[Range, ...]:
+    """What is annulled when a recovery opens at ``vdl`` that adopted the ranges ``before``.
+
+    Ascending; those that meet are one.
+    """
+    last = max((end - 1 for _, end in before), default=0)
+    end = min(max(vdl, last) + lal, MAX_LSN + 1)
+    merged: list[Range] = []
+    for start, stop in sorted([*map(tuple, before), (vdl + 1, end + 1)]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
+        else:
+            merged.append((start, stop))
+    return tuple(merged)
 
 
 @attrs.define(eq=False)
@@ -65,6 +85,25 @@ class Reference:
         """Every LSN ever allocated in ``(after, through]``, ascending."""
         lsns = self._lsns
         return lsns[bisect_right(lsns, after) : bisect_right(lsns, through)]
+
+    def live_count(self, view: WriterView, after: Lsn, through: Lsn) -> int:
+        """How many records in ``(after, through]`` are live; ``through`` is at most its VDL."""
+        lsns = self._lsns
+        count = bisect_right(lsns, through) - bisect_right(lsns, after)
+        for start, end in view.table.ranges:  # those that it never had are all in its ranges
+            low, high = max(start - 1, after), min(end - 1, through)
+            if low < high:
+                count -= bisect_right(lsns, high) - bisect_right(lsns, low)
+        return count
+
+    def last_live(self, view: WriterView) -> Lsn:
+        """The newest record of its log; 0 for none."""
+        return self.highest_by.get(view.name, view.vdl)
+
+    def newest_of(self, view: WriterView, page_id: PageId) -> Lsn:
+        """The newest live change of a page, durable or not; 0 for none."""
+        lsns = self._page(view, page_id).lsns
+        return lsns[-1] if lsns else 0
 
     def pg_of(self, lsn: Lsn) -> PgId:
         """The protection group of a record."""

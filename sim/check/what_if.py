@@ -12,7 +12,7 @@ from itertools import combinations
 from aurora.consistency import VolumeConsistency
 from aurora.mtr import VolumeChains
 from aurora.quorum import QuorumModel
-from aurora.recovery import adopted_table, announced_vdl, log_sources, plan_recovery
+from aurora.recovery import announced_vdl, log_sources, plan_recovery
 from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
@@ -22,6 +22,7 @@ from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from sim.check.invariants import Broken, holds, newest_view
 from sim.check.reference_model import Reference, WriterView
+from sim.check.rules_of_logs import annuls_exactly
 
 _EPOCH = VolumeEpoch(1 << 40, 1)
 """Of the writers that are only imagined: above all others."""
@@ -57,7 +58,7 @@ def any_read_quorum_recovers(
             for pg_id, at in combination.items()
         }
         everyone = [reply for group in chosen.values() for reply in group]
-        adopted = adopted_table(everyone)
+        adopted = max((each.table for each in everyone), key=lambda table: table.epoch)
         sources = {pg_id: log_sources(group, adopted)[0].segment for pg_id, group in chosen.items()}
         answers = [sorted([facts[each.segment] for each in group]) for group in chosen.values()]
         case = (*sources.values(), *map(tuple, answers))
@@ -67,6 +68,9 @@ def any_read_quorum_recovers(
         plan = plan_recovery(_EPOCH, lal, chosen, log.above(announced_vdl(everyone), sources))
         try:
             _keeps_what_was_observed(plan, observed)
+            view = newest_view(reference, adopted)
+            ranges = () if view is None else view.table.ranges
+            annuls_exactly("", plan.vdl, plan.table.ranges, ranges, lal)
             log.has(plan, adopted, sources)
             _starts_a_writer(plan)
         except Broken as broken:

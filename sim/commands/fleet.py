@@ -8,13 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import count, islice
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeAlias
 
 import click
 
 from sim.bugs import planted
-from sim.check.blame import described
+from sim.check.blame import asks_to_stop, described
 from sim.commands.case import check_bug
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED, PASSED, UNDECIDED
 from sim.commands.worker_pool import close_pool, worker_pool
@@ -24,6 +26,9 @@ from sim.plan.generate import generate
 from sim.run import Verdict, run
 from sim.show.tally import SeedResult, Tally, as_json, report
 from sim.wording import counted, say
+
+Work: TypeAlias = Callable[[int, str | None], SeedResult]
+"""Done with one seed, and the name of a bug to plant; what a worker can find by its name."""
 
 _POLL_S: Final = 0.2
 _PLAIN_EVERY_S: Final = 10.0
@@ -42,14 +47,10 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
     try:
         with planted(bug):
             result = conclude(run(generate(seed)), ())
-    except Exception as error:  # noqa: BLE001 - the other seeds go on
-        return SeedResult(
-            seed=seed,
-            verdict=Verdict.INTERNAL,
-            invariant=Verdict.INTERNAL.value,
-            finding=described(error),
-            cpu_s=time.process_time() - started,
-        )
+    except BaseException as error:  # the other seeds go on
+        if asks_to_stop(error):
+            raise
+        return failed(seed, described(error), time.process_time() - started)
     return SeedResult(
         seed=seed,
         verdict=result.verdict,
@@ -65,6 +66,17 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
     )
 
 
+def failed(seed: int, why: str, cpu_s: float = 0.0) -> SeedResult:
+    """What a seed has come to that shows nothing, as the simulator itself failed."""
+    return SeedResult(
+        seed=seed,
+        verdict=Verdict.INTERNAL,
+        invariant=Verdict.INTERNAL.value,
+        finding=why,
+        cpu_s=cpu_s,
+    )
+
+
 # ---- all of them ---------------------------------------------------------------------------------
 
 
@@ -75,35 +87,68 @@ def results(
     until: Callable[[], bool],
     *,
     ahead: bool = True,
+    work: Work = run_seed,
 ) -> Generator[SeedResult | None, None, None]:
     """Run ``seeds`` in ``jobs`` processes until they end or ``until`` says so.
 
     Yields each result as it comes, and None now and then while there is none. Seeds that have begun
     are always finished, unless the iterator is closed. One at a time and in order if ``jobs`` is 0.
-    With ``ahead``, seeds wait for a free process, so that none idles; they count as begun.
+    With ``ahead``, seeds wait for a free process, so that none idles; they count as begun. ``work``
+    is what is done with each. When a process dies, those seeds that may have been in it are run
+    again, each in a process of its own: the ones that end it again are internal errors.
     """
     if jobs == 0:
         for seed in seeds:
             if until():
                 return
-            yield run_seed(seed, bug)
+            yield work(seed, bug)
         return
     pool = worker_pool(jobs)
-    running: set[Future[SeedResult]] = set()
+    running: dict[Future[SeedResult], int] = {}
+    suspects: list[int] = []
     most = 2 * jobs if ahead else jobs
     try:
         while True:
+            if suspects:
+                close_pool(pool, list(running))
+                suspects += running.values()
+                running.clear()
+                for seed in sorted(suspects):
+                    yield _alone(work, seed, bug)
+                suspects.clear()
+                pool = worker_pool(jobs)
             if not until():
                 for seed in islice(seeds, most - len(running)):
-                    running.add(pool.submit(run_seed, seed, bug))
-            if not running:
+                    try:
+                        running[pool.submit(work, seed, bug)] = seed
+                    except BrokenProcessPool:
+                        suspects.append(seed)
+            if not running and not suspects:
                 return
-            done, running = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            yield from sorted((each.result() for each in done), key=lambda result: result.seed)
+            done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+            for seed, each in sorted(
+                [(running.pop(each), each) for each in done], key=itemgetter(0)
+            ):
+                try:
+                    yield each.result()
+                except BrokenProcessPool:
+                    suspects.append(seed)
             if not done:
                 yield None
     finally:
         close_pool(pool, list(running))
+
+
+def _alone(work: Work, seed: int, bug: str | None) -> SeedResult:
+    """Run a seed in a process of its own, which it may end."""
+    pool = worker_pool(1)
+    future = pool.submit(work, seed, bug)
+    try:
+        return future.result()
+    except BrokenProcessPool:
+        return failed(seed, f"seed {seed} has ended the process that ran it")
+    finally:
+        close_pool(pool, [future])
 
 
 # ---- what is shown -------------------------------------------------------------------------------

@@ -80,6 +80,7 @@ class _ScriptRun(Run):
 
     def __init__(self, schedule: Schedule, scenario: Body, tell: Teller) -> None:
         super().__init__(_ScriptedWorld(schedule))
+        self.checker.ending.clients_only = False
         self._scenario = scenario
         self._tell = tell
         self.world.listen(DirectWrites(self.world))

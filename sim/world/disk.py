@@ -97,6 +97,8 @@ class SimulatedStorage:
         self._failing_kind = self._breaking_kind = ANY
         self._ambush: Ambush | None = None
         self._crashes = 0
+        self.refusals = 0
+        """Operations refused with `StorageFailed`, a crash aside."""
         self._rewriting = RewritingBound(scheduler, identity.segment)
         self.set_capacity(capacity_bytes)
 
@@ -243,6 +245,11 @@ class SimulatedStorage:
         self._capacity = capacity_bytes
 
     @property
+    def broken(self) -> bool:
+        """Whether it takes nothing until it is loaded again, after a refused sync."""
+        return self._broken
+
+    @property
     def capacity_bytes(self) -> int | None:
         """What was set last with `set_capacity`."""
         return self._capacity
@@ -314,6 +321,7 @@ class SimulatedStorage:
             await trio.lowlevel.checkpoint_if_cancelled()
         self._check_uncrashed(crashes)
         if write.failure is not None:
+            self.refusals += 1
             raise write.failure
 
     def _finish(self, write: _Write) -> None:

@@ -519,6 +519,15 @@ async def test_of_the_writers_that_have_ended_only_a_few_are_kept() -> None:
         assert cluster.next_writer == "writer-8"
 
 
+async def test_one_that_ended_while_it_was_the_latest_counts_among_them() -> None:
+    async with aurora.open_cluster(config=aurora.ClusterConfig(ended_writers=0)) as cluster:
+        cluster.crash_writer()
+        while cluster.engine.error is None:
+            await trio.lowlevel.checkpoint()
+        await cluster.open_writer()
+        assert [engine.name for engine in cluster.engines] == ["writer-2"]
+
+
 async def test_a_cluster_whose_block_has_ended_starts_nothing() -> None:
     async with open_cluster() as cluster:
         cluster.crash("A0")

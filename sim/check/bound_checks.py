@@ -1,0 +1,257 @@
+"""Everything that a setting bounds, for whoever has taken a step (23).
+
+What can only grow in a step is looked at in that step; what is held of paused parties, images that
+are kept and writers that have ended, now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from aurora.core import WriterCore
+from aurora.events import Acknowledged, LogFetched, MtrAllocated, SealingStarted, WriterStarted
+from segments.core import SegmentCore
+from segments.protocol.events import (
+    BatchReceived,
+    Event,
+    GossipReceived,
+    LogCollected,
+    PagesReceived,
+    RecordsApplied,
+    Restored,
+    WriteStarted,
+    WriteSynced,
+)
+from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
+from segments.state import SegmentState
+from segments.wal import CheckpointEntry, ImagesEntry
+from sim.check import rules_of_bounds
+from sim.check.findings import Findings
+from sim.plan.schedule import SECOND
+from sim.world.history import Call
+from sim.world.world import World
+
+_TICKS: Final = 4
+_SLACK_NS: Final = SECOND // 20
+_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "view": 1}
+"""Questions to segments that a call asks one after the other, each with a limit of its own."""
+
+
+@attrs.define(eq=False)
+class _Outgoing:
+    """The outgoing log of a group."""
+
+    at_start: int
+    """How many bytes the recovery has left to be copied."""
+    looked_ns: int = 0
+    """When it was last looked at."""
+    size: int = 0
+    """What its size was then, and the PGCL."""
+    pgcl: Lsn = 0
+
+
+class BoundChecks:
+    """The bounds of one run."""
+
+    def __init__(self, world: World, findings: Findings) -> None:
+        config = world.schedule.knobs.cluster_config()
+        self._world = world
+        self._hold = findings.hold
+        self._cluster, self._engine, self._segment = config, config.engine, config.segment
+        self._mtr_bytes = (
+            self._engine.max_mtr_bytes + RECORD_OVERHEAD_BYTES * self._engine.max_mtr_writes
+        )
+        self._ticks_ns = int(_TICKS * self._engine.tick_interval_s * SECOND)
+        self._outgoing: dict[tuple[str, PgId], _Outgoing] = {}
+        self._epochs: dict[str, dict[object, None]] = {}
+        self._fetched: dict[tuple[str, PgId], Lsn] = {}
+        self._turn = 0
+        self._compacting: set[SegmentId] = set()
+        self._compacted: dict[SegmentId, int] = {}
+        """How long its log was when it was last written anew."""
+        self._collected: dict[SegmentId, int] = {}
+        self._pg_of = {each: group.pg_id for group in world.groups for each in group.members}
+
+    # ---- steps -----------------------------------------------------------------------------------
+
+    def writer_stepped(self, writer: str, core: WriterCore | None, event: Event) -> None:
+        """A writer has taken a step; its core is there once it has a plan."""
+        handler = _ON_WRITER.get(type(event))
+        if handler is not None:
+            handler(self, writer, event, core)
+        if core is not None:
+            pool, most = core.pool, self._engine.buffer_pool_pages
+            if len(pool) >= most or len(pool._pins) >= most:
+                self._hold(rules_of_bounds.pool_fits, writer, len(pool), len(pool._pins), most)
+
+    def segment_stepped(self, segment: SegmentId, core: SegmentCore | None, event: Event) -> None:
+        """A segment has taken a step; its core is there once it has read its disk."""
+        handler = _ON_SEGMENT.get(type(event))
+        if handler is not None:
+            handler(self, segment, event, core)
+
+    # ---- writers ---------------------------------------------------------------------------------
+
+    def _on_sealing(self, writer: str, event: SealingStarted, _: WriterCore | None) -> None:
+        epochs = self._epochs.setdefault(writer, {})
+        epochs[event.epoch] = None
+        self._hold(rules_of_bounds.gives_way, writer, len(epochs), self._engine.seal_attempts)
+        for pg_id in self._world.cluster.geometry.pg_ids:
+            self._fetched[writer, pg_id] = 0
+
+    def _on_fetched(self, writer: str, event: LogFetched, _: WriterCore | None) -> None:
+        lsns = [each.lsn for each in event.records]
+        key = writer, self._pg_of[event.segment]
+        self._hold(rules_of_bounds.fetched_once, writer, str(key[1]), self._fetched[key], lsns)
+        if lsns:
+            self._fetched[key] = lsns[-1]
+
+    def _on_started(self, writer: str, event: WriterStarted, _: WriterCore | None) -> None:
+        for pg_id, records in event.plan.records.items():
+            size = sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in records)
+            self._outgoing[writer, pg_id] = _Outgoing(size)
+
+    def _on_allocated(self, writer: str, event: MtrAllocated, core: WriterCore) -> None:
+        config = self._engine
+        self._hold(
+            rules_of_bounds.mtr_fits,
+            writer, event.records, config.max_mtr_writes, config.max_mtr_bytes,
+        )  # fmt: skip
+        for pg_id in dict.fromkeys(event.pg_ids):
+            known, size = self._outgoing[writer, pg_id], core._logs[pg_id].size_bytes
+            self._hold(
+                rules_of_bounds.outgoing_fits,
+                writer, pg_id, size, config.outgoing_bytes, known.at_start, self._mtr_bytes,
+            )  # fmt: skip
+
+    def _on_acknowledged(self, writer: str, event: Acknowledged, core: WriterCore) -> None:
+        """What a write quorum has had for some ticks has left a log that is too long."""
+        known, now_ns = self._outgoing[writer, event.pg_id], self._world.scheduler.now_ns
+        if now_ns >= known.looked_ns + self._ticks_ns:
+            log = core._logs[event.pg_id]
+            size, limit = sum(map(len, log._encoded)), self._engine.outgoing_bytes
+            if known.size > limit:
+                self._hold(
+                    rules_of_bounds.durable_log_is_let_go,
+                    writer, event.pg_id, size, limit, log.base_lsn, known.pgcl,
+                )  # fmt: skip
+            known.looked_ns, known.size, known.pgcl = now_ns, size, event.pgcl[1]
+
+    # ---- segments --------------------------------------------------------------------------------
+
+    def _on_write(self, segment: SegmentId, event: WriteStarted, core: SegmentCore) -> None:
+        if event.compaction:
+            self._compacting.add(segment)
+        entries = len(core._in_flight or ())
+        limit = self._segment.write_bytes
+        if event.frame_bytes > limit:
+            self._hold(rules_of_bounds.write_fits, segment, event.frame_bytes, entries, limit)
+
+    def _on_synced(self, segment: SegmentId, _: WriteSynced, __: SegmentCore) -> None:
+        if segment in self._compacting:
+            self._compacting.discard(segment)
+            self._compacted[segment] = self._world.disks[segment].size()
+            self._collected[segment] = 0
+
+    def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
+        self._compacting.discard(segment)
+        self._compacted.pop(segment, None)
+        self._collected[segment] = 0
+
+    def _on_input(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
+        """Before it is queued: what waits already is held against the bound."""
+        if core._queue:
+            images = (CheckpointEntry, ImagesEntry)
+            waiting = [each for each in core._queue if not isinstance(each.entry, images)]
+            limit = self._segment.queue_bytes
+            self._hold(rules_of_bounds.queue_fits, segment, waiting, limit)
+
+    def _on_applied(self, segment: SegmentId, _: RecordsApplied, core: SegmentCore) -> None:
+        unlinked = core.state.index.unlinked
+        if unlinked:
+            limit = self._segment.unlinked_limit
+            self._hold(rules_of_bounds.unlinked_fits, segment, unlinked, limit)
+
+    def _on_collected(self, segment: SegmentId, event: LogCollected, _: SegmentCore) -> None:
+        self._collected[segment] = self._collected.get(segment, 0) + event.records
+        limit = self._segment.coalesce_records
+        self._hold(rules_of_bounds.turn_fits, segment, event.records, limit)
+
+    # ---- now and then ----------------------------------------------------------------------------
+
+    def look(self) -> None:
+        """What does not show in a step."""
+        cluster, config = self._world.cluster, self._cluster
+        for segment, host in cluster.hosts.items():
+            if host.endpoint is not None and host.endpoint._held:
+                sizes = [len(payload) for _, payload in host.endpoint._held]
+                self._hold(
+                    rules_of_bounds.holds_back_little,
+                    segment, sizes, config.inbox_messages, config.inbox_bytes,
+                )  # fmt: skip
+        ended = sum(1 for each in cluster.engines[:-1] if each not in cluster._writer_scopes)
+        self._hold(rules_of_bounds.few_ended_writers, ended, config.ended_writers)
+        hosts = [*cluster.hosts.values()]
+        core = hosts[self._turn % len(hosts)].core
+        if core is not None:
+            images = core.state.materializer
+            self._hold(
+                rules_of_bounds.images_fit,
+                core.segment, images.kept_images(), images.base_count,
+                self._segment.image_cache_bytes,
+            )  # fmt: skip
+        self._turn += 1
+
+    def returned(self, call: Call) -> None:
+        """A client has been answered."""
+        reads = _READS.get(call.operation.kind)
+        if reads is not None:
+            timeout_ns = int(self._engine.read_timeout_s * SECOND)
+            age_ns = int(call.operation.age * SECOND) if call.operation.kind == "view" else 0
+            most_ns = reads * timeout_ns + age_ns + _SLACK_NS
+            self._hold(rules_of_bounds.answered_in_time, call, most_ns)
+
+    # ---- in the end ------------------------------------------------------------------------------
+
+    def at_rest(
+        self, segment: SegmentId, state: SegmentState
+    ) -> list[tuple[Callable[..., object], Any, Any, Any, Any, Any]]:
+        """What is to be held of the log of a segment that has come to rest, with the values."""
+        config, size = self._segment, self._world.disks[segment].size()
+        if size <= config.compact_bytes:
+            return []
+        needed = max(rules_of_bounds.needed_bytes(state), self._compacted.get(segment, 0))
+        collected = self._collected.get(segment, 0)
+        return [
+            (
+                rules_of_bounds.log_is_compacted,
+                segment, size, needed, config.compact_bytes, config.compact_ratio,
+            ),
+            (
+                rules_of_bounds.collected_are_written_off,
+                segment, collected, config.compact_records, size, config.compact_bytes,
+            ),
+        ]  # fmt: skip
+
+
+_ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {
+    SealingStarted: BoundChecks._on_sealing,
+    LogFetched: BoundChecks._on_fetched,
+    WriterStarted: BoundChecks._on_started,
+    MtrAllocated: BoundChecks._on_allocated,
+    Acknowledged: BoundChecks._on_acknowledged,
+}
+_ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {
+    WriteStarted: BoundChecks._on_write,
+    WriteSynced: BoundChecks._on_synced,
+    Restored: BoundChecks._on_restored,
+    BatchReceived: BoundChecks._on_input,
+    GossipReceived: BoundChecks._on_input,
+    PagesReceived: BoundChecks._on_input,
+    RecordsApplied: BoundChecks._on_applied,
+    LogCollected: BoundChecks._on_collected,
+}

@@ -1,0 +1,142 @@
+"""Logs, step by step: watermarks, what backs them on disks, and what recoveries annul."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from aurora.core import WriterCore
+from segments.protocol.ids import NO_EPOCH, Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.state import SegmentState
+from sim.check import invariants, rules_of_logs
+from sim.check.findings import Findings
+from sim.check.invariants import WRITE_QUORUM
+from sim.check.reference_model import Reference, WriterView
+from sim.world.world import World
+
+_OF_SEGMENTS: Final = ("SCL", "the floor served", "the announced VDL")
+
+Held = Mapping[tuple[VolumeEpoch, PgId], Mapping[SegmentId, Lsn]]
+
+
+class DurableLog:
+    """How far the log of each writer is durable, as its segments' disks say, and not its acks."""
+
+    def __init__(self, reference: Reference, groups: Mapping[PgId, Sequence[SegmentId]]) -> None:
+        self._reference = reference
+        self._members = groups
+        self._reached: dict[str, tuple[Lsn, Lsn]] = {}
+
+    def vdl(self, view: WriterView, held: Held) -> Lsn:
+        """The highest CPL up to which a write quorum of each group has every record.
+
+        ``held`` has the highest SCL that each member has had on its disk, by table and group.
+        """
+        reference = self._reference
+        done, vdl = self._reached.get(view.name, (view.vdl, view.vdl))
+        backed: dict[PgId, Lsn] = {}
+        for lsn in reference.between(done, reference.last_live(view)):
+            if not reference.is_live(view, lsn):
+                continue
+            pg_id = reference.pg_of(lsn)
+            if pg_id not in backed:
+                backed[pg_id] = self._backed(held.get((view.epoch, pg_id), {}), pg_id)
+            if lsn > backed[pg_id]:
+                break
+            done = lsn
+            if reference.records[lsn].is_cpl:
+                vdl = lsn
+        self._reached[view.name] = done, vdl
+        return vdl
+
+    def _backed(self, scls: Mapping[SegmentId, Lsn], pg_id: PgId) -> Lsn:
+        ranked = sorted(scls.get(each, 0) for each in self._members[pg_id])
+        return ranked[-WRITE_QUORUM]
+
+
+class LogChecks:
+    """The watermarks of one run, and its truncation tables."""
+
+    def __init__(self, world: World, reference: Reference, findings: Findings, held: Held) -> None:
+        self._world = world
+        self._reference = reference
+        self._hold = findings.hold
+        self._held = held
+        self._lal = world.schedule.knobs.lal
+        self.durable = DurableLog(reference, {each.pg_id: each.members for each in world.groups})
+        self._writers: dict[str, tuple[Lsn, ...]] = {}
+        self._segments: dict[SegmentId, tuple[VolumeEpoch, tuple[Lsn, ...]]] = {}
+        self._cached: dict[str, set[PageId]] = {}
+        self._answered: dict[str, VolumeEpoch] = {}
+        """The highest table epoch among the seal replies of each recovery under way."""
+
+    # ---- watermarks ------------------------------------------------------------------------------
+
+    def writer_stepped(self, writer: str, core: WriterCore) -> None:
+        """A writer's core has taken some step."""
+        now = (core.vcl, core.vdl, *map(core.pgcl, core.pg_ids))
+        before = self._writers.get(writer)
+        if now == before:
+            return
+        view = self._reference.writers[writer]
+        if before is None:
+            before = (view.vdl, view.vdl, *(0 for _ in core.pg_ids))
+        names = ("VCL", "VDL", *(f"the PGCL of group {each}" for each in core.pg_ids))
+        self._writers[writer] = now
+        self._hold(rules_of_logs.writers_marks_rise, writer, names, before, now)
+        if now[1] > before[1]:
+            backed = self.durable.vdl(view, self._held)
+            self._hold(rules_of_logs.vdl_is_backed, writer, now[1], backed)
+
+    def segment_stepped(self, segment: SegmentId, state: SegmentState) -> None:
+        """A running segment has taken some step."""
+        now = (state.scl, state.floor, state.vdl)
+        epoch, before = self._segments.get(segment, (NO_EPOCH, now))
+        if epoch == state.table.epoch and now != before:
+            self._hold(rules_of_logs.segments_marks_rise, segment, _OF_SEGMENTS, before, now)
+        self._segments[segment] = state.table.epoch, now
+
+    def restarted(self, segment: SegmentId) -> None:
+        """A segment starts over with what its disk holds: damage may have taken some of it."""
+        self._segments.pop(segment, None)
+
+    def commit_reported(self, writer: str, lsn: Lsn) -> None:
+        """A client was told that its commit is durable."""
+        backed = self.durable.vdl(self._reference.writers[writer], self._held)
+        self._hold(rules_of_logs.commit_is_on_disks, lsn, backed)
+
+    def pool_changed(self, writer: str, core: WriterCore) -> None:
+        """A page may have come into the buffer pool, or left it."""
+        now = set(core.pool._entries)
+        gone = self._cached.get(writer, set()) - now
+        self._cached[writer] = now
+        view = self._reference.writers[writer]
+        for page_id in sorted(gone):
+            newest = self._reference.newest_of(view, page_id)
+            self._hold(rules_of_logs.left_the_pool_durable, writer, page_id, newest, core.vdl)
+
+    # ---- truncation tables -----------------------------------------------------------------------
+
+    def sealing(self, writer: str) -> None:
+        """A round of sealing begins: earlier answers no longer count."""
+        self._answered[writer] = NO_EPOCH
+
+    def answered(self, writer: str, table_epoch: VolumeEpoch) -> None:
+        """A segment has answered it, with a table."""
+        self._answered[writer] = max(self._answered[writer], table_epoch)
+
+    def planned(self, view: WriterView) -> None:
+        """A recovery has ended with a plan."""
+        adopted = self._answered.get(view.name, NO_EPOCH)
+        before = [each for each in self._reference.writers.values() if each.epoch == adopted]
+        ranges = before[0].table.ranges if before else ()
+        self._hold(
+            rules_of_logs.annuls_exactly,
+            f"{view.name} ", view.vdl, view.table.ranges, ranges, self._lal,
+        )  # fmt: skip
+
+    def adopted(self, segment: SegmentId, state: SegmentState) -> None:
+        """A segment has taken over a table, or restarts with one."""
+        view = invariants.newest_view(self._reference, state.table)
+        if view is not None:
+            self._hold(rules_of_logs.table_as_made, segment, state.table, view)

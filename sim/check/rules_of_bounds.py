@@ -1,0 +1,282 @@
+"""What settings bound (23): predicates, and which setting is held by which of them.
+
+Every setting stands in `HELD_BY` or, with the reason, in `NOT_HELD`. `sim.check.bound_checks` and
+`sim.check.wire_checks` hold the predicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from segments.core import Pending
+from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.messages import PageImage
+from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord
+from segments.state import SegmentState
+from segments.wal import RecordsEntry
+from sim.check import invariants, rules_of_floors, rules_of_the_end, rules_of_wire
+from sim.check.invariants import Broken, holds
+from sim.world.history import Call
+
+_ENTRY_BYTES: Final = 64
+"""Of an entry that waits for the disk: what counts beside its records."""
+_ESCAPED: Final = 4 / 3
+"""How much a frame may grow by what keeps its magic out of its body."""
+_PATIENCE: Final = 1.5
+"""The most that a segment's own share adds to when its log is due to be written anew."""
+
+
+@holds("bounds-are-kept")
+def mtr_fits(writer: str, records: Sequence[RedoRecord], most: int, most_bytes: int) -> None:
+    """23: the records of one mini-transaction, and their payload."""
+    size = sum(len(each.payload) for each in records)
+    if len(records) > most or size > most_bytes:
+        raise Broken(
+            f"{writer} makes a mini-transaction of {len(records)} records and {size} bytes: "
+            f"expected at most {most} and {most_bytes}"
+        )
+
+
+@holds("bounds-are-kept")
+def pool_fits(writer: str, pages: int, pinned: int, capacity: int) -> None:
+    """23: pages in the buffer pool, and those whose place is promised."""
+    if pages > capacity or pinned > capacity:
+        raise Broken(
+            f"{writer} has {pages} pages in its pool and {pinned} pinned: expected at most "
+            f"{capacity}"
+        )
+
+
+@holds("bounds-are-kept")
+def outgoing_fits(
+    writer: str, pg_id: int, size: int, limit: int, at_start: int, mtr_bytes: int
+) -> None:
+    """23: ``size`` bytes of encoded log wait for segments; writers wait at twice the ``limit``.
+
+    The mini-transaction that comes before that may be of any size; so may be what a recovery has
+    left to be copied, ``at_start``.
+    """
+    most = max(2 * limit, at_start) + mtr_bytes
+    if size > most:
+        raise Broken(
+            f"{writer} keeps {size} bytes of log for the segments of group {pg_id}: expected at "
+            f"most {most}"
+        )
+
+
+@holds("bounds-are-kept")
+def durable_log_is_let_go(
+    writer: str, pg_id: int, size: int, limit: int, base: Lsn, pgcl: Lsn
+) -> None:
+    """23: beyond the ``limit`` only what no write quorum holds is kept for segments.
+
+    ``pgcl`` was the PGCL some ticks ago.
+    """
+    if size > limit and base < pgcl:
+        raise Broken(
+            f"{writer} keeps {size} bytes of log for the segments of group {pg_id}, from {base} on:"
+            f" expected at most {limit}, or only what is above {pgcl}"
+        )
+
+
+@holds("bounds-are-kept")
+def queue_fits(segment: SegmentId, waiting: Sequence[Pending], limit: int) -> None:
+    """23: what waits for the disk, but for page images, which come of a request of its own."""
+    sizes = [
+        _ENTRY_BYTES + (len(each.entry.records) if isinstance(each.entry, RecordsEntry) else 0)
+        for each in waiting
+    ]
+    if sum(sizes) > limit + max(sizes, default=0):
+        raise Broken(
+            f"{segment} has {sum(sizes)} bytes waiting for its disk: expected at most {limit}"
+        )
+
+
+@holds("bounds-are-kept")
+def write_fits(segment: SegmentId, size: int, entries: int, limit: int) -> None:
+    """23: the bytes of one write, unless it has a single entry."""
+    if entries > 1 and size > limit * _ESCAPED + 4 * _ENTRY_BYTES:
+        raise Broken(
+            f"{segment} writes {size} bytes of {entries} entries at once: expected at most {limit}"
+        )
+
+
+@holds("bounds-are-kept")
+def unlinked_fits(segment: SegmentId, unlinked: int, limit: int) -> None:
+    """23: records kept above a gap."""
+    if unlinked > limit:
+        raise Broken(f"{segment} keeps {unlinked} records above a gap: expected at most {limit}")
+
+
+@holds("bounds-are-kept")
+def images_fit(
+    segment: SegmentId, images: Sequence[PageImage], base_pages: int, limit: int
+) -> None:
+    """23: images beyond each page's newest, and its base if it has one."""
+    pages = len({each.page_id for each in images})
+    beyond = len(images) - pages - base_pages
+    if beyond * PAGE_SIZE > limit:
+        raise Broken(
+            f"{segment} keeps {len(images)} images of {pages} pages, {base_pages} of them bases: "
+            f"expected at most {limit} bytes beyond bases and the newest"
+        )
+
+
+@holds("bounds-are-kept")
+def turn_fits(segment: SegmentId, records: int, limit: int) -> None:
+    """23: records collected in one turn of background work."""
+    if records > limit:
+        raise Broken(f"{segment} collects {records} records at once: expected at most {limit}")
+
+
+@holds("bounds-are-kept")
+def fetched_once(writer: str, group: str, last: Lsn, lsns: Sequence[Lsn]) -> None:
+    """23: a recovery keeps each record once: ``lsns`` were fetched after all up to ``last``."""
+    for lsn in lsns:
+        if lsn <= last:
+            raise Broken(f"{writer} has fetched LSN {lsn} of group {group} after LSN {last}")
+        last = lsn
+
+
+@holds("bounds-are-kept")
+def gives_way(writer: str, epochs: int, limit: int) -> None:
+    """23: epochs that a recovering writer tries to seal."""
+    if epochs > limit + 1:
+        raise Broken(f"{writer} tries {epochs} epochs: expected at most {limit + 1}")
+
+
+@holds("bounds-are-kept")
+def holds_back_little(segment: SegmentId, messages: Sequence[int], most: int, size: int) -> None:
+    """23: the sizes of what is held of a paused party, of which a single one always may be."""
+    if len(messages) > most or sum(messages[1:]) > size:
+        raise Broken(
+            f"{len(messages)} messages of {sum(messages)} bytes are held of {segment}, which is "
+            f"paused: expected at most {most} and {size}"
+        )
+
+
+@holds("bounds-are-kept")
+def few_ended_writers(ended: int, limit: int) -> None:
+    """23: writers that have ended and are kept to be looked at."""
+    if ended > limit:
+        raise Broken(f"{ended} writers that have ended are kept: expected at most {limit}")
+
+
+@holds("bounds-are-kept")
+def answered_in_time(call: Call, most_ns: int) -> None:
+    """23: a read that nobody can answer fails in time."""
+    assert call.returned_ns is not None
+    if call.returned_ns - call.invoked_ns > most_ns:
+        raise Broken(
+            f"call {call.number}, a {call.operation.kind}, took "
+            f"{call.returned_ns - call.invoked_ns} ns: expected at most {most_ns}"
+        )
+
+
+# ---- in the end ----------------------------------------------------------------------------------
+
+
+@holds("bounds-are-kept")
+def log_is_compacted(
+    segment: SegmentId, size: int, needed: int, at_least: int, ratio: float
+) -> None:
+    """23, in the end: a log much longer than ``needed`` has been written anew."""
+    if size > max(at_least, ratio * _PATIENCE * needed):
+        raise Broken(
+            f"{segment} has a log of {size} bytes that could have {needed}: expected at most "
+            f"{at_least}, or {ratio} times as much"
+        )
+
+
+@holds("bounds-are-kept")
+def collected_are_written_off(
+    segment: SegmentId, collected: int, limit: int, size: int, at_least: int
+) -> None:
+    """23, in the end: so many records were collected since its log was last written anew."""
+    if size > at_least and collected > limit * _PATIENCE:
+        raise Broken(
+            f"{segment} has {collected} collected records in a log of {size} bytes: expected at "
+            f"most {limit}"
+        )
+
+
+@holds("bounds-are-kept")
+def replays_little(segment: SegmentId, page_id: int, records: int, interval: int) -> None:
+    """23, in the end: records that a read of a page applies to the nearest image."""
+    if records > interval:
+        raise Broken(
+            f"{segment} replays {records} records for page {page_id}: expected at most {interval}"
+        )
+
+
+def needed_bytes(state: SegmentState) -> int:
+    """The most that the log of a segment takes if it is written anew."""
+    pages = sum(len(each.image.rstrip(b"\0")) for each in state.materializer.base_images())
+    records = sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in state.index.held())
+    return pages + records + 4096
+
+
+# ---- which setting is held by what ---------------------------------------------------------------
+
+HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
+    "engine.retention_lsns": rules_of_floors.keeps_what_is_retained,
+    "engine.max_mtr_writes": mtr_fits,
+    "engine.max_mtr_bytes": mtr_fits,
+    "engine.buffer_pool_pages": pool_fits,
+    "engine.outgoing_bytes": outgoing_fits,
+    "engine.batch_bytes": rules_of_wire.records_fit,
+    "engine.batches_in_flight": rules_of_wire.window_kept,
+    "engine.resend_min_s": rules_of_wire.window_kept,
+    "engine.heartbeat_interval_s": rules_of_the_end.floor_is_known,
+    "engine.read_timeout_s": answered_in_time,
+    "engine.list_pages": rules_of_wire.list_fits,
+    "engine.seal_attempts": gives_way,
+    "cluster.lal": invariants.within_lal,
+    "cluster.inbox_messages": holds_back_little,
+    "cluster.inbox_bytes": holds_back_little,
+    "cluster.ended_writers": few_ended_writers,
+    "segment.queue_bytes": queue_fits,
+    "segment.write_bytes": write_fits,
+    "segment.unlinked_limit": unlinked_fits,
+    "segment.image_interval": replays_little,
+    "segment.image_cache_bytes": images_fit,
+    "segment.coalesce_records": turn_fits,
+    "segment.gossip_bytes": rules_of_wire.records_fit,
+    "segment.list_pages": rules_of_wire.list_fits,
+    "segment.collect_records": rules_of_the_end.is_collected,
+    "segment.compact_bytes": log_is_compacted,
+    "segment.compact_ratio": log_is_compacted,
+    "segment.compact_records": collected_are_written_off,
+    "segment.scrub_interval_s": rules_of_the_end.disk_is_whole,
+    "segment.scrub_bytes": rules_of_the_end.disk_is_whole,
+}
+"""Settings, each by class and name, with the predicate that holds what it promises."""
+
+_PACE: Final = "a pace: how often something is done, and not how much there is of it"
+_CHOICE: Final = "whom to ask first is a choice: any answer is right, and reads end in time"
+_NETWORK: Final = "the network gives out no more messages at a time than it is asked for"
+
+NOT_HELD: Final[Mapping[str, str]] = {
+    "router.explore_every": _CHOICE,
+    "router.smoothing": _CHOICE,
+    "router.hedge_multiple": _CHOICE,
+    "router.hedge_min_s": _CHOICE,
+    "router.hedge_max_s": _CHOICE,
+    "router.attempt_timeout_s": _CHOICE,
+    "router.failure_backoff_min_s": _CHOICE,
+    "router.failure_backoff_max_s": _CHOICE,
+    "router.retry_min_s": _PACE,
+    "router.retry_max_s": _PACE,
+    "engine.resend_max_s": _PACE,
+    "engine.tick_interval_s": _PACE,
+    "engine.seal_retry_s": _PACE,
+    "engine.receive_limit": _NETWORK,
+    "cluster.pg_count": "a shape: the world is made with it",
+    "segment.receive_limit": _NETWORK,
+    "segment.tick_interval_s": _PACE,
+    "segment.gossip_interval_s": _PACE,
+    "segment.hydration_timeout_s": _PACE,
+    "segment.storage_retry_s": _PACE,
+}
+"""Settings that nothing is held against, and why."""

@@ -1,0 +1,41 @@
+"""Where the floor is to be (25): no higher than retention allows, and no lower than it must.
+
+As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.floor_checks` holds them.
+"""
+
+from __future__ import annotations
+
+from segments.protocol.ids import Lsn
+from sim.check.invariants import Broken, holds
+from sim.check.reference_model import Reference, WriterView
+
+
+@holds("floor-follows")
+def keeps_what_is_retained(
+    reference: Reference, view: WriterView, floor: Lsn, vdl: Lsn, retention: int | None
+) -> None:
+    """25: at least so many LSNs behind the VDL stay readable; those annulled do not count."""
+    total = reference.live_count(view, 0, vdl)
+    least = total if retention is None else min(retention, total)
+    kept = reference.live_count(view, floor, vdl)
+    if kept < least:
+        raise Broken(
+            f"{view.name} has its floor at {floor} and its VDL at {vdl}, {kept} records above: "
+            f"expected at least {least}"
+        )
+
+
+@holds("floor-follows")
+def floor_is_raised(
+    reference: Reference, view: WriterView, floor: Lsn, vdl: Lsn, retention: int, readers: Lsn
+) -> None:
+    """25: no more than that is kept, unless for a reader; none is below ``readers``.
+
+    ``vdl`` is what it was some heartbeats ago.
+    """
+    kept = reference.live_count(view, floor, vdl)
+    if kept > retention and floor < readers:
+        raise Broken(
+            f"{view.name} leaves its floor at {floor}, {kept} records behind LSN {vdl}, its VDL "
+            f"for long: expected {retention}, as no reader is below {readers}"
+        )

@@ -1,0 +1,125 @@
+"""What must hold when all has healed and come to rest (18, 21, 22, 24, 25).
+
+As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.ending` holds them, and
+waits for them within the bound that a run has to come to its end.
+"""
+
+from __future__ import annotations
+
+from aurora.engine import Engine
+from segments.core import SegmentCore
+from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.restart import RestartPlan
+from segments.state import SegmentState
+from sim.check.invariants import Broken, holds
+
+
+@holds("no-needless-loss")
+def is_lost_rightly(segment: SegmentId, lost: str | None, taken: bool) -> None:
+    """21: ``taken`` says whether its disk was wiped, or spoilt beyond what a segment survives."""
+    if lost is not None and not taken:
+        raise Broken(f"{segment} is lost ({lost}); nobody has taken its disk")
+
+
+@holds("heals-and-converges")
+def all_is_durable(writer: str, vdl: Lsn, last: Lsn) -> None:
+    """18: what was made part of the log has become durable."""
+    if vdl != last:
+        raise Broken(f"{writer} has VDL {vdl}, and made records up to {last}")
+
+
+@holds("nothing-is-left")
+def writer_is_idle(engine: Engine) -> None:
+    """24, for a writer, open or ended: no call has left anything behind in it."""
+    shell, core = engine._shell, engine.core
+    left = {
+        "commits that wait": len(shell.commits),
+        "calls that wait": len(shell._waiting),
+    }
+    if shell._intake is not None:
+        left["commits in line"] = len(shell._intake.line)
+        left["commits that are stuck"] = len(shell._intake.stuck)
+    if core is not None:
+        left["pinned pages"] = core.pool.statistics.pinned_pages
+        left["reads"] = len(core.reading._reads)
+        left["strict reads"] = len(core.reading._confirmations)
+        left["held read points"] = len(core.reading._read_points)
+    if engine.error is None and engine.recovery is not None and not engine.recovery.done:
+        left["recoveries under way"] = 1
+    found = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+    if found:
+        raise Broken(f"{engine.name} has {found}, though every call has ended")
+
+
+@holds("nothing-is-left")
+def segment_is_idle(segment: SegmentId, core: SegmentCore) -> None:
+    """24, for a segment: nothing is under way, nor promised and not done."""
+    left = {
+        "waits for its disk": bool(core._queue) or core._in_flight is not None,
+        "applies a write": core.applying,
+        f"has promised epoch {core._promised}, beyond {core.state.epoch}":
+            core._promised != core.state.epoch,
+        "takes pages from a peer": core.gossip._hydration is not None,
+        "owes its promise": core.maintenance.promise_due,
+    }  # fmt: skip
+    found = ", ".join(what for what, so in left.items() if so)
+    if found:
+        raise Broken(f"{segment} {found}, though all has come to rest")
+
+
+@holds("floor-follows")
+def floor_is_known(segment: SegmentId, state: SegmentState, vdl: Lsn, floor: Lsn) -> None:
+    """25: heartbeats have told a segment where VDL and floor of its writer are."""
+    if state.vdl != vdl or state.announced_floor != floor:
+        raise Broken(
+            f"{segment} has heard of VDL {state.vdl} and floor {state.announced_floor}: expected "
+            f"{vdl} and {floor}"
+        )
+
+
+@holds("floor-follows")
+def is_collected(segment: SegmentId, below: int, batch: int) -> None:
+    """25: of the records at or ``below`` the floor so few are left that it is not worth a turn."""
+    if below >= batch:
+        raise Broken(
+            f"{segment} still has {below} records below its floor: expected less than {batch}"
+        )
+
+
+@holds("disks-are-whole")
+def disk_is_whole(
+    segment: SegmentId, state: SegmentState, plan: RestartPlan, log_bytes: int
+) -> None:
+    """22: ``plan`` is what a restart would make of it: nothing to mend, and the same segment."""
+    restored = plan.state
+    if plan.damage or plan.torn_bytes or plan.log_bytes != log_bytes:
+        places = ", ".join(f"{each.start} to {each.end}" for each in plan.damage) or "none"
+        raise Broken(
+            f"the disk of {segment} can be read up to byte {plan.log_bytes} of {log_bytes}, with "
+            f"damage at bytes {places}: expected all of it"
+        )
+    if plan.promise is not None or restored.promise != state.promise:
+        raise Broken(
+            f"the promise slots of {segment} make {restored.promise}, and are to be written: "
+            f"expected both to hold {state.promise}"
+        )
+    said = (state.scl, state.epoch, state.table, state.whole)
+    kept = (restored.scl, restored.epoch, restored.table, restored.whole)
+    if said != kept:
+        raise Broken(f"{segment} says SCL, epoch, table, whole {said}; its disk restores {kept}")
+    if restored.floor > state.floor:
+        raise Broken(
+            f"{segment} serves from {state.floor} on; its disk restores {restored.floor} only"
+        )
+
+
+@holds("disks-are-whole")
+def log_is_held(
+    segment: SegmentId, pg_id: PgId, missing: Lsn | None, restored: SegmentState
+) -> None:
+    """22: the log restored from a disk has each record of its group that is not folded."""
+    if missing is not None:
+        raise Broken(
+            f"the disk of {segment} lacks LSN {missing} of group {pg_id}, between "
+            f"{restored.index.base_lsn} and {restored.scl}"
+        )

@@ -1,0 +1,125 @@
+"""What must hold of messages, as they stand on the wire (7, 23, 27).
+
+As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.wire_checks` holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from segments.protocol import codec
+from segments.protocol.errors import MalformedMessage
+from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
+from segments.protocol.messages import (
+    GossipPages,
+    GossipRecords,
+    LogReply,
+    PagesListed,
+    SealReply,
+    WriteBatch,
+)
+from segments.protocol.record import PAGE_SIZE
+from segments.state import SegmentState
+from sim.check.invariants import Broken, holds
+
+_RUN_BYTES = 64
+"""Of a run of records: what is no record."""
+
+
+@holds("a-seal-is-final")
+def acknowledges_no_more_than_sealed(
+    segment: SegmentId, epoch: VolumeEpoch, scl: Lsn, sealed: Iterable[tuple[VolumeEpoch, Lsn]]
+) -> None:
+    """27, for an acknowledgement of ``epoch``; ``sealed`` are the seal replies sent before it."""
+    for seal_epoch, seal_scl in sealed:
+        if seal_epoch > epoch and scl > seal_scl:
+            raise Broken(
+                f"{segment} acknowledges SCL {scl} to epoch {epoch}; it had answered the seal of "
+                f"epoch {seal_epoch} with SCL {seal_scl}"
+            )
+
+
+@holds("a-seal-is-final")
+def answers_alike(segment: SegmentId, before: SealReply | None, reply: SealReply) -> None:
+    """27, for a seal reply; ``before`` is the one sent last, of whatever epoch."""
+    if before is None:
+        return
+    if reply.epoch < before.epoch or reply.table.epoch < before.table.epoch:
+        raise Broken(
+            f"{segment} answers the seal of epoch {reply.epoch} with the table of epoch "
+            f"{reply.table.epoch}, after one of epoch {before.epoch} with that of epoch "
+            f"{before.table.epoch}"
+        )
+    if reply.table.epoch == before.table.epoch and reply.scl < before.scl:
+        raise Broken(
+            f"{segment} answers the seal of epoch {reply.epoch} with SCL {reply.scl}, after "
+            f"SCL {before.scl} under the same table"
+        )
+
+
+@holds("ack-after-sync")
+def said_is_on_disk(
+    segment: SegmentId, what: str, epoch: VolumeEpoch, table_epoch: VolumeEpoch, scl: Lsn,
+    restored: SegmentState,
+) -> None:  # fmt: skip
+    """7: ``restored`` is what the disk holds at the moment the message leaves."""
+    if restored.epoch < epoch or restored.table.epoch < table_epoch:
+        raise Broken(
+            f"{segment} sends {what} of epoch {epoch} with the table of epoch {table_epoch}; its "
+            f"disk says epoch {restored.epoch} and the table of epoch {restored.table.epoch}"
+        )
+    if restored.table.epoch == table_epoch and restored.scl < scl:
+        raise Broken(f"{segment} sends {what} with SCL {scl}; its disk holds up to {restored.scl}")
+
+
+@holds("bounds-are-kept")
+def window_kept(
+    writer: str, segment: SegmentId, batches: int, window: int, elapsed_ns: int, resend_ns: int
+) -> None:
+    """23: so many ``batches`` of records were sent since the segment was last heard of.
+
+    ``elapsed_ns`` since the first of them. Whatever is sent again, one at a time, comes no sooner
+    than ``resend_ns`` after it was sent.
+    """
+    most = window + 1 + elapsed_ns // resend_ns
+    if batches > most:
+        raise Broken(
+            f"{writer} has sent {segment} {batches} batches in {elapsed_ns} ns without an answer: "
+            f"expected at most {most}, with {window} in flight"
+        )
+
+
+@holds("bounds-are-kept")
+def records_fit(who: str, message: WriteBatch | LogReply | GossipRecords, limit: int) -> None:
+    """23: the records of one message take ``limit`` bytes, unless it has a single one."""
+    size = len(message.records)
+    if size > limit + _RUN_BYTES and len(codec.decode_records(message.records)) > 1:
+        raise Broken(
+            f"{who} sends {size} bytes of records in one {type(message).__name__}: expected at "
+            f"most {limit}"
+        )
+
+
+@holds("bounds-are-kept")
+def pages_fit(who: str, message: GossipPages, limit: int) -> None:
+    """23: the pages of one message take ``limit`` bytes, unless it has a single one."""
+    if len(message.pages) > max(1, limit // PAGE_SIZE):
+        raise Broken(f"{who} sends {len(message.pages)} pages at once: expected {limit} bytes")
+
+
+@holds("bounds-are-kept")
+def list_fits(who: str, message: PagesListed, limit: int) -> None:
+    """23: one part of a list of pages."""
+    if len(message.page_ids) > limit:
+        raise Broken(f"{who} lists {len(message.page_ids)} pages at once: expected at most {limit}")
+
+
+@holds("bounds-are-kept")
+def can_be_read(who: str, payload: bytes) -> None:
+    """23: what is sent is a message, and the same one once it has been read."""
+    try:
+        again = codec.encode(codec.decode(payload))
+    except MalformedMessage as error:
+        raise Broken(f"{who} sends what nobody can read: {error}") from error
+    if again != payload:
+        raise Broken(f"{who} sends {len(payload)} bytes that are read as another message")

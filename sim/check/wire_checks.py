@@ -1,0 +1,169 @@
+"""Messages, looked at on the wire as they are sent: whatever their senders believe.
+
+Which kind a message is of stands in its second byte, so that only those are read that matter. Every
+acknowledgement is held against the seals that were answered before; every seal reply and every
+answer to a table, and one acknowledgement in eight, against its sender's disk; one message in 64 is
+read as its receiver will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, cast
+
+import attrs
+
+from segments.protocol import codec
+from segments.protocol.ids import Address, Lsn, SegmentId, VolumeEpoch
+from segments.protocol.messages import (
+    GossipPages,
+    GossipRecords,
+    LogReply,
+    NeedTable,
+    PagesListed,
+    SealReply,
+    TableInstalled,
+    WriteAck,
+    WriteBatch,
+)
+from sim.check import rules_of_wire
+from sim.check.disk_checks import DiskChecks
+from sim.check.findings import Findings
+from sim.plan.schedule import SECOND
+from sim.world.network import NetworkEvent
+from sim.world.world import World
+
+_ACKS_EVERY: Final = 8
+_READ_EVERY: Final = 64
+_HEARTBEAT: Final = codec.pack(codec.NO_RECORDS)
+"""How a batch without records ends."""
+_HEADER_BYTES: Final = 64
+"""Less than this of a batch is no record."""
+
+
+@attrs.define(eq=False)
+class _Window:
+    """The batches of records that a writer has sent a segment since it heard of it."""
+
+    batches: int = 0
+    since_ns: int = 0
+
+
+class WireChecks:
+    """The messages of one run."""
+
+    def __init__(self, world: World, disks: DiskChecks, findings: Findings) -> None:
+        config = world.schedule.knobs.cluster_config()
+        self._disks = disks
+        self._findings = findings
+        self._hold = findings.hold
+        self._window = config.engine.batches_in_flight
+        self._resend_ns = int(config.engine.resend_min_s * SECOND)
+        self._batch_bytes = config.engine.batch_bytes
+        self._gossip_bytes = config.segment.gossip_bytes
+        groups = len(world.groups)
+        self._list_pages = min(
+            max(1, config.engine.list_pages // groups), config.segment.list_pages
+        )
+        self._windows: dict[tuple[Address, Address], _Window] = {}
+        self._replies: dict[SegmentId, list[SealReply]] = {}
+        self._acks = 0
+
+    def on_message(self, event: NetworkEvent) -> None:
+        """A message was sent, or something has become of it."""
+        kind, payload = event[1], event[5]
+        if kind == "sent":
+            if event[2] % _READ_EVERY == 0:
+                self._hold(rules_of_wire.can_be_read, event[3], payload)
+            handler = _SENT.get(payload[1])
+            if handler is not None and not self._findings.failed:
+                handler(self, event)
+        elif kind == "delivered" and payload[1] in _HEARD:
+            self._windows.pop((event[4], event[3]), None)
+
+    # ---- writers ---------------------------------------------------------------------------------
+
+    def _on_batch(self, event: NetworkEvent) -> None:
+        payload = event.payload
+        if payload.endswith(_HEARTBEAT):
+            return
+        way = event.source, event.destination
+        window = self._windows.get(way)
+        if window is None:
+            window = self._windows[way] = _Window(0, event.time_ns)
+        window.batches += 1
+        if window.batches > self._window:
+            self._hold(
+                rules_of_wire.window_kept,
+                *way, window.batches, self._window, event.time_ns - window.since_ns,
+                self._resend_ns,
+            )  # fmt: skip
+        if len(payload) > self._batch_bytes:
+            message = cast("WriteBatch", codec.decode(payload))
+            self._hold(rules_of_wire.records_fit, event.source, message, self._batch_bytes)
+
+    # ---- segments --------------------------------------------------------------------------------
+
+    def _on_ack(self, event: NetworkEvent) -> None:
+        _, (counter, writer_id), segment, _, scl = codec.unpack(event.payload)
+        epoch = VolumeEpoch(counter, writer_id)
+        self._after_seals(segment, epoch, scl)
+        self._acks += 1
+        if self._acks % _ACKS_EVERY == 0:
+            self._is_on_disk(segment, "an acknowledgement", epoch, epoch, scl)
+
+    def _on_table_installed(self, event: NetworkEvent) -> None:
+        message = cast("TableInstalled", codec.decode(event.payload))
+        self._after_seals(message.segment, message.epoch, message.scl)
+        self._is_on_disk(message.segment, "its word", message.epoch, message.epoch, message.scl)
+
+    def _after_seals(self, segment: SegmentId, epoch: VolumeEpoch, scl: Lsn) -> None:
+        replies = self._replies.get(segment)
+        if replies and replies[-1].epoch > epoch:
+            sealed = [(each.epoch, each.scl) for each in replies]
+            self._hold(rules_of_wire.acknowledges_no_more_than_sealed, segment, epoch, scl, sealed)
+
+    def _on_seal_reply(self, event: NetworkEvent) -> None:
+        reply = cast("SealReply", codec.decode(event.payload))
+        segment = reply.segment
+        replies = self._replies.setdefault(segment, [])
+        before = replies[-1] if replies else None
+        self._hold(rules_of_wire.answers_alike, segment, before, reply)
+        replies.append(reply)
+        self._is_on_disk(segment, "a seal reply", reply.epoch, reply.table.epoch, reply.scl)
+
+    def _is_on_disk(
+        self, segment: SegmentId, what: str, epoch: VolumeEpoch, table: VolumeEpoch, scl: Lsn
+    ) -> None:
+        restored = self._disks.shadowed(segment)
+        if restored is not None:
+            self._hold(rules_of_wire.said_is_on_disk, segment, what, epoch, table, scl, restored)
+
+    def _on_records(self, event: NetworkEvent) -> None:
+        if len(event.payload) > self._gossip_bytes:
+            message = cast("LogReply | GossipRecords", codec.decode(event.payload))
+            self._hold(rules_of_wire.records_fit, event.source, message, self._gossip_bytes)
+
+    def _on_pages(self, event: NetworkEvent) -> None:
+        if len(event.payload) > self._gossip_bytes:
+            message = cast("GossipPages", codec.decode(event.payload))
+            self._hold(rules_of_wire.pages_fit, event.source, message, self._gossip_bytes)
+
+    def _on_listed(self, event: NetworkEvent) -> None:
+        message = cast("PagesListed", codec.decode(event.payload))
+        self._hold(rules_of_wire.list_fits, event.source, message, self._list_pages)
+
+
+_TAGS: Final = {kind: tag for tag, kind in codec._TAGS.items()}
+_SENT: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
+    _TAGS[WriteBatch]: WireChecks._on_batch,
+    _TAGS[WriteAck]: WireChecks._on_ack,
+    _TAGS[TableInstalled]: WireChecks._on_table_installed,
+    _TAGS[SealReply]: WireChecks._on_seal_reply,
+    _TAGS[LogReply]: WireChecks._on_records,
+    _TAGS[GossipRecords]: WireChecks._on_records,
+    _TAGS[GossipPages]: WireChecks._on_pages,
+    _TAGS[PagesListed]: WireChecks._on_listed,
+}
+_HEARD: Final = frozenset((_TAGS[WriteAck], _TAGS[TableInstalled], _TAGS[NeedTable]))
+"""What a segment says to a writer that sends it batches."""
