@@ -59,10 +59,10 @@ class Checker(Listener):
     """All invariants of one run."""
 
     def __init__(self, world: World) -> None:
-        self._findings = Findings(world.scheduler)
-        self.counts = self._findings.counts
-        self.fail = self._findings.fail
-        self._hold = self._findings.hold
+        self.findings = Findings(world.scheduler)
+        self.counts = self.findings.counts
+        self.fail = self.findings.fail
+        self._hold = self.findings.hold
         self.reference = Reference(world.schedule.knobs.pg_count)
         self._world = world
         self._lal = world.schedule.knobs.lal
@@ -80,14 +80,14 @@ class Checker(Listener):
         self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
-        self.disks = DiskChecks(world, self.reference, self._findings)
-        self.readers = ReaderChecks(world, self._findings)
-        self.ending = Ending(world, self.reference, self._findings)
+        self.disks = DiskChecks(world, self.reference, self.findings)
+        self.readers = ReaderChecks(world, self.findings)
+        self.ending = Ending(world, self.reference, self.findings)
 
     # ---- the cores' steps ------------------------------------------------------------------------
 
     def on_step(self, source: str, event: Event) -> None:
-        if self._findings.failed:
+        if self.findings.failed:
             return
         self._events += 1
         handler = _ON_EVENT.get(type(event))
@@ -260,7 +260,7 @@ class Checker(Listener):
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
 
     def on_returned(self, call: Call, engine: Engine) -> None:
-        if self._findings.failed:
+        if self.findings.failed:
             return
         self.readers.returned(call, engine)
         if call.operation.kind == "put":
@@ -316,7 +316,7 @@ class Checker(Listener):
 
     def at_the_end(self) -> None:
         """Everything has finished: now everything must agree."""
-        if not self._findings.failed:
+        if not self.findings.failed:
             self._what_if()
             self.ending.agrees(self._opened_ns)
 

@@ -2,19 +2,19 @@
 
 A predicate raises `Broken` with the values that show it, and returns otherwise. It looks at the
 system from outside: at what cores and disks hold, and at the reference model. 2 is imagined at
-length in `sim.check.what_if`, and 19 judged in `sim.check.linearizability`.
+length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and 20 in
+`sim.check.availability`.
 
 Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums (3, 4, 5, 9, 15),
 what a segment holds, promises and has on its disk (6, 7, 8, 10, 16), recovery from any read quorum
 (2), what readers read and may still need (13, 14), commits as clients are told of them (17, 19),
-and that everything comes back after the last fault (18).
+that all goes on where the failure table of protocol §9 says so (20), and that everything comes back
+after the last fault (18).
 
-Not verified here: how fast anything is, and whether it could have been available while faults
-lasted (scenarios expect that for themselves, and `tests/scenarios` holds the table of protocol §9);
-that a segment whose promise slots have rotted is kept out, since nothing plans such rot; nor
-damage to a log's last frame, which nobody can tell from a torn write; calls whose callers cancel
-them; clocks, of which the protocol uses none for safety; and what a network forges, since it only
-loses, repeats, delays and reorders.
+Not verified here: how fast anything is within the bounds of 20; that a segment whose promise slots
+have rotted is kept out, since nothing plans such rot; nor damage to a log's last frame, which
+nobody can tell from a torn write; calls whose callers cancel them; clocks, of which the protocol
+uses none for safety; and what a network forges, since it only loses, repeats, delays and reorders.
 
 (More than 400 lines: all rules in one place.)
 """
@@ -86,6 +86,9 @@ INVARIANTS: Final = {
         ),
         Invariant(18, "heals-and-converges", "after faults heal all finishes, and segments agree"),
         Invariant(19, "history", "what clients were told fits one order of all their calls"),
+        Invariant(
+            20, "needless-unavailability", "what the failure table says goes on does so, in bounds"
+        ),
     )
 }
 

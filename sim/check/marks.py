@@ -1,7 +1,7 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
-All of them follow from the cores' trace events, here and nowhere else. A mark is counted each time
-it is reached.
+All of them follow from the cores' trace events, here and nowhere else, but for those that
+`sim.check.availability` counts. A mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -87,6 +87,22 @@ MARKS: Final = {
         Mark("commit waited out an AZ + 1", "a commit came through after three of six were away"),
         Mark("commit spans groups", "one mini-transaction wrote to several protection groups"),
         Mark("LAL back-pressure", "a commit waited for room below the LSN allocation limit"),
+        # Counted by `sim.check.availability`: a row of the failure table was held against a call.
+        Mark("write judged with one or two away", "a commit came through beside one or two away"),
+        Mark("write judged with an AZ away", "a commit came through while one AZ was away"),
+        Mark("write judged beside a slow segment", "a commit came through beside a slow segment"),
+        Mark(
+            "commit judged after its write quorum came back",
+            "a commit waited for a write quorum, and came through in time once it was back",
+        ),
+        Mark("read judged beside a slow segment", "a read was answered beside a slow segment"),
+        Mark("read judged with three away", "a read was answered while three of six were away"),
+        Mark("read judged with four or more away", "one or two that stayed answered a read"),
+        Mark("strict read judged with three away", "three segments answered a strict read"),
+        Mark(
+            "recovery judged with some away", "a writer that opened was timed while some were away"
+        ),
+        Mark("segment that was behind judged", "a segment was timed while it caught up"),
     )
 }
 """Every mark, by name."""
@@ -111,39 +127,40 @@ class Coverage(Listener):
         if handler is not None:
             handler(self, source, event)
 
-    def _count(self, name: str) -> None:
+    def count(self, name: str) -> None:
+        """A mark, by name, has been reached."""
         self.counts[name] = self.counts.get(name, 0) + 1
 
     # ---- writers ---------------------------------------------------------------------------------
 
     def _on_sealing(self, source: str, _: SealingStarted) -> None:
         if self._recovering - {source}:
-            self._count("recovery overtaken")
+            self.count("recovery overtaken")
         self._recovering = {source}
 
     def _on_seal_reply(self, source: str, event: SealAnswered) -> None:
         known = self._table_met.setdefault(source, event.table_epoch)
         if event.table_epoch != known:
-            self._count("recovery met an old table")
+            self.count("recovery met an old table")
 
     def _on_writer_started(self, _: str, event: WriterStarted) -> None:
         plan = event.plan
         end = plan.table.last_annulled_lsn
         if not event.fresh and self._reference.between(plan.vdl, end):
-            self._count("recovery truncated above VDL")
+            self.count("recovery truncated above VDL")
 
     def _on_opened(self, source: str, _: VolumeOpened) -> None:
         self._recovering.discard(source)
-        self._count("recovery completed")
+        self.count("recovery completed")
 
     def _on_fenced(self, source: str, _: WriterFenced) -> None:
         self._recovering.discard(source)
-        self._count("writer fenced")
+        self.count("writer fenced")
 
     def _on_allocated(self, source: str, event: MtrAllocated) -> None:
         pg_ids = event.pg_ids
         if len(set(pg_ids)) > 1:
-            self._count("commit spans groups")
+            self.count("commit spans groups")
         if source not in self._waiting and any(map(self._az_plus_one, pg_ids)):
             self._waiting[source] = event.records[-1].lsn
 
@@ -158,34 +175,34 @@ class Coverage(Listener):
     def _on_commits(self, source: str, event: CommitsAcknowledged) -> None:
         if self._waiting and event.vdl >= self._waiting.get(source, 1 << 63):
             del self._waiting[source]
-            self._count("commit waited out an AZ + 1")
+            self.count("commit waited out an AZ + 1")
 
     def _on_room(self, _: str, event: RoomWaitStarted) -> None:
-        self._count("LAL back-pressure")
+        self.count("LAL back-pressure")
 
     def _on_answer(self, _: str, event: ReadAnswered) -> None:
         answer = event.answer
         if isinstance(answer, ReadRefused):
-            self._count("read refused and rerouted")
+            self.count("read refused and rerouted")
         elif isinstance(answer, PageReply) and event.hedge:
-            self._count("hedged read won")
+            self.count("hedged read won")
 
     def _on_confirmed(self, _: str, event: EpochVouched) -> None:
-        self._count("strict read confirmed")
+        self.count("strict read confirmed")
 
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_refused(self, _: str, event: RequestRefused) -> None:
-        self._count("zombie refused")
+        self.count("zombie refused")
 
     def _on_read_refused(self, _: str, event: ReadDeclined) -> None:
         if event.read_point < event.floor:
-            self._count("read below the floor")
+            self.count("read below the floor")
 
     def _on_page(self, source: str, event: PageMaterialized) -> None:
         core = self._world.cluster.hosts[source].core
         if core is not None and event.read_point < core.state.vdl:
-            self._count("old version materialized")
+            self.count("old version materialized")
 
     def _on_gossip(self, source: str, event: GossipReceived) -> None:
         self._offered[source] = event.lsns[1]
@@ -193,12 +210,12 @@ class Coverage(Listener):
     def _on_applied(self, source: str, event: RecordsApplied) -> None:
         if source in self._offered and event.scl > event.before:
             if event.scl >= self._offered[source]:
-                self._count("gossip filled a gap")
+                self.count("gossip filled a gap")
             del self._offered[source]
         self._look_whether_healed(source)
 
     def _on_hydrated(self, source: str, event: Hydrated) -> None:
-        self._count("segment hydrated by pages")
+        self.count("segment hydrated by pages")
         self._look_whether_healed(source)
 
     def _look_whether_healed(self, source: SegmentId) -> None:
@@ -206,21 +223,21 @@ class Coverage(Listener):
             core = self._world.cluster.hosts[source].core
             if core is not None and core.state.whole:
                 self._damaged.discard(source)
-                self._count("damaged frame healed")
+                self.count("damaged frame healed")
 
     def _on_table(self, source: str, _: TableAdopted) -> None:
         self._look_whether_healed(source)
 
     def _on_table_gossiped(self, _: str, event: TableGossiped) -> None:
-        self._count("table adopted by gossip")
+        self.count("table adopted by gossip")
 
     def _on_collected(self, _: str, event: LogCollected) -> None:
-        self._count("log collected")
+        self.count("log collected")
 
     def _on_restored(self, source: str, event: Restored) -> None:
         self._compacting.discard(source)
         if event.torn_bytes:
-            self._count("torn tail cut")
+            self.count("torn tail cut")
         if not event.whole:
             self._damaged.add(source)
 
@@ -234,14 +251,14 @@ class Coverage(Listener):
     def _on_batch(self, source: str, event: BatchReceived) -> None:
         if source in self._compacting and event.lsns:
             self._compacting.discard(source)
-            self._count("compaction under load")
+            self.count("compaction under load")
 
     def _on_write_failed(self, source: str, _: WriteFailed) -> None:
         self._compacting.discard(source)
-        self._count("disk refused a write")
+        self.count("disk refused a write")
 
     def _on_scrub(self, _: str, event: ScrubFoundDamage) -> None:
-        self._count("rot scrubbed away")
+        self.count("rot scrubbed away")
 
 
 _ON_EVENT: Final[Mapping[type[Event], Callable[[Coverage, str, Any], None]]] = {
