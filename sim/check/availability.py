@@ -30,7 +30,7 @@ from sim.check.availability_rules import Standing
 from sim.check.findings import Findings
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
 from sim.check.reference_model import Reference, WriterView
-from sim.check.soundness import Soundness
+from sim.check.soundness import SLOW, Soundness
 from sim.plan.schedule import MS, SECOND, Action
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -58,20 +58,23 @@ class _Segment:
     """What is known of one segment."""
 
     name: SegmentId
-    trouble: str = "down"
-    sound_ns: int = _NEVER
-    """Since when it is sound."""
+    sound_ns: int = -_NEVER
+    """Since when it is sound; from the start on, all are that make the volume."""
+    lost_ns: int = 0
+    """When it had ceased to be sound, before that."""
     behind_ns: int = _NEVER
     """Since when it lacks what was durable then."""
     target: Lsn = 0
-    caught_up_ns: int = 0
+    caught_up_ns: int = -_NEVER
     """When it last ceased to lack something for longer than a moment."""
     lacks: str = ""
     judged: bool = False
     """Whether its catching up is being timed."""
 
-    def lose_count(self) -> None:
+    def lose_count(self, now_ns: int) -> None:
         """Whatever was counted begins anew."""
+        if self.sound_ns != _NEVER:
+            self.lost_ns = now_ns
         self.sound_ns = self.behind_ns = _NEVER
         self.judged = False
 
@@ -112,12 +115,17 @@ class Availability(Listener):
             _Group(group.pg_id, group, [_Segment(each) for each in group.members])
             for group in world.groups
         ]
-        self._pending: dict[Call, None] = {}
+        self._pending: dict[Call, set[SegmentId]] = {}
+        """Calls under way, and who was seen away in their groups meanwhile."""
         self._writer: Address = ""
         self._opened: WriterView | None = None
         """The latest writer that has opened the volume."""
         self._opens_ns = _NEVER
         """Since when the latest writer could have opened it."""
+        self._away_at_first: set[SegmentId] = set()
+        """Who was away then; such a one is no source of what is fetched."""
+        self._vanishing = False
+        """Whether a source may have become one that is away, or hardly answers."""
         self._stood_in_for: set[Call] = set()
         """Writes that were pending while no write quorum was there."""
         self._looks = False
@@ -128,9 +136,8 @@ class Availability(Listener):
         if not self._looks and self._world.built:
             self._looks = True
             self._look_later()
-        if type(event) is VolumeOpened and source == self._writer and self._opens_ns != _NEVER:
-            if any(group.standing.away for group in self._groups):
-                self._mark("recovery judged with some away")
+        elif type(event) is VolumeOpened and source == self._writer and self._opens_ns != _NEVER:
+            self._mark_opening()
 
     def _look_later(self) -> None:
         self._world.scheduler.call_after(_LOOK_EVERY_NS, self._regular_look)
@@ -155,7 +162,7 @@ class Availability(Listener):
         for group in self._groups:
             for each in group.segments:
                 if each.name == segment:
-                    each.lose_count()
+                    each.lose_count(self._world.scheduler.now_ns)
 
     # ---- looking ---------------------------------------------------------------------------------
 
@@ -165,7 +172,7 @@ class Availability(Listener):
             return
         now_ns, engine = world.scheduler.now_ns, world.cluster.engine
         if engine.name != self._writer:
-            self._writer, self._opens_ns = engine.name, _NEVER
+            self._writer, self._opens_ns, self._vanishing = engine.name, _NEVER, False
             for group in self._groups:
                 group.count(now_ns, usable=False)
         view = self._view(engine)
@@ -221,18 +228,18 @@ class Availability(Listener):
         self, segment: _Segment, writer: Address, view: WriterView | None, tail: Lsn, now_ns: int
     ) -> str:
         """Why a segment is not ready; empty if it is."""
-        segment.trouble = self._soundness.trouble(segment.name, writer)
+        trouble = self._soundness.trouble(segment.name, writer)
         core = self._world.cluster.hosts[segment.name].core
-        if segment.trouble or core is None:
-            segment.lose_count()
+        if trouble or core is None:
+            segment.lose_count(now_ns)
             segment.caught_up_ns = now_ns
-            return segment.trouble or "down"
+            return trouble or "down"
         segment.sound_ns = min(segment.sound_ns, now_ns)
         state = core.state
         adopted = view is None or view.name != writer or state.table.epoch == view.epoch
         segment.lacks = rules.lacking(state.whole, adopted, state.scl, tail)
         if not segment.lacks:
-            if now_ns - segment.behind_ns > self.bounds.moment_ns:
+            if now_ns - segment.behind_ns > self.bounds.trip_ns:
                 segment.caught_up_ns = now_ns
             segment.behind_ns = _NEVER
             if segment.judged:
@@ -246,9 +253,10 @@ class Availability(Listener):
 
     def _why_not_ready(self, segment: _Segment, now_ns: int) -> str:
         bounds = self.bounds
-        if now_ns - segment.sound_ns < bounds.settle_ns:
+        away_ns = segment.sound_ns - segment.lost_ns
+        if now_ns - segment.sound_ns < bounds.settle_ns(away_ns):
             return "just back"
-        if now_ns - segment.behind_ns > bounds.moment_ns:
+        if now_ns - segment.behind_ns > bounds.trip_ns:
             return "behind"
         if now_ns - segment.caught_up_ns < bounds.heard_ns:
             return "just caught up"
@@ -264,13 +272,16 @@ class Availability(Listener):
             for segment in group.segments:
                 if segment.name in standing.away and segment.behind_ns != _NEVER:
                     if not (helped and self._speaks_to(segment.name, standing.ready)):
-                        segment.lose_count()
+                        segment.lose_count(now_ns)
                         continue
                     since_ns = max(segment.behind_ns, segment.sound_ns, group.confirms_ns)
+                    bound_ns = self.bounds.catch_up_ns
+                    if self.bounds.read_attempts or len(standing.away) > 1:
+                        bound_ns += self.bounds.hydration_ns
                     self._findings.hold(
                         rules.catches_up,
-                        segment.name, segment.lacks, now_ns, since_ns, self.bounds.catch_up_ns,
-                        standing, liveness=True,
+                        segment.name, segment.lacks, now_ns, since_ns, bound_ns, standing,
+                        liveness=True,
                     )  # fmt: skip
                     segment.judged = True
 
@@ -281,8 +292,10 @@ class Availability(Listener):
     def _judge_calls(self, now_ns: int) -> None:
         if all(group.writes_ns == _NEVER for group in self._groups):
             self._stood_in_for.update(each for each in self._pending if _writes(each))
-        for call in self._pending:
+        for call, seen in self._pending.items():
             if call.writer == self._writer:
+                for group in self._touched(call):
+                    seen.update(group.standing.away)
                 since_ns = self._since(call)
                 if since_ns != _NEVER:
                     asked_ns, bound_ns = _asked_ns(call), self._bound_ns(call, since_ns)
@@ -296,15 +309,21 @@ class Availability(Listener):
         """Witnesses for the seal, and a write quorum to install the table."""
         standings = [group.standing for group in self._groups]
         if min(len(each.ready) for each in standings) < WRITE_QUORUM:
-            self._opens_ns = _NEVER
+            self._opens_ns, self._vanishing = _NEVER, True
             return
-        self._opens_ns = min(self._opens_ns, now_ns)
-        everybody = not any(each.away for each in standings)
-        bound_ns = self.bounds.open_ns + (0 if everybody else self.bounds.fetch_ns)
+        away = {segment: why for each in standings for segment, why in each.away.items()}
+        if self._opens_ns == _NEVER:
+            self._opens_ns, self._away_at_first = now_ns, set(away)
+        self._vanishing |= SLOW in away.values() or not self._away_at_first.issuperset(away)
+        bound_ns = self.bounds.open_ns + (self.bounds.fetch_ns if self._vanishing else 0)
         self._findings.hold(
             rules.opens,
             self._writer, now_ns, self._opens_ns, bound_ns, standings, liveness=True,
         )  # fmt: skip
+
+    def _mark_opening(self) -> None:
+        if any(group.standing.away for group in self._groups):
+            self._mark("recovery judged with some away")
 
     def _touched(self, call: Call) -> list[_Group]:
         """The groups that it needs: a write every one, as the VDL is the volume's; so does a list.
@@ -328,33 +347,39 @@ class Availability(Listener):
         return max(group.reads_ns for group in touched)
 
     def _bound_ns(self, call: Call, since_ns: int) -> int:
+        """How long it may take from the time at which all that it needs was there."""
         bounds, knobs = self.bounds, self._world.schedule.knobs
-        read_ns = bounds.read_ns
-        resumes_ns = bounds.read_resumes_ns if since_ns > call.invoked_ns else 0
+        touched = self._touched(call)
+        away = len(self._pending.get(call, ()))
+        read_ns = bounds.read_ns(away, min(len(group.standing.ready) for group in touched))
+        if since_ns > call.invoked_ns:
+            read_ns += bounds.retry_ns  # it may just have begun to pause
         if _writes(call):
-            # What it changes is read first. Whoever stands before it takes room, below the LAL and
-            # in the buffer pool, until it is durable.
+            # Whoever stands before it takes room, below the LAL and in the buffer pool, until it is
+            # durable.
             asked = sum(len(each.operation.pages) for each in self._pending if _writes(each))
             rounds = 1 + asked // max(1, min(knobs.lal, knobs.buffer_pool_pages))
-            each_ns = bounds.commit_ns + len(call.operation.pages) * read_ns
-            return rounds * each_ns + resumes_ns
+            return read_ns + bounds.commit_ns(len(call.operation.pages), rounds)
         if call.operation.kind == "list":
             limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))
             parts = len(self._groups) + len(self._reference.pages()) // limit
-            return parts * read_ns + resumes_ns
-        if call.operation.kind == "strict_get":
-            return bounds.confirm_ns + read_ns + resumes_ns
-        return read_ns + resumes_ns
+            return parts * read_ns
+        return read_ns + (bounds.confirm_ns if call.operation.kind == "strict_get" else 0)
 
     # ---- calls -----------------------------------------------------------------------------------
 
     def on_invoked(self, call: Call) -> None:
-        self._pending[call] = None
+        self._pending[call] = set()
 
     def on_returned(self, call: Call, engine: Engine) -> None:
-        self._pending.pop(call, None)
         waited_out = call in self._stood_in_for
-        self._stood_in_for.discard(call)
+        try:
+            self._judge_return(call, engine, waited_out)
+        finally:
+            self._pending.pop(call, None)
+            self._stood_in_for.discard(call)
+
+    def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
         if self._findings.failed or call.writer != self._writer or engine.error is not None:
             return
         if call.outcome is Outcome.REFUSED:

@@ -102,7 +102,7 @@ MARKS: Final = {
         Mark(
             "recovery judged with some away", "a writer that opened was timed while some were away"
         ),
-        Mark("segment that was behind judged", "a segment was timed while it caught up"),
+        Mark("segment caught up in time", "a segment that was behind had all again, within bounds"),
     )
 }
 """Every mark, by name."""
