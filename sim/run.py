@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from segments.protocol.ids import Address, SegmentId, name_writers
+from sim.check.availability import Availability
 from sim.check.blame import asks_to_stop, blames_the_system, described
 from sim.check.checker import Checker
 from sim.check.findings import Violation
@@ -76,6 +77,9 @@ class Run:
         self.world = world
         self.checker = Checker(world)
         self.coverage = Coverage(world, self.checker.reference)
+        self.availability = Availability(
+            world, self.checker.reference, self.checker.findings, self.coverage.count
+        )
         self._without_effect: list[WithoutEffect] = []
 
     def run(self) -> RunResult:
@@ -83,6 +87,7 @@ class Run:
         # They listen last: the step that breaks a rule is the last one that onlookers are told of.
         self.world.listen(self.checker)
         self.world.listen(self.coverage)
+        self.world.listen(self.availability)
         verdict, invariant, finding = self._run_to_the_end()
         world = self.world
         return RunResult(

@@ -67,10 +67,10 @@ class Checker(Listener):
     """All invariants of one run."""
 
     def __init__(self, world: World) -> None:
-        self._findings = Findings(world.scheduler)
-        self.counts = self._findings.counts
-        self.fail = self._findings.fail
-        self._hold = self._findings.hold
+        self.findings = Findings(world.scheduler)
+        self.counts = self.findings.counts
+        self.fail = self.findings.fail
+        self._hold = self.findings.hold
         self.reference = Reference(world.schedule.knobs.pg_count)
         self._world = world
         self._lal = world.schedule.knobs.lal
@@ -88,21 +88,21 @@ class Checker(Listener):
         self._what_ifs = 0
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
-        self.disks = DiskChecks(world, self.reference, self._findings)
-        self.readers = ReaderChecks(world, self._findings)
-        self.client_calls = ClientChecks(world, self._findings)
-        self.logs = LogChecks(world, self.reference, self._findings, self._held)
-        self.wire = WireChecks(world, self.disks, self._findings)
-        self.bounds = BoundChecks(world, self._findings)
-        self.floors = FloorChecks(world, self.reference, self._findings)
-        self.ending = Ending(world, self.reference, self._findings, self.disks, self.bounds)
+        self.disks = DiskChecks(world, self.reference, self.findings)
+        self.readers = ReaderChecks(world, self.findings)
+        self.client_calls = ClientChecks(world, self.findings)
+        self.logs = LogChecks(world, self.reference, self.findings, self._held)
+        self.wire = WireChecks(world, self.disks, self.findings)
+        self.bounds = BoundChecks(world, self.findings)
+        self.floors = FloorChecks(world, self.reference, self.findings)
+        self.ending = Ending(world, self.reference, self.findings, self.disks, self.bounds)
         self._cores: dict[str, WriterCore] = {}
         self.on_message = self.wire.on_message  # type: ignore[method-assign] # without a call more
 
     # ---- the cores' steps ------------------------------------------------------------------------
 
     def on_step(self, source: str, event: Event) -> None:
-        if self._findings.failed:
+        if self.findings.failed:
             return
         self._events += 1
         handler = _ON_EVENT.get(type(event))
@@ -328,7 +328,7 @@ class Checker(Listener):
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
 
     def on_returned(self, call: Call, engine: Engine) -> None:
-        if self._findings.failed:
+        if self.findings.failed:
             return
         self.readers.returned(call, engine)
         self.client_calls.returned(call, engine)
@@ -395,7 +395,7 @@ class Checker(Listener):
 
     def at_the_end(self) -> None:
         """Everything has finished: now everything must agree."""
-        if not self._findings.failed:
+        if not self.findings.failed:
             self._what_if()
             self._look()
             self.ending.agrees(self._opened_ns)

@@ -49,11 +49,11 @@ class Findings:
             self.failed = True
             self._scheduler.fail(Violation(invariant, text, liveness=liveness))
 
-    def hold(self, predicate: Callable[..., object], *args: Any) -> None:
-        """Hold one predicate of `sim.check.invariants` against the run."""
+    def hold(self, predicate: Callable[..., object], *args: Any, liveness: bool = False) -> None:
+        """Hold one predicate of an invariant against the run; ``liveness``: of what must happen."""
         invariant = rule_of(predicate).name
         self.counts[invariant] += 1
         try:
             predicate(*args)
         except Broken as broken:
-            self.fail(invariant, str(broken))
+            self.fail(invariant, str(broken), liveness=liveness)

@@ -2,17 +2,17 @@
 
 A predicate raises `Broken` with the values that show it, and returns otherwise. It looks at the
 system from outside: at what cores and disks hold, and at the reference model. 2 is imagined at
-length in `sim.check.what_if`, and 19 judged in `sim.check.linearizability`.
+length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and 20 in
+`sim.check.availability`.
 
 Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums (3, 4, 5, 9, 15),
 what a segment holds, promises and has on its disk (6, 7, 8, 10, 16), recovery from any read quorum
 (2), what readers read and may still need (13, 14), commits as clients are told of them (17, 19),
-and that everything comes back after the last fault (18).
+that all goes on where the failure table of protocol §9 says so (28), and that everything comes back
+after the last fault (18).
 
-Not verified here: how fast anything is, and whether it could have been available while faults
-lasted (scenarios expect that for themselves, and `tests/scenarios` holds the table of protocol §9);
-that a segment whose promise slots have rotted is kept out, since nothing plans such rot; nor
-damage to a log's last frame, which nobody can tell from a torn write; clocks, of which the protocol
+Not verified here: how fast anything is within the bounds of 28; nor damage to a log's last frame,
+which nobody can tell from a torn write; clocks, of which the protocol
 uses none for safety; and what a network forges, since it only loses, repeats, delays and reorders.
 
 (More than 400 lines: all rules in one place.)
@@ -93,6 +93,9 @@ INVARIANTS: Final = {
         Invariant(25, "floor-follows", "the floor is where readers and retention allow it"),
         Invariant(26, "annuls-above-the-vdl", "a recovery annuls all above its VDL, and no more"),
         Invariant(27, "a-seal-is-final", "sealed, a segment answers no older epoch with more"),
+        Invariant(
+            28, "needless-unavailability", "what the failure table says goes on does so, in bounds"
+        ),
     )
 }
 

@@ -1,7 +1,8 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
 They follow from the cores' trace events and from how calls end, here and, for disks, in
-`sim.check.disk_marks`. A mark is counted each time it is reached.
+`sim.check.disk_marks`; those of the failure table are counted by `sim.check.availability`. A mark
+is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -100,6 +101,22 @@ MARKS: Final = {
         Mark("view of several pages", "a view read several pages, the last after some time"),
         Mark("largest write", "a mini-transaction had as many writes as one may have"),
         Mark("whole page written", "one write filled its page"),
+        # Counted by `sim.check.availability`: a row of the failure table was held against a call.
+        Mark("write judged with one or two away", "a commit came through beside one or two away"),
+        Mark("write judged with an AZ away", "a commit came through while one AZ was away"),
+        Mark("write judged beside a slow segment", "a commit came through beside a slow segment"),
+        Mark(
+            "commit judged after its write quorum came back",
+            "a commit waited for a write quorum, and came through in time once it was back",
+        ),
+        Mark("read judged beside a slow segment", "a read was answered beside a slow segment"),
+        Mark("read judged with three away", "a read was answered while three of six were away"),
+        Mark("read judged with four or more away", "one or two that stayed answered a read"),
+        Mark("strict read judged with three away", "three segments answered a strict read"),
+        Mark(
+            "recovery judged with some away", "a writer that opened was timed while some were away"
+        ),
+        Mark("segment caught up in time", "a segment that was behind had all again, within bounds"),
     )
 }
 """Every mark, by name."""
@@ -118,7 +135,7 @@ class Coverage(Listener):
         self._compacting: set[SegmentId] = set()
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
-        self._disks = DiskCoverage(world, self._count)
+        self._disks = DiskCoverage(world, self.count)
         self._outlived: dict[str, list[Lsn]] = {}
 
     def on_step(self, source: str, event: Event) -> None:
@@ -139,39 +156,40 @@ class Coverage(Listener):
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self._disks.on_promise_rotted(segment)
 
-    def _count(self, name: str) -> None:
+    def count(self, name: str) -> None:
+        """A mark, by name, has been reached."""
         self.counts[name] = self.counts.get(name, 0) + 1
 
     # ---- writers ---------------------------------------------------------------------------------
 
     def _on_sealing(self, source: str, _: SealingStarted) -> None:
         if self._recovering - {source}:
-            self._count("recovery overtaken")
+            self.count("recovery overtaken")
         self._recovering = {source}
 
     def _on_seal_reply(self, source: str, event: SealAnswered) -> None:
         known = self._table_met.setdefault(source, event.table_epoch)
         if event.table_epoch != known:
-            self._count("recovery met an old table")
+            self.count("recovery met an old table")
 
     def _on_writer_started(self, _: str, event: WriterStarted) -> None:
         plan = event.plan
         end = plan.table.last_annulled_lsn
         if not event.fresh and self._reference.between(plan.vdl, end):
-            self._count("recovery truncated above VDL")
+            self.count("recovery truncated above VDL")
 
     def _on_opened(self, source: str, _: VolumeOpened) -> None:
         self._recovering.discard(source)
-        self._count("recovery completed")
+        self.count("recovery completed")
 
     def _on_fenced(self, source: str, _: WriterFenced) -> None:
         self._recovering.discard(source)
-        self._count("writer fenced")
+        self.count("writer fenced")
 
     def _on_allocated(self, source: str, event: MtrAllocated) -> None:
         pg_ids = event.pg_ids
         if len(set(pg_ids)) > 1:
-            self._count("commit spans groups")
+            self.count("commit spans groups")
         if source not in self._waiting and any(map(self._az_plus_one, pg_ids)):
             self._waiting[source] = event.records[-1].lsn
 
@@ -187,23 +205,23 @@ class Coverage(Listener):
         if outlived := self._outlived.get(source):
             self._outlived[source] = [lsn for lsn in outlived if lsn > event.vdl]
             for _ in range(len(outlived) - len(self._outlived[source])):
-                self._count("commit survived its caller")
+                self.count("commit survived its caller")
         if self._waiting and event.vdl >= self._waiting.get(source, 1 << 63):
             del self._waiting[source]
-            self._count("commit waited out an AZ + 1")
+            self.count("commit waited out an AZ + 1")
 
     def _on_room(self, _: str, event: RoomWaitStarted) -> None:
-        self._count("LAL back-pressure")
+        self.count("LAL back-pressure")
 
     def _on_answer(self, _: str, event: ReadAnswered) -> None:
         answer = event.answer
         if isinstance(answer, ReadRefused):
-            self._count("read refused and rerouted")
+            self.count("read refused and rerouted")
         elif isinstance(answer, PageReply) and event.hedge:
-            self._count("hedged read won")
+            self.count("hedged read won")
 
     def _on_confirmed(self, _: str, event: EpochVouched) -> None:
-        self._count("strict read confirmed")
+        self.count("strict read confirmed")
 
     # ---- clients ---------------------------------------------------------------------------------
 
@@ -213,19 +231,19 @@ class Coverage(Listener):
             self._write_returned(call, engine)
         elif call.cancelled:
             if call.lists:
-                self._count("list cancelled")
+                self.count("list cancelled")
             elif operation.kind == "view":
-                self._count("view cancelled")
+                self.count("view cancelled")
             elif operation.kind.startswith("strict"):
-                self._count("strict read cancelled")
+                self.count("strict read cancelled")
             elif call.from_segment:
-                self._count("read cancelled")
+                self.count("read cancelled")
         elif operation.wrong:
-            self._count("wrong call refused")
+            self.count("wrong call refused")
         elif operation.kind == "view" and len(call.reads) > 1 and operation.hold_ns:
-            self._count("view of several pages")
+            self.count("view of several pages")
         if operation.early and call.raised is Unavailable:
-            self._count("called too early")
+            self.count("called too early")
 
     def _write_returned(self, call: Call, engine: Engine) -> None:
         if call.cancelled:
@@ -233,34 +251,34 @@ class Coverage(Listener):
         elif call.lsns:
             knobs = self._world.schedule.knobs
             if len(call.lsns) == min(knobs.max_mtr_writes, knobs.lal):
-                self._count("largest write")
+                self.count("largest write")
             if any(len(data) == PAGE_SIZE for _, _, data in call.writes):
-                self._count("whole page written")
+                self.count("whole page written")
         if call.own is not None:
-            self._count("mini-transaction read")
+            self.count("mini-transaction read")
 
     def _write_cancelled(self, call: Call, engine: Engine) -> None:
         if call.lsns:
-            self._count("commit cancelled")
+            self.count("commit cancelled")
             self._outlived.setdefault(engine.name, []).append(call.lsns[-1])
             return
-        self._count("cancelled before the log")
+        self.count("cancelled before the log")
         if engine.core is not None and not engine.core.has_room(len(call.writes)):
-            self._count("cancelled in want of room")
+            self.count("cancelled in want of room")
 
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_refused(self, _: str, event: RequestRefused) -> None:
-        self._count("zombie refused")
+        self.count("zombie refused")
 
     def _on_read_refused(self, _: str, event: ReadDeclined) -> None:
         if event.read_point < event.floor:
-            self._count("read below the floor")
+            self.count("read below the floor")
 
     def _on_page(self, source: str, event: PageMaterialized) -> None:
         core = self._world.cluster.hosts[source].core
         if core is not None and event.read_point < core.state.vdl:
-            self._count("old version materialized")
+            self.count("old version materialized")
 
     def _on_gossip(self, source: str, event: GossipReceived) -> None:
         self._offered[source] = event.lsns[1]
@@ -268,12 +286,12 @@ class Coverage(Listener):
     def _on_applied(self, source: str, event: RecordsApplied) -> None:
         if source in self._offered and event.scl > event.before:
             if event.scl >= self._offered[source]:
-                self._count("gossip filled a gap")
+                self.count("gossip filled a gap")
             del self._offered[source]
         self._look_whether_healed(source)
 
     def _on_hydrated(self, source: str, event: Hydrated) -> None:
-        self._count("segment hydrated by pages")
+        self.count("segment hydrated by pages")
         self._look_whether_healed(source)
 
     def _look_whether_healed(self, source: SegmentId) -> None:
@@ -281,21 +299,21 @@ class Coverage(Listener):
             core = self._world.cluster.hosts[source].core
             if core is not None and core.state.whole:
                 self._damaged.discard(source)
-                self._count("damaged frame healed")
+                self.count("damaged frame healed")
 
     def _on_table(self, source: str, _: TableAdopted) -> None:
         self._look_whether_healed(source)
 
     def _on_table_gossiped(self, _: str, event: TableGossiped) -> None:
-        self._count("table adopted by gossip")
+        self.count("table adopted by gossip")
 
     def _on_collected(self, _: str, event: LogCollected) -> None:
-        self._count("log collected")
+        self.count("log collected")
 
     def _on_restored(self, source: str, event: Restored) -> None:
         self._compacting.discard(source)
         if event.torn_bytes:
-            self._count("torn tail cut")
+            self.count("torn tail cut")
         if not event.whole:
             self._damaged.add(source)
 
@@ -309,14 +327,14 @@ class Coverage(Listener):
     def _on_batch(self, source: str, event: BatchReceived) -> None:
         if source in self._compacting and event.lsns:
             self._compacting.discard(source)
-            self._count("compaction under load")
+            self.count("compaction under load")
 
     def _on_write_failed(self, source: str, _: WriteFailed) -> None:
         self._compacting.discard(source)
-        self._count("disk refused a write")
+        self.count("disk refused a write")
 
     def _on_scrub(self, _: str, event: ScrubFoundDamage) -> None:
-        self._count("rot scrubbed away")
+        self.count("rot scrubbed away")
 
 
 _ON_EVENT: Final[Mapping[type[Event], Callable[[Coverage, str, Any], None]]] = {

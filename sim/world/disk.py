@@ -100,6 +100,7 @@ class SimulatedStorage:
         self.refusals = 0
         """Operations refused with `StorageFailed`, a crash aside."""
         self._rewriting = RewritingBound(scheduler, identity.segment)
+        self._reading_until_ns = 0
         self.set_capacity(capacity_bytes)
 
     # What a segment sees.
@@ -169,7 +170,9 @@ class SimulatedStorage:
         check_extent(offset, length)
         crashes = self._crashes
         self._check_alive()
-        await self._scheduler.sleep_ns(self._delay_ns())
+        delay_ns = self._delay_ns()
+        self._reading_until_ns = max(self._reading_until_ns, self._scheduler.now_ns + delay_ns)
+        await self._scheduler.sleep_ns(delay_ns)
         self._check_uncrashed(crashes)
         return bytes(self._log[offset : offset + length])
 
@@ -194,6 +197,7 @@ class SimulatedStorage:
         """
         self._crashes += 1
         self._crashed = True
+        self._reading_until_ns = 0
         write, self._write = self._write, None
         if write is not None:
             self._scheduler.cancel(write.event)
@@ -253,6 +257,22 @@ class SimulatedStorage:
     def capacity_bytes(self) -> int | None:
         """What was set last with `set_capacity`."""
         return self._capacity
+
+    @property
+    def crashed(self) -> bool:
+        """Whether the process that used it is gone, and none has loaded it since."""
+        return self._crashed
+
+    @property
+    def failing(self) -> bool:
+        """Whether operations are still to be refused, by `fail_writes` or `fail_syncs`."""
+        return self._failing_writes > 0 or self._failing_syncs > 0
+
+    @property
+    def busy_until_ns(self) -> int:
+        """When the operations that have begun will be over, however slow; the past if none is."""
+        write_ns: int = 0 if self._write is None else self._write.event[0]
+        return max(write_ns, self._reading_until_ns)
 
     @property
     def slowness(self) -> float:

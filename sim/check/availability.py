@@ -1,0 +1,429 @@
+"""Whether all went on where the failure table says "go on" (protocol §9; invariant 28).
+
+Every 20 ms of virtual time, and whenever something happens to the world, it looks who is *ready* to
+serve the latest writer: sound (`sim.check.soundness`) since long enough, whole, and not behind what
+is durable. From that, counted with the oracle's quorums, follows since when writes, reads, strict
+reads and recovery have been possible, and for how long what is pending may still take
+(`sim.check.availability_bounds`).
+
+Conservative where nobody can tell: while another writer recovers, or a higher epoch than the latest
+writer's has been sealed anywhere, nothing is judged; each look that finds too few ready starts all
+over; and a segment that was away counts again only once it has what is durable. That it gets there
+is judged by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from aurora.engine import Engine
+from aurora.events import VolumeOpened
+from segments.protocol.events import Event
+from segments.protocol.ids import Address, Lsn, PgId, SegmentId
+from segments.protocol.volume import ProtectionGroup, pg_of_page
+from sim.check import availability_rules as rules
+from sim.check.availability_bounds import bounds_of
+from sim.check.availability_rules import Standing
+from sim.check.findings import Findings
+from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
+from sim.check.reference_model import Reference, WriterView
+from sim.check.soundness import SLOW, Soundness
+from sim.plan.schedule import MS, SECOND, Action
+from sim.world.history import Call, Outcome
+from sim.world.listener import Listener
+from sim.world.world import World
+
+_LOOK_EVERY_NS: Final = 20 * MS
+_NEVER: Final = 1 << 62
+_COMPLETE: Final = 1
+"""Segments that a read needs."""
+
+_WRITES_BESIDE: Final = {
+    rules.SOME_AWAY: "write judged with one or two away",
+    rules.AZ_AWAY: "write judged with an AZ away",
+    rules.SLOW_AWAY: "write judged beside a slow segment",
+}
+_READS_BESIDE: Final = {
+    rules.SLOW_AWAY: "read judged beside a slow segment",
+    rules.THREE_AWAY: "read judged with three away",
+    rules.FOUR_AWAY: "read judged with four or more away",
+}
+
+
+@attrs.define(eq=False)
+class _Segment:
+    """What is known of one segment."""
+
+    name: SegmentId
+    sound_ns: int = -_NEVER
+    """Since when it is sound; from the start on, all are that make the volume."""
+    lost_ns: int = 0
+    """When it had ceased to be sound, before that."""
+    behind_ns: int = _NEVER
+    """Since when it lacks what was durable then."""
+    target: Lsn = 0
+    caught_up_ns: int = -_NEVER
+    """When it last ceased to lack something for longer than a moment."""
+    lacks: str = ""
+    judged: bool = False
+    """Whether its catching up is being timed."""
+
+    def lose_count(self, now_ns: int) -> None:
+        """Whatever was counted begins anew."""
+        if self.sound_ns != _NEVER:
+            self.lost_ns = now_ns
+        self.sound_ns = self.behind_ns = _NEVER
+        self.judged = False
+
+
+@attrs.define(eq=False)
+class _Group:
+    """What is known of one protection group, and since when it can do what."""
+
+    pg_id: PgId
+    group: ProtectionGroup
+    segments: Sequence[_Segment]
+    standing: Standing = attrs.field(factory=lambda: Standing((), {}, rules.FOUR_AWAY))
+    writes_ns: int = _NEVER
+    reads_ns: int = _NEVER
+    confirms_ns: int = _NEVER
+
+    def count(self, now_ns: int, usable: bool) -> None:
+        """Take note of how many are ready now."""
+        ready = len(self.standing.ready) if usable else 0
+        self.writes_ns = min(self.writes_ns, now_ns) if ready >= WRITE_QUORUM else _NEVER
+        self.confirms_ns = min(self.confirms_ns, now_ns) if ready >= READ_QUORUM else _NEVER
+        self.reads_ns = min(self.reads_ns, now_ns) if ready >= _COMPLETE else _NEVER
+
+
+class Availability(Listener):
+    """Judges one run, look by look."""
+
+    def __init__(
+        self, world: World, reference: Reference, findings: Findings, mark: Callable[[str], None]
+    ) -> None:
+        self.bounds = bounds_of(world.schedule.knobs)
+        self._world = world
+        self._reference = reference
+        self._findings = findings
+        self._mark = mark
+        self._soundness = Soundness(world, self.bounds.disk_ns)
+        self._groups = [
+            _Group(group.pg_id, group, [_Segment(each) for each in group.members])
+            for group in world.groups
+        ]
+        self._pending: dict[Call, set[SegmentId]] = {}
+        """Calls under way, and who was seen away in their groups meanwhile."""
+        self._writer: Address = ""
+        self._opened: WriterView | None = None
+        """The latest writer that has opened the volume."""
+        self._opens_ns = _NEVER
+        """Since when the latest writer could have opened it."""
+        self._away_at_first: set[SegmentId] = set()
+        """Who was away then; such a one is no source of what is fetched."""
+        self._vanishing = False
+        """Whether a source may have become one that is away, or hardly answers."""
+        self._stood_in_for: set[Call] = set()
+        """Writes that were pending while no write quorum was there."""
+        self._looks = False
+
+    # ---- when to look ----------------------------------------------------------------------------
+
+    def on_step(self, source: str, event: Event) -> None:
+        if not self._looks and self._world.built:
+            self._looks = True
+            self._look_later()
+        elif type(event) is VolumeOpened and source == self._writer and self._opens_ns != _NEVER:
+            self._mark_opening()
+
+    def _look_later(self) -> None:
+        self._world.scheduler.call_after(_LOOK_EVERY_NS, self._regular_look)
+
+    def _regular_look(self) -> None:
+        self._looks = self._world.scheduler.pending > 0  # else it hid a deadlock; a step wakes it
+        if self._looks:
+            self._look_later()
+        self._look()
+
+    def on_action(self, _: int, action: Action) -> None:
+        self._soundness.acting(action)
+        self._world.scheduler.call_after(0, self._look)
+
+    def on_crashed(self, segment: SegmentId) -> None:
+        self._lose_count(segment)
+
+    def on_rotted(self, segment: SegmentId) -> None:
+        self._lose_count(segment)
+
+    def _lose_count(self, segment: SegmentId) -> None:
+        for group in self._groups:
+            for each in group.segments:
+                if each.name == segment:
+                    each.lose_count(self._world.scheduler.now_ns)
+
+    # ---- looking ---------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        world = self._world
+        if self._findings.failed or not world.cluster.engines:
+            return
+        now_ns, engine = world.scheduler.now_ns, world.cluster.engine
+        if engine.name != self._writer:
+            self._writer, self._opens_ns, self._vanishing = engine.name, _NEVER, False
+            for group in self._groups:
+                group.count(now_ns, usable=False)
+        view = self._view(engine)
+        for group in self._groups:
+            self._look_at(group, engine.name, view, now_ns)
+        alone = engine.error is None and self._is_alone(engine)
+        opened = engine.core is not None and engine.core.opened
+        for group in self._groups:
+            group.count(now_ns, usable=alone and opened)
+        if alone and opened:
+            self._judge_segments(now_ns)
+            self._judge_calls(now_ns)
+        elif alone:
+            self._judge_opening(now_ns)
+        if opened or not alone:
+            self._opens_ns = _NEVER
+
+    def _view(self, engine: Engine) -> WriterView | None:
+        view = self._reference.writers.get(engine.name)
+        if view is not None and view.opened:
+            self._opened = view
+        return self._opened
+
+    def _is_alone(self, engine: Engine) -> bool:
+        """Whether nobody else recovers, and nobody has sealed a higher epoch."""
+        for other in self._world.cluster.engines[:-1]:
+            if other.error is None and (other.core is None or not other.core.opened):
+                return False
+        if engine.core is None:
+            return True
+        epoch = engine.core.epoch
+        cores = (host.core for host in self._world.cluster.hosts.values())
+        return all(core is None or core.state.epoch <= epoch for core in cores)
+
+    def _look_at(
+        self, group: _Group, writer: Address, view: WriterView | None, now_ns: int
+    ) -> None:
+        tail = 0
+        if view is not None:
+            tail = self._reference.tail(view, group.pg_id, max(view.vdl, view.last_vdl))
+        ready: list[SegmentId] = []
+        away: dict[SegmentId, str] = {}
+        for segment in group.segments:
+            why = self._look_at_segment(segment, writer, view, tail, now_ns)
+            if why:
+                away[segment.name] = why
+            else:
+                ready.append(segment.name)
+        one_az = len(away) == 2 and len({group.group.az_of(each) for each in away}) == 1
+        group.standing = Standing(ready, away, rules.row_of(away, one_az))
+
+    def _look_at_segment(
+        self, segment: _Segment, writer: Address, view: WriterView | None, tail: Lsn, now_ns: int
+    ) -> str:
+        """Why a segment is not ready; empty if it is."""
+        trouble = self._soundness.trouble(segment.name, writer)
+        core = self._world.cluster.hosts[segment.name].core
+        if trouble or core is None:
+            segment.lose_count(now_ns)
+            segment.caught_up_ns = now_ns
+            return trouble or "down"
+        segment.sound_ns = min(segment.sound_ns, now_ns)
+        state = core.state
+        adopted = view is None or view.name != writer or state.table.epoch == view.epoch
+        segment.lacks = rules.lacking(state.whole, adopted, state.scl, tail)
+        if not segment.lacks:
+            if now_ns - segment.behind_ns > self.bounds.trip_ns:
+                segment.caught_up_ns = now_ns
+            segment.behind_ns = _NEVER
+            if segment.judged:
+                segment.judged = False
+                self._mark("segment caught up in time")
+        elif segment.behind_ns == _NEVER or (
+            state.whole and adopted and state.scl >= segment.target
+        ):
+            segment.behind_ns, segment.target = now_ns, tail
+        return self._why_not_ready(segment, now_ns)
+
+    def _why_not_ready(self, segment: _Segment, now_ns: int) -> str:
+        bounds = self.bounds
+        away_ns = segment.sound_ns - segment.lost_ns
+        if now_ns - segment.sound_ns < bounds.settle_ns(away_ns):
+            return "just back"
+        if now_ns - segment.behind_ns > bounds.trip_ns:
+            return "behind"
+        if now_ns - segment.caught_up_ns < bounds.heard_ns:
+            return "just caught up"
+        return ""
+
+    # ---- judging ---------------------------------------------------------------------------------
+
+    def _judge_segments(self, now_ns: int) -> None:
+        """A segment that is behind catches up, where three others are there to help it."""
+        for group in self._groups:
+            standing = group.standing
+            helped = len(standing.ready) >= READ_QUORUM
+            for segment in group.segments:
+                if segment.name in standing.away and segment.behind_ns != _NEVER:
+                    if not (helped and self._speaks_to(segment.name, standing.ready)):
+                        segment.lose_count(now_ns)
+                        continue
+                    since_ns = max(segment.behind_ns, segment.sound_ns, group.confirms_ns)
+                    bound_ns = self.bounds.catch_up_ns
+                    if self.bounds.read_attempts or len(standing.away) > 1:
+                        bound_ns += self.bounds.hydration_ns
+                    self._findings.hold(
+                        rules.catches_up,
+                        segment.name, segment.lacks, now_ns, since_ns, bound_ns, standing,
+                        liveness=True,
+                    )  # fmt: skip
+                    segment.judged = True
+
+    def _speaks_to(self, segment: SegmentId, others: Sequence[SegmentId]) -> bool:
+        between = self._soundness.between
+        return sum(not between(segment, other) for other in others) >= READ_QUORUM
+
+    def _judge_calls(self, now_ns: int) -> None:
+        if all(group.writes_ns == _NEVER for group in self._groups):
+            self._stood_in_for.update(each for each in self._pending if _writes(each))
+        for call, seen in self._pending.items():
+            if call.writer == self._writer:
+                for group in self._touched(call):
+                    seen.update(group.standing.away)
+                since_ns = self._since(call)
+                if since_ns != _NEVER:
+                    asked_ns, bound_ns = _asked_ns(call), self._bound_ns(call, since_ns)
+                    self._findings.hold(
+                        rules.is_answered,
+                        call, now_ns, max(since_ns, asked_ns), bound_ns, self._standings(call),
+                        liveness=True,
+                    )  # fmt: skip
+
+    def _judge_opening(self, now_ns: int) -> None:
+        """Witnesses for the seal, and a write quorum to install the table."""
+        standings = [group.standing for group in self._groups]
+        if min(len(each.ready) for each in standings) < WRITE_QUORUM:
+            self._opens_ns, self._vanishing = _NEVER, True
+            return
+        away = {segment: why for each in standings for segment, why in each.away.items()}
+        if self._opens_ns == _NEVER:
+            self._opens_ns, self._away_at_first = now_ns, set(away)
+        self._vanishing |= SLOW in away.values() or not self._away_at_first.issuperset(away)
+        bound_ns = self.bounds.open_ns + (self.bounds.fetch_ns if self._vanishing else 0)
+        self._findings.hold(
+            rules.opens,
+            self._writer, now_ns, self._opens_ns, bound_ns, standings, liveness=True,
+        )  # fmt: skip
+
+    def _mark_opening(self) -> None:
+        if any(group.standing.away for group in self._groups):
+            self._mark("recovery judged with some away")
+
+    def _touched(self, call: Call) -> list[_Group]:
+        """The groups that it needs: a write every one, as the VDL is the volume's; so does a list.
+
+        A read needs the group of its page.
+        """
+        if _writes(call) or call.operation.kind == "list":
+            return self._groups
+        return [self._groups[pg_of_page(call.operation.pages[0], len(self._groups))]]
+
+    def _standings(self, call: Call) -> list[Standing]:
+        return [group.standing for group in self._touched(call)]
+
+    def _since(self, call: Call) -> int:
+        """Since when all that it needs is there, without a break; `_NEVER` if it is not."""
+        touched = self._touched(call)
+        if _writes(call):
+            return max(group.writes_ns for group in touched)
+        if call.operation.kind == "strict_get":
+            return max(max(group.reads_ns, group.confirms_ns) for group in touched)
+        return max(group.reads_ns for group in touched)
+
+    def _bound_ns(self, call: Call, since_ns: int) -> int:
+        """How long it may take from the time at which all that it needs was there."""
+        bounds, knobs = self.bounds, self._world.schedule.knobs
+        touched = self._touched(call)
+        away = len(self._pending.get(call, ()))
+        read_ns = bounds.read_ns(away, min(len(group.standing.ready) for group in touched))
+        if since_ns > call.invoked_ns:
+            read_ns += bounds.retry_ns  # it may just have begun to pause
+        if _writes(call):
+            # Whoever stands before it takes room, below the LAL and in the buffer pool, until it is
+            # durable.
+            asked = sum(len(each.operation.pages) for each in self._pending if _writes(each))
+            rounds = 1 + asked // max(1, min(knobs.lal, knobs.buffer_pool_pages))
+            return read_ns + bounds.commit_ns(len(call.operation.pages), rounds)
+        if call.operation.kind == "list":
+            limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))
+            parts = len(self._groups) + len(self._reference.pages()) // limit
+            return parts * read_ns
+        return read_ns + (bounds.confirm_ns if call.operation.kind == "strict_get" else 0)
+
+    # ---- calls -----------------------------------------------------------------------------------
+
+    def on_invoked(self, call: Call) -> None:
+        self._pending[call] = set()
+
+    def on_returned(self, call: Call, engine: Engine) -> None:
+        waited_out = call in self._stood_in_for
+        try:
+            self._judge_return(call, engine, waited_out)
+        finally:
+            self._pending.pop(call, None)
+            self._stood_in_for.discard(call)
+
+    def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
+        if self._findings.failed or call.writer != self._writer or engine.error is not None:
+            return
+        if call.outcome is Outcome.REFUSED:
+            self._look()
+            self._judge_refusal(call)
+        elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
+            since_ns = self._since(call)
+            if since_ns == _NEVER:
+                return
+            if waited_out:
+                self._mark("commit judged after its write quorum came back")
+            elif since_ns <= call.invoked_ns:
+                self._mark_answer(call)
+
+    def _judge_refusal(self, call: Call) -> None:
+        since_ns, now_ns = self._since(call), self._world.scheduler.now_ns
+        if since_ns == _NEVER:
+            return
+        tried_ns = now_ns - max(since_ns, call.invoked_ns)
+        gave_up_early = since_ns <= call.invoked_ns and (
+            tried_ns < self._world.schedule.knobs.read_timeout_ns - MS
+        )
+        if gave_up_early or tried_ns > self._bound_ns(call, since_ns):
+            self._findings.hold(rules.is_not_refused, call, self._standings(call), liveness=True)
+
+    def _mark_answer(self, call: Call) -> None:
+        row = max(self._standings(call), key=lambda each: len(each.away)).row
+        if _writes(call):
+            name = _WRITES_BESIDE.get(row)
+        elif not call.from_segment:
+            return
+        elif call.operation.kind == "strict_get" and row == rules.THREE_AWAY:
+            name = "strict read judged with three away"
+        else:
+            name = _READS_BESIDE.get(row)
+        if name is not None:
+            self._mark(name)
+
+
+def _writes(call: Call) -> bool:
+    return call.operation.kind == "put"
+
+
+def _asked_ns(call: Call) -> int:
+    """When it began to want an answer: a view is held open for a while first."""
+    held_ns = int(call.operation.age * SECOND) if call.operation.kind == "view" else 0
+    return call.invoked_ns + held_ns
