@@ -18,11 +18,13 @@ from sim.check.invariants import INVARIANTS
 from sim.check.marks import MARKS
 from sim.commands.exit_codes import HELP, PASSED
 from sim.files import scenario
+from sim.plan.shapes import SHAPES
 from sim.show.report_text import show
 from sim.world.faults import FAULTS, Fault
 
 _TITLES = {
     "scenarios": "python -m aurora.sim run NAME",
+    "shapes": "what a seed draws its run from, with the share of seeds that draw it",
     "faults": "actions of scenarios: fault = NAME; in brackets what is taken if missing",
     "invariants": "held in every run",
     "findings": "what else a run can end with, and the rule that broke",
@@ -35,7 +37,7 @@ _TITLES = {
 @click.argument("what", type=click.Choice(list(_TITLES)), metavar="[KIND]", required=False)
 @click.option("--json", "in_json", is_flag=True, help="Print it as JSON, and nothing else.")
 def command(what: str | None = None, in_json: bool = False) -> int:
-    """List scenarios, faults, invariants, findings, marks and bugs.
+    """List scenarios, shapes, faults, invariants, findings, marks and bugs.
 
     Everything, or only the KIND that is named.
     """
@@ -54,6 +56,9 @@ def _items(kind: str) -> dict[str, str]:
     """Names and summaries of one kind."""
     if kind == "scenarios":
         return {name: _summary(scenario.load(path)) for name, path in scenario.shipped().items()}
+    if kind == "shapes":
+        total = sum(each.weight for each in SHAPES)
+        return {each.name: f"{each.summary} ({each.weight / total:.0%})" for each in SHAPES}
     if kind == "faults":
         return {each.name: f"{each.summary}{_params(each)}" for each in FAULTS.values()}
     if kind == "invariants":

@@ -85,6 +85,7 @@ def lines(recording: Recording) -> Iterator[str]:
     schedule = recording.schedule
     header = {
         "format": FORMAT, "version": VERSION, "name": schedule.name, "seed": schedule.seed,
+        "shape": schedule.shape,
         "bug": recording.bug, "verdict": recording.verdict, "digest": recording.digest,
         "knobs": _CONVERTER.unstructure(schedule.knobs),
         "expect": [expectation_row(each) for each in recording.expectations],
@@ -186,7 +187,10 @@ def _read_header(header: Mapping[str, Any], path: Path) -> Recording:
     groups = VolumeGeometry(knobs.pg_count).groups()
     return Recording(
         schedule=Schedule(
-            seed=_integer(header.get("seed")), knobs=knobs, name=str(header.get("name", ""))
+            seed=_integer(header.get("seed")),
+            knobs=knobs,
+            name=str(header.get("name", "")),
+            shape=str(header.get("shape", "")),
         ),
         decisions={},
         verdict=str(header.get("verdict")),

@@ -165,6 +165,8 @@ class Schedule:
     actions: tuple[Action, ...] = ()
     operations: tuple[Operation, ...] = ()
     name: str = ""
+    shape: str = ""
+    """The name of the shape (`sim.plan.shapes`) that a seed drew; empty if nothing was drawn."""
 
     def __attrs_post_init__(self) -> None:
         for items in (self.actions, self.operations):

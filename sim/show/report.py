@@ -216,6 +216,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {
         "seed": schedule.seed,
         "scenario": schedule.name,
+        "shape": schedule.shape,
         "knobs": knob_values(schedule.knobs, all_of_them=True),
         "verdict": report.verdict.value,
         "invariant": report.invariant,

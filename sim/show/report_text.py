@@ -63,6 +63,8 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
     title = Text.assemble(("seed ", "dim"), (str(schedule.seed), "bold"))
     if schedule.name and schedule.name != f"seed {schedule.seed}":
         title.append("   scenario ", "dim").append(schedule.name, "bold")
+    if schedule.shape:
+        title.append("   shape ", "dim").append(schedule.shape, "bold")
     if bug:
         title.append("   bug ", "dim").append(bug, "bold red")
     rows = _grid()

@@ -204,7 +204,7 @@ def test_a_seed_alone_runs_what_it_draws(
     assert capsys.readouterr().out.startswith("seed 0\n")
 
 
-@pytest.mark.parametrize("kind", ["scenarios", "faults", "invariants", "marks", "bugs"])
+@pytest.mark.parametrize("kind", ["scenarios", "shapes", "faults", "invariants", "marks", "bugs"])
 def test_list_shows_everything(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:

@@ -1,0 +1,11 @@
+"""The shapes that a drawn run can have, each with its weight; see `shape.Shape`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sim.plan.shapes.mixed import MIXED
+from sim.plan.shapes.shape import Shape
+
+SHAPES: Final[tuple[Shape, ...]] = (MIXED,)
+"""All of them. A seed's shape is drawn by weight, in this order."""
