@@ -7,9 +7,11 @@ from typing import Final
 from sim.plan.shapes.mixed import MIXED
 from sim.plan.shapes.power import POWER
 from sim.plan.shapes.shape import Shape
+from sim.plan.shapes.storm import STORM
 
 SHAPES: Final[tuple[Shape, ...]] = (
     MIXED,
+    STORM,
     POWER,
 )
 """All of them. A seed's shape is drawn by weight, in this order."""

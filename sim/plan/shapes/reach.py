@@ -1,0 +1,74 @@
+"""Who reaches whom: networks in which each writer reaches a few segments of each group.
+
+A network is redrawn as a whole: all that was cut heals, and in the same moment the new cuts begin.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Final
+
+import attrs
+
+from sim.plan.chance import choice, happens, some
+from sim.plan.schedule import Action
+
+LETTERS: Final = "ABCDEF"
+_REACHED: Final = (1, 2, 2, 3, 3, 3, 4, 4, 4, 5)
+"""How many of a group's six a writer reaches: most often just a quorum, or just none."""
+_WAYS: Final = ("partition", "partition", "cut", "answers", "clog")
+
+
+@attrs.define
+class Reach:
+    """Draws networks; two in a row often are each other's opposites."""
+
+    _random: Random
+    _pg_count: int
+    _last: tuple[str, ...] = ()
+
+    def away(self) -> str:
+        """Segments out of some writer's reach, as a target; empty if it reaches them all."""
+        random = self._random
+        if self._pg_count > 1 and happens(random, 0.6):  # each group in its own way
+            left = [
+                f"{letter}{pg_id}"
+                for pg_id in range(self._pg_count)
+                for letter in self._letters(())
+            ]
+            return ",".join(left)
+        self._last = self._letters(self._last if happens(random, 0.4) else ())
+        return ",".join(self._last)
+
+    def _letters(self, avoided: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of one group; whoever was ``avoided`` is reached, as far as there is room."""
+        random = self._random
+        if happens(random, 0.15):
+            return ()
+        count = choice(random, _REACHED)
+        reached = some(random, avoided, count)
+        others = [each for each in LETTERS if each not in reached]
+        reached += some(random, others, count - len(reached))
+        return tuple(each for each in LETTERS if each not in reached)
+
+    def cut_off(self, at_ns: int, writer: str, away: str) -> list[Action]:
+        """Nothing passes between a writer and those ``away``: both ways, or one."""
+        if not away:
+            return []
+        way = choice(self._random, _WAYS)
+        if way == "answers":
+            return [Action(at_ns=at_ns, kind="cut", target=away, params={"others": writer})]
+        return [Action(at_ns=at_ns, kind=way, target=writer, params={"others": away})]
+
+    @staticmethod
+    def apart(at_ns: int) -> list[Action]:
+        """No segment hears from another: no gossip."""
+        return [
+            Action(
+                at_ns=at_ns,
+                kind="partition",
+                target=letter,
+                params={"others": ",".join(LETTERS[LETTERS.index(letter) + 1 :])},
+            )
+            for letter in LETTERS[:-1]
+        ]
