@@ -6,8 +6,10 @@ The schedules are those made for the bugs. What random seeds find, and how soon,
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
+import attrs
 import pytest
 from click.testing import CliRunner
 
@@ -16,8 +18,9 @@ from aurora.quorum import QuorumModel
 from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.directed import PLANS
-from sim.commands.bug_suite import BugReport, try_bug
-from sim.commands.bugs_command import command, table
+from sim.bugs.plan import Plan
+from sim.commands.bug_suite import BugReport, DirectedReport, try_bug
+from sim.commands.bugs_command import command, summary, table
 from sim.files.scenario import loads
 from sim.run import Verdict, run
 
@@ -148,39 +151,78 @@ def test_nothing_in_the_product_knows_of_the_bugs() -> None:
 
 # ---- the suite -----------------------------------------------------------------------------------
 
+SHOWN = DirectedReport(invariant="one", passes=True)
+
 
 def report(**changed: object) -> BugReport:
     values: dict[str, object] = {
-        "name": "a-bug", "directed": "", "directed_passes": True, "random": {}, "needed": (),
-        "seeds": 9, "elapsed_s": 1.0,
+        "name": "a-bug", "directed": None, "random": {}, "needed_seeds": (), "needed_cpu_s": (),
+        "internal_errors": (), "seeds": 9, "cpu_s": 60.2,
     }  # fmt: skip
     return BugReport(**(values | changed))  # type: ignore[arg-type]
 
 
-def test_a_bug_that_nothing_exposes_has_survived() -> None:
+def by_random(**changed: object) -> BugReport:
+    return report(
+        random={"two": 3}, needed_seeds=(1, 7, 2), needed_cpu_s=(2.0, 1.0, 9.0), **changed
+    )
+
+
+def test_a_bug_must_be_found_by_random_seeds_and_by_its_own_schedule() -> None:
     assert not report().found
-    assert report().how == "survived"
-    assert report(directed="one").found
-    assert report(random={"two": 1}, needed=(4,)).found
-    assert not report(directed="one", directed_passes=False).found
+    assert not report(directed=SHOWN).found
+    assert by_random().found
+    assert by_random(directed=SHOWN).found
+    assert not by_random(directed=attrs.evolve(SHOWN, invariant="")).found
+    assert not by_random(directed=attrs.evolve(SHOWN, passes=False)).found
 
 
-def test_the_table_names_ways_invariants_and_the_median() -> None:
+def test_an_internal_error_of_the_simulator_finds_nothing() -> None:
+    failed = report(internal_errors=(3, 5))
+    assert not failed.found
+    assert summary([failed])[-1] == "internal error of the simulator under a-bug: seed 3, 5"
+
+
+def test_the_table_names_invariants_and_the_medians() -> None:
     lines = table(
-        [
-            report(directed="one", random={"two": 3}, needed=(1, 7, 2)),
-            report(name="another-bug", directed="one"),
-        ]
+        [by_random(directed=SHOWN), report(name="b", directed=attrs.evolve(SHOWN, passes=False))]
     )
     assert [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:]] == [
-        ["a-bug", "directed and random", "two, one", "2", "9"],
-        ["another-bug", "directed", "one", "> 9", "9"],
+        ["a-bug", "two, one", "2", "2.0", "9", "ok"],
+        ["b", "one", "> 9", "> 60", "9", "missed"],
+    ]
+    assert table([report()])[-1].split("|")[-2].strip() == "-"
+
+
+def test_the_summary_counts_what_random_seeds_have_found() -> None:
+    missed = by_random(name="c", directed=attrs.evolve(SHOWN, invariant=""))
+    assert summary([by_random(), report(name="b", directed=SHOWN), missed]) == [
+        "2 of 3 bugs by random seeds within the budget, in 181 s of CPU time",
+        "survived: b",
+        "not shown by the schedule made for it: c",
     ]
 
 
 def test_trying_a_bug_runs_its_schedule_even_without_a_budget() -> None:
     tried = try_bug("third-highest-scl", first_seed=0, wanted=1, budget_s=0.0)
-    assert (tried.directed, tried.directed_passes, tried.seeds) == ("pgcl-is-backed", True, 0)
+    assert tried.directed == DirectedReport(invariant="pgcl-is-backed", passes=True)
+    assert (tried.seeds, tried.found) == (0, False)
+
+
+def test_trying_a_bug_counts_seeds_and_their_cpu_time() -> None:
+    tried = try_bug("third-highest-scl", first_seed=0, wanted=2, budget_s=600.0)
+    assert tried.found and len(tried.needed_seeds) == len(tried.needed_cpu_s) == 2
+    assert sum(tried.needed_seeds) == tried.seeds
+    assert sum(tried.needed_cpu_s) <= tried.cpu_s
+
+
+def test_a_run_in_which_the_simulator_fails_is_singled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = attrs.evolve(run(Plan(end_ms=1).schedule("empty")), verdict=Verdict.INTERNAL)
+    monkeypatch.setattr("sim.commands.bug_suite.run", lambda _: ended)
+    clock = iter(range(100))
+    monkeypatch.setattr("time.process_time", lambda: float(next(clock)))
+    tried = try_bug("third-highest-scl", first_seed=7, wanted=1, budget_s=2.5)
+    assert (tried.internal_errors, tried.random, tried.found) == ([7, 8], {}, False)
 
 
 def test_the_command_lists_shows_and_refuses() -> None:
@@ -205,11 +247,29 @@ def test_its_schedule_can_be_had_as_a_scenario_that_plants_the_bug(name: str) ->
 
 
 def test_the_command_runs_the_suite() -> None:
-    arguments = ["run", "third-highest-scl", "--budget", "0", "--jobs", "1"]
+    arguments = ["run", "third-highest-scl", "--wanted", "1", "--jobs", "1"]
     ran = CliRunner().invoke(command, arguments)
     assert ran.exit_code == 0, ran.output
-    assert "| third-highest-scl | directed | pgcl-is-backed |" in ran.output
-    assert "none survived" in ran.output
+    assert "| third-highest-scl | pgcl-is-backed |" in ran.output
+    assert "1 of 1 bug by random seeds within the budget" in ran.output
+
+
+def test_a_bug_that_only_its_schedule_finds_has_survived() -> None:
+    arguments = ["run", "third-highest-scl", "--budget", "0", "--jobs", "1"]
+    ran = CliRunner().invoke(command, arguments)
+    assert ran.exit_code == 1, ran.output
+    assert "0 of 1 bug by random seeds" in ran.output
+    assert "survived: third-highest-scl" in ran.output
+
+
+def test_json_says_all_that_the_table_says() -> None:
+    arguments = ["run", "third-highest-scl", "--budget", "0", "--jobs", "1", "--json"]
+    printed = json.loads(CliRunner().invoke(command, arguments).stdout)
+    assert printed["name"] == "third-highest-scl"
+    assert printed["directed"] == {"invariant": "pgcl-is-backed", "passes": True}
+    assert (printed["found"], printed["median_seeds"], printed["median_cpu_s"]) == (
+        False, None, None,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("budget", ["0", "0.5", "1s", "1m"])
