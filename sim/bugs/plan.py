@@ -47,12 +47,15 @@ class Plan:
         for letter in "ABCDE":
             self.part(at_ms, letter, ",".join("ABCDEF"["ABCDEF".index(letter) + 1 :]))
 
-    def put(self, at_ms: float, *pages: int, client: int = 0) -> None:
+    def put(self, at_ms: float, *pages: int, client: int = 0, length: int = 8) -> None:
         """One mini-transaction; a client keeps its writer."""
-        self._call(at_ms, "put", pages, client, 0.0)
+        self._call(at_ms, "put", pages, client, 0.0, length)
 
     def get(self, at_ms: float, page: int, client: int = 0) -> None:
         self._call(at_ms, "get", (page,), client, 0.0)
+
+    def strict_get(self, at_ms: float, page: int, client: int = 0) -> None:
+        self._call(at_ms, "strict_get", (page,), client, 0.0)
 
     def get_at(self, at_ms: float, page: int, age: float, client: int = 0) -> None:
         self._call(at_ms, "get_at", (page,), client, age)
@@ -62,11 +65,17 @@ class Plan:
         self._call(at_ms, "view", (page,), client, hold_s)
 
     def _call(
-        self, at_ms: float, kind: str, pages: tuple[int, ...], client: int, age: float
+        self,
+        at_ms: float,
+        kind: str,
+        pages: tuple[int, ...],
+        client: int,
+        age: float,
+        length: int = 8,
     ) -> None:
         operation = Operation(
-            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, offset=64, length=8,
-            age=age, sticky=True,
+            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, offset=64,
+            length=length, age=age, sticky=True,
         )  # fmt: skip
         self._operations.append(operation)
 
