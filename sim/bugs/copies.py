@@ -246,16 +246,19 @@ def image_over_a_gap() -> Plan:
 
 
 def compaction_over_a_gap() -> Plan:
-    """A lacks LSN 4 and has LSN 5 when it writes its log anew."""
-    plan = _compacting()
+    """A lacks LSN 4 and 5 and has 6 when it writes its log anew; 4 and 5 come alone."""
+    plan = _compacting(batch_bytes=16 << 10)
     for at_ms in (6, 8, 10):
         plan.put(at_ms, 0)
     plan.cut(300, "writer-1", "A")
     plan.keep_apart(300)
-    plan.put(300.5, 0)
-    plan.fault(301, "heal_network")
-    plan.keep_apart(301)
-    plan.put(302, 0, length=8_000)
+    for client in (1, 2):
+        plan.put(300.5, 0, client=client, length=8_000)
+    plan.fault(301.2, "heal_network")
+    plan.keep_apart(301.2)
+    plan.put(302, 0, client=3, length=5_000)
+    plan.fault(330, "crash", "A")
+    plan.fault(331, "restart", "A")
     return plan
 
 

@@ -60,6 +60,10 @@ class Plan:
     def get_at(self, at_ms: float, page: int, age: float, client: int = 0) -> None:
         self._call(at_ms, "get_at", (page,), client, age)
 
+    def listed(self, at_ms: float, page: int, age: float, client: int = 0) -> None:
+        """All pages from ``page`` on."""
+        self._call(at_ms, "list", (page,), client, age)
+
     def view(self, at_ms: float, page: int, hold_s: float, client: int = 0) -> None:
         """Open a view at the VDL if ``hold_s`` is small against a second, and read at its end."""
         self._call(at_ms, "view", (page,), client, hold_s)
