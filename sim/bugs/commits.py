@@ -129,9 +129,7 @@ COMMIT_BUGS: Final = (
         name="fenced-commits-succeed",
         summary="commits that wait when their writer is deposed are reported as durable",
         section="protocol §7",
-        edits=(
-            Edit("aurora.commit_queue:CommitQueue.fail_all", ".settle(error)", ".settle()"),
-        ),
+        edits=(Edit("aurora.commit_queue:CommitQueue.fail_all", ".settle(error)", ".settle()"),),
     ),
     Bug(
         name="deaf-to-refusals",
@@ -241,7 +239,6 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "never-resends": lost_to_all,
     "resends-all-but-the-first": lost_to_all,
     "ack-settles-by-number": lost_and_followed,
-    "pgcl-follows-scls": acks_overtake,
     "vcl-by-whole-mtrs": half_in_steps,
     "room-for-one": two_for_one,
     "fenced-commits-succeed": deposed_while_committing,

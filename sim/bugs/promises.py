@@ -39,7 +39,7 @@ PROMISE_BUGS: Final = (
     ),
     Bug(
         name="admits-by-durable-epoch",
-        summary="until a seal is on the disk, batches of the older writer are admitted behind it",
+        summary="until a seal is on the disk, the older writer's batches are admitted behind it",
         section="protocol §7, step 2",
         edits=(
             Edit(
@@ -161,11 +161,9 @@ PROMISE_BUGS: Final = (
     ),
     Bug(
         name="lowest-vdl-announced",
-        summary="a recovery starts from the lowest VDL announced, whose log may have been collected",
+        summary="a recovery starts from the lowest VDL announced; the log there may be collected",
         section="protocol §7, step 5",
-        edits=(
-            Edit("aurora.recovery:announced_vdl", "max(reply.vdl", "min(reply.vdl"),
-        ),
+        edits=(Edit("aurora.recovery:announced_vdl", "max(reply.vdl", "min(reply.vdl"),),
     ),
     Bug(
         name="first-group-rereplicated",
@@ -185,6 +183,10 @@ PROMISE_BUGS: Final = (
         ),
     ),
 )
+
+
+_TABLE_AT: Final = 170
+"""A byte of the frame with the truncation table in A's log, in `table_frame_spoilt`."""
 
 
 def seal_behind_a_write() -> Plan:
@@ -282,10 +284,6 @@ def table_frame_spoilt() -> Plan:
     plan.part(30, "B,C,D", "writer-3")
     plan.fault(31, "recover")
     return plan
-
-
-_TABLE_AT: Final = 170
-"""A byte of the frame with the truncation table in A's log, in `table_frame_spoilt`."""
 
 
 def power_lost_at_the_install() -> Plan:

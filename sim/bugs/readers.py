@@ -220,7 +220,7 @@ def two_views() -> Plan:
 
 def floor_of_a_former_writer() -> Plan:
     """F alone hears of a floor; the next writer opens without F, and below that."""
-    plan = Plan(end_ms=700, retention_lsns=0, collect_records=4)
+    plan = Plan(end_ms=700, retention_lsns=0, collect_records=3)
     for at_ms in (6, 8, 10):
         plan.put(at_ms, 0)
     plan.cut(11, "writer-1", "A,B,C,D,E")
@@ -244,8 +244,7 @@ def late_page() -> Plan:
     plan.fault(10.1, "slow", ALL, factor=1)
     plan.put(10.2, 0)
     plan.put(11.2, 1, client=1)
-    plan.put(30, 0)
-    plan.get(40, 0)
+    plan.get(20, 0)
     return plan
 
 
