@@ -49,7 +49,7 @@ class Plan:
 
     def put(self, at_ms: float, *pages: int, client: int = 0, length: int = 8) -> None:
         """One mini-transaction; a client keeps its writer."""
-        self._call(at_ms, "put", pages, client, 0.0, length)
+        self._call(at_ms, "put", pages, client, 0.0, length=length)
 
     def get(self, at_ms: float, page: int, client: int = 0) -> None:
         self._call(at_ms, "get", (page,), client, 0.0)
@@ -64,23 +64,19 @@ class Plan:
         """All pages from ``page`` on."""
         self._call(at_ms, "list", (page,), client, age)
 
-    def view(self, at_ms: float, page: int, hold_s: float, client: int = 0) -> None:
-        """Open a view at the VDL if ``hold_s`` is small against a second, and read at its end."""
-        self._call(at_ms, "view", (page,), client, hold_s)
+    def view(
+        self, at_ms: float, page: int, hold_s: float, client: int = 0, age: float = 0.0
+    ) -> None:
+        """Open a view, hold it for so long, and read at its end; at the VDL unless ``age``."""
+        self._call(at_ms, "view", (page,), client, max(age, hold_s))
 
     def _call(
-        self,
-        at_ms: float,
-        kind: str,
-        pages: tuple[int, ...],
-        client: int,
-        age: float,
-        length: int = 8,
+        self, at_ms: float, kind: str, pages: tuple[int, ...], client: int, age: float, **more: Any
     ) -> None:
+        values = {"offset": 64, "length": 8, "age": age, "sticky": True} | more
         operation = Operation(
-            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, offset=64,
-            length=length, age=age, sticky=True,
-        )  # fmt: skip
+            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, **values
+        )
         self._operations.append(operation)
 
     def schedule(self, name: str) -> Schedule:

@@ -228,7 +228,7 @@ def floor_of_a_former_writer() -> Plan:
     plan.fault(123, "crash_writer")
     plan.part(123, "F", "writer-2")
     plan.fault(123.5, "recover")
-    plan.view(124.9, 0, hold_s=0.4, client=1)
+    plan.view(124.9, 0, hold_s=0.4, client=1, age=0.4)
     plan.put(126, 1, client=2)
     plan.fault(128, "heal_network")
     return plan
