@@ -1,4 +1,6 @@
-"""The deliberate bugs of protocol §12: what proves that the checkers check.
+"""The deliberate bugs: what proves that the checkers check, and that the generator goes everywhere.
+
+First those of protocol §12, then others by their subject.
 
 Nothing in the product knows of them. `planted` puts one into the real code for the duration of a
 block; the suite (`sim.commands.bug_suite`) shows that each of them is found.
@@ -7,18 +9,20 @@ block; the suite (`sim.commands.bug_suite`) shows that each of them is found.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 import attrs
 
-from sim.bugs.directed import directed_schedule
+from sim.bugs import commits, copies, damage, directed, limits, promises, readers
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.segment import SEGMENT_BUGS
 from sim.bugs.writer import WRITER_BUGS
+from sim.plan.schedule import Schedule
 
-__all__ = ["BUGS", "Bug", "DoesNotApply", "Edit", "planted", "require_bug"]
+__all__ = ["BUGS", "PLANS", "PROTOCOL", "Bug", "DoesNotApply", "Edit", "planted", "require_bug"]
 
-_ORDER = (
+PROTOCOL: Final = (
     "write-quorum-3",
     "read-quorum-2",
     "ack-before-persist",
@@ -49,7 +53,36 @@ _ORDER = (
     "newer-for-older",
     "same-mtr-chain",
 )
+"""The bugs of protocol §12, in its order."""
 _KNOWN = {bug.name: bug for bug in (*WRITER_BUGS, *RECOVERY_BUGS, *SEGMENT_BUGS)}
+PLANS: Final = (
+    directed.PLANS
+    | commits.PLANS
+    | promises.PLANS
+    | copies.PLANS
+    | damage.PLANS
+    | readers.PLANS
+    | limits.PLANS
+)
+"""The schedules made for bugs, by the bugs' names."""
+
+
+def _directed_schedule(name: str) -> Schedule:
+    """The schedule made for the bug called ``name``."""
+    return PLANS[name]().schedule(f"directed {name}")
+
+
 BUGS.update(
-    (name, attrs.evolve(_KNOWN[name], directed=partial(directed_schedule, name))) for name in _ORDER
+    (bug.name, attrs.evolve(bug, directed=partial(_directed_schedule, bug.name)))
+    if bug.name in PLANS
+    else (bug.name, bug)
+    for bug in (
+        *(_KNOWN[name] for name in PROTOCOL),
+        *commits.COMMIT_BUGS,
+        *promises.PROMISE_BUGS,
+        *copies.COPY_BUGS,
+        *damage.DAMAGE_BUGS,
+        *readers.READER_BUGS,
+        *limits.LIMIT_BUGS,
+    )
 )

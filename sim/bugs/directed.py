@@ -1,4 +1,4 @@
-"""A schedule for each deliberate bug, made to expose it in a fraction of a second (protocol §12).
+"""A schedule for each bug of protocol §12, made to expose it in a fraction of a second.
 
 The right code passes each of them: all that goes wrong ends when the world heals.
 """
@@ -11,7 +11,6 @@ from typing import Final
 import attrs
 
 from sim.bugs.plan import ALL, LINK, Plan
-from sim.plan.schedule import Schedule
 
 # ---- quorums and watermarks ----------------------------------------------------------------------
 
@@ -377,8 +376,3 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "newer-for-older": read_the_first,
     "same-mtr-chain": twice_in_one_mtr,
 }
-
-
-def directed_schedule(name: str) -> Schedule:
-    """The schedule made for the bug called ``name``."""
-    return PLANS[name]().schedule(f"directed {name}")

@@ -47,33 +47,36 @@ class Plan:
         for letter in "ABCDE":
             self.part(at_ms, letter, ",".join("ABCDEF"["ABCDEF".index(letter) + 1 :]))
 
-    def put(self, at_ms: float, *pages: int, client: int = 0) -> None:
+    def put(self, at_ms: float, *pages: int, client: int = 0, length: int = 8) -> None:
         """One mini-transaction; a client keeps its writer."""
-        self._call(at_ms, "put", pages, client, 0.0)
+        self._call(at_ms, "put", pages, client, 0.0, length=length)
 
     def get(self, at_ms: float, page: int, client: int = 0) -> None:
         self._call(at_ms, "get", (page,), client, 0.0)
 
+    def strict_get(self, at_ms: float, page: int, client: int = 0) -> None:
+        self._call(at_ms, "strict_get", (page,), client, 0.0)
+
     def get_at(self, at_ms: float, page: int, age: float, client: int = 0) -> None:
         self._call(at_ms, "get_at", (page,), client, age)
 
-    def view(self, at_ms: float, page: int, hold_s: float, client: int = 0) -> None:
-        """Open a view at the VDL, and read at its end."""
-        self._call(at_ms, "view", (page,), client, 0.0, int(hold_s * SECOND))
+    def listed(self, at_ms: float, page: int, age: float, client: int = 0) -> None:
+        """All pages from ``page`` on."""
+        self._call(at_ms, "list", (page,), client, age)
+
+    def view(
+        self, at_ms: float, page: int, hold_s: float, client: int = 0, age: float = 0.0
+    ) -> None:
+        """Open a view, hold it for so long, and read at its end; at the VDL unless ``age``."""
+        self._call(at_ms, "view", (page,), client, age, hold_ns=int(hold_s * SECOND))
 
     def _call(
-        self,
-        at_ms: float,
-        kind: str,
-        pages: tuple[int, ...],
-        client: int,
-        age: float,
-        hold_ns: int = 0,
+        self, at_ms: float, kind: str, pages: tuple[int, ...], client: int, age: float, **more: Any
     ) -> None:
+        values = {"offset": 64, "length": 8, "age": age, "sticky": True} | more
         operation = Operation(
-            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, offset=64, length=8,
-            age=age, sticky=True, hold_ns=hold_ns,
-        )  # fmt: skip
+            at_ns=int(at_ms * MS), client=client, kind=kind, pages=pages, **values
+        )
         self._operations.append(operation)
 
     def schedule(self, name: str) -> Schedule:

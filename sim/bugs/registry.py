@@ -96,6 +96,8 @@ def find_function(target: str) -> FunctionType:
         found = found.fget
     elif isinstance(found, staticmethod | classmethod):
         found = found.__func__
+    if callable(found):
+        found = inspect.unwrap(found)  # a context manager's function stands behind its decorator
     if not isinstance(found, FunctionType) or found.__code__.co_freevars:
         raise DoesNotApply(f"{target} is {type(found).__name__}: expected a plain function")
     return found

@@ -1,8 +1,8 @@
 """The suite: plants each deliberate bug and shows that the simulator finds it.
 
-Each bug is tried twice over: by the schedule made for it, and by random seeds one after the other
-until some have found it or the budget is spent. A bug that neither exposes has survived: then
-a check or a fault is missing.
+Each bug is tried twice over: by the schedule made for it, if there is one, and by random seeds one
+after the other until enough of them have found it or the budget of CPU time is spent. A bug that no
+random seed exposes has survived: then a check is missing, or the generator never goes there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statistics import median
 
 import attrs
 
-from sim.bugs import BUGS
+from sim.bugs import BUGS, Bug
 from sim.bugs.registry import planted
 from sim.commands.worker_pool import close_pool, worker_pool
 from sim.plan.generate import generate
@@ -25,76 +25,109 @@ _FAILED = (Verdict.VIOLATION, Verdict.LIVENESS)
 
 
 @attrs.frozen(kw_only=True)
+class DirectedReport:
+    """What the schedule made for a bug has shown."""
+
+    invariant: str
+    """What broke with the bug; empty if nothing did."""
+    passes: bool
+    """Whether the same schedule passes without the bug."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it exposes the bug and nothing else."""
+        return self.passes and bool(self.invariant)
+
+
+@attrs.frozen(kw_only=True)
 class BugReport:
     """How one bug was found."""
 
     name: str
-    directed: str
-    """The invariant that broke under the schedule made for it; empty if none did."""
-    directed_passes: bool
-    """Whether the same schedule passes without the bug."""
+    directed: DirectedReport | None
+    """None if there is no schedule made for it."""
     random: dict[str, int]
     """How many random seeds broke which invariant."""
-    needed: Sequence[int]
+    needed_seeds: Sequence[int]
     """For each of those, how many seeds it took since the one before."""
+    needed_cpu_s: Sequence[float]
+    """And how many seconds of CPU time."""
+    internal_errors: Sequence[int]
+    """Seeds under which the simulator itself failed: they show nothing of the bug."""
     seeds: int
     """Random seeds tried."""
-    elapsed_s: float
+    cpu_s: float
+    """CPU time of all random seeds together, in seconds."""
+
+    @property
+    def found_by_random(self) -> bool:
+        """Whether a random seed has exposed it."""
+        return bool(self.random)
 
     @property
     def found(self) -> bool:
-        """Whether anything exposed it, and the schedule for it is not to blame."""
-        return self.directed_passes and bool(self.directed or self.random)
-
-    @property
-    def how(self) -> str:
-        """``directed``, ``random``, both, or ``survived``."""
-        ways = [way for way, hit in (("directed", self.directed), ("random", self.random)) if hit]
-        return " and ".join(ways) or "survived"
+        """Whether random seeds have exposed it, and its own schedule too, if it has one."""
+        return self.found_by_random and (self.directed is None or self.directed.ok)
 
     @property
     def invariants(self) -> str:
         """What broke, the most frequent first."""
         counts = Counter(self.random)
-        if self.directed:
-            counts[self.directed] += 1
+        if self.directed is not None and self.directed.invariant:
+            counts[self.directed.invariant] += 1
         return ", ".join(name for name, _ in counts.most_common())
 
     @property
     def median_seeds(self) -> float | None:
         """Random seeds needed to find it, as the median; None if none did."""
-        return median(self.needed) if self.needed else None
+        return median(self.needed_seeds) if self.needed_seeds else None
+
+    @property
+    def median_cpu_s(self) -> float | None:
+        """CPU time needed to find it, as the median, in seconds; None if no seed did."""
+        return median(self.needed_cpu_s) if self.needed_cpu_s else None
 
 
 def try_bug(name: str, first_seed: int, wanted: int, budget_s: float) -> BugReport:
     """Run the directed schedule, then seeds from ``first_seed`` on.
 
-    Ends when ``wanted`` seeds have found the bug, or after ``budget_s`` of real time.
+    Ends when ``wanted`` seeds have found the bug, or begins no seed after ``budget_s`` of CPU time
+    of random seeds.
     """
-    started = time.monotonic()
-    bug = BUGS[name]
-    directed, passes = "", True
-    if bug.directed is not None:
-        schedule = bug.directed()
-        passes = run(schedule).verdict is Verdict.PASSED
-        with planted(name):
-            result = run(schedule)
-        directed = result.invariant if result.verdict in _FAILED else ""
+    directed = _directed(BUGS[name])
     broken: Counter[str] = Counter()
-    needed: list[int] = []
-    seed, since = first_seed, 0
+    seeds: list[int] = []
+    times: list[float] = []
+    internal: list[int] = []
+    seed, last_seed = first_seed, first_seed - 1
+    started = last = time.process_time()
     with planted(name):
-        while len(needed) < wanted and time.monotonic() - started < budget_s:
+        while len(seeds) < wanted and time.process_time() - started < budget_s:
             result = run(generate(seed))
-            seed, since = seed + 1, since + 1
             if result.verdict in _FAILED:
+                now = time.process_time()
                 broken[result.invariant] += 1
-                needed.append(since)
-                since = 0
+                seeds.append(seed - last_seed)
+                times.append(now - last)
+                last_seed, last = seed, now
+            elif result.verdict is Verdict.INTERNAL:
+                internal.append(seed)
+            seed += 1
     return BugReport(
-        name=name, directed=directed, directed_passes=passes, random=dict(broken), needed=needed,
-        seeds=seed - first_seed, elapsed_s=time.monotonic() - started,
+        name=name, directed=directed, random=dict(broken), needed_seeds=seeds, needed_cpu_s=times,
+        internal_errors=internal, seeds=seed - first_seed, cpu_s=time.process_time() - started,
     )  # fmt: skip
+
+
+def _directed(bug: Bug) -> DirectedReport | None:
+    if bug.directed is None:
+        return None
+    schedule = bug.directed()
+    passes = run(schedule).verdict is Verdict.PASSED
+    with bug.apply():
+        result = run(schedule)
+    invariant = result.invariant if result.verdict in _FAILED else ""
+    return DirectedReport(invariant=invariant, passes=passes)
 
 
 def run_suite(

@@ -20,10 +20,10 @@ from sim.files.scenario import dump
 from sim.wording import command_line, counted, say
 
 _RUN_HELP = (
-    "Exit codes: 0 every bug was found, 1 one of them survived, 2 usage error, 70 internal error, "
-    "130 interrupted."
+    "Exit codes: 0 every bug was found, 1 random seeds or its own schedule missed one, "
+    "2 usage error, 70 internal error, 130 interrupted."
 )
-_HEADINGS = ("bug", "found by", "invariant", "median seeds", "seeds tried")
+_HEADINGS = ("bug", "invariant", "median seeds", "median CPU s", "seeds tried", "directed")
 
 
 @click.group(cls=CommandGroup, invoke_without_command=True, epilog=HELP)
@@ -76,11 +76,11 @@ def scenario(bug: Bug) -> None:
 @command.command(name="run", epilog=_RUN_HELP)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option(
-    "--budget", callback=duration_or_none_option, default="30s", show_default=True,
-    metavar="TIME", help="Begin no seed later than this, for each bug (20, 60s, 5m).",
+    "--budget", callback=duration_or_none_option, default="60s", show_default=True,
+    metavar="TIME", help="Begin no random seed after this much CPU time, for each bug (20, 5m).",
 )  # fmt: skip
 @click.option(
-    "--wanted", type=click.IntRange(1), default=5, show_default=True, metavar="N",
+    "--wanted", type=click.IntRange(1), default=3, show_default=True, metavar="N",
     help="Go on to the next bug when this many seeds have found it.",
 )  # fmt: skip
 @click.option(
@@ -102,7 +102,8 @@ def run_command(
 ) -> None:
     """Run the suite over all bugs, or NAMES; fails if one of them survives.
 
-    Ctrl-C stops it, and what is done is reported.
+    A bug survives that random seeds do not find within the budget, or that the schedule made for it
+    does not expose. Ctrl-C stops it, and what is done is reported.
     """
     try:
         chosen = [require_bug(name).name for name in names] or list(BUGS)
@@ -121,29 +122,70 @@ def run_command(
         for report in running:
             reports[report.name] = report
             if as_json:
-                click.echo(json.dumps(attrs.asdict(report) | {"found": report.found}))
+                click.echo(json.dumps(_as_json(report)))
             else:
-                click.echo(f"{len(reports)}/{len(chosen)} {report.name}: {report.how}", err=True)
+                click.echo(f"{len(reports)}/{len(chosen)} {report.name}: {_how(report)}", err=True)
     except KeyboardInterrupt:
         interrupted = True
         click.echo("stopped by Ctrl-C; what was done until then:", err=True)
     finally:
         running.close()
     ordered = [reports[name] for name in chosen if name in reports]
-    survivors = [report.name for report in ordered if not report.found]
     if not as_json:
-        _show(ordered, survivors, len(chosen))
-    context.exit(INTERRUPTED if interrupted else VIOLATION if survivors else PASSED)
+        _show(ordered, len(chosen))
+    found = all(report.found for report in ordered)
+    context.exit(INTERRUPTED if interrupted else PASSED if found else VIOLATION)
 
 
-def _show(reports: Sequence[BugReport], survivors: Sequence[str], chosen: int) -> None:
+def _as_json(report: BugReport) -> dict[str, object]:
+    computed = {
+        "found": report.found,
+        "median_seeds": report.median_seeds,
+        "median_cpu_s": report.median_cpu_s,
+    }
+    return attrs.asdict(report) | computed
+
+
+def _how(report: BugReport) -> str:
+    """How a bug fared, in a line."""
+    seeds, directed = counted(report.seeds, "seed"), report.directed
+    if report.found_by_random:
+        text = f"found by {len(report.needed_seeds)} of {seeds}"
+    else:
+        text = f"survived {seeds}"
+    if directed is None or directed.ok:
+        return text
+    return f"{text}; its schedule {'exposes nothing' if directed.passes else 'fails without it'}"
+
+
+def _show(reports: Sequence[BugReport], chosen: int) -> None:
     """The table, and what it comes to."""
     click.echo("\n".join(table(reports)))
-    took = sum(report.elapsed_s for report in reports)
-    verdict = f"survived: {', '.join(survivors)}" if survivors else "none survived"
-    left = "" if len(reports) == chosen else f"{len(reports)} of "
     click.echo()
-    say(f"{left}{counted(chosen, 'bug')}, {took:.0f} s of running; {verdict}")
+    if len(reports) < chosen:
+        say(f"{len(reports)} of {counted(chosen, 'bug')} tried")
+    for line in summary(reports):
+        say(line)
+
+
+def summary(reports: Sequence[BugReport]) -> list[str]:
+    """What the reports come to, in lines."""
+    found = sum(report.found_by_random for report in reports)
+    cpu_s = sum(report.cpu_s for report in reports)
+    tried = counted(len(reports), "bug")
+    text = f"{found} of {tried} by random seeds within the budget, in {cpu_s:.0f} s of CPU time"
+    lines = [text]
+    survivors = [report.name for report in reports if not report.found_by_random]
+    missed = [report.name for report in reports if report.directed and not report.directed.ok]
+    if survivors:
+        lines.append(f"survived: {', '.join(survivors)}")
+    if missed:
+        lines.append(f"not shown by the schedule made for it: {', '.join(missed)}")
+    for report in reports:
+        if report.internal_errors:
+            seeds = ", ".join(map(str, report.internal_errors))
+            lines.append(f"internal error of the simulator under {report.name}: seed {seeds}")
+    return lines
 
 
 def table(reports: Sequence[BugReport]) -> list[str]:
@@ -156,6 +198,12 @@ def table(reports: Sequence[BugReport]) -> list[str]:
 
 
 def _row(report: BugReport) -> tuple[str, ...]:
-    needed = report.median_seeds
-    seeds = f"{needed:g}" if needed is not None else f"> {report.seeds}"
-    return (report.name, report.how, report.invariants, seeds, str(report.seeds))
+    seeds, cpu_s, directed = report.median_seeds, report.median_cpu_s, report.directed
+    return (
+        report.name,
+        report.invariants,
+        f"{seeds:g}" if seeds is not None else f"> {report.seeds}",
+        f"{cpu_s:.1f}" if cpu_s is not None else f"> {report.cpu_s:.0f}",
+        str(report.seeds),
+        "-" if directed is None else "ok" if directed.ok else "missed",
+    )

@@ -8,6 +8,7 @@ from typing import Final
 import click
 
 from aurora.terminal.console import new_console
+from sim.bugs import BUGS
 from sim.check.findings import OTHER_FINDINGS
 from sim.check.invariants import INVARIANTS
 from sim.commands.case import Case, case_options, open_case
@@ -83,10 +84,12 @@ def _conclusions(result: RunResult, case: Case) -> list[str]:
     idle = ", ".join(name for name in INVARIANTS if name not in result.checks)
     told = [f"proved {held}" + (f"; never put to the test: {idle}" if idle else "")]
     if case.bug is not None:
-        told.append(
-            f"bug    {case.bug} was planted, and this run has not exposed it; its own schedule "
-            f"does: python -m aurora.sim bugs scenario {case.bug} > bug.toml"
-        )
+        text = f"bug    {case.bug} was planted, and this run has not exposed it"
+        if BUGS[case.bug].directed is not None:
+            text += (
+                f"; its own schedule does: python -m aurora.sim bugs scenario {case.bug} > bug.toml"
+            )
+        told.append(text)
     judged = [each.judge(result) for each in case.expectations]
     told += [f"met    {each.expected}: {each.found}" for each in judged[:_MOST_EXPECTATIONS]]
     marks = ", ".join(f"{name} ({count:,})" for name, count in sorted(result.marks.items()))

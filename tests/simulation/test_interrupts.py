@@ -87,7 +87,8 @@ def test_the_suite_of_bugs_shows_what_it_has() -> None:
     names = ("third-highest-scl", "write-quorum-3")
     ended = hit(HIT_AFTER_A_BUG, "bugs", "run", *names, "--budget", "0", "--jobs", "1")
     assert ended.returncode == 130, ended.stderr
-    assert "| third-highest-scl | directed |" in ended.stdout and "1 of 2 bugs" in ended.stdout
+    assert "| third-highest-scl | pgcl-is-backed |" in ended.stdout
+    assert "1 of 2 bugs tried" in ended.stdout
     assert "Traceback" not in ended.stderr
 
 

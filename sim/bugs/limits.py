@@ -1,0 +1,253 @@
+"""Bugs of what is bounded, and of waiting and refusing for no reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sim.bugs.plan import ALL, Plan
+from sim.bugs.registry import Bug, Edit
+
+_OPEN_WRITER: Final = "aurora.cluster:Cluster.open_writer"
+_INSERT: Final = "segments.chain_index:ChainIndex._insert_one"
+_PENDING: Final = "aurora.read_router:PendingRead"
+
+LIMIT_BUGS: Final = (
+    # ---- what is bounded -------------------------------------------------------------------------
+    Bug(
+        name="pool-without-bound",
+        summary="the buffer pool evicts nothing",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "aurora.buffer_pool:BufferPool.make_room",
+                "    if len(entries) <= target:\n        return True\n    if self",
+                "    if True:\n        return True\n    if self",
+            ),
+        ),
+    ),
+    Bug(
+        name="queue-without-bound",
+        summary="a segment queues whatever comes, however slow its disk is",
+        section="protocol §4, step 5",
+        edits=(
+            Edit(
+                "segments.core:SegmentCore._queue_records",
+                "if self._queue and self._queue_bytes + size > self._config.queue_bytes:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
+        name="log-without-bound",
+        summary="commits are let into the outgoing log, however full it is",
+        section="protocol §4, step 5",
+        edits=(
+            Edit(
+                "aurora.core:WriterCore.has_room",
+                "return not [log for log in self._logs.values() if log.size_bytes >= limit]",
+                "return True",
+            ),
+        ),
+    ),
+    Bug(
+        name="log-waits-for-the-last",
+        summary="the outgoing log keeps what one segment lacks, however full it is",
+        section="protocol §4, step 5",
+        edits=(
+            Edit(
+                "aurora.core:WriterCore._release",
+                "if log.size_bytes > self._config.outgoing_bytes:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
+        name="window-without-bound",
+        summary="batches are sent to a segment that acknowledges none",
+        section="protocol §4, step 5",
+        edits=(
+            Edit(
+                "aurora.segment_stream:SegmentStream.next_message",
+                "or len(self._in_flight) >= window or",
+                "or",
+            ),
+        ),
+    ),
+    Bug(
+        name="unlinked-without-bound",
+        summary="a segment keeps any number of records above a gap",
+        section="protocol §6",
+        edits=(
+            Edit(_INSERT, "if at == len(unlinked) >= self._max_unlinked:", "if False:"),
+            Edit(_INSERT, "if len(unlinked) > self._max_unlinked:", "if False:"),
+        ),
+    ),
+    Bug(
+        name="images-without-bound",
+        summary="the cache of page images is never emptied",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.materializer:_Images.keep",
+                "while len(self._evictable) > self._cache_limit:",
+                "while False:",
+            ),
+        ),
+    ),
+    # ---- waiting and refusing for no reason ------------------------------------------------------
+    Bug(
+        name="write-quorum-5",
+        summary="a commit waits for 5 of 6",
+        section="protocol §9; 2017 §2.1",
+        edits=(
+            Edit(_OPEN_WRITER, "QuorumModel(group.members)", "QuorumModel(group.members, write=5)"),
+        ),
+    ),
+    Bug(
+        name="read-quorum-4",
+        summary="a recovery waits for 4 of 6",
+        section="protocol §9; 2017 §2.1",
+        edits=(
+            Edit(_OPEN_WRITER, "QuorumModel(group.members)", "QuorumModel(group.members, read=4)"),
+        ),
+    ),
+    Bug(
+        name="strict-by-all",
+        summary="a strict read waits for every member of the group",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.reading:Confirmation.on_confirmed",
+                "watermarks.has_read_quorum(self._pg_id, self.confirmed_by)",
+                "len(self.confirmed_by) >= len(watermarks.members(self._pg_id))",
+            ),
+        ),
+    ),
+    Bug(
+        name="opens-when-all-have-installed",
+        summary="a recovery waits until all segments have its truncation table",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.core:WriterCore._open_if_replicated",
+                "not model.has_write(installed)",
+                "len(installed) < len(model.members)",
+            ),
+        ),
+    ),
+    Bug(
+        name="reads-ask-the-first",
+        summary="a read asks the first segment that has enough, and no other",
+        section="protocol §5; 2018 §3.1",
+        edits=(
+            Edit(
+                "aurora.read_router:ReadRouter.candidates",
+                "    if not complete:\n        return complete\n",
+                "    return complete[:1]\n",
+            ),
+        ),
+    ),
+    Bug(
+        name="refused-at-once",
+        summary="a read fails when the first segment that it asks refuses",
+        section="protocol §9",
+        edits=(
+            Edit(
+                f"{_PENDING}._failed",
+                "return self._ask_next(now)",
+                "self.error = self._unavailable()\n    return []",
+            ),
+        ),
+    ),
+    Bug(
+        name="gives-up-after-one-round",
+        summary="a read fails when all candidates have been asked once",
+        section="protocol §9",
+        edits=(
+            Edit(
+                f"{_PENDING}._ask_next",
+                "        self._plan_restart(now)\n        return []",
+                "        self.error = self._unavailable()\n        return []",
+            ),
+        ),
+    ),
+    Bug(
+        name="recovery-asks-once",
+        summary="a recovery sends its seals once, whoever was away then",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.recovery:Recovery.tick",
+                "self._seal_at = now + self._config.seal_retry_s",
+                "self._seal_at = float('inf')",
+            ),
+        ),
+    ),
+    Bug(
+        name="recovery-stays-with-its-source",
+        summary="a recovery asks the segment whose log it wants, until that one answers",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.recovery:Recovery.tick",
+                "fetch.attempts >= 4 * len(fetch.sources) + self._given_up",
+                "False",
+            ),
+            Edit(
+                "aurora.recovery:Recovery._begin_fetching",
+                "[each.segment for each in sources]",
+                "[sources[0].segment]",
+            ),
+        ),
+    ),
+)
+
+
+def two_disks_lost() -> Plan:
+    """Two disks are lost for good; four segments are left."""
+    plan = Plan()
+    plan.put(6, 0)
+    plan.fault(10, "wipe", "A,B")
+    plan.put(20, 1)
+    return plan
+
+
+def two_lost_and_a_new_writer() -> Plan:
+    """Two disks are lost for good, and a writer opens the volume."""
+    plan = Plan()
+    plan.put(6, 0)
+    plan.fault(10, "wipe", "A,B")
+    plan.fault(20, "recover")
+    return plan
+
+
+def nobody_there_at_first() -> Plan:
+    """All segments are away when a recovery sends its seals."""
+    plan = Plan()
+    plan.put(6, 0)
+    plan.part(10, "writer-2", ALL)
+    plan.fault(11, "recover")
+    plan.fault(20, "heal_network")
+    return plan
+
+
+def the_source_is_lost() -> Plan:
+    """The one segment with the last record answers a seal, and loses its disk."""
+    plan = Plan()
+    plan.keep_apart(5)
+    plan.cut(5, "writer-1", "B,C,D,E,F")
+    plan.put(10, 0)
+    plan.fault(15, "crash_writer")
+    plan.cut(15, "D,E,F", "writer-2")
+    plan.fault(16, "recover")
+    plan.fault(16.35, "wipe", "A")
+    return plan
+
+
+PLANS: Final[dict[str, Callable[[], Plan]]] = {
+    "write-quorum-5": two_disks_lost,
+    "opens-when-all-have-installed": two_lost_and_a_new_writer,
+    "recovery-asks-once": nobody_there_at_first,
+    "recovery-stays-with-its-source": the_source_is_lost,
+}

@@ -1,0 +1,279 @@
+"""Bugs of reading: strict reads, views and the floor, the cache, lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sim.bugs.plan import ALL, Plan
+from sim.bugs.registry import Bug, Edit
+
+_READING: Final = "aurora.reading:Reading"
+
+READER_BUGS: Final = (
+    Bug(
+        name="strict-by-two",
+        summary="two segments are enough to confirm a strict read",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "aurora.reading:Confirmation.on_confirmed",
+                "watermarks.has_read_quorum(self._pg_id, self.confirmed_by)",
+                "len(self.confirmed_by) >= 2",
+            ),
+        ),
+    ),
+    Bug(
+        name="confirms-any-epoch",
+        summary="a segment confirms the epoch of a writer that was deposed",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "segments.core:SegmentCore._admit",
+                "if epoch == self._promised:",
+                "if epoch == self._promised or isinstance(message, ConfirmEpoch):",
+            ),
+            Edit(
+                "segments.core:SegmentCore._on_confirm_epoch",
+                "if message.epoch == self.state.epoch:",
+                "if True:",
+            ),
+        ),
+    ),
+    Bug(
+        name="confirmed-in-advance",
+        summary="a strict read counts who has confirmed any earlier one",
+        section="protocol §5",
+        edits=(
+            Edit(
+                f"{_READING}.confirm",
+                "    self._confirmations[confirmation.request_id] = confirmation\n",
+                "    known = self.__dict__.setdefault('confirmed', {}).setdefault(pg_id, {})\n"
+                "    confirmation.confirmed_by = known\n"
+                "    confirmation.whole = self.watermarks.has_read_quorum(pg_id, known)\n"
+                "    self._confirmations[confirmation.request_id] = confirmation\n",
+            ),
+        ),
+    ),
+    Bug(
+        name="floor-follows-the-newest-reader",
+        summary="the floor is held down by the newest read point, not by the oldest",
+        section="protocol §6; 2017 §4.2.3",
+        edits=(
+            Edit(
+                f"{_READING}.update_floor",
+                "min([kept_from, *self._read_points])",
+                "min([kept_from, max(self._read_points, default=kept_from)])",
+            ),
+        ),
+    ),
+    Bug(
+        name="view-holds-nothing",
+        summary="a read view does not hold the floor down",
+        section="protocol §6; 2017 §4.2.3",
+        edits=(
+            Edit("aurora.engine:Engine.read_view", "core.reading.hold(read_point)", "pass"),
+            Edit("aurora.engine:Engine.read_view", "core.reading.release(read_point)", "pass"),
+        ),
+    ),
+    Bug(
+        name="view-that-fails-stays",
+        summary="a read view whose block raises keeps holding the floor down",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.engine:Engine.read_view",
+                "    try:\n"
+                "        yield view\n"
+                "    finally:\n"
+                "        view._end()\n"
+                "        core.reading.release(read_point)",
+                "    yield view\n    view._end()\n    core.reading.release(read_point)",
+            ),
+        ),
+    ),
+    Bug(
+        name="cancelled-read-stays",
+        summary="a read that its caller gives up keeps holding the floor down",
+        section="protocol §6",
+        edits=(
+            Edit(
+                f"{_READING}.forget",
+                "self.release(read.read_point)",
+                "if read.done:\n        self.release(read.read_point)",
+            ),
+        ),
+    ),
+    Bug(
+        name="floor-never-rises",
+        summary="the floor stays where the volume was opened",
+        section="protocol §6; 2017 §4.2.3",
+        edits=(
+            Edit("aurora.core:WriterCore._update_floor", "if retention is not None:", "if False:"),
+        ),
+    ),
+    Bug(
+        name="old-floor-outlives-its-writer",
+        summary="a segment goes on collecting up to the floor that a former writer has announced",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.state:SegmentState.adopt_table",
+                "self.announced_floor = self.floor",
+                "pass",
+            ),
+        ),
+    ),
+    Bug(
+        name="stale-page-cached",
+        summary="a page that comes late is cached, although it was changed and evicted meanwhile",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "aurora.buffer_pool:BufferPool.install",
+                "read_point < since_lsn or not self.make_room",
+                "not self.make_room",
+            ),
+        ),
+    ),
+    Bug(
+        name="half-an-mtr-cached",
+        summary="of a mini-transaction that writes a page twice, the cache applies the first write",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "aurora.buffer_pool:BufferPool.apply",
+                "pending.append(record)",
+                "if not pending or pending[-1].mtr_id != record.mtr_id:\n"
+                "            pending.append(record)",
+            ),
+        ),
+    ),
+    Bug(
+        name="list-of-the-newest",
+        summary="a list of pages at an old read point has those that were written since",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "segments.materializer:Materializer.existing_pages",
+                "head(each, read_point)",
+                "head(each, self._index.scl)",
+            ),
+        ),
+    ),
+)
+
+
+def strict_read_through_two() -> Plan:
+    """A deposed writer reaches A and B, which have heard of no other; its client reads strictly."""
+    plan = Plan()
+    plan.put(6, 0, client=0)
+    plan.keep_apart(9)
+    plan.part(9, "writer-1", "C,D,E,F")
+    plan.part(9, "writer-2", "A,B")
+    plan.fault(10, "take_over")
+    plan.put(20, 0, client=1)
+    plan.strict_get(25, 0, client=0)
+    return plan
+
+
+def strict_read_of_a_zombie(*, before: bool = False) -> Plan:
+    """A writer that was deposed behind its back is asked for a strict read."""
+    plan = Plan()
+    plan.put(6, 0, client=0)
+    if before:
+        plan.strict_get(8, 0, client=0)
+    plan.part(9, "writer-1", ALL)
+    plan.fault(10, "take_over")
+    plan.put(20, 0, client=1)
+    plan.fault(24, "heal_network")
+    plan.strict_get(24.1, 0, client=0)
+    return plan
+
+
+def strict_read_after_another() -> Plan:
+    """The same, and the writer was confirmed before it was deposed."""
+    return strict_read_of_a_zombie(before=True)
+
+
+def _views(*holds_s: float) -> Plan:
+    """Views at VDL 3 and later stay open while writes pass; nothing is retained but for readers."""
+    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, collect_records=1)
+    for at_ms in (6, 8, 10):
+        plan.put(at_ms, 0)
+    for client, hold_s in enumerate(holds_s, start=1):
+        plan.view(20 + 60 * client, 0, hold_s=hold_s, client=client)
+    for at_ms in range(40, 240, 20):
+        plan.put(at_ms, 1 + at_ms // 20 % 2, client=9)
+    return plan
+
+
+def one_view() -> Plan:
+    """A view stays open while writes pass."""
+    return _views(0.4)
+
+
+def two_views() -> Plan:
+    """Two views stay open, one of them at an older read point, while writes pass."""
+    return _views(0.4, 0.39)
+
+
+def floor_of_a_former_writer() -> Plan:
+    """F alone hears of a floor; the next writer opens without F, and below that."""
+    plan = Plan(end_ms=700, retention_lsns=0, collect_records=3)
+    for at_ms in (6, 8, 10):
+        plan.put(at_ms, 0)
+    plan.cut(11, "writer-1", "A,B,C,D,E")
+    plan.keep_apart(11)
+    plan.fault(123, "crash_writer")
+    plan.part(123, "F", "writer-2")
+    plan.fault(123.5, "recover")
+    plan.view(124.9, 0, hold_s=0.4, client=1, age=0.4)
+    plan.put(126, 1, client=2)
+    plan.fault(128, "heal_network")
+    return plan
+
+
+def late_page() -> Plan:
+    """A page is asked for, changed, evicted, and comes as it was before."""
+    plan = Plan(end_ms=200, buffer_pool_pages=1)
+    plan.put(6, 0)
+    plan.put(8, 1, client=1)
+    plan.fault(10, "slow", ALL, factor=20)
+    plan.get(10.05, 0, client=2)
+    plan.fault(10.1, "slow", ALL, factor=1)
+    plan.put(10.2, 0)
+    plan.put(11.2, 1, client=1)
+    plan.get(20, 0)
+    return plan
+
+
+def twice_in_one_mtr() -> Plan:
+    """One mini-transaction writes a page twice, which is then read from the cache."""
+    plan = Plan()
+    plan.put(8, 2)  # the first call writes nothing but zeros
+    plan.put(10, 0, 0)
+    plan.get(14, 0)
+    return plan
+
+
+def list_of_old() -> Plan:
+    """The pages that there were before the last was written."""
+    plan = Plan()
+    plan.put(8, 0)
+    plan.put(10, 1)
+    plan.listed(14, 0, age=0.5)
+    return plan
+
+
+PLANS: Final[dict[str, Callable[[], Plan]]] = {
+    "strict-by-two": strict_read_through_two,
+    "confirms-any-epoch": strict_read_of_a_zombie,
+    "confirmed-in-advance": strict_read_after_another,
+    "floor-follows-the-newest-reader": two_views,
+    "view-holds-nothing": one_view,
+    "old-floor-outlives-its-writer": floor_of_a_former_writer,
+    "stale-page-cached": late_page,
+    "half-an-mtr-cached": twice_in_one_mtr,
+    "list-of-the-newest": list_of_old,
+}
