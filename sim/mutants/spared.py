@@ -1,0 +1,86 @@
+"""What is not mutated, because nothing of the protocol depends on it; each with its reason."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from typing import Final
+
+SPARED: Final[Mapping[str, str]] = {
+    "errors": "what stands within `raise X(...)`, `__str__` and `__repr__` is read by people; "
+    "whether an error is raised is mutated",
+    "assertions": "`assert` and `zip(strict=...)`: the code's own checks, which only fail early",
+    "shapes": "annotations, decorators, patterns of `match`: the type checker holds them",
+    "telling onlookers": "the trace is the checkers' ear: a mutant there breaks the instrument",
+    "configuration": "`raise InvalidConfig` and the bounds of `setting(...)`: what may be set up, "
+    "before anything runs",
+    "definitions": "the level of modules: without them nothing starts, and their limits are tuning",
+    "large numbers": "those above 16 are sizes, of which one more or less is tuning",
+    "first assignments": "the only one of a name, or of an attribute in a constructor: without it "
+    "there is only an error",
+    "functions": "a few by name: codecs of what is on disk, checks of arguments, words for people",
+}
+"""Kinds of code, and why they are left alone."""
+
+_CODEC: Final = "packs what is written: a mistake garbles every log, and tests of bytes see it"
+_ARGUMENT: Final = "refuses values of a wrong type or shape, which no simulated caller gives"
+_WORDS: Final = "is read by people"
+
+SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
+    "segments.wal:_plain": _CODEC,
+    "segments.wal:_stripped": _CODEC,
+    "segments.wal:_entry": _CODEC,
+    "segments.wal:_widened": _CODEC,
+    "segments.protocol.record:whole_number": _ARGUMENT,
+    "segments.protocol.record:checked_page_id": _ARGUMENT,
+    "segments.protocol.record:checked_write": _ARGUMENT,
+    "segments.protocol.record:_copied": _ARGUMENT,
+    "segments.protocol.truncation:_ascending": _ARGUMENT,
+    "segments.protocol.ids:VolumeEpoch.of": _WORDS,
+    "segments.protocol.ids:name_writers": _WORDS,
+}
+"""Functions that are left alone, with the reason."""
+
+_TELLING: Final = frozenset({"trace", "_trace", "note", "_note", "_note_applied", "_trace_read"})
+_METHODS: Final = frozenset({"__str__", "__repr__", "statistics", *_TELLING})
+_CALLS: Final = frozenset({"setting", *_TELLING})
+_FIELDS: Final = frozenset({"annotation", "returns", "decorator_list", "pattern"})
+
+
+def is_spared(node: ast.AST) -> bool:
+    """Whether a node is left alone, and all that is within it."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef():
+            return node.name in _METHODS
+        case ast.Assert() | ast.JoinedStr() | ast.keyword(arg="strict"):
+            return True
+        case ast.Call(func=func) | ast.Expr(ast.Call(func=func)):
+            return _last_name(func) in _CALLS
+        case ast.Assign(targets=[target]):
+            return _last_name(target) in _TELLING
+        case ast.If(body=[ast.Raise(exc=ast.Call(func=func))], orelse=[]):
+            return _last_name(func) == "InvalidConfig"
+    return False
+
+
+def spared_fields(node: ast.AST) -> frozenset[str]:
+    """Which fields are left alone of a node that is not spared itself."""
+    match node:
+        case ast.Raise():
+            return frozenset({"exc", "cause"})
+        case ast.If() if any(tells(each) for each in ast.walk(node.test)):
+            return frozenset({"test", "body"})
+        case ast.ClassDef():
+            return frozenset({"decorator_list", "bases", "keywords"})
+    return _FIELDS
+
+
+def tells(node: ast.AST) -> bool:
+    """Whether it is the callback that onlookers are told by."""
+    return isinstance(node, ast.Name | ast.Attribute) and _last_name(node) in _TELLING
+
+
+def _last_name(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
