@@ -42,10 +42,17 @@ class _Running:
 
 
 def trials(
-    mutants: Iterator[Mutant], *, jobs: int, first_seed: int, budget_s: float
+    mutants: Iterator[Mutant],
+    *,
+    jobs: int,
+    first_seed: int,
+    budget_s: float,
+    hang_s: int = HANG_S,
 ) -> Generator[Trial | None, None, None]:
     """Try the mutants in ``jobs`` processes; each result as it comes, None while there is none.
 
+    ``budget_s`` is CPU time, from the start of the process; a finding that comes later does not
+    count. One seed may take ``hang_s`` of CPU time.
     Closing the iterator ends what is under way.
     """
     selector = selectors.DefaultSelector()
@@ -53,7 +60,7 @@ def trials(
     try:
         while True:
             while len(running) < jobs and (mutant := next(mutants, None)) is not None:
-                started = _start(mutant, first_seed, budget_s)
+                started = _start(mutant, first_seed, budget_s, hang_s)
                 running.add(started)
                 assert started.process.stdout is not None
                 selector.register(started.process.stdout, selectors.EVENT_READ, started)
@@ -80,10 +87,14 @@ def trials(
             each.kill()
 
 
-def _start(mutant: Mutant, first_seed: int, budget_s: float) -> _Running:
+def _start(mutant: Mutant, first_seed: int, budget_s: float, hang_s: int) -> _Running:
     wanted: dict[str, Any] = {
-        "module": mutant.module, "id": mutant.id, "first_seed": first_seed, "budget_s": budget_s,
-    }  # fmt: skip
+        "module": mutant.module,
+        "id": mutant.id,
+        "first_seed": first_seed,
+        "budget_s": budget_s,
+        "hang_s": hang_s,
+    }
     path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     process = subprocess.Popen(
         [sys.executable, "-m", "sim.commands.mutant_trial", json.dumps(wanted)],
@@ -93,7 +104,7 @@ def _start(mutant: Mutant, first_seed: int, budget_s: float) -> _Running:
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is ours: we end it
     )
-    return _Running(mutant, process, time.monotonic() + _PATIENCE * (budget_s + HANG_S))
+    return _Running(mutant, process, time.monotonic() + _PATIENCE * (budget_s + hang_s))
 
 
 def _ended(each: _Running) -> Trial:

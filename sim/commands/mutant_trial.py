@@ -31,21 +31,21 @@ def main() -> None:
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _limit_cpu()
+    _limit_cpu(wanted["hang_s"])
     reached = install(wanted["module"], wanted["id"])
-    found = _try(reached, wanted["first_seed"], wanted["budget_s"])
+    found = _try(reached, wanted["first_seed"], wanted["budget_s"], wanted["hang_s"])
     out.write(json.dumps(found))
     out.close()
     os._exit(0)  # whatever the mutant has left behind is not waited for
 
 
-def _limit_cpu() -> None:
+def _limit_cpu(more_s: int) -> None:
     """From now on, so much CPU time and no more: then the kernel ends this process."""
-    soft = int(process_time()) + 1 + HANG_S
+    soft = int(process_time()) + 1 + more_s
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
-def _try(reached: Reached, first_seed: int, budget_s: float) -> dict[str, Any]:
+def _try(reached: Reached, first_seed: int, budget_s: float, hang_s: int) -> dict[str, Any]:
     found: dict[str, Any] = {"outcome": "survived", "seeds": 0, "undecided": 0}
     try:
         from sim.commands.fleet import run_seed  # only now: it imports the mutant
@@ -58,7 +58,7 @@ def _try(reached: Reached, first_seed: int, budget_s: float) -> dict[str, Any]:
             "cpu_s": process_time(),
         }
     while process_time() < budget_s:
-        _limit_cpu()
+        _limit_cpu(hang_s)
         result = run_seed(first_seed + found["seeds"])
         found["seeds"] += 1
         found["undecided"] += result.verdict is Verdict.UNDECIDED

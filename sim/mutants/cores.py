@@ -3,7 +3,8 @@
 Not among them: shells that only move messages or say what is going on (`aurora.engine`,
 `aurora.transport`, `segments.server`, `segments.host`, `segments.pausing`, health and terminal);
 real files (`segments.file_storage`, `segments.disks`: a simulated run never comes there, tests of
-their own kill and tear them); the codec, messages, settings and interfaces, which decide nothing.
+their own kill and tear them); the codec, messages, settings, ids, records and interfaces,
+which decide nothing beyond what their types say or refuse.
 """
 
 from __future__ import annotations
@@ -41,8 +42,6 @@ CORES: Final[Mapping[str, str]] = {
     "segments.protocol.truncation": "annulled ranges",
     "segments.protocol.refusal": "what a refusal of a disk means",
     "segments.protocol.volume": "which group a page belongs to",
-    "segments.protocol.ids": "the order of epochs",
-    "segments.protocol.record": "a record and what it does to a page",
 }
 
 ROOT: Final = Path(__file__).parents[2]

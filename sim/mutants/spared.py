@@ -18,26 +18,19 @@ SPARED: Final[Mapping[str, str]] = {
     "large numbers": "those above 16 are sizes, of which one more or less is tuning",
     "first assignments": "the only one of a name, or of an attribute in a constructor: without it "
     "there is only an error",
-    "functions": "a few by name: codecs of what is on disk, checks of arguments, words for people",
+    "functions": "a few by name: the codec of the log, a check of arguments",
 }
 """Kinds of code, and why they are left alone."""
 
 _CODEC: Final = "packs what is written: a mistake garbles every log, and tests of bytes see it"
 _ARGUMENT: Final = "refuses values of a wrong type or shape, which no simulated caller gives"
-_WORDS: Final = "is read by people"
 
 SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
     "segments.wal:_plain": _CODEC,
     "segments.wal:_stripped": _CODEC,
     "segments.wal:_entry": _CODEC,
     "segments.wal:_widened": _CODEC,
-    "segments.protocol.record:whole_number": _ARGUMENT,
-    "segments.protocol.record:checked_page_id": _ARGUMENT,
-    "segments.protocol.record:checked_write": _ARGUMENT,
-    "segments.protocol.record:_copied": _ARGUMENT,
     "segments.protocol.truncation:_ascending": _ARGUMENT,
-    "segments.protocol.ids:VolumeEpoch.of": _WORDS,
-    "segments.protocol.ids:name_writers": _WORDS,
 }
 """Functions that are left alone, with the reason."""
 

@@ -136,10 +136,14 @@ class MutantReport:
 
 # ---- as text -------------------------------------------------------------------------------------
 
-_COLUMNS: Final = (
-    ("found", Outcome.FOUND), ("hung", Outcome.HUNG), ("crash", Outcome.CRASHED),
-    ("sim", Outcome.SIMULATOR), ("surv", Outcome.SURVIVED), ("never", Outcome.UNREACHED),
-)  # fmt: skip
+_COLUMNS: Final = {
+    Outcome.FOUND: " found",
+    Outcome.HUNG: " hung",
+    Outcome.CRASHED: " crash",
+    Outcome.SIMULATOR: " sim",
+    Outcome.SURVIVED: " surv",
+    Outcome.UNREACHED: " never",
+}
 _LISTED: Final = {
     Outcome.SURVIVED: "survived though reached",
     Outcome.UNREACHED: "never reached",
@@ -150,7 +154,7 @@ _NAME: Final = 28
 
 def report(found: MutantReport) -> str:
     """All that they have shown, as text."""
-    lines = [_row("module", "all", [name for name, _ in _COLUMNS], "equiv", "share")]
+    lines = [_row("module", "all", list(_COLUMNS.values()), "equiv", "share")]
     for module, part in found.parts().items():
         lines.append(_part(module, part))
     total = found.total()
@@ -164,12 +168,12 @@ def report(found: MutantReport) -> str:
 
 
 def _part(name: str, part: Part) -> str:
-    counts = [str(part.outcomes[outcome] or ".") for _, outcome in _COLUMNS]
+    counts = [str(part.outcomes[outcome] or ".") for outcome in _COLUMNS]
     return _row(name, str(part.mutants), counts, str(part.equivalent or "."), percent(part.share))
 
 
 def _row(name: str, mutants: str, counts: Sequence[str], equivalent: str, share: str) -> str:
-    cells = "".join(f"{each:>6}" for each in counts)
+    cells = "".join(map(str.rjust, counts, map(len, _COLUMNS.values())))
     return f"{name:<{_NAME}}{mutants:>5}{cells}{equivalent:>6}{share:>6}".rstrip()
 
 
