@@ -54,11 +54,14 @@ class Function:
         """Whether it makes an object: without its attributes that would only be an error."""
         return self.node.name in ("__init__", "__attrs_post_init__")
 
-    def assignments_of(self, name: str) -> int:
-        """How often a local name gets a value, parameters counted."""
-        parameters = [each for each in ast.walk(self.node.args) if isinstance(each, ast.arg)]
-        return sum(each.arg == name for each in parameters) + sum(
-            isinstance(each, ast.Name) and each.id == name and isinstance(each.ctx, ast.Store)
+    def has_value_before(self, target: ast.Name) -> bool:
+        """Whether a local name has been given another value further up, or is a parameter."""
+        parameters = [each.arg for each in ast.walk(self.node.args) if isinstance(each, ast.arg)]
+        return target.id in parameters or any(
+            isinstance(each, ast.Name)
+            and each.id == target.id
+            and isinstance(each.ctx, ast.Store)
+            and (each.lineno, each.col_offset) < (target.lineno, target.col_offset)
             for each in ast.walk(self.node)
         )
 
@@ -203,7 +206,7 @@ def statement_changes(node: ast.stmt, function: Function) -> Iterator[Replacemen
 def _can_be_dropped(node: ast.stmt, function: Function) -> bool:
     """Whether the code without it could be somebody's code, and not merely an error.
 
-    The only assignment of a local name and the first one of an attribute stay, and so does the last
+    The first assignment of a local name stays, and of an attribute in a constructor, and the last
     return of a function.
     """
     match node:
@@ -223,7 +226,7 @@ def _can_be_dropped(node: ast.stmt, function: Function) -> bool:
 def _may_stay_as_it_was(target: ast.expr, function: Function) -> bool:
     match target:
         case ast.Name():
-            return function.assignments_of(target.id) > 1
+            return function.has_value_before(target)
         case ast.Attribute():
             return not function.builds
         case ast.Subscript():

@@ -16,8 +16,8 @@ SPARED: Final[Mapping[str, str]] = {
     "before anything runs",
     "definitions": "the level of modules: without them nothing starts, and their limits are tuning",
     "large numbers": "those above 16 are sizes, of which one more or less is tuning",
-    "first assignments": "the only one of a name, or of an attribute in a constructor: without it "
-    "there is only an error",
+    "first assignments": "the first one of a name, or of an attribute in a constructor: without "
+    "it there is only an error",
     "functions": "a few by name: the codec of the log, a check of arguments",
 }
 """Kinds of code, and why they are left alone."""

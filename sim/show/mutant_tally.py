@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from statistics import median
 from typing import Any, Final
@@ -12,6 +12,7 @@ import attrs
 
 from sim.mutants.cores import ROOT, source_path
 from sim.mutants.equivalents import Equivalent
+from sim.mutants.operators import OPERATORS
 from sim.mutants.sites import Mutant
 from sim.wording import counted
 
@@ -94,11 +95,19 @@ class MutantReport:
     def is_equivalent(self, mutant: Mutant) -> bool:
         return mutant.key in self.equivalents
 
-    def parts(self) -> dict[str, Part]:
-        """The modules, in the order of the sample."""
+    def modules(self) -> dict[str, Part]:
+        """The sum over each module, in the order of the sample."""
+        return self._parts(lambda mutant: mutant.module)
+
+    def operators(self) -> dict[str, Part]:
+        """The sum over each mutation operator."""
+        found = self._parts(lambda mutant: mutant.operator)
+        return {each: found[each] for each in OPERATORS if each in found}
+
+    def _parts(self, name_of: Callable[[Mutant], str]) -> dict[str, Part]:
         found: dict[str, Part] = {}
         for mutant in self.mutants:
-            self._count(mutant, found.setdefault(mutant.module, Part()))
+            self._count(mutant, found.setdefault(name_of(mutant), Part()))
         return found
 
     def total(self) -> Part:
@@ -154,17 +163,25 @@ _NAME: Final = 28
 
 def report(found: MutantReport) -> str:
     """All that they have shown, as text."""
-    lines = [_row("module", "all", list(_COLUMNS.values()), "equiv", "share")]
-    for module, part in found.parts().items():
-        lines.append(_part(module, part))
     total = found.total()
-    lines += [_part("all", total), *_summary(found, total)]
+    lines = [
+        *_table("module", found.modules()),
+        _part("all", total),
+        "",
+        *_table("operator", found.operators()),
+        *_summary(found, total),
+    ]
     for outcome, title in _LISTED.items():
         some = found.with_outcome(outcome)
         if some:
             lines += ["", f"{title} ({len(some)}):"]
             lines += [line for mutant, trial in some for line in _survivor(mutant, trial)]
     return "\n".join(lines)
+
+
+def _table(what: str, parts: Mapping[str, Part]) -> list[str]:
+    head = _row(what, "all", list(_COLUMNS.values()), "equiv", "share")
+    return [head, *(_part(name, part) for name, part in parts.items())]
 
 
 def _part(name: str, part: Part) -> str:
@@ -223,7 +240,8 @@ def as_json(found: MutantReport) -> dict[str, Any]:
         **_part_json(found.total()),
         "median_seeds": found.median_seeds(),
         "invariants": dict(found.invariants().most_common()),
-        "modules": {name: _part_json(part) for name, part in found.parts().items()},
+        "modules": {name: _part_json(part) for name, part in found.modules().items()},
+        "operators": {name: _part_json(part) for name, part in found.operators().items()},
         "trials": [_mutant_json(found, mutant) for mutant in found.mutants],
     }
 

@@ -80,6 +80,7 @@ def changes(body: str, operator: str) -> list[str]:
         ("statement", "del a[b]", ["del a[b] => pass"]),
         ("statement", "d = b\nreturn d", []),  # without it there is only an error
         ("statement", "a = b\nreturn a", ["a = b => pass"]),
+        ("statement", "d = b\nif c:\n    d = c\nreturn d", ["d = c => pass"]),
         ("statement", "yield from a", ["(yield from a) => (yield from ())"]),
         ("statement", "pass", []),
     ],

@@ -191,10 +191,13 @@ def sample_report() -> MutantReport:
 
 
 def test_shares_leave_out_what_is_equivalent() -> None:
-    parts, total = sample_report().parts(), sample_report().total()
+    parts, total = sample_report().modules(), sample_report().total()
     assert (parts["aurora.quorum"].mutants, parts["aurora.quorum"].share) == (2, 1.0)
     assert (parts["segments.core"].share, parts["aurora.commit_queue"].share) == (0.0, 1.0)
     assert (total.mutants, total.equivalent, total.share) == (4, 1, 2 / 3)
+    assert {name: part.mutants for name, part in sample_report().operators().items()} == {
+        "comparison": 2, "min-max": 1, "statement": 1,
+    }  # fmt: skip
     assert [percent(each) for each in (None, 0.999, 1.0)] == ["-", "99 %", "100 %"]
 
 
