@@ -1,7 +1,7 @@
 """Which modules are mutated: the cores, where the protocol is decided, each with what it decides.
 
 Not among them: shells that only move messages or say what is going on (`aurora.engine`,
-`aurora.transport`, `segments.server`, `segments.host`, `segments.pausing`, health and terminal);
+`aurora.transport`, `segments.server`, `segments.host`, `segments.protocol.refusal`, health);
 real files (`segments.file_storage`, `segments.disks`: a simulated run never comes there, tests of
 their own kill and tear them); the codec, messages, settings, ids, records and interfaces,
 which decide nothing beyond what their types say or refuse.
@@ -40,7 +40,6 @@ CORES: Final[Mapping[str, str]] = {
     "segments.page_directory": "which pages a segment knows",
     "segments.wal": "frames, torn tails, damage, promises",
     "segments.protocol.truncation": "annulled ranges",
-    "segments.protocol.refusal": "what a refusal of a disk means",
     "segments.protocol.volume": "which group a page belongs to",
 }
 
