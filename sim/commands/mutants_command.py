@@ -19,7 +19,7 @@ from sim.commands.progress import ProgressLine
 from sim.durations import duration_or_none_option, format_seconds
 from sim.files.outputs import OUTPUT, writable_path
 from sim.mutants.cores import CORES, chosen_modules
-from sim.mutants.equivalents import read_equivalents
+from sim.mutants.equivalents import entry_for, read_equivalents
 from sim.mutants.operators import OPERATORS
 from sim.mutants.population import code_version, diff_of, population
 from sim.mutants.sample import sampled
@@ -231,8 +231,4 @@ def show(name: str) -> None:
         return
     click.echo(f"\ntry it:\n  {command_line('mutants', '--only', mutant.id)}")
     click.echo("\nif nobody can ever tell it from the code, in sim/mutants/equivalent.toml:\n")
-    nth = f"nth = {mutant.nth}\n" if mutant.nth > 1 else ""
-    click.echo(
-        f"[[mutant]]\nin = {json.dumps(mutant.where)}\n"
-        f'change = {json.dumps(mutant.change)}\n{nth}why = ""'
-    )
+    click.echo(entry_for(mutant))

@@ -5,6 +5,7 @@ They stand in `equivalent.toml` beside this module and are left out of every sha
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Collection
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 import attrs
 
 from segments.protocol.errors import Invalid
+from sim.mutants.sites import Mutant
 
 PATH: Final = Path(__file__).with_name("equivalent.toml")
 
@@ -48,6 +50,13 @@ def read_equivalents(path: Path = PATH) -> dict[str, Equivalent]:
             raise Invalid(f"{path.name}: {entry.key}: expected once, and with a reason")
         found[entry.key] = entry
     return found
+
+
+def entry_for(mutant: Mutant, why: str = "") -> str:
+    """The lines that call a mutant equivalent."""
+    nth = [f"nth = {mutant.nth}"] if mutant.nth > 1 else []
+    lines = [f"in = {json.dumps(mutant.where)}", f"change = {json.dumps(mutant.change)}", *nth]
+    return "\n".join(["[[mutant]]", *lines, f"why = {json.dumps(why)}"])
 
 
 def stale(entries: Collection[str], keys: Collection[str]) -> list[str]:

@@ -15,6 +15,9 @@ from sim.mutants.spared import SPARED_FUNCTIONS, is_spared, spared_fields, tells
 
 _ID_DIGITS: Final = 8
 _TESTED: Final = (ast.If, ast.While, ast.IfExp)
+_TELLING: Final = (
+    ast.expr, ast.keyword, ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return,
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -24,6 +27,8 @@ class Place:
     parent: ast.AST
     field: str
     index: int | None
+    outer: ast.AST | None = None
+    """The parent's own parent."""
 
     def put(self, new: ast.AST) -> ast.AST:
         """Put another node there; returns the one that was there."""
@@ -102,7 +107,7 @@ class _Scope:
         return f"{self.module}:{'.'.join(self.names)}" in SPARED_FUNCTIONS
 
 
-def _children(parent: ast.AST, scope: _Scope) -> Iterator[Mutant]:
+def _children(parent: ast.AST, scope: _Scope, outer: ast.AST | None = None) -> Iterator[Mutant]:
     inside = scope.within(parent)
     if inside.spared:
         return
@@ -112,9 +117,9 @@ def _children(parent: ast.AST, scope: _Scope) -> Iterator[Mutant]:
         items = enumerate(value) if isinstance(value, list) else [(None, value)]
         for index, node in items:
             if isinstance(node, ast.AST) and not is_spared(node):
-                yield from _at(node, Place(parent, field, index), inside)
+                yield from _at(node, Place(parent, field, index, outer), inside)
                 if not is_number(node):
-                    yield from _children(node, inside)
+                    yield from _children(node, inside, parent)
 
 
 def _at(node: ast.AST, place: Place, scope: _Scope) -> Iterator[Mutant]:
@@ -129,6 +134,8 @@ def _at(node: ast.AST, place: Place, scope: _Scope) -> Iterator[Mutant]:
     for operator, new in changes:
         if operator == "arguments" and _moves_a_listener(node):
             continue
+        if isinstance(place.parent, ast.AugAssign) and _is_zero(new):
+            continue  # that is the statement left out
         yield Mutant(
             module=scope.module, function=".".join(scope.names), operator=operator,
             change=_change(node, new, place), nth=1, line=node.lineno,
@@ -142,6 +149,10 @@ def _is_test(place: Place) -> bool:
     return place.field in ("ifs", "guard")
 
 
+def _is_zero(node: ast.AST | None) -> bool:
+    return isinstance(node, ast.Constant) and type(node.value) is int and node.value == 0
+
+
 def _moves_a_listener(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and any(tells(each) for each in node.args)
 
@@ -153,14 +164,22 @@ def _change(node: ast.expr | ast.stmt, new: ast.expr | ast.stmt | None, place: P
     """Before and after; of a lone number, what it stands in."""
     if new is None:
         return f"{_text(node)} => pass"
-    telling = place.parent
-    if not is_number(node) or not isinstance(telling, ast.expr | ast.keyword):
+    telling = _telling(place) if is_number(node) else None
+    if telling is None:
         return f"{_text(node)} => {_text(new)}"
     before = _text(telling)
     place.put(new)
     after = _text(telling)
     place.put(node)
     return f"{before} => {after}"
+
+
+def _telling(place: Place) -> ast.AST | None:
+    """What a number stands in: an expression, or a statement of one line."""
+    for each in (place.parent, place.outer):
+        if isinstance(each, _TELLING) and not isinstance(each, ast.Slice):
+            return each
+    return None
 
 
 def _text(node: ast.AST) -> str:

@@ -33,6 +33,7 @@ SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
     "segments.wal:_stripped": _CODEC,
     "segments.wal:_entry": _CODEC,
     "segments.wal:_widened": _CODEC,
+    "segments.wal:_check_page_count": _ARGUMENT,
     "segments.protocol.truncation:_ascending": _ARGUMENT,
     "segments.chain_index:ChainIndex.missing_ranges": _HEALTH,
     "aurora.commit:PendingCommit._waits_for": _HEALTH,
