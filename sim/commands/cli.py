@@ -35,6 +35,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "explain": "sim.commands.explain",
     "check-determinism": "sim.commands.determinism",
     "bugs": "sim.commands.bugs_command",
+    "mutants": "sim.commands.mutants_command",
 }
 """Where each command lives."""
 

@@ -19,6 +19,7 @@ from sim.bugs import planted
 from sim.check.blame import asks_to_stop, described
 from sim.commands.case import check_bug
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED, PASSED, UNDECIDED
+from sim.commands.progress import ProgressLine
 from sim.commands.worker_pool import close_pool, worker_pool
 from sim.durations import duration_option, format_seconds
 from sim.files.expectations import conclude
@@ -31,8 +32,6 @@ Work: TypeAlias = Callable[[int, str | None], SeedResult]
 """Done with one seed, and the name of a bug to plant; what a worker can find by its name."""
 
 _POLL_S: Final = 0.2
-_PLAIN_EVERY_S: Final = 10.0
-_PLAIN_FIRST_S: Final = 2.0
 
 
 # ---- one seed, in a worker -----------------------------------------------------------------------
@@ -154,35 +153,16 @@ def _alone(work: Work, seed: int, bug: str | None) -> SeedResult:
 # ---- what is shown -------------------------------------------------------------------------------
 
 
-class Progress:
-    """One line on the standard error: rewritten on a terminal, now and then elsewhere."""
+class Progress(ProgressLine):
+    """How far a fleet is."""
 
     def __init__(self, total: int | None, budget_s: float | None) -> None:
+        super().__init__()
         self._total = total
         self._budget_s = budget_s
-        self._started = time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._next = self._started + (_POLL_S if self._terminal else _PLAIN_FIRST_S)
 
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started
-
-    def show(self, tally: Tally) -> None:
-        """Show how far it is, if it is time."""
-        now = time.monotonic()
-        if now < self._next:
-            return
-        self._next = now + (_POLL_S if self._terminal else _PLAIN_EVERY_S)
-        line = self._line(tally)
-        click.echo(f"\r{line:<79}" if self._terminal else line, err=True, nl=not self._terminal)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self._terminal:
-            click.echo(f"\r{'':<79}\r", err=True, nl=False)
-
-    def _line(self, tally: Tally) -> str:
+    def line(self, tally: Tally) -> str:
+        """How far it is, from what is known so far."""
         elapsed = self.elapsed_s
         done = counted(tally.seeds, "seed")
         if self._total is not None:
@@ -251,7 +231,7 @@ def command(
         for result in running:
             if result is not None:
                 tally.add(result)
-            progress.show(tally)
+            progress.show(lambda: progress.line(tally))
     except KeyboardInterrupt:
         interrupted = True
     finally:

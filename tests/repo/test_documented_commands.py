@@ -19,7 +19,13 @@ from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT, text
 from tests.repo.test_readme import blocks
 
-DOCUMENTS: Final = ("README.md", "docs/simulator.md", "docs/scenarios.md", "docs/bugs.md")
+DOCUMENTS: Final = (
+    "README.md",
+    "docs/simulator.md",
+    "docs/scenarios.md",
+    "docs/bugs.md",
+    "docs/mutants.md",
+)
 _ENDLESS: Final = re.compile(r"bugs run|--budget|fleet --seeds \d{3,}")
 """Campaigns: the same commands with a smaller size are run instead."""
 

@@ -17,6 +17,7 @@ FLOW: Final = (
     "durations",
     "plan",
     "bugs",
+    "mutants",
     "world",
     "check",
     "run",

@@ -1,0 +1,1 @@
+"""Mechanical mutants of the protocol's cores: a measure of the checkers and the generator."""

@@ -1,0 +1,69 @@
+"""Which modules are mutated: the cores, where the protocol is decided, each with what it decides.
+
+Not among them: shells that only move messages or say what is going on (`aurora.engine`,
+`aurora.transport`, `segments.server`, `segments.host`, `segments.protocol.refusal`, health);
+real files (`segments.file_storage`, `segments.disks`: a simulated run never comes there, tests of
+their own kill and tear them); the codec, messages, settings, ids, records and interfaces,
+which decide nothing beyond what their types say or refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+CORES: Final[Mapping[str, str]] = {
+    "aurora.quorum": "what a write quorum holds",
+    "aurora.consistency": "VCL and VDL over all groups, what a read needs",
+    "aurora.commit": "the way of a commit into the log",
+    "aurora.commit_queue": "whom the VDL wakes",
+    "aurora.core": "the writer: acknowledgements, opening, fencing",
+    "aurora.recovery": "what survives a writer, what is annulled",
+    "aurora.recovery_plan": "what a recovery hands over",
+    "aurora.lsn_allocator": "LSNs and their limit",
+    "aurora.mtr": "the three chains",
+    "aurora.buffer_pool": "versions, pins and what may be evicted",
+    "aurora.reading": "read points and the floor",
+    "aurora.read_router": "whom to ask, and when somebody else",
+    "aurora.segment_stream": "what is sent, and sent again",
+    "aurora.outgoing_log": "what is kept for those who are behind",
+    "aurora.page_list": "which pages exist over all groups",
+    "segments.core": "admission by epoch, the write cycle, answers",
+    "segments.state": "what is durable, live and at restart",
+    "segments.gossip": "what peers tell each other",
+    "segments.maintenance": "collection, compaction, scrubbing",
+    "segments.restart": "what a disk stands for",
+    "segments.chain_index": "SCL, gaps, what is cut off",
+    "segments.materializer": "a page at a read point",
+    "segments.page_directory": "which pages a segment knows",
+    "segments.wal": "frames, torn tails, damage, promises",
+    "segments.protocol.truncation": "annulled ranges",
+    "segments.protocol.volume": "which group a page belongs to",
+}
+
+ROOT: Final = Path(__file__).parents[2]
+"""Where the packages lie."""
+
+
+def source_path(module: str) -> Path:
+    """The file of a core."""
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def chosen_modules(patterns: tuple[str, ...]) -> list[str]:
+    """The cores that any of the shell patterns matches, with or without the first package's name.
+
+    All of them if there is no pattern; empty if none fits.
+    """
+    return [
+        module
+        for module in CORES
+        if not patterns
+        or any(
+            fnmatchcase(name, pattern)
+            for pattern in patterns
+            for name in (module, module.partition(".")[2])
+        )
+    ]
