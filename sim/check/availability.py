@@ -31,7 +31,7 @@ from sim.check.findings import Findings
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
 from sim.check.reference_model import Reference, WriterView
 from sim.check.soundness import SLOW, Soundness
-from sim.plan.schedule import MS, SECOND, Action
+from sim.plan.schedule import MS, Action
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
 from sim.world.world import World
@@ -291,7 +291,7 @@ class Availability(Listener):
 
     def _judge_calls(self, now_ns: int) -> None:
         if all(group.writes_ns == _NEVER for group in self._groups):
-            self._stood_in_for.update(each for each in self._pending if _writes(each))
+            self._stood_in_for.update(each for each in self._pending if each.writes_pages)
         for call, seen in self._pending.items():
             if call.writer == self._writer:
                 for group in self._touched(call):
@@ -330,9 +330,11 @@ class Availability(Listener):
 
         A read needs the group of its page.
         """
-        if _writes(call) or call.operation.kind == "list":
+        if call.writes_pages or call.lists:
             return self._groups
-        return [self._groups[pg_of_page(call.operation.pages[0], len(self._groups))]]
+        count = len(self._groups)
+        touched = sorted({pg_of_page(each, count) for each in call.operation.pages})
+        return [self._groups[pg_id] for pg_id in touched]
 
     def _standings(self, call: Call) -> list[Standing]:
         return [group.standing for group in self._touched(call)]
@@ -340,9 +342,9 @@ class Availability(Listener):
     def _since(self, call: Call) -> int:
         """Since when all that it needs is there, without a break; `_NEVER` if it is not."""
         touched = self._touched(call)
-        if _writes(call):
+        if call.writes_pages:
             return max(group.writes_ns for group in touched)
-        if call.operation.kind == "strict_get":
+        if _is_strict(call):
             return max(max(group.reads_ns, group.confirms_ns) for group in touched)
         return max(group.reads_ns for group in touched)
 
@@ -354,24 +356,29 @@ class Availability(Listener):
         read_ns = bounds.read_ns(away, min(len(group.standing.ready) for group in touched))
         if since_ns > call.invoked_ns:
             read_ns += bounds.retry_ns  # it may just have begun to pause
-        if _writes(call):
+        if call.writes_pages:
             # Whoever stands before it takes room, below the LAL and in the buffer pool, until it is
             # durable.
-            asked = sum(len(each.operation.pages) for each in self._pending if _writes(each))
+            asked = sum(len(each.operation.pages) for each in self._pending if each.writes_pages)
             rounds = 1 + asked // max(1, min(knobs.lal, knobs.buffer_pool_pages))
             return read_ns + bounds.commit_ns(len(call.operation.pages), rounds)
-        if call.operation.kind == "list":
+        if call.lists:
             limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))
             parts = len(self._groups) + len(self._reference.pages()) // limit
             return parts * read_ns
-        return read_ns + (bounds.confirm_ns if call.operation.kind == "strict_get" else 0)
+        if _is_strict(call):
+            return read_ns + bounds.confirm_ns
+        return len(call.operation.pages) * read_ns  # a view reads them one after the other
 
     # ---- calls -----------------------------------------------------------------------------------
 
     def on_invoked(self, call: Call) -> None:
-        self._pending[call] = set()
+        if _is_judged(call):
+            self._pending[call] = set()
 
     def on_returned(self, call: Call, engine: Engine) -> None:
+        if call not in self._pending:
+            return
         waited_out = call in self._stood_in_for
         try:
             self._judge_return(call, engine, waited_out)
@@ -407,11 +414,11 @@ class Availability(Listener):
 
     def _mark_answer(self, call: Call) -> None:
         row = max(self._standings(call), key=lambda each: len(each.away)).row
-        if _writes(call):
+        if call.writes_pages:
             name = _WRITES_BESIDE.get(row)
         elif not call.from_segment:
             return
-        elif call.operation.kind == "strict_get" and row == rules.THREE_AWAY:
+        elif _is_strict(call) and row == rules.THREE_AWAY:
             name = "strict read judged with three away"
         else:
             name = _READS_BESIDE.get(row)
@@ -419,11 +426,15 @@ class Availability(Listener):
             self._mark(name)
 
 
-def _writes(call: Call) -> bool:
-    return call.operation.kind == "put"
+def _is_judged(call: Call) -> bool:
+    """Whether it is owed an answer: it makes no mistake, and its writer has opened the volume."""
+    return not (call.operation.wrong or call.operation.early)
+
+
+def _is_strict(call: Call) -> bool:
+    return call.operation.kind.startswith("strict")
 
 
 def _asked_ns(call: Call) -> int:
-    """When it began to want an answer: a view is held open for a while first."""
-    held_ns = int(call.operation.age * SECOND) if call.operation.kind == "view" else 0
-    return call.invoked_ns + held_ns
+    """When it began to want its last answer: a view is held open for a while first."""
+    return call.invoked_ns + call.operation.hold_ns

@@ -107,7 +107,7 @@ class DiskChecks:
         try:
             plan_restart(segment, disk.peek(), self._world.cluster.config.segment)
         except SegmentLost:
-            return segment in self._spoilt
+            return segment in self._spoilt or segment in self._promise_rotten
         return False
 
     def _look_at(self, host: SegmentHost) -> None:
