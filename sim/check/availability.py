@@ -110,7 +110,7 @@ class Availability(Listener):
         self._reference = reference
         self._findings = findings
         self._mark = mark
-        self._soundness = Soundness(world, self.bounds.disk_ns)
+        self.soundness = Soundness(world, self.bounds.disk_ns)
         self._groups = [
             _Group(group.pg_id, group, [_Segment(each) for each in group.members])
             for group in world.groups
@@ -126,8 +126,8 @@ class Availability(Listener):
         """Who was away then; such a one is no source of what is fetched."""
         self._vanishing = False
         """Whether a source may have become one that is away, or hardly answers."""
-        self._stood_in_for: set[Call] = set()
-        """Writes that were pending while no write quorum was there."""
+        self._waited_out: set[Call] = set()
+        """Writes that were pending while no write quorum was ready."""
         self._looks = False
 
     # ---- when to look ----------------------------------------------------------------------------
@@ -143,13 +143,13 @@ class Availability(Listener):
         self._world.scheduler.call_after(_LOOK_EVERY_NS, self._regular_look)
 
     def _regular_look(self) -> None:
-        self._looks = self._world.scheduler.pending > 0  # else it hid a deadlock; a step wakes it
+        self._looks = not self._world.scheduler.quiet  # or a deadlock would never be seen
         if self._looks:
             self._look_later()
         self._look()
 
     def on_action(self, _: int, action: Action) -> None:
-        self._soundness.acting(action)
+        self.soundness.acting(action)
         self._world.scheduler.call_after(0, self._look)
 
     def on_crashed(self, segment: SegmentId) -> None:
@@ -228,7 +228,7 @@ class Availability(Listener):
         self, segment: _Segment, writer: Address, view: WriterView | None, tail: Lsn, now_ns: int
     ) -> str:
         """Why a segment is not ready; empty if it is."""
-        trouble = self._soundness.trouble(segment.name, writer)
+        trouble = self.soundness.trouble(segment.name, writer)
         core = self._world.cluster.hosts[segment.name].core
         if trouble or core is None:
             segment.lose_count(now_ns)
@@ -286,24 +286,29 @@ class Availability(Listener):
                     segment.judged = True
 
     def _speaks_to(self, segment: SegmentId, others: Sequence[SegmentId]) -> bool:
-        between = self._soundness.between
+        between = self.soundness.between
         return sum(not between(segment, other) for other in others) >= READ_QUORUM
 
     def _judge_calls(self, now_ns: int) -> None:
-        if all(group.writes_ns == _NEVER for group in self._groups):
-            self._stood_in_for.update(each for each in self._pending if each.writes_pages)
+        if any(group.writes_ns == _NEVER for group in self._groups):
+            self._waited_out.update(each for each in self._pending if each.writes_pages)
         for call, seen in self._pending.items():
             if call.writer == self._writer:
                 for group in self._touched(call):
                     seen.update(group.standing.away)
-                since_ns = self._since(call)
-                if since_ns != _NEVER:
-                    asked_ns, bound_ns = _asked_ns(call), self._bound_ns(call, since_ns)
-                    self._findings.hold(
-                        rules.is_answered,
-                        call, now_ns, max(since_ns, asked_ns), bound_ns, self._standings(call),
-                        liveness=True,
-                    )  # fmt: skip
+                self._judge_time(call, now_ns)
+
+    def _judge_time(self, call: Call, now_ns: int) -> int:
+        """Hold a call's time against its bound; since when it runs, `_NEVER` if it does not."""
+        since_ns = self._since(call)
+        if since_ns != _NEVER:
+            asked_ns, bound_ns = _asked_ns(call), self._bound_ns(call, since_ns)
+            self._findings.hold(
+                rules.is_answered,
+                call, now_ns, max(since_ns, asked_ns), bound_ns, self._standings(call),
+                liveness=True,
+            )  # fmt: skip
+        return since_ns
 
     def _judge_opening(self, now_ns: int) -> None:
         """Witnesses for the seal, and a write quorum to install the table."""
@@ -379,12 +384,12 @@ class Availability(Listener):
     def on_returned(self, call: Call, engine: Engine) -> None:
         if call not in self._pending:
             return
-        waited_out = call in self._stood_in_for
+        waited_out = call in self._waited_out
         try:
             self._judge_return(call, engine, waited_out)
         finally:
             self._pending.pop(call, None)
-            self._stood_in_for.discard(call)
+            self._waited_out.discard(call)
 
     def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
         if self._findings.failed or call.writer != self._writer or engine.error is not None:
@@ -393,11 +398,9 @@ class Availability(Listener):
             self._look()
             self._judge_refusal(call)
         elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):
-            since_ns = self._since(call)
-            if since_ns == _NEVER:
-                return
+            since_ns = self._judge_time(call, self._world.scheduler.now_ns)
             if waited_out:
-                self._mark("commit judged after its write quorum came back")
+                self._mark("commit resumed when a write quorum was back")
             elif since_ns <= call.invoked_ns:
                 self._mark_answer(call)
 

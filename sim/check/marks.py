@@ -106,8 +106,8 @@ MARKS: Final = {
         Mark("write judged with an AZ away", "a commit came through while one AZ was away"),
         Mark("write judged beside a slow segment", "a commit came through beside a slow segment"),
         Mark(
-            "commit judged after its write quorum came back",
-            "a commit waited for a write quorum, and came through in time once it was back",
+            "commit resumed when a write quorum was back",
+            "a commit waited for a write quorum, and came through by itself once it was ready",
         ),
         Mark("read judged beside a slow segment", "a read was answered beside a slow segment"),
         Mark("read judged with three away", "a read was answered while three of six were away"),

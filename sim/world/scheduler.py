@@ -140,6 +140,11 @@ class VirtualScheduler(trio.abc.Clock):
         return len(self._heap) - self._cancelled
 
     @property
+    def quiet(self) -> bool:
+        """Whether no event is to come and no task has a deadline; to be asked within an event."""
+        return self.pending == 0 and self._runner.deadlines.next_deadline() == math.inf
+
+    @property
     def failed(self) -> bool:
         """Whether the run has been ended by `fail`: tasks are only wound up from now on."""
         return self._failure is not None
