@@ -175,6 +175,18 @@ def test_a_writer_is_called_before_it_has_opened() -> None:
     assert result.marks["called too early"] == refused + 1
 
 
+def test_a_client_opens_another_writer_or_gives_up_amid_that() -> None:
+    tried = [
+        operation(20 + 10 * at, "open", client=1, patience_ns=at * MS // 4) for at in range(12)
+    ]
+    writes = [operation(21 + 10 * at, "put", at) for at in range(20)]
+    result = run_of(*sorted([*tried, *writes], key=lambda each: each.at_ns))
+    ended = Counter(outcomes(result))
+    assert ended[Outcome.GAVE_UP] == result.marks["opening cancelled"] > 1
+    assert ended[Outcome.OK] > 12
+    assert result.marks["recovery completed"] > 1
+
+
 def test_a_view_reads_its_pages_and_tells_which_are_not_there() -> None:
     view = operation(20, "view", 1, 9, 2, hold_ns=30 * MS)
     result = run_of(operation(5, "put", 1, 2), view)
@@ -251,5 +263,5 @@ def test_seeds_differ_in_what_their_clients_do() -> None:
         lambda each: each.length == PAGE_SIZE,
     ):
         share = sum(any(map(has, operations)) for operations in drawn)
-        assert 5 <= share <= 55, share
+        assert 3 <= share <= 57, share
     assert {each.kind for operations in drawn for each in operations} >= set(READS)
