@@ -87,7 +87,7 @@ def usual_calls(random: Random) -> Calls:
         uncached=sometimes(0.3, 1.0),
         impatient=sometimes(0.4, 0.5),
         opens=sometimes(0.2, 0.05),
-        wrong=sometimes(0.5, 0.1),
+        wrong=sometimes(0.6, 0.2),
         bursts=sometimes(0.4, 0.95),
         follow=sometimes(0.4, 0.5),
         other_ways=sometimes(0.6, 1.0),
