@@ -29,12 +29,12 @@ class ClientChecks:
         self._findings = findings
         self._under_way: Counter[str] = Counter()
         self._before: dict[int, tuple[AuroraError | None, _Books | None]] = {}
-        """For wrong calls: why their writer had ended, if so, and its books, when they began."""
+        """For wrong calls and early ones: why their writer had ended, if so, and its books then."""
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
         self._under_way[call.writer] += 1
-        if call.operation.wrong:
+        if call.operation.wrong or call.operation.early:
             engines = self._world.cluster.engines
             engine = next(each for each in engines if each.name == call.writer)
             self._before[call.number] = (engine.error, _books(engine))
@@ -44,6 +44,8 @@ class ClientChecks:
         self._under_way[call.writer] -= 1
         if call.operation.wrong:
             self._refused_as_it_must(call, engine)
+        elif call.operation.early:
+            self._refused_if_early(call)
         if call.writes_pages:
             self._written_only_if_taken(call)
         if not self._under_way[call.writer] and self._world.schedule.operations:
@@ -71,6 +73,16 @@ class ClientChecks:
             self._fail("wrong calls", call, f"{found}: expected {names}")
         elif at_once and books is not None and (now := _books(engine)) != books:
             self._fail("wrong calls", call, f"{books} have become {now}")
+
+    def _refused_if_early(self, call: Call) -> None:
+        """A writer that has not opened the volume yet serves nobody."""
+        self._findings.counts["typed errors"] += 1
+        ended, books = self._before.pop(call.number)
+        serves = ended is not None or books is not None or call.operation.kind == "open"
+        later = call.operation.way == "submit"  # it lets others run first: it may open meanwhile
+        if not serves and not later and call.raised is not Unavailable:
+            found = "no error" if call.raised is None else call.raised.__name__
+            self._fail("typed errors", call, f"{found}, before it opened: expected Unavailable")
 
     # ---- what is left ----------------------------------------------------------------------------
 

@@ -187,6 +187,20 @@ def test_a_client_opens_another_writer_or_gives_up_amid_that() -> None:
     assert result.marks["recovery completed"] > 1
 
 
+def test_a_writer_that_serves_before_it_has_opened_is_found() -> None:
+    edit = Edit(
+        "aurora.writer_shell:WriterShell.usable",
+        "if self.core is None or not self.core.opened:",
+        "if self.core is None:",
+    )
+    over = Action(at_ns=20 * MS, kind="take_over")
+    early = [operation(20 + at / 20, "get", early=True, client=at) for at in range(1, 100)]
+    with Bug(name="x", summary="x", section="x", edits=(edit,)).apply():
+        result = run_of(operation(5), *early, actions=(over,))
+    assert result.verdict is Verdict.VIOLATION
+    assert result.finding.endswith("no error, before it opened: expected Unavailable")
+
+
 def test_a_view_reads_its_pages_and_tells_which_are_not_there() -> None:
     view = operation(20, "view", 1, 9, 2, hold_ns=30 * MS)
     result = run_of(operation(5, "put", 1, 2), view)
