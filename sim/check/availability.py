@@ -431,7 +431,7 @@ class Availability(Listener):
 
 def _is_judged(call: Call) -> bool:
     """Whether it is owed an answer: it makes no mistake, and its writer has opened the volume."""
-    return not (call.operation.wrong or call.operation.early)
+    return not (call.operation.wrong or call.operation.early or call.operation.kind == "open")
 
 
 def _is_strict(call: Call) -> bool:

@@ -29,21 +29,24 @@ class ClientChecks:
         self._findings = findings
         self._under_way: Counter[str] = Counter()
         self._before: dict[int, tuple[AuroraError | None, _Books | None]] = {}
-        """For wrong calls: why their writer had ended, if so, and its books, when they began."""
+        """For wrong calls and early ones: why their writer had ended, if so, and its books then."""
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
         self._under_way[call.writer] += 1
-        if call.operation.wrong:
+        if call.operation.wrong or call.operation.early:
             engines = self._world.cluster.engines
-            engine = next(each for each in engines if each.name == call.writer)
-            self._before[call.number] = (engine.error, _books(engine))
+            for engine in engines:
+                if engine.name == call.writer:
+                    self._before[call.number] = (engine.error, _books(engine))
 
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered, or has given up."""
         self._under_way[call.writer] -= 1
         if call.operation.wrong:
             self._refused_as_it_must(call, engine)
+        elif call.operation.early:
+            self._refused_if_early(call, engine)
         if call.writes_pages:
             self._written_only_if_taken(call)
         if not self._under_way[call.writer] and self._world.schedule.operations:
@@ -52,8 +55,8 @@ class ClientChecks:
     # ---- wrong calls -----------------------------------------------------------------------------
 
     def _refused_as_it_must(self, call: Call, engine: Engine) -> None:
-        self._findings.counts["wrong calls"] += 1
-        ended, books = self._before.pop(call.number)
+        # A writer that the cluster has forgotten, and its client has not, ended before.
+        ended, books = self._before.pop(call.number, (engine.error, None))
         expected = [expected_error(call)]
         if ended is not None:
             expected.append(type(ended))
@@ -72,11 +75,20 @@ class ClientChecks:
         elif at_once and books is not None and (now := _books(engine)) != books:
             self._fail("wrong calls", call, f"{books} have become {now}")
 
+    def _refused_if_early(self, call: Call, engine: Engine) -> None:
+        """A writer that has not opened the volume yet serves nobody."""
+        # A writer that the cluster has forgotten, and its client has not, ended before.
+        ended, books = self._before.pop(call.number, (engine.error, None))
+        serves = ended is not None or books is not None or call.operation.kind == "open"
+        later = call.operation.way == "submit"  # it lets others run first: it may open meanwhile
+        if not serves and not later and call.raised is not Unavailable:
+            found = "no error" if call.raised is None else call.raised.__name__
+            self._fail("typed errors", call, f"{found}, before it opened: expected Unavailable")
+
     # ---- what is left ----------------------------------------------------------------------------
 
     def _written_only_if_taken(self, call: Call) -> None:
         """A write that is refused, or given up before `submit` returns, has written nothing."""
-        self._findings.counts["nothing left behind"] += 1
         operation = call.operation
         on_the_way = call.cancelled and operation.way == "submit" and not call.submitted
         if call.lsns and (call.outcome is Outcome.REFUSED or on_the_way):
@@ -88,7 +100,6 @@ class ClientChecks:
         core = engine.core
         if core is None:
             return
-        self._findings.counts["nothing left behind"] += 1
         reading = core.reading
         waits = [each.kind.value for each in engine.waits() if each.kind is not WaitKind.COMMITS]
         left = {

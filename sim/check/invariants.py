@@ -130,7 +130,10 @@ def rule_of(predicate: Callable[..., object]) -> Invariant:
 
 @holds("one-lsn-one-record")
 def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRecord]) -> None:
-    """1, for the records of one MTR."""
+    """1, for the records of one MTR; a writer leaves out no LSN."""
+    last, first = reference.highest_by.get(view.name), records[0].lsn
+    if last is not None and first != last + 1:
+        raise Broken(f"{view.name} allocates LSN {first} after {last}: those between are lost")
     for record in records:
         if record.lsn in reference.records:
             raise Broken(f"{view.name} allocates LSN {record.lsn} again")

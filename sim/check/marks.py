@@ -95,6 +95,7 @@ MARKS: Final = {
         Mark("strict read cancelled", "a caller gave up on a strict read"),
         Mark("view cancelled", "a caller gave up in the middle of a read view"),
         Mark("list cancelled", "a caller gave up in the middle of a list of pages"),
+        Mark("opening cancelled", "a caller gave up while a writer that it had asked for opened"),
         Mark("wrong call refused", "a call with a mistake in it was refused"),
         Mark("called too early", "a writer was called before it had opened the volume"),
         Mark("mini-transaction read", "a mini-transaction read what it was about to write"),
@@ -234,6 +235,8 @@ class Coverage(Listener):
                 self.count("list cancelled")
             elif operation.kind == "view":
                 self.count("view cancelled")
+            elif operation.kind == "open":
+                self.count("opening cancelled")
             elif operation.kind.startswith("strict"):
                 self.count("strict read cancelled")
             elif call.from_segment:

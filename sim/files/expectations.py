@@ -16,7 +16,7 @@ import attrs
 from segments.protocol.volume import VolumeGeometry
 from sim.check.lost_quorums import beyond_recovery
 from sim.durations import length, moment
-from sim.plan.schedule import MS
+from sim.plan.schedule import MS, READS
 from sim.run import RunResult, Verdict
 from sim.wording import counted
 from sim.world.history import Call, Outcome
@@ -227,7 +227,7 @@ def _commits(calls: Sequence[Call]) -> int:
 
 
 def _reads(calls: Sequence[Call]) -> int:
-    return sum(not is_write(each) and each.outcome in _ANSWERED for each in calls)
+    return sum(is_read(each) and each.outcome in _ANSWERED for each in calls)
 
 
 def _unknown(calls: Sequence[Call]) -> int:
@@ -243,18 +243,23 @@ COUNTED: Final[Mapping[str, _Count]] = {
 
 
 def is_write(call: Call) -> bool:
-    """Whether a call writes; all others read, or are wrong."""
+    """Whether a call writes."""
     return call.writes_pages
+
+
+def is_read(call: Call) -> bool:
+    """Whether a call reads pages, or which there are."""
+    return call.operation.kind in READS
 
 
 def counts(call: Call, *, cached: bool) -> bool:
     """Whether an expectation minds a call: what the buffer pool has answered only if asked to.
 
-    What is wrong with a call is its caller's affair.
+    Calls that neither write nor read do not count.
     """
-    if call.operation.wrong:
-        return False
-    return cached or call.from_segment or is_write(call) or call.outcome not in _ANSWERED
+    if is_write(call):
+        return True
+    return is_read(call) and (cached or call.from_segment or call.outcome not in _ANSWERED)
 
 
 @attrs.frozen

@@ -30,7 +30,7 @@ from sim.plan.wrong_calls import WRONG_CALLS
 from sim.wording import suggestion
 from sim.world import faults
 
-KINDS: Final = ("put", "wrong", *READS)
+KINDS: Final = ("put", "open", "wrong", *READS)
 _MOST_CLIENTS: Final = 1_000
 _MOST_OPERATIONS: Final = 1_000_000
 _MOST_REPEATS: Final = 10_000

@@ -46,6 +46,8 @@ class Calls:
     """Calls that are cancelled after a while."""
     patiences_ns: tuple[int, ...] = (0, MS // 2, 3 * MS, 100 * MS)
     """The most that one of them waits; what it waits is drawn below that."""
+    opens: float = 0.0
+    """Calls that have another writer take over."""
     wrong: float = 0.0
     """Calls with a mistake in them."""
     bursts: float = 0.0
@@ -84,7 +86,8 @@ def usual_calls(random: Random) -> Calls:
         early=sometimes(0.3, 0.3),
         uncached=sometimes(0.3, 1.0),
         impatient=sometimes(0.4, 0.5),
-        wrong=sometimes(0.5, 0.1),
+        opens=sometimes(0.2, 0.05),
+        wrong=sometimes(0.6, 0.2),
         bursts=sometimes(0.4, 0.95),
         follow=sometimes(0.4, 0.5),
         other_ways=sometimes(0.6, 1.0),
@@ -130,6 +133,8 @@ class _Drawing:
             at_ns, client = before.at_ns, before.client
         if self._chance(calls.wrong):
             kind = "wrong"
+        elif self._chance(calls.opens):
+            kind = "open"
         else:
             kind = "put" if self._chance(calls.write_share) else choice(random, calls.reads)
         operation = Operation(

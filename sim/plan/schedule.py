@@ -145,7 +145,7 @@ class Operation:
     at_ns: int
     client: int
     kind: str
-    """``put``, ``wrong``, or a way to read: one of `READS`."""
+    """``put``, one of `READS`, ``open`` (another writer takes over) or ``wrong``."""
     pages: tuple[int, ...]
     """Pages written by one MTR, the page read (a view: those), or the first that may be listed."""
     offset: int = 0

@@ -15,6 +15,7 @@ from sim.files.expectations import (
     Judgement,
     answers_between,
     conclude,
+    is_read,
     is_write,
     longest_stall,
     shown,
@@ -119,8 +120,8 @@ def make_report(
 ) -> Report:
     """Judge a run that has ended."""
     writes = [each for each in result.calls if is_write(each)]
-    wrong = [each for each in result.calls if each.operation.wrong]
-    reads = [each for each in result.calls if not is_write(each) and not each.operation.wrong]
+    reads = [each for each in result.calls if is_read(each)]
+    others = [each for each in result.calls if not is_write(each) and not is_read(each)]
     judgements = [each.judge(shown(result)) for each in expectations]
     concluded = conclude(result, expectations)
     answered = (Outcome.OK, Outcome.NOT_FOUND)
@@ -131,7 +132,7 @@ def make_report(
         finding=concluded.finding,
         commits=Latencies.of([each for each in writes if each.outcome is Outcome.OK]),
         reads=Latencies.of([each for each in reads if each.outcome in answered]),
-        outcomes=_outcomes(("writes", writes), ("reads", reads), ("wrong calls", wrong)),
+        outcomes=_outcomes(("writes", writes), ("reads", reads), ("other calls", others)),
         effects=_effects(result, watch),
         judgements=judgements,
         lost_messages={str(why): n for why, n in world.network.statistics().lost.items()},

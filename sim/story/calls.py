@@ -75,6 +75,15 @@ def made(evidence: Evidence, call: Call) -> Iterator[Line]:
         yield Line(begun.number, begun.time_ns, NEEDED, described(call))
 
 
+def ended(evidence: Evidence, call: Call) -> Iterator[Line]:
+    """How a call ended, as its client saw it."""
+    for step in evidence.of(CallReturned):
+        if step.event.call == call.number:
+            why = f": {call.error}" if call.error else ""
+            text = f"call {call.number} ends, {call.outcome.value}{why}"
+            yield Line(step.number, step.time_ns, NEEDED, text)
+
+
 def route(evidence: Evidence, call: Call, *, strictly: bool = False) -> Iterator[Line]:
     """How a read was answered: from the cache, or by whom, and what that segment had.
 

@@ -19,6 +19,7 @@ from sim.story.passed import passed
 from sim.story.records import birth, first_of, life, missing
 
 _MOST_LSNS: Final = 3
+_MOST_CALLS: Final = 3
 _READER_AT: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
 
 _STALLS: Final = {
@@ -217,6 +218,20 @@ def _read(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     yield from _also(evidence, lsns)
 
 
+def _call(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+    """A call that went wrong; of what was left behind, the calls that were given up last."""
+    made = [each for each in evidence.world.calls if each.returned_ns is not None]
+    named = [each for each in made if each.number in focus.calls]
+    if not named:
+        given_up = [each for each in made if each.cancelled and each.writer in focus.writers]
+        named = given_up[-_MOST_CALLS:] or made[-1:]
+    for each in named:
+        yield from calls.made(evidence, each)
+        yield from calls.ended(evidence, each)
+        yield from calls.route(evidence, each)
+    yield from _anything(evidence, focus)
+
+
 def _waiting(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     yield from waiting.pending(evidence)
     yield from recoveries.recoveries(evidence, (), 6)
@@ -267,5 +282,8 @@ _CHAPTERS: Final[Mapping[str, Chapter]] = {
     "livelock": _busy,
     "undecided": _waiting,
     "expectation": _expected,
+    "typed errors": _call,
+    "wrong calls": _call,
+    "nothing left behind": _call,
     "": passed,
 }

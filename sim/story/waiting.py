@@ -18,7 +18,7 @@ from segments.protocol.events import AckSent, Event, Hydrated, RecordsApplied
 from segments.protocol.ids import Lsn
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
 from sim.durations import length, moment
-from sim.files.expectations import Span, is_write, spans_of
+from sim.files.expectations import Span, is_read, is_write, spans_of
 from sim.files.toml_reader import parse_time
 from sim.run import Verdict
 from sim.story.calls import described, invoked, lsns_of, route, waiting_for
@@ -176,7 +176,8 @@ def longest_waits(
     evidence: Evidence, start: int, end: int, *, writes: bool
 ) -> list[tuple[int, Span, Call]]:
     """The calls by how long each waited within ``[start, end)``, which comes first."""
-    calls = [each for each in evidence.world.calls if is_write(each) == writes]
+    wanted = is_write if writes else is_read
+    calls = [each for each in evidence.world.calls if wanted(each)]
     spans = spans_of(evidence.world.calls, writes=writes)
     return sorted(
         (

@@ -75,7 +75,10 @@ async def make_call(world: World, engine: Engine, call: Call) -> None:
 
 async def _attempt(world: World, engine: Engine, call: Call) -> None:
     try:
-        await _perform(engine, call, world.schedule.knobs)
+        if call.operation.kind == "open":
+            await world.take_over()
+        else:
+            await _perform(engine, call, world.schedule.knobs)
         call.outcome = Outcome.OK
     except AuroraError as error:
         call.raised, call.error = type(error), str(error)

@@ -280,8 +280,14 @@ class World:
 
     async def _open_writer(self) -> None:
         with suppress(Fenced, Closed):  # overtaken by another, or crashed
+            await self.take_over()
+
+    async def take_over(self) -> None:
+        """Have another writer open the volume; raises as `Cluster.open_writer`."""
+        try:
             await self.cluster.open_writer()
-        self._opened.set()
+        finally:
+            self._opened.set()
 
     def heal(self) -> None:
         """End every fault: what is down and not lost comes back, and somebody can write."""
