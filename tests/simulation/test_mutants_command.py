@@ -82,8 +82,10 @@ def test_ctrl_c_stops_it_and_still_reports() -> None:
         [sys.executable, "-m", "aurora.sim", "mutants", "--jobs", "1", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    with pytest.raises(subprocess.TimeoutExpired):  # it would run for a day
-        child.communicate(timeout=4)
+    assert child.stderr is not None
+    assert any(
+        "not noticed" in line for line in child.stderr
+    )  # it has begun, and is busy for a day
     os.killpg(child.pid, signal.SIGINT)
     output, errors = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 130, errors
@@ -230,7 +232,10 @@ def test_the_same_for_programs() -> None:
 def test_list_names_every_mutant_and_what_is_left_alone() -> None:
     done = CliRunner().invoke(command, ["list", "--module", "quorum"])
     assert done.exit_code == 0 and f"{DEAF.id}  aurora/quorum.py:{DEAF.line}" in done.output
-    assert "29 mutants in 1 module." in done.output and "telling onlookers" in done.output
+    assert (
+        f"{len(POPULATION['aurora.quorum'])} mutants in 1 module." in done.output
+        and "telling onlookers" in done.output
+    )
     rows = json.loads(CliRunner().invoke(command, ["list", "--module", "quorum", "--json"]).output)
     assert [each["id"] for each in rows] == [each.id for each in POPULATION["aurora.quorum"]]
 
