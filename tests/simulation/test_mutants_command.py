@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.commands.mutant_journal import Header, Journal
-from sim.commands.mutant_runner import trials
+from sim.commands.mutant_runner import outcome_of, trials
 from sim.commands.mutants_command import command
 from sim.mutants.cores import CORES
 from sim.mutants.equivalents import Equivalent
@@ -75,6 +75,23 @@ def test_a_mutant_that_works_without_end_is_ended() -> None:
 def test_what_no_seed_executes_is_never_reached() -> None:
     found = tried(RARE, 0.01)  # gone with the import
     assert (found.outcome, found.seeds, found.reached) == (Outcome.UNREACHED, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "given_up", "expected"),
+    [
+        (-signal.SIGXCPU, False, Outcome.HUNG),
+        (-signal.SIGKILL, True, Outcome.HUNG),
+        (-signal.SIGSEGV, False, Outcome.CRASHED),
+        (1, False, Outcome.CRASHED),
+        (-signal.SIGTERM, False, None),  # somebody wants the machine: it shows nothing
+    ],
+)
+def test_a_process_that_says_nothing_is_told_by_its_end(
+    code: int, given_up: bool, expected: Outcome | None
+) -> None:
+    found = outcome_of(DEAF, code, b'{"outco', given_up)
+    assert (found.outcome if found else None) == expected
 
 
 def test_ctrl_c_stops_it_and_still_reports() -> None:
@@ -210,6 +227,7 @@ def test_the_report_names_survivors_with_their_lines_and_fits() -> None:
     )
     assert "found after 4 seeds (median), by: history 1" in text
     assert f"segments/core.py:{RARE.line}  SegmentCore._on_fetch_log  [{RARE.id}]" in text
+    assert "4 seeds, by history in seed 3" in text
     assert "7 seeds, 2 undecided" in text and RARE.change in text
     assert "never reached (" not in text
     assert max(map(len, wrapped(text).splitlines())) <= 80
