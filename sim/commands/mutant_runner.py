@@ -20,6 +20,7 @@ from sim.mutants.sites import Mutant
 from sim.show.mutant_tally import Outcome, Trial
 
 _POLL_S: Final = 0.2
+_ASKED_TO_END: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PATIENCE: Final = 30
 """Real seconds for each CPU second that is allowed: how busy the machine may be."""
 
@@ -34,11 +35,11 @@ class _Running:
     output: bytes = b""
     given_up: bool = False
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        if self.process.stdout is not None:
-            self.process.stdout.close()
+    def wait(self) -> int:
+        """Its exit code; to be called once, when it has closed its output or was killed."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return self.process.wait()
 
 
 def trials(
@@ -74,7 +75,7 @@ def trials(
                 if not data:
                     selector.unregister(key.fileobj)
                     running.discard(each)
-                    yield _ended(each)
+                    yield outcome_of(each.mutant, each.wait(), each.output, each.given_up)
             for each in running:
                 if time.monotonic() > each.give_up_at and not each.given_up:
                     each.given_up = True
@@ -84,7 +85,8 @@ def trials(
     finally:
         selector.close()
         for each in running:
-            each.kill()
+            each.process.kill()
+            each.wait()
 
 
 def _start(mutant: Mutant, first_seed: int, budget_s: float, hang_s: int) -> _Running:
@@ -97,7 +99,7 @@ def _start(mutant: Mutant, first_seed: int, budget_s: float, hang_s: int) -> _Ru
     }
     path = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
     process = subprocess.Popen(
-        [sys.executable, "-m", "sim.commands.mutant_trial", json.dumps(wanted)],
+        [sys.executable, "-P", "-m", "sim.commands.mutant_trial", json.dumps(wanted)],
         env={**os.environ, "PYTHONPATH": path},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -107,15 +109,17 @@ def _start(mutant: Mutant, first_seed: int, budget_s: float, hang_s: int) -> _Ru
     return _Running(mutant, process, time.monotonic() + _PATIENCE * (budget_s + hang_s))
 
 
-def _ended(each: _Running) -> Trial:
-    """What a process that has closed its output has come to."""
-    code = each.process.wait()
-    assert each.process.stdout is not None
-    each.process.stdout.close()
+def outcome_of(mutant: Mutant, code: int, output: bytes, given_up: bool) -> Trial | None:
+    """What a process came to that has ended with ``code`` and printed ``output``.
+
+    ``given_up`` says that it was ended here, as it took too long. None if somebody else ended it.
+    """
     try:
-        found = json.loads(each.output)
+        found = json.loads(output)
     except ValueError:
-        hung = each.given_up or code == -signal.SIGXCPU
+        if -code in _ASKED_TO_END:
+            return None
+        hung = given_up or code == -signal.SIGXCPU
         outcome = Outcome.HUNG if hung else Outcome.CRASHED
-        return Trial(id=each.mutant.id, outcome=outcome, finding=f"the process ended with {code}")
-    return Trial.from_json({**found, "id": each.mutant.id})
+        return Trial(id=mutant.id, outcome=outcome, finding=f"the process ended with {code}")
+    return Trial.from_json({**found, "id": mutant.id})

@@ -183,8 +183,9 @@ def _show(found: MutantReport, interrupted: bool, header: Header) -> None:
     tried = found.total().outcomes.total()
     say(
         f"{counted(len(found.mutants), 'mutant')} of code {header.code}, {tried} tried, "
-        f"{format_seconds(header.budget_s)} of CPU time each\n"
+        f"{format_seconds(header.budget_s)} of CPU time each"
     )
+    click.echo()
     say(report(found))
     missed = next((some for each in _MISSED for some in found.with_outcome(each)), None)
     if missed is not None:

@@ -38,7 +38,7 @@ _OPPOSITES: Final[dict[type[ast.cmpop], type[ast.cmpop]]] = {
 _EXTREMES: Final = {"min": "max", "max": "min"}
 _UNORDERED_CALLS: Final = frozenset({"min", "max", "isinstance", "cast", "zip"})
 """Whose arguments may change places, or could not possibly have."""
-_MOST: Final = 16
+_MOST: Final = 8
 """Larger numbers are sizes and limits: one more or less of them is tuning, not protocol."""
 _TEXTS: Final = (ast.JoinedStr, ast.List, ast.Tuple, ast.ListComp)
 

@@ -17,7 +17,7 @@ SPARED: Final[Mapping[str, str]] = {
     "configuration": "`raise InvalidConfig` and the bounds of `setting(...)`: what may be set up, "
     "before anything runs",
     "definitions": "the level of modules: without them nothing starts, and their limits are tuning",
-    "large numbers": "those above 16 are sizes, of which one more or less is tuning",
+    "large numbers": "those above 8 are sizes, of which one more or less is tuning",
     "first assignments": "the first one of a name, or of an attribute in a constructor: without "
     "it there is only an error",
     "functions": "a few by name: the codec of the log, a check of arguments, what health asks",

@@ -159,6 +159,8 @@ _LISTED: Final = {
     Outcome.SIMULATOR: "the simulator itself failed",
 }
 _NAME: Final = 28
+_FEW: Final = 5
+"""Of so many mutants, those that were noticed are listed as well."""
 
 
 def report(found: MutantReport) -> str:
@@ -171,11 +173,12 @@ def report(found: MutantReport) -> str:
         *_table("operator", found.operators()),
         *_summary(found, total),
     ]
-    for outcome, title in _LISTED.items():
+    noticed = {each: each.value for each in NOTICED} if len(found.mutants) <= _FEW else {}
+    for outcome, title in {**noticed, **_LISTED}.items():
         some = found.with_outcome(outcome)
         if some:
             lines += ["", f"{title} ({len(some)}):"]
-            lines += [line for mutant, trial in some for line in _survivor(mutant, trial)]
+            lines += [line for mutant, trial in some for line in _detail(mutant, trial)]
     return "\n".join(lines)
 
 
@@ -221,9 +224,10 @@ def location(mutant: Mutant) -> str:
     return f"{source_path(mutant.module).relative_to(ROOT).as_posix()}:{mutant.line}"
 
 
-def _survivor(mutant: Mutant, trial: Trial) -> list[str]:
+def _detail(mutant: Mutant, trial: Trial) -> list[str]:
     nothing = f", {trial.undecided} undecided" if trial.undecided else ""
-    seeds = f"{counted(trial.seeds, 'seed')}{nothing}"
+    by = f", by {trial.invariant} in seed {trial.seed}" if trial.invariant else ""
+    seeds = f"{counted(trial.seeds, 'seed')}{nothing}{by}"
     return [
         f"  {location(mutant)}  {mutant.function}  [{mutant.id}]  {seeds}",
         f"    {mutant.change}",
