@@ -145,7 +145,7 @@ class Checker(Listener):
         if engine is not None and engine.error is None:
             core = engine.core
             if core is not None and core.opened:
-                self.floors.look(engine, core)
+                self.floors.look(engine, core, readers_known=self.ending.clients_only)
 
     def _on_recovery_started(self, source: str, _: SealingStarted) -> None:
         self._observed_before[source] = self._observed_vdl

@@ -57,8 +57,11 @@ class FloorChecks:
         if known is not None:
             self._read.append((self._world.scheduler.now_ns, *known))
 
-    def look(self, engine: Engine, core: WriterCore) -> None:
-        """Look at the floor of the latest writer, which is open."""
+    def look(self, engine: Engine, core: WriterCore, *, readers_known: bool) -> None:
+        """Look at the floor of the latest writer, which is open.
+
+        Whether it is left behind shows only if all readers are known by their calls.
+        """
         now_ns, name = self._world.scheduler.now_ns, engine.name
         view = self._reference.writers[name]
         floor, vdl = core.reading.floor, core.vdl
@@ -74,7 +77,8 @@ class FloorChecks:
         while self._read and self._read[0][0] < since_ns:
             self._read.popleft()
         then_ns, of, old_vdl = seen[0]
-        if self._retention is None or of != name or then_ns > since_ns:
+        settled = of == name and then_ns <= since_ns
+        if self._retention is None or not settled or not readers_known:
             return
         self._hold(
             rules_of_floors.floor_is_raised,

@@ -1,19 +1,35 @@
 """The invariants of the protocol (§11): each a number and a name, with the predicates that hold it.
 
 A predicate raises `Broken` with the values that show it, and returns otherwise. It looks at the
-system from outside: at what cores and disks hold, and at the reference model. 2 is imagined at
-length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and 20 in
-`sim.check.availability`.
+system from outside: at what clients were told, what stands on the wire and on disks, and at the
+reference model; cores are looked at, but for what they hold and not for what they say of it. 2 is
+imagined at length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and from 20 on
+the predicates stand in `rules_of_logs`, `rules_of_floors`, `rules_of_wire`, `rules_of_bounds` and
+`rules_of_the_end`, those of 28 in `availability_rules`.
 
-Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums (3, 4, 5, 9, 15),
-what a segment holds, promises and has on its disk (6, 7, 8, 10, 16), recovery from any read quorum
-(2), what readers read and may still need (13, 14), commits as clients are told of them (17, 19),
-that all goes on where the failure table of protocol §9 says so (28), and that everything comes back
-after the last fault (18).
+Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums, also against what is
+on disks (3, 4, 5, 9, 15, 20), what a segment holds, promises, says and has on its disk (6, 7, 8,
+10, 16, 27), what recoveries annul, and that any read quorum recovers (26, 2), what readers read and
+may still need (13, 14), where the floor is (25), commits as clients are told of them (17, 19), the
+bounds of all settings (23), and that everything comes back after the last fault: finished, at rest,
+whole and without anything left over (18, 21, 22, 24); and that all goes on where the failure table
+of protocol §9 says so (28).
 
-Not verified here: how fast anything is within the bounds of 28; nor damage to a log's last frame,
-which nobody can tell from a torn write; clocks, of which the protocol
-uses none for safety; and what a network forges, since it only loses, repeats, delays and reorders.
+Sampled, as it is costly: recoveries from any read quorum and everything that is looked at now and
+then come every few steps (`Knobs.check_every`), a segment is compared with its disk in turn, one
+acknowledgement in eight is held against the disk at the moment it leaves (seal replies and answers
+to a table always), and one message in 64 is read as its receiver will.
+
+Still asked of the system itself: the read points that its own calls hold (14, beside those of the
+clients' views), the newest page that its pool says to have evicted (15, beside what has left the
+pool), how long it believes its log to be (7, beside the disk itself), and which calls wait (24).
+
+Not verified here: how fast anything is within the bounds of 28; damage to a log's last frame,
+which nobody can tell from a torn write; paces and timeouts, which bound nothing (`rules_of_bounds.NOT_HELD`); that a segment has
+heard of a raised floor while the run goes on, but only in the end; what a scenario in Python leaves
+open, and the floor under it; in which order pages are listed by calls that run side by side;
+clocks, of which the protocol uses none for safety; and what a network forges, since it only loses,
+repeats, delays and reorders.
 
 (More than 400 lines: all rules in one place.)
 """

@@ -123,3 +123,14 @@ def can_be_read(who: str, payload: bytes) -> None:
         raise Broken(f"{who} sends what nobody can read: {error}") from error
     if again != payload:
         raise Broken(f"{who} sends {len(payload)} bytes that are read as another message")
+
+
+@holds("bounds-are-kept")
+def records_can_be_read(who: str, message: LogReply | GossipRecords) -> None:
+    """23: a run of records is one."""
+    try:
+        codec.decode_records(message.records)
+    except MalformedMessage as error:
+        raise Broken(
+            f"{who} sends a {type(message).__name__} that nobody can read: {error}"
+        ) from error

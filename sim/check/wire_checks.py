@@ -140,8 +140,9 @@ class WireChecks:
             self._hold(rules_of_wire.said_is_on_disk, segment, what, epoch, table, scl, restored)
 
     def _on_records(self, event: NetworkEvent) -> None:
+        message = cast("LogReply | GossipRecords", codec.decode(event.payload))
+        self._hold(rules_of_wire.records_can_be_read, event.source, message)
         if len(event.payload) > self._gossip_bytes:
-            message = cast("LogReply | GossipRecords", codec.decode(event.payload))
             self._hold(rules_of_wire.records_fit, event.source, message, self._gossip_bytes)
 
     def _on_pages(self, event: NetworkEvent) -> None:

@@ -48,6 +48,20 @@ def test_processes_change_nothing_but_the_time() -> None:
         assert each.verdict is Verdict.PASSED and each.commits
 
 
+def dies_at_three(seed: int, _: str | None) -> SeedResult:
+    if seed == 3:
+        os._exit(9)
+    return passed(seed)
+
+
+def test_a_process_that_dies_takes_its_own_seed_along_only() -> None:
+    found = [each for each in results(iter(range(6)), 2, None, bool, work=dies_at_three) if each]
+    assert sorted(each.seed for each in found) == list(range(6))
+    dead = [each for each in found if each.verdict is not Verdict.PASSED]
+    assert [(each.seed, each.verdict) for each in dead] == [(3, Verdict.INTERNAL)]
+    assert dead[0].finding == "seed 3 has ended the process that ran it"
+
+
 def test_a_tally_sums_up_and_names_what_no_seed_reached() -> None:
     tally = Tally()
     for seed in (3, 1):

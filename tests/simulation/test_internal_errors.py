@@ -15,7 +15,7 @@ from segments.protocol.errors import Invalid
 from segments.protocol.events import AckSent, Event
 from segments.server import SegmentServer
 from sim.check import checker
-from sim.check.blame import blames_the_system
+from sim.check.blame import asks_to_stop, blames_the_system
 from sim.check.disk_checks import DiskChecks
 from sim.commands import exit_codes, fleet
 from sim.commands.fleet import results
@@ -102,6 +102,24 @@ def test_who_misuses_a_simulated_disk_is_to_blame_and_not_the_disk(
     result = run(WRITES)
     assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "system error")
     assert "a promise of " in result.finding
+
+
+def test_ctrl_c_is_nobodys_failure() -> None:
+    nested = BaseExceptionGroup("", [ValueError(), BaseExceptionGroup("", [KeyboardInterrupt()])])
+    assert asks_to_stop(KeyboardInterrupt()) and asks_to_stop(nested)
+    assert not asks_to_stop(SystemExit(3)) and not asks_to_stop(
+        BaseExceptionGroup("", [ValueError()])
+    )
+
+
+def test_what_is_no_plain_exception_ends_its_seed_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    def leave(*_: object) -> None:
+        raise SystemExit(3)
+
+    monkeypatch.setattr(World, "heal", leave)
+    assert "SystemExit in leave" in internal(run(WRITES))
+    monkeypatch.setattr(fleet, "generate", leave)
+    assert fleet.run_seed(1).verdict is Verdict.INTERNAL
 
 
 def test_a_group_is_a_finding_if_any_part_of_it_is() -> None:

@@ -1,0 +1,143 @@
+"""Mistakes that are no deliberate bugs, each planted and found: what the checkers look at.
+
+All of them run the same schedule, by hand, so that nothing drawn decides what is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+import pytest
+
+from sim.bugs.registry import Bug, Edit
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.run import RunResult, Verdict, run
+
+_KINDS = ("put", "put", "get", "put", "strict_get", "put", "view", "get_at", "put", "list")
+BUSY = Schedule(
+    seed=5,
+    knobs=Knobs(
+        pg_count=2, lal=200, retention_lsns=20, buffer_pool_pages=8, batches_in_flight=2,
+        image_interval=4, image_cache_bytes=0, collect_records=4, compact_bytes=4 << 10,
+        gossip_bytes=16 << 10, check_every=64, duration_ns=900 * MS, liveness_ns=20_000 * MS,
+    ),
+    actions=(
+        Action(at_ns=60 * MS, kind="crash", target="A0,B1"),
+        Action(at_ns=200 * MS, kind="crash_writer"),
+        Action(at_ns=210 * MS, kind="recover"),
+        Action(at_ns=320 * MS, kind="restart", target="A0,B1"),
+        Action(at_ns=400 * MS, kind="take_over"),
+        Action(at_ns=500 * MS, kind="clog", target="writers", params={"others": "az2"}),
+        Action(at_ns=620 * MS, kind="heal_network"),
+        Action(at_ns=700 * MS, kind="bit_rot", target="C0", params={"bits": 2}),
+    ),
+    operations=tuple(
+        Operation(
+            at_ns=each * 2 * MS, client=each % 3, kind=_KINDS[each % 10], length=64 + each % 50,
+            pages=(each * 7 % 23, each * 5 % 11) if _KINDS[each % 10] == "put" else (each % 23,),
+            age=0.01 if _KINDS[each % 10] == "view" else 0.5, cached=each % 3 > 0,
+        )
+        for each in range(400)
+    ),
+)  # fmt: skip
+
+
+@contextmanager
+def planted(*edits: Edit) -> Iterator[None]:
+    with Bug(name="mistake", summary="", section="", edits=edits).apply():
+        yield
+
+
+def found_by(*edits: Edit, schedule: Schedule = BUSY) -> RunResult:
+    with planted(*edits):
+        return run(schedule)
+
+
+def test_without_a_mistake_nothing_is_found() -> None:
+    result = run(BUSY)
+    assert result.verdict is Verdict.PASSED, result.finding
+
+
+@pytest.mark.parametrize(
+    ("rule", "target", "old", "new"),
+    [
+        ("watermarks-only-rise", "aurora.consistency:VolumeConsistency.vcl",
+         "return pgcl if pgcl >= first_lsn else self._complete_lsn", "return pgcl"),
+        ("disks-are-whole", "segments.maintenance:Maintenance.scrubbed",
+         "if damaged or (", "if False and ("),
+        ("bounds-are-kept", "aurora.buffer_pool:BufferPool.make_room",
+         "target = self._capacity - count", "target = self._capacity + count"),
+        ("bounds-are-kept", "aurora.segment_stream:SegmentStream.next_message",
+         "self._config.batches_in_flight", "99"),
+        ("bounds-are-kept", "segments.maintenance:Maintenance.compaction_due",
+         "return size > config.compact_ratio * self._patience * needed", "return False"),
+        ("bounds-are-kept", "segments.materializer:_Images.keep",
+         "while len(self._evictable) > self._cache_limit:", "while False:"),
+        ("bounds-are-kept", "segments.gossip:Gossip._answer_status",
+         "run = codec.encode_records(records)", "run = codec.encode_records(records) + b'x'"),
+        ("nothing-is-left", "aurora.reading:Reading.forget",
+         "self._reads.pop(request_id, None)", "pass"),
+        ("nothing-is-left", "aurora.reading:Reading.release",
+         "if not self._read_points[read_point]:", "if self._read_points[read_point] < 0:"),
+        ("nothing-is-left", "aurora.reading:Reading.end_confirmation",
+         "self._confirmations.pop(confirmation.request_id, None)", "pass"),
+        ("floor-follows", "aurora.core:WriterCore._update_floor",
+         "self.vdl, retention)", "self.vdl, retention + 3)"),
+        ("floor-follows", "aurora.core:WriterCore._update_floor",
+         "self.vdl, retention)", "self.vdl, retention - 1)"),
+        ("floor-follows", "segments.protocol.truncation:TruncationTable.lsn_behind",
+         "behind -= end - start", "pass"),
+        ("floor-follows", "segments.maintenance:Maintenance._collect",
+         "collectable < self._config.collect_records",
+         "collectable < 4 * self._config.collect_records"),
+        ("any-read-quorum-recovers", "segments.protocol.truncation:TruncationTable.extended",
+         "start = vdl + 1", "start = vdl + 2"),
+        ("annuls-above-the-vdl", "segments.state:SegmentState.adopt_table",
+         "self.table = table", "self.table = TruncationTable(table.epoch, table.ranges[-1:])"),
+        ("ack-after-sync", "segments.core:SegmentCore._acknowledge",
+         "seq, self.state.scl))", "seq, self.state.scl + 1))"),
+        ("system error", "segments.server:SegmentServer._store",
+         "await self._storage.append(write.append)", "raise OSError('odd')"),
+        ("system error", "aurora.writer_shell:WriterShell._keep_time",
+         "await trio.sleep(self.config.tick_interval_s)", "await trio.to_thread.run_sync(int)"),
+        ("system error", "segments.core:SegmentCore.tick",
+         "peer = self.gossip.tick(now)", "raise SystemExit(3)"),
+    ],
+)  # fmt: skip
+def test_a_planted_mistake_is_found(rule: str, target: str, old: str, new: str) -> None:
+    result = found_by(Edit(target, old, new))
+    assert result.verdict in (Verdict.VIOLATION, Verdict.LIVENESS), result.verdict
+    assert result.invariant == rule, result.finding
+
+
+def test_a_pgcl_that_follows_late_acknowledgements_is_found() -> None:
+    observe = "aurora.quorum:QuorumTracker.observe_scl"
+    result = found_by(
+        Edit(observe, "known is None or scl <= known or epoch", "known is None or epoch"),
+        Edit(observe, "if known <= self._pgcl < scl:", "if True:"),
+    )
+    assert result.invariant == "watermarks-only-rise", result.finding
+    assert "the PGCL of group" in result.finding
+
+
+def test_a_range_that_a_recovery_begins_late_is_found() -> None:
+    knobs = attrs.evolve(BUSY.knobs, check_every=1_000_000)  # so none is imagined before
+    extended = "segments.protocol.truncation:TruncationTable.extended"
+    edit = Edit(extended, "start = vdl + 1", "start = vdl + 2")
+    result = found_by(edit, schedule=attrs.evolve(BUSY, knobs=knobs))
+    assert result.invariant == "annuls-above-the-vdl"
+    assert result.finding.startswith("writer-2 opens at VDL ")
+
+
+def test_a_disk_that_is_given_up_though_nobody_has_taken_it_is_found() -> None:
+    """As for one slot that is torn; here for those that hold the promise of a second epoch."""
+    edit = Edit(
+        "segments.host:SegmentHost._open", "return self.disk.open()",
+        "storage = self.disk.open()\n        if self.mistake is None and self.since_s < inf:\n"
+        "            raise SegmentLost('odd')\n        return storage",
+    )  # fmt: skip
+    result = found_by(edit)
+    assert result.invariant == "no-needless-loss", result.finding
+    assert "nobody has taken its disk" in result.finding
