@@ -1,8 +1,7 @@
 """A disk in virtual time that crashes, tears, rots, fills up, fails and gets lost.
 
 What is synced stays, whatever happens to the process; what is being written when it crashes is
-drawn (`sim.world.torn`): nothing of it, a part, a part followed by rubbish, or all of it, though
-nobody was told.
+drawn (`sim.world.torn`).
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ WRITES: Final = (ANY, APPEND, PROMISE, COMPACTION, CUT)
 """The kinds of write that a fault can wait for."""
 
 _SLOTS: Final = 2
+_CHUNKS: Final = 8  # of a new log are made in the least time that a write takes
 
 
 @attrs.define(eq=False)
@@ -141,9 +141,16 @@ class SimulatedStorage:
         )
 
     async def replace(self, chunks: Iterable[bytes]) -> None:
-        """Make the log consist of ``chunks``; until it is durable, old and new both take space."""
+        """Make the log consist of ``chunks``; until it is durable, old and new both take space.
+
+        The chunks are made one by one, as on a file: others run in between.
+        """
         self._check_ready()
-        log = bytearray().join(chunks)
+        crashes, log = self._crashes, bytearray()
+        for chunk in chunks:
+            log += chunk
+            await self._scheduler.sleep_ns(self.profile.minimum_ns // _CHUNKS)
+            self._check_uncrashed(crashes)
         self._rewriting.rewrites(len(log))
         await self._perform(
             COMPACTION,
