@@ -24,17 +24,9 @@ from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
 from sim.world import torn
+from sim.world.ambush import ANY, APPEND, COMPACTION, CUT, PROMISE, Ambush, is_of
 from sim.world.rewriting import RewritingBound
 from sim.world.scheduler import Handle, VirtualScheduler
-
-APPEND: Final = "append"
-PROMISE: Final = "promise"
-COMPACTION: Final = "compaction"
-CUT: Final = "cut"
-"""The cutting off of a torn tail, by a restart."""
-ANY: Final = "any"
-WRITES: Final = (ANY, APPEND, PROMISE, COMPACTION, CUT)
-"""The kinds of write that a fault can wait for."""
 
 _SLOTS: Final = 2
 _CHUNKS: Final = 8  # of a new log are made in the least time that a write takes
@@ -52,16 +44,6 @@ class _Write:
     failure: StorageFailed | None
     task: trio.lowlevel.Task
     event: Handle = attrs.field(factory=list)
-
-
-@attrs.frozen
-class Ambush:
-    """A crash that waits for the next write of a kind: amid it, or right after its sync."""
-
-    kind: str
-    after: bool
-    crash: Callable[[], object]
-    """Crashes the process that uses the disk; the disk itself is crashed by it, too."""
 
 
 class SimulatedStorage:
@@ -334,7 +316,7 @@ class SimulatedStorage:
 
     def _awaits(self, write: _Write, *, after: bool) -> bool:
         ambush = self._ambush
-        return ambush is not None and ambush.after is after and ambush.kind in (ANY, write.kind)
+        return ambush is not None and ambush.after is after and is_of(ambush.kind, write.kind)
 
     def _pounce(self, write: _Write) -> None:
         if self._write is write and self._awaits(write, after=False):
@@ -356,10 +338,10 @@ class SimulatedStorage:
             return StorageFull(
                 f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
             )
-        if self._failing_writes > 0 and self._failing_kind in (ANY, kind):
+        if self._failing_writes > 0 and is_of(self._failing_kind, kind):
             self._failing_writes -= 1
             return StorageFailed("the disk refused a write")
-        if self._failing_syncs > 0 and self._breaking_kind in (ANY, kind):
+        if self._failing_syncs > 0 and is_of(self._breaking_kind, kind):
             self._failing_syncs -= 1
             return StorageBroken("the disk refused a sync")
         if profile.write_failure and self._random() < profile.write_failure:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sim.plan.schedule import MS, Action
-from sim.world.disk import ANY, WRITES
+from sim.world.ambush import ANY, WRITES
 from sim.world.fault import Param, new_fault, segments_of, value_of
 from sim.world.world import World
 

@@ -22,7 +22,8 @@ from segments.wal import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
-from sim.world.disk import Ambush, SimulatedStorage
+from sim.world.ambush import Ambush
+from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
