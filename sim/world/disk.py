@@ -29,7 +29,7 @@ from sim.world.rewriting import RewritingBound
 from sim.world.scheduler import Handle, VirtualScheduler
 
 _SLOTS: Final = 2
-_CHUNKS: Final = 8  # of a new log are made in the least time that a write takes
+_CHUNKS: Final = 8  # of a new log are made in the time of a write
 
 
 @attrs.define(eq=False)
@@ -131,7 +131,7 @@ class SimulatedStorage:
         crashes, log = self._crashes, bytearray()
         for chunk in chunks:
             log += chunk
-            await self._scheduler.sleep_ns(self.profile.minimum_ns // _CHUNKS)
+            await self._scheduler.sleep_ns(self._delay_ns() // _CHUNKS)
             self._check_uncrashed(crashes)
         self._rewriting.rewrites(len(log))
         await self._perform(
