@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from segments.host import SegmentHost
-from segments.protocol.errors import SegmentLost
+from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import encode_promise, scan
+from segments.storage import Stored
+from segments.wal import NO_PROMISE, decode_promises, encode_promise, scan
 from sim.check import invariants, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
@@ -62,7 +63,11 @@ class DiskChecks:
     def restarted(self, segment: SegmentId) -> SegmentState:
         """A segment is back: it speaks for itself. Returns what it has read from its disk."""
         self._down.pop(segment, None)
-        return self._restored(segment)
+        stored = self._world.disks[segment].peek()
+        if segment in self._promise_rotten and _is_lost(stored):
+            # Both slots have rotted since it read them: it holds its promise in memory.
+            stored = stored._replace(promises=encode_promise(NO_PROMISE) * 2)
+        return self._restored(segment, stored)
 
     def witnesses(self) -> dict[SegmentId, SegmentState]:
         """What each segment would bring to a recovery now; no witness, no entry."""
@@ -145,7 +150,8 @@ class DiskChecks:
     def shadowed(self, segment: SegmentId) -> SegmentState | None:
         """What a disk would restore now, to look at; None if damage keeps that from being told."""
         disk = self._world.disks[segment]
-        if segment in self._damaged or disk.identity is None:
+        spoilt = segment in self._damaged or segment in self._promise_rotten
+        if spoilt or disk.identity is None:
             return None
         return self._shadow(segment).restored(disk.peek())
 
@@ -165,9 +171,18 @@ class DiskChecks:
                 self._findings.fail("scl-has-no-gap", f"{lost}, and nothing has taken it")
             return None
 
-    def _restored(self, segment: SegmentId) -> SegmentState:
+    def _restored(self, segment: SegmentId, stored: Stored | None = None) -> SegmentState:
         config = self._world.cluster.config.segment
-        plan = plan_restart(segment, self._world.disks[segment].peek(), config)
+        plan = plan_restart(segment, stored or self._world.disks[segment].peek(), config)
         if segment not in self._damaged:
             self._findings.hold(invariants.undamaged, segment, plan.damage)
         return plan.state
+
+
+def _is_lost(stored: Stored) -> bool:
+    """Whether neither promise slot is sound."""
+    try:
+        decode_promises(stored.promises)
+    except MalformedFrame:
+        return True
+    return False

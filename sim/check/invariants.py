@@ -24,12 +24,12 @@ Still asked of the system itself: the read points that its own calls hold (14, b
 clients' views), the newest page that its pool says to have evicted (15, beside what has left the
 pool), how long it believes its log to be (7, beside the disk itself), and which calls wait (24).
 
-Not verified here: how fast anything is within the bounds of 28; damage to a log's last frame,
-which nobody can tell from a torn write; paces and timeouts, which bound nothing (`rules_of_bounds.NOT_HELD`); that a segment has
-heard of a raised floor while the run goes on, but only in the end; what a scenario in Python leaves
-open, and the floor under it; in which order pages are listed by calls that run side by side;
-clocks, of which the protocol uses none for safety; and what a network forges, since it only loses,
-repeats, delays and reorders.
+Not verified here: how fast anything is within the bounds of 28; damage to a log's last frame, which
+nobody can tell from a torn write; paces and timeouts, which bound nothing
+(`rules_of_bounds.NOT_HELD`); that a segment has heard of a raised floor while the run goes on, but
+only in the end; what a scenario in Python leaves open, and the floor under it; in which order pages
+are listed by calls that run side by side; clocks, of which the protocol uses none for safety; and
+what a network forges, since it only loses, repeats, delays and reorders.
 
 (More than 400 lines: all rules in one place.)
 """

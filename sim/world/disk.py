@@ -1,8 +1,7 @@
 """A disk in virtual time that crashes, tears, rots, fills up, fails and gets lost.
 
 What is synced stays, whatever happens to the process; what is being written when it crashes is
-drawn (`sim.world.torn`): nothing of it, a part, a part followed by rubbish, or all of it, though
-nobody was told.
+drawn (`sim.world.torn`).
 """
 
 from __future__ import annotations
@@ -25,19 +24,12 @@ from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
 from sim.world import torn
+from sim.world.ambush import ANY, APPEND, COMPACTION, CUT, PROMISE, Ambush, is_of
 from sim.world.rewriting import RewritingBound
 from sim.world.scheduler import Handle, VirtualScheduler
 
-APPEND: Final = "append"
-PROMISE: Final = "promise"
-COMPACTION: Final = "compaction"
-CUT: Final = "cut"
-"""The cutting off of a torn tail, by a restart."""
-ANY: Final = "any"
-WRITES: Final = (ANY, APPEND, PROMISE, COMPACTION, CUT)
-"""The kinds of write that a fault can wait for."""
-
 _SLOTS: Final = 2
+_CHUNKS: Final = 8  # of a new log are made in the time of a write
 
 
 @attrs.define(eq=False)
@@ -52,16 +44,6 @@ class _Write:
     failure: StorageFailed | None
     task: trio.lowlevel.Task
     event: Handle = attrs.field(factory=list)
-
-
-@attrs.frozen
-class Ambush:
-    """A crash that waits for the next write of a kind: amid it, or right after its sync."""
-
-    kind: str
-    after: bool
-    crash: Callable[[], object]
-    """Crashes the process that uses the disk; the disk itself is crashed by it, too."""
 
 
 class SimulatedStorage:
@@ -144,9 +126,16 @@ class SimulatedStorage:
         )
 
     async def replace(self, chunks: Iterable[bytes]) -> None:
-        """Make the log consist of ``chunks``; until it is durable, old and new both take space."""
+        """Make the log consist of ``chunks``; until it is durable, old and new both take space.
+
+        The chunks are made one by one, as on a file: others run in between.
+        """
         self._check_ready()
-        log = bytearray().join(chunks)
+        crashes, log = self._crashes, bytearray()
+        for chunk in chunks:
+            log += chunk
+            await self._scheduler.sleep_ns(self._delay_ns() // _CHUNKS)
+            self._check_uncrashed(crashes)
         self._rewriting.rewrites(len(log))
         await self._perform(
             COMPACTION,
@@ -355,7 +344,7 @@ class SimulatedStorage:
 
     def _awaits(self, write: _Write, *, after: bool) -> bool:
         ambush = self._ambush
-        return ambush is not None and ambush.after is after and ambush.kind in (ANY, write.kind)
+        return ambush is not None and ambush.after is after and is_of(ambush.kind, write.kind)
 
     def _pounce(self, write: _Write) -> None:
         if self._write is write and self._awaits(write, after=False):
@@ -377,10 +366,10 @@ class SimulatedStorage:
             return StorageFull(
                 f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
             )
-        if self._failing_writes > 0 and self._failing_kind in (ANY, kind):
+        if self._failing_writes > 0 and is_of(self._failing_kind, kind):
             self._failing_writes -= 1
             return StorageFailed("the disk refused a write")
-        if self._failing_syncs > 0 and self._breaking_kind in (ANY, kind):
+        if self._failing_syncs > 0 and is_of(self._breaking_kind, kind):
             self._failing_syncs -= 1
             return StorageBroken("the disk refused a sync")
         if profile.write_failure and self._random() < profile.write_failure:

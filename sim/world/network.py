@@ -154,7 +154,6 @@ class SimulatedNetwork:
         self._azs = dict(az_of or {})
         self._profile = LinkProfile() if profile is None else profile
         self._az_profiles: dict[tuple[str, str], LinkProfile] = {}
-        self._link_profiles: dict[tuple[Address, Address], LinkProfile] = {}
         self._slowness: dict[Address, float] = {}
         self._links: dict[tuple[Address, Address], Link] = {}
         self._endpoints: dict[Address, SimulatedEndpoint] = {}
@@ -199,21 +198,9 @@ class SimulatedNetwork:
             self._configure(link)
         return link
 
-    def set_profile(self, profile: LinkProfile) -> None:
-        """The profile of every link that has none of its own and none of its AZs."""
-        self._profile = profile
-        self._refresh()
-
     def set_az_profile(self, source: str, destination: str, profile: LinkProfile | None) -> None:
         """The profile from one AZ to another, or within one; None takes it away."""
         _put(self._az_profiles, (source, destination), profile)
-        self._refresh()
-
-    def set_link_profile(
-        self, source: Address, destination: Address, profile: LinkProfile | None
-    ) -> None:
-        """The profile of one link, before any other; None takes it away."""
-        _put(self._link_profiles, (source, destination), profile)
         self._refresh()
 
     def set_slowness(self, address: Address, factor: float) -> None:
@@ -240,32 +227,16 @@ class SimulatedNetwork:
         for link in self._between(sources, destinations):
             link.cut = True
 
-    def heal(self, sources: Iterable[Address], destinations: Iterable[Address]) -> None:
-        """End what `cut` began, in this direction."""
-        for link in self._between(sources, destinations):
-            link.cut = False
-
     def partition(self, left: Iterable[Address], right: Iterable[Address]) -> None:
         """Cut both ways between two groups."""
         left, right = list(left), list(right)
         self.cut(left, right)
         self.cut(right, left)
 
-    def heal_partition(self, left: Iterable[Address], right: Iterable[Address]) -> None:
-        """End what `partition` began."""
-        left, right = list(left), list(right)
-        self.heal(left, right)
-        self.heal(right, left)
-
     def clog(self, sources: Iterable[Address], destinations: Iterable[Address]) -> None:
         """Hold back what would arrive from ``sources`` at ``destinations``."""
         for link in self._between(sources, destinations):
             link.clogged = True
-
-    def unclog(self, sources: Iterable[Address], destinations: Iterable[Address]) -> None:
-        """Let through, at once and in its order, what was held back."""
-        for link in self._between(sources, destinations):
-            self._unclog(link)
 
     def heal_all(self) -> None:
         """End every cut, clog and slowness; profiles stay."""
@@ -365,9 +336,8 @@ class SimulatedNetwork:
 
     def _configure(self, link: Link) -> None:
         source, destination = link.source, link.destination
-        own = self._link_profiles.get((source, destination))
         of_azs = self._az_profiles.get((self.az_of(source), self.az_of(destination)))
-        link.profile = own or of_azs or self._profile
+        link.profile = of_azs or self._profile
         link.slowness = self._slowness.get(source, 1.0) * self._slowness.get(destination, 1.0)
 
 

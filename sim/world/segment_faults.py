@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from sim.plan.schedule import MS, Action
-from sim.world.disk import ANY, WRITES
+from sim.world.ambush import ANY, WRITES
 from sim.world.fault import Param, new_fault, segments_of, value_of
 from sim.world.world import World
 
 _FACTOR: Final = Param(float, 10.0, 0.01, 100_000)
 _BITS: Final = Param(int, 1, 1, 10_000)
 _OFFSET: Final = Param(int, None, 0, (1 << 20) - 1)
-_FRAME: Final = Param(int, None, 0, 1_000_000)
+_FRAME: Final = Param(int, None, -1_000_000, 1_000_000)
 _PLACES: Final = Param(int, 1, 1, 1_000)
 _SLOT: Final = Param(int, 1, 1, 2)
 _COUNT: Final = Param(int, 1, 0, 1_000_000)
@@ -101,7 +101,8 @@ def _lie_in_wait(world: World, action: Action, *, after: bool) -> None:
 @new_fault(
     "bit_rot",
     "in `places` places of the log `bits` bits flip: at byte `offset`, if the log is longer than "
-    "that, in frame `frame`, counted from 0 round and round, or anywhere but in the last frame",
+    "that, in frame `frame`, counted round and round from 0, or from -1 backwards, or anywhere; "
+    "the last frame is spared",
     bits=_BITS,
     offset=_OFFSET,
     frame=_FRAME,

@@ -22,7 +22,8 @@ from segments.wal import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
-from sim.world.disk import Ambush, SimulatedStorage
+from sim.world.ambush import Ambush
+from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
@@ -253,8 +254,8 @@ class World:
     ) -> None:
         """Flip bits in one place of a segment's log.
 
-        At byte ``offset``, in the frame at this place (counted on from the start again behind the
-        last one that can rot), or anywhere.
+        At byte ``offset``, in the frame at this place (of those that can rot, counted round and
+        round from 0, or from -1 backwards), or anywhere.
         """
         found = scan(self.disks[segment].peek().log)
         if len(found.frames) < 2:

@@ -254,7 +254,6 @@ def chaos(seed: int, pg_count: int = 3, tasks: int = 100, commits: int = 2) -> s
 async def settle(world: World, judge: Judge) -> None:
     """Faults end: everybody must agree, with the judge too."""
     world.network.heal_all()
-    world.network.set_profile(LinkProfile())
     for segment in world.cluster.hosts:
         world.cluster.resume(segment)
         world.cluster.slow(segment, 0)

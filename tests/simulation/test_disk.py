@@ -29,7 +29,8 @@ from segments.wal import (
     encode_promise,
 )
 from sim.plan.profiles import DiskProfile
-from sim.world.disk import Ambush, SimulatedStorage
+from sim.world.ambush import Ambush
+from sim.world.disk import SimulatedStorage
 from sim.world.scheduler import Deadlock, VirtualScheduler
 
 MS = 1_000_000

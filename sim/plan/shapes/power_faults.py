@@ -115,9 +115,11 @@ class _Drawing:
 
     # ---- damage ----------------------------------------------------------------------------------
 
-    def _rot(self, at_ns: int, segment: SegmentId) -> None:
+    def _rot(self, at_ns: int, segment: SegmentId, frame: int | None = None) -> None:
         places = choice(self._random, (1, 1, 2, 5))
-        where = {"frame": below(self._random, 12)} if self._random.random() < 0.5 else {}
+        if frame is None:
+            frame = choice(self._random, (None, None, below(self._random, 12), -1, -2, -5))
+        where = {} if frame is None else {"frame": frame}
         self._add(
             at_ns, "bit_rot", segment, bits=1 + below(self._random, 3), places=places, **where
         )
@@ -159,6 +161,28 @@ class _Drawing:
         for _ in range(1 + below(self._random, 4)):
             self._add(start, "crash_amid_write", segment, down_ms=0.5)
             start += self._soon()
+
+    def no_witness(self, start: int) -> None:
+        """A writer that opens hears two segments that are behind, and one that is damaged.
+
+        It had acknowledged with the three that are away now. The two were cut off before.
+        """
+        first = below(self._random, len(_LETTERS))
+        letters = (_LETTERS * 2)[first : first + len(_LETTERS)]
+        group = below(self._random, self._knobs.pg_count)
+        damaged, behind, away = f"{letters[0]}{group}", letters[1:3], letters[3:]
+        if not self._budget.may_rot(damaged):
+            return
+        self._add(start, "partition", ",".join(behind))
+        start += self._length()
+        self._rot(start, damaged, frame=-1 - below(self._random, 3))
+        self._add(start, "crash", damaged)
+        self._add(start, "crash_writer")
+        self._add(start + 1, "heal_network")
+        self._add(start + 2, "partition", ",".join(away))
+        self._add(start + 3, "restart", damaged)
+        self._add(start + 4, "recover")
+        self._add(start + self._length(), "heal_network")
 
     def promise(self, start: int) -> None:
         """A promise rots: one slot, and perhaps the other. A torn one beside it is then the end."""
@@ -217,6 +241,7 @@ _EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
     _Drawing.rot,
     _Drawing.alone,
     _Drawing.repair,
+    _Drawing.no_witness,
     _Drawing.promise,
     _Drawing.wipe,
     _Drawing.full,
