@@ -249,7 +249,7 @@ class _Looking(Run):
         self.world.scheduler.call_at(50 * MS, self._look)
 
     def _look(self) -> None:
-        soundness = self.availability.soundness
+        soundness = self.availability.readiness.soundness
         self.found = {
             segment: why
             for segment in self.world.disks
