@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aurora.engine import Engine
-from aurora.events import VolumeOpened
+from aurora.events import VolumeOpened, WriterStarted
 from segments.protocol.events import Event
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.volume import pg_of_page
@@ -82,10 +82,10 @@ class Availability(Listener):
         if not self._looks and self._world.built:
             self._looks = True
             self._look_later()
-        elif type(event) is VolumeOpened:
-            if source == self._writer and self._opens_ns != NEVER:
-                self._mark_opening()
+        if type(event) in (WriterStarted, VolumeOpened):
             self._world.scheduler.call_after(0, self._look)
+            if type(event) is VolumeOpened and source == self._writer and self._opens_ns != NEVER:
+                self._mark_opening()
 
     def _look_later(self) -> None:
         self._world.scheduler.call_after(_LOOK_EVERY_NS, self._regular_look)
@@ -259,13 +259,16 @@ class Availability(Listener):
     def on_invoked(self, call: Call) -> None:
         self._pending[call] = set()
 
+    def on_abandoned(self, call: Call) -> None:
+        self._pending.pop(call, None)
+        self._waited_out.discard(call)
+
     def on_returned(self, call: Call, engine: Engine) -> None:
         waited_out = call in self._waited_out
         try:
             self._judge_return(call, engine, waited_out)
         finally:
-            self._pending.pop(call, None)
-            self._waited_out.discard(call)
+            self.on_abandoned(call)
 
     def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
         if self._findings.failed or call.writer != self._writer or engine.error is not None:

@@ -52,6 +52,9 @@ async def make_call(world: World, engine: Engine, call: Call) -> None:
     try:
         await _perform(engine, call)
         call.outcome = Outcome.OK
+    except trio.Cancelled:
+        world.abandoned(call)
+        raise
     except PageNotFound as error:
         call.outcome, call.error = Outcome.NOT_FOUND, str(error)
     except (Fenced, Closed) as error:

@@ -16,7 +16,7 @@ from segments.chain_index import ChainIndex
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from segments.wal import DamagedRange, Promise, encode_promise
-from sim.check import invariants, what_if
+from sim.check import availability_rules, invariants, what_if
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference, WriterView
 from sim.plan.generate import generate
@@ -140,13 +140,13 @@ def test_gossip_of_the_past_is_told(
 
 
 def test_each_invariant_has_predicates_and_each_of_them_is_held() -> None:
-    modules = [vars(module).values() for module in (invariants, what_if)]
+    modules = [vars(module).values() for module in (invariants, what_if, availability_rules)]
     predicates = [each for values in modules for each in values if hasattr(each, "rule")]
     rules = {invariants.rule_of(each).name for each in predicates}
     assert rules == set(invariants.INVARIANTS)
     held = "".join(text(path) for path in python_files("sim") if path.parts[1] == "check")
     for each in predicates:
-        assert re.search(rf"\b(invariants|what_if)\.{each.__name__}\b", held), each.__name__
+        assert re.search(rf"\b(invariants|what_if|rules)\.{each.__name__}\b", held), each.__name__
 
 
 def view_of(*, vdl: int = 0, observed: int = 0, last: int = 0) -> WriterView:
