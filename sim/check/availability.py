@@ -20,6 +20,7 @@ from aurora.engine import Engine
 from aurora.events import VolumeOpened, WriterStarted
 from segments.protocol.events import Event
 from segments.protocol.ids import Address, SegmentId
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
 from sim.check import availability_rules as rules
 from sim.check.availability_bounds import bounds_of
@@ -161,7 +162,7 @@ class Availability(Listener):
                     segment.lose_count(now_ns)
 
     def _judge_catching_up(self, group: Group, segment: Segment, now_ns: int) -> None:
-        since_ns = max(segment.behind_ns, segment.sound_ns, group.confirms_ns)
+        since_ns = max(segment.behind_ns, segment.moved_ns, segment.sound_ns, group.confirms_ns)
         bound_ns = self.bounds.catch_up_ns
         if self.bounds.read_attempts or len(group.standing.away) > 1:
             bound_ns += self.bounds.hydration_ns
@@ -244,9 +245,12 @@ class Availability(Listener):
             read_ns += bounds.retry_ns  # it may just have begun to pause
         if _writes(call):
             # Whoever stands before it takes room, below the LAL and in the buffer pool, until it is
-            # durable.
-            asked = sum(len(each.operation.pages) for each in self._pending if _writes(each))
-            rounds = 1 + asked // max(1, min(knobs.lal, knobs.buffer_pool_pages))
+            # durable; and in messages and writes of bounded size.
+            asked = [each.operation for each in self._pending if _writes(each)]
+            records = sum(len(each.pages) for each in asked)
+            size = sum(len(each.pages) * (each.length + RECORD_OVERHEAD_BYTES) for each in asked)
+            rounds = 1 + records // max(1, min(knobs.lal, knobs.buffer_pool_pages))
+            rounds += size // min(knobs.batch_bytes, knobs.write_bytes)
             return read_ns + bounds.commit_ns(len(call.operation.pages), rounds)
         if call.operation.kind == "list":
             limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))

@@ -38,6 +38,9 @@ class Segment:
     behind_ns: int = NEVER
     """Since when it lacks what was durable then."""
     target: Lsn = 0
+    scl: Lsn = 0
+    moved_ns: int = -NEVER
+    """When its SCL was last seen to have moved: much to catch up with takes its time."""
     caught_up_ns: int = -NEVER
     """When it last ceased to lack something for longer than a moment."""
     lacks: str = ""
@@ -136,6 +139,8 @@ class Readiness:
         segment.sound_ns = min(segment.sound_ns, now_ns)
         state = core.state
         adopted = view is None or view.name != writer or state.table.epoch == view.epoch
+        if state.scl != segment.scl:
+            segment.scl, segment.moved_ns = state.scl, now_ns
         segment.lacks = rules.lacking(state.whole, adopted, state.scl, tail)
         target_met = state.whole and adopted and state.scl >= segment.target
         if not segment.lacks or target_met:

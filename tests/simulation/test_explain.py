@@ -570,7 +570,7 @@ PASSED = {
         "proved 19 invariants held, ",
         "never put to the test: images-match-replay",
         "met writes wait, 0.3200 s to 0.8000 s: 0 answered",
-        "marks commit waited out an AZ + 1 (1)",
+        "commit waited out an AZ + 1 (1)",
     ),
     "disk-lost": (
         "fault: wipe B0",
