@@ -1,10 +1,9 @@
 """Whether all went on where the failure table says "go on" (protocol §9; invariant 28).
 
-Every 20 ms of virtual time, and whenever something happens to the world, it looks who is *ready* to
-serve the latest writer: sound (`sim.check.soundness`) since long enough, whole, and not behind what
-is durable. From that, counted with the oracle's quorums, follows since when writes, reads, strict
-reads and recovery have been possible, and for how long what is pending may still take
-(`sim.check.availability_bounds`).
+Every 20 ms of virtual time, and whenever something happens to the world, it looks who is ready to
+serve the latest writer (`sim.check.readiness`). From that, counted with the oracle's quorums,
+follows since when writes, reads, strict reads and recovery have been possible, and for how long
+what is pending may still take (`sim.check.availability_bounds`).
 
 Conservative where nobody can tell: while another writer recovers, or a higher epoch than the latest
 writer's has been sealed anywhere, nothing is judged; each look that finds too few ready starts all
@@ -14,89 +13,40 @@ is judged by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
-import attrs
-
 from aurora.engine import Engine
-from aurora.events import VolumeOpened
+from aurora.events import VolumeOpened, WriterStarted
 from segments.protocol.events import Event
-from segments.protocol.ids import Address, Lsn, PgId, SegmentId
-from segments.protocol.volume import ProtectionGroup, pg_of_page
-from sim.check import availability_rules as rules
+from segments.protocol.ids import Address, SegmentId
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
+from segments.protocol.volume import pg_of_page
+from sim.check import rules_of_availability
 from sim.check.availability_bounds import bounds_of
-from sim.check.availability_rules import Standing
 from sim.check.findings import Findings
-from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
+from sim.check.invariants import WRITE_QUORUM
+from sim.check.readiness import NEVER, Group, Readiness, Segment
 from sim.check.reference_model import Reference, WriterView
-from sim.check.soundness import SLOW, Soundness
+from sim.check.rules_of_availability import Standing
+from sim.check.soundness import SLOW
 from sim.plan.schedule import MS, Action
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
 from sim.world.world import World
 
 _LOOK_EVERY_NS: Final = 20 * MS
-_NEVER: Final = 1 << 62
-_COMPLETE: Final = 1
-"""Segments that a read needs."""
 
 _WRITES_BESIDE: Final = {
-    rules.SOME_AWAY: "write judged with one or two away",
-    rules.AZ_AWAY: "write judged with an AZ away",
-    rules.SLOW_AWAY: "write judged beside a slow segment",
+    rules_of_availability.SOME_AWAY: "write judged with one or two away",
+    rules_of_availability.AZ_AWAY: "write judged with an AZ away",
+    rules_of_availability.SLOW_AWAY: "write judged beside a slow segment",
 }
 _READS_BESIDE: Final = {
-    rules.SLOW_AWAY: "read judged beside a slow segment",
-    rules.THREE_AWAY: "read judged with three away",
-    rules.FOUR_AWAY: "read judged with four or more away",
+    rules_of_availability.SLOW_AWAY: "read judged beside a slow segment",
+    rules_of_availability.THREE_AWAY: "read judged with three away",
+    rules_of_availability.FOUR_AWAY: "read judged with four or more away",
 }
-
-
-@attrs.define(eq=False)
-class _Segment:
-    """What is known of one segment."""
-
-    name: SegmentId
-    sound_ns: int = -_NEVER
-    """Since when it is sound; from the start on, all are that make the volume."""
-    lost_ns: int = 0
-    """When it had ceased to be sound, before that."""
-    behind_ns: int = _NEVER
-    """Since when it lacks what was durable then."""
-    target: Lsn = 0
-    caught_up_ns: int = -_NEVER
-    """When it last ceased to lack something for longer than a moment."""
-    lacks: str = ""
-    judged: bool = False
-    """Whether its catching up is being timed."""
-
-    def lose_count(self, now_ns: int) -> None:
-        """Whatever was counted begins anew."""
-        if self.sound_ns != _NEVER:
-            self.lost_ns = now_ns
-        self.sound_ns = self.behind_ns = _NEVER
-        self.judged = False
-
-
-@attrs.define(eq=False)
-class _Group:
-    """What is known of one protection group, and since when it can do what."""
-
-    pg_id: PgId
-    group: ProtectionGroup
-    segments: Sequence[_Segment]
-    standing: Standing = attrs.field(factory=lambda: Standing((), {}, rules.FOUR_AWAY))
-    writes_ns: int = _NEVER
-    reads_ns: int = _NEVER
-    confirms_ns: int = _NEVER
-
-    def count(self, now_ns: int, usable: bool) -> None:
-        """Take note of how many are ready now."""
-        ready = len(self.standing.ready) if usable else 0
-        self.writes_ns = min(self.writes_ns, now_ns) if ready >= WRITE_QUORUM else _NEVER
-        self.confirms_ns = min(self.confirms_ns, now_ns) if ready >= READ_QUORUM else _NEVER
-        self.reads_ns = min(self.reads_ns, now_ns) if ready >= _COMPLETE else _NEVER
 
 
 class Availability(Listener):
@@ -110,17 +60,14 @@ class Availability(Listener):
         self._reference = reference
         self._findings = findings
         self._mark = mark
-        self.soundness = Soundness(world, self.bounds.disk_ns)
-        self._groups = [
-            _Group(group.pg_id, group, [_Segment(each) for each in group.members])
-            for group in world.groups
-        ]
+        self.readiness = Readiness(world, reference, self.bounds, mark)
+        self._groups = self.readiness.groups
         self._pending: dict[Call, set[SegmentId]] = {}
         """Calls under way, and who was seen away in their groups meanwhile."""
         self._writer: Address = ""
         self._opened: WriterView | None = None
         """The latest writer that has opened the volume."""
-        self._opens_ns = _NEVER
+        self._opens_ns = NEVER
         """Since when the latest writer could have opened it."""
         self._away_at_first: set[SegmentId] = set()
         """Who was away then; such a one is no source of what is fetched."""
@@ -136,8 +83,10 @@ class Availability(Listener):
         if not self._looks and self._world.built:
             self._looks = True
             self._look_later()
-        elif type(event) is VolumeOpened and source == self._writer and self._opens_ns != _NEVER:
-            self._mark_opening()
+        if type(event) in (WriterStarted, VolumeOpened):
+            self._world.scheduler.call_after(0, self._look)
+            if type(event) is VolumeOpened and source == self._writer and self._opens_ns != NEVER:
+                self._mark_opening()
 
     def _look_later(self) -> None:
         self._world.scheduler.call_after(_LOOK_EVERY_NS, self._regular_look)
@@ -149,20 +98,14 @@ class Availability(Listener):
         self._look()
 
     def on_action(self, _: int, action: Action) -> None:
-        self.soundness.acting(action)
+        self.readiness.soundness.acting(action)
         self._world.scheduler.call_after(0, self._look)
 
     def on_crashed(self, segment: SegmentId) -> None:
-        self._lose_count(segment)
+        self.readiness.lose_count(segment)
 
     def on_rotted(self, segment: SegmentId) -> None:
-        self._lose_count(segment)
-
-    def _lose_count(self, segment: SegmentId) -> None:
-        for group in self._groups:
-            for each in group.segments:
-                if each.name == segment:
-                    each.lose_count(self._world.scheduler.now_ns)
+        self.readiness.lose_count(segment)
 
     # ---- looking ---------------------------------------------------------------------------------
 
@@ -172,12 +115,10 @@ class Availability(Listener):
             return
         now_ns, engine = world.scheduler.now_ns, world.cluster.engine
         if engine.name != self._writer:
-            self._writer, self._opens_ns, self._vanishing = engine.name, _NEVER, False
+            self._writer, self._opens_ns, self._vanishing = engine.name, NEVER, False
             for group in self._groups:
                 group.count(now_ns, usable=False)
-        view = self._view(engine)
-        for group in self._groups:
-            self._look_at(group, engine.name, view, now_ns)
+        self.readiness.look(engine.name, self._view(engine))
         alone = engine.error is None and self._is_alone(engine)
         opened = engine.core is not None and engine.core.opened
         for group in self._groups:
@@ -188,7 +129,7 @@ class Availability(Listener):
         elif alone:
             self._judge_opening(now_ns)
         if opened or not alone:
-            self._opens_ns = _NEVER
+            self._opens_ns = NEVER
 
     def _view(self, engine: Engine) -> WriterView | None:
         view = self._reference.writers.get(engine.name)
@@ -207,90 +148,33 @@ class Availability(Listener):
         cores = (host.core for host in self._world.cluster.hosts.values())
         return all(core is None or core.state.epoch <= epoch for core in cores)
 
-    def _look_at(
-        self, group: _Group, writer: Address, view: WriterView | None, now_ns: int
-    ) -> None:
-        tail = 0
-        if view is not None:
-            tail = self._reference.tail(view, group.pg_id, max(view.vdl, view.last_vdl))
-        ready: list[SegmentId] = []
-        away: dict[SegmentId, str] = {}
-        for segment in group.segments:
-            why = self._look_at_segment(segment, writer, view, tail, now_ns)
-            if why:
-                away[segment.name] = why
-            else:
-                ready.append(segment.name)
-        one_az = len(away) == 2 and len({group.group.az_of(each) for each in away}) == 1
-        group.standing = Standing(ready, away, rules.row_of(away, one_az))
-
-    def _look_at_segment(
-        self, segment: _Segment, writer: Address, view: WriterView | None, tail: Lsn, now_ns: int
-    ) -> str:
-        """Why a segment is not ready; empty if it is."""
-        trouble = self.soundness.trouble(segment.name, writer)
-        core = self._world.cluster.hosts[segment.name].core
-        if trouble or core is None:
-            segment.lose_count(now_ns)
-            segment.caught_up_ns = now_ns
-            return trouble or "down"
-        segment.sound_ns = min(segment.sound_ns, now_ns)
-        state = core.state
-        adopted = view is None or view.name != writer or state.table.epoch == view.epoch
-        segment.lacks = rules.lacking(state.whole, adopted, state.scl, tail)
-        if not segment.lacks:
-            if now_ns - segment.behind_ns > self.bounds.trip_ns:
-                segment.caught_up_ns = now_ns
-            segment.behind_ns = _NEVER
-            if segment.judged:
-                segment.judged = False
-                self._mark("segment caught up in time")
-        elif segment.behind_ns == _NEVER or (
-            state.whole and adopted and state.scl >= segment.target
-        ):
-            segment.behind_ns, segment.target = now_ns, tail
-        return self._why_not_ready(segment, now_ns)
-
-    def _why_not_ready(self, segment: _Segment, now_ns: int) -> str:
-        bounds = self.bounds
-        away_ns = segment.sound_ns - segment.lost_ns
-        if now_ns - segment.sound_ns < bounds.settle_ns(away_ns):
-            return "just back"
-        if now_ns - segment.behind_ns > bounds.trip_ns:
-            return "behind"
-        if now_ns - segment.caught_up_ns < bounds.heard_ns:
-            return "just caught up"
-        return ""
-
     # ---- judging ---------------------------------------------------------------------------------
 
     def _judge_segments(self, now_ns: int) -> None:
         """A segment that is behind catches up, where three others are there to help it."""
         for group in self._groups:
-            standing = group.standing
-            helped = len(standing.ready) >= READ_QUORUM
             for segment in group.segments:
-                if segment.name in standing.away and segment.behind_ns != _NEVER:
-                    if not (helped and self._speaks_to(segment.name, standing.ready)):
-                        segment.lose_count(now_ns)
-                        continue
-                    since_ns = max(segment.behind_ns, segment.sound_ns, group.confirms_ns)
-                    bound_ns = self.bounds.catch_up_ns
-                    if self.bounds.read_attempts or len(standing.away) > 1:
-                        bound_ns += self.bounds.hydration_ns
-                    self._findings.hold(
-                        rules.catches_up,
-                        segment.name, segment.lacks, now_ns, since_ns, bound_ns, standing,
-                        liveness=True,
-                    )  # fmt: skip
-                    segment.judged = True
+                if segment.behind_ns == NEVER or segment.name not in group.standing.away:
+                    continue
+                if self.readiness.can_be_helped(segment.name, group):
+                    self._judge_catching_up(group, segment, now_ns)
+                else:
+                    segment.lose_count(now_ns)
 
-    def _speaks_to(self, segment: SegmentId, others: Sequence[SegmentId]) -> bool:
-        between = self.soundness.between
-        return sum(not between(segment, other) for other in others) >= READ_QUORUM
+    def _judge_catching_up(self, group: Group, segment: Segment, now_ns: int) -> None:
+        since_ns = max(segment.behind_ns, segment.moved_ns, segment.sound_ns, group.confirms_ns)
+        bound_ns = self.bounds.catch_up_ns
+        if self.bounds.read_attempts or len(group.standing.away) > 1:
+            bound_ns += self.bounds.hydration_ns
+        self._findings.hold(
+            rules_of_availability.catches_up,
+            segment.name, segment.lacks, now_ns, since_ns, bound_ns, group.standing,
+            liveness=True,
+        )  # fmt: skip
+        segment.judged = True
 
     def _judge_calls(self, now_ns: int) -> None:
-        if any(group.writes_ns == _NEVER for group in self._groups):
+        if any(group.writes_ns == NEVER for group in self._groups):
             self._waited_out.update(each for each in self._pending if each.writes_pages)
         for call, seen in self._pending.items():
             if call.writer == self._writer:
@@ -299,12 +183,12 @@ class Availability(Listener):
                 self._judge_time(call, now_ns)
 
     def _judge_time(self, call: Call, now_ns: int) -> int:
-        """Hold a call's time against its bound; since when it runs, `_NEVER` if it does not."""
+        """Hold a call's time against its bound; since when it runs, `NEVER` if it does not."""
         since_ns = self._since(call)
-        if since_ns != _NEVER:
+        if since_ns != NEVER:
             asked_ns, bound_ns = _asked_ns(call), self._bound_ns(call, since_ns)
             self._findings.hold(
-                rules.is_answered,
+                rules_of_availability.is_answered,
                 call, now_ns, max(since_ns, asked_ns), bound_ns, self._standings(call),
                 liveness=True,
             )  # fmt: skip
@@ -314,15 +198,15 @@ class Availability(Listener):
         """Witnesses for the seal, and a write quorum to install the table."""
         standings = [group.standing for group in self._groups]
         if min(len(each.ready) for each in standings) < WRITE_QUORUM:
-            self._opens_ns, self._vanishing = _NEVER, True
+            self._opens_ns, self._vanishing = NEVER, True
             return
         away = {segment: why for each in standings for segment, why in each.away.items()}
-        if self._opens_ns == _NEVER:
+        if self._opens_ns == NEVER:
             self._opens_ns, self._away_at_first = now_ns, set(away)
         self._vanishing |= SLOW in away.values() or not self._away_at_first.issuperset(away)
         bound_ns = self.bounds.open_ns + (self.bounds.fetch_ns if self._vanishing else 0)
         self._findings.hold(
-            rules.opens,
+            rules_of_availability.opens,
             self._writer, now_ns, self._opens_ns, bound_ns, standings, liveness=True,
         )  # fmt: skip
 
@@ -330,7 +214,7 @@ class Availability(Listener):
         if any(group.standing.away for group in self._groups):
             self._mark("recovery judged with some away")
 
-    def _touched(self, call: Call) -> list[_Group]:
+    def _touched(self, call: Call) -> list[Group]:
         """The groups that it needs: a write every one, as the VDL is the volume's; so does a list.
 
         A read needs the group of its page.
@@ -345,7 +229,7 @@ class Availability(Listener):
         return [group.standing for group in self._touched(call)]
 
     def _since(self, call: Call) -> int:
-        """Since when all that it needs is there, without a break; `_NEVER` if it is not."""
+        """Since when all that it needs is there, without a break; `NEVER` if it is not."""
         touched = self._touched(call)
         if call.writes_pages:
             return max(group.writes_ns for group in touched)
@@ -363,9 +247,12 @@ class Availability(Listener):
             read_ns += bounds.retry_ns  # it may just have begun to pause
         if call.writes_pages:
             # Whoever stands before it takes room, below the LAL and in the buffer pool, until it is
-            # durable.
-            asked = sum(len(each.operation.pages) for each in self._pending if each.writes_pages)
-            rounds = 1 + asked // max(1, min(knobs.lal, knobs.buffer_pool_pages))
+            # durable; and in messages and writes of bounded size.
+            asked = [each.operation for each in self._pending if each.writes_pages]
+            records = sum(len(each.pages) for each in asked)
+            size = sum(len(each.pages) * (each.length + RECORD_OVERHEAD_BYTES) for each in asked)
+            rounds = 1 + records // max(1, min(knobs.lal, knobs.buffer_pool_pages))
+            rounds += size // min(knobs.batch_bytes, knobs.write_bytes)
             return read_ns + bounds.commit_ns(len(call.operation.pages), rounds)
         if call.lists:
             limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))
@@ -381,6 +268,10 @@ class Availability(Listener):
         if _is_judged(call):
             self._pending[call] = set()
 
+    def on_abandoned(self, call: Call) -> None:
+        self._pending.pop(call, None)
+        self._waited_out.discard(call)
+
     def on_returned(self, call: Call, engine: Engine) -> None:
         if call not in self._pending:
             return
@@ -388,8 +279,7 @@ class Availability(Listener):
         try:
             self._judge_return(call, engine, waited_out)
         finally:
-            self._pending.pop(call, None)
-            self._waited_out.discard(call)
+            self.on_abandoned(call)
 
     def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
         if self._findings.failed or call.writer != self._writer or engine.error is not None:
@@ -406,14 +296,16 @@ class Availability(Listener):
 
     def _judge_refusal(self, call: Call) -> None:
         since_ns, now_ns = self._since(call), self._world.scheduler.now_ns
-        if since_ns == _NEVER:
+        if since_ns == NEVER:
             return
         tried_ns = now_ns - max(since_ns, call.invoked_ns)
         gave_up_early = since_ns <= call.invoked_ns and (
             tried_ns < self._world.schedule.knobs.read_timeout_ns - MS
         )
         if gave_up_early or tried_ns > self._bound_ns(call, since_ns):
-            self._findings.hold(rules.is_not_refused, call, self._standings(call), liveness=True)
+            self._findings.hold(
+                rules_of_availability.is_not_refused, call, self._standings(call), liveness=True
+            )
 
     def _mark_answer(self, call: Call) -> None:
         row = max(self._standings(call), key=lambda each: len(each.away)).row
@@ -421,7 +313,7 @@ class Availability(Listener):
             name = _WRITES_BESIDE.get(row)
         elif not call.from_segment:
             return
-        elif _is_strict(call) and row == rules.THREE_AWAY:
+        elif _is_strict(call) and row == rules_of_availability.THREE_AWAY:
             name = "strict read judged with three away"
         else:
             name = _READS_BESIDE.get(row)

@@ -8,7 +8,7 @@ together exceed once in fifty million times.
 
 Where messages are lost or disks refuse at random, an attempt fails now and then, and is made again
 after a pause. As many attempts are allowed as it takes for all of them to fail once in a billion
-times, each with the pause that the settings have for it. Without random loss no attempt fails.
+times, each with the pause that the settings have for it; and two in any case.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ _SHARED: Final = 2
 _GOSSIPS: Final = 16
 """Intervals of gossip: in four of five, one of three complete peers speaks to a segment, or is
 spoken to; so that all fail once in 10^11 times, and with every third message lost in 10^7."""
+_DROPPED: Final = 2
+"""Attempts that may fail without random loss: what finds a queue full is dropped."""
 _PATIENCE: Final = 4
 """A batch is sent again after so many times its usual trip (`aurora.segment_stream`)."""
 
@@ -50,7 +52,7 @@ class Bounds:
     resends_ns: int
     """All attempts at a write, with their pauses."""
     resend_ns: int
-    """The first of these pauses; 0 if no attempt fails."""
+    """One of these pauses."""
     read_attempts: int
     """How many attempts at a read may fail by chance."""
     hedge_ns: int
@@ -108,8 +110,9 @@ def bounds_of(knobs: Knobs) -> Bounds:
     tick_ns = _ns(engine.tick_interval_s)
     refused_ns = 2 * _ns(segment.storage_retry_s) if refusal else 0
     first_ns = max(_ns(engine.resend_min_s), _PATIENCE * usual_ns)
-    pauses = _pauses(first_ns, _ns(engine.resend_max_s), attempts)
-    resends_ns = sum(pauses) + attempts * (tick_ns + refused_ns)
+    resends = max(_DROPPED, attempts)
+    pauses = _pauses(first_ns, _ns(engine.resend_max_s), resends)
+    resends_ns = sum(pauses) + resends * (tick_ns + refused_ns)
     last_ns = _ns(engine.resend_max_s) + tick_ns
     retry_ns = _ns(engine.seal_retry_s)
     return Bounds(
@@ -119,7 +122,7 @@ def bounds_of(knobs: Knobs) -> Bounds:
         last_resend_ns=last_ns,
         heard_ns=_ns(engine.heartbeat_interval_s) + tick_ns + trip_ns,
         resends_ns=resends_ns,
-        resend_ns=resends_ns // max(1, attempts),
+        resend_ns=resends_ns // resends,
         read_attempts=_attempts((1 - loss) ** 2),
         hedge_ns=_ns(router.hedge_max_s),
         retry_ns=_ns(router.attempt_timeout_s) + _ns(router.retry_max_s),

@@ -62,8 +62,12 @@ async def make_call(world: World, engine: Engine, call: Call) -> None:
     """Make one call; what comes of it stands in ``call`` and is told to the world."""
     world.invoked(call)
     patience_ns = call.operation.patience_ns
-    with trio.move_on_after(inf if patience_ns is None else patience_ns / SECOND) as patience:
-        await _attempt(world, engine, call)
+    try:
+        with trio.move_on_after(inf if patience_ns is None else patience_ns / SECOND) as patience:
+            await _attempt(world, engine, call)
+    except trio.Cancelled:
+        world.abandoned(call)  # by whoever plays the run, not by its caller
+        raise
     if patience.cancelled_caught:
         call.cancelled = True
         call.outcome = Outcome.UNKNOWN if call.writes_pages else Outcome.GAVE_UP

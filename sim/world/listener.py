@@ -38,5 +38,8 @@ class Listener:
     def on_returned(self, call: Call, engine: Engine, /) -> None:
         """A client has been answered by the writer ``engine``."""
 
+    def on_abandoned(self, call: Call, /) -> None:
+        """Whoever made a call has been cancelled, and waits for it no longer."""
+
     def on_undocumented(self, call: Call, error: AuroraError, /) -> None:
         """A call has raised what it does not document."""

@@ -195,6 +195,12 @@ class World:
         for listener in self._listeners:
             listener.on_returned(call, engine)
 
+    def abandoned(self, call: Call) -> None:
+        """A client was cancelled amid a call, in this task."""
+        self._under_way.pop(trio.lowlevel.current_task(), None)
+        for listener in self._listeners:
+            listener.on_abandoned(call)
+
     def raised_undocumented(self, call: Call, error: AuroraError) -> None:
         """A call has raised what it should never raise."""
         for listener in self._listeners:

@@ -43,7 +43,7 @@ EXPECTED = {
     "gossip-resurrects": "epochs-only-rise",
     "count-per-record": "pgcl-is-backed",
     "vcl-max-pgcl": "vdl-is-a-cpl",
-    "vcl-min-pgcl": "heals-and-converges",
+    "vcl-min-pgcl": "needless-unavailability",
     "gc-above-pgmrpl": "floor-below-readers",
     "evict-above-vdl": "evicted-is-durable",
     "serve-below-required": "reads-match-the-model",

@@ -18,6 +18,7 @@ from segments.protocol.truncation import TruncationTable
 from segments.wal import DamagedRange, Promise, encode_promise
 from sim.check import (
     invariants,
+    rules_of_availability,
     rules_of_bounds,
     rules_of_floors,
     rules_of_logs,
@@ -34,6 +35,7 @@ from tests.repo.sources import python_files, text
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
 RULES = (
+    rules_of_availability,
     invariants, rules_of_bounds, rules_of_floors, rules_of_logs, rules_of_the_end, rules_of_wire,
     what_if,
 )  # fmt: skip

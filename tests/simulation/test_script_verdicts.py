@@ -435,7 +435,7 @@ def test_a_writer_that_answers_no_write_is_found_though_writes_wait(
         monkeypatch.undo()
 
     run = run_scenario(scenario, knobs=Knobs(liveness_ns=5 * SECOND)).run
-    assert run.verdict is Verdict.LIVENESS and "1 call pending" in run.finding
+    assert run.verdict is Verdict.LIVENESS and "writes go on, and call 1" in run.finding
 
 
 def test_a_volume_that_refuses_to_open_is_a_finding_and_no_error_of_the_script(

@@ -1,0 +1,172 @@
+"""Which segments are ready to serve the latest writer, look by look, and since when (protocol §9).
+
+Ready is who is sound (`sim.check.soundness`) since long enough, whole, and not behind what is
+durable. What is held of those who are ready stands in `sim.check.availability`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
+
+from segments.protocol.ids import Address, Lsn, PgId, SegmentId
+from segments.protocol.volume import ProtectionGroup
+from sim.check import rules_of_availability
+from sim.check.availability_bounds import Bounds
+from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
+from sim.check.reference_model import Reference, WriterView
+from sim.check.rules_of_availability import Standing
+from sim.check.soundness import Soundness
+from sim.world.world import World
+
+NEVER: Final = 1 << 62
+COMPLETE: Final = 1
+"""Segments that a read needs."""
+
+
+@attrs.define(eq=False)
+class Segment:
+    """What is known of one segment."""
+
+    name: SegmentId
+    sound_ns: int = -NEVER
+    """Since when it is sound; from the start on, all are that make the volume."""
+    lost_ns: int = 0
+    """When it had ceased to be sound, before that."""
+    behind_ns: int = NEVER
+    """Since when it lacks what was durable then."""
+    target: Lsn = 0
+    scl: Lsn = 0
+    moved_ns: int = -NEVER
+    """When its SCL was last seen to have moved: much to catch up with takes its time."""
+    caught_up_ns: int = -NEVER
+    """When it last ceased to lack something for longer than a moment."""
+    lacks: str = ""
+    lags: bool = False
+    """Whether it has lacked something for longer than a moment."""
+    judged: bool = False
+    """Whether its catching up is being timed."""
+
+    def lose_count(self, now_ns: int) -> None:
+        """Whatever was counted begins anew."""
+        if self.sound_ns != NEVER:
+            self.lost_ns = now_ns
+        self.sound_ns = self.behind_ns = NEVER
+        self.lags = self.judged = False
+
+
+@attrs.define(eq=False)
+class Group:
+    """What is known of one protection group, and since when it can do what."""
+
+    pg_id: PgId
+    group: ProtectionGroup
+    segments: Sequence[Segment]
+    standing: Standing = attrs.field(
+        factory=lambda: Standing((), {}, rules_of_availability.FOUR_AWAY)
+    )
+    writes_ns: int = NEVER
+    reads_ns: int = NEVER
+    confirms_ns: int = NEVER
+
+    def count(self, now_ns: int, usable: bool) -> None:
+        """Take note of how many are ready now."""
+        ready = len(self.standing.ready) if usable else 0
+        self.writes_ns = min(self.writes_ns, now_ns) if ready >= WRITE_QUORUM else NEVER
+        self.confirms_ns = min(self.confirms_ns, now_ns) if ready >= READ_QUORUM else NEVER
+        self.reads_ns = min(self.reads_ns, now_ns) if ready >= COMPLETE else NEVER
+
+
+class Readiness:
+    """Who is ready, in each group."""
+
+    def __init__(
+        self, world: World, reference: Reference, bounds: Bounds, mark: Callable[[str], None]
+    ) -> None:
+        self.soundness = Soundness(world, bounds.disk_ns)
+        self.groups = [
+            Group(group.pg_id, group, [Segment(each) for each in group.members])
+            for group in world.groups
+        ]
+        self._world = world
+        self._reference = reference
+        self._bounds = bounds
+        self._mark = mark
+
+    def lose_count(self, segment: SegmentId) -> None:
+        """Something has happened to a segment, though it may be over by the next look."""
+        for group in self.groups:
+            for each in group.segments:
+                if each.name == segment:
+                    each.lose_count(self._world.scheduler.now_ns)
+
+    def look(self, writer: Address, view: WriterView | None) -> None:
+        """See who is ready for ``writer``; ``view`` is the log of the latest that has opened."""
+        for group in self.groups:
+            self._look_at(group, writer, view, self._world.scheduler.now_ns)
+
+    def can_be_helped(self, segment: SegmentId, group: Group) -> bool:
+        """Whether enough others are ready, and hear it, to bring it whatever it lacks."""
+        between = self.soundness.between
+        heard = sum(not between(segment, other) for other in group.standing.ready)
+        return heard >= READ_QUORUM
+
+    def _look_at(self, group: Group, writer: Address, view: WriterView | None, now_ns: int) -> None:
+        tail = 0
+        if view is not None:
+            tail = self._reference.tail(view, group.pg_id, max(view.vdl, view.last_vdl))
+        ready: list[SegmentId] = []
+        away: dict[SegmentId, str] = {}
+        for segment in group.segments:
+            why = self._look_at_segment(segment, writer, view, tail, now_ns)
+            if why:
+                away[segment.name] = why
+            else:
+                ready.append(segment.name)
+        one_az = len(away) == 2 and len({group.group.az_of(each) for each in away}) == 1
+        group.standing = Standing(ready, away, rules_of_availability.row_of(away, one_az))
+
+    def _look_at_segment(
+        self, segment: Segment, writer: Address, view: WriterView | None, tail: Lsn, now_ns: int
+    ) -> str:
+        """Why a segment is not ready; empty if it is."""
+        trouble = self.soundness.trouble(segment.name, writer)
+        core = self._world.cluster.hosts[segment.name].core
+        if trouble or core is None:
+            segment.lose_count(now_ns)
+            segment.caught_up_ns = now_ns
+            return trouble or "down"
+        segment.sound_ns = min(segment.sound_ns, now_ns)
+        state = core.state
+        adopted = view is None or view.name != writer or state.table.epoch == view.epoch
+        if state.scl != segment.scl:
+            segment.scl, segment.moved_ns = state.scl, now_ns
+        segment.lacks = rules_of_availability.lacking(state.whole, adopted, state.scl, tail)
+        target_met = state.whole and adopted and state.scl >= segment.target
+        if not segment.lacks or target_met:
+            self._caught_up(segment, now_ns)
+        if segment.lacks and segment.behind_ns == NEVER:
+            segment.behind_ns, segment.target = now_ns, tail
+        return self._why_not_ready(segment, now_ns)
+
+    def _caught_up(self, segment: Segment, now_ns: int) -> None:
+        """It has what was durable when it was seen to lack something."""
+        if segment.lags:
+            segment.caught_up_ns = now_ns
+        if segment.judged:
+            self._mark("segment caught up in time")
+        segment.behind_ns, segment.lags, segment.judged = NEVER, False, False
+
+    def _why_not_ready(self, segment: Segment, now_ns: int) -> str:
+        bounds = self._bounds
+        away_ns = segment.sound_ns - segment.lost_ns
+        if now_ns - segment.sound_ns < bounds.settle_ns(away_ns):
+            return "just back"
+        segment.lags |= now_ns - segment.behind_ns > bounds.trip_ns
+        if segment.lags:
+            return "behind"
+        if now_ns - segment.caught_up_ns < bounds.heard_ns:
+            return "just caught up"
+        return ""
