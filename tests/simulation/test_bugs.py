@@ -7,6 +7,7 @@ The schedules are those made for the bugs. What random seeds find, and how soon,
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -144,6 +145,13 @@ def test_every_bug_is_there() -> None:
     assert list(PROTOCOL) == list(EXPECTED)[: len(PROTOCOL)] == list(BUGS)[: len(PROTOCOL)]
     assert {name for name, bug in BUGS.items() if bug.directed is not None} == set(EXPECTED)
     assert set(BUGS) - set(EXPECTED) == set(RANDOM_ONLY)
+
+
+def test_the_document_has_a_row_for_every_bug() -> None:
+    document = Path(quorum.__file__).parents[1].joinpath("docs/bugs.md").read_text()
+    rows = re.findall(r"^\| ([a-z0-9-]+) \| (.+) \| (.+) \|$", document, re.MULTILINE)
+    assert rows == [(bug.name, bug.summary, bug.section) for bug in BUGS.values()]
+    assert f"there are {len(BUGS)} bugs" in document
 
 
 def test_no_two_bugs_are_called_the_same() -> None:
