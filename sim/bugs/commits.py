@@ -97,35 +97,6 @@ COMMIT_BUGS: Final = (
         ),
     ),
     Bug(
-        name="cancelled-commit-stays-in-line",
-        summary="a caller that gives up leaves its commit in the line for room",
-        section="protocol §4, step 1",
-        edits=(
-            Edit(
-                "aurora.commit:PendingCommit.end",
-                "self._way.close()",
-                "self._way.close() if self not in self._intake.line else None",
-            ),
-        ),
-    ),
-    Bug(
-        name="cancelled-commit-gives-up-the-first",
-        summary="a caller that gives up takes the first in line for room out of it",
-        section="protocol §4, step 1",
-        edits=(
-            Edit(
-                "aurora.commit:CommitIntake.leave_line",
-                "del self.line[pending]",
-                "self.line.popitem(last=False)",
-            ),
-            Edit(
-                "aurora.commit:CommitIntake.is_behind",
-                "return pending in self.line and",
-                "return bool(self.line) and",
-            ),
-        ),
-    ),
-    Bug(
         name="fenced-commits-succeed",
         summary="commits that wait when their writer is deposed are reported as durable",
         section="protocol §7",

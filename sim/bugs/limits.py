@@ -95,6 +95,18 @@ LIMIT_BUGS: Final = (
             ),
         ),
     ),
+    Bug(
+        name="log-never-compacted",
+        summary="a log is written anew only when damage was found in it",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.maintenance:Maintenance.compaction_due",
+                "if size <= config.compact_bytes:",
+                "if True:",
+            ),
+        ),
+    ),
     # ---- waiting and refusing for no reason ------------------------------------------------------
     Bug(
         name="write-quorum-5",
@@ -185,6 +197,18 @@ LIMIT_BUGS: Final = (
         ),
     ),
     Bug(
+        name="recovery-fetches-once",
+        summary="a recovery asks for a log once, whatever is lost on the way",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.recovery:Recovery.tick",
+                "if not fetch.done and now >= fetch.ask_at:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
         name="recovery-stays-with-its-source",
         summary="a recovery asks the segment whose log it wants, until that one answers",
         section="protocol §9",
@@ -245,9 +269,20 @@ def the_source_is_lost() -> Plan:
     return plan
 
 
+def log_lost_on_the_way() -> Plan:
+    """A recovery has been answered its seals; the log that it asks for gets lost."""
+    plan = Plan()
+    plan.put(6, 0)
+    plan.fault(16, "recover")
+    plan.cut(16.45, ALL, "writer-2")
+    plan.fault(17, "heal_network")
+    return plan
+
+
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "write-quorum-5": two_disks_lost,
     "opens-when-all-have-installed": two_lost_and_a_new_writer,
     "recovery-asks-once": nobody_there_at_first,
     "recovery-stays-with-its-source": the_source_is_lost,
+    "recovery-fetches-once": log_lost_on_the_way,
 }

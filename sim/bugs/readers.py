@@ -83,35 +83,23 @@ READER_BUGS: Final = (
         ),
     ),
     Bug(
-        name="mtr-that-fails-stays",
-        summary="a mini-transaction whose block raises keeps holding the floor down",
-        section="protocol §6",
-        edits=(
-            Edit(
-                "aurora.engine:Engine._snapshot",
-                "    try:\n        yield read_page\n    finally:\n        for core",
-                "    yield read_page\n    if True:\n        for core",
-            ),
-        ),
-    ),
-    Bug(
-        name="cancelled-read-stays",
-        summary="a read that its caller gives up keeps holding the floor down",
-        section="protocol §6",
-        edits=(
-            Edit(
-                f"{_READING}.forget",
-                "self.release(read.read_point)",
-                "if read.done:\n        self.release(read.read_point)",
-            ),
-        ),
-    ),
-    Bug(
         name="floor-never-rises",
         summary="the floor stays where the volume was opened",
         section="protocol §6; 2017 §4.2.3",
         edits=(
             Edit("aurora.core:WriterCore._update_floor", "if retention is not None:", "if False:"),
+        ),
+    ),
+    Bug(
+        name="retention-counts-annulled",
+        summary="LSNs that recoveries have annulled count as versions that are retained",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.protocol.truncation:TruncationTable.lsn_behind",
+                "behind -= end - start",
+                "pass",
+            ),
         ),
     ),
     Bug(
