@@ -144,12 +144,16 @@ def lost_and_followed() -> Plan:
 
 
 def acks_overtake() -> Plan:
-    """The acknowledgements of one write are slow, and come after those of the next."""
-    plan = Plan()
-    plan.put(10, 0)
-    plan.fault(10.15, "slow", ALL, factor=100)
-    plan.fault(11, "slow", ALL, factor=1)
-    plan.put(12, 1, client=1)
+    """Group 0's acknowledgements of LSN 2 are slow, and come after those of 3; then 1 is there."""
+    group = "A0,B0,C0,D0,E0,F0"
+    plan = Plan(pg_count=2)
+    plan.part(5, "A1,B1,C1,D1,E1,F1", "writer-1")
+    plan.put(10, 1, client=0)
+    plan.put(11, 0, client=1)
+    plan.fault(11.15, "slow", group, factor=100)
+    plan.fault(12, "slow", group, factor=1)
+    plan.put(13, 0, client=2)
+    plan.fault(25, "heal_network")
     return plan
 
 
@@ -210,6 +214,7 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "never-resends": lost_to_all,
     "resends-all-but-the-first": lost_to_all,
     "ack-settles-by-number": lost_and_followed,
+    "pgcl-follows-scls": acks_overtake,
     "vcl-by-whole-mtrs": half_in_steps,
     "room-for-one": two_for_one,
     "fenced-commits-succeed": deposed_while_committing,

@@ -27,19 +27,6 @@ COPY_BUGS: Final = (
         ),
     ),
     Bug(
-        name="pages-of-any-table",
-        summary="page images are taken from a peer with an older truncation table",
-        section="protocol §8",
-        edits=(
-            Edit(
-                f"{_GOSSIP}.step",
-                "if table.epoch < self._state.table.epoch:",
-                "older = table.epoch < self._state.table.epoch\n"
-                "    if older and not isinstance(message, GossipPages):",
-            ),
-        ),
-    ),
-    Bug(
         name="hydration-waits-for-its-peer",
         summary="a peer that goes away while it sends its pages is waited for",
         section="protocol §8",
