@@ -117,11 +117,27 @@ LIMIT_BUGS: Final = (
         ),
     ),
     Bug(
-        name="read-quorum-4",
-        summary="a recovery waits for 4 of 6",
-        section="protocol §9; 2017 §2.1",
+        name="recovery-seals-all",
+        summary="a recovery waits until all segments have answered its seals",
+        section="protocol §9",
         edits=(
-            Edit(_OPEN_WRITER, "QuorumModel(group.members)", "QuorumModel(group.members, read=4)"),
+            Edit(
+                "aurora.recovery:Recovery._on_seal_reply",
+                "model.has_read(self._replies[each])",
+                "len(self._replies[each]) == len(model.members)",
+            ),
+        ),
+    ),
+    Bug(
+        name="patience-without-bound",
+        summary="the time between two resends doubles without end",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.segment_stream:SegmentStream._timeout_s",
+                "return min(config.resend_max_s, doubled)",
+                "return doubled",
+            ),
         ),
     ),
     Bug(
@@ -281,6 +297,7 @@ def log_lost_on_the_way() -> Plan:
 
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "write-quorum-5": two_disks_lost,
+    "recovery-seals-all": two_lost_and_a_new_writer,
     "opens-when-all-have-installed": two_lost_and_a_new_writer,
     "recovery-asks-once": nobody_there_at_first,
     "recovery-stays-with-its-source": the_source_is_lost,
