@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from sim.bugs import commits, copies, damage, directed, limits, promises, readers
+from sim.bugs import callers, commits, copies, damage, directed, limits, promises, readers
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.segment import SEGMENT_BUGS
@@ -83,6 +83,7 @@ BUGS.update(
         *copies.COPY_BUGS,
         *damage.DAMAGE_BUGS,
         *readers.READER_BUGS,
+        *callers.CALLER_BUGS,
         *limits.LIMIT_BUGS,
     )
 )

@@ -97,35 +97,6 @@ COMMIT_BUGS: Final = (
         ),
     ),
     Bug(
-        name="cancelled-commit-stays-in-line",
-        summary="a caller that gives up leaves its commit in the line for room",
-        section="protocol §4, step 1",
-        edits=(
-            Edit(
-                "aurora.commit:PendingCommit.end",
-                "self._way.close()",
-                "self._way.close() if self not in self._intake.line else None",
-            ),
-        ),
-    ),
-    Bug(
-        name="cancelled-commit-gives-up-the-first",
-        summary="a caller that gives up takes the first in line for room out of it",
-        section="protocol §4, step 1",
-        edits=(
-            Edit(
-                "aurora.commit:CommitIntake.leave_line",
-                "del self.line[pending]",
-                "self.line.popitem(last=False)",
-            ),
-            Edit(
-                "aurora.commit:CommitIntake.is_behind",
-                "return pending in self.line and",
-                "return bool(self.line) and",
-            ),
-        ),
-    ),
-    Bug(
         name="fenced-commits-succeed",
         summary="commits that wait when their writer is deposed are reported as durable",
         section="protocol §7",
@@ -173,12 +144,16 @@ def lost_and_followed() -> Plan:
 
 
 def acks_overtake() -> Plan:
-    """The acknowledgements of one write are slow, and come after those of the next."""
-    plan = Plan()
-    plan.put(10, 0)
-    plan.fault(10.15, "slow", ALL, factor=100)
-    plan.fault(11, "slow", ALL, factor=1)
-    plan.put(12, 1, client=1)
+    """Group 0's acknowledgements of LSN 2 are slow, and come after those of 3; then 1 is there."""
+    group = "A0,B0,C0,D0,E0,F0"
+    plan = Plan(pg_count=2)
+    plan.part(5, "A1,B1,C1,D1,E1,F1", "writer-1")
+    plan.put(10, 1, client=0)
+    plan.put(11, 0, client=1)
+    plan.fault(11.15, "slow", group, factor=100)
+    plan.fault(12, "slow", group, factor=1)
+    plan.put(13, 0, client=2)
+    plan.fault(25, "heal_network")
     return plan
 
 
@@ -239,6 +214,7 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "never-resends": lost_to_all,
     "resends-all-but-the-first": lost_to_all,
     "ack-settles-by-number": lost_and_followed,
+    "pgcl-follows-scls": acks_overtake,
     "vcl-by-whole-mtrs": half_in_steps,
     "room-for-one": two_for_one,
     "fenced-commits-succeed": deposed_while_committing,

@@ -27,17 +27,10 @@ COPY_BUGS: Final = (
         ),
     ),
     Bug(
-        name="pages-of-any-table",
-        summary="page images are taken from a peer with an older truncation table",
+        name="hydration-waits-for-its-peer",
+        summary="a peer that goes away while it sends its pages is waited for",
         section="protocol §8",
-        edits=(
-            Edit(
-                f"{_GOSSIP}.step",
-                "if table.epoch < self._state.table.epoch:",
-                "older = table.epoch < self._state.table.epoch\n"
-                "    if older and not isinstance(message, GossipPages):",
-            ),
-        ),
+        edits=(Edit(f"{_GOSSIP}.tick", "self._hydration = None", "pass"),),
     ),
     Bug(
         name="whole-before-the-last-part",
@@ -183,6 +176,24 @@ def compacted_and_restarted() -> Plan:
     return plan
 
 
+def peer_lost_amid_its_pages() -> Plan:
+    """F takes the pages of A, slowly and in parts, when A loses its disk."""
+    plan = Plan(
+        end_ms=1_000, retention_lsns=0, collect_records=1, gossip_bytes=16 << 10,
+        gossip_interval_ns=20_000_000,
+    )  # fmt: skip
+    plan.part(5, "F", "A,B,C,D,E,writer")
+    for page in range(8):
+        plan.put(6 + 2 * page, page)
+    plan.fault(400, "recover")
+    plan.fault(500, "heal_network")
+    plan.part(500, "F", "B,C,D,E,writer")
+    plan.fault(500, "slow", "A", factor=100)
+    plan.fault(560, "wipe", "A")
+    plan.fault(600, "heal_network")
+    return plan
+
+
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "gossip-skips-what-is-collected": behind_the_collected,
     "whole-before-the-last-part": compacted_and_restarted,
@@ -190,4 +201,5 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "compaction-stops-at-a-gap": compaction_over_a_gap,
     "compaction-forgets-ranges": compacted_with_a_range,
     "compaction-forgets-the-vdl": compacted_and_restarted,
+    "hydration-waits-for-its-peer": peer_lost_amid_its_pages,
 }

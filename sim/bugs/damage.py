@@ -65,6 +65,18 @@ DAMAGE_BUGS: Final = (
         ),
     ),
     Bug(
+        name="full-disk-is-given-up",
+        summary="a segment whose disk was full does not try to write again",
+        section="protocol §9",
+        edits=(
+            Edit(
+                _PERSIST,
+                "await trio.sleep(self._config.storage_retry_s)",
+                "await trio.sleep_forever()",
+            ),
+        ),
+    ),
+    Bug(
         name="scrub-mends-nothing",
         summary="damage that the scrub meets is counted, and stays",
         section="protocol §6",
@@ -241,4 +253,5 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "compacts-before-it-is-whole": damaged_and_kept_from_help,
     "damaged-votes": damaged_witness,
     "waits-for-what-was-annulled": damage_annulled,
+    "full-disk-is-given-up": three_full,
 }

@@ -95,6 +95,18 @@ LIMIT_BUGS: Final = (
             ),
         ),
     ),
+    Bug(
+        name="log-never-compacted",
+        summary="a log is written anew only when damage was found in it",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.maintenance:Maintenance.compaction_due",
+                "if size <= config.compact_bytes:",
+                "if True:",
+            ),
+        ),
+    ),
     # ---- waiting and refusing for no reason ------------------------------------------------------
     Bug(
         name="write-quorum-5",
@@ -105,11 +117,27 @@ LIMIT_BUGS: Final = (
         ),
     ),
     Bug(
-        name="read-quorum-4",
-        summary="a recovery waits for 4 of 6",
-        section="protocol §9; 2017 §2.1",
+        name="recovery-seals-all",
+        summary="a recovery waits until all segments have answered its seals",
+        section="protocol §9",
         edits=(
-            Edit(_OPEN_WRITER, "QuorumModel(group.members)", "QuorumModel(group.members, read=4)"),
+            Edit(
+                "aurora.recovery:Recovery._on_seal_reply",
+                "model.has_read(self._replies[each])",
+                "len(self._replies[each]) == len(model.members)",
+            ),
+        ),
+    ),
+    Bug(
+        name="patience-without-bound",
+        summary="the time between two resends doubles without end",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.segment_stream:SegmentStream._timeout_s",
+                "return min(config.resend_max_s, doubled)",
+                "return doubled",
+            ),
         ),
     ),
     Bug(
@@ -185,6 +213,18 @@ LIMIT_BUGS: Final = (
         ),
     ),
     Bug(
+        name="recovery-fetches-once",
+        summary="a recovery asks for a log once, whatever is lost on the way",
+        section="protocol §9",
+        edits=(
+            Edit(
+                "aurora.recovery:Recovery.tick",
+                "if not fetch.done and now >= fetch.ask_at:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
         name="recovery-stays-with-its-source",
         summary="a recovery asks the segment whose log it wants, until that one answers",
         section="protocol §9",
@@ -245,9 +285,21 @@ def the_source_is_lost() -> Plan:
     return plan
 
 
+def log_lost_on_the_way() -> Plan:
+    """A recovery has been answered its seals; the log that it asks for gets lost."""
+    plan = Plan()
+    plan.put(6, 0)
+    plan.fault(16, "recover")
+    plan.cut(16.45, ALL, "writer-2")
+    plan.fault(17, "heal_network")
+    return plan
+
+
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "write-quorum-5": two_disks_lost,
+    "recovery-seals-all": two_lost_and_a_new_writer,
     "opens-when-all-have-installed": two_lost_and_a_new_writer,
     "recovery-asks-once": nobody_there_at_first,
     "recovery-stays-with-its-source": the_source_is_lost,
+    "recovery-fetches-once": log_lost_on_the_way,
 }

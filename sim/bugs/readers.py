@@ -68,39 +68,17 @@ READER_BUGS: Final = (
         ),
     ),
     Bug(
-        name="view-holds-nothing",
-        summary="a read view does not hold the floor down",
+        name="holds-are-not-counted",
+        summary="of two readers at one read point the first to end lets the floor pass",
         section="protocol §6; 2017 §4.2.3",
         edits=(
-            Edit("aurora.engine:Engine.read_view", "core.reading.hold(read_point)", "pass"),
-            Edit("aurora.engine:Engine.read_view", "core.reading.release(read_point)", "pass"),
-        ),
-    ),
-    Bug(
-        name="view-that-fails-stays",
-        summary="a read view whose block raises keeps holding the floor down",
-        section="protocol §6",
-        edits=(
+            Edit(f"{_READING}.hold", "self._read_points.get(read_point, 0) + 1", "1"),
             Edit(
-                "aurora.engine:Engine.read_view",
-                "    try:\n"
-                "        yield view\n"
-                "    finally:\n"
-                "        view._end()\n"
-                "        core.reading.release(read_point)",
-                "    yield view\n    view._end()\n    core.reading.release(read_point)",
-            ),
-        ),
-    ),
-    Bug(
-        name="cancelled-read-stays",
-        summary="a read that its caller gives up keeps holding the floor down",
-        section="protocol §6",
-        edits=(
-            Edit(
-                f"{_READING}.forget",
-                "self.release(read.read_point)",
-                "if read.done:\n        self.release(read.read_point)",
+                f"{_READING}.release",
+                "    self._read_points[read_point] -= 1\n"
+                "    if not self._read_points[read_point]:\n"
+                "        del self._read_points[read_point]",
+                "    self._read_points.pop(read_point, None)",
             ),
         ),
     ),
@@ -110,6 +88,18 @@ READER_BUGS: Final = (
         section="protocol §6; 2017 §4.2.3",
         edits=(
             Edit("aurora.core:WriterCore._update_floor", "if retention is not None:", "if False:"),
+        ),
+    ),
+    Bug(
+        name="retention-counts-annulled",
+        summary="LSNs that recoveries have annulled count as versions that are retained",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.protocol.truncation:TruncationTable.lsn_behind",
+                "behind -= end - start",
+                "pass",
+            ),
         ),
     ),
     Bug(
@@ -196,26 +186,26 @@ def strict_read_after_another() -> Plan:
     return strict_read_of_a_zombie(before=True)
 
 
-def _views(*holds_s: float) -> Plan:
-    """Views at VDL 3 and later stay open while writes pass; nothing is retained but for readers."""
+def _views(at_ms: tuple[float, float], holds_s: tuple[float, float]) -> Plan:
+    """Two views stay open while writes pass; nothing is retained but for readers."""
     plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, collect_records=1)
-    for at_ms in (6, 8, 10):
-        plan.put(at_ms, 0)
-    for client, hold_s in enumerate(holds_s, start=1):
-        plan.view(20 + 60 * client, 0, hold_s=hold_s, client=client)
-    for at_ms in range(40, 240, 20):
-        plan.put(at_ms, 1 + at_ms // 20 % 2, client=9)
+    for put_ms in (6, 8, 10):
+        plan.put(put_ms, 0)
+    for client, view_ms, hold_s in zip((1, 2), at_ms, holds_s, strict=True):
+        plan.view(view_ms, 0, hold_s=hold_s, client=client)
+    for put_ms in range(40, 240, 20):
+        plan.put(put_ms, 1 + put_ms // 20 % 2, client=9)
     return plan
 
 
-def one_view() -> Plan:
-    """A view stays open while writes pass."""
-    return _views(0.4)
-
-
 def two_views() -> Plan:
-    """Two views stay open, one of them at an older read point, while writes pass."""
-    return _views(0.4, 0.39)
+    """Of two views one is at an older read point."""
+    return _views((80, 140), (0.4, 0.39))
+
+
+def two_views_at_one_point() -> Plan:
+    """Of two views at one read point one ends early."""
+    return _views((80, 80), (0.4, 0.1))
 
 
 def floor_of_a_former_writer() -> Plan:
@@ -271,7 +261,7 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "confirms-any-epoch": strict_read_of_a_zombie,
     "confirmed-in-advance": strict_read_after_another,
     "floor-follows-the-newest-reader": two_views,
-    "view-holds-nothing": one_view,
+    "holds-are-not-counted": two_views_at_one_point,
     "old-floor-outlives-its-writer": floor_of_a_former_writer,
     "stale-page-cached": late_page,
     "half-an-mtr-cached": twice_in_one_mtr,

@@ -22,7 +22,7 @@ from segments.protocol.events import Event
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
-from sim.check import rules_of_availability
+from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import bounds_of
 from sim.check.findings import Findings
 from sim.check.invariants import WRITE_QUORUM
@@ -38,14 +38,14 @@ from sim.world.world import World
 _LOOK_EVERY_NS: Final = 20 * MS
 
 _WRITES_BESIDE: Final = {
-    rules_of_availability.SOME_AWAY: "write judged with one or two away",
-    rules_of_availability.AZ_AWAY: "write judged with an AZ away",
-    rules_of_availability.SLOW_AWAY: "write judged beside a slow segment",
+    rules.SOME_AWAY: "write judged with one or two away",
+    rules.AZ_AWAY: "write judged with an AZ away",
+    rules.SLOW_AWAY: "write judged beside a slow segment",
 }
 _READS_BESIDE: Final = {
-    rules_of_availability.SLOW_AWAY: "read judged beside a slow segment",
-    rules_of_availability.THREE_AWAY: "read judged with three away",
-    rules_of_availability.FOUR_AWAY: "read judged with four or more away",
+    rules.SLOW_AWAY: "read judged beside a slow segment",
+    rules.THREE_AWAY: "read judged with three away",
+    rules.FOUR_AWAY: "read judged with four or more away",
 }
 
 
@@ -167,7 +167,7 @@ class Availability(Listener):
         if self.bounds.read_attempts or len(group.standing.away) > 1:
             bound_ns += self.bounds.hydration_ns
         self._findings.hold(
-            rules_of_availability.catches_up,
+            rules.catches_up,
             segment.name, segment.lacks, now_ns, since_ns, bound_ns, group.standing,
             liveness=True,
         )  # fmt: skip
@@ -188,7 +188,7 @@ class Availability(Listener):
         if since_ns != NEVER:
             asked_ns, bound_ns = _asked_ns(call), self._bound_ns(call, since_ns)
             self._findings.hold(
-                rules_of_availability.is_answered,
+                rules.is_answered,
                 call, now_ns, max(since_ns, asked_ns), bound_ns, self._standings(call),
                 liveness=True,
             )  # fmt: skip
@@ -206,7 +206,7 @@ class Availability(Listener):
         self._vanishing |= SLOW in away.values() or not self._away_at_first.issuperset(away)
         bound_ns = self.bounds.open_ns + (self.bounds.fetch_ns if self._vanishing else 0)
         self._findings.hold(
-            rules_of_availability.opens,
+            rules.opens,
             self._writer, now_ns, self._opens_ns, bound_ns, standings, liveness=True,
         )  # fmt: skip
 
@@ -303,9 +303,7 @@ class Availability(Listener):
             tried_ns < self._world.schedule.knobs.read_timeout_ns - MS
         )
         if gave_up_early or tried_ns > self._bound_ns(call, since_ns):
-            self._findings.hold(
-                rules_of_availability.is_not_refused, call, self._standings(call), liveness=True
-            )
+            self._findings.hold(rules.is_not_refused, call, self._standings(call), liveness=True)
 
     def _mark_answer(self, call: Call) -> None:
         row = max(self._standings(call), key=lambda each: len(each.away)).row
@@ -313,7 +311,7 @@ class Availability(Listener):
             name = _WRITES_BESIDE.get(row)
         elif not call.from_segment:
             return
-        elif _is_strict(call) and row == rules_of_availability.THREE_AWAY:
+        elif _is_strict(call) and row == rules.THREE_AWAY:
             name = "strict read judged with three away"
         else:
             name = _READS_BESIDE.get(row)

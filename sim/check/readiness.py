@@ -13,7 +13,7 @@ import attrs
 
 from segments.protocol.ids import Address, Lsn, PgId, SegmentId
 from segments.protocol.volume import ProtectionGroup
-from sim.check import rules_of_availability
+from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import Bounds
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
 from sim.check.reference_model import Reference, WriterView
@@ -64,9 +64,7 @@ class Group:
     pg_id: PgId
     group: ProtectionGroup
     segments: Sequence[Segment]
-    standing: Standing = attrs.field(
-        factory=lambda: Standing((), {}, rules_of_availability.FOUR_AWAY)
-    )
+    standing: Standing = attrs.field(factory=lambda: Standing((), {}, rules.FOUR_AWAY))
     writes_ns: int = NEVER
     reads_ns: int = NEVER
     confirms_ns: int = NEVER
@@ -126,7 +124,7 @@ class Readiness:
             else:
                 ready.append(segment.name)
         one_az = len(away) == 2 and len({group.group.az_of(each) for each in away}) == 1
-        group.standing = Standing(ready, away, rules_of_availability.row_of(away, one_az))
+        group.standing = Standing(ready, away, rules.row_of(away, one_az))
 
     def _look_at_segment(
         self, segment: Segment, writer: Address, view: WriterView | None, tail: Lsn, now_ns: int
@@ -143,7 +141,7 @@ class Readiness:
         adopted = view is None or view.name != writer or state.table.epoch == view.epoch
         if state.scl != segment.scl:
             segment.scl, segment.moved_ns = state.scl, now_ns
-        segment.lacks = rules_of_availability.lacking(state.whole, adopted, state.scl, tail)
+        segment.lacks = rules.lacking(state.whole, adopted, state.scl, tail)
         target_met = state.whole and adopted and state.scl >= segment.target
         if not segment.lacks or target_met:
             self._caught_up(segment, now_ns)

@@ -12,7 +12,7 @@ import pytest
 
 from sim.bugs import Bug, Edit
 from sim.bugs.plan import ALL, Plan
-from sim.check import rules_of_availability
+from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import bounds_of
 from sim.check.soundness import KNOWN
 from sim.plan.profiles import DiskProfile, LinkProfile
@@ -138,14 +138,14 @@ COMPLETE = "aurora.quorum:QuorumModel.complete_lsn"
 PENDING = "aurora.read_router:PendingRead"
 STREAM = "aurora.segment_stream:SegmentStream"
 MISTAKES: list[tuple[str, Edit, Directed, str]] = [
-    ("write quorum 5", Edit(COMPLETE, "[-self.write]", "[-5]"), two_down, rules_of_availability.SOME_AWAY),
-    ("all six", Edit(COMPLETE, "[-self.write]", "[-6]"), az_down, rules_of_availability.AZ_AWAY),
-    ("all six", Edit(COMPLETE, "[-self.write]", "[-6]"), one_slow, rules_of_availability.SLOW_AWAY),
+    ("write quorum 5", Edit(COMPLETE, "[-self.write]", "[-5]"), two_down, rules.SOME_AWAY),
+    ("all six", Edit(COMPLETE, "[-self.write]", "[-6]"), az_down, rules.AZ_AWAY),
+    ("all six", Edit(COMPLETE, "[-self.write]", "[-6]"), one_slow, rules.SLOW_AWAY),
     (
         "one fixed segment",
         Edit("aurora.read_router:ReadRouter.candidates", "return ordered", "return complete[:1]"),
         three_down,
-        rules_of_availability.THREE_AWAY,
+        rules.THREE_AWAY,
     ),
     (
         "no hedge, nobody else",
@@ -153,32 +153,32 @@ MISTAKES: list[tuple[str, Edit, Directed, str]] = [
              " not in skipped]",
              "ordered[:1] if target.members[0] not in skipped else []"),
         first_asked_is_silent,
-        rules_of_availability.THREE_AWAY,
+        rules.THREE_AWAY,
     ),
     (
         "six seals",
         Edit("aurora.recovery:Recovery._on_seal_reply", "model.has_read(self._replies[each])",
              "len(self._replies[each]) == 6"),
         recovery_beside_one,
-        rules_of_availability.SOME_AWAY,
+        rules.SOME_AWAY,
     ),
     (
         "never sent again",
         Edit(f"{STREAM}.on_timer", "or now <", "or now >= 0 or now <"),
         lost_to_all_six,
-        rules_of_availability.NOBODY_AWAY,
+        rules.NOBODY_AWAY,
     ),
     (
         "log never let go",
         Edit("aurora.core:WriterCore._release", "log.release(self._trackers[pg_id].pgcl)", "pass"),
         much_written_beside_one,
-        rules_of_availability.SOME_AWAY,
+        rules.SOME_AWAY,
     ),
     (
         "pauses without a limit",
         Edit(f"{STREAM}._timeout_s", "return min(config.resend_max_s, doubled)", "return doubled"),
         back_to_four,
-        rules_of_availability.NOBODY_AWAY,
+        rules.NOBODY_AWAY,
     ),
     (
         "full for ever",
@@ -361,18 +361,9 @@ def test_while_another_writer_recovers_nobody_judges() -> None:
 
 def test_a_row_is_that_of_the_group_that_is_worst_off() -> None:
     down = dict.fromkeys(("A0", "B0", "C0", "D0"), "down")
-    found = [
-        rules_of_availability.row_of(dict(list(down.items())[:count]), one_az=False)
-        for count in range(5)
-    ]
+    found = [rules.row_of(dict(list(down.items())[:count]), one_az=False) for count in range(5)]
     assert found == [
-        rules_of_availability.NOBODY_AWAY, rules_of_availability.SOME_AWAY, rules_of_availability.SOME_AWAY, rules_of_availability.THREE_AWAY, rules_of_availability.FOUR_AWAY,
+        rules.NOBODY_AWAY, rules.SOME_AWAY, rules.SOME_AWAY, rules.THREE_AWAY, rules.FOUR_AWAY,
     ]  # fmt: skip
-    assert (
-        rules_of_availability.row_of({"A0": "down", "B0": "down"}, one_az=True)
-        == rules_of_availability.AZ_AWAY
-    )
-    assert (
-        rules_of_availability.row_of({"A0": "slow", "B0": "down"}, one_az=True)
-        == rules_of_availability.SLOW_AWAY
-    )
+    assert rules.row_of({"A0": "down", "B0": "down"}, one_az=True) == rules.AZ_AWAY
+    assert rules.row_of({"A0": "slow", "B0": "down"}, one_az=True) == rules.SLOW_AWAY

@@ -614,6 +614,13 @@ def test_a_planted_bug_that_a_passing_run_does_not_expose_is_named() -> None:
     assert "was planted" not in CliRunner().invoke(command, ["--seed", "7"]).output
 
 
+def test_a_bug_without_a_schedule_of_its_own_is_sent_to_none() -> None:
+    told = CliRunner().invoke(command, ["quiet", "--bug", "bad-promise-stays"])
+    assert told.exit_code == 0, told.output
+    assert "bug    bad-promise-stays was planted" in told.output
+    assert "bugs scenario" not in told.output
+
+
 def test_a_bug_in_place_of_a_scenario_is_answered_with_its_scenario() -> None:
     told = CliRunner().invoke(command, ["no-fencing"])
     assert told.exit_code == 2
