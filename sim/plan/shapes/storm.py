@@ -17,7 +17,7 @@ from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.dense_knobs import dense_knobs
-from sim.plan.shapes.reach import LETTERS, Reach
+from sim.plan.shapes.reach import FEW, LETTERS, Reach
 from sim.plan.shapes.shape import Drawn, Shape
 
 _READS: Final = ("get", "get", "strict_get", "get_at", "view", "list")
@@ -49,7 +49,7 @@ class _Storm:
         self._pages = choice(random, (2, 4, 12)) * knobs.pg_count
         self._most = min(knobs.lal, knobs.buffer_pool_pages)
         self._length = choice(random, (8, 16, 100))
-        self._rounds = between(random, 3, 14)
+        self._rounds = between(random, 3, 9)
         self._pace = choice(random, (8, 20, 50))
         """Hops between one thing and the next, on average."""
         self._keeps_apart = knobs.gossip_interval_ns < 500 * MS and happens(random, 0.7)
@@ -58,7 +58,7 @@ class _Storm:
 
     def draw(self) -> None:
         for _ in range(self._rounds):
-            self._redraw(self._writer(0), self._writer(-1))
+            self._redraw(self._writer(-1), self._writer(0))
             if self._disks_fail and happens(self._random, 0.5):
                 self._trouble_disks()
             self._call()
@@ -164,16 +164,27 @@ class _Storm:
     def _come(self, kind: str) -> None:
         """A writer comes, reaches some segments, and perhaps others after a few messages."""
         random = self._random
-        self._redraw(self._writer(1), self._writer(0))
+        if happens(random, 0.7):
+            self._redraw(self._writer(1), self._writer(0))
         self._writers += 1
         self._fault(kind)
         if happens(random, 0.6):
             self.now += self._hops(choice(random, (4, 8, 16)))
-            if happens(random, 0.5):
-                self._redraw(self._writer(0), self._writer(-1))
-            else:
-                away = self._reach.away()
-                self.faults += self._reach.cut_off(self.now, self._writer(0), away)
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Between two of its messages a writer reaches others, or just a few, or dies."""
+        way = below(self._random, 4)
+        writer = self._writer(0)
+        if way == 0:
+            self._redraw(writer, self._writer(-1))
+        elif way == 1:
+            self.faults += self._reach.cut_off(self.now, writer, self._reach.away())
+        elif way == 2:
+            away = self._reach.away(FEW)
+            self.faults += self._reach.cut_off(self.now, writer, away, ("cut", "clog"))
+        else:
+            self._fault("crash_writer")
 
 
 _TURNS: Final[tuple[Callable[[_Storm], None], ...]] = (
