@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from sim.plan.shapes.limits import LIMITS
+from sim.plan.shapes.losses import LOSSES
 from sim.plan.shapes.mixed import MIXED
 from sim.plan.shapes.shape import Shape
 from sim.plan.shapes.storm import STORM
@@ -11,5 +13,7 @@ from sim.plan.shapes.storm import STORM
 SHAPES: Final[tuple[Shape, ...]] = (
     MIXED,
     STORM,
+    LOSSES,
+    LIMITS,
 )
 """All of them. A seed's shape is drawn by weight, in this order."""
