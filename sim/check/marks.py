@@ -1,7 +1,7 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
-All of them follow from the cores' trace events, here and nowhere else. A mark is counted each time
-it is reached.
+They follow from the cores' trace events, here and, for networks and writers in a row, in
+`sim.check.storm_marks`. A mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-
-import attrs
 
 from aurora.events import (
     CommitsAcknowledged,
@@ -44,18 +42,11 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageReply, ReadRefused
+from sim.check.mark import Mark
 from sim.check.reference_model import Reference
+from sim.check.storm_marks import STORM_MARKS, StormCoverage
 from sim.world.listener import Listener
 from sim.world.world import World
-
-
-@attrs.frozen
-class Mark:
-    """Something worth reaching."""
-
-    name: str
-    summary: str
-
 
 MARKS: Final = {
     each.name: each
@@ -87,6 +78,7 @@ MARKS: Final = {
         Mark("commit waited out an AZ + 1", "a commit came through after three of six were away"),
         Mark("commit spans groups", "one mini-transaction wrote to several protection groups"),
         Mark("LAL back-pressure", "a commit waited for room below the LSN allocation limit"),
+        *STORM_MARKS,
     )
 }
 """Every mark, by name."""
@@ -105,11 +97,13 @@ class Coverage(Listener):
         self._compacting: set[SegmentId] = set()
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
+        self._storms = StormCoverage(world, reference, self._count)
 
     def on_step(self, source: str, event: Event) -> None:
         handler = _ON_EVENT.get(type(event))
         if handler is not None:
             handler(self, source, event)
+        self._storms.on_step(source, event)
 
     def _count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
