@@ -1,7 +1,7 @@
 """Limits that are reached: quorums stall, and several clients write as much as there is room for.
 
-Payloads are as large as a page can take, the limits in bytes as small as settings can be, and the
-pool and the LSN allocation limit have room for a few records.
+Payloads are as large as a page can take, and batches hold a few of them. Besides, either the pool
+and the LSN allocation limit have room for a few records, or the outgoing logs have.
 """
 
 from __future__ import annotations
@@ -30,18 +30,17 @@ def _draw(seeds: Seeds) -> Drawn:
     knobs = attrs.evolve(
         dense_knobs(seeds.stream("knobs")),
         pg_count=choice(random, (1, 1, 2)),
-        lal=choice(random, (2, 5, 20, 200)),
-        buffer_pool_pages=choice(random, (1, 2, 4)),
         max_mtr_writes=_MTR_PAGES,
-        max_mtr_bytes=choice(random, (4 * PAGE_SIZE, 4 << 20)),
-        outgoing_bytes=4 << 20,
+        max_mtr_bytes=4 * PAGE_SIZE,
         batch_bytes=choice(random, (1 << 10, 4 << 10, 16 << 10)),
         gossip_bytes=choice(random, (1 << 10, 16 << 10, 64 << 10)),
         gossip_interval_ns=choice(random, (20, 200, 1_000)) * MS,
     )
-    if knobs.max_mtr_bytes < knobs.outgoing_bytes:
-        least = choice(random, (32 << 10, 64 << 10, 1 << 20))
-        knobs = attrs.evolve(knobs, outgoing_bytes=least)
+    if happens(random, 0.5):
+        lal, pool = choice(random, (2, 5, 20)), choice(random, (1, 2, 4))
+        knobs = attrs.evolve(knobs, lal=lal, buffer_pool_pages=pool)
+    else:
+        knobs = attrs.evolve(knobs, lal=100_000, buffer_pool_pages=64, outgoing_bytes=4 * PAGE_SIZE)
     limits = _Limits(random, knobs)
     for _ in range(between(random, 2, 6)):
         limits.stall()
@@ -60,7 +59,7 @@ class _Limits:
         self._clients = between(random, 3, 12)
         self._pages = choice(random, (2, 6, 20))
         self._most = min(_MTR_PAGES, knobs.lal, knobs.buffer_pool_pages)
-        self._lengths = choice(random, ((8,), (16, 2_000), (_LARGEST,), (8, _LARGEST)))
+        self._lengths = choice(random, ((8,), (16, 2_000), (_LARGEST,), (2_000, _LARGEST)))
         self._longest = choice(random, (3, 10, 40)) * MS
 
     def stall(self) -> None:

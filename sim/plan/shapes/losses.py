@@ -51,7 +51,7 @@ class _Losses:
         self._pause_us = choice(random, (500, 5_000, 30_000))
         self._everybody = random.random()
         """Share of cuts that hit all segments."""
-        self._deaths = choice(random, (0.0, 0.0, 0.2))
+        self._deaths = choice(random, (0.0, 0.0, 0.2, 0.5))
 
     def cut(self) -> None:
         """One cut, the calls around it, and sometimes the end of the writer."""

@@ -15,7 +15,7 @@ from sim.plan.chance import choice, happens, some
 from sim.plan.schedule import Action
 
 LETTERS: Final = "ABCDEF"
-SOME: Final = (1, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6, 6)
+SOME: Final = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 6)
 """How many of a group's six a writer reaches: most often just a quorum, or just none."""
 FEW: Final = (1, 1, 2, 2, 3)
 """As many as are too few for anything to stand on."""
@@ -37,14 +37,14 @@ class Reach:
         ``counts`` says how many of each group it may reach.
         """
         random = self._random
-        if self._pg_count > 1 and happens(random, 0.6):  # each group in its own way
+        if self._pg_count > 1 and happens(random, 0.5):  # each group in its own way
             left = [
                 f"{letter}{pg_id}"
                 for pg_id in range(self._pg_count)
                 for letter in self._letters((), counts)
             ]
             return ",".join(left)
-        self._last = self._letters(self._last if happens(random, 0.4) else (), counts)
+        self._last = self._letters(self._last if happens(random, 0.6) else (), counts)
         return ",".join(self._last)
 
     def _letters(self, avoided: tuple[str, ...], counts: Sequence[int]) -> tuple[str, ...]:
@@ -55,6 +55,11 @@ class Reach:
         others = [each for each in LETTERS if each not in reached]
         reached += some(random, others, count - len(reached))
         return tuple(each for each in LETTERS if each not in reached)
+
+    def halves(self) -> tuple[str, str]:
+        """Two parts of all segments: one with a quorum or more, and the rest."""
+        most = some(self._random, LETTERS, choice(self._random, (3, 4, 4, 4, 5)))
+        return ",".join(most), ",".join(each for each in LETTERS if each not in most)
 
     def cut_off(
         self, at_ns: int, writer: str, away: str, ways: Sequence[str] = WAYS
