@@ -135,18 +135,18 @@ class EngineConfig:
     )  # fmt: skip
     """Pages of 8,192 bytes cached by the writer."""
     outgoing_bytes: int = setting(
-        64 << 20, 1 << 20, 64 << 30, unit="bytes",
+        64 << 20, 16 << 10, 64 << 30, unit="bytes",
         cost="larger: memory while a segment is away; smaller: a segment that is back sooner "
         "depends on gossip, and writers wait sooner",
     )  # fmt: skip
     """Encoded log kept per protection group for segments that are behind. Beyond it only what no
     write quorum holds yet is kept, and beyond twice as much writers wait."""
     batch_bytes: int = setting(
-        256 << 10, 16 << 10, LARGEST_BATCH_BYTES, unit="bytes",
+        256 << 10, 1 << 10, LARGEST_BATCH_BYTES, unit="bytes",
         cost="larger: one message holds up its segment for longer; smaller: more messages under "
         "load",
     )  # fmt: skip
-    """The most that one message to a segment carries."""
+    """The most that one message to a segment carries, unless a single record is longer."""
     batches_in_flight: int = setting(
         4, 1, 1_024, unit="batches",
         cost="larger: more small messages under load; smaller: less throughput over a slow network",

@@ -206,11 +206,12 @@ class SegmentConfig:
     """Mean time between two messages to a peer; each interval is drawn from half to one and a
     half."""
     gossip_bytes: int = setting(
-        256 << 10, 16 << 10, LARGEST_BATCH_BYTES, unit="bytes",
+        256 << 10, 1 << 10, LARGEST_BATCH_BYTES, unit="bytes",
         cost="larger: a busy segment is held up longer by each message; smaller: slower catching "
         "up and recovery",
     )  # fmt: skip
-    """Records or pages in one gossip message, and in one answer to a recovering writer."""
+    """Records or pages in one gossip message, and in one answer to a recovering writer; one at
+    least, however long."""
     hydration_timeout_s: float = setting(
         5.0, 0.01, 3_600.0, unit="seconds",
         cost="larger: a segment waits longer for a peer that has gone; smaller: a transfer over a "

@@ -1,8 +1,8 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
 They follow from the cores' trace events and from how calls end, here and, for disks, in
-`sim.check.disk_marks`; those of the failure table are counted by `sim.check.availability`. A mark
-is counted each time it is reached.
+`sim.check.disk_marks`, for networks and writers in a row in `sim.check.storm_marks`; those of the
+failure table are counted by `sim.check.availability`. A mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from segments.protocol.record import PAGE_SIZE
 from sim.check.disk_marks import DISK_MARKS, DiskCoverage
 from sim.check.mark import Mark
 from sim.check.reference_model import Reference
+from sim.check.storm_marks import STORM_MARKS, StormCoverage
 from sim.plan.schedule import Action
 from sim.world.history import Call
 from sim.world.listener import Listener
@@ -118,6 +119,7 @@ MARKS: Final = {
             "recovery judged with some away", "a writer that opened was timed while some were away"
         ),
         Mark("segment caught up in time", "a segment that was behind had all again, within bounds"),
+        *STORM_MARKS,
     )
 }
 """Every mark, by name."""
@@ -138,12 +140,14 @@ class Coverage(Listener):
         self._table_met: dict[str, VolumeEpoch] = {}
         self._disks = DiskCoverage(world, self.count)
         self._outlived: dict[str, list[Lsn]] = {}
+        self._storms = StormCoverage(world, reference, self.count)
 
     def on_step(self, source: str, event: Event) -> None:
         handler = _ON_EVENT.get(type(event))
         if handler is not None:
             handler(self, source, event)
         self._disks.on_step(source, event)
+        self._storms.on_step(source, event)
 
     def on_action(self, number: int, action: Action) -> None:
         self._disks.on_action(number, action)

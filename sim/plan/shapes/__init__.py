@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from sim.plan.shapes.limits import LIMITS
+from sim.plan.shapes.losses import LOSSES
 from sim.plan.shapes.mixed import MIXED
 from sim.plan.shapes.power import POWER
 from sim.plan.shapes.shape import Shape
@@ -13,5 +15,7 @@ SHAPES: Final[tuple[Shape, ...]] = (
     MIXED,
     STORM,
     POWER,
+    LOSSES,
+    LIMITS,
 )
 """All of them. A seed's shape is drawn by weight, in this order."""

@@ -38,7 +38,7 @@ def dense_knobs(random: Random) -> Knobs:
             minimum_ns=choice(random, (20, 50, 100)) * _US,
             extra_mean_ns=choice(random, (0, 20, 100)) * _US,
         ),
-        check_every=choice(random, (1, 2, 4, 16)),
+        check_every=choice(random, (2, 8, 32)),
     )
 
 

@@ -17,7 +17,7 @@ from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.dense_knobs import dense_knobs
-from sim.plan.shapes.reach import LETTERS, Reach
+from sim.plan.shapes.reach import FEW, LETTERS, Reach
 from sim.plan.shapes.shape import Drawn, Shape
 
 _READS: Final = ("get", "get", "strict_get", "get_at", "view", "list")
@@ -49,19 +49,24 @@ class _Storm:
         self._pages = choice(random, (2, 4, 12)) * knobs.pg_count
         self._most = min(knobs.lal, knobs.buffer_pool_pages)
         self._length = choice(random, (8, 16, 100))
-        self._rounds = between(random, 3, 14)
+        self._rounds = between(random, 2, 6)
         self._pace = choice(random, (8, 20, 50))
         """Hops between one thing and the next, on average."""
         self._keeps_apart = knobs.gossip_interval_ns < 500 * MS and happens(random, 0.7)
+        self._cuts: list[Action] = []
+        """The network as it was drawn last."""
+        self._blinks = choice(random, (0.0, 0.3, 0.8))
         self._disks_fail = happens(random, 0.4)
         self._turns = some(random, _TURNS, between(random, 2, len(_TURNS)))
 
     def draw(self) -> None:
         for _ in range(self._rounds):
-            self._redraw(self._writer(0), self._writer(-1))
+            self._redraw(self._writer(-1), self._writer(0))
             if self._disks_fail and happens(self._random, 0.5):
                 self._trouble_disks()
             self._call()
+            if happens(self._random, self._blinks):
+                self._blink()
             self._wait()
             choice(self._random, self._turns)(self)
             self._call()
@@ -88,13 +93,26 @@ class _Storm:
 
     def _redraw(self, *writers: str) -> None:
         """Heal, and cut some writers off from some segments, each from its own."""
-        if happens(self._random, 0.9):
-            self._fault("heal_network")
-        if self._keeps_apart:
-            self.faults += self._reach.apart(self.now)
+        cuts = self._reach.apart(self.now) if self._keeps_apart else []
         for writer in dict.fromkeys(writers):
             if happens(self._random, 0.85):
-                self.faults += self._reach.cut_off(self.now, writer, self._reach.away())
+                cuts += self._reach.cut_off(self.now, writer, self._reach.away())
+        self._replace(cuts)
+
+    def _replace(self, cuts: list[Action]) -> None:
+        """Heal what was cut, and cut this."""
+        self._fault("heal_network")
+        self.faults += cuts
+        self._cuts = cuts
+
+    def _blink(self) -> None:
+        """For a few messages the writer reaches fewer still; then all is as it was."""
+        away = self._reach.away()
+        self.faults += self._reach.cut_off(self.now, self._writer(0), away)
+        self._call()
+        self.now += self._hops(choice(self._random, (4, 16)))
+        self._replace([attrs.evolve(each, at_ns=self.now) for each in self._cuts])
+        self._call()
 
     def _trouble_disks(self) -> None:
         """Slow disks, or a loss of power, and their end."""
@@ -110,10 +128,10 @@ class _Storm:
 
     # ---- clients ---------------------------------------------------------------------------------
 
-    def _call(self) -> None:
+    def _call(self, faithful: float = 0.4) -> None:
         """A few calls of new clients, and of some that keep a writer of the past."""
         for _ in range(between(self._random, 0, 6)):
-            if self._faithful and happens(self._random, 0.4):
+            if self._faithful and happens(self._random, faithful):
                 client, sticky = choice(self._random, self._faithful), True
             else:
                 self._clients += 1
@@ -121,9 +139,10 @@ class _Storm:
                 self._faithful += [client] if sticky else []
             self.calls.append(self._operation(client, sticky=sticky))
 
-    def _operation(self, client: int, *, sticky: bool) -> Operation:
+    def _operation(self, client: int, *, sticky: bool, writes: bool | None = None) -> Operation:
         random = self._random
-        writes = happens(random, 0.7)
+        if writes is None:
+            writes = happens(random, 0.7)
         count = min(choice(random, (1, 1, 2, 3)), self._most) if writes else 1
         return Operation(
             at_ns=self.now + self._hops(self._pace),
@@ -155,6 +174,23 @@ class _Storm:
         """Another comes while it goes on, a zombie."""
         self._come("take_over")
 
+    def split(self) -> None:
+        """Another comes, and the old one keeps exactly those whom the new one does not reach."""
+        for _ in range(3):  # who has read through a writer keeps it
+            self._clients += 1
+            self._faithful.append(self._clients)
+            self.calls.append(self._operation(self._clients, sticky=True, writes=False))
+        self._wait()
+        most, rest = self._reach.halves()
+        old, new = self._writer(0), self._writer(1)
+        cuts = self._reach.cut_off(self.now, old, most) + self._reach.cut_off(self.now, new, rest)
+        self._replace(cuts)
+        self._writers += 1
+        self._fault("take_over")
+        for _ in range(2):
+            self._wait()
+            self._call(faithful=0.8)
+
     def row(self) -> None:
         """Several in a row, each of whom may have come to any point when the next one comes."""
         for _ in range(between(self._random, 2, 4)):
@@ -164,16 +200,25 @@ class _Storm:
     def _come(self, kind: str) -> None:
         """A writer comes, reaches some segments, and perhaps others after a few messages."""
         random = self._random
-        self._redraw(self._writer(1), self._writer(0))
+        if happens(random, 0.7):
+            self._redraw(self._writer(1), self._writer(0))
         self._writers += 1
         self._fault(kind)
-        if happens(random, 0.6):
-            self.now += self._hops(choice(random, (4, 8, 16)))
-            if happens(random, 0.5):
-                self._redraw(self._writer(0), self._writer(-1))
-            else:
-                away = self._reach.away()
-                self.faults += self._reach.cut_off(self.now, self._writer(0), away)
+        if happens(random, 0.7):
+            self.now += self._hops(choice(random, (6, 6, 16)))
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Between two of its messages a writer reaches others, or just a few, or dies."""
+        writer = self._writer(0)
+        way = below(self._random, 4)
+        if way == 0:
+            self._redraw(writer, self._writer(-1))
+        elif way == 1:
+            self._fault("crash_writer")
+        else:
+            away = self._reach.away(FEW)
+            self.faults += self._reach.cut_off(self.now, writer, away, ("cut", "cut", "clog"))
 
 
 _TURNS: Final[tuple[Callable[[_Storm], None], ...]] = (
@@ -181,6 +226,8 @@ _TURNS: Final[tuple[Callable[[_Storm], None], ...]] = (
     _Storm.crash,
     _Storm.succeed,
     _Storm.depose,
+    _Storm.split,
+    _Storm.row,
     _Storm.row,
 )
 
