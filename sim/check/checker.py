@@ -3,9 +3,12 @@
 It is told of each step by the cores' trace events, and looks at the rest itself. What is cheap is
 held after every event, what is costly every few (`Knobs.check_every`).
 
-Here are the handlers of the events, over one state of the run. Beside it `disk_checks` looks at
-disks, `reader_checks` at what readers may still need, `what_if` imagines recoveries, `ending`
-judges the end.
+Here are the handlers of the events, over one state of the run. Beside it `log_checks` follow the
+watermarks, `wire_checks` look at messages, `bound_checks` at what settings bound, `floor_checks` at
+the floor, `disk_checks` at disks, `reader_checks` at what readers may still need, `what_if`
+imagines recoveries, `ending` judges the end.
+
+(More than 400 lines: all events of a run, over one state.)
 """
 
 from __future__ import annotations

@@ -35,6 +35,8 @@ from sim.world.world import World
 
 _ACKS_EVERY: Final = 8
 _READ_EVERY: Final = 64
+_SHORTEST: Final = 2
+"""Bytes of a message: less has no kind."""
 _HEARTBEAT: Final = codec.pack(codec.NO_RECORDS)
 """How a batch without records ends."""
 _HEADER_BYTES: Final = 64
@@ -73,10 +75,12 @@ class WireChecks:
         """A message was sent, or something has become of it."""
         kind, payload = event[1], event[5]
         if kind == "sent":
-            if event[2] % _READ_EVERY == 0:
+            if event[2] % _READ_EVERY == 0 or len(payload) < _SHORTEST:
                 self._hold(rules_of_wire.can_be_read, event[3], payload)
+            if self._findings.failed:
+                return
             handler = _SENT.get(payload[1])
-            if handler is not None and not self._findings.failed:
+            if handler is not None:
                 handler(self, event)
         elif kind == "delivered" and payload[1] in _HEARD:
             self._windows.pop((event[4], event[3]), None)

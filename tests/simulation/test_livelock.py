@@ -9,8 +9,11 @@ import trio
 
 from segments.core import SegmentCore
 from segments.maintenance import Maintenance
+from segments.protocol import codec
 from segments.protocol.errors import Invalid
 from segments.protocol.events import LogCollected
+from segments.protocol.ids import VolumeEpoch
+from segments.protocol.messages import FetchPages
 from segments.server import SegmentServer
 from sim.commands.case import Case
 from sim.commands.exit_codes import EXIT_CODES, LIVENESS
@@ -71,6 +74,7 @@ def test_work_that_never_gives_back_control(monkeypatch: pytest.MonkeyPatch) -> 
 def test_messages_without_end_are_work_too(monkeypatch: pytest.MonkeyPatch) -> None:
     tick = SegmentCore.tick
     endpoints: dict[str, Any] = {}
+    message = codec.encode(FetchPages(VolumeEpoch(1, 1), "D0", 0, 0))
     init = SegmentServer.__init__
 
     def keep(self: SegmentServer, *args: Any, **values: Any) -> None:
@@ -80,7 +84,7 @@ def test_messages_without_end_are_work_too(monkeypatch: pytest.MonkeyPatch) -> N
     def spin(self: SegmentCore, now: float) -> None:
         tick(self, now)
         while self.segment == "D0" and now > 0.1:
-            endpoints["D0"].send("E0", b"once more")
+            endpoints["D0"].send("E0", message)
 
     monkeypatch.setattr(SegmentServer, "__init__", keep)
     monkeypatch.setattr(SegmentCore, "tick", spin)
