@@ -132,7 +132,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "put page 1; it is pending from here on",
         "acknowledged by A1 B1 C1 D1: 4 of 6, needs 4; group 1's PGCL is 1 now, the VDL stays 0",
         "VDL 0, VCL 0; group 0: PGCL 0, it has no record; group 1: PGCL 1",
-        "nothing has moved for 212 ms",
+        "nothing has moved for 372 ms",
     ),
     "gc-above-pgmrpl": (
         "collected up to 3: C0 F0 D0 B0 A0 E0; the floor announced is 0, a reader is at 2",
