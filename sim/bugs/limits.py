@@ -198,6 +198,13 @@ LIMIT_BUGS: Final = (
                 "        self._plan_restart(now)\n        return []",
                 "        self.error = self._unavailable()\n        return []",
             ),
+            Edit(
+                f"{_PENDING}.on_timer",
+                "    return self._start_round(now) if now >= self._restart_at_s else []",
+                "    if now >= self._restart_at_s:\n"
+                "        self.error = self._unavailable()\n"
+                "    return []",
+            ),
         ),
     ),
     Bug(
