@@ -11,7 +11,6 @@ and that everything comes back after the last fault (18).
 
 Not verified here: how fast anything is, and whether it could have been available while faults
 lasted (scenarios expect that for themselves, and `tests/scenarios` holds the table of protocol §9);
-that a segment whose promise slots have rotted is kept out, since nothing plans such rot; nor
 damage to a log's last frame, which nobody can tell from a torn write; calls whose callers cancel
 them; clocks, of which the protocol uses none for safety; and what a network forges, since it only
 loses, repeats, delays and reorders.
