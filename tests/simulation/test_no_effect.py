@@ -54,6 +54,12 @@ def result_of(*actions: str) -> RunResult:
             ["partition writer-9"],
             "partition writer-9 had no effect on writer-9: there was no writer-9 yet",
         ),
+        (["wipe A", "rot_promise A"], "rot_promise A had no effect: A0 was lost"),
+        (
+            ["wipe A", "crash_amid_write A write='append'"],
+            "crash_amid_write A write=append had no effect: A0 was lost",
+        ),
+        (["wipe A", "bit_rot A"], "bit_rot A had no effect: A0 was lost"),
         (["heal_network"], "heal_network had no effect: nobody was cut off, held back or slowed"),
         (["heal"], "heal had no effect: nothing was broken that can be mended"),
         (
@@ -80,6 +86,9 @@ def test_what_changes_nothing_is_noted(actions: list[str], note: str) -> None:
         ["pause A", "heal"],
         ["crash A", "heal"],
         ["disk_full A", "heal"],
+        ["fail_syncs A count=9", "heal"],
+        ["crash_after_write A write='promise'", "heal"],
+        ["rot_promise A slot=2", "bit_rot A"],
         ["crash_writer", "recover"],
     ],
 )
