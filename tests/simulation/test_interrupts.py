@@ -13,6 +13,7 @@ import trio
 
 from sim.commands.worker_pool import close_pool, worker_pool
 from sim.plan.generate import generate
+from sim.plan.shapes.mixed import MIXED
 from sim.run import Run
 from sim.world.interrupts import deferred
 from sim.world.listener import Listener
@@ -116,7 +117,7 @@ def test_what_is_under_way_in_another_process_is_ended() -> None:
 
 @pytest.mark.parametrize("steps", [1, 40, 333, 1000])
 def test_wherever_it_hits_the_run_raises_it_bare(steps: int) -> None:
-    run = Run(World(generate(3)))
+    run = Run(World(generate(3, MIXED)))
     seen = 0
 
     class Counting(Listener):
