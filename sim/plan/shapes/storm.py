@@ -16,7 +16,7 @@ import attrs
 from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
-from sim.plan.shapes.dense_knobs import dense_knobs
+from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
 from sim.plan.shapes.reach import FEW, LETTERS, Reach
 from sim.plan.shapes.shape import Drawn, Shape
 
@@ -28,7 +28,7 @@ def _draw(seeds: Seeds) -> Drawn:
     knobs = dense_knobs(seeds.stream("knobs"))
     storm = _Storm(seeds.stream("storm"), knobs)
     storm.draw()
-    knobs = attrs.evolve(knobs, duration_ns=storm.now)
+    knobs = attrs.evolve(knobs, duration_ns=whole_ms(storm.now))
     return Drawn(knobs, storm.calls, storm.faults)
 
 
