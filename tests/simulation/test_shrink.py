@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 from sim.commands.case import Case, open_case
 from sim.commands.shrink import Shrinker, command, events_of, simpler_events, simpler_knobs
+from sim.files.scenario import dump
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.plan.shapes.mixed import MIXED
@@ -91,9 +92,10 @@ def test_steps_lead_down_and_end() -> None:
 
 
 def test_a_bug_found_by_a_seed_becomes_a_scenario_that_runs_by_itself(tmp_path: Path) -> None:
-    path = tmp_path / "small.toml"
+    path, drawn = tmp_path / "small.toml", tmp_path / "drawn.toml"
+    drawn.write_text(dump(generate(5, MIXED)))
     bug = "serve-below-required"
-    options = ["--seed", "5", "--bug", bug, "-o", str(path), "--runs", "150"]
+    options = [str(drawn), "--bug", bug, "-o", str(path), "--runs", "150"]
     done = CliRunner().invoke(command, options)
     assert done.exit_code == 1, done.output
     case = open_case(None, str(path), None)
