@@ -24,10 +24,10 @@ class Ending:
 
     def converged(self) -> bool:
         """Whether every running segment of each group has all that its writer has made durable."""
-        engine = self._world.cluster.engine
-        core = engine.core
-        if core is None or not core.opened or engine.error is not None:
+        engine = self._world.current_writer
+        if engine is None or engine.core is None:
             return False
+        core = engine.core
         hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]
         for host in hosts:
             segment = host.core
@@ -66,9 +66,9 @@ class Ending:
 
         ``opened_ns`` tells when each writer opened.
         """
-        engine = self._world.cluster.engine
+        engine = self._world.current_writer
+        assert engine is not None and engine.core is not None
         core = engine.core
-        assert core is not None
         view = self._reference.writers[engine.name]
         self._history(view, opened_ns)
         for host in self._world.cluster.hosts.values():
