@@ -25,7 +25,7 @@ class Ending:
     def converged(self) -> bool:
         """Whether every running segment of each group has all that its writer has made durable."""
         engine = self._world.current_writer
-        if engine is None or engine.core is None:
+        if engine is None or engine.core is None or self._world.opening:
             return False
         core = engine.core
         hosts = [host for host in self._world.cluster.hosts.values() if host.lost is None]

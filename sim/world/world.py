@@ -277,17 +277,21 @@ class World:
         return max(serving, key=itemgetter(0), default=(None, None))[1]
 
     @property
+    def opening(self) -> bool:
+        """Whether some writer is on its way to open the volume."""
+        return any(
+            engine.error is None and (engine.core is None or not engine.core.opened)
+            for engine in self.cluster.engines
+        )
+
+    @property
     def needs_a_writer(self) -> bool:
         """Whether nobody can write, or whoever could is deposed, and nobody is about to open.
 
         Of two that recover at a time the later one may get the lower epoch, and never hear of it.
         """
-        latest = self.cluster.engine
-        if latest.error is not None:
-            return self.current_writer is None or self._deposed(self.current_writer)
-        opened = latest.core is not None and latest.core.opened
         current = self.current_writer
-        return opened and current is not None and self._deposed(current)
+        return not self.opening and (current is None or self._deposed(current))
 
     def _deposed(self, writer: Engine) -> bool:
         """Whether some segment has sealed a higher epoch than this writer's."""
