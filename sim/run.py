@@ -183,7 +183,7 @@ class Run:
     async def _converge(self) -> None:
         """Wait until every segment that can has everything, as the writer knows it."""
         while not self.checker.ending.converged():
-            if self.world.cluster.engine.error is not None:
+            if self.world.needs_a_writer:
                 self.world.open_writer()
             await trio.sleep(0.1)
 

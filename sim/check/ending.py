@@ -68,10 +68,10 @@ class Ending:
     def converged(self) -> bool:
         """Whether every running segment has all that its writer has made, and all is at rest."""
         self._unsettled = None
-        engine = self._world.cluster.engine
-        core = engine.core
-        if core is None or not core.opened or engine.error is not None:
+        engine = self._world.current_writer
+        if engine is None or engine.core is None or self._world.opening:
             return False
+        core = engine.core
         try:
             self._has_converged(engine.name, core)
         except invariants.Broken:
@@ -196,9 +196,9 @@ class Ending:
 
         ``opened_ns`` tells when each writer opened.
         """
-        engine = self._world.cluster.engine
+        engine = self._world.current_writer
+        assert engine is not None and engine.core is not None
         core = engine.core
-        assert core is not None
         view = self._reference.writers[engine.name]
         self._history(view, opened_ns)
         self._disks.look_at_all()

@@ -5,6 +5,7 @@ All of them follow from the cores' trace events, and from what segments and stre
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from aurora.events import (
     TableAcknowledged,
     VolumeOpened,
 )
-from segments.protocol.codec import NO_RECORDS
+from segments.protocol.codec import NO_RECORDS, decode_records
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
@@ -55,14 +56,23 @@ STORM_MARKS: Final = (
 )
 
 
+_REMEMBERED: Final = 64
+"""Batches that are remembered for each way from a writer to a segment."""
+
+
 @attrs.define
 class _Way:
     """What a writer has sent to a segment, and what has arrived there."""
 
     sent_lsn: Lsn = 0
-    received_lsn: Lsn = 0
+    resends: int = 0
+    received: deque[tuple[Lsn, Lsn]] = attrs.field(factory=lambda: deque(maxlen=_REMEMBERED))
+    """First and last LSN of each batch."""
     again_lsn: Lsn = 0
-    """The end of the batch that was sent again last."""
+    """The first LSN of the batch that was sent again last."""
+
+    def has_received(self, lsn: Lsn) -> bool:
+        return any(first <= lsn <= last for first, last in self.received)
 
 
 class StormCoverage:
@@ -104,17 +114,19 @@ class StormCoverage:
         if last < core.tail_lsn(stream.pg_id):
             self._count("batch limit filled")
         way = self._ways.setdefault((source, event.segment), _Way())
-        if last <= way.sent_lsn:
-            way.again_lsn = last
+        if stream.resends > way.resends:
+            way.resends = stream.resends
+            way.again_lsn = decode_records(event.message.records)[0].lsn
             self._sent_again(source, core, stream.pg_id, way)
         way.sent_lsn = max(way.sent_lsn, last)
 
     def _sent_again(self, source: str, core: WriterCore, pg_id: PgId, way: _Way) -> None:
-        if way.received_lsn >= way.again_lsn:
+        first = way.again_lsn
+        if way.has_received(first):
             self._count("answer was lost")
             return
         ways = [self._ways.get((source, each)) for each in core.members(pg_id)]
-        if all(each and each.received_lsn < way.again_lsn <= each.sent_lsn for each in ways):
+        if all(each and first <= each.sent_lsn and not each.has_received(first) for each in ways):
             self._count("batch had reached nobody")
 
     def _on_batch(self, source: str, event: BatchReceived) -> None:
@@ -127,9 +139,11 @@ class StormCoverage:
         way = self._ways.get((event.writer, source))
         if way is None:
             return
-        if way.again_lsn == event.lsns[1] > max(way.received_lsn, self._scl(source)):
+        if way.again_lsn == event.lsns[0] > self._scl(source) and not way.has_received(
+            event.lsns[0]
+        ):
             self._count("batch arrived at last")
-        way.received_lsn = max(way.received_lsn, event.lsns[1])
+        way.received.append(event.lsns)
 
     def _scl(self, segment: SegmentId) -> Lsn:
         return self._held.get(segment, (0, 0))[0]

@@ -13,15 +13,18 @@ from typing import Final
 from sim.plan.schedule import Schedule
 from sim.plan.seeds import Seeds
 from sim.plan.shapes import SHAPES
-from sim.plan.shapes.shape import choose
+from sim.plan.shapes.shape import Shape, choose
 
 _TIME: Final = attrgetter("at_ns")
 
 
-def generate(seed: int) -> Schedule:
-    """The schedule of ``seed``: the same on every machine."""
+def generate(seed: int, shape: Shape | None = None) -> Schedule:
+    """The schedule of ``seed``: the same on every machine.
+
+    With a ``shape`` of your own it is what the seed draws in that shape.
+    """
     seeds = Seeds(seed)
-    shape = choose(seeds.stream("shape"), SHAPES)
+    shape = shape or choose(seeds.stream("shape"), SHAPES)
     knobs, calls, faults = shape.draw(seeds)
     return Schedule(
         seed=seed,

@@ -55,7 +55,7 @@ def show(console: Console, renderable: RenderableType) -> None:
 
 
 def header(schedule: Schedule, description: str = "", bug: str | None = None) -> RenderableType:
-    """Seed first, then everything that was drawn or set."""
+    """Seed first, then everything that was drawn or set to something else than the defaults."""
     clients = len({each.client for each in schedule.operations})
     calls = f"{counted(len(schedule.operations), 'operation')} of {counted(clients, 'client')}"
     if not clients:
@@ -68,9 +68,9 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
     if bug:
         title.append("   bug ", "dim").append(bug, "bold red")
     rows = _grid()
-    values = knob_values(schedule.knobs, all_of_them=True)
+    values = knob_values(schedule.knobs)
     plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    rows.add_row("knobs", _settings(plain))
+    rows.add_row("knobs", _settings(plain) if plain else "all as by default")
     for name, nested in values.items():
         if isinstance(nested, dict):
             rows.add_row(name, _settings(nested))

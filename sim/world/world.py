@@ -7,6 +7,7 @@ and what must hold there is none of its business (`sim.run`).
 from __future__ import annotations
 
 from contextlib import suppress
+from operator import itemgetter
 
 import trio
 
@@ -308,6 +309,40 @@ class World:
         engine = self.cluster.engine
         if engine.error is not None:
             self.open_writer()
+
+    @property
+    def current_writer(self) -> Engine | None:
+        """The open writer of the highest epoch; it need not be the one that was started last."""
+        serving = [
+            (engine.core.epoch, engine)
+            for engine in self.cluster.engines
+            if engine.error is None and engine.core is not None and engine.core.opened
+        ]
+        return max(serving, key=itemgetter(0), default=(None, None))[1]
+
+    @property
+    def opening(self) -> bool:
+        """Whether some writer is on its way to open the volume."""
+        return any(
+            engine.error is None and (engine.core is None or not engine.core.opened)
+            for engine in self.cluster.engines
+        )
+
+    @property
+    def needs_a_writer(self) -> bool:
+        """Whether nobody can write, or whoever could is deposed, and nobody is about to open.
+
+        Of two that recover at a time the later one may get the lower epoch, and never hear of it.
+        """
+        current = self.current_writer
+        return not self.opening and (current is None or self._deposed(current))
+
+    def _deposed(self, writer: Engine) -> bool:
+        """Whether some segment has sealed a higher epoch than this writer's."""
+        core = writer.core
+        assert core is not None
+        cores = [host.core for host in self.cluster.hosts.values() if host.core is not None]
+        return any(each.state.epoch > core.epoch for each in cores)
 
     # ---- for clients -----------------------------------------------------------------------------
 

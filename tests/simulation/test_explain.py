@@ -34,6 +34,7 @@ from sim.commands.case import Case, open_case
 from sim.commands.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Knobs, Operation, Schedule
+from sim.plan.shapes.mixed import MIXED
 from sim.run import RunResult, Verdict
 from sim.story import Recorder, tell
 from sim.story.evidence import Evidence
@@ -227,7 +228,7 @@ def of_bug(name: str) -> Told:
 
 @cache
 def of_seed(seed: int, bug: str) -> Told:
-    return told(Case(schedule=generate(seed), bug=bug, source=f"--seed {seed} --bug {bug}"))
+    return told(Case(schedule=generate(seed, MIXED), bug=bug, source=f"--seed {seed} --bug {bug}"))
 
 
 def sentences(lines: Sequence[str]) -> list[str]:
@@ -599,7 +600,7 @@ def test_explain_of_a_run_that_passed_ends_well() -> None:
 
 
 def test_listening_changes_nothing() -> None:
-    schedule = generate(5)
+    schedule = generate(5, MIXED)
     listened = told(Case(schedule=schedule, bug="serve-below-required"))
     alone = Case(schedule=schedule, bug="serve-below-required").run()
     assert alone.verdict is Verdict.VIOLATION

@@ -12,7 +12,9 @@ import pytest
 import trio
 
 from sim.commands.worker_pool import close_pool, worker_pool
+from sim.files.scenario import dump
 from sim.plan.generate import generate
+from sim.plan.shapes.mixed import MIXED
 from sim.run import Run
 from sim.world.interrupts import deferred
 from sim.world.listener import Listener
@@ -74,8 +76,9 @@ def test_a_run_under_way_ends_with_130(command: str, tmp_path: Path) -> None:
 
 
 def test_shrink_still_writes_the_smallest_so_far(tmp_path: Path) -> None:
-    output = tmp_path / "small.toml"
-    case = ("--seed", "5", "--bug", "serve-below-required", "-o", str(output))
+    output, drawn = tmp_path / "small.toml", tmp_path / "drawn.toml"
+    drawn.write_text(dump(generate(5, MIXED)))
+    case = (str(drawn), "--bug", "serve-below-required", "-o", str(output))
     ended = hit(HIT_THE_SECOND_RUN, "shrink", *case)
     assert ended.returncode == 130, ended.stderr
     assert "stopped by Ctrl-C: the smallest so far" in ended.stderr
@@ -117,7 +120,7 @@ def test_what_is_under_way_in_another_process_is_ended() -> None:
 
 @pytest.mark.parametrize("steps", [1, 40, 333, 1000])
 def test_wherever_it_hits_the_run_raises_it_bare(steps: int) -> None:
-    run = Run(World(generate(3)))
+    run = Run(World(generate(3, MIXED)))
     seen = 0
 
     class Counting(Listener):

@@ -29,6 +29,7 @@ from sim.check import (
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference, WriterView
 from sim.plan.generate import generate
+from sim.plan.shapes.mixed import MIXED
 from sim.run import Verdict, run
 from sim.world.disk import SimulatedStorage
 from tests.repo.sources import python_files, text
@@ -79,7 +80,7 @@ def test_a_list_of_pages_that_lacks_or_invents_one_is_told() -> None:
 def test_a_segment_that_lists_what_is_too_new_is_found(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schedule = generate(seed)
+    schedule = generate(seed, MIXED)
     listing = (
         attrs.evolve(each, kind="list", age=0.9, pages=(0,)) if each.kind == "get" else each
         for each in schedule.operations
@@ -128,7 +129,7 @@ def test_a_run_whose_disks_forget_promises_ends_with_that(monkeypatch: pytest.Mo
         await trio.lowlevel.checkpoint()
 
     monkeypatch.setattr(SimulatedStorage, "write_promise", forget)
-    result = run(generate(1))
+    result = run(generate(1, MIXED))
     assert result.invariant == "epochs-only-rise"
     assert "its disk promises" in result.finding
 

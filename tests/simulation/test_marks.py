@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
+
 from segments.protocol.events import Event, LogCollected
 from sim.check.marks import MARKS
 from sim.plan.generate import generate
@@ -18,9 +20,17 @@ PUTS = tuple(
 )
 
 
-def marks_of(*actions: Action, knobs: Knobs | None = None) -> Mapping[str, int]:
+LARGE = tuple(
+    Operation(at_ns=10 * MS + at, client=at, kind="put", pages=(at,), length=8_000)
+    for at in range(8)
+)
+
+
+def marks_of(
+    *actions: Action, knobs: Knobs | None = None, calls: tuple[Operation, ...] = PUTS
+) -> Mapping[str, int]:
     knobs = knobs or Knobs(pg_count=2, duration_ns=400 * MS)
-    return run(Schedule(seed=1, knobs=knobs, actions=actions, operations=PUTS)).marks
+    return run(Schedule(seed=1, knobs=knobs, actions=actions, operations=calls)).marks
 
 
 def action(at_ms: int, kind: str, target: str = "", **params: object) -> Action:
@@ -49,6 +59,49 @@ def test_a_small_lal_holds_commits_back() -> None:
     knobs = Knobs(lal=4, duration_ns=400 * MS)
     slow = action(10, "slow", "az1,az2", factor=200)
     assert marks_of(slow, knobs=knobs)["LAL back-pressure"] > 0
+
+
+WITHOUT_GOSSIP = Knobs(gossip_interval_ns=5_000 * MS, duration_ns=400 * MS)
+
+
+def test_a_batch_lost_to_all_six_is_seen_to_arrive_at_last() -> None:
+    lost = (action(20, "cut", "writer"), action(22, "heal_network"))
+    marks = marks_of(*lost, knobs=WITHOUT_GOSSIP)
+    assert marks["batch had reached nobody"] == marks["batch arrived at last"] == 6
+    assert "answer was lost" not in marks
+    some = marks_of(action(20, "cut", "writer", others="A,B"), lost[1], knobs=WITHOUT_GOSSIP)
+    assert "batch had reached nobody" not in some and some["batch arrived at last"] > 0
+
+
+def test_lost_answers_are_no_lost_batches() -> None:
+    lost = (action(20, "cut", "az1,az2,az3", others="writer"), action(60, "heal_network"))
+    marks = marks_of(*lost, knobs=WITHOUT_GOSSIP)
+    assert marks["answer was lost"] >= 6
+    assert "batch had reached nobody" not in marks
+
+
+def test_limits_in_bytes_are_seen_when_they_are_reached() -> None:
+    knobs = Knobs(outgoing_bytes=16 << 10, max_mtr_bytes=16 << 10, max_mtr_writes=4)
+    knobs = attrs.evolve(knobs, batch_bytes=1 << 10, batches_in_flight=1, duration_ns=400 * MS)
+    stalled = (action(5, "partition", "writer", others="A,B,C"), action(60, "heal_network"))
+    marks = marks_of(*stalled, knobs=knobs, calls=LARGE)
+    assert marks["outgoing log full"] > 0 and marks["batch limit filled"] > 0
+    assert "LAL back-pressure" in marks  # both are waits for room
+    assert "outgoing log full" not in marks_of(knobs=Knobs(duration_ns=400 * MS), calls=LARGE)
+
+
+def test_a_deposed_writer_is_seen_to_be_heard() -> None:
+    calls = tuple(
+        Operation(at_ns=at * MS, client=at % 5, kind="put", pages=(at % 5,), sticky=True)
+        for at in (*range(5, 10), *range(25, 30))
+    )
+    apart = (
+        action(12, "partition", "writer-1", others="A,B,C,D"),
+        action(12, "partition", "writer-2", others="E,F"),
+        action(13, "take_over"),
+    )
+    assert marks_of(*apart, calls=calls)["deposed writer was heard"] > 0
+    assert "deposed writer was heard" not in marks_of(apart[2], calls=calls)
 
 
 def test_every_mark_counted_is_a_known_one() -> None:

@@ -9,6 +9,7 @@ from segments.core import SegmentCore
 from segments.protocol.events import Event, StorageRefused
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Schedule
+from sim.plan.shapes.mixed import MIXED
 from sim.run import Verdict, run
 from sim.world.trace import Trace
 
@@ -19,7 +20,7 @@ FAILING = tuple(
 
 
 def schedule(actions: tuple[Action, ...]) -> Schedule:
-    return attrs.evolve(generate(3), actions=actions)
+    return attrs.evolve(generate(3, MIXED), actions=actions)
 
 
 def test_disks_that_break_are_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from sim.check.disk_shadow import DiskShadow
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference
 from sim.plan.generate import generate
+from sim.plan.shapes.mixed import MIXED
 from sim.run import Verdict, run
 
 EPOCH = VolumeEpoch(1 << 41, 1)
@@ -57,7 +58,7 @@ def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
 
     monkeypatch.setattr(disk_checks, "DiskShadow", Compared)
     for seed in (1, 5, 8):
-        assert run(generate(seed)).verdict is Verdict.PASSED
+        assert run(generate(seed, MIXED)).verdict is Verdict.PASSED
     assert looks > 100 and grown > 10
 
 
@@ -117,5 +118,5 @@ def test_recoveries_that_are_skipped_would_have_come_to_the_same(
 
     monkeypatch.setattr(what_if, "any_read_quorum_recovers", compared)
     for seed in (3, 7):
-        assert run(generate(seed)).verdict is Verdict.PASSED
+        assert run(generate(seed, MIXED)).verdict is Verdict.PASSED
     assert tried > 20

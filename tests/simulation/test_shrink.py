@@ -9,8 +9,10 @@ from click.testing import CliRunner
 
 from sim.commands.case import Case, open_case
 from sim.commands.shrink import Shrinker, command, events_of, simpler_events, simpler_knobs
+from sim.files.scenario import dump
 from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.plan.shapes.mixed import MIXED
 from sim.run import RunResult, Verdict
 
 
@@ -43,7 +45,7 @@ def shrunk(schedule: Schedule, runs: int = 10_000) -> tuple[Schedule, int]:
 
 
 def large(seed: int) -> Schedule:
-    drawn = generate(seed)
+    drawn = generate(seed, MIXED)
     more = (
         Action(at_ns=200 * MS, kind="crash", target="az1,C"),
         Action(at_ns=500 * MS, kind="restart", target="az1,C"),
@@ -90,14 +92,15 @@ def test_steps_lead_down_and_end() -> None:
 
 
 def test_a_bug_found_by_a_seed_becomes_a_scenario_that_runs_by_itself(tmp_path: Path) -> None:
-    path = tmp_path / "small.toml"
+    path, drawn = tmp_path / "small.toml", tmp_path / "drawn.toml"
+    drawn.write_text(dump(generate(5, MIXED)))
     bug = "serve-below-required"
-    options = ["--seed", "5", "--bug", bug, "-o", str(path), "--runs", "150"]
+    options = [str(drawn), "--bug", bug, "-o", str(path), "--runs", "150"]
     done = CliRunner().invoke(command, options)
     assert done.exit_code == 1, done.output
     case = open_case(None, str(path), None)
     assert case.bug == bug
-    assert len(events_of(case.schedule)) < len(events_of(generate(5)))
+    assert len(events_of(case.schedule)) < len(events_of(generate(5, MIXED)))
     assert case.run().invariant == "reads-match-the-model"
     # Without the bug the same scenario passes: it is the bug that is shown, nothing else.
     assert Case(schedule=case.schedule).run().verdict is Verdict.PASSED

@@ -42,6 +42,11 @@ def dense_knobs(random: Random) -> Knobs:
     )
 
 
+def whole_ms(ns: int) -> int:
+    """The next whole millisecond, in nanoseconds."""
+    return -(-ns // MS) * MS
+
+
 def _link(random: Random) -> LinkProfile:
     """Little jitter, so that what is drawn to happen between two messages does."""
     faulty = happens(random, 0.4)

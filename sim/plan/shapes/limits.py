@@ -15,7 +15,7 @@ from segments.protocol.record import PAGE_SIZE
 from sim.plan.chance import below, between, choice, happens
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
-from sim.plan.shapes.dense_knobs import dense_knobs
+from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
 from sim.plan.shapes.reach import Reach
 from sim.plan.shapes.shape import Drawn, Shape
 
@@ -44,7 +44,7 @@ def _draw(seeds: Seeds) -> Drawn:
     limits = _Limits(random, knobs)
     for _ in range(between(random, 2, 6)):
         limits.stall()
-    return Drawn(attrs.evolve(knobs, duration_ns=limits.now), limits.calls, limits.faults)
+    return Drawn(attrs.evolve(knobs, duration_ns=whole_ms(limits.now)), limits.calls, limits.faults)
 
 
 class _Limits:

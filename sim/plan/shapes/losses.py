@@ -14,7 +14,7 @@ import attrs
 from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
-from sim.plan.shapes.dense_knobs import dense_knobs
+from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
 from sim.plan.shapes.reach import LETTERS
 from sim.plan.shapes.shape import Drawn, Shape
 
@@ -33,7 +33,7 @@ def _draw(seeds: Seeds) -> Drawn:
     losses = _Losses(random, knobs)
     for _ in range(between(random, 4, 16)):
         losses.cut()
-    return Drawn(attrs.evolve(knobs, duration_ns=losses.now), losses.calls, losses.faults)
+    return Drawn(attrs.evolve(knobs, duration_ns=whole_ms(losses.now)), losses.calls, losses.faults)
 
 
 class _Losses:

@@ -16,7 +16,7 @@ import attrs
 from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
-from sim.plan.shapes.dense_knobs import dense_knobs
+from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
 from sim.plan.shapes.reach import FEW, LETTERS, Reach
 from sim.plan.shapes.shape import Drawn, Shape
 
@@ -28,7 +28,7 @@ def _draw(seeds: Seeds) -> Drawn:
     knobs = dense_knobs(seeds.stream("knobs"))
     storm = _Storm(seeds.stream("storm"), knobs)
     storm.draw()
-    knobs = attrs.evolve(knobs, duration_ns=storm.now)
+    knobs = attrs.evolve(knobs, duration_ns=whole_ms(storm.now))
     return Drawn(knobs, storm.calls, storm.faults)
 
 
@@ -57,7 +57,7 @@ class _Storm:
         """The network as it was drawn last."""
         self._blinks = choice(random, (0.0, 0.3, 0.8))
         self._disks_fail = happens(random, 0.4)
-        self._turns = some(random, _TURNS, between(random, 2, len(_TURNS)))
+        self._turns = some(random, _TURNS, between(random, 2, 4))
 
     def draw(self) -> None:
         for _ in range(self._rounds):
@@ -191,6 +191,23 @@ class _Storm:
             self._wait()
             self._call(faithful=0.8)
 
+    def busy(self) -> None:
+        """Another comes while slow disks still have batches of the old one to write."""
+        slow = some(self._random, LETTERS, between(self._random, 3, 6))
+        fast = ",".join(each for each in LETTERS if each not in slow)
+        cut = happens(self._random, 0.5)
+        self._replace(self._reach.cut_off(self.now, self._writer(0), fast) if cut else [])
+        factor = choice(self._random, (20, 50, 100))
+        self._fault("slow_disk", ",".join(slow), factor=factor)
+        for _ in range(2):
+            self._call(faithful=0.2)
+            self.now += self._hops(choice(self._random, (8, 30)))
+        self._writers += 1
+        self._fault("take_over")
+        self._wait()
+        self._wait()
+        self._fault("slow_disk", ",".join(slow), factor=1)
+
     def row(self) -> None:
         """Several in a row, each of whom may have come to any point when the next one comes."""
         for _ in range(between(self._random, 2, 4)):
@@ -227,6 +244,7 @@ _TURNS: Final[tuple[Callable[[_Storm], None], ...]] = (
     _Storm.succeed,
     _Storm.depose,
     _Storm.split,
+    _Storm.busy,
     _Storm.row,
     _Storm.row,
 )
