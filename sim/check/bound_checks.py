@@ -37,8 +37,9 @@ from sim.world.world import World
 
 _TICKS: Final = 4
 _SLACK_NS: Final = SECOND // 20
-_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "view": 1}
-"""Questions to segments that a call asks one after the other, each with a limit of its own."""
+_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "strict_get_at": 2, "view": 1}
+"""Questions to segments that a call asks one after the other for each of its pages, each with a
+limit of its own."""
 
 
 @attrs.define(eq=False)
@@ -211,8 +212,9 @@ class BoundChecks:
         reads = _READS.get(call.operation.kind)
         if reads is not None:
             timeout_ns = int(self._engine.read_timeout_s * SECOND)
-            age_ns = int(call.operation.age * SECOND) if call.operation.kind == "view" else 0
-            most_ns = reads * timeout_ns + age_ns + _SLACK_NS
+            most_ns = (
+                reads * len(call.operation.pages) * timeout_ns + call.operation.hold_ns + _SLACK_NS
+            )
             self._hold(rules_of_bounds.answered_in_time, call, most_ns)
 
     # ---- in the end ------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from collections import Counter
 from typing import TypeAlias
 
 from aurora.engine import Engine
-from aurora.health import WaitKind
 from segments.protocol.errors import AuroraError, InvalidLsn, Unavailable
+from sim.check import rules_of_the_end
 from sim.check.findings import Findings
 from sim.plan.wrong_calls import WRONG_CALLS
 from sim.world.history import Call, Outcome
@@ -50,7 +50,7 @@ class ClientChecks:
         if call.writes_pages:
             self._written_only_if_taken(call)
         if not self._under_way[call.writer] and self._world.schedule.operations:
-            self._nothing_is_left(engine)
+            self._findings.hold(rules_of_the_end.nobody_is_served, engine)
 
     # ---- wrong calls -----------------------------------------------------------------------------
 
@@ -90,28 +90,13 @@ class ClientChecks:
     def _written_only_if_taken(self, call: Call) -> None:
         """A write that is refused, or given up before `submit` returns, has written nothing."""
         operation = call.operation
-        on_the_way = call.cancelled and operation.way == "submit" and not call.submitted
-        if call.lsns and (call.outcome is Outcome.REFUSED or on_the_way):
-            how = "cancelled before it was submitted" if on_the_way else f"refused: {call.error}"
-            self._fail("nothing left behind", call, f"{how}, and LSN {call.lsns} are its own")
-
-    def _nothing_is_left(self, engine: Engine) -> None:
-        """Nobody calls this writer: it holds no read point, no pin, no request and no waiter."""
-        core = engine.core
-        if core is None:
+        if call.outcome is Outcome.REFUSED:
+            how = f"refused ({call.error})"
+        elif call.cancelled and operation.way == "submit" and not call.submitted:
+            how = "given up before it was submitted"
+        else:
             return
-        reading = core.reading
-        waits = [each.kind.value for each in engine.waits() if each.kind is not WaitKind.COMMITS]
-        left = {
-            "a reader at": reading.oldest_read_point,
-            "pinned pages:": core.pool.statistics.pinned_pages,
-            "questions:": len(reading._reads) + len(reading._confirmations),
-            "waiting for": ", ".join(waits),
-        }
-        found = [f"{what} {value}" for what, value in left.items() if value not in (None, 0, "")]
-        if found:
-            text = f"{engine.name}, which nobody calls, keeps {'; '.join(found)}"
-            self._findings.fail("nothing left behind", text)
+        self._findings.hold(rules_of_the_end.refused_is_not_written, call.number, how, call.lsns)
 
     def _fail(self, name: str, call: Call, text: str) -> None:
         what = call.operation.wrong or call.operation.kind

@@ -15,7 +15,6 @@ OTHER_FINDINGS: Final[Mapping[str, str]] = {
     "same-file-as-sqlite": "a replayed log gives, byte for byte, the file that SQLite makes of it",
     "typed errors": "a call raises nothing but the errors that it documents",
     "wrong calls": "a wrong call raises the one error documented for it, and changes nothing",
-    "nothing left behind": "a call that has ended keeps nothing; a write refused writes nothing",
     "system error": "nothing but documented errors leaves the code; no assertion of its own fails",
     "deadlock": "while anything is pending, something can run or is scheduled",
     "livelock": "no work goes on and on while no time passes, or for its own sake",

@@ -105,7 +105,7 @@ INVARIANTS: Final = {
         Invariant(21, "no-needless-loss", "no segment is lost whose disk nobody has taken"),
         Invariant(22, "disks-are-whole", "in the end each disk restores what its segment says"),
         Invariant(23, "bounds-are-kept", "whatever a setting bounds stays within it"),
-        Invariant(24, "nothing-is-left", "when all calls have ended nothing of them is left"),
+        Invariant(24, "nothing-is-left", "of calls that have ended nothing is left"),
         Invariant(25, "floor-follows", "the floor is where readers and retention allow it"),
         Invariant(26, "annuls-above-the-vdl", "a recovery annuls all above its VDL, and no more"),
         Invariant(27, "a-seal-is-final", "sealed, a segment answers no older epoch with more"),

@@ -6,6 +6,8 @@ waits for them within the bound that a run has to come to its end.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from aurora.engine import Engine
 from segments.core import SegmentCore
 from segments.protocol.ids import Lsn, PgId, SegmentId
@@ -29,26 +31,51 @@ def all_is_durable(writer: str, vdl: Lsn, last: Lsn) -> None:
 
 
 @holds("nothing-is-left")
+def nobody_is_served(engine: Engine) -> None:
+    """24, for a writer that nobody calls at this moment, open or ended.
+
+    Commits may go on whose callers gave up.
+    """
+    _keeps_nothing(f"{engine.name}, which nobody calls,", _kept_for_calls(engine))
+
+
+@holds("nothing-is-left")
 def writer_is_idle(engine: Engine) -> None:
-    """24, for a writer, open or ended: no call has left anything behind in it."""
-    shell, core = engine._shell, engine.core
-    left = {
-        "commits that wait": len(shell.commits),
-        "calls that wait": len(shell._waiting),
+    """24, in the end, for a writer, open or ended: no call has left anything behind in it."""
+    recovering = engine.error is None and engine.recovery and not engine.recovery.done
+    left = _kept_for_calls(engine) | {
+        "commits that wait": len(engine._shell.commits),
+        "recoveries under way": 1 if recovering else 0,
     }
+    _keeps_nothing(f"{engine.name}, though every call has ended,", left)
+
+
+def _kept_for_calls(engine: Engine) -> dict[str, int]:
+    """What a writer keeps for calls while they last."""
+    shell, core = engine._shell, engine.core
+    kept = {"calls that wait": len(shell._waiting)}
     if shell._intake is not None:
-        left["commits in line"] = len(shell._intake.line)
-        left["commits that are stuck"] = len(shell._intake.stuck)
+        kept["commits in line"] = len(shell._intake.line)
+        kept["commits that are stuck"] = len(shell._intake.stuck)
     if core is not None:
-        left["pinned pages"] = core.pool.statistics.pinned_pages
-        left["reads"] = len(core.reading._reads)
-        left["strict reads"] = len(core.reading._confirmations)
-        left["held read points"] = len(core.reading._read_points)
-    if engine.error is None and engine.recovery is not None and not engine.recovery.done:
-        left["recoveries under way"] = 1
-    found = ", ".join(f"{count} {what}" for what, count in left.items() if count)
+        kept["pinned pages"] = core.pool.statistics.pinned_pages
+        kept["reads"] = len(core.reading._reads)
+        kept["strict reads"] = len(core.reading._confirmations)
+        kept["held read points"] = len(core.reading._read_points)
+    return kept
+
+
+def _keeps_nothing(who: str, left: Mapping[str, int]) -> None:
+    found = "; ".join(f"{what}: {count}" for what, count in left.items() if count)
     if found:
-        raise Broken(f"{engine.name} has {found}, though every call has ended")
+        raise Broken(f"{who} keeps {found}")
+
+
+@holds("nothing-is-left")
+def refused_is_not_written(number: int, how: str, lsns: Sequence[Lsn]) -> None:
+    """24, for a write that was refused, or given up before the log took it: ``how`` says which."""
+    if lsns:
+        raise Broken(f"call {number} was {how}, and LSN {lsns} are its own")
 
 
 @holds("nothing-is-left")

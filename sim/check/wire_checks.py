@@ -39,8 +39,6 @@ _SHORTEST: Final = 2
 """Bytes of a message: less has no kind."""
 _HEARTBEAT: Final = codec.pack(codec.NO_RECORDS)
 """How a batch without records ends."""
-_HEADER_BYTES: Final = 64
-"""Less than this of a batch is no record."""
 
 
 @attrs.define(eq=False)

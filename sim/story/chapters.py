@@ -222,7 +222,7 @@ def _call(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     """A call that went wrong; of what was left behind, the calls that were given up last."""
     made = [each for each in evidence.world.calls if each.returned_ns is not None]
     named = [each for each in made if each.number in focus.calls]
-    if not named:
+    if not named and focus.writers:
         given_up = [each for each in made if each.cancelled and each.writer in focus.writers]
         named = given_up[-_MOST_CALLS:] or made[-1:]
     for each in named:
@@ -275,6 +275,12 @@ _CHAPTERS: Final[Mapping[str, Chapter]] = {
     "evicted-is-durable": _pool,
     "images-match-replay": _image,
     "reported-once-when-durable": _quorum,
+    "watermarks-only-rise": _quorum,
+    "no-needless-loss": _disk,
+    "disks-are-whole": _disk,
+    "nothing-is-left": _call,
+    "annuls-above-the-vdl": _recovery,
+    "a-seal-is-final": _fence,
     "heals-and-converges": _waiting,
     "needless-unavailability": _waiting,
     "history": _read,
@@ -284,6 +290,5 @@ _CHAPTERS: Final[Mapping[str, Chapter]] = {
     "expectation": _expected,
     "typed errors": _call,
     "wrong calls": _call,
-    "nothing left behind": _call,
     "": passed,
 }

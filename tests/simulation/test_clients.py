@@ -95,7 +95,7 @@ def test_a_read_that_keeps_the_floor_after_it_was_given_up_is_found() -> None:
     )
     gives_up = operation(20, "get", 1, cached=False, patience_ns=MS // 10)
     found = found_with(keeps, operation(5), gives_up)
-    assert found == "nothing left behind: writer-1, which nobody calls, keeps a reader at 1"
+    assert found == ("nothing-is-left: writer-1, which nobody calls, keeps held read points: 1")
 
 
 def test_a_submit_that_is_given_up_and_writes_all_the_same_is_found() -> None:
@@ -108,7 +108,7 @@ def test_a_submit_that_is_given_up_and_writes_all_the_same_is_found() -> None:
         "    return commit",
     )
     found = found_with(writes, operation(5), operation(20, way="submit", patience_ns=0))
-    assert "(put): cancelled before it was submitted, and LSN [2] are its own" in found
+    assert "given up before it was submitted, and LSN [2] are its own" in found
 
 
 # ---- mistakes ------------------------------------------------------------------------------------
