@@ -1,8 +1,9 @@
 """What a disk would restore, followed as it grows, so that not all of it is read every time.
 
 A log grows by whole frames. As long as what was read before is still there, byte for byte, only the
-new frames need to be decoded and applied. After anything else (a compaction, a cut tail, damage)
-the log is read from its start, as a restart reads it.
+new frames need to be decoded and applied. After anything else (a compaction, a cut tail, damage,
+the rest of a checkpoint whose beginning a restart would have given up) the log is read from its
+start, as a restart reads it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.storage import Stored
-from segments.wal import decode_promises, scan
+from segments.wal import CheckpointEntry, ImagesEntry, LogScan, decode_promises, scan
 
 
 class DiskShadow:
@@ -30,8 +31,10 @@ class DiskShadow:
         It belongs to the shadow, and changes with the next call. Raises `SegmentLost`.
         """
         state, self._state = self._state, None
+        found = None
         if state is not None and stored.log.startswith(self._log):
             found = scan(stored.log[len(self._log) :])
+        if state is not None and found is not None and _goes_on(state, found):
             if found.damage or found.torn_bytes:
                 return None
             for scanned in found.frames:
@@ -44,3 +47,10 @@ class DiskShadow:
             state = plan.state
         self._log, self._state = stored.log, state
         return state
+
+
+def _goes_on(state: SegmentState, found: LogScan) -> bool:
+    """Whether the new frames make sense to a state that has forgotten an unfinished checkpoint."""
+    entries = (entry for scanned in found.frames for entry in scanned.frame.entries)
+    kinds = (each for each in entries if isinstance(each, CheckpointEntry | ImagesEntry))
+    return state._checkpoint is not None or not isinstance(next(kinds, None), ImagesEntry)

@@ -5,7 +5,7 @@ As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.floor
 
 from __future__ import annotations
 
-from segments.protocol.ids import Lsn
+from segments.protocol.ids import MAX_LSN, Lsn
 from sim.check.invariants import Broken, holds
 from sim.check.reference_model import Reference, WriterView
 
@@ -35,7 +35,8 @@ def floor_is_raised(
     """
     kept = reference.live_count(view, floor, vdl)
     if kept > retention and floor < readers:
+        nobody = "nobody reads" if readers == MAX_LSN else f"no reader is below {readers}"
         raise Broken(
             f"{view.name} leaves its floor at {floor}, {kept} records behind LSN {vdl}, its VDL "
-            f"for long: expected {retention}, as no reader is below {readers}"
+            f"for long: expected {retention}, as {nobody}"
         )

@@ -126,14 +126,16 @@ def disk_is_whole(
             f"damage at bytes {places}: expected all of it"
         )
     if plan.promise is not None or restored.promise != state.promise:
+        kept = state.promise
         raise Broken(
-            f"the promise slots of {segment} make {restored.promise}, and are to be written: "
-            f"expected both to hold {state.promise}"
+            f"the promise slots of {segment} do not both hold what it promises, epoch {kept.epoch} "
+            f"and the table of epoch {kept.table_epoch}: a restart finds epoch "
+            f"{restored.promise.epoch} and {restored.promise.table_epoch}"
         )
     said = (state.scl, state.epoch, state.table, state.whole)
-    kept = (restored.scl, restored.epoch, restored.table, restored.whole)
-    if said != kept:
-        raise Broken(f"{segment} says SCL, epoch, table, whole {said}; its disk restores {kept}")
+    found = (restored.scl, restored.epoch, restored.table, restored.whole)
+    if said != found:
+        raise Broken(f"{segment} says SCL, epoch, table, whole {said}; its disk restores {found}")
     if restored.floor > state.floor:
         raise Broken(
             f"{segment} serves from {state.floor} on; its disk restores {restored.floor} only"

@@ -11,7 +11,7 @@ from segments.protocol.ids import Lsn, SegmentId
 
 _SUBJECTS: Final = re.compile(
     r"\b(?:LSN|commit|loses|written at|written at LSN|PGCL|record is|ending at|change is(?: LSN)?"
-    r"|acknowledges SCL) (\d+)"
+    r"|acknowledges SCL|went back from) (\d+)"
 )
 _BOUNDS: Final = re.compile(r"\b(?:VDL|VCL|SCL|at|up to|back to|after|LSN from|SCL from) (\d+)")
 _MTR: Final = re.compile(r"\bMTR at \[([\d, ]+)\]")

@@ -23,6 +23,7 @@ from sim.check.reference_model import Reference
 from sim.plan.generate import generate
 from sim.plan.shapes.mixed import MIXED
 from sim.run import Verdict, run
+from tests.segment_rig import SegmentRig, durable, records
 
 EPOCH = VolumeEpoch(1 << 41, 1)
 
@@ -60,6 +61,25 @@ def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
     for seed in (1, 5, 8):
         assert run(generate(seed, MIXED)).verdict is Verdict.PASSED
     assert looks > 100 and grown > 10
+
+
+def test_a_shadow_follows_a_checkpoint_that_it_first_saw_in_part() -> None:
+    rig = SegmentRig(config=SegmentConfig(gossip_bytes=1 << 10))
+    log = bytes(rig.log)
+    rig.take(records(range(1, 7)), vdl=6)
+    rig.state.announced(6, 6)
+    rig.state.collect(6)
+    parts = [*rig.state.checkpoint_frames()]
+    assert len(parts) > 2
+    shadow, scls = DiskShadow("A0", rig.config), []
+    for part in (*parts, *parts):
+        log += part
+        stored = Stored(log, rig.promises)
+        found = shadow.restored(stored)
+        assert found is not None
+        assert durable(found) == durable(plan_restart("A0", stored, rig.config).state)
+        scls.append(found.scl)
+    assert sorted(set(scls)) == [0, 6]
 
 
 def lowest_vdl(
