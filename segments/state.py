@@ -65,9 +65,10 @@ class SegmentState:
         self.vdl: Lsn = 0
         """Highest VDL a writer has announced."""
         self.announced_floor: Lsn = 0
-        """Highest PGMRPL a writer has announced."""
+        """Highest PGMRPL that the writer of the adopted table has announced; 0: none yet."""
         self.floor: Lsn = 0
-        """Oldest read point that is served: the announced floor of the last collection."""
+        """Oldest read point that is served: the announced floor of the last collection. Readers of
+        a later writer may be below it, and are served by others: no peer is told of it."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
         self._checkpoint: _CheckpointReader | None = None
@@ -170,7 +171,7 @@ class SegmentState:
             self._checkpoint = None
             self.raise_epoch(head.epoch)
             self.adopt_table(head.table)
-            self.announced(head.vdl, head.floor)
+            self.announced(head.vdl, 0)
             if head.base_lsn >= self.scl:
                 yield from self._hydrate(head.base_lsn, pages, head.floor)
 
@@ -196,12 +197,13 @@ class SegmentState:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).
 
         What the writer before announced as its floor is forgotten: its successor may have readers
-        below that, as it knows only what three segments had collected.
+        below that, as it knows only what three segments had collected. So is what was collected
+        here for it, which would spread by gossip.
         """
         if table.epoch <= self.table.epoch:
             return
         self.table = table
-        self.announced_floor = self.floor
+        self.announced_floor = 0
         self.raise_epoch(table.epoch)
         before = self.index.scl
         self.index.truncate(table)
@@ -249,7 +251,7 @@ class SegmentState:
         while part := tuple(islice(pages, per_part)):
             yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
         for records in self.index.held_in_runs(_RUN_RECORDS, limit):
-            run = RecordsEntry(head.vdl, head.floor, codec.encode_records(records))
+            run = RecordsEntry(head.vdl, 0, codec.encode_records(records))
             yield encode_frame(head.epoch, [held, run])
         assert (head.base_lsn, held.highest_lsn) == (self.index.base_lsn, self.highest_lsn)
 

@@ -109,7 +109,7 @@ READER_BUGS: Final = (
         edits=(
             Edit(
                 "segments.state:SegmentState.adopt_table",
-                "self.announced_floor = self.floor",
+                "self.announced_floor = 0",
                 "pass",
             ),
         ),

@@ -296,13 +296,11 @@ class Availability(Listener):
 
     def _judge_refusal(self, call: Call) -> None:
         since_ns, now_ns = self._since(call), self._world.scheduler.now_ns
-        if since_ns == NEVER:
-            return
-        tried_ns = now_ns - max(since_ns, call.invoked_ns)
-        gave_up_early = since_ns <= call.invoked_ns and (
-            tried_ns < self._world.schedule.knobs.read_timeout_ns - MS
-        )
-        if gave_up_early or tried_ns > self._bound_ns(call, since_ns):
+        # Even where nobody can answer a read goes on for its whole time: somebody may come back.
+        least_ns = self._world.schedule.knobs.read_timeout_ns - MS
+        gave_up_early = now_ns - call.invoked_ns < least_ns
+        tried_ns = 0 if since_ns == NEVER else now_ns - max(since_ns, call.invoked_ns)
+        if gave_up_early or (tried_ns and tried_ns > self._bound_ns(call, since_ns)):
             self._findings.hold(rules.is_not_refused, call, self._standings(call), liveness=True)
 
     def _mark_answer(self, call: Call) -> None:

@@ -64,10 +64,10 @@ def is_answered(
 
 @holds("needless-unavailability")
 def is_not_refused(call: Call, standings: Sequence[Standing]) -> None:
-    """28, for a call that failed although it could have been answered all the time."""
+    """28, for a call that failed though it could have been answered, or before its time was up."""
     raise Broken(
-        f"{_row(standings)}: all goes on, and {_named(call)} was refused ({call.error}): expected "
-        f"an answer; {_standing(standings)}"
+        f"{_row(standings)}: {_named(call)} was refused ({call.error}): expected an answer, or to "
+        f"be tried for longer; {_standing(standings)}"
     )
 
 

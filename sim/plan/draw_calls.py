@@ -20,6 +20,7 @@ from sim.plan.wrong_calls import WRONG_CALLS
 _USUAL_READS: Final = (*("get",) * 5, *("strict_get",) * 3, *READS[2:], "view")
 _FEW_PAGES: Final = 4
 _WORD: Final = 8
+_HOLDING: Final = ("mtr", "submit")
 _UNTOUCHED: Final = 0.05
 """Reads of pages that nobody writes."""
 
@@ -192,7 +193,7 @@ class _Drawing:
             pages=self._pages_written(count),
             offset=offset,
             length=length,
-            hold_ns=below(random, 2 * MS) if way == "mtr" and self._chance(0.5) else 0,
+            hold_ns=below(random, 2 * MS) if way in _HOLDING and self._chance(0.5) else 0,
         )
 
     def _pages_written(self, count: int) -> tuple[int, ...]:

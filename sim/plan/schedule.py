@@ -161,7 +161,8 @@ class Operation:
     way: str = "put_many"
     """Which call of the engine writes: one of `WAYS`."""
     hold_ns: int = 0
-    """For how long a view, or a mini-transaction that reads, is kept open."""
+    """For how long a view, or a mini-transaction that reads, is kept open; for ``submit``, how long
+    another task waits for the commit, too, before it gives up."""
     patience_ns: int | None = None
     """The caller gives up, cancelling the call, after this long; None: it waits for ever."""
     wrong: str = ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import inf
 
 import trio
 
+from aurora.commit_queue import Commit
 from aurora.engine import Engine, ReadView
 from segments.protocol.errors import (
     AuroraError,
@@ -17,7 +18,7 @@ from segments.protocol.errors import (
     ReadPointBelowFloor,
     Unavailable,
 )
-from segments.protocol.ids import PageId
+from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE
 from sim.plan.schedule import SECOND, Knobs, Operation
 from sim.world.history import Call, Outcome
@@ -182,11 +183,32 @@ async def _write(engine: Engine, call: Call) -> None:
             with _buffers_of(call) as writes:
                 commit = await engine.submit(writes)
                 call.submitted = True
-            call.lsn = await commit.durable()
+            call.lsn = await _durable(commit, call.operation.hold_ns)
         case "mtr":
             await _write_what_is_read(engine, call)
         case other:
             raise AssertionError(f"way to write {other!r}")
+
+
+async def _durable(commit: Commit, beside_ns: int) -> Lsn:
+    """Wait for a commit; beside another task, if it is to give up after a while above 0."""
+    if not beside_ns:
+        return await commit.durable()
+    found: Lsn | AuroraError
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_wait_a_while, commit, beside_ns)
+        try:
+            found = await commit.durable()
+        except AuroraError as error:
+            found = error  # as it is, not in a group
+    if isinstance(found, AuroraError):
+        raise found
+    return found
+
+
+async def _wait_a_while(commit: Commit, patience_ns: int) -> None:
+    with trio.move_on_after(patience_ns / SECOND), suppress(AuroraError):
+        await commit.durable()
 
 
 @contextmanager

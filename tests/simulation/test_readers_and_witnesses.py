@@ -103,6 +103,23 @@ def test_a_restart_does_not_bring_back_a_former_writers_floor() -> None:
     assert after.announced_floor == core.state.announced_floor == 0
 
 
+def test_what_was_collected_for_a_former_writer_is_no_floor_of_the_next() -> None:
+    """A segment served readers of a later writer who were below it, and told its peers."""
+    old, new = VolumeEpoch(1, 1), VolumeEpoch(2, 2)
+    state = SegmentState(SegmentConfig())
+    state.adopt_table(TruncationTable(old))
+    state.add_records(codec.decode_records(encoded(1, 2, 3)))
+    state.announced(3, 3)
+    assert state.collect(3) == 3
+    state.adopt_table(TruncationTable(old).extended(new, 3, 103))
+    assert (state.floor, state.announced_floor) == (3, 0)
+    state.add_records(codec.decode_records(encoded(104)))
+    slots = format_log(new)[1] * 2
+    log = b"".join(state.checkpoint_frames())
+    copy = plan_restart("A0", Stored(log, slots), SegmentConfig()).state
+    assert (copy.floor, copy.announced_floor, copy.vdl) == (3, 0, 3)
+
+
 def encoded(*lsns: int) -> bytes:
     return codec.encode_records(
         [RedoRecord(lsn, 0, 0, b"x", lsn, True, lsn - 1, lsn - 1, lsn - 1) for lsn in lsns]

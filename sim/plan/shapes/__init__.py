@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sim.plan.shapes.corners import CORNERS
 from sim.plan.shapes.limits import LIMITS
 from sim.plan.shapes.losses import LOSSES
 from sim.plan.shapes.mixed import MIXED
@@ -17,5 +18,6 @@ SHAPES: Final[tuple[Shape, ...]] = (
     POWER,
     LOSSES,
     LIMITS,
+    CORNERS,
 )
 """All of them. A seed's shape is drawn by weight, in this order."""

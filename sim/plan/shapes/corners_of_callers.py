@@ -1,0 +1,212 @@
+"""Corners of callers: no room for writes, nobody who answers reads, versions that are collected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sim.plan.chance import below, between, choice, happens
+from sim.plan.schedule import MS
+from sim.plan.shapes.corner import Corner
+from sim.plan.shapes.reach import LETTERS
+
+_LARGE: Final = 8_000
+_EDGES: Final = (
+    "read below the floor",
+    "read below the floor",
+    "view below the floor",
+    "read above the VDL",
+    "view above the VDL",
+    "list above the VDL",
+)
+
+
+def line_for_room(run: Corner) -> None:
+    """No write quorum, and more writers at one moment than have room; some give up in the line."""
+    random = run.random
+    away = run.split(choice(random, (3, 3, 4)))[0]
+    run.part(away, run.writer())
+    length = choice(random, (8, _LARGE))
+    patient = choice(random, (0.2, 0.5, 0.8))
+    for _ in range(between(random, 1, 3)):
+        for _ in range(between(random, 3, 6)):
+            patience = None if happens(random, patient) else below(random, 8 * MS)
+            count = run.most if happens(random, 0.3) else between(random, 1, min(3, run.most))
+            pages = [run.page() for _ in range(count)]
+            most = run.knobs.max_mtr_bytes // count
+            run.put(*pages, length=min(length, most), patience_ns=patience, way=_way(run))
+        if happens(random, 0.5):
+            run.read("get", run.page(), cached=False)
+        run.wait(0, 10)
+    run.now += below(random, 10 * MS)
+    run.heal()
+    for _ in range(between(random, 0, 3)):
+        patience = below(random, 2 * MS) if happens(random, 0.5) else None
+        run.put(patience_ns=patience)
+    run.settle()
+
+
+def _way(run: Corner) -> str:
+    return choice(run.random, ("put_many", "put_many", "submit", "mtr"))
+
+
+def two_wait_for_one(run: Corner) -> None:
+    """Two tasks wait for one commit, and one of them gives up."""
+    random = run.random
+    if happens(random, 0.7):
+        run.part(run.split(3)[0], run.writer())
+    for _ in range(between(random, 1, 4)):
+        run.put(way="submit", hold_ns=1 + below(random, choice(random, (MS // 2, 3 * MS))))
+        run.wait(0, 10)
+    run.now += below(random, 5 * MS)
+    run.heal()
+    run.settle()
+
+
+def much_beside_two(run: Corner) -> None:
+    """One or two are away for long, and more is written than any log keeps for them."""
+    random = run.random
+    run.part(run.split(choice(random, (1, 2)))[0], run.writer())
+    client = run.client()
+    count = min(run.most, 3)
+    for _ in range(between(random, 4, 12)):
+        pages = [run.page() for _ in range(count)]
+        run.put(*pages, client=client, length=min(_LARGE, run.knobs.max_mtr_bytes // count))
+    run.now += choice(random, (50, 800, 1_500)) * MS
+    run.heal()
+    run.settle()
+
+
+def nobody_answers(run: Corner) -> None:
+    """Segments fall silent while they are read; some are back before a read gives up."""
+    random = run.random
+    pages = list(range(min(run.pages, 4)))
+    for page in pages:
+        run.put(page)
+    run.settle()
+    run.settle()
+    who = ",".join(LETTERS)
+    if happens(random, 0.6):
+        who = run.split(choice(random, (1, 2, 3, 5)))[0]
+    kind = choice(random, ("partition", "cut", "pause", "answers"))
+    if kind == "pause":
+        run.fault("pause", who)
+    elif kind == "answers":
+        run.cut(who, run.writer())
+    else:
+        run.fault(kind, run.writer(), others=who)
+    for page in pages:
+        after = run.hops(0, 30)
+        what = choice(random, ("get", "get", "get_at", "strict_get", "view"))
+        run.read(what, page, after=after, cached=False, age=random.random() * 0.2)
+    run.now += choice(random, (20, 150, 450, 700)) * MS
+    run.heal()
+    if kind == "pause":
+        run.fault("resume", who)
+    run.settle()
+
+
+def damaged_and_asked(run: Corner) -> None:
+    """A segment has lost what it acknowledged, says so to who reads, and no peer helps it yet."""
+    random = run.random
+    letter, group = choice(random, LETTERS), below(random, run.knobs.pg_count)
+    segment = f"{letter}{group}"
+    for _ in range(between(random, 1, 3)):
+        run.put()
+    run.settle()
+    if not run.budget.may_rot(segment):
+        return
+    run.keep_apart()
+    run.fault("bit_rot", segment, bits=1, frame=between(random, 0, 3))
+    run.fault("crash", segment, after=1)
+    run.fault("restart", segment, after=2 + run.hops(0, 4))
+    for _ in range(between(random, 4, 10)):
+        kind = choice(random, ("get", "get", "get_at", "strict_get"))
+        run.read(kind, run.page(), after=run.hops(2, 60), cached=False)
+    run.wait(40, 80)
+
+
+def annulled_and_damaged(run: Corner) -> None:
+    """A damaged segment lacks a tail that a recovery annuls; after that nothing is written."""
+    random = run.random
+    group = below(random, run.knobs.pg_count)
+    run.put(group)
+    run.settle()
+    run.keep_apart(1.0)
+    behind, ahead = run.split(3)
+    segment = f"{choice(random, ahead.split(','))}{group}"
+    run.part(run.writer(), behind)
+    for _ in range(between(random, 2, 4)):
+        run.put(group)
+        run.settle()
+    run.fault("crash_writer")
+    if run.budget.may_rot(segment):
+        run.fault("bit_rot", segment, bits=1, frame=between(random, -4, -2))
+        run.fault("crash", segment)
+        run.fault("restart", segment, after=1 + run.hops(0, 6))
+    run.part(ahead, run.writer(1))
+    run.wait(1, 8)
+    run.come()
+    run.settle()
+    run.settle()
+
+
+def edges_of_history(run: Corner) -> None:
+    """Reads at the floor and just below it, at the VDL and just above it, while both rise."""
+    random = run.random
+    page = run.page()
+    for _ in range(between(random, 2, 5)):
+        run.put(page)
+        run.settle()
+        run.now += choice(random, (0, 1, 1)) * run.knobs.heartbeat_interval_ns
+        for _ in range(between(random, 1, 3)):
+            after, wrong = run.hops(0, 20), choice(random, _EDGES)
+            if happens(random, 0.6):
+                run.read("wrong", page, after=after, wrong=wrong)
+            else:
+                age = choice(random, (0.0, 1.0, 1.0, random.random()))
+                kind = choice(random, ("get_at", "view", "list", "strict_get_at"))
+                run.read(kind, page, after=after, age=age, cached=False)
+
+
+def floor_of_a_former_writer(run: Corner) -> None:
+    """A few have collected what the next writer, which has not heard of it, may still be asked."""
+    random = run.random
+    page = run.page()
+    for _ in range(between(random, 2, 4)):
+        run.put(page)
+        run.settle()
+    few, most = run.split(choice(random, (1, 1, 2)))
+    run.cut(run.writer(), most)
+    run.keep_apart(1.0)
+    run.now += run.knobs.heartbeat_interval_ns + 60 * MS
+    run.fault("crash_writer")
+    run.part(few, run.writer(1))
+    run.come()
+    run.settle()
+    run.settle()
+    hold_ns = choice(random, (0, 5 * MS, 200 * MS))
+    client = run.client()
+    run.read("view", page, client=client, age=random.random(), cached=False, hold_ns=hold_ns)
+    run.wait(2, 10)
+    run.put()
+    run.settle()
+    run.heal()
+    for _ in range(between(random, 3, 8)):
+        after, age = run.hops(0, 60), random.random()
+        run.read("get_at", page, after=after, age=age, cached=False)
+    run.wait(20, 80)
+
+
+CALLER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
+    line_for_room,
+    line_for_room,
+    two_wait_for_one,
+    much_beside_two,
+    nobody_answers,
+    damaged_and_asked,
+    edges_of_history,
+    floor_of_a_former_writer,
+)
+LAST_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (annulled_and_damaged,)
+"""Those that nothing may follow, or what they are after would be made good."""
