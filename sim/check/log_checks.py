@@ -58,7 +58,6 @@ class LogChecks:
     """The watermarks of one run, and its truncation tables."""
 
     def __init__(self, world: World, reference: Reference, findings: Findings, held: Held) -> None:
-        self._world = world
         self._reference = reference
         self._hold = findings.hold
         self._held = held

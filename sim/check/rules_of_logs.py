@@ -78,10 +78,10 @@ def table_as_made(segment: SegmentId, table: TruncationTable, view: WriterView) 
     """26: the table that a segment has adopted is the one that its writer's recovery has made."""
     if table.ranges != view.table.ranges:
         raise Broken(
-            f"{segment} has the table of {view.name} with {_listed(table.ranges)}: expected "
+            f"{segment} has the table of {view.name} and annuls {_listed(table.ranges)}: expected "
             f"{_listed(view.table.ranges)}"
         )
 
 
 def _listed(ranges: Sequence[Range]) -> str:
-    return ", ".join(f"[{start}, {end})" for start, end in ranges) or "nothing"
+    return ", ".join(f"({start - 1}, {end - 1}]" for start, end in ranges) or "nothing"

@@ -89,7 +89,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "short-range": (
         "plans VDL 1; it annuls (1, 21]",
         "a recovery now would hear: A0 (SCL 1, writer-2's table: annuls (1, 21])",
-        "opens at VDL 1 and annuls [2, 22): expected [2, 42)",
+        "opens at VDL 1 and annuls (1, 21]: expected (1, 41]",
     ),
     "tables-unioned": (
         "LSN 2 acknowledged by D0 E0 F0: 3 of 6, needs 4",
@@ -102,7 +102,7 @@ FACTS: dict[str, tuple[str, ...]] = {
     "tables-ignored": (
         "plans VDL 1; it annuls (1, 21]",
         "a recovery now would hear: A0 (SCL 1, writer-2's table: annuls (1, 21])",
-        "opens at VDL 1 and annuls [2, 22): expected [2, 42)",
+        "opens at VDL 1 and annuls (1, 21]: expected (1, 41]",
     ),
     "third-highest-scl": ("LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4; and yet its PGCL",),
     "open-before-rereplication": (
