@@ -244,8 +244,26 @@ class SegmentCore:
                 pending.answer()
             if pace.ends_step(pending.size if pending.records is not None else 1):
                 yield  # the pages of a checkpoint take their steps when its last part is applied
+        for writer, seq, epoch in self._drop_durable():
+            acks[writer] = (max(seq, acks.get(writer, (0, epoch))[0]), epoch)
         for writer, (seq, epoch) in acks.items():
             self._acknowledge(writer, epoch, seq)
+
+    def _drop_durable(self) -> list[tuple[Address, int, VolumeEpoch]]:
+        """Drop what waits and became durable meanwhile; returns the batches to acknowledge.
+
+        What is sent again and gossiped while the disk is busy waits several times over. If all of
+        it were written, a slow disk would fall behind by its own answers being late.
+        """
+        scl, kept, acks = self.state.scl, [], []
+        for pending in self._queue:
+            if not pending.records or pending.records[-1].lsn > scl:
+                kept.append(pending)
+            elif pending.ack is not None:
+                acks.append((*pending.ack, pending.epoch))
+        if len(kept) < len(self._queue):
+            self._requeue(kept)
+        return acks
 
     def _note_applied(self, pending: Pending, before: Lsn) -> None:
         scl = self.state.scl

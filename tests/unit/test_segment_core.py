@@ -118,6 +118,26 @@ def test_a_batch_that_is_held_already_is_acknowledged_without_a_write() -> None:
     assert rig.take(records([1, 2])) == 2 and len(rig.log) == size
 
 
+def test_what_came_again_while_the_disk_was_busy_is_not_written_again() -> None:
+    """Else a slow disk falls ever further behind what is sent again because it is slow."""
+    rig = SegmentRig(config=SegmentConfig(write_bytes=1024))
+    first, second = records([1, 2]), records([3], prev=2)
+    first = [each._replace(payload=bytes(800)) for each in first]
+    rig.step(batch(first, seq=1))
+    write = rig.core.take_write()
+    for seq in (2, 3):
+        rig.step(batch(first, seq=seq))
+    rig.step(batch(second, seq=4))
+    assert write is not None
+    rig.store(write)
+    rig.core.wrote()
+    assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(3, 2)]
+    rig.write()
+    assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(4, 3)]
+    assert not rig.core.has_input
+    assert len(scan(bytes(rig.log)).frames) == 3, "the format's frame, and one for each write"
+
+
 def test_a_full_queue_drops_records_and_keeps_promises() -> None:
     """§4.5: nothing is unbounded."""
     rig = SegmentRig(config=SegmentConfig(queue_bytes=64 << 10))
