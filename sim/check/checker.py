@@ -144,11 +144,9 @@ class Checker(Listener):
         self.disks.look()
         self.readers.look()
         self.bounds.look()
-        engine = self._world.cluster.engines[-1] if self._world.cluster.engines else None
-        if engine is not None and engine.error is None:
-            core = engine.core
-            if core is not None and core.opened:
-                self.floors.look(engine, core, readers_known=self.ending.clients_only)
+        engine = self._world.current_writer
+        if engine is not None and engine.core is not None:
+            self.floors.look(engine, engine.core, readers_known=self.ending.clients_only)
 
     def _on_recovery_started(self, source: str, _: SealingStarted) -> None:
         self._observed_before[source] = self._observed_vdl

@@ -176,7 +176,7 @@ class Ending:
 
     def standing(self) -> str:
         """What is pending, what is missing of a writer, and how far each segment is."""
-        engine = self._world.cluster.engine
+        engine = self._world.leading_writer
         opened = engine.core is not None and engine.core.opened
         writer = "" if opened else f"; {engine.name} has not opened the volume"
         if engine.error is not None:

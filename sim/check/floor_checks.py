@@ -58,7 +58,7 @@ class FloorChecks:
             self._read.append((self._world.scheduler.now_ns, *known))
 
     def look(self, engine: Engine, core: WriterCore, *, readers_known: bool) -> None:
-        """Look at the floor of the latest writer, which is open.
+        """Look at the floor of the writer that serves the volume.
 
         Whether it is left behind shows only if all readers are known by their calls.
         """

@@ -48,13 +48,11 @@ class ReaderChecks:
             self._floor_is_below_view(call, engine)
 
     def look(self) -> None:
-        """Hold the floors of the latest writer and of its segments against its readers."""
-        if not self._world.cluster.engines:
+        """Hold the floors of the volume's writer and of its segments against its readers."""
+        engine = self._world.current_writer
+        if engine is None or engine.core is None:
             return
-        engine = self._world.cluster.engine
         core = engine.core
-        if core is None or engine.error is not None:
-            return
         views = [each for each in self._views.values() if each.writer == engine.name and each.held]
         for call in views:
             self._floor_is_below_view(call, engine)

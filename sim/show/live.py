@@ -109,11 +109,11 @@ class LiveView:
         return grid
 
     def _tail(self, pg_id: int) -> int:
-        core = self._world.cluster.engine.core
+        core = self._world.leading_writer.core
         return 0 if core is None else core.tail_lsn(pg_id)
 
     def _watermarks(self) -> RenderableType:
-        engine = self._world.cluster.engine
+        engine = self._world.leading_writer
         core = engine.core
         text = Text.assemble((f" {engine.name} ", "reverse"), "  ")
         if engine.error is not None:

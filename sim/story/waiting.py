@@ -67,8 +67,8 @@ def _blocking(evidence: Evidence, call: Call) -> list[Lsn]:
 
 
 def _writer(evidence: Evidence) -> Iterator[Line]:
-    """The watermarks of the last writer; or what its opening waits for."""
-    engine = evidence.world.cluster.engine
+    """The watermarks of the volume's writer; or what the opening of another waits for."""
+    engine = evidence.world.leading_writer
     core, end_ns = engine.core, evidence.result.virtual_ns
     heard = evidence.of(Acknowledged, source=engine.name)
     if core is None:
@@ -105,7 +105,7 @@ def _writer(evidence: Evidence) -> Iterator[Line]:
 
 def lagging(evidence: Evidence) -> Iterator[Line]:
     """Segments that lack something that their writer has."""
-    core = evidence.world.cluster.engine.core
+    core = evidence.world.leading_writer.core
     behind = []
     for segment, host in evidence.world.cluster.hosts.items():
         if host.lost:
@@ -122,6 +122,8 @@ def lagging(evidence: Evidence) -> Iterator[Line]:
                 behind.append((segment, f"SCL {state.scl}, the group ends at {tail}"))
     if behind:
         text = f"behind at the end: {sorted_by(behind)}"
+    elif core is None:
+        text = "no segment is away: each is up"
     else:
         text = "no segment is behind: each is up, and has all of its group"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED - 1, text)

@@ -323,10 +323,20 @@ class World:
     @property
     def opening(self) -> bool:
         """Whether some writer is on its way to open the volume."""
-        return any(
-            engine.error is None and (engine.core is None or not engine.core.opened)
-            for engine in self.cluster.engines
-        )
+        return any(self._is_opening(each) for each in self.cluster.engines)
+
+    @staticmethod
+    def _is_opening(engine: Engine) -> bool:
+        return engine.error is None and (engine.core is None or not engine.core.opened)
+
+    @property
+    def leading_writer(self) -> Engine:
+        """Whose doings tell how the volume stands: the last that is about to open, or who serves.
+
+        If nobody does either, the writer that was started last.
+        """
+        opening = [each for each in self.cluster.engines if self._is_opening(each)]
+        return (opening or [self.current_writer or self.cluster.engine])[-1]
 
     @property
     def needs_a_writer(self) -> bool:

@@ -33,7 +33,7 @@ from sim.check.invariants import INVARIANTS
 from sim.commands.case import Case, open_case
 from sim.commands.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
 from sim.plan.generate import generate
-from sim.plan.schedule import MS, Knobs, Operation, Schedule
+from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.plan.shapes.mixed import MIXED
 from sim.run import RunResult, Verdict
 from sim.story import Recorder, tell
@@ -42,6 +42,7 @@ from sim.story.faults import faults
 from sim.story.focus import focus_of
 from sim.story.lines import LAST, NEEDED, Line, chosen
 from sim.story.recorder import Step
+from tests.busy import BUSY
 
 FACTS: dict[str, tuple[str, ...]] = {
     "write-quorum-3": (
@@ -421,10 +422,17 @@ def test_faults_of_what_the_finding_names_weigh_more() -> None:
 
 
 def test_members_of_other_groups_do_not_hold_a_record() -> None:
-    run = of_seed(8, "write-quorum-3")
-    text = run.text()
-    assert "LSN 5 acknowledged by B1 A1 +0.5 ms" not in text
-    assert re.search(r"LSN 5 acknowledged by [^:]*: 3 of 6, needs 4; and yet group 1's", text)
+    schedule = Schedule(
+        seed=1,
+        knobs=Knobs(pg_count=3, duration_ns=100 * MS),
+        actions=(Action(at_ns=5 * MS, kind="crash", target="A1,B1,C1"),),
+        operations=(
+            Operation(at_ns=0, client=1, kind="put", pages=(0, 1, 2)),
+            Operation(at_ns=20 * MS, client=1, kind="put", pages=(1, 0, 2)),
+        ),
+    )
+    text = told(Case(schedule=schedule, bug="write-quorum-3", source="three.toml")).text()
+    assert re.search(r"LSN 4 acknowledged by [^:]*: 3 of 6, needs 4; and yet group 1's", text)
     assert "A0" not in text and "A2" not in text
 
 
@@ -496,17 +504,17 @@ def test_a_sentence_that_needs_more_rows_than_there_are_gives_way() -> None:
 
 
 def test_a_version_collected_too_early_is_told_with_the_floor_and_the_reader() -> None:
-    knobs = Knobs(duration_ns=2 * MS, collect_records=1)
+    knobs = Knobs(duration_ns=200 * MS, collect_records=1, check_every=1)
     operations = (
         Operation(at_ns=0, client=4, kind="put", pages=(8, 3), length=8),
-        Operation(at_ns=0, client=4, kind="view", pages=(7,), age=0.76),
+        Operation(at_ns=0, client=4, kind="view", pages=(7,), age=0.76, hold_ns=200 * MS),
     )
     schedule = Schedule(seed=0, knobs=knobs, operations=operations, name="early")
     run = told(Case(schedule=schedule, bug="gc-above-pgmrpl", source="early.toml"))
     assert run.result.invariant == "floor-below-readers"
     told_of = [each for each in sentences(run.lines()) if "collected up to 2: " in each]
     assert told_of and all("; the floor announced is 0, a reader is at 1" in x for x in told_of)
-    assert {"A0", "F0"} <= set(re.findall(r"\b[A-F]0\b", " ".join(told_of)))
+    assert len(set(re.findall(r"\b[A-F]0\b", " ".join(told_of)))) > 1
 
 
 STALLED = """
@@ -600,19 +608,18 @@ def test_explain_of_a_run_that_passed_ends_well() -> None:
 
 
 def test_listening_changes_nothing() -> None:
-    schedule = generate(5, MIXED)
-    listened = told(Case(schedule=schedule, bug="serve-below-required"))
-    alone = Case(schedule=schedule, bug="serve-below-required").run()
+    listened = told(Case(schedule=BUSY, bug="serve-below-required"))
+    alone = Case(schedule=BUSY, bug="serve-below-required").run()
     assert alone.verdict is Verdict.VIOLATION
     assert listened.result.digest == alone.digest
 
 
 def test_a_planted_bug_that_a_passing_run_does_not_expose_is_named() -> None:
-    told = CliRunner().invoke(command, ["--seed", "7", "--bug", "no-fencing"])
+    told = CliRunner().invoke(command, ["quiet", "--bug", "no-fencing"])
     assert told.exit_code == 0
     assert "bug    no-fencing was planted, and this run has not exposed it" in told.output
     assert "bugs scenario no-fencing" in " ".join(told.output.split())
-    assert "was planted" not in CliRunner().invoke(command, ["--seed", "7"]).output
+    assert "was planted" not in CliRunner().invoke(command, ["quiet"]).output
 
 
 def test_a_bug_without_a_schedule_of_its_own_is_sent_to_none() -> None:

@@ -20,6 +20,7 @@ from sim.world.interrupts import deferred
 from sim.world.listener import Listener
 from sim.world.scheduler import VirtualScheduler
 from sim.world.world import World
+from tests.busy import BUSY
 from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT
 
@@ -77,8 +78,8 @@ def test_a_run_under_way_ends_with_130(command: str, tmp_path: Path) -> None:
 
 def test_shrink_still_writes_the_smallest_so_far(tmp_path: Path) -> None:
     output, drawn = tmp_path / "small.toml", tmp_path / "drawn.toml"
-    drawn.write_text(dump(generate(5, MIXED)))
-    case = (str(drawn), "--bug", "serve-below-required", "-o", str(output))
+    drawn.write_text(dump(BUSY))
+    case = (str(drawn), "--bug", "ack-before-persist", "-o", str(output))
     ended = hit(HIT_THE_SECOND_RUN, "shrink", *case)
     assert ended.returncode == 130, ended.stderr
     assert "stopped by Ctrl-C: the smallest so far" in ended.stderr

@@ -62,7 +62,7 @@ def tried(mutant: Mutant, budget_s: float, hang_s: int = 20) -> Trial:
 
 def test_a_mutant_is_found_by_a_seed() -> None:
     found = tried(DEAF, 20.0)
-    assert (found.outcome, found.invariant) == (Outcome.FOUND, "heals-and-converges")
+    assert (found.outcome, found.invariant) == (Outcome.FOUND, "needless-unavailability")
     assert (found.seed, found.seeds, found.reached) == (5, 1, True)
     assert found.finding and found.cpu_s is not None and 0 < found.cpu_s < 20
 
@@ -117,7 +117,7 @@ def test_one_mutant_as_json(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["mutants"], found["share"], found["median_seeds"]) == (1, 1.0, 1)
-    assert found["invariants"] == {"heals-and-converges": 1}
+    assert found["invariants"] == {"needless-unavailability": 1}
     assert set(found["outcomes"]) == {each.value for each in Outcome}
     assert list(found["modules"]) == ["aurora.quorum"]
     (trial,) = found["trials"]

@@ -14,6 +14,7 @@ from sim.plan.generate import generate
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.plan.shapes.mixed import MIXED
 from sim.run import RunResult, Verdict
+from tests.busy import BUSY
 
 
 def result_of(schedule: Schedule, *, fails: bool, at_ns: int) -> RunResult:
@@ -91,17 +92,17 @@ def test_steps_lead_down_and_end() -> None:
 # ---- a real one ----------------------------------------------------------------------------------
 
 
-def test_a_bug_found_by_a_seed_becomes_a_scenario_that_runs_by_itself(tmp_path: Path) -> None:
+def test_a_bug_in_a_long_run_becomes_a_small_scenario_that_runs_by_itself(tmp_path: Path) -> None:
     path, drawn = tmp_path / "small.toml", tmp_path / "drawn.toml"
-    drawn.write_text(dump(generate(5, MIXED)))
-    bug = "serve-below-required"
-    options = [str(drawn), "--bug", bug, "-o", str(path), "--runs", "150"]
+    drawn.write_text(dump(BUSY))
+    bug = "ack-before-persist"
+    options = [str(drawn), "--bug", bug, "-o", str(path), "--runs", "100"]
     done = CliRunner().invoke(command, options)
     assert done.exit_code == 1, done.output
     case = open_case(None, str(path), None)
     assert case.bug == bug
-    assert len(events_of(case.schedule)) < len(events_of(generate(5, MIXED)))
-    assert case.run().invariant == "reads-match-the-model"
+    assert len(events_of(case.schedule)) < 5 < len(events_of(BUSY))
+    assert case.run().invariant == "ack-after-sync"
     # Without the bug the same scenario passes: it is the bug that is shown, nothing else.
     assert Case(schedule=case.schedule).run().verdict is Verdict.PASSED
 
