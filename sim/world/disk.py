@@ -20,13 +20,13 @@ from segments.protocol.errors import (
     SegmentLost,
     StorageBroken,
     StorageFailed,
-    StorageFull,
 )
 from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
 from sim.world import torn
 from sim.world.ambush import ANY, APPEND, COMPACTION, CUT, PROMISE, Ambush, is_of
+from sim.world.refusals import Refusals
 from sim.world.rewriting import RewritingBound
 from sim.world.scheduler import Handle, VirtualScheduler
 
@@ -77,8 +77,7 @@ class SimulatedStorage:
         self._write: _Write | None = None
         self._crashed = self._broken = False
         self._slowness = 1.0
-        self._failing_writes = self._failing_syncs = 0
-        self._failing_kind = self._breaking_kind = ANY
+        self._refusals = Refusals(self._random)
         self._ambush: Ambush | None = None
         self._crashes = 0
         self.refusals = 0
@@ -237,7 +236,7 @@ class SimulatedStorage:
         """Let the disk be full at ``capacity_bytes`` of log; None: never. What is there stays."""
         if capacity_bytes is not None and capacity_bytes < 0:
             raise Invalid(f"capacity of {capacity_bytes} bytes: expected at least 0")
-        self._capacity = capacity_bytes
+        self._refusals.capacity_bytes = capacity_bytes
 
     @property
     def broken(self) -> bool:
@@ -247,7 +246,7 @@ class SimulatedStorage:
     @property
     def capacity_bytes(self) -> int | None:
         """What was set last with `set_capacity`."""
-        return self._capacity
+        return self._refusals.capacity_bytes
 
     @property
     def crashed(self) -> bool:
@@ -257,7 +256,7 @@ class SimulatedStorage:
     @property
     def failing(self) -> bool:
         """Whether operations are still to be refused, by `fail_writes` or `fail_syncs`."""
-        return self._failing_writes > 0 or self._failing_syncs > 0
+        return self._refusals.due
 
     @property
     def busy_until_ns(self) -> int:
@@ -278,11 +277,11 @@ class SimulatedStorage:
 
     def fail_writes(self, count: int, kind: str = ANY) -> None:
         """Let the writes of the next ``count`` operations of a kind fail; 0 ends it."""
-        self._failing_writes, self._failing_kind = count, kind
+        self._refusals.writes, self._refusals.writes_of = count, kind
 
     def fail_syncs(self, count: int, kind: str = ANY) -> None:
         """Let the next ``count`` syncs fail, each until the disk is loaded again; 0 ends it."""
-        self._failing_syncs, self._breaking_kind = count, kind
+        self._refusals.syncs, self._refusals.syncs_of = count, kind
 
     def lie_in_wait(self, ambush: Ambush | None) -> None:
         """Have the next write of a kind end in a crash, once; None: have none any more."""
@@ -293,8 +292,8 @@ class SimulatedStorage:
         """Whether it is slow or full, or a failure or a crash is still to come."""
         return (
             self._slowness != 1.0
-            or self._capacity is not None
-            or self._failing_writes + self._failing_syncs > 0
+            or self.capacity_bytes is not None
+            or self.failing
             or self._ambush is not None
         )
 
@@ -318,7 +317,7 @@ class SimulatedStorage:
         self._check_ready()
         task, crashes = trio.lowlevel.current_task(), self._crashes
         try:
-            failure = self._draw_failure(kind, needed_bytes)
+            failure = self._refusals.next(kind, needed_bytes, self.profile)
             write = self._write = _Write(kind, apply, interrupt, failure, task)
             delay_ns = self._delay_ns()
             write.event = self._scheduler.call_after(delay_ns, self._finish, write)
@@ -361,24 +360,6 @@ class SimulatedStorage:
         """A write under way is not cancelled, no more than the kernel's: a crash interrupts it."""
         over = self._scheduler.failed
         return trio.lowlevel.Abort.SUCCEEDED if over else trio.lowlevel.Abort.FAILED
-
-    def _draw_failure(self, kind: str, needed_bytes: int) -> StorageFailed | None:
-        profile = self.profile
-        if self._capacity is not None and needed_bytes > self._capacity:
-            return StorageFull(
-                f"disk full: {needed_bytes} bytes needed, expected at most {self._capacity}"
-            )
-        if self._failing_writes > 0 and is_of(self._failing_kind, kind):
-            self._failing_writes -= 1
-            return StorageFailed("the disk refused a write")
-        if self._failing_syncs > 0 and is_of(self._breaking_kind, kind):
-            self._failing_syncs -= 1
-            return StorageBroken("the disk refused a sync")
-        if profile.write_failure and self._random() < profile.write_failure:
-            return StorageFailed("the disk refused a write")
-        if profile.sync_failure and self._random() < profile.sync_failure:
-            return StorageBroken("the disk refused a sync")
-        return None
 
     def _delay_ns(self) -> int:
         profile = self.profile

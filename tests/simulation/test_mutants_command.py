@@ -38,6 +38,8 @@ def mutant(where: str, change: str) -> Mutant:
 ENDLESS: Final = mutant(
     "aurora.commit_queue:CommitQueue.advance", "commits.popleft().settle() => pass"
 )
+OF_WHAT_MUST_HAPPEN: Final = ("heals-and-converges", "needless-unavailability")
+"""By which of them it is found that nothing is ever acknowledged."""
 DEAF: Final = mutant("aurora.quorum:QuorumTracker.observe_scl", "scl <= known => scl > known")
 RARE: Final = mutant(
     "segments.core:SegmentCore._on_fetch_log",
@@ -62,7 +64,7 @@ def tried(mutant: Mutant, budget_s: float, hang_s: int = 20) -> Trial:
 
 def test_a_mutant_is_found_by_a_seed() -> None:
     found = tried(DEAF, 20.0)
-    assert (found.outcome, found.invariant) == (Outcome.FOUND, "needless-unavailability")
+    assert found.outcome is Outcome.FOUND and found.invariant in OF_WHAT_MUST_HAPPEN
     assert (found.seed, found.seeds, found.reached) == (5, 1, True)
     assert found.finding and found.cpu_s is not None and 0 < found.cpu_s < 20
 
@@ -117,7 +119,7 @@ def test_one_mutant_as_json(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert (found["mutants"], found["share"], found["median_seeds"]) == (1, 1.0, 1)
-    assert found["invariants"] == {"needless-unavailability": 1}
+    assert [found["invariants"].get(each, 0) for each in OF_WHAT_MUST_HAPPEN] in ([1, 0], [0, 1])
     assert set(found["outcomes"]) == {each.value for each in Outcome}
     assert list(found["modules"]) == ["aurora.quorum"]
     (trial,) = found["trials"]
