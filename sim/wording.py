@@ -8,12 +8,15 @@ import sys
 import textwrap
 from collections.abc import Collection
 from difflib import get_close_matches
+from itertools import islice
 from typing import Final
 
 import click
 
 WIDTH: Final = 80
 PROGRAM: Final = "python -m aurora.sim"
+_MANY: Final = 40
+_FIRST: Final = 8
 
 
 def counted(count: int, noun: str) -> str:
@@ -53,7 +56,10 @@ def command_line(*arguments: str) -> str:
 
 
 def suggestion(word: str, known: Collection[str]) -> str:
-    """What may have been meant, and everything that may be said."""
+    """What may have been meant, and everything that may be said; of very much its beginning."""
     close = get_close_matches(word, known, n=1, cutoff=0.6)
     meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"{meant}expected one of {', '.join(known)}"
+    if len(known) <= _MANY:
+        return f"{meant}expected one of {', '.join(known)}"
+    first = ", ".join(islice(known, _FIRST))
+    return f"{meant}expected one of {first} and {len(known) - _FIRST} more: see `list`"

@@ -31,8 +31,8 @@ class Standing:
     """Its row of the table."""
 
     def __str__(self) -> str:
-        away = ", ".join(f"{segment} {why}" for segment, why in self.away.items())
-        return f"sound: {', '.join(self.ready) or 'nobody'}; {away or 'nobody'} away"
+        away = ", ".join(f"{segment} ({why})" for segment, why in self.away.items())
+        return f"ready: {', '.join(self.ready) or 'nobody'}; not ready: {away or 'nobody'}"
 
 
 def row_of(away: Mapping[SegmentId, str], one_az: bool) -> str:

@@ -37,6 +37,6 @@ def floor_is_raised(
     if kept > retention and floor < readers:
         nobody = "nobody reads" if readers == MAX_LSN else f"no reader is below {readers}"
         raise Broken(
-            f"{view.name} leaves its floor at {floor}, {kept} records behind LSN {vdl}, its VDL "
-            f"for long: expected {retention}, as {nobody}"
+            f"{view.name} leaves its floor at {floor}, and keeps {kept} records up to LSN {vdl}, "
+            f"its VDL for long: expected to keep {retention}, as {nobody}"
         )

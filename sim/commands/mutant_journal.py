@@ -72,7 +72,9 @@ class Journal:
             return 0
         wanted = attrs.asdict(header)
         if first != wanted:
-            raise Invalid(f"{path} is a journal of {_said(first)}: expected {_said(wanted)}")
+            raise Invalid(
+                f"{path} is a journal of {_said(first)}: expected {_said(wanted)}, or another file"
+            )
         for values in lines:
             try:
                 trial = Trial.from_json(values)

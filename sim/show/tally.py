@@ -17,6 +17,7 @@ from sim.run import Verdict
 from sim.wording import command_line, counted
 
 _SHOWN_SEEDS: Final = 50
+_WIDEST: Final = max(len(name) for name in MARKS)
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
 _WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.INTERNAL, Verdict.UNDECIDED)
 
@@ -113,7 +114,7 @@ def report(tally: Tally, wall_s: float, bug: str | None) -> str:
         "marks reached (times, seeds):",
     ]
     lines += [
-        f"  {name:<34}{tally.marks[name]:>9,}{tally.seeds_with[name]:>8,}"
+        f"  {name:<{_WIDEST}}{tally.marks[name]:>9,}{tally.seeds_with[name]:>8,}"
         for name in MARKS
         if name in tally.marks
     ]
