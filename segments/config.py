@@ -217,7 +217,8 @@ class SegmentConfig:
         cost="larger: a segment waits longer for a peer that has gone; smaller: a transfer over a "
         "slow network starts over",
     )  # fmt: skip
-    """Time after which a transfer of pages that stopped is given up, to start with another peer."""
+    """Time after which a transfer of pages that stopped is given up, to start with another peer;
+    until then a part that does not come is asked for sixteen times."""
     list_pages: int = setting(
         4_096, 1, 65_536, unit="pages",
         cost="larger: messages wait longer for a part of the list; smaller: more messages for a "

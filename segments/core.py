@@ -166,6 +166,9 @@ class SegmentCore:
         peer = self.gossip.tick(now)
         if peer is not None:
             self._send(peer, self.gossip.status(reply_wanted=True))
+        asked = self.gossip.ask_again(now)
+        if asked is not None:
+            self._send(*asked)
         self.maintenance.tick(now, sends_pages=self.gossip.sends_pages(now))
 
     # ---- output ----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -30,6 +30,9 @@ from segments.state import SegmentState
 from segments.wal import CheckpointEntry, ImagesEntry, RecordsEntry
 
 GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipPages | FetchPages
+
+_ATTEMPTS: Final = 16
+"""How often a part of a transfer of pages is asked for until the transfer is given up."""
 
 
 # ---- what comes of a message, besides an answer to its sender ------------------------------------
@@ -65,6 +68,8 @@ class _Hydration:
     peer: Address
     base_lsn: Lsn
     deadline: float
+    ask_at: float = 0.0
+    """When to ask for the next part once more."""
     pages: list[PageImage] = attrs.field(factory=list)
     next_page: PageId = 0
 
@@ -180,6 +185,17 @@ class Gossip:
         moved = request.base_lsn != self._state.index.base_lsn
         return self._pages(0 if moved else request.from_page)
 
+    def ask_again(self, now: float) -> tuple[Address, FetchPages] | None:
+        """A part that has not come for a while, and whom to ask for it: it may have been lost."""
+        current = self._hydration
+        if current is None or now < current.ask_at:
+            return None
+        current.ask_at = now + self._config.hydration_timeout_s / _ATTEMPTS
+        return current.peer, self._next_part(current)
+
+    def _next_part(self, current: _Hydration) -> FetchPages:
+        return FetchPages(self._state.epoch, self._segment, current.base_lsn, current.next_page)
+
     def _pages(self, from_page: PageId) -> GossipPages:
         state = self._state
         limit = max(1, self._config.gossip_bytes // PAGE_SIZE)
@@ -207,13 +223,14 @@ class Gossip:
             current = self._hydration = _Hydration(source, message.base_lsn, 0.0)
         if current.next_page == message.from_page:
             current.deadline = now + self._config.hydration_timeout_s
+            current.ask_at = now + self._config.hydration_timeout_s / _ATTEMPTS
             current.pages.extend(message.pages)
             current.next_page = message.next_page
         elif message.from_page:
             return None
         if current.next_page:
             # Also after a first part that comes again: then the answer to the last request is lost.
-            return FetchPages(state.epoch, self._segment, current.base_lsn, current.next_page)
+            return self._next_part(current)
         state.announced(message.vdl, 0)
         self._hydration = None
         if self._trace is not None:

@@ -31,6 +31,8 @@ _GOSSIPS: Final = 16
 spoken to; so that all fail once in 10^11 times, and with every third message lost in 10^7."""
 _DROPPED: Final = 2
 """Attempts that may fail without random loss: what finds a queue full is dropped."""
+_PARTS_ASKED: Final = 16
+"""How often a part of a transfer of pages is asked for in its timeout (`segments.gossip`)."""
 _PATIENCE: Final = 4
 """A batch is sent again after so many times its usual trip (`aurora.segment_stream`)."""
 
@@ -68,7 +70,8 @@ class Bounds:
     catch_up_ns: int
     """A segment has what is durable: from its writer, or by gossip."""
     hydration_ns: int
-    """Longer when pages may be lost on their way: until the transfer is given up."""
+    """Longer when pages may be lost on their way: until they have been asked for as often as it may
+    take, and a transfer was given up."""
 
     def settle_ns(self, away_ns: int) -> int:
         """When a segment that was away so long has been sent what its writer has for it.
@@ -107,6 +110,7 @@ def bounds_of(knobs: Knobs) -> Bounds:
     loss = max(each.loss for each in links)
     refusal = 1 - (1 - knobs.disk.write_failure) * (1 - knobs.disk.sync_failure)
     attempts = _attempts((1 - loss) ** 2 * (1 - refusal))
+    read_attempts = _attempts((1 - loss) ** 2)
     tick_ns = _ns(engine.tick_interval_s)
     refused_ns = 2 * _ns(segment.storage_retry_s) if refusal else 0
     first_ns = max(_ns(engine.resend_min_s), _PATIENCE * usual_ns)
@@ -123,15 +127,15 @@ def bounds_of(knobs: Knobs) -> Bounds:
         heard_ns=_ns(engine.heartbeat_interval_s) + tick_ns + trip_ns,
         resends_ns=resends_ns,
         resend_ns=resends_ns // resends,
-        read_attempts=_attempts((1 - loss) ** 2),
+        read_attempts=read_attempts,
         hedge_ns=_ns(router.hedge_max_s),
         retry_ns=_ns(router.attempt_timeout_s) + _ns(router.retry_max_s),
-        confirm_ns=trip_ns + (1 + _attempts((1 - loss) ** 2)) * _ns(engine.resend_max_s),
+        confirm_ns=trip_ns + (1 + read_attempts) * _ns(engine.resend_max_s),
         open_ns=(2 + attempts) * (retry_ns + refused_ns) + 5 * trip_ns + resends_ns,
         # Each source is asked four times, with pauses that double (`aurora.recovery`).
         fetch_ns=15 * READ_QUORUM * retry_ns + retry_ns + trip_ns,
         catch_up_ns=_GOSSIPS * _ns(segment.gossip_interval_s) + last_ns + trip_ns + resends_ns,
-        hydration_ns=_ns(segment.hydration_timeout_s),
+        hydration_ns=ceil((1 + read_attempts / _PARTS_ASKED) * _ns(segment.hydration_timeout_s)),
     )
 
 

@@ -106,6 +106,21 @@ def test_between_equals_there_is_no_more_than_the_status() -> None:
     assert len(said) < 150
 
 
+def test_a_part_of_a_transfer_that_is_lost_is_asked_for_again_until_it_is_given_up() -> None:
+    pair = rigs("A0", "B0")
+    collected(pair["A0"], last=20, floor=15)
+    taker = pair["B0"]
+    status = taker.core.gossip.status(reply_wanted=False)
+    [first] = pair["A0"].ask(status, GossipPages, "B0")
+    [asked] = taker.ask(first, FetchPages, "A0")
+    again = []
+    for at in range(1, 1_200):
+        taker.core.tick(at / 1_000)
+        again += [(at, each) for each in taker.settle() if isinstance(each.message, FetchPages)]
+    assert {each for _, each in again} == {Outgoing("A0", asked)}
+    assert [at for at, _ in again] == [63 * nth for nth in range(1, 16)], "a sixteenth of a second"
+
+
 def test_strangers_are_not_listened_to() -> None:
     rig = rigs("A0")["A0"]
     run = codec.encode_records(records([1]))
