@@ -173,7 +173,8 @@ def test_the_document_has_a_row_for_every_bug() -> None:
     document = Path(quorum.__file__).parents[1].joinpath("docs/bugs.md").read_text()
     rows = re.findall(r"^\| ([a-z0-9-]+) \| (.+) \| (protocol .+) \|$", document, re.MULTILINE)
     assert rows == [(bug.name, bug.summary, bug.section) for bug in BUGS.values()]
-    assert f"there are {len(BUGS)} bugs" in document
+    assert f"there are {len(BUGS)} bugs: {len(PROTOCOL)} for the ways known" in document
+    assert f"and {len(BUGS) - len(PROTOCOL)} for mistakes that are easily made" in document
 
 
 def test_no_two_bugs_are_called_the_same() -> None:
