@@ -75,6 +75,8 @@ class BoundChecks:
         self._compacted: dict[SegmentId, int] = {}
         """How long its log was when it was last written anew."""
         self._collected: dict[SegmentId, int] = {}
+        self._spoilt: set[SegmentId] = set()
+        """Whose disks have rotted since their logs were last written anew."""
         self._pg_of = {each: group.pg_id for group in world.groups for each in group.members}
 
     # ---- steps -----------------------------------------------------------------------------------
@@ -94,6 +96,10 @@ class BoundChecks:
         handler = _ON_SEGMENT.get(type(event))
         if handler is not None:
             handler(self, segment, event, core)
+
+    def rotted(self, segment: SegmentId) -> None:
+        """What is on a segment's disk has changed: its log may be written anew for that."""
+        self._spoilt.add(segment)
 
     # ---- writers ---------------------------------------------------------------------------------
 
@@ -147,6 +153,12 @@ class BoundChecks:
     def _on_write(self, segment: SegmentId, event: WriteStarted, core: SegmentCore) -> None:
         if event.compaction:
             self._compacting.add(segment)
+            if segment not in self._spoilt:
+                known = self._compacted.get(segment), self._collected.get(segment, 0)
+                size, config = self._world.disks[segment].size(), self._segment
+                self._hold(
+                    rules_of_bounds.is_written_anew_with_reason, segment, size, *known, config
+                )
         entries = len(core._in_flight or ())
         limit = self._segment.write_bytes
         if event.frame_bytes > limit:
@@ -155,6 +167,7 @@ class BoundChecks:
     def _on_synced(self, segment: SegmentId, _: WriteSynced, __: SegmentCore) -> None:
         if segment in self._compacting:
             self._compacting.discard(segment)
+            self._spoilt.discard(segment)
             self._compacted[segment] = self._world.disks[segment].size()
             self._collected[segment] = 0
 

@@ -314,6 +314,7 @@ class Checker(Listener):
 
     def on_rotted(self, segment: SegmentId) -> None:
         self.disks.rotted(segment)
+        self.bounds.rotted(segment)
 
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self.disks.promise_rotted(segment)

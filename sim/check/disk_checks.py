@@ -9,7 +9,7 @@ from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.storage import Stored
 from segments.wal import NO_PROMISE, decode_promises, encode_promise, scan
-from sim.check import invariants, rules_of_the_end
+from sim.check import invariants, rules_of_disks, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference
@@ -119,7 +119,12 @@ class DiskChecks:
         """Compare a running segment with its disk (invariants 1, 6, 7, 8, 10, 16)."""
         if not host.up or host.core is None or host.lost is not None:
             return
-        state = host.core.state
+        state, core = host.core.state, host.core
+        if core._in_flight is None and not core.applying:
+            self._findings.hold(
+                rules_of_disks.knows_its_log,
+                host.segment, core.maintenance.log_bytes, self._world.disks[host.segment].size(),
+            )  # fmt: skip
         if host.segment in self._damaged:
             restored = self._left(host.segment)
             repaired = restored is not None and restored.whole and restored.scl >= state.scl
@@ -147,6 +152,13 @@ class DiskChecks:
                     self._reference, view, host.segment, state.vdl, *page,
                 )  # fmt: skip
 
+    def promise_slots(self, segment: SegmentId) -> bytes | None:
+        """Both promise slots as they are on disk now; None if rot has been there."""
+        disk = self._world.disks[segment]
+        if segment in self._promise_rotten or disk.identity is None:
+            return None
+        return disk.peek().promises
+
     def shadowed(self, segment: SegmentId) -> SegmentState | None:
         """What a disk would restore now, to look at; None if damage keeps that from being told."""
         disk = self._world.disks[segment]
@@ -173,9 +185,16 @@ class DiskChecks:
 
     def _restored(self, segment: SegmentId, stored: Stored | None = None) -> SegmentState:
         config = self._world.cluster.config.segment
-        plan = plan_restart(segment, stored or self._world.disks[segment].peek(), config)
+        found = stored or self._world.disks[segment].peek()
+        plan = plan_restart(segment, found, config)
+        if segment not in self._promise_rotten:
+            self._findings.hold(
+                rules_of_disks.restores_its_promise, segment, plan.state, found.promises
+            )
         if segment not in self._damaged:
             self._findings.hold(invariants.undamaged, segment, plan.damage)
+            if segment not in self._promise_rotten:
+                self._findings.hold(rules_of_disks.restores_a_witness, segment, plan.state)
         return plan.state
 
 

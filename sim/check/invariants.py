@@ -5,7 +5,7 @@ system from outside: at what clients were told, what stands on the wire and on d
 reference model; cores are looked at, but for what they hold and not for what they say of it. 2 is
 imagined at length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and from 20 on
 the predicates stand in `rules_of_logs`, `rules_of_floors`, `rules_of_wire`, `rules_of_bounds` and
-`rules_of_the_end`, those of 28 in `rules_of_availability`.
+`rules_of_the_end`, those of 28 in `rules_of_availability`; more of 6, 7 and 8 in `rules_of_disks`.
 
 Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums, also against what is
 on disks (3, 4, 5, 9, 15, 20), what a segment holds, promises, says and has on its disk (6, 7, 8,
@@ -417,7 +417,9 @@ def held_once(segment: SegmentId, state: SegmentState) -> None:
 
 @holds("annulled-is-gone")
 def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
-    """10."""
+    """10; nor does a damaged segment wait for such a record."""
+    if state.table.annuls(state.highest_lsn):
+        raise Broken(f"{segment} waits for LSN {state.highest_lsn}, which its table annuls")
     for record in state.index.held():
         if state.table.annuls(record.lsn):
             raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from segments.config import SegmentConfig
 from segments.core import Pending
 from segments.protocol.ids import Lsn, SegmentId
 from segments.protocol.messages import PageImage
@@ -82,12 +83,17 @@ def durable_log_is_let_go(
 
 @holds("bounds-are-kept")
 def queue_fits(segment: SegmentId, waiting: Sequence[Pending], limit: int) -> None:
-    """23: what waits for the disk, but for page images, which come of a request of its own."""
+    """23: what waits for the disk, but for page images, which come of a request of its own.
+
+    The first message may be of any size; a promise comes in as long as the rest is within bounds.
+    """
+    if not waiting:
+        return
     sizes = [
         _ENTRY_BYTES + (len(each.entry.records) if isinstance(each.entry, RecordsEntry) else 0)
         for each in waiting
     ]
-    if sum(sizes) > limit + max(sizes, default=0):
+    if sum(sizes) > max(limit, sizes[0]) + _ENTRY_BYTES:
         raise Broken(
             f"{segment} has {sum(sizes)} bytes waiting for its disk: expected at most {limit}"
         )
@@ -99,6 +105,22 @@ def write_fits(segment: SegmentId, size: int, entries: int, limit: int) -> None:
     if entries > 1 and size > limit * _ESCAPED + 4 * _ENTRY_BYTES:
         raise Broken(
             f"{segment} writes {size} bytes of {entries} entries at once: expected at most {limit}"
+        )
+
+
+@holds("bounds-are-kept")
+def is_written_anew_with_reason(
+    segment: SegmentId, size: int, before: int | None, collected: int, config: SegmentConfig
+) -> None:
+    """23: a sound log is written anew as the settings say, and not more often.
+
+    ``before`` is how long it was when that was last done; None if its segment does not know.
+    """
+    grown = before is None or size > config.compact_ratio * before
+    if size <= config.compact_bytes or not (grown or collected >= config.compact_records):
+        raise Broken(
+            f"{segment} writes its log of {size} bytes anew, with {collected} records collected "
+            f"since it took {before}, and nothing rotted: expected it to wait"
         )
 
 

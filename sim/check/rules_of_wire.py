@@ -57,6 +57,20 @@ def answers_alike(segment: SegmentId, before: SealReply | None, reply: SealReply
         )
 
 
+@holds("a-seal-is-final")
+def brings_what_it_acknowledged(epoch: VolumeEpoch, scl: Lsn, reply: SealReply) -> None:
+    """27: who answers a seal has all that it acknowledged last, to ``epoch`` and up to ``scl``.
+
+    Damaged or not: who is not whole is no witness, and does not answer.
+    """
+    if reply.table.epoch < epoch or (reply.table.epoch == epoch and reply.scl < scl):
+        raise Broken(
+            f"{reply.segment} answers the seal of epoch {reply.epoch} with SCL {reply.scl} under "
+            f"the table of epoch {reply.table.epoch}; it had acknowledged SCL {scl} to epoch "
+            f"{epoch}"
+        )
+
+
 @holds("ack-after-sync")
 def said_is_on_disk(
     segment: SegmentId, what: str, epoch: VolumeEpoch, table_epoch: VolumeEpoch, scl: Lsn,

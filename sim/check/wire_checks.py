@@ -26,7 +26,7 @@ from segments.protocol.messages import (
     WriteAck,
     WriteBatch,
 )
-from sim.check import rules_of_wire
+from sim.check import rules_of_disks, rules_of_wire
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
 from sim.plan.schedule import SECOND
@@ -67,6 +67,8 @@ class WireChecks:
         )
         self._windows: dict[tuple[Address, Address], _Window] = {}
         self._replies: dict[SegmentId, list[SealReply]] = {}
+        self._said: dict[SegmentId, tuple[VolumeEpoch, Lsn]] = {}
+        """The highest epoch that a segment has acknowledged anything of, and how much of it."""
         self._acks = 0
 
     def on_message(self, event: NetworkEvent) -> None:
@@ -110,14 +112,21 @@ class WireChecks:
         _, (counter, writer_id), segment, _, scl = codec.unpack(event.payload)
         epoch = VolumeEpoch(counter, writer_id)
         self._after_seals(segment, epoch, scl)
+        self._has_said(segment, epoch, scl)
         self._acks += 1
         if self._acks % _ACKS_EVERY == 0:
             self._is_on_disk(segment, "an acknowledgement", epoch, epoch, scl)
 
     def _on_table_installed(self, event: NetworkEvent) -> None:
         message = cast("TableInstalled", codec.decode(event.payload))
-        self._after_seals(message.segment, message.epoch, message.scl)
-        self._is_on_disk(message.segment, "its word", message.epoch, message.epoch, message.scl)
+        segment, epoch = message.segment, message.epoch
+        self._after_seals(segment, epoch, message.scl)
+        self._has_said(segment, epoch, message.scl)
+        self._is_on_disk(segment, "its word", epoch, epoch, message.scl)
+        self._is_promised(segment, "its word", epoch, epoch)
+
+    def _has_said(self, segment: SegmentId, epoch: VolumeEpoch, scl: Lsn) -> None:
+        self._said[segment] = max((epoch, scl), self._said.get(segment, (epoch, scl)))
 
     def _after_seals(self, segment: SegmentId, epoch: VolumeEpoch, scl: Lsn) -> None:
         replies = self._replies.get(segment)
@@ -131,7 +140,11 @@ class WireChecks:
         replies = self._replies.setdefault(segment, [])
         before = replies[-1] if replies else None
         self._hold(rules_of_wire.answers_alike, segment, before, reply)
+        said = self._said.get(segment)
+        if said is not None:
+            self._hold(rules_of_wire.brings_what_it_acknowledged, *said, reply)
         replies.append(reply)
+        self._is_promised(segment, "a seal reply", reply.epoch, reply.table.epoch)
         self._is_on_disk(segment, "a seal reply", reply.epoch, reply.table.epoch, reply.scl)
 
     def _is_on_disk(
@@ -140,6 +153,13 @@ class WireChecks:
         restored = self._disks.shadowed(segment)
         if restored is not None:
             self._hold(rules_of_wire.said_is_on_disk, segment, what, epoch, table, scl, restored)
+
+    def _is_promised(
+        self, segment: SegmentId, what: str, epoch: VolumeEpoch, table: VolumeEpoch
+    ) -> None:
+        slots = self._disks.promise_slots(segment)
+        if slots is not None:
+            self._hold(rules_of_disks.is_promised_twice, segment, what, epoch, table, slots)
 
     def _on_records(self, event: NetworkEvent) -> None:
         message = cast("LogReply | GossipRecords", codec.decode(event.payload))

@@ -14,6 +14,7 @@ from sim.plan.damage import DamageBudget
 from sim.plan.schedule import MS, SECOND, Action, Knobs
 
 _LETTERS: Final = "ABCDEF"
+_WRITES: Final = ("any", "any", "append", "promise", "compaction")
 
 
 def draw_faults(random: Random, knobs: Knobs) -> tuple[Action, ...]:
@@ -101,17 +102,38 @@ class _Drawing:
         target = self._target()
         kind = below(self._random, 3)
         if kind == 0:
-            self._add(start, "disk_full", target)
+            slack = choice(self._random, (0, 0, 300, 9_000))
+            self._add(start, "disk_full", target, slack=slack)
             self._add(start + self._length(), "disk_free", target)
         else:
             name = ("fail_writes", "fail_syncs")[kind - 1]
-            self._add(start, name, target, count=1 + below(self._random, 5))
+            write, count = choice(self._random, _WRITES), 1 + below(self._random, 5)
+            self._add(start, name, target, count=count, write=write)
+
+    def at_a_write(self, start: int) -> None:
+        """Amid a write of some kind, or right after its sync."""
+        kind = choice(self._random, ("crash_amid_write", "crash_after_write"))
+        write, down_ms = choice(self._random, _WRITES), choice(self._random, (1.0, 20.0, 200.0))
+        self._add(start, kind, self._target(), write=write, down_ms=down_ms)
 
     def rot(self, start: int) -> None:
         segment = self._segment()
         if self._budget.may_rot(segment):
-            self._add(start, "bit_rot", segment, bits=1 + below(self._random, 3))
+            bits, places = 1 + below(self._random, 3), choice(self._random, (1, 1, 3))
+            frame = choice(self._random, (None, below(self._random, 12), -1, -3))
+            where = {} if frame is None else {"frame": frame}
+            self._add(start, "bit_rot", segment, bits=bits, places=places, **where)
             if self._random.random() < 0.5:
+                self._add(start + 1, "crash", segment)
+                self._add(start + self._length(), "restart", segment)
+
+    def promise(self, start: int) -> None:
+        """A promise slot rots, at a segment that may restart."""
+        segment = self._segment()
+        if self._budget.may_go(segment):
+            slot, bits = 1 + below(self._random, 2), 1 + below(self._random, 3)
+            self._add(start, "rot_promise", segment, slot=slot, bits=bits)
+            if self._random.random() < 0.3:
                 self._add(start + 1, "crash", segment)
                 self._add(start + self._length(), "restart", segment)
 
@@ -144,7 +166,9 @@ _EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
     _Drawing.slow,
     _Drawing.partition,
     _Drawing.disk,
+    _Drawing.at_a_write,
     _Drawing.rot,
+    _Drawing.promise,
     _Drawing.wipe,
     _Drawing.recover,
     _Drawing.recoveries,

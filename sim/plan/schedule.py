@@ -54,6 +54,7 @@ class Knobs:
     image_cache_bytes: int = 64 << 20
     gossip_interval_ns: int = 200 * MS
     gossip_bytes: int = 64 << 10
+    hydration_timeout_ns: int = 5 * SECOND
     collect_records: int = 32
     compact_bytes: int = 64 << 10
     compact_records: int = 100_000
@@ -104,7 +105,8 @@ class Knobs:
                 / SECOND,
                 gossip_interval_s=self.gossip_interval_ns / SECOND,
                 gossip_bytes=self.gossip_bytes,
-                hydration_timeout_s=max(5 * SECOND, 4 * self.gossip_interval_ns) / SECOND,
+                hydration_timeout_s=max(self.hydration_timeout_ns, 4 * self.gossip_interval_ns)
+                / SECOND,
                 list_pages=8,
                 collect_records=self.collect_records,
                 compact_bytes=self.compact_bytes,

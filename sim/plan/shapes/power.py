@@ -26,42 +26,51 @@ _LONGEST_WRITE: Final = 8_000
 
 def draw_power_knobs(random: Random) -> Knobs:
     """A fast network; disks from fast to slow; everything that makes a log change, small."""
-    lossy = random.random() < 0.5
+    gappy = random.random() < 0.4  # a log is mostly written anew with records above a gap
+    lossy = gappy or random.random() < 0.5
     link = LinkProfile(
         minimum_ns=choice(random, (20, 50, 100)) * _US,
         extra_mean_ns=choice(random, (20, 100, 300)) * _US,
-        loss=random.random() * 0.1 if lossy else 0.0,
+        loss=choice(random, (0.08, 0.15)) if gappy else random.random() * 0.1 if lossy else 0.0,
         duplication=random.random() * 0.05 if lossy else 0.0,
         reordering=random.random() * 0.2 if random.random() < 0.3 else 0.0,
         reordering_mean_ns=choice(random, (500, 5_000)) * _US,
     )
-    minimum, extra = choice(random, _DISKS)
+    minimum, extra = choice(random, _DISKS[:2] if gappy else _DISKS)
     failing = random.random() < 0.2
-    churning = random.random() < 0.5  # logs are written anew all the time
-    batch_bytes, batches = 16 * _KIB, choice(random, (1, 4, 8))
+    churning = gappy or random.random() < 0.4  # logs are written anew all the time
+    batch_bytes, batches = 16 * _KIB, 8 if gappy else choice(random, (1, 4, 8))
     gossip_bytes = choice(random, (16, 16, 64)) * _KIB
+    gossip_interval_ns = choice(random, (5, 20) if gappy else (5, 20, 100)) * MS
+    write_bytes = choice(random, (_KIB, 16 * _KIB, 64 * _KIB, 4 * _KIB * _KIB))
+    queues = (1,) if write_bytes == _KIB else (1, 1, 64)  # a long one would take so many writes
     resend_min_ns = choice(random, (2, 20, 100)) * MS
     return Knobs(
         pg_count=choice(random, (1, 1, 1, 2)),
         lal=choice(random, (20, 200, 100_000)),
-        retention_lsns=choice(random, (0, 5) if churning else (None, 0, 20)),
+        retention_lsns=choice(random, (0,) if gappy else (0, 5) if churning else (None, 0, 20)),
         buffer_pool_pages=choice(random, (8, 16)),
         batch_bytes=batch_bytes,
         batches_in_flight=batches,
         resend_min_ns=resend_min_ns,
         resend_max_ns=max(20 * MS, resend_min_ns * choice(random, (1, 4))),
-        heartbeat_interval_ns=choice(random, (2, 10, 50)) * MS,
+        heartbeat_interval_ns=choice(random, (2,) if gappy else (2, 10, 50)) * MS,
         seal_retry_ns=choice(random, (2, 10, 50)) * MS,
-        queue_bytes=max(batch_bytes * batches, gossip_bytes) * choice(random, (1, 1, 64)),
-        write_bytes=choice(random, (_KIB, 16 * _KIB, 64 * _KIB, 4 * _KIB * _KIB)),
-        unlinked_limit=choice(random, (1, 4, 64, 65_536)),
+        queue_bytes=max(batch_bytes * batches, gossip_bytes) * choice(random, queues),
+        write_bytes=write_bytes,
+        unlinked_limit=choice(random, (4, 64, 65_536) if gappy else (1, 4, 64, 65_536)),
         image_interval=choice(random, (1, 2, 4)),
         image_cache_bytes=choice(random, (0, 16 * _KIB, 64 * _KIB * _KIB)),
-        gossip_interval_ns=choice(random, (5, 20, 100)) * MS,
+        gossip_interval_ns=gossip_interval_ns,
         gossip_bytes=gossip_bytes,
+        hydration_timeout_ns=choice(random, (20 * gossip_interval_ns, 5_000 * MS)),
         collect_records=choice(random, (1,) if churning else (1, 8)),
-        compact_bytes=choice(random, (0, 0, _KIB) if churning else (0, _KIB, 4 * _KIB)),
-        compact_records=choice(random, (1, 1, 5) if churning else (1, 5, 50, 100_000)),
+        compact_bytes=choice(
+            random, (0,) if gappy else (0, 0, _KIB) if churning else (0, _KIB, 4 * _KIB)
+        ),
+        compact_records=choice(
+            random, (1,) if gappy else (1, 1, 5) if churning else (1, 5, 50, 100_000)
+        ),
         scrub_interval_ns=choice(random, (5, 20, 50)) * MS,
         scrub_bytes=choice(random, (4 * _KIB, 64 * _KIB)),
         storage_retry_ns=choice(random, (1, 5, 50)) * MS,

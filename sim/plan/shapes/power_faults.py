@@ -16,7 +16,7 @@ from sim.plan.damage import DamageBudget
 from sim.plan.schedule import MS, Action, Knobs
 
 _LETTERS: Final = "ABCDEF"
-_WRITES: Final = ("any", "append", "promise", "compaction")
+_WRITES: Final = ("any", "append", "promise", "promise", "compaction")
 _EPISODE_NS: Final = 12 * MS
 """One more episode for each such piece of the run, at most."""
 
@@ -184,6 +184,40 @@ class _Drawing:
         self._add(start + 4, "recover")
         self._add(start + self._length(), "heal_network")
 
+    def ragged(self, start: int) -> None:
+        """A segment has what nobody else has, and rots; a recovery that it hears of annuls that."""
+        segment = self._segment()
+        if not self._budget.may_rot(segment):
+            return
+        others = ",".join(each for each in _LETTERS if each != segment[0])
+        self._add(start, "cut", "writer", others=others)
+        start += self._soon() + self._soon()
+        self._rot(start, segment, frame=-2 - below(self._random, 3))
+        self._add(start, "crash_writer")
+        self._add(start, "crash", segment)
+        self._add(start + 1, "restart", segment)
+        self._add(start + 2, "heal_network")
+        self._add(start + 3, "recover")
+
+    def pages(self, start: int) -> None:
+        """A segment was away for long; the peer whose pages it takes goes, perhaps for good."""
+        group = below(self._random, self._knobs.pg_count)
+        first = below(self._random, len(_LETTERS))
+        away, peer, *others = (_LETTERS * 2)[first : first + len(_LETTERS)]
+        self._add(start, "partition", f"{away}{group}")
+        start += self._length() + 20 * MS
+        self._add(start, "heal_network")
+        names = ",".join(f"{each}{group}" for each in others)
+        self._add(start, "partition", f"{away}{group}", others=f"writer,{names}")
+        self._add(start, "slow", f"{peer}{group}", factor=choice(self._random, (1, 10, 40)))
+        start += 2 * self._knobs.gossip_interval_ns + self._soon()
+        if self._random.random() < 0.5 and self._budget.may_go(f"{peer}{group}"):
+            self._add(start, "wipe", f"{peer}{group}")
+        elif self._random.random() < 0.5:
+            self._add(start, "crash", f"{peer}{group}")
+        self._add(start + self._soon(), "slow", f"{peer}{group}", factor=1)
+        self._add(start + self._soon(), "heal_network")
+
     def promise(self, start: int) -> None:
         """A promise rots: one slot, and perhaps the other. A torn one beside it is then the end."""
         segment = self._segment()
@@ -193,7 +227,7 @@ class _Drawing:
         self._add(start, "rot_promise", segment, slot=slot, bits=1 + below(self._random, 3))
         if self._random.random() < 0.5:
             self._add(start + 100_000, "rot_promise", segment, slot=3 - slot)
-        if self._random.random() < 0.7:
+        if self._random.random() < 0.4:
             self._cycle(start + self._soon(), segment)
 
     def wipe(self, start: int) -> None:
@@ -210,9 +244,12 @@ class _Drawing:
         self._add(start + self._length(), "disk_free", target)
 
     def failing(self, start: int) -> None:
+        """Writes are refused; those of promises come with a writer, and so one comes here."""
         kind = choice(self._random, ("fail_writes", "fail_syncs"))
         write = choice(self._random, _WRITES)
         self._add(start, kind, self._some(), count=1 + below(self._random, 3), write=write)
+        if write == "promise":
+            self._add(start + 1, choice(self._random, ("recover", "take_over")))
 
     def slow(self, start: int) -> None:
         target = self._some()
@@ -242,6 +279,9 @@ _EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
     _Drawing.alone,
     _Drawing.repair,
     _Drawing.no_witness,
+    _Drawing.ragged,
+    _Drawing.pages,
+    _Drawing.promise,
     _Drawing.promise,
     _Drawing.wipe,
     _Drawing.full,
