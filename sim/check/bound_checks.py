@@ -151,6 +151,7 @@ class BoundChecks:
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_write(self, segment: SegmentId, event: WriteStarted, core: SegmentCore) -> None:
+        self._compacting.discard(segment)  # a refused one has come to nothing
         if event.compaction:
             self._compacting.add(segment)
             if segment not in self._spoilt:
