@@ -418,11 +418,11 @@ def held_once(segment: SegmentId, state: SegmentState) -> None:
 @holds("annulled-is-gone")
 def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
     """10; nor does a damaged segment wait for such a record."""
-    if state.table.annuls(state.highest_lsn):
-        raise Broken(f"{segment} waits for LSN {state.highest_lsn}, which its table annuls")
     for record in state.index.held():
         if state.table.annuls(record.lsn):
             raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")
+    if state.table.annuls(state.highest_lsn):
+        raise Broken(f"{segment} waits for LSN {state.highest_lsn}, which its table annuls")
 
 
 @holds("heals-and-converges")

@@ -16,7 +16,7 @@ from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
 from segments.protocol import codec
-from segments.protocol.ids import VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, VolumeEpoch
 from segments.protocol.messages import (
     GossipPages,
     LogReply,
@@ -28,9 +28,10 @@ from segments.protocol.messages import (
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.storage import Stored
-from segments.wal import RecordsEntry
+from segments.wal import Promise, RecordsEntry, encode_promise
 from sim.check import (
     rules_of_bounds,
+    rules_of_disks,
     rules_of_floors,
     rules_of_logs,
     rules_of_the_end,
@@ -43,6 +44,7 @@ from sim.world.history import Call
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, records
 
 SIX = tuple("ABCDEF")
+ANEW = SegmentConfig(compact_bytes=99, compact_records=7)
 
 
 def reference_of_ten(lal: int = 5) -> tuple[Reference, WriterView]:
@@ -55,6 +57,11 @@ def reference_of_ten(lal: int = 5) -> tuple[Reference, WriterView]:
     view = reference.begin_writer("W2", plan, 0)
     reference.allocated("W2", records(range(9, 14), prev=3))
     return reference, view
+
+
+def promised(*epochs: VolumeEpoch) -> bytes:
+    """Two slots, each with a promise of an epoch and its table."""
+    return b"".join(encode_promise(Promise(each, each)) for each in epochs)
 
 
 def run_of(count: int) -> bytes:
@@ -133,6 +140,16 @@ TEN, VIEW = reference_of_ten()
          ("A0", "it", FIRST, FIRST, 4, state_at(3))),
         (rules_of_wire.said_is_on_disk, ("A0", "it", FIRST, FIRST, 3, state_at(3)),
          ("A0", "it", SECOND, FIRST, 3, state_at(3))),
+        (rules_of_wire.brings_what_it_acknowledged, (FIRST, 3, seal_reply(SECOND, 3, FIRST)),
+         (FIRST, 4, seal_reply(SECOND, 3, FIRST))),
+        (rules_of_wire.brings_what_it_acknowledged, (FIRST, 4, seal_reply(THIRD, 3, SECOND)),
+         (SECOND, 3, seal_reply(THIRD, 3, FIRST))),
+        (rules_of_disks.knows_its_log, ("A0", 9, 9), ("A0", 10, 9)),
+        (rules_of_disks.restores_its_promise, ("A0", state_at(1), promised(FIRST, NO_EPOCH)),
+         ("A0", state_at(1), promised(NO_EPOCH, SECOND))),
+        (rules_of_disks.is_promised_twice,
+         ("A0", "it", SECOND, FIRST, promised(SECOND, SECOND)),
+         ("A0", "it", SECOND, FIRST, promised(FIRST, SECOND))),
         (rules_of_wire.window_kept, ("W", "A0", 6, 4, 25, 20), ("W", "A0", 7, 4, 25, 20)),
         (rules_of_wire.records_fit, ("W", log_reply(1), 1), ("W", log_reply(9), 1)),
         (rules_of_wire.pages_fit, ("A0", gossip_pages(2), 2 * 8192),
@@ -149,7 +166,14 @@ TEN, VIEW = reference_of_ten()
         (rules_of_bounds.outgoing_fits, ("W", 0, 25, 10, 0, 5), ("W", 0, 26, 10, 0, 5)),
         (rules_of_bounds.outgoing_fits, ("W", 0, 35, 10, 30, 5), ("W", 0, 36, 10, 30, 5)),
         (rules_of_bounds.durable_log_is_let_go, ("W", 0, 11, 10, 7, 7), ("W", 0, 11, 10, 6, 7)),
-        (rules_of_bounds.queue_fits, ("A0", waiting(9, 900), 73), ("A0", waiting(10, 900), 73)),
+        (rules_of_bounds.queue_fits, ("A0", waiting(900, 0), 73), ("A0", waiting(900, 1), 73)),
+        (rules_of_bounds.queue_fits, ("A0", waiting(9, 64), 137), ("A0", waiting(9, 65), 137)),
+        (rules_of_bounds.is_written_anew_with_reason, ("A0", 201, 100, 0, ANEW),
+         ("A0", 200, 100, 0, ANEW)),
+        (rules_of_bounds.is_written_anew_with_reason, ("A0", 101, 100, 7, ANEW),
+         ("A0", 101, 100, 6, ANEW)),
+        (rules_of_bounds.is_written_anew_with_reason, ("A0", 100, None, 0, ANEW),
+         ("A0", 99, None, 0, ANEW)),
         (rules_of_bounds.write_fits, ("A0", 9_999, 1, 999), ("A0", 9_999, 2, 999)),
         (rules_of_bounds.unlinked_fits, ("A0", 4, 4), ("A0", 5, 4)),
         (rules_of_bounds.images_fit, ("A0", pages(3), 0, 0), ("A0", pages(3) * 2, 2, 8191)),

@@ -203,7 +203,7 @@ class _Drawing:
         """A segment was away for long; the peer whose pages it takes goes, perhaps for good."""
         group = below(self._random, self._knobs.pg_count)
         first = below(self._random, len(_LETTERS))
-        away, peer, *others = (_LETTERS * 2)[first : first + len(_LETTERS)]
+        away, peer, *others = list((_LETTERS * 2)[first : first + len(_LETTERS)])
         self._add(start, "partition", f"{away}{group}")
         start += self._length() + 20 * MS
         self._add(start, "heal_network")
