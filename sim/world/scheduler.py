@@ -11,6 +11,7 @@ This is the only module that touches trio's private hooks (`trio._core._run`):
   from a seed; without the flag it depends on addresses in memory;
 * the runner: its queue of runnable tasks, its deadlines, its I/O manager, and its tasks, to name
   those that wait and to see their deadlines;
+* `trio.sleep`: an event wakes who sleeps, which costs less than a cancel scope with a deadline;
 * `trio._threads.start_thread_soon`: threads are refused, as devices are.
 
 The order in which trio calls abort functions stays undefined: draw nothing and count nothing there.
@@ -52,6 +53,7 @@ _COMPACT_FROM: Final = 1024  # cancelled events: fewer are not worth a rebuild o
 _UNWIND_TURNS: Final = 20_000
 _DETERMINISM_FLAG: Final = "_ALLOW_DETERMINISTIC_SCHEDULING"
 _ENTRY_TASK: Final = "<TrioToken.run_sync_soon task>"
+_trio_sleep: Final = trio.sleep
 
 _Result = TypeVar("_Result")
 _Args = TypeVarTuple("_Args")
@@ -194,6 +196,18 @@ class VirtualScheduler(trio.abc.Clock):
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    async def _sleep(self, seconds: float) -> None:
+        """What `trio.sleep` does, without a cancel scope."""
+        deadline = self._now_s + seconds
+        if not self._now_s < deadline <= MAX_TIME_NS / NS_PER_S:
+            await _trio_sleep(seconds)  # not at all, or for ever, or it is a mistake
+            return
+        wake, task = trio.lowlevel.reschedule, trio.lowlevel.current_task()
+        event = self.call_at(_ns_not_before(deadline), wake, task)
+        await trio.lowlevel.wait_task_rescheduled(_Awakening(self, event, deadline))
+
+    _sleep.__qualname__ = trio.sleep.__qualname__  # by which Python names what is never awaited
+
     def fail(self, error: BaseException) -> None:
         """End the run with ``error``, whoever calls and whatever tasks catch; the first one counts.
 
@@ -235,7 +249,7 @@ class VirtualScheduler(trio.abc.Clock):
         self._step_limit, self._standstill_limit = step_limit, standstill_limit
         self._event_look = self._turn_look = min(step_limit, standstill_limit)
         try:
-            with deferred(self._interrupt), _deterministic_trio(seed):
+            with deferred(self._interrupt), _deterministic_trio(seed, self._sleep):
                 results = trio.run(self._main, async_fn, args, clock=self)
         except BaseException as error:
             if self._interrupted:
@@ -382,6 +396,19 @@ class VirtualScheduler(trio.abc.Clock):
         return 0.0
 
 
+@attrs.frozen(eq=False)
+class _Awakening:
+    """How a sleep is cut short; trio calls it."""
+
+    scheduler: VirtualScheduler
+    event: Handle
+    deadline: float
+
+    def __call__(self, _raise_cancel: object) -> trio.lowlevel.Abort:
+        self.scheduler.cancel(self.event)
+        return trio.lowlevel.Abort.SUCCEEDED
+
+
 class _NoDevices:
     """Trio's I/O manager, bothered only when trio calls itself: no task waits for a device.
 
@@ -433,7 +460,7 @@ def _ns_not_before(time_s: float) -> int:
 
 
 @contextmanager
-def _deterministic_trio(seed: int) -> Iterator[None]:
+def _deterministic_trio(seed: int, sleep: Callable[[float], Awaitable[None]]) -> Iterator[None]:
     """Let ``seed`` draw trio's order of tasks; afterwards everything is as it was."""
     allowed = getattr(trio_internals, _DETERMINISM_FLAG)
     state = trio_internals._r.getstate()
@@ -442,9 +469,11 @@ def _deterministic_trio(seed: int) -> Iterator[None]:
     setattr(trio_internals, _DETERMINISM_FLAG, True)
     trio_internals._r.seed(seed)
     threads.start_thread_soon = _no_thread
+    cast(Any, trio).sleep = sleep
     try:
         yield
     finally:
+        cast(Any, trio).sleep = _trio_sleep
         threads.start_thread_soon = start_thread
         setattr(trio_internals, _DETERMINISM_FLAG, allowed)
         trio_internals._r.setstate(state)
@@ -459,8 +488,12 @@ def tasks_from(task: Any) -> Iterator[Any]:
 
 
 def deadlines_of(task: Any) -> frozenset[float]:
-    """The deadlines of all scopes around what a task awaits, in seconds of virtual time."""
-    found = set()
+    """The deadlines of all scopes around what a task awaits, in seconds of virtual time.
+
+    The end of a sleep is one of them.
+    """
+    waits = task._abort_func
+    found = {waits.deadline} if isinstance(waits, _Awakening) else set()
     status = task._cancel_status
     while status is not None:
         found.add(status._scope.deadline)
