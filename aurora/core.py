@@ -171,16 +171,15 @@ class WriterCore:
     # ---- writing ---------------------------------------------------------------------------------
 
     def check_mtr(self, writes: Sequence[PageWrite]) -> None:
-        """Raise `InvalidWrite` for an MTR that could never be written."""
+        """Raise `InvalidWrite` for an MTR that could never be written.
+
+        How many writes there may be was looked at when they were gathered (`aurora.mtr`).
+        """
         self._allocator.check_mtr(len(writes))
-        config = self._config
-        if len(writes) > config.max_mtr_writes:
-            raise InvalidWrite(
-                f"an MTR of {len(writes)} writes: expected at most {config.max_mtr_writes}"
-            )
+        most = self._config.max_mtr_bytes
         size = sum(len(write.data) for write in writes)
-        if size > config.max_mtr_bytes:
-            raise InvalidWrite(f"an MTR of {size} bytes: expected at most {config.max_mtr_bytes}")
+        if size > most:
+            raise InvalidWrite(f"an MTR of {size} bytes: expected at most {most}")
 
     def has_room(self, count: int) -> bool:
         """Whether ``count`` records fit below the LAL and into the outgoing logs; else wait."""

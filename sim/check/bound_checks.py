@@ -6,13 +6,21 @@ are kept and writers that have ended, now and then.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import attrs
 
 from aurora.core import WriterCore
-from aurora.events import Acknowledged, LogFetched, MtrAllocated, SealingStarted, WriterStarted
+from aurora.events import (
+    Acknowledged,
+    LogFetched,
+    MtrAllocated,
+    SealAnswered,
+    SealingStarted,
+    WriterStarted,
+)
 from segments.core import SegmentCore
 from segments.protocol.events import (
     BatchReceived,
@@ -25,12 +33,13 @@ from segments.protocol.events import (
     WriteStarted,
     WriteSynced,
 )
-from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.state import SegmentState
 from segments.wal import CheckpointEntry, ImagesEntry
 from sim.check import rules_of_bounds
 from sim.check.findings import Findings
+from sim.check.invariants import READ_QUORUM
 from sim.plan.schedule import SECOND
 from sim.world.history import Call
 from sim.world.world import World
@@ -68,7 +77,9 @@ class BoundChecks:
         )
         self._ticks_ns = int(_TICKS * self._engine.tick_interval_s * SECOND)
         self._outgoing: dict[tuple[str, PgId], _Outgoing] = {}
-        self._epochs: dict[str, dict[object, None]] = {}
+        self._epochs: dict[str, dict[VolumeEpoch, None]] = {}
+        self._answered: dict[str, dict[SegmentId, None]] = {}
+        """Who has answered each writer's seal."""
         self._fetched: dict[tuple[str, PgId], Lsn] = {}
         self._turn = 0
         self._compacting: set[SegmentId] = set()
@@ -105,10 +116,24 @@ class BoundChecks:
 
     def _on_sealing(self, writer: str, event: SealingStarted, _: WriterCore | None) -> None:
         epochs = self._epochs.setdefault(writer, {})
+        if epochs:
+            self._hold(
+                rules_of_bounds.gives_way_once_sealed,
+                writer, next(reversed(epochs)), self._has_sealed(writer), event.epoch,
+            )  # fmt: skip
         epochs[event.epoch] = None
+        self._answered[writer] = {}
         self._hold(rules_of_bounds.gives_way, writer, len(epochs), self._engine.seal_attempts)
         for pg_id in self._world.cluster.geometry.pg_ids:
             self._fetched[writer, pg_id] = 0
+
+    def _on_seal_answered(self, writer: str, event: SealAnswered, _: WriterCore | None) -> None:
+        self._answered[writer][event.segment] = None
+
+    def _has_sealed(self, writer: str) -> bool:
+        """Whether a read quorum of every group has answered in the round that is under way."""
+        votes = Counter(self._pg_of[each] for each in self._answered[writer])
+        return all(votes[group.pg_id] >= READ_QUORUM for group in self._world.groups)
 
     def _on_fetched(self, writer: str, event: LogFetched, _: WriterCore | None) -> None:
         lsns = [each.lsn for each in event.records]
@@ -128,6 +153,13 @@ class BoundChecks:
             rules_of_bounds.mtr_fits,
             writer, event.records, config.max_mtr_writes, config.max_mtr_bytes,
         )  # fmt: skip
+        for record in event.records:
+            page = core.pool._entries[record.page_id]
+            if page.pending and page.pending[0].lsn <= page.page_lsn:
+                self._hold(
+                    rules_of_bounds.redo_is_let_go,
+                    writer, record.page_id, page.pending[0].lsn, page.page_lsn,
+                )  # fmt: skip
         for pg_id in dict.fromkeys(event.pg_ids):
             known, size = self._outgoing[writer, pg_id], core._logs[pg_id].size_bytes
             self._hold(
@@ -256,6 +288,7 @@ class BoundChecks:
 
 _ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {
     SealingStarted: BoundChecks._on_sealing,
+    SealAnswered: BoundChecks._on_seal_answered,
     LogFetched: BoundChecks._on_fetched,
     WriterStarted: BoundChecks._on_started,
     MtrAllocated: BoundChecks._on_allocated,

@@ -11,7 +11,7 @@ from typing import Final
 
 from segments.config import SegmentConfig
 from segments.core import Pending
-from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.state import SegmentState
@@ -46,6 +46,16 @@ def pool_fits(writer: str, pages: int, pinned: int, capacity: int) -> None:
         raise Broken(
             f"{writer} has {pages} pages in its pool and {pinned} pinned: expected at most "
             f"{capacity}"
+        )
+
+
+@holds("bounds-are-kept")
+def redo_is_let_go(writer: str, page_id: int, kept: Lsn, folded: Lsn) -> None:
+    """23: of a page in the pool, redo from ``kept`` on; its image is as of ``folded``."""
+    if kept <= folded:
+        raise Broken(
+            f"{writer} keeps the redo of page {page_id} from {kept} on, which is part of its image "
+            f"up to {folded}: expected what is newer"
         )
 
 
@@ -166,6 +176,21 @@ def gives_way(writer: str, epochs: int, limit: int) -> None:
     """23: epochs that a recovering writer tries to seal."""
     if epochs > limit + 1:
         raise Broken(f"{writer} tries {epochs} epochs: expected at most {limit + 1}")
+
+
+@holds("bounds-are-kept")
+def gives_way_once_sealed(
+    writer: str, before: VolumeEpoch, sealed: bool, epoch: VolumeEpoch
+) -> None:
+    """23: two that open at once do not outbid each other for ever.
+
+    ``sealed``: a read quorum of every group had sealed the epoch ``before`` for it.
+    """
+    if sealed and epoch != before:
+        raise Broken(
+            f"{writer} tries epoch {epoch} after a read quorum of every group has sealed epoch "
+            f"{before} for it: expected it to give way"
+        )
 
 
 @holds("bounds-are-kept")

@@ -132,7 +132,9 @@ async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
         case "list":
             async with engine.read_view(_older(engine, operation.age)) as view:
                 call.lsn = call.held = view.lsn
-                call.listed = [each async for each in view.pages(page_id)]
+                # In two parts, the first of which is empty.
+                call.listed = [each async for each in view.pages(page_id, page_id)]
+                call.listed += [each async for each in view.pages(page_id)]
         case "scan":
             pages = engine.pages(page_id)
             call.lsn = pages.lsn
@@ -183,7 +185,8 @@ async def _write(engine: Engine, call: Call) -> None:
             with _buffers_of(call) as writes:
                 commit = await engine.submit(writes)
                 call.submitted = True
-            call.lsn = await _durable(commit, call.operation.hold_ns)
+            await _durable(commit, call.operation.hold_ns)
+            call.lsn = await commit.durable()  # as often as one likes, and now at once
         case "mtr":
             await _write_what_is_read(engine, call)
         case other:

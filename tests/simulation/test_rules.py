@@ -180,6 +180,11 @@ TEN, VIEW = reference_of_ten()
         (rules_of_bounds.turn_fits, ("A0", 4, 4), ("A0", 5, 4)),
         (rules_of_bounds.fetched_once, ("W", "0", 3, [4, 5]), ("W", "0", 3, [4, 4])),
         (rules_of_bounds.gives_way, ("W", 5, 4), ("W", 6, 4)),
+        (
+            rules_of_bounds.gives_way_once_sealed,
+            ("W", FIRST, False, SECOND), ("W", FIRST, True, SECOND),
+        ),
+        (rules_of_bounds.redo_is_let_go, ("W", 3, 8, 7), ("W", 3, 7, 7)),
         (rules_of_bounds.holds_back_little, ("A0", [99, 4], 2, 4), ("A0", [99, 5], 2, 4)),
         (rules_of_bounds.holds_back_little, ("A0", [1, 1], 2, 4), ("A0", [1, 1, 1], 2, 4)),
         (rules_of_bounds.few_ended_writers, (2, 2), (3, 2)),
