@@ -191,6 +191,17 @@ class _Storm:
             self._wait()
             self._call(faithful=0.8)
 
+    def stillborn(self) -> None:
+        """Another comes, reaches one or two whose disks refuse its seal, and dies at once."""
+        reached = some(self._random, LETTERS, choice(self._random, (1, 1, 2)))
+        rest = ",".join(each for each in LETTERS if each not in reached)
+        self._replace(self._reach.cut_off(self.now, self._writer(1), rest, ("partition", "cut")))
+        self._fault("fail_writes", ",".join(reached), count=between(self._random, 1, 3))
+        self._writers += 1
+        self._fault("take_over")
+        self.now += self._hops(choice(self._random, (6, 16)))
+        self._fault("crash_writer")
+
     def busy(self) -> None:
         """Another comes while slow disks still have batches of the old one to write."""
         slow = some(self._random, LETTERS, between(self._random, 3, 6))
@@ -244,6 +255,7 @@ _TURNS: Final[tuple[Callable[[_Storm], None], ...]] = (
     _Storm.succeed,
     _Storm.depose,
     _Storm.split,
+    _Storm.stillborn,
     _Storm.busy,
     _Storm.row,
     _Storm.row,
