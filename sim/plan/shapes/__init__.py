@@ -7,6 +7,7 @@ from typing import Final
 from sim.plan.shapes.corners import CORNERS
 from sim.plan.shapes.limits import LIMITS
 from sim.plan.shapes.losses import LOSSES
+from sim.plan.shapes.lulls import LULLS
 from sim.plan.shapes.mixed import MIXED
 from sim.plan.shapes.power import POWER
 from sim.plan.shapes.shape import Shape
@@ -19,5 +20,6 @@ SHAPES: Final[tuple[Shape, ...]] = (
     LOSSES,
     LIMITS,
     CORNERS,
+    LULLS,
 )
 """All of them. A seed's shape is drawn by weight, in this order."""
