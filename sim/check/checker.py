@@ -334,6 +334,7 @@ class Checker(Listener):
             return
         self.readers.returned(call, engine)
         self.client_calls.returned(call, engine)
+        self.wire.questions.returned(call)
         self.floors.returned(call)
         self.bounds.returned(call)
         if call.writes_pages and call.outcome is Outcome.OK:

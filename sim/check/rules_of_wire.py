@@ -1,11 +1,11 @@
-"""What must hold of messages, as they stand on the wire (7, 23, 27).
+"""What must hold of messages, as they stand on the wire (7, 19, 23, 27, 28).
 
 As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.wire_checks` holds them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
@@ -20,7 +20,8 @@ from segments.protocol.messages import (
 )
 from segments.protocol.record import PAGE_SIZE
 from segments.state import SegmentState
-from sim.check.invariants import Broken, holds
+from sim.check.invariants import READ_QUORUM, Broken, holds
+from sim.world.history import Call
 
 _RUN_BYTES = 64
 """Of a run of records: what is no record."""
@@ -84,6 +85,27 @@ def said_is_on_disk(
         )
     if restored.table.epoch == table_epoch and restored.scl < scl:
         raise Broken(f"{segment} sends {what} with SCL {scl}; its disk holds up to {restored.scl}")
+
+
+@holds("history")
+def strict_read_was_confirmed(call: Call, confirmed: Sequence[SegmentId]) -> None:
+    """19: a read quorum, asked after the read began, has confirmed its writer's epoch."""
+    if len(confirmed) < READ_QUORUM:
+        raise Broken(
+            f"call {call.number}, a strict read by {call.writer}, was answered with the epoch "
+            f"confirmed by {', '.join(confirmed) or 'nobody'} since it began: expected "
+            f"{READ_QUORUM} of its group"
+        )
+
+
+@holds("needless-unavailability")
+def is_asked_of_the_complete(writer: str, segment: SegmentId, required: Lsn, known: Lsn) -> None:
+    """28: who is asked for a page has said to be complete up to the ``required`` SCL."""
+    if known < required:
+        raise Broken(
+            f"{writer} asks {segment} for what takes SCL {required}; it has never said to have "
+            f"more than SCL {known}"
+        )
 
 
 @holds("bounds-are-kept")

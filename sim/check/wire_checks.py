@@ -16,11 +16,15 @@ import attrs
 from segments.protocol import codec
 from segments.protocol.ids import Address, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
+    ConfirmEpoch,
+    EpochConfirmed,
     GossipPages,
     GossipRecords,
+    ListPages,
     LogReply,
     NeedTable,
     PagesListed,
+    ReadPage,
     SealReply,
     TableInstalled,
     WriteAck,
@@ -29,6 +33,7 @@ from segments.protocol.messages import (
 from sim.check import rules_of_disks, rules_of_wire
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
+from sim.check.question_checks import QuestionChecks
 from sim.plan.schedule import SECOND
 from sim.world.network import NetworkEvent
 from sim.world.world import World
@@ -65,6 +70,7 @@ class WireChecks:
         self._list_pages = min(
             max(1, config.engine.list_pages // groups), config.segment.list_pages
         )
+        self.questions = QuestionChecks(world, findings)
         self._windows: dict[tuple[Address, Address], _Window] = {}
         self._replies: dict[SegmentId, list[SealReply]] = {}
         self._said: dict[SegmentId, tuple[VolumeEpoch, Lsn]] = {}
@@ -84,6 +90,8 @@ class WireChecks:
                 handler(self, event)
         elif kind == "delivered" and payload[1] in _HEARD:
             self._windows.pop((event[4], event[3]), None)
+        elif kind == "delivered" and payload[1] == _CONFIRMED:
+            self.questions.heard(event)
 
     # ---- writers ---------------------------------------------------------------------------------
 
@@ -111,6 +119,7 @@ class WireChecks:
     def _on_ack(self, event: NetworkEvent) -> None:
         _, (counter, writer_id), segment, _, scl = codec.unpack(event.payload)
         epoch = VolumeEpoch(counter, writer_id)
+        self.questions.told(segment, epoch, scl)
         self._after_seals(segment, epoch, scl)
         self._has_said(segment, epoch, scl)
         self._acks += 1
@@ -120,6 +129,7 @@ class WireChecks:
     def _on_table_installed(self, event: NetworkEvent) -> None:
         message = cast("TableInstalled", codec.decode(event.payload))
         segment, epoch = message.segment, message.epoch
+        self.questions.told(segment, epoch, message.scl)
         self._after_seals(segment, epoch, message.scl)
         self._has_said(segment, epoch, message.scl)
         self._is_on_disk(segment, "its word", epoch, epoch, message.scl)
@@ -133,6 +143,12 @@ class WireChecks:
         if replies and replies[-1].epoch > epoch:
             sealed = [(each.epoch, each.scl) for each in replies]
             self._hold(rules_of_wire.acknowledges_no_more_than_sealed, segment, epoch, scl, sealed)
+
+    def _on_question(self, event: NetworkEvent) -> None:
+        self.questions.asks(event)
+
+    def _on_confirm(self, event: NetworkEvent) -> None:
+        self.questions.asks_for_epoch(event)
 
     def _on_seal_reply(self, event: NetworkEvent) -> None:
         reply = cast("SealReply", codec.decode(event.payload))
@@ -183,10 +199,14 @@ _SENT: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
     _TAGS[WriteAck]: WireChecks._on_ack,
     _TAGS[TableInstalled]: WireChecks._on_table_installed,
     _TAGS[SealReply]: WireChecks._on_seal_reply,
+    _TAGS[ReadPage]: WireChecks._on_question,
+    _TAGS[ListPages]: WireChecks._on_question,
+    _TAGS[ConfirmEpoch]: WireChecks._on_confirm,
     _TAGS[LogReply]: WireChecks._on_records,
     _TAGS[GossipRecords]: WireChecks._on_records,
     _TAGS[GossipPages]: WireChecks._on_pages,
     _TAGS[PagesListed]: WireChecks._on_listed,
 }
+_CONFIRMED: Final = _TAGS[EpochConfirmed]
 _HEARD: Final = frozenset((_TAGS[WriteAck], _TAGS[TableInstalled], _TAGS[NeedTable]))
 """What a segment says to a writer that sends it batches."""
