@@ -87,6 +87,10 @@ class DiskChecks:
         """Whether its disk has rotted, and was not found repaired since."""
         return segment in self._damaged
 
+    def is_promise_rotten(self, segment: SegmentId) -> bool:
+        """Whether a promise slot has rotted, and was not found written anew since."""
+        return segment in self._promise_rotten
+
     def look(self) -> None:
         """Compare the next segment with its disk, and see that no disk is given up (21)."""
         hosts = list(self._world.cluster.hosts.values())

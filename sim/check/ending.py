@@ -13,6 +13,7 @@ from typing import Any, Final
 from aurora.core import WriterCore
 from segments.core import SegmentCore
 from segments.host import SegmentHost
+from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
@@ -148,7 +149,15 @@ class Ending:
             stored = self._world.disks[host.segment].peek()
             if self._disks.is_damaged(host.segment) and not self._can_be_scrubbed(len(stored.log)):
                 continue
-            plan = plan_restart(host.segment, stored, config)
+            try:
+                plan = plan_restart(host.segment, stored, config)
+            except SegmentLost as lost:  # both promise slots have rotted: it has the promise
+                if self._disks.is_promise_rotten(host.segment) and not self._can_be_scrubbed(
+                    len(stored.log)
+                ):
+                    continue
+                rule = invariants.rule_of(rules_of_the_end.disk_is_whole).name
+                raise _Unsettled(rule, str(lost)) from None
             state, pg_id = plan.state, host.group.pg_id
             self._hold(
                 rules_of_the_end.disk_is_whole,

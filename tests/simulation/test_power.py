@@ -56,6 +56,11 @@ def test_a_slow_disk_is_not_kept_behind_by_what_comes_again() -> None:
     assert result.virtual_ns < 2 * SECOND
 
 
+def test_slots_that_rot_just_before_the_end_are_waited_for() -> None:
+    result = run(generate(75, POWER))
+    assert result.verdict is Verdict.PASSED, result.finding
+
+
 def test_one_rotten_slot_is_written_again_and_both_are_the_end() -> None:
     one = result_of(action(40, "rot_promise", "A", slot=2), action(41, "crash", "A"))
     assert one.marks["promise slot rotten"] == 1 and not one.lost
