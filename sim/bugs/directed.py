@@ -264,10 +264,11 @@ def images_of_the_tail() -> Plan:
 
 
 def everything_twice() -> Plan:
-    """Each message arrives twice."""
+    """Each message arrives twice, and both copies wait together for a busy disk."""
     plan = Plan(link=attrs.evolve(LINK, duplication=1.0), end_ms=200)
+    plan.fault(5, "slow_disk", "az1,az2,az3", factor=20)
     for client in range(4):
-        plan.put(10, 0, 1, client=client)
+        plan.put(10 + client, 0, 1, client=client)
     return plan
 
 

@@ -55,7 +55,8 @@ def imported_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, f"{node.module}.{each.name}") for each in node.names)
 
 
-def used_names(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:
+@cache
+def used_names(tree: ast.Module) -> tuple[tuple[ast.expr, str], ...]:
     """Every use of something imported, under its full dotted name, whatever it is called locally.
 
     With ``from time import sleep as nap``, the expression ``nap`` is a use of ``time.sleep``.
@@ -69,8 +70,19 @@ def used_names(tree: ast.Module) -> Iterator[tuple[ast.expr, str]]:
         elif isinstance(node, ast.ImportFrom):
             for each in node.names:
                 origins[each.asname or each.name] = f"{node.module}.{each.name}"
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Name | ast.Attribute):
-            root, *attributes = ast.unparse(node).split(".")
+            root, attributes = _taken_apart(node)
             if root in origins:
-                yield node, ".".join([origins[root], *attributes])
+                found.append((node, ".".join([origins[root], *attributes])))
+    return tuple(found)
+
+
+def _taken_apart(node: ast.expr) -> tuple[str, list[str]]:
+    """Of ``a.b.c`` ``a`` and the rest; no name if it is an attribute of something else."""
+    attributes: list[str] = []
+    while isinstance(node, ast.Attribute):
+        attributes.insert(0, node.attr)
+        node = node.value
+    return (node.id if isinstance(node, ast.Name) else ""), attributes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -67,55 +68,58 @@ def uses(tree: ast.Module, banned: re.Pattern[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=str)
-def test_functions_are_short(path: Path) -> None:
-    assert long_functions(parsed(path)) == []
+def of_each(paths: Iterable[Path], rule: Callable[[Path], Iterable[str]]) -> list[str]:
+    """What breaks a rule in any of the files. One test for all: there are thousands otherwise."""
+    return [f"{path}: {found}" for path in paths for found in rule(path)]
 
 
-@pytest.mark.parametrize("path", python_files(*PACKAGES, "scripts"), ids=str)
-def test_a_long_module_says_why(path: Path) -> None:
-    assert not unexplained_length(text(path))
+def test_functions_are_short() -> None:
+    assert of_each(PYTHON, lambda path: long_functions(parsed(path))) == []
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=str)
-def test_no_module_is_a_catch_all(path: Path) -> None:
-    assert CATCH_ALLS.isdisjoint(path.with_suffix("").parts)
+def test_a_long_module_says_why() -> None:
+    modules = python_files(*PACKAGES, "scripts")
+    assert [str(path) for path in modules if unexplained_length(text(path))] == []
 
 
-@pytest.mark.parametrize("path", python_files("aurora", "segments"), ids=str)
-def test_clock_and_randomness_are_given_not_taken(path: Path) -> None:
-    allowed = AMBIENT_ALLOWED.get(path.as_posix(), frozenset())
-    taken = uses(parsed(path), CLOCKS) + uses(parsed(path), RANDOMNESS)
-    assert [each for each in taken if each.split(" ")[0] not in allowed] == []
+def test_no_module_is_a_catch_all() -> None:
+    assert of_each(PYTHON, lambda path: CATCH_ALLS & {*path.with_suffix("").parts}) == []
 
 
-@pytest.mark.parametrize("path", python_files("sim"), ids=str)
-def test_the_simulator_draws_only_from_its_seed(path: Path) -> None:
+def test_clock_and_randomness_are_given_not_taken() -> None:
+    def taken(path: Path) -> list[str]:
+        allowed = AMBIENT_ALLOWED.get(path.as_posix(), frozenset())
+        found = uses(parsed(path), CLOCKS) + uses(parsed(path), RANDOMNESS)
+        return [each for each in found if each.split(" ")[0] not in allowed]
+
+    assert of_each(python_files("aurora", "segments"), taken) == []
+
+
+def test_the_simulator_draws_only_from_its_seed() -> None:
     """It may look at the real clock, to report how long a run took."""
-    assert uses(parsed(path), RANDOMNESS) == []
+    assert of_each(python_files("sim"), lambda path: uses(parsed(path), RANDOMNESS)) == []
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=str)
-def test_nothing_really_sleeps(path: Path) -> None:
-    assert uses(parsed(path), re.compile(r"time\.sleep")) == []
+def test_nothing_really_sleeps() -> None:
+    sleep = re.compile(r"time\.sleep")
+    assert of_each(PYTHON, lambda path: uses(parsed(path), sleep)) == []
 
 
-@pytest.mark.parametrize("path", python_files(*PACKAGES, "scripts", "tests"), ids=str)
-def test_only_the_scheduler_touches_trios_private_hooks(path: Path) -> None:
-    if path.as_posix() not in ("sim/world/scheduler.py", "tests/simulation/test_scheduler.py"):
-        assert uses(parsed(path), re.compile(r"trio\._.*")) == []
+def test_only_the_scheduler_touches_trios_private_hooks() -> None:
+    allowed = ("sim/world/scheduler.py", "tests/simulation/test_scheduler.py")
+    others = [path for path in PYTHON if path.as_posix() not in allowed]
+    hooks = re.compile(r"trio\._.*")
+    assert of_each(others, lambda path: uses(parsed(path), hooks)) == []
 
 
-@pytest.mark.parametrize("path", all_files(), ids=str)
-def test_no_merge_was_left_half_done(path: Path) -> None:
-    assert not re.search(r"^(<{7}|>{7}) ", text(path), re.MULTILINE)
+def test_no_merge_was_left_half_done() -> None:
+    marks = re.compile(r"^(<{7}|>{7}) ", re.MULTILINE)
+    assert of_each(all_files(), lambda path: marks.findall(text(path))) == []
 
 
-@pytest.mark.parametrize("path", all_files(), ids=str)
-def test_a_file_speaks_of_no_registry_and_no_one_machine(path: Path) -> None:
-    content = text(path)
-    assert REGISTRIES.findall(content) == []
-    assert [match[0] for match in MACHINE_PATHS.finditer(content)] == []
+def test_a_file_speaks_of_no_registry_and_no_one_machine() -> None:
+    assert of_each(all_files(), lambda path: REGISTRIES.findall(text(path))) == []
+    assert of_each(all_files(), lambda path: MACHINE_PATHS.findall(text(path))) == []
 
 
 # ---- the rules themselves ------------------------------------------------------------------------

@@ -158,7 +158,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "the highest VDL that A0 has been told is 0",
         "LSN 1 acknowledged by A0 B0 C0: 3 of 6, needs 4",
     ),
-    "retransmit-not-idempotent": ("LSN 1 comes to A0 2 times",),
+    "retransmit-not-idempotent": ("LSN 3 comes to A0 2 times",),
     "torn-tail-kept": (
         "F0 begins to write 61 bytes; it goes down before the sync",
         "5 torn bytes at its end",
@@ -192,7 +192,7 @@ SUBJECTS: dict[str, tuple[Lsn, ...]] = {
     "tables-unioned": (2,), "tables-ignored": (), "third-highest-scl": (1,),
     "open-before-rereplication": (1,), "open-after-one-install": (1,), "count-per-record": (2,),
     "vcl-max-pgcl": (1,), "evict-above-vdl": (1,), "serve-below-required": (1,),
-    "lal-ignored": (3,), "ack-before-persist": (1,), "retransmit-not-idempotent": (1,),
+    "lal-ignored": (3,), "ack-before-persist": (1,), "retransmit-not-idempotent": (3,),
     "newer-for-older": (1,),
     "same-mtr-chain": (3,),
 }  # fmt: skip

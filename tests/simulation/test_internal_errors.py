@@ -22,8 +22,8 @@ from sim.commands.fleet import results
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict, run
 from sim.show.tally import SeedResult, Tally, report
-from sim.world.disk import SimulatedStorage
 from sim.world.network import SimulatedNetwork
+from sim.world.refusals import Refusals
 from sim.world.scheduler import VirtualScheduler
 from sim.world.world import World
 
@@ -58,7 +58,7 @@ def internal(result: RunResult) -> str:
         (World, "heal"),  # in an event
         (DiskChecks, "look"),  # within whatever takes a step
         (SimulatedNetwork, "_observe"),  # within whoever sends, who might catch it
-        (SimulatedStorage, "_draw_failure"),  # within a segment, which catches it
+        (Refusals, "next"),  # within a segment, which catches it
     ],
 )
 def test_the_simulators_own_mistake_is_no_violation(
