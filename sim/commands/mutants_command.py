@@ -225,7 +225,7 @@ def show(name: str) -> None:
     """The change that the mutant ID makes, how to try it, and how to call it equivalent."""
     mutant = _named(population(CORES), name)
     click.echo(diff_of(mutant))
-    click.echo(f"\n{mutant.operator}: {OPERATORS[mutant.operator]}")
+    say(f"\n{mutant.operator}: {OPERATORS[mutant.operator]}")
     equivalent = read_equivalents().get(mutant.key)
     if equivalent is not None:
         say(f"equivalent: {equivalent.why}")
