@@ -95,6 +95,8 @@ def command(
     """
     if context.invoked_subcommand is not None:
         return
+    if budget <= 0:
+        raise click.UsageError("--budget: found 0: expected more than that")
     chosen = _chosen(patterns, only, sample, seed)
     equivalents = read_equivalents()
     header = Header(code=code_version(), budget_s=budget, first_seed=first_seed)
@@ -123,15 +125,20 @@ _MISSED = (Outcome.SURVIVED, Outcome.UNREACHED, Outcome.SIMULATOR)
 def _chosen(
     patterns: tuple[str, ...], only: tuple[str, ...], sample: int | None, seed: int
 ) -> list[Mutant]:
+    parts = population(_modules(patterns))
+    if only:
+        return [_named(parts, each) for each in only]
+    return sampled(parts, sample, seed)
+
+
+def _modules(patterns: tuple[str, ...]) -> list[str]:
+    """The modules that match; raises `click.UsageError` if none does."""
     modules = chosen_modules(patterns)
     if not modules:
         raise click.UsageError(
             f"--module {' '.join(patterns)}: expected one of {', '.join(CORES)}, or a pattern"
         )
-    parts = population(modules)
-    if only:
-        return [_named(parts, each) for each in only]
-    return sampled(parts, sample, seed)
+    return modules
 
 
 def _named(parts: Mapping[str, Sequence[Mutant]], name: str) -> Mutant:
@@ -199,7 +206,7 @@ def _show(found: MutantReport, interrupted: bool, header: Header) -> None:
 @click.option("--json", "wants_json", is_flag=True, help="Print it as JSON.")
 def list_command(patterns: tuple[str, ...], wants_json: bool) -> None:
     """List every mutant there is: its id, where it is, and the change."""
-    parts = population(chosen_modules(patterns))
+    parts = population(_modules(patterns))
     if wants_json:
         rows = [
             {"id": each.id, "in": each.where, "operator": each.operator, "change": each.change,
@@ -225,7 +232,7 @@ def show(name: str) -> None:
     """The change that the mutant ID makes, how to try it, and how to call it equivalent."""
     mutant = _named(population(CORES), name)
     click.echo(diff_of(mutant))
-    click.echo(f"\n{mutant.operator}: {OPERATORS[mutant.operator]}")
+    say(f"\n{mutant.operator}: {OPERATORS[mutant.operator]}")
     equivalent = read_equivalents().get(mutant.key)
     if equivalent is not None:
         say(f"equivalent: {equivalent.why}")

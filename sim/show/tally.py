@@ -17,6 +17,7 @@ from sim.run import Verdict
 from sim.wording import command_line, counted
 
 _SHOWN_SEEDS: Final = 50
+_NAMED_MARKS: Final = 24
 _WIDEST: Final = max(len(name) for name in MARKS)
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
 _WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.INTERNAL, Verdict.UNDECIDED)
@@ -118,10 +119,15 @@ def report(tally: Tally, wall_s: float, bug: str | None) -> str:
         for name in MARKS
         if name in tally.marks
     ]
-    missing = tally.unreached()
-    text = f"marks that no seed reached: {', '.join(missing) or 'none'}"
-    lines += [text, *_finding_lines(tally, bug)]
-    return "\n".join(lines)
+    lines += [f"marks that no seed reached: {_named(tally.unreached())}"]
+    return "\n".join([*lines, *_finding_lines(tally, bug)])
+
+
+def _named(missing: list[str]) -> str:
+    """Those marks, unless they are so many that a few seeds more would reach most of them."""
+    if len(missing) > _NAMED_MARKS:
+        return f"{len(missing)} of {len(MARKS)}; with --json by name"
+    return ", ".join(missing) or "none"
 
 
 def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
