@@ -120,8 +120,9 @@ class SegmentStream:
         self._announced = (announcement.vdl, announcement.floor)
         self._announced_at = now
         return WriteBatch(
-            announcement.epoch, self._seq, announcement.vdl, announcement.floor, records
-        )
+            announcement.epoch, self._seq, announcement.vdl, announcement.floor,
+            self._log.tail_lsn, records,
+        )  # fmt: skip
 
     def _install(self, announcement: Announcement, now: float) -> InstallTable | None:
         if self._install_at is not None and now < self._install_at:

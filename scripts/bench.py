@@ -422,7 +422,7 @@ class _History:
             )
         self._lsn = last_lsn
         floor = max(0, vdl - _RETAINED)
-        batch = WriteBatch(_EPOCH, last_lsn, vdl, floor, codec.encode_records(records))
+        batch = WriteBatch(_EPOCH, last_lsn, vdl, floor, last_lsn, codec.encode_records(records))
         core = self._core
         core.step("writer", batch, 0.0)
         while (write := core.take_write()) is not None:

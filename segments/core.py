@@ -387,6 +387,7 @@ class SegmentCore:
         if not self._has_table(source, message.epoch):
             return
         self.state.announced(message.vdl, message.floor)
+        self.state.ends_at(message.tail_lsn, message.vdl)
         records = codec.decode_records(message.records)
         if self._trace is not None:
             lsns = (records[0].lsn, records[-1].lsn) if records else None

@@ -186,6 +186,15 @@ class SegmentState:
         if floor > self.announced_floor:
             self.announced_floor = floor
 
+    def ends_at(self, tail_lsn: Lsn, vdl: Lsn) -> None:
+        """Its table's writer says: no record of this group lies in ``(tail_lsn, vdl]``.
+
+        So none in there is missing. What damage has taken and the table annuls leaves a bound at
+        the VDL of that recovery, and that may be a record of another group.
+        """
+        if tail_lsn < self._repair_lsn <= vdl:
+            self._repair_lsn = tail_lsn
+
     def add_records(self, records: Sequence[RedoRecord]) -> None:
         """Take in records that are durable here; what the adopted table annuls is left out."""
         if records and records[0].lsn <= self.table.last_annulled_lsn:

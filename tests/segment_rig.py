@@ -9,7 +9,7 @@ from typing import TypeVar
 from segments.config import SegmentConfig
 from segments.core import Outgoing, SegmentCore, Write
 from segments.protocol import codec
-from segments.protocol.ids import Lsn, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, Lsn, VolumeEpoch
 from segments.protocol.messages import (
     InstallTable,
     Message,
@@ -56,8 +56,9 @@ def batch(
     seq: int = 1,
     vdl: Lsn = 0,
     floor: Lsn = 0,
+    tail: Lsn = MAX_LSN,
 ) -> WriteBatch:
-    return WriteBatch(epoch, seq, vdl, floor, codec.encode_records(run))
+    return WriteBatch(epoch, seq, vdl, floor, tail, codec.encode_records(run))
 
 
 class SegmentRig:

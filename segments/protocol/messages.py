@@ -38,6 +38,9 @@ class WriteBatch(NamedTuple):
     """The writer's VDL: nothing above it may be folded into pages."""
     floor: Lsn
     """PGMRPL: no reader will ask for a version older than the newest at or below it."""
+    tail_lsn: Lsn
+    """The newest record of the group, also of those in no batch yet: none is in
+    ``(tail_lsn, vdl]``."""
     records: bytes
     """Encoded once by the writer, see `codec.join_records`; persisted as it came."""
 

@@ -44,7 +44,7 @@ async def write(storage: Storage, first: int, last: int) -> int:
 
 
 async def send(writer: InProcessEndpoint, lsn: int) -> None:
-    batch = WriteBatch(EPOCH, lsn, 0, 0, codec.encode_records([record(lsn)]))
+    batch = WriteBatch(EPOCH, lsn, 0, 0, lsn, codec.encode_records([record(lsn)]))
     writer.send("A0", codec.encode(batch))
     for envelope in await writer.receive(10):
         message = codec.decode(envelope.payload)

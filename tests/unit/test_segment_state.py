@@ -207,6 +207,27 @@ def test_a_damaged_frame_of_records_is_no_shorter_log() -> None:
     assert rig.state.whole and rig.seal(SECOND) is not None
 
 
+def test_what_is_annulled_is_not_waited_for_though_the_vdl_is_of_another_group() -> None:
+    """Damage took 3, which the next recovery annuls; it opens at 2, and that is not of this group.
+
+    Nobody but its writer can tell that no record of the group is missing between 1 and 2.
+    """
+    rig = SegmentRig()
+    rig.take(records([1]))
+    rig.take(records([3], prev=1))
+    rig.seal(SECOND)
+    rot(rig, 2)
+    rig.restart()
+    rig.install(TruncationTable(FIRST).extended(SECOND, 2, 100))
+    assert rig.state.scl == 1 and not rig.state.whole
+    rig.step(batch([], epoch=SECOND, vdl=2, tail=2))
+    assert not rig.state.whole, "2 is of this group, and missing"
+    rig.step(batch([], epoch=SECOND, vdl=1, tail=1))
+    assert not rig.state.whole, "an earlier VDL says nothing of 2"
+    rig.step(batch([], epoch=SECOND, vdl=2, tail=1))
+    assert rig.state.whole and rig.seal(THIRD) is not None
+
+
 @pytest.mark.parametrize("last", ["seal", "late records", "heartbeat of another"])
 def test_damage_is_told_by_the_frame_behind_it_whatever_that_holds(last: str) -> None:
     """The last records are spoilt, and what follows them does not name a higher one."""
