@@ -44,9 +44,12 @@ def is_promised_twice(
     promises = _sound(slots)
     kept = [each for each in promises if each.epoch >= epoch and each.table_epoch >= table]
     if len(kept) < 2:
+        said = ", ".join(
+            f"epoch {each.epoch} and the table of epoch {each.table_epoch}" for each in promises
+        )
         raise Broken(
             f"{segment} sends {what} of epoch {epoch} with the table of epoch {table}; its promise "
-            f"slots say {', '.join(map(str, promises)) or 'nothing'}"
+            f"slots say {said or 'nothing'}"
         )
 
 
