@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from sim.plan.schedule import Knobs, Operation, Schedule
+from sim.plan.schedule import MS, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
 from sim.plan.shapes import SHAPES
 from sim.plan.shapes.shape import Shape, choose
 
 _TIME: Final = attrgetter("at_ns")
+_UNTIL_FOUND_NS: Final = 200 * MS
+"""After healing: by then clients find a writer that is not deposed."""
 
 
 def generate(seed: int, shape: Shape | None = None) -> Schedule:
@@ -44,4 +46,5 @@ def _last_write(knobs: Knobs, calls: Sequence[Operation]) -> Operation:
     A run in which nothing was proves nothing.
     """
     client = 1 + max((each.client for each in calls), default=0)
-    return Operation(at_ns=knobs.duration_ns, client=client, kind="put", pages=(0,), length=8)
+    at_ns = knobs.duration_ns + _UNTIL_FOUND_NS
+    return Operation(at_ns=at_ns, client=client, kind="put", pages=(0,), length=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from segments.protocol.events import LogCollected
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import FetchPages
 from segments.server import SegmentServer
+from segments.storage import Identity
 from sim.commands.case import Case
 from sim.commands.exit_codes import EXIT_CODES, LIVENESS
 from sim.commands.explain import MAX_LINES, explained
@@ -22,6 +24,7 @@ from sim.commands.shrink import shrink_case
 from sim.plan.schedule import MS, SECOND, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict, run
 from sim.story import Recorder
+from sim.world.disk import SimulatedStorage
 from sim.world.scheduler import Livelock, VirtualScheduler
 
 WRITES = Schedule(
@@ -57,15 +60,20 @@ def test_tasks_that_run_and_run_while_the_clock_stands_still(
     assert "A0 housekeep" not in found, "only those that run"
 
 
-def test_work_that_never_gives_back_control(monkeypatch: pytest.MonkeyPatch) -> None:
+def spin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One segment collects its log for ever."""
     tick = SegmentCore.tick
 
-    def spin(self: SegmentCore, now: float) -> None:
+    def spinning(self: SegmentCore, now: float) -> None:
         tick(self, now)
         while self.segment == "D0" and now > 0.1:
             self.note(LogCollected, 0, 0, 0)
 
-    monkeypatch.setattr(SegmentCore, "tick", spin)
+    monkeypatch.setattr(SegmentCore, "tick", spinning)
+
+
+def test_work_that_never_gives_back_control(monkeypatch: pytest.MonkeyPatch) -> None:
+    spin(monkeypatch)
     found = livelock(run(WRITES))
     assert "from a task that does not give back control; the last: " in found
     assert "D0 LogCollected" in found
@@ -91,26 +99,22 @@ def test_messages_without_end_are_work_too(monkeypatch: pytest.MonkeyPatch) -> N
     assert "sent " in livelock(run(WRITES))
 
 
-def always_due(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of one segment, so that all goes on without it."""
-    monkeypatch.setattr(Maintenance, "compaction_due", property(lambda self: self._segment == "C0"))
-
-
 def test_a_log_that_is_always_due_to_be_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time passes then, for the disk: it is the work that has no end."""
-    always_due(monkeypatch)
-    found = livelock(run(WRITES))
-    assert "writes its log of " in found and "anew again and again" in found
+    """Time passes then, for the disk: it is the work that has no end, and that is told at once."""
+    due = property(lambda self: self._segment == "C0")
+    monkeypatch.setattr(Maintenance, "compaction_due", due)
+    result = run(WRITES)
+    assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "bounds-are-kept")
+    assert result.finding.startswith("C0 writes its log of ") and " anew, " in result.finding
 
 
 def test_it_can_be_explained_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    always_due(monkeypatch)
+    spin(monkeypatch)
     case = Case(schedule=WRITES, source="writes.toml")
     recorders: list[Recorder] = []
     result = case.run(lambda run: recorders.append(Recorder(run)))
     lines = explained(recorders[0], result, case)
     assert len(lines) <= MAX_LINES
-    assert any("writes its log anew, for the first of " in line for line in lines)
     assert any("of the last 1,000 steps" in line for line in lines)
     assert any("broken the run, livelock: no work goes on" in line for line in lines)
     shrinker, _ = shrink_case(case, result, budget_s=1.0)
@@ -159,3 +163,15 @@ def test_work_that_takes_time_is_none() -> None:
 def test_a_limit_of_nothing_is_refused() -> None:
     with pytest.raises(Invalid, match="standstill limit 0: expected at least 1"):
         VirtualScheduler().run(trio.sleep_forever, seed=1, deadline_ns=1, standstill_limit=0)
+
+
+def test_a_disk_that_is_written_anew_without_end() -> None:
+    scheduler = VirtualScheduler()
+
+    async def main() -> None:
+        storage = SimulatedStorage(scheduler, Random(1), Identity("sim", "A0"))
+        while True:
+            await storage.replace([bytes(100)])
+
+    with pytest.raises(Livelock, match="A0 writes its log of 100 bytes anew again and again"):
+        scheduler.run(main, seed=1, deadline_ns=SECOND)
