@@ -501,8 +501,10 @@ class SegmentCore:
                 self._take_gossiped(source, entry, records)
             case TakePages(head, parts):
                 self._queue_checkpoint([head, *parts])
-            case answer:
+            case answer if self.state.epoch == self._promised:
                 self._send(source, answer)
+            case _:
+                pass  # it would name an epoch below the one promised, and be refused, and so on
 
     def _take_gossiped(
         self, source: Address, entry: RecordsEntry, records: list[RedoRecord]

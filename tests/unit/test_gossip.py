@@ -17,6 +17,7 @@ from segments.protocol.messages import (
     GossipPages,
     GossipRecords,
     GossipStatus,
+    Seal,
     WriteAck,
 )
 from segments.protocol.record import PAGE_SIZE
@@ -104,6 +105,22 @@ def test_between_equals_there_is_no_more_than_the_status() -> None:
     said = talk(pair, 5)
     assert {type(each.message) for _, each in said} == {GossipStatus}
     assert len(said) < 150
+
+
+def test_who_has_promised_an_epoch_that_is_not_durable_yet_answers_no_gossip() -> None:
+    """It would name the old epoch, be refused with a status, and answer that, round and round."""
+    rig = SegmentRig()
+    rig.take(records(range(1, 4)))
+    status = GossipStatus(SECOND, "B0", rig.state.table, 0, 0, 0, True)
+    rig.step(status, "B0")
+    assert rig.said(GossipRecords) == []
+    rig.settle()
+    rig.step(status, "B0")
+    [answer] = rig.said(GossipRecords)
+    assert answer.epoch == SECOND
+    rig.step(Seal(THIRD, 1))
+    rig.step(status._replace(epoch=THIRD), "B0")
+    assert rig.said(GossipRecords) == [], "promised, and not durable"
 
 
 def test_a_part_of_a_transfer_that_is_lost_is_asked_for_again_until_it_is_given_up() -> None:
