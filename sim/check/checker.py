@@ -25,6 +25,7 @@ from aurora.events import (
     SealAnswered,
     SealingStarted,
     VolumeOpened,
+    WriterFenced,
     WriterStarted,
 )
 from aurora.quorum import QuorumModel
@@ -167,6 +168,9 @@ class Checker(Listener):
     def _on_opened(self, source: str, _: VolumeOpened) -> None:
         self._opened(self.reference.writers[source])
         self.readers.opened(source, self._core(source))
+
+    def _on_fenced(self, source: str, _: WriterFenced) -> None:
+        self.wire.deposed(source)
 
     def _opened(self, view: WriterView) -> None:
         view.opened = True
@@ -340,6 +344,7 @@ class Checker(Listener):
         if call.writes_pages and call.outcome is Outcome.OK:
             self._reported_commit(call, engine)
         self._answered(call, engine)
+        self.wire.questions.passed_on(call)
 
     def _answered(self, call: Call, engine: Engine) -> None:
         """What a call has read, whether it was a reader's or a mini-transaction's."""
@@ -425,6 +430,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
     SealAnswered: Checker._on_seal_answered,
     WriterStarted: Checker._on_writer_started,
     VolumeOpened: Checker._on_opened,
+    WriterFenced: Checker._on_fenced,
     MtrAllocated: Checker._on_allocated,
     PageCached: Checker._on_page_cached,
     Acknowledged: Checker._on_acknowledged,

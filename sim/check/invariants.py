@@ -18,14 +18,15 @@ of protocol §9 says so (28).
 Sampled, as it is costly: recoveries from any read quorum and everything that is looked at now and
 then come every few steps (`Knobs.check_every`), a segment is compared with its disk in turn, one
 acknowledgement in eight is held against the disk at the moment it leaves (seal replies and answers
-to a table always), and one message in 64 is read as its receiver will.
+to a table always), and the first few messages of each kind and one in 64 are read as their
+receivers will read them.
 
 Still asked of the system itself: the read points that its own calls hold (14, beside those of the
 clients' views), the newest page that its pool says to have evicted (15, beside what has left the
 pool), how long it believes its log to be (7, beside the disk itself), and which calls wait (24).
 
 Not verified here: how fast anything is within the bounds of 28; damage to a log's last frame, which
-nobody can tell from a torn write; paces and timeouts, which bound nothing
+nobody can tell from a torn write; paces and timeouts other than those of writes sent again
 (`rules_of_bounds.NOT_HELD`); that a segment has heard of a raised floor while the run goes on, but
 only in the end; what a scenario in Python leaves open, and the floor under it; in which order pages
 are listed by calls that run side by side; clocks, of which the protocol uses none for safety; and

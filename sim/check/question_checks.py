@@ -36,6 +36,10 @@ class QuestionChecks:
         """When a writer first put the question of this number."""
         self._confirmed: dict[Address, deque[tuple[int, SegmentId]]] = {}
         """Who has confirmed a writer's epoch, and when it was asked to."""
+        self._answered_ns: dict[Address, int] = {}
+        """When a writer was last given an answer to a question."""
+        self._counted_ns: dict[Address, int] = {}
+        """When it was last told how far a segment is complete."""
 
     def told(self, segment: SegmentId, epoch: VolumeEpoch, scl: Lsn) -> None:
         """A segment says how far it is complete, to the writer of an epoch."""
@@ -65,6 +69,14 @@ class QuestionChecks:
             known = self._confirmed.setdefault(event.destination, deque(maxlen=_REMEMBERED))
             known.append((asked_ns, message.segment))
 
+    def answered(self, event: NetworkEvent) -> None:
+        """An answer has come to a writer."""
+        self._answered_ns[event.destination] = event.time_ns
+
+    def counted(self, event: NetworkEvent) -> None:
+        """What may make more durable has come to a writer."""
+        self._counted_ns[event.destination] = event.time_ns
+
     def returned(self, call: Call) -> None:
         """A client has been answered."""
         strict = call.operation.kind in ("strict_get", "strict_get_at")
@@ -77,3 +89,12 @@ class QuestionChecks:
             if asked_ns >= call.invoked_ns and segment in members
         }
         self._hold(rules_of_wire.strict_read_was_confirmed, call, list(confirmed))
+
+    def passed_on(self, call: Call) -> None:
+        """Nobody is left waiting for what has come: a call is woken by it, and not by a timer."""
+        writes, held = call.writes_pages, call.operation.hold_ns
+        if call.outcome not in (Outcome.OK, Outcome.NOT_FOUND) or (held and not writes):
+            return
+        if writes or call.reads_pages or call.lists:
+            came_ns = self._counted_ns if writes else self._answered_ns
+            self._hold(rules_of_wire.is_passed_on_at_once, call, came_ns.get(call.writer, -1))

@@ -99,6 +99,25 @@ def strict_read_was_confirmed(call: Call, confirmed: Sequence[SegmentId]) -> Non
 
 
 @holds("needless-unavailability")
+def is_passed_on_at_once(call: Call, heard_ns: int) -> None:
+    """28: a call returns when what it has waited for is there; ``heard_ns`` is when that came last.
+
+    Or when it was made, if it had to wait for nothing.
+    """
+    if call.returned_ns not in (call.invoked_ns, heard_ns):
+        raise Broken(
+            f"call {call.number}, a {call.operation.kind} by {call.writer}, returns at "
+            f"{call.returned_ns} ns with what came at {heard_ns} ns: expected it to return then"
+        )
+
+
+@holds("epochs-only-rise")
+def says_nothing_more(writer: str, segment: SegmentId, kind: str) -> None:
+    """8: a writer that knows that it was deposed sends nothing."""
+    raise Broken(f"{writer} sends {segment} a {kind} though it knows that it was deposed")
+
+
+@holds("needless-unavailability")
 def is_asked_of_the_complete(writer: str, segment: SegmentId, required: Lsn, known: Lsn) -> None:
     """28: who is asked for a page has said to be complete up to the ``required`` SCL."""
     if known < required:
@@ -122,6 +141,33 @@ def window_kept(
         raise Broken(
             f"{writer} has sent {segment} {batches} batches in {elapsed_ns} ns without an answer: "
             f"expected at most {most}, with {window} in flight"
+        )
+
+
+@holds("bounds-are-kept")
+def sends_again_in_time(
+    writer: str, segment: SegmentId, silences: int,
+    waited_ns: int, least_ns: float, silent_ns: int, most_ns: int,
+) -> None:  # fmt: skip
+    """23: what was not answered is sent again after a pause that fits the answers before it.
+
+    It has ``waited_ns`` since it was first sent, and the segment was ``silent_ns`` of that.
+    """
+    if waited_ns < least_ns or silent_ns > most_ns:
+        raise Broken(
+            f"{writer} sends {segment} something again, {waited_ns} ns after it was sent and "
+            f"{silent_ns} ns after anything was heard, with {silences} attempts in between: "
+            f"expected {least_ns:.0f} to {most_ns} ns"
+        )
+
+
+@holds("bounds-are-kept")
+def beats_no_sooner(writer: str, segment: SegmentId, pause_ns: int, least_ns: int) -> None:
+    """23: an empty batch comes only when none has come for a while."""
+    if pause_ns < least_ns:
+        raise Broken(
+            f"{writer} sends {segment} an empty batch {pause_ns} ns after the last batch: expected "
+            f"at least {least_ns}"
         )
 
 

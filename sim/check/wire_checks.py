@@ -2,12 +2,14 @@
 
 Which kind a message is of stands in its second byte, so that only those are read that matter. Every
 acknowledgement is held against the seals that were answered before; every seal reply and every
-answer to a table, and one acknowledgement in eight, against its sender's disk; one message in 64 is
-read as its receiver will.
+answer to a table, and one acknowledgement in eight, against its sender's disk; the first few of
+each kind, and one in 64, are read as their receivers will read them. How fast things are sent
+again, and what is asked, are looked at by `pace_checks` and `question_checks`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -20,9 +22,11 @@ from segments.protocol.messages import (
     EpochConfirmed,
     GossipPages,
     GossipRecords,
+    InstallTable,
     ListPages,
     LogReply,
     NeedTable,
+    PageReply,
     PagesListed,
     ReadPage,
     SealReply,
@@ -33,6 +37,7 @@ from segments.protocol.messages import (
 from sim.check import rules_of_disks, rules_of_wire
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
+from sim.check.pace_checks import PaceChecks
 from sim.check.question_checks import QuestionChecks
 from sim.plan.schedule import SECOND
 from sim.world.network import NetworkEvent
@@ -40,6 +45,7 @@ from sim.world.world import World
 
 _ACKS_EVERY: Final = 8
 _READ_EVERY: Final = 64
+_READ_FIRST: Final = 8
 _SHORTEST: Final = 2
 """Bytes of a message: less has no kind."""
 _HEARTBEAT: Final = codec.pack(codec.NO_RECORDS)
@@ -71,6 +77,11 @@ class WireChecks:
             max(1, config.engine.list_pages // groups), config.segment.list_pages
         )
         self.questions = QuestionChecks(world, findings)
+        self._paces = PaceChecks(world, findings)
+        self._deposed: set[Address] = set()
+        """Writers that know that they were."""
+        self._read: Counter[int] = Counter()
+        """How many messages of each kind were sent."""
         self._windows: dict[tuple[Address, Address], _Window] = {}
         self._replies: dict[SegmentId, list[SealReply]] = {}
         self._said: dict[SegmentId, tuple[VolumeEpoch, Lsn]] = {}
@@ -81,24 +92,38 @@ class WireChecks:
         """A message was sent, or something has become of it."""
         kind, payload = event[1], event[5]
         if kind == "sent":
-            if event[2] % _READ_EVERY == 0 or len(payload) < _SHORTEST:
+            if len(payload) < _SHORTEST or self._is_sample(payload[1]):
                 self._hold(rules_of_wire.can_be_read, event[3], payload)
             if self._findings.failed:
                 return
+            if event[3] in self._deposed:
+                what = type(codec.decode(payload)).__name__
+                self._hold(rules_of_wire.says_nothing_more, event[3], event[4], what)
             handler = _SENT.get(payload[1])
             if handler is not None:
                 handler(self, event)
-        elif kind == "delivered" and payload[1] in _HEARD:
-            self._windows.pop((event[4], event[3]), None)
-        elif kind == "delivered" and payload[1] == _CONFIRMED:
-            self.questions.heard(event)
+        elif kind == "delivered":
+            handler = _DELIVERED.get(payload[1])
+            if handler is not None:
+                handler(self, event)
+
+    def _is_sample(self, kind: int) -> bool:
+        """Whether one message of a kind is read as its receiver will read it."""
+        count = self._read[kind] = self._read[kind] + 1
+        return count <= _READ_FIRST or count % _READ_EVERY == 0
+
+    def deposed(self, writer: Address) -> None:
+        """A writer has been told that it was."""
+        self._deposed.add(writer)
 
     # ---- writers ---------------------------------------------------------------------------------
 
     def _on_batch(self, event: NetworkEvent) -> None:
         payload = event.payload
         if payload.endswith(_HEARTBEAT):
+            self._paces.beats(event)
             return
+        self._paces.sends(event)
         way = event.source, event.destination
         window = self._windows.get(way)
         if window is None:
@@ -113,6 +138,32 @@ class WireChecks:
         if len(payload) > self._batch_bytes:
             message = cast("WriteBatch", codec.decode(payload))
             self._hold(rules_of_wire.records_fit, event.source, message, self._batch_bytes)
+
+    def _on_install(self, event: NetworkEvent) -> None:
+        self._paces.installs(event)
+
+    # ---- what writers hear -----------------------------------------------------------------------
+
+    def _hears_ack(self, event: NetworkEvent) -> None:
+        self._windows.pop((event[4], event[3]), None)
+        self._paces.acknowledged(event)
+        self.questions.counted(event)
+
+    def _hears_installed(self, event: NetworkEvent) -> None:
+        self._windows.pop((event[4], event[3]), None)
+        self._paces.installed(event)
+        self.questions.counted(event)
+
+    def _hears_need(self, event: NetworkEvent) -> None:
+        self._windows.pop((event[4], event[3]), None)
+        self._paces.needs_table(event)
+
+    def _hears_answer(self, event: NetworkEvent) -> None:
+        self.questions.answered(event)
+
+    def _hears_confirmed(self, event: NetworkEvent) -> None:
+        self.questions.heard(event)
+        self.questions.answered(event)
 
     # ---- segments --------------------------------------------------------------------------------
 
@@ -196,6 +247,7 @@ class WireChecks:
 _TAGS: Final = {kind: tag for tag, kind in codec._TAGS.items()}
 _SENT: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
     _TAGS[WriteBatch]: WireChecks._on_batch,
+    _TAGS[InstallTable]: WireChecks._on_install,
     _TAGS[WriteAck]: WireChecks._on_ack,
     _TAGS[TableInstalled]: WireChecks._on_table_installed,
     _TAGS[SealReply]: WireChecks._on_seal_reply,
@@ -207,6 +259,11 @@ _SENT: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
     _TAGS[GossipPages]: WireChecks._on_pages,
     _TAGS[PagesListed]: WireChecks._on_listed,
 }
-_CONFIRMED: Final = _TAGS[EpochConfirmed]
-_HEARD: Final = frozenset((_TAGS[WriteAck], _TAGS[TableInstalled], _TAGS[NeedTable]))
-"""What a segment says to a writer that sends it batches."""
+_DELIVERED: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
+    _TAGS[WriteAck]: WireChecks._hears_ack,
+    _TAGS[TableInstalled]: WireChecks._hears_installed,
+    _TAGS[NeedTable]: WireChecks._hears_need,
+    _TAGS[PageReply]: WireChecks._hears_answer,
+    _TAGS[PagesListed]: WireChecks._hears_answer,
+    _TAGS[EpochConfirmed]: WireChecks._hears_confirmed,
+}

@@ -175,8 +175,8 @@ MISTAKES: list[tuple[str, Edit, Directed, str]] = [
         rules.SOME_AWAY,
     ),
     (
-        "pauses without a limit",
-        Edit(f"{STREAM}._timeout_s", "return min(config.resend_max_s, doubled)", "return doubled"),
+        "sent again once",
+        Edit(f"{STREAM}.on_timer", "or now <", "or self.resends or now <"),
         back_to_four,
         rules.NOBODY_AWAY,
     ),

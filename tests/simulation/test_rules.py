@@ -98,9 +98,9 @@ def state_at(scl: int) -> Any:
     return rig.state
 
 
-def call_of(ns: int) -> Any:
+def call_of(ns: int, writer: str = "") -> Any:
     return SimpleNamespace(number=1, operation=SimpleNamespace(kind="get"), invoked_ns=5,
-                           returned_ns=5 + ns)  # fmt: skip
+                           returned_ns=5 + ns, writer=writer)  # fmt: skip
 
 
 NAMES = ("VCL", "VDL")
@@ -151,6 +151,13 @@ TEN, VIEW = reference_of_ten()
          ("A0", "it", SECOND, FIRST, promised(SECOND, SECOND)),
          ("A0", "it", SECOND, FIRST, promised(FIRST, SECOND))),
         (rules_of_wire.window_kept, ("W", "A0", 6, 4, 25, 20), ("W", "A0", 7, 4, 25, 20)),
+        (rules_of_wire.sends_again_in_time, ("W", "A0", 0, 20, 20, 30, 30),
+         ("W", "A0", 0, 19, 20, 30, 30)),
+        (rules_of_wire.sends_again_in_time, ("W", "A0", 0, 20, 20, 30, 30),
+         ("W", "A0", 0, 20, 20, 31, 30)),
+        (rules_of_wire.beats_no_sooner, ("W", "A0", 20, 20), ("W", "A0", 19, 20)),
+        (rules_of_wire.is_passed_on_at_once, (call_of(9, "W"), 14), (call_of(9, "W"), 13)),
+        (rules_of_wire.is_passed_on_at_once, (call_of(0, "W"), 2), (call_of(1, "W"), 2)),
         (rules_of_wire.records_fit, ("W", log_reply(1), 1), ("W", log_reply(9), 1)),
         (rules_of_wire.pages_fit, ("A0", gossip_pages(2), 2 * 8192),
          ("A0", gossip_pages(3), 2 * 8192)),
@@ -305,4 +312,4 @@ def test_each_setting_is_held_by_a_rule_or_it_is_said_why_not() -> None:
 def test_a_call_stands_for_what_clients_make() -> None:
     """What `call_of` makes up has the names of the real one."""
     names = {each.name for each in Call.__attrs_attrs__}
-    assert {"number", "operation", "invoked_ns", "returned_ns"} <= names
+    assert {"number", "operation", "invoked_ns", "returned_ns", "writer"} <= names
