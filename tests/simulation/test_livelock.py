@@ -117,7 +117,7 @@ def test_it_can_be_explained_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(lines) <= MAX_LINES
     assert any("of the last 1,000 steps" in line for line in lines)
     assert any("broken the run, livelock: no work goes on" in line for line in lines)
-    shrinker, _ = shrink_case(case, result, budget_s=1.0)
+    shrinker, _ = shrink_case(case, result, budget_s=3.0)
     assert len(shrinker.best.operations) < len(WRITES.operations)
     assert shrinker.result.invariant == "livelock"
 
