@@ -104,6 +104,18 @@ CALLER_BUGS: Final = (
         ),
     ),
     Bug(
+        name="unpin-wakes-nobody",
+        summary="who gives its place in the buffer pool up does not call who waits for one",
+        section="protocol §5",
+        edits=(
+            Edit(
+                _GO,
+                "core.pool.unpin(page_ids)\n        intake.progress()",
+                "core.pool.unpin(page_ids)",
+            ),
+        ),
+    ),
+    Bug(
         name="cancelled-first-wakes-nobody",
         summary="who gives up at the head of the line for room does not call the next one",
         section="protocol §4, step 1",

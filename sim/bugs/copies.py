@@ -33,6 +33,30 @@ COPY_BUGS: Final = (
         edits=(Edit(f"{_GOSSIP}.tick", "self._hydration = None", "pass"),),
     ),
     Bug(
+        name="hydrated-vdl-forgotten",
+        summary="with the pages of a peer its VDL is taken over, and is not written down",
+        section="protocol §8",
+        edits=(Edit(f"{_GOSSIP}._checkpoint", "state.table, state.vdl,", "state.table, 0,"),),
+    ),
+    Bug(
+        name="compaction-amid-hydration",
+        summary="a log is written anew while the pages of a peer are in it only in part",
+        section="protocol §8",
+        edits=(Edit("segments.core:SegmentCore.take_write", " and not self._hydrating", ""),),
+    ),
+    Bug(
+        name="laggard-never-asked",
+        summary="a writer never asks who was left to gossip how far that has come",
+        section="protocol §4, step 5",
+        edits=(
+            Edit(
+                "aurora.segment_stream:SegmentStream.heartbeat",
+                "waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight",
+                "waiting = False",
+            ),
+        ),
+    ),
+    Bug(
         name="whole-before-the-last-part",
         summary="a checkpoint counts as whole one part too early",
         section="protocol §6",
@@ -176,6 +200,22 @@ def compacted_and_restarted() -> Plan:
     return plan
 
 
+def compacted_amid_its_pages() -> Plan:
+    """F takes pages part by part, slowly, when it collects what it has had itself."""
+    plan = Plan(
+        end_ms=1_200, retention_lsns=0, collect_records=1, compact_records=1, compact_bytes=0,
+        write_bytes=1 << 10, gossip_bytes=16 << 10, gossip_interval_ns=20_000_000,
+    )  # fmt: skip
+    for page in range(4):
+        plan.put(5 + page / 4, page)
+    plan.part(8, "F", "A,B,C,D,E,writer")
+    for page in range(8):
+        plan.put(10 + 2 * page, page)
+    plan.fault(400, "slow_disk", "F", factor=200)
+    plan.fault(500, "heal_network")
+    return plan
+
+
 def peer_lost_amid_its_pages() -> Plan:
     """F takes the pages of A, slowly and in parts, when A loses its disk."""
     plan = Plan(
@@ -196,6 +236,8 @@ def peer_lost_amid_its_pages() -> Plan:
 
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "gossip-skips-what-is-collected": behind_the_collected,
+    "hydrated-vdl-forgotten": behind_the_collected,
+    "compaction-amid-hydration": compacted_amid_its_pages,
     "whole-before-the-last-part": compacted_and_restarted,
     "images-over-a-gap": image_over_a_gap,
     "compaction-stops-at-a-gap": compaction_over_a_gap,

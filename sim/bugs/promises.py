@@ -95,6 +95,18 @@ PROMISE_BUGS: Final = (
         ),
     ),
     Bug(
+        name="tail-annulled",
+        summary="a segment that adopts a table keeps what stands at the last LSN that it annuls",
+        section="protocol §8; 2017 §4.3",
+        edits=(
+            Edit(
+                "segments.protocol.truncation:TruncationTable.annuls",
+                "lsn < ranges[index].end_lsn",
+                "lsn < ranges[index].end_lsn - 1",
+            ),
+        ),
+    ),
+    Bug(
         name="restart-forgets-promises",
         summary="a restart believes the log alone, not the promise beside it",
         section="protocol §8",

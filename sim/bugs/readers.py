@@ -56,6 +56,30 @@ READER_BUGS: Final = (
         ),
     ),
     Bug(
+        name="strict-read-not-kept",
+        summary="the version that a strict read asks for may be collected while it is confirmed",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "aurora.engine:Engine.read",
+                "nullcontext() if lsn is None else self._kept(core, lsn)",
+                "nullcontext()",
+            ),
+        ),
+    ),
+    Bug(
+        name="refusal-at-floor",
+        summary="a segment refuses reads at just the floor, as if that version were collected",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "segments.core:SegmentCore._can_answer",
+                "read_point >= state.floor",
+                "read_point > state.floor",
+            ),
+        ),
+    ),
+    Bug(
         name="floor-follows-the-newest-reader",
         summary="the floor is held down by the newest read point, not by the oldest",
         section="protocol §6; 2017 §4.2.3",

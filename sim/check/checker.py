@@ -251,6 +251,7 @@ class Checker(Listener):
     def _on_hydrated(self, source: str, event: Hydrated) -> None:
         self._on_epoch(source, event)
         self.readers.inherited(source, self._state(source))
+        self.disks.hydrated(source)
 
     def _on_table(self, source: str, event: TableAdopted) -> None:
         self.readers.inherited(source, self._state(source))

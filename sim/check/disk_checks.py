@@ -108,6 +108,10 @@ class DiskChecks:
         for host in self._world.cluster.hosts.values():
             self._look_at(host)
 
+    def hydrated(self, segment: SegmentId) -> None:
+        """A segment has started over from the pages of a peer: all of them are on its disk."""
+        self._look_at(self._world.cluster.hosts[segment])
+
     def _is_taken(self, segment: SegmentId) -> bool:
         """Whether nothing of a disk can be used any more, and it is known why."""
         disk = self._world.disks[segment]
@@ -142,10 +146,9 @@ class DiskChecks:
             self._promise_rotten.discard(host.segment)
         self._findings.hold(invariants.promise_kept, host.segment, state, stored.promises)
         shadow = self._shadow(host.segment).restored(stored)
-        self._findings.hold(
-            invariants.disk_backs,
-            host.segment, state, shadow or self._restored(host.segment),
-        )  # fmt: skip
+        restored = shadow or self._restored(host.segment)
+        self._findings.hold(invariants.disk_backs, host.segment, state, restored)
+        self._knows_what_pages_stand_for(host.segment, restored)
         self._findings.hold(invariants.nothing_annulled, host.segment, state)
         self._findings.hold(invariants.held_once, host.segment, state)
         view = invariants.newest_view(self._reference, state.table)
@@ -155,6 +158,10 @@ class DiskChecks:
                     invariants.image_matches,
                     self._reference, view, host.segment, state.vdl, *page,
                 )  # fmt: skip
+
+    def _knows_what_pages_stand_for(self, segment: SegmentId, restored: SegmentState) -> None:
+        if restored.index.base_lsn:
+            self._findings.hold(rules_of_disks.restores_its_vdl, segment, restored)
 
     def promise_slots(self, segment: SegmentId) -> bytes | None:
         """Both promise slots as they are on disk now; None if rot has been there."""
@@ -197,6 +204,7 @@ class DiskChecks:
             )
         if segment not in self._damaged:
             self._findings.hold(invariants.undamaged, segment, plan.damage)
+            self._knows_what_pages_stand_for(segment, plan.state)
             if segment not in self._promise_rotten:
                 self._findings.hold(rules_of_disks.restores_a_witness, segment, plan.state)
         return plan.state

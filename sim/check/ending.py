@@ -77,7 +77,10 @@ class Ending:
             self._has_converged(engine.name, core)
         except invariants.Broken:
             return False
-        for rule in (self._nothing_is_left, self._floors_follow, self._is_small, self._is_whole):
+        for rule in (
+            self._nothing_is_left, self._are_heard_of, self._floors_follow,
+            self._is_small, self._is_whole,
+        ):  # fmt: skip
             try:
                 rule(core)
             except _Unsettled as unsettled:
@@ -114,6 +117,13 @@ class Ending:
             self._hold(rules_of_the_end.writer_is_idle, engine)
         for host, segment in self._running():
             self._hold(rules_of_the_end.segment_is_idle, host.segment, segment)
+
+    def _are_heard_of(self, core: WriterCore) -> None:
+        for host, segment in self._running():
+            known = core.scls(host.group.pg_id).get(host.segment, 0)
+            self._hold(
+                rules_of_the_end.is_heard_of, core.name, host.segment, known, segment.state.scl
+            )
 
     def _floors_follow(self, core: WriterCore) -> None:
         if not self.clients_only:

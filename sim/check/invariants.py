@@ -52,7 +52,7 @@ from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import DamagedRange, decode_promises
 from sim.check.linearizability import check_calls
-from sim.check.reference_model import Reference, WriterView
+from sim.check.reference_model import Reference, WriterView, is_annulled
 from sim.world.history import Call, Outcome
 
 _RULE: Final = "rule"
@@ -154,7 +154,7 @@ def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRe
     for record in records:
         if record.lsn in reference.records:
             raise Broken(f"{view.name} allocates LSN {record.lsn} again")
-        if view.table.annuls(record.lsn):
+        if is_annulled(view.table.ranges, record.lsn):
             raise Broken(f"{view.name} allocates LSN {record.lsn} in an annulled range")
 
 
@@ -420,9 +420,9 @@ def held_once(segment: SegmentId, state: SegmentState) -> None:
 def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
     """10; nor does a damaged segment wait for such a record."""
     for record in state.index.held():
-        if state.table.annuls(record.lsn):
+        if is_annulled(state.table.ranges, record.lsn):
             raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")
-    if state.table.annuls(state.highest_lsn):
+    if is_annulled(state.table.ranges, state.highest_lsn):
         raise Broken(f"{segment} waits for LSN {state.highest_lsn}, which its table annuls")
 
 
@@ -537,11 +537,14 @@ def was_not_collected(writer: str, call: Call, floor: Lsn | None) -> None:
 
 @holds("floor-below-readers")
 def floor_is_below_view(writer: str, call: Call, floor: Lsn) -> None:
-    """14, for a call that holds a view open, or a mini-transaction that reads; at LSN 0 if not."""
+    """14, for a call that keeps a read point: a view, a strict read, a mini-transaction that reads.
+
+    At LSN 0 if it keeps none.
+    """
     if call.held and floor > call.held:
         raise Broken(
             f"{writer} has raised its floor to {floor}; a reader of {writer} is at {call.held}, in "
-            f"the view of call {call.number}"
+            f"call {call.number} ({call.operation.kind})"
         )
 
 

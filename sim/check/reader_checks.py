@@ -6,6 +6,8 @@ forgets one of its readers forgets it there, too.
 
 from __future__ import annotations
 
+from typing import Final
+
 from aurora.core import WriterCore
 from aurora.engine import Engine
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
@@ -15,6 +17,10 @@ from sim.check.findings import Findings
 from sim.world.history import Call
 from sim.world.world import World
 
+_HOLDING: Final = ("view", "list", "strict_get_at")
+"""Calls whose read point is kept as long as they last. A strict read has its epoch confirmed first,
+and must still find the version that it was asked for."""
+
 
 class ReaderChecks:
     """The readers of one run."""
@@ -23,7 +29,7 @@ class ReaderChecks:
         self._world = world
         self._findings = findings
         self._views: dict[int, Call] = {}
-        """Calls under way that hold a view open; at LSN 0 while they do not."""
+        """Calls under way that hold a read point; at LSN 0 while they do not."""
         self._inherited: dict[tuple[SegmentId, VolumeEpoch], Lsn] = {}
 
     def opened(self, writer: str, core: WriterCore) -> None:
@@ -36,7 +42,7 @@ class ReaderChecks:
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
-        if call.operation.kind in ("view", "list") or call.operation.way == "mtr":
+        if call.operation.kind in _HOLDING or call.operation.way == "mtr":
             self._views[call.number] = call
 
     def returned(self, call: Call, engine: Engine) -> None:

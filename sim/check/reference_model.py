@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from typing import TypeAlias
 
 import attrs
@@ -15,7 +16,7 @@ import attrs
 from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.ids import MAX_LSN, Lsn, PageId, PgId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
-from segments.protocol.truncation import TruncationTable
+from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.protocol.volume import pg_of_page
 
 _IMAGE_EVERY = 32
@@ -38,6 +39,12 @@ def ranges_after(before: Sequence[Range], vdl: Lsn, lal: int) -> tuple[Range, ..
         else:
             merged.append((start, stop))
     return tuple(merged)
+
+
+def is_annulled(ranges: Sequence[TruncationRange], lsn: Lsn) -> bool:
+    """Whether ascending ranges contain ``lsn``, whatever a table says of itself."""
+    at = bisect_right(ranges, lsn, key=itemgetter(0)) - 1
+    return at >= 0 and lsn < ranges[at][1]
 
 
 @attrs.define(eq=False)
@@ -137,7 +144,7 @@ class Reference:
         """Whether a record belongs to the log as this writer must see it."""
         if self.owner[lsn] == view.name:
             return True
-        return lsn <= view.vdl and not view.table.annuls(lsn)
+        return lsn <= view.vdl and not is_annulled(view.table.ranges, lsn)
 
     def chain(self, view: WriterView, pg_id: PgId, after: Lsn, through: Lsn) -> list[Lsn]:
         """The live records of one group in ``(after, through]``, ascending; no link is trusted."""

@@ -1,4 +1,4 @@
-"""What must hold of disks while a run goes on (6, 7, 8), beside what `sim.check.invariants` says.
+"""What must hold of disks while a run goes on (6, 7, 8, 16), beside `sim.check.invariants`.
 
 As there: predicates, which raise `Broken`. `sim.check.disk_checks` and `sim.check.wire_checks` hold
 them. Promises are read here slot by slot, whatever a restart would make of them.
@@ -20,6 +20,19 @@ def restores_a_witness(segment: SegmentId, restored: SegmentState) -> None:
         raise Broken(
             f"the disk of {segment} restores SCL {restored.scl} and the table of epoch "
             f"{restored.table.epoch}, and misses something; nothing rotted there"
+        )
+
+
+@holds("images-match-replay")
+def restores_its_vdl(segment: SegmentId, restored: SegmentState) -> None:
+    """16: pages stand for the log up to where it was known to be durable, and the disk says so.
+
+    A recovery fetches what is above the highest VDL that it hears of: nobody must have less.
+    """
+    if restored.vdl < restored.index.base_lsn:
+        raise Broken(
+            f"the disk of {segment} restores pages as of {restored.index.base_lsn}, and only the "
+            f"announced VDL {restored.vdl}"
         )
 
 

@@ -30,6 +30,16 @@ def all_is_durable(writer: str, vdl: Lsn, last: Lsn) -> None:
         raise Broken(f"{writer} has VDL {vdl}, and made records up to {last}")
 
 
+@holds("heals-and-converges")
+def is_heard_of(writer: str, segment: SegmentId, known: Lsn, scl: Lsn) -> None:
+    """18: the writer has asked who was behind how far gossip has brought it.
+
+    Until then it neither reads from it, nor counts it, nor sends to it.
+    """
+    if known != scl:
+        raise Broken(f"{writer} takes {segment} to be at SCL {known}: expected {scl}, which it has")
+
+
 @holds("nothing-is-left")
 def nobody_is_served(engine: Engine) -> None:
     """24, for a writer that nobody calls at this moment, open or ended.

@@ -22,7 +22,7 @@ from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from sim.check.invariants import Broken, holds, newest_view
-from sim.check.reference_model import Reference, WriterView
+from sim.check.reference_model import Reference, WriterView, is_annulled
 from sim.check.rules_of_logs import annuls_exactly
 
 _EPOCH = VolumeEpoch(1 << 40, 1)
@@ -69,8 +69,9 @@ def any_read_quorum_recovers(
         if case in tried:
             continue  # the same answers, and the same records: the same plan
         tried.add(case)
-        plan = plan_recovery(_EPOCH, lal, chosen, log.above(announced_vdl(everyone), sources))
         try:
+            fetched = log.above(announced_vdl(everyone), sources)
+            plan = plan_recovery(_EPOCH, lal, chosen, fetched)
             _keeps_what_was_observed(plan, observed)
             view = newest_view(reference, adopted)
             ranges = () if view is None else view.table.ranges
@@ -106,7 +107,7 @@ def combined(counts: Mapping[PgId, int], shift: int) -> list[dict[PgId, int]]:
 
 
 def _keeps_what_was_observed(plan: RecoveryPlan, observed: Lsn) -> None:
-    if plan.vdl < observed or plan.table.annuls(observed):
+    if plan.vdl < observed or is_annulled(plan.table.ranges, observed):
         raise Broken(f"opens at VDL {plan.vdl} and loses {observed}, a VDL that was observed")
 
 
@@ -126,7 +127,12 @@ class _Log:
             records = self._above.get((source, anchor))
             if records is None:
                 index = self._durable[source].index
-                records = index.records_after(max(anchor, index.base_lsn), 1 << 40)
+                if anchor < index.base_lsn:
+                    raise Broken(
+                        f"hears of no VDL above {anchor}, and {source}, its source, has pages as "
+                        f"of {index.base_lsn} in place of records"
+                    )
+                records = index.records_after(anchor, 1 << 40)
                 self._above[source, anchor] = records
             fetched[pg_id] = records
         return fetched

@@ -122,7 +122,7 @@ async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
             call.lsn = _older(engine, operation.age)
             call.page = await engine.get_at(page_id, call.lsn, cached=cached)
         case "strict_get_at":
-            call.lsn = _older(engine, operation.age)
+            call.lsn = call.held = _older(engine, operation.age)
             read = await engine.read(page_id, call.lsn, strict=True, cached=cached)
             call.page = read.page.image
         case "view":

@@ -52,7 +52,7 @@ class Call:
     own: bytes | None = None
     """The first page of a mini-transaction as it read it after its own writes."""
     held: Lsn = 0
-    """The read point that the call keeps at the moment, in a view or a mini-transaction."""
+    """The read point that it keeps at the moment: of a view, a mini-transaction, a strict read."""
     snapshot: Lsn = 0
     """The read point of a mini-transaction's reads."""
     submitted: bool = False

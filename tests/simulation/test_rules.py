@@ -16,7 +16,7 @@ from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
 from segments.protocol import codec
-from segments.protocol.ids import NO_EPOCH, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
     GossipPages,
     LogReply,
@@ -27,6 +27,7 @@ from segments.protocol.messages import (
 )
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
+from segments.state import SegmentState
 from segments.storage import Stored
 from segments.wal import Promise, RecordsEntry, encode_promise
 from sim.check import (
@@ -57,6 +58,14 @@ def reference_of_ten(lal: int = 5) -> tuple[Reference, WriterView]:
     view = reference.begin_writer("W2", plan, 0)
     reference.allocated("W2", records(range(9, 14), prev=3))
     return reference, view
+
+
+def pages_as_of(base_lsn: Lsn, *, vdl: Lsn) -> SegmentState:
+    """A segment that has pages in place of its log up to ``base_lsn``."""
+    state: SegmentState = state_at(base_lsn)
+    state.index.reset(base_lsn)
+    state.vdl = vdl
+    return state
 
 
 def promised(*epochs: VolumeEpoch) -> bytes:
@@ -147,6 +156,8 @@ TEN, VIEW = reference_of_ten()
         (rules_of_disks.knows_its_log, ("A0", 9, 9), ("A0", 10, 9)),
         (rules_of_disks.restores_its_promise, ("A0", state_at(1), promised(FIRST, NO_EPOCH)),
          ("A0", state_at(1), promised(NO_EPOCH, SECOND))),
+        (rules_of_disks.restores_its_vdl, ("A0", pages_as_of(3, vdl=3)),
+         ("A0", pages_as_of(3, vdl=2))),
         (rules_of_disks.is_promised_twice,
          ("A0", "it", SECOND, FIRST, promised(SECOND, SECOND)),
          ("A0", "it", SECOND, FIRST, promised(FIRST, SECOND))),
@@ -202,6 +213,7 @@ TEN, VIEW = reference_of_ten()
         (rules_of_bounds.replays_little, ("A0", 1, 4, 4), ("A0", 1, 5, 4)),
         (rules_of_the_end.is_lost_rightly, ("A0", "gone", True), ("A0", "gone", False)),
         (rules_of_the_end.all_is_durable, ("W", 4, 4), ("W", 3, 4)),
+        (rules_of_the_end.is_heard_of, ("W", "A0", 4, 4), ("W", "A0", 3, 4)),
         (rules_of_the_end.is_collected, ("A0", 3, 4), ("A0", 4, 4)),
         (rules_of_the_end.floor_is_known, ("A0", state_at(3), 0, 0), ("A0", state_at(3), 3, 0)),
         (rules_of_the_end.log_is_held, ("A0", 0, None, state_at(3)),

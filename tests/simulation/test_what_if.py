@@ -89,6 +89,16 @@ def test_pages_stand_for_the_records_that_were_collected() -> None:
     assert recover(reference(10), durable, 10) == len(MEMBERS) - 2  # one for each source
 
 
+def test_pages_whose_vdl_nobody_has_heard_of_are_told() -> None:
+    durable = {each: state(10, 10) for each in MEMBERS}
+    for each in durable.values():
+        each.announced(10, 7)
+        each.collect(7)
+        each.vdl = 6
+    with pytest.raises(Broken, match="no VDL above 6, and A0, its source, has pages as of 7 "):
+        recover(reference(10), durable, 10)
+
+
 def test_an_imagined_recovery_hears_what_each_segment_would_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

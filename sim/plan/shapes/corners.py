@@ -31,7 +31,7 @@ def _draw(seeds: Seeds) -> Drawn:
         run.wait(2, 30)
         if happens(random, 0.3):
             run.some_calls()
-    if happens(random, 0.3):
+    if happens(random, 0.4):
         run.settle()
         choice(random, LAST_CORNERS)(run)
     return Drawn(attrs.evolve(run.knobs, duration_ns=whole_ms(run.now)), run.calls, run.faults)

@@ -50,6 +50,23 @@ def _way(run: Corner) -> str:
     return choice(run.random, ("put_many", "put_many", "submit", "mtr"))
 
 
+def pinned_in_vain(run: Corner) -> None:
+    """Who has filled the pool waits for pages that nobody answers, and gives up: the next turn."""
+    random, most = run.random, run.most
+    for page in range(min(run.pages, 2 * most)):
+        run.put(page)
+        run.settle()
+    run.part(run.writer(), ",".join(LETTERS))
+    first = run.pages  # nobody has written those pages, but the pool knows no more that it is so
+    for _ in range(min(2, -(-run.knobs.buffer_pool_pages // most))):
+        run.put(*range(first, first + most), patience_ns=MS + below(random, 6 * MS))
+        first += most
+    run.put(first, after=run.hops(1, 5))
+    run.now += 8 * MS
+    run.heal()
+    run.now += 4_000 * MS  # longer than it may wait; nothing else becomes durable, and so calls it
+
+
 def two_wait_for_one(run: Corner) -> None:
     """Two tasks wait for one commit, and one of them gives up."""
     random = run.random
@@ -75,6 +92,13 @@ def much_beside_two(run: Corner) -> None:
     run.now += choice(random, (50, 800, 1_500)) * MS
     run.heal()
     run.settle()
+    if happens(random, 0.4):  # those who were away must make up for others now
+        run.now += 2 * run.knobs.gossip_interval_ns
+        run.part(run.split(2)[0], run.writer())
+        run.put()
+        run.now += run.knobs.resend_max_ns
+        run.heal()
+        run.settle()
 
 
 def nobody_answers(run: Corner) -> None:
@@ -169,6 +193,23 @@ def edges_of_history(run: Corner) -> None:
                 run.read(kind, page, after=after, age=age, cached=False)
 
 
+def strict_read_of_the_past(run: Corner) -> None:
+    """A strict read of the oldest version is confirmed late, and the floor would have passed it."""
+    random = run.random
+    page = run.page()
+    for _ in range(between(random, 1, 3)):
+        run.put(page)
+        run.settle()
+    silent = run.split(choice(random, (4, 4, 5)))[0]
+    run.cut(*choice(random, ((silent, run.writer()), (run.writer(), silent))))
+    for _ in range(between(random, 1, 3)):
+        age = choice(random, (1.0, 1.0, random.random()))
+        run.read("strict_get_at", page, after=run.hops(0, 20), age=age, cached=False)
+    run.now += choice(random, (25, 60)) * MS
+    run.heal()
+    run.settle()
+
+
 def floor_of_a_former_writer(run: Corner) -> None:
     """A few have collected what the next writer, which has not heard of it, may still be asked."""
     random = run.random
@@ -206,7 +247,11 @@ CALLER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     nobody_answers,
     damaged_and_asked,
     edges_of_history,
+    strict_read_of_the_past,
     floor_of_a_former_writer,
 )
-LAST_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (annulled_and_damaged,)
+LAST_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
+    annulled_and_damaged,
+    pinned_in_vain,
+)
 """Those that nothing may follow, or what they are after would be made good."""

@@ -75,6 +75,30 @@ def tail_on_a_few(run: Corner) -> None:
     run.settle()
 
 
+def all_that_may_be(run: Corner) -> None:
+    """As much as a writer may write reaches a few, and a recovery without those annuls all of it.
+
+    So something stands at the first LSN of the annulled range, at the last, and at each between.
+    """
+    random = run.random
+    run.keep_apart(1.0)
+    few, rest = run.split(choice(random, (1, 2, 3)))
+    run.cut(run.writer(), rest)
+    page = run.page()
+    for _ in range(min(run.knobs.lal, 20)):
+        run.put(page)
+        run.wait(0, 2)
+    run.settle()
+    run.fault("crash_writer")
+    run.part(few, run.writer(1))
+    run.come()
+    run.settle()
+    run.settle()
+    if happens(random, 0.5):
+        run.put(page)
+        run.settle()
+
+
 def half_an_mtr(run: Corner) -> None:
     """An MTR is complete in part for longer than a heartbeat; then another writer comes.
 
@@ -216,6 +240,7 @@ def deposed(run: Corner) -> None:
 WRITER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     table_on_a_few,
     tail_on_a_few,
+    all_that_may_be,
     half_an_mtr,
     seal_behind_a_write,
     long_log,

@@ -14,6 +14,7 @@ import attrs
 
 from segments.protocol.record import PAGE_SIZE
 from sim.plan.chance import below, between, choice, happens, some
+from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
@@ -44,6 +45,13 @@ def _draw(seeds: Seeds) -> Drawn:
         compact_records=choice(random, (1, 5, 100_000)),
         scrub_interval_ns=choice(random, (10, 50)) * MS,
     )
+    disks = seeds.stream("lulls disks")
+    if happens(disks, 0.4):  # what is taken from a peer takes many writes, and each of them long
+        knobs = attrs.evolve(
+            knobs,
+            write_bytes=choice(disks, (1 << 10, 16 << 10)),
+            disk=DiskProfile(minimum_ns=MS, extra_mean_ns=choice(disks, (0, 5)) * MS),
+        )
     lulls = _Lulls(random, knobs)
     for _ in range(between(random, 3, 8)):
         lulls.burst()
@@ -59,7 +67,7 @@ class _Lulls:
         self.now = _FIRST_NS
         self._random = random
         self._clients = between(random, 1, 4)
-        self._pages = choice(random, (1, 2, 6)) * knobs.pg_count
+        self._pages = choice(random, (1, 2, 6, 12)) * knobs.pg_count
         self._most = min(_MTR_PAGES, knobs.buffer_pool_pages)
         self._length = choice(random, (8, 100, PAGE_SIZE // 2))
         self._writes = choice(random, (1, 3, 8))

@@ -9,11 +9,13 @@ from __future__ import annotations
 from random import Random
 from typing import Final
 
-from sim.plan.chance import below, choice
+import attrs
+
+from sim.plan.chance import below, choice, happens
 from sim.plan.profiles import DiskProfile, LinkProfile
-from sim.plan.schedule import MS, Knobs, Operation
+from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
-from sim.plan.shapes.power_faults import draw_power_faults
+from sim.plan.shapes.power_faults import draw_absences, draw_power_faults
 from sim.plan.shapes.shape import Drawn, Shape
 
 _KIB: Final = 1 << 10
@@ -119,8 +121,34 @@ def _call(
 
 def _draw(seeds: Seeds) -> Drawn:
     knobs = draw_power_knobs(seeds.stream("power knobs"))
+    copies = seeds.stream("power copies")
+    away: list[Action] = []
+    if happens(copies, 0.2):
+        knobs = _copying_knobs(copies, knobs)
+        away = draw_absences(copies, knobs)
     calls = draw_power_calls(seeds.stream("power workload"), knobs)
-    return Drawn(knobs, calls, draw_power_faults(seeds.stream("power faults"), knobs))
+    faults = draw_power_faults(seeds.stream("power faults"), knobs)
+    return Drawn(knobs, calls, [*faults, *away])
+
+
+def _copying_knobs(random: Random, knobs: Knobs) -> Knobs:
+    """What is taken from a peer takes many writes, each takes long, and logs are soon rewritten."""
+    return attrs.evolve(
+        knobs,
+        retention_lsns=0,
+        write_bytes=choice(random, (_KIB, 16 * _KIB)),
+        queue_bytes=64 * 16 * _KIB,
+        gossip_bytes=16 * _KIB,
+        gossip_interval_ns=5 * MS,
+        hydration_timeout_ns=5_000 * MS,
+        collect_records=1,
+        compact_bytes=0,
+        compact_records=1,
+        disk=attrs.evolve(
+            knobs.disk, minimum_ns=1_000 * _US, extra_mean_ns=choice(random, (0, 1_000)) * _US
+        ),
+        duration_ns=400 * MS,
+    )
 
 
 POWER: Final = Shape(

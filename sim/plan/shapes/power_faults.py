@@ -26,6 +26,15 @@ def draw_power_faults(random: Random, knobs: Knobs) -> list[Action]:
     return _Drawing(random, knobs).actions()
 
 
+def draw_absences(random: Random, knobs: Knobs) -> list[Action]:
+    """One or two segments are away, again and again, until the others have collected the log."""
+    drawing = _Drawing(random, knobs)
+    at_ns = below(random, 40 * MS)
+    while at_ns < knobs.duration_ns * 3 // 4:
+        at_ns = drawing.away(at_ns)
+    return drawing.found()
+
+
 class _Drawing:
     """Draws the faults of one run."""
 
@@ -41,7 +50,11 @@ class _Drawing:
         count = 2 + below(self._random, 4 + duration_ns // _EPISODE_NS)
         for _ in range(count if kinds else 0):
             choice(self._random, kinds)(self, below(self._random, duration_ns * 9 // 10))
-        return [each for each in self._found if each.at_ns < duration_ns]
+        return self.found()
+
+    def found(self) -> list[Action]:
+        """What was drawn and begins before the run ends."""
+        return [each for each in self._found if each.at_ns < self._knobs.duration_ns]
 
     # ---- drawing ---------------------------------------------------------------------------------
 
@@ -217,6 +230,18 @@ class _Drawing:
             self._add(start, "crash", f"{peer}{group}")
         self._add(start + self._soon(), "slow", f"{peer}{group}", factor=1)
         self._add(start + self._soon(), "heal_network")
+
+    def away(self, start: int) -> int:
+        """Some are away for long, and power may go while they take pages; returns when that is."""
+        target = choice(self._random, (self._segment(), self._segment(), "A,B", "C", "F"))
+        start += 20 * MS + below(self._random, 20 * MS)
+        self._add(start, "partition", target)
+        start += self._length() + 30 * MS
+        self._add(start, "heal_network")
+        start += below(self._random, 60 * MS)
+        if self._random.random() < 0.5:
+            start = self._cycle(start, target)
+        return start
 
     def promise(self, start: int) -> None:
         """A promise rots: one slot, and perhaps the other. A torn one beside it is then the end."""
