@@ -28,6 +28,7 @@ from sim.world.history import Call, Outcome
 from sim.world.network_policy import NetworkPolicy
 from sim.world.no_effect import WithoutEffect, without_effect
 from sim.world.scheduler import Deadlock, Livelock, Undecided
+from sim.world.work_bound import share_of
 from sim.world.world import World
 
 
@@ -116,6 +117,7 @@ class Run:
                 self._main,
                 seed=seeds.number("tasks") & 0xFFFF_FFFF,
                 deadline_ns=knobs.duration_ns + 2 * knobs.liveness_ns,
+                share=share_of(len(self.world.groups)),
             )
         except Violation as violation:
             verdict = Verdict.LIVENESS if violation.liveness else Verdict.VIOLATION
@@ -123,7 +125,8 @@ class Run:
         except Deadlock as deadlock:
             return Verdict.LIVENESS, "deadlock", str(deadlock)
         except Livelock as livelock:
-            return Verdict.LIVENESS, "livelock", str(livelock)
+            traffic = self.world.traffic.since(livelock.since_ns)
+            return Verdict.LIVENESS, "livelock", f"{livelock}\n  {traffic}"
         except Undecided as undecided:
             return Verdict.UNDECIDED, "undecided", str(undecided)
         except self.raises:

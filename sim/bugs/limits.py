@@ -7,6 +7,8 @@ from typing import Final
 
 from sim.bugs.plan import ALL, Plan
 from sim.bugs.registry import Bug, Edit
+from sim.plan.profiles import LinkProfile
+from sim.plan.schedule import MS
 
 _OPEN_WRITER: Final = "aurora.cluster:Cluster.open_writer"
 _INSERT: Final = "segments.chain_index:ChainIndex._insert_one"
@@ -104,6 +106,18 @@ LIMIT_BUGS: Final = (
                 "segments.maintenance:Maintenance.compaction_due",
                 "if size <= config.compact_bytes:",
                 "if True:",
+            ),
+        ),
+    ),
+    Bug(
+        name="equals-answer-each-other",
+        summary="gossip of a segment that has just as much is answered, and that answer too",
+        section="protocol §8",
+        edits=(
+            Edit(
+                "segments.gossip:Gossip._answer_status",
+                "if status.scl > state.scl and status.reply_wanted:",
+                "if status.scl >= state.scl:",
             ),
         ),
     ),
@@ -251,6 +265,14 @@ LIMIT_BUGS: Final = (
 )
 
 
+def messages_that_come_twice() -> Plan:
+    """Every other message is repeated, and gossip is frequent."""
+    link = LinkProfile(minimum_ns=20_000, extra_mean_ns=0, duplication=0.5)
+    plan = Plan(link=link, gossip_interval_ns=5 * MS)
+    plan.put(6, 0)
+    return plan
+
+
 def two_disks_lost() -> Plan:
     """Two disks are lost for good; four segments are left."""
     plan = Plan()
@@ -303,6 +325,7 @@ def log_lost_on_the_way() -> Plan:
 
 
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
+    "equals-answer-each-other": messages_that_come_twice,
     "write-quorum-5": two_disks_lost,
     "recovery-seals-all": two_lost_and_a_new_writer,
     "opens-when-all-have-installed": two_lost_and_a_new_writer,

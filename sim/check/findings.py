@@ -17,7 +17,7 @@ OTHER_FINDINGS: Final[Mapping[str, str]] = {
     "wrong calls": "a wrong call raises the one error documented for it, and changes nothing",
     "system error": "nothing but documented errors leaves the code; no assertion of its own fails",
     "deadlock": "while anything is pending, something can run or is scheduled",
-    "livelock": "no work goes on and on while no time passes, or for its own sake",
+    "livelock": "no work goes on and on while hardly any time passes, or for its own sake",
     "scenario ends": "a scenario in Python comes to its end",
     "undecided": "a run ends within its limits, and something was acknowledged",
     "internal error": "the simulator itself does not fail",

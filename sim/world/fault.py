@@ -85,6 +85,8 @@ class Fault:
     hits: str
     """`NOBODY`, `SEGMENTS` or `ADDRESSES`."""
     params: Mapping[str, Param]
+    exclusive: Sequence[str]
+    """The parameters of which only one may be given."""
     apply: Callable[[World, Action], None]
 
 
@@ -92,10 +94,15 @@ FAULTS: Final[dict[str, Fault]] = {}
 
 
 def new_fault(
-    name: str, summary: str, hits: str = SEGMENTS, /, **params: Param
+    name: str,
+    summary: str,
+    hits: str = SEGMENTS,
+    /,
+    exclusive: Sequence[str] = (),
+    **params: Param,
 ) -> Callable[[Any], Any]:
     def register(apply: Callable[[World, Action], None]) -> Callable[[World, Action], None]:
-        FAULTS[name] = Fault(name, summary, hits, params, apply)
+        FAULTS[name] = Fault(name, summary, hits, params, exclusive, apply)
         return apply
 
     return register

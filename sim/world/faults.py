@@ -50,6 +50,9 @@ def check(action: Action, groups: Sequence[ProtectionGroup]) -> None:
             raise WrongAction(action, key, f"found {value!r}: expected {param.expected}")
         if param.takes_names:
             _check_names(action, key, value, fault.hits, groups)
+    given = [key for key in fault.exclusive if key in action.params]
+    if len(given) > 1:
+        raise WrongAction(action, given[1], f"found with {given[0]}: expected one of the two")
     if fault.hits != NOBODY:
         _check_names(action, "target", action.target, fault.hits, groups)
     elif action.target:

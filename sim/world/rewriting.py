@@ -38,6 +38,7 @@ class RewritingBound:
                 Livelock(
                     f"{self._whose} writes its log of {log_bytes} bytes anew again and again: "
                     f"within a second {self._bytes} bytes more than what was appended allows for, "
-                    f"expected at most {MAX_REWRITES_A_SECOND} times its size"
+                    f"expected at most {MAX_REWRITES_A_SECOND} times its size",
+                    self._since_ns,
                 )
             )

@@ -37,16 +37,15 @@ from trio._core import _run as trio_internals
 from trio._core._run import GLOBAL_RUN_CONTEXT
 
 from segments.protocol.errors import AuroraError, Invalid
+from sim.durations import length
 from sim.world.interrupts import deferred
+from sim.world.work_bound import BURST, WorkBound
 
 NS_PER_S: Final = 1_000_000_000
 MAX_TIME_NS: Final = 2**53
 """Upper bound, inclusive, of virtual time (104 days): up to here seconds as floats keep every
 nanosecond apart."""
 DEFAULT_STEP_LIMIT: Final = 20_000_000
-DEFAULT_STANDSTILL_LIMIT: Final = 100_000
-"""So many turns of trio's loop, or events, may share one nanosecond. Honest runs stay below 300 of
-either; a longer standstill is a `Livelock`."""
 
 _FAR_S: Final = 3600.0
 _COMPACT_FROM: Final = 1024  # cancelled events: fewer are not worth a rebuild of the heap
@@ -79,7 +78,12 @@ class Deadlock(AuroraError):
 
 
 class Livelock(AuroraError):
-    """Work goes on and on while the clock stands still: a finding, not a hang."""
+    """Work goes on and on, and time hardly: a finding, not a hang."""
+
+    def __init__(self, text: str, since_ns: int) -> None:
+        self.since_ns = since_ns
+        """Since when."""
+        super().__init__(text)
 
 
 class Undecided(AuroraError):
@@ -109,6 +113,8 @@ class VirtualScheduler(trio.abc.Clock):
     """Events served so far."""
     turns: int = attrs.field(default=0, init=False)
     """Turns of trio's loop so far; each `trio.current_time` of a task counts as one too."""
+    calls: int = attrs.field(default=0, init=False)
+    """Calls that clients have begun, as far as the world tells: they account for some work."""
 
     _now_s: float = attrs.field(default=0.0, init=False)
     _heap: list[Handle] = attrs.field(factory=list, init=False)
@@ -116,13 +122,11 @@ class VirtualScheduler(trio.abc.Clock):
     _cancelled: int = attrs.field(default=0, init=False)
     _horizon_ns: int = attrs.field(default=MAX_TIME_NS, init=False)
     _step_limit: int = attrs.field(default=DEFAULT_STEP_LIMIT, init=False)
-    _standstill_limit: int = attrs.field(default=DEFAULT_STANDSTILL_LIMIT, init=False)
+    _event_bound: WorkBound = attrs.field(factory=WorkBound, init=False)
     _event_look: int = attrs.field(default=0, init=False)
-    """At this many events, look whether time goes on; so that nothing is counted in between."""
-    _event_seen_ns: int = attrs.field(default=-1, init=False)
-    """The time at the last of those looks."""
+    """At this many events, look whether they are too many; nothing is counted in between."""
+    _turn_bound: WorkBound = attrs.field(factory=WorkBound, init=False)
     _turn_look: int = attrs.field(default=0, init=False)
-    _turn_seen_ns: int = attrs.field(default=-1, init=False)
     _deadline_s: float = attrs.field(default=math.inf, init=False)
     _stop_ns: int = attrs.field(default=MAX_TIME_NS, init=False)
     _scope: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -225,15 +229,16 @@ class VirtualScheduler(trio.abc.Clock):
         seed: int,
         deadline_ns: int,
         step_limit: int = DEFAULT_STEP_LIMIT,
-        standstill_limit: int = DEFAULT_STANDSTILL_LIMIT,
+        burst: int = BURST,
+        share: int = 1,
     ) -> _Result:
         """Run ``async_fn(*args)`` in virtual time and return its result; once per scheduler.
 
         ``seed`` draws the order of tasks that become runnable together. Raises `Deadlock`;
-        `Livelock` when at least ``standstill_limit`` turns or events, and less than twice as many,
-        have passed without a nanosecond; `Undecided` when the result is not there by
-        ``deadline_ns`` (inclusive), or after ``step_limit`` events or as many turns of trio's loop;
-        and whatever ``async_fn`` or a callback raises. Ctrl-C ends it at the next turn with a bare
+        `Livelock` when turns or events are more than `WorkBound` allows, with this ``burst`` and
+        ``share``; `Undecided` when the result is not there by ``deadline_ns`` (inclusive), or after
+        ``step_limit`` events or as many turns of trio's loop; and whatever ``async_fn`` or a
+        callback raises. Ctrl-C ends it at the next turn with a bare
         `KeyboardInterrupt`. Code that never comes back to trio's loop cannot be interrupted.
         """
         if self._started:
@@ -242,12 +247,13 @@ class VirtualScheduler(trio.abc.Clock):
             raise Invalid(f"deadline {deadline_ns} ns: expected 0 to {MAX_TIME_NS}")
         if step_limit < 1:
             raise Invalid(f"step limit {step_limit}: expected at least 1")
-        if standstill_limit < 1:
-            raise Invalid(f"standstill limit {standstill_limit}: expected at least 1")
+        if burst < 1 or share < 1:
+            raise Invalid(f"a burst of {burst}, a share of {share}: expected at least 1")
         self._started = True
         self._horizon_ns = self._stop_ns = deadline_ns
-        self._step_limit, self._standstill_limit = step_limit, standstill_limit
-        self._event_look = self._turn_look = min(step_limit, standstill_limit)
+        self._step_limit = step_limit
+        self._event_bound, self._turn_bound = WorkBound(burst, share), WorkBound(burst, share)
+        self._event_look = self._turn_look = min(step_limit, self._turn_bound.look_after)
         try:
             with deferred(self._interrupt), _deterministic_trio(seed, self._sleep):
                 results = trio.run(self._main, async_fn, args, clock=self)
@@ -346,12 +352,12 @@ class VirtualScheduler(trio.abc.Clock):
             self.fail(Undecided(f"not finished by {self.now_ns} ns: the virtual deadline"))
 
     def _look_at_turns(self) -> None:
-        """End the run if it is to end, or if no time has passed since the last look."""
+        """End the run if it is to end, or if there were too many turns."""
         if self._failure is not None:
             if hasattr(GLOBAL_RUN_CONTEXT, "task"):
                 return  # it might catch this, and go on for ever
             raise _StuckError(f"tasks still running after {self.turns} turns")
-        seen_ns, self._turn_seen_ns = self._turn_seen_ns, self.now_ns
+        bound, now_ns = self._turn_bound, self.now_ns
         # Until the tasks are unwound; and `fail` asks for the time.
         self._turn_look = self.turns + _UNWIND_TURNS
         if self._interrupted:
@@ -359,24 +365,24 @@ class VirtualScheduler(trio.abc.Clock):
         elif self.turns > self._step_limit:
             text = f"{self._step_limit} turns of the loop by {self.now_ns} ns: the limit"
             self.fail(Undecided(text))
-        elif self.now_ns == seen_ns:
+        elif bound.is_broken(self.turns, now_ns, self.calls):
             names = "".join(f"\n  {line}" for line in _running_tasks(self._runner))
-            text = f"tasks run and run at {self.now_ns} ns: no time has passed for"
-            self.fail(Livelock(f"{text} {self._standstill_limit} turns{names}"))
+            text = f"tasks run and run at {now_ns} ns: {_too_much(bound, self.turns, now_ns)} turns"
+            self.fail(Livelock(text + names, bound.since_ns))
         else:
-            self._turn_look = min(self.turns + self._standstill_limit, self._step_limit)
+            self._turn_look = min(self.turns + bound.look_after, self._step_limit)
 
     def _look_at_events(self) -> bool:
         """The same for events; returns whether the next may be served."""
         if self._interrupted:
             return False  # the turn that follows ends the run
+        bound, now_ns = self._event_bound, self.now_ns
         if self.events >= self._step_limit:
-            self.fail(Undecided(f"{self.events} events served by {self.now_ns} ns: the limit"))
-        elif self.now_ns == self._event_seen_ns == self._heap[0][0]:
-            text = f"events follow events at {self.now_ns} ns: no time has passed for"
-            self.fail(Livelock(f"{text} {self._standstill_limit} of them"))
-        self._event_seen_ns = self.now_ns
-        self._event_look = min(self.events + self._standstill_limit, self._step_limit)
+            self.fail(Undecided(f"{self.events} events served by {now_ns} ns: the limit"))
+        elif bound.is_broken(self.events, now_ns, self.calls):
+            text = f"events follow events at {now_ns} ns: {_too_much(bound, self.events, now_ns)}"
+            self.fail(Livelock(f"{text} of them", bound.since_ns))
+        self._event_look = min(self.events + bound.look_after, self._step_limit)
         return self._failure is None
 
     def _unwind(self) -> float:
@@ -445,6 +451,13 @@ def _no_thread(*_: object) -> None:
         "a thread (as trio.to_thread, trio.Path and trio.open_file use them): expected what has "
         "its place in virtual time; files may be read without one"
     )
+
+
+def _too_much(bound: WorkBound, steps: int, now_ns: int) -> str:
+    """How many steps it took to exceed a bound, and how much time."""
+    passed = now_ns - bound.since_ns
+    within = f"only {length(passed)} have passed in" if passed else "no time has passed for"
+    return f"{within} {steps - bound.since_steps}"
 
 
 def _ns_not_before(time_s: float) -> int:

@@ -103,6 +103,7 @@ def _lie_in_wait(world: World, action: Action, *, after: bool) -> None:
     "in `places` places of the log `bits` bits flip: at byte `offset`, if the log is longer than "
     "that, in frame `frame`, counted round and round from 0, or from -1 backwards, or anywhere; "
     "the last frame is spared",
+    exclusive=("offset", "frame"),
     bits=_BITS,
     offset=_OFFSET,
     frame=_FRAME,

@@ -100,10 +100,11 @@ class Trace(Listener):
             self._step, self._events_of_step = step, 0
         self._events_of_step += _FLUSH
         if self._events_of_step > MAX_EVENTS_A_STEP:
-            last = self._last.decode(errors="replace")[:_SHOWN]
+            last, now_ns = self._last.decode(errors="replace")[:_SHOWN], self._scheduler.now_ns
             stuck = Livelock(
-                f"{self._events_of_step} events at {self._scheduler.now_ns} ns from a task that "
-                f"does not give back control; the last: {last}"
+                f"{self._events_of_step} events at {now_ns} ns from a task that does not give "
+                f"back control; the last: {last}",
+                now_ns,
             )
             self._scheduler.fail(stuck)
             raise stuck

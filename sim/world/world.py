@@ -31,6 +31,7 @@ from sim.world.network import NetworkEvent, SimulatedNetwork
 from sim.world.network_policy import NetworkPolicy, RandomPolicy
 from sim.world.scheduler import VirtualScheduler
 from sim.world.trace import Trace
+from sim.world.traffic import Traffic
 
 _WRITER_BITS = 62
 
@@ -63,9 +64,11 @@ class World:
         self._under_way: dict[trio.lowlevel.Task, Call] = {}
         """The call that each client is making: all that it asks for is asked in its own task."""
         self.healed = False
+        self.traffic = Traffic()
         self._listeners: list[Listener] = []
         self._message_listeners: list[Listener] = []
         self.listen(self.trace)
+        self.listen(self.traffic)
         knobs, seeds = schedule.knobs, Seeds(schedule.seed)
         self._seeds = seeds
         self._geometry = knobs.cluster_config().new_geometry()
@@ -183,6 +186,7 @@ class World:
     def begun(self, call: Call) -> None:
         """A call has begun, whoever makes it."""
         self.calls.append(call)
+        self.scheduler.calls += 1
         for listener in self._listeners:
             listener.on_invoked(call)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Any
 
@@ -17,16 +18,21 @@ from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import FetchPages
 from segments.server import SegmentServer
 from segments.storage import Identity
+from sim.bugs import BUGS, Bug, Edit, planted
 from sim.commands.case import Case
 from sim.commands.exit_codes import EXIT_CODES, LIVENESS
 from sim.commands.explain import MAX_LINES, explained
 from sim.commands.shrink import shrink_case
+from sim.plan.generate import generate
 from sim.plan.schedule import MS, SECOND, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict, run
 from sim.story import Recorder
 from sim.world.disk import SimulatedStorage
 from sim.world.scheduler import Livelock, VirtualScheduler
+from sim.world.work_bound import STEPS_A_CALL, STEPS_A_MS, WorkBound, share_of
 
+STORMY = 700555
+"""A seed that never ended before that storm was mended."""
 WRITES = Schedule(
     seed=1,
     knobs=Knobs(duration_ns=200 * MS, liveness_ns=5 * SECOND),
@@ -55,7 +61,7 @@ def test_tasks_that_run_and_run_while_the_clock_stands_still(
 
     monkeypatch.setattr(SegmentServer, "_housekeep", spin)
     found = livelock(run(WRITES))
-    assert "no time has passed for 100000 turns" in found
+    assert "tasks run and run at" in found and " ms have passed in " in found
     assert "C0 housekeep runs in" in found and "spin (test_livelock.py:" in found
     assert "A0 housekeep" not in found, "only those that run"
 
@@ -110,6 +116,7 @@ def test_a_log_that_is_always_due_to_be_written_anew(monkeypatch: pytest.MonkeyP
 
 def test_it_can_be_explained_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
     spin(monkeypatch)
+    monkeypatch.setattr("sim.world.trace.MAX_EVENTS_A_STEP", 5_000)  # quick, on a busy machine too
     case = Case(schedule=WRITES, source="writes.toml")
     recorders: list[Recorder] = []
     result = case.run(lambda run: recorders.append(Recorder(run)))
@@ -122,6 +129,39 @@ def test_it_can_be_explained_and_cut_down(monkeypatch: pytest.MonkeyPatch) -> No
     assert shrinker.result.invariant == "livelock"
 
 
+def test_a_storm_of_messages_while_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has promised an epoch, not yet on its slow disk, answers gossip in the old one."""
+    edit = Edit(
+        "segments.core:SegmentCore._on_gossip",
+        "case answer if self.state.epoch == self._promised:",
+        "case answer if True:",
+    )
+    monkeypatch.setitem(BUGS, "storm", Bug(name="storm", summary="", section="", edits=(edit,)))
+    with planted("storm"):
+        stormy = run(generate(STORMY))
+    found = livelock(stormy)
+    assert re.search(r"only \S+ [mu]s have passed in \d+ turns", found)
+    assert re.search(r"of the last 1,000 messages: \d+ Gossip\w+ \w\d → \w\d", found)
+    assert stormy.messages < 100_000, "it ends soon"
+
+
+def test_calls_and_time_account_for_work() -> None:
+    bound = WorkBound(burst=100)
+    assert not bound.is_broken(100, 0, 5), "at once"
+    assert bound.is_broken(101, 0, 50), "calls in no time account for nothing"
+    bound = WorkBound(burst=100)
+    assert not bound.is_broken(STEPS_A_MS + 100, MS, 0)
+    assert bound.is_broken(STEPS_A_MS + 101, MS, 0)
+    bound, much = WorkBound(burst=100), STEPS_A_MS + STEPS_A_CALL + 100
+    assert not bound.is_broken(much, MS, 1)
+    assert not bound.is_broken(much, SECOND, 1)
+    assert (bound.since_ns, bound.since_steps) == (SECOND, much)
+    assert bound.is_broken(much + 101, SECOND, 1), "no more than a burst is saved"
+    bound = WorkBound(burst=100, share=share_of(8))
+    assert not bound.is_broken(300, 0, 0), "a volume of many groups"
+    assert bound.is_broken(301, 0, 0)
+
+
 def test_events_that_follow_each_other_at_one_instant() -> None:
     scheduler = VirtualScheduler()
 
@@ -129,9 +169,9 @@ def test_events_that_follow_each_other_at_one_instant() -> None:
         scheduler.call_after(0, again)
 
     scheduler.call_after(7, again)
-    with pytest.raises(Livelock, match=r"events follow events at 7 ns: .* for 100 of them"):
-        scheduler.run(trio.sleep_forever, seed=1, deadline_ns=SECOND, standstill_limit=100)
-    assert 100 <= scheduler.events <= 201
+    with pytest.raises(Livelock, match=r"events follow events at 7 ns: .* 12\d of them"):
+        scheduler.run(trio.sleep_forever, seed=1, deadline_ns=SECOND, burst=100)
+    assert 100 <= scheduler.events <= 150
 
 
 async def _spin() -> None:
@@ -142,8 +182,8 @@ async def _spin() -> None:
 def test_turns_that_follow_each_other_at_one_instant() -> None:
     scheduler = VirtualScheduler()
     with pytest.raises(Livelock, match="tasks run and run at 0 ns"):
-        scheduler.run(_spin, seed=1, deadline_ns=SECOND, standstill_limit=100)
-    assert 100 <= scheduler.turns <= 250
+        scheduler.run(_spin, seed=1, deadline_ns=SECOND, burst=100)
+    assert 100 <= scheduler.turns <= 200
 
 
 def test_work_that_takes_time_is_none() -> None:
@@ -151,18 +191,18 @@ def test_work_that_takes_time_is_none() -> None:
 
     async def main() -> str:
         for _ in range(1_000):
-            await scheduler.sleep_ns(1)
+            await scheduler.sleep_ns(MS // 10)
             for _ in range(30):
                 await trio.lowlevel.checkpoint()
         return "done"
 
-    ended = scheduler.run(main, seed=1, deadline_ns=SECOND, standstill_limit=100)
-    assert (ended, scheduler.now_ns) == ("done", 1_000)
+    ended = scheduler.run(main, seed=1, deadline_ns=SECOND, burst=100)
+    assert (ended, scheduler.now_ns) == ("done", 100 * MS)
 
 
 def test_a_limit_of_nothing_is_refused() -> None:
-    with pytest.raises(Invalid, match="standstill limit 0: expected at least 1"):
-        VirtualScheduler().run(trio.sleep_forever, seed=1, deadline_ns=1, standstill_limit=0)
+    with pytest.raises(Invalid, match="a burst of 0, a share of 1: expected at least 1"):
+        VirtualScheduler().run(trio.sleep_forever, seed=1, deadline_ns=1, burst=0)
 
 
 def test_a_disk_that_is_written_anew_without_end() -> None:

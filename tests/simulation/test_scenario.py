@@ -380,6 +380,7 @@ def test_bad_files_are_refused_with_place_and_reason(text: str, error: str) -> N
         ("bit_rot", "A", "bits='x'", "bits: found 'x': expected an integer from 1 to 10,000"),
         ("bit_rot", "A", "bits=-1", "bits: found -1: expected an integer"),
         ("bit_rot", "A", "bits=1.5", "bits: found 1.5: expected an integer"),
+        ("bit_rot", "A", "frame=0\noffset=0", "frame: found with offset: expected one of the two"),
         ("rot_promise", "A", "slot=3", "slot: found 3: expected an integer from 1 to 2"),
         (
             "fail_writes",
