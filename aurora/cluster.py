@@ -333,12 +333,24 @@ async def open_cluster(
                     cluster._closed = True
                 nursery.cancel_scope.cancel()
     except BaseException as error:
+        interrupt = _interrupt_alone(error)
+        if interrupt is not None:
+            raise interrupt from raised
         if raised is None:
             raise
         if not _is_cancellation(error):
             raise BaseExceptionGroup("cluster and its block", [raised, error]) from None
     if raised is not None:
         raise raised
+
+
+def _interrupt_alone(error: BaseException) -> BaseException | None:
+    """The Ctrl-C that came while the block ended, if it is all that happened; trio groups it."""
+    if isinstance(error, BaseExceptionGroup):
+        interrupts, rest = error.split(KeyboardInterrupt)
+        if interrupts is not None and (rest is None or _is_cancellation(rest)):
+            return _interrupt_alone(interrupts.exceptions[0])
+    return error if isinstance(error, KeyboardInterrupt) else None
 
 
 def _is_cancellation(error: BaseException) -> bool:

@@ -33,6 +33,7 @@ class Commit:
         state = "pending" if self._pending else "durable" if self._error is None else "not known"
         return f"<Commit {self.lsn}: {state}>"
 
+    @trio.lowlevel.enable_ki_protection  # else it could be woken while it does not wait
     async def durable(self) -> Lsn:
         """Wait until it is durable, VDL >= `lsn`, and return that LSN.
 

@@ -83,6 +83,8 @@ class WriterShell:
         check_run(self._run)
         return self.core
 
+    # These run in the caller's task; Ctrl-C reaches it where they wait, not amid a step.
+    @trio.lowlevel.enable_ki_protection
     async def commit(self, writes: Sequence[PageWrite]) -> Commit:
         """Make the writes part of the log, as soon as it has room for them."""
         self.usable()
@@ -93,6 +95,7 @@ class WriterShell:
         self._to_send.set()
         return commit
 
+    @trio.lowlevel.enable_ki_protection
     async def see_through(self, pending: Pending) -> None:
         """Sleep until it is done; raises only if this writer ends before that, or as cancelled."""
         try:
