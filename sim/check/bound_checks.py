@@ -88,6 +88,8 @@ class BoundChecks:
         self._collected: dict[SegmentId, int] = {}
         self._spoilt: set[SegmentId] = set()
         """Whose disks have rotted since their logs were last written anew."""
+        self._promise_spoilt: set[SegmentId] = set()
+        """Whose promise slots have ever rotted."""
         self._pg_of = {each: group.pg_id for group in world.groups for each in group.members}
 
     # ---- steps -----------------------------------------------------------------------------------
@@ -111,6 +113,10 @@ class BoundChecks:
     def rotted(self, segment: SegmentId) -> None:
         """What is on a segment's disk has changed: its log may be written anew for that."""
         self._spoilt.add(segment)
+
+    def promise_rotted(self, segment: SegmentId) -> None:
+        """A promise slot has changed on a segment's disk: it may be written for that."""
+        self._promise_spoilt.add(segment)
 
     # ---- writers ---------------------------------------------------------------------------------
 
@@ -196,12 +202,24 @@ class BoundChecks:
         limit = self._segment.write_bytes
         if event.frame_bytes > limit:
             self._hold(rules_of_bounds.write_fits, segment, event.frame_bytes, entries, limit)
+        if core._in_flight:
+            self._hold(
+                rules_of_bounds.writes_what_it_lacks, segment, core._in_flight, core.state.scl
+            )
+        elif event.promise:
+            slots = self._world.disks[segment].peek().promises
+            rotted = segment in self._promise_spoilt
+            self._hold(rules_of_bounds.promises_with_reason, segment, slots, rotted)
 
     def _on_synced(self, segment: SegmentId, _: WriteSynced, __: SegmentCore) -> None:
         if segment in self._compacting:
             self._compacting.discard(segment)
             self._spoilt.discard(segment)
             self._compacted[segment] = self._world.disks[segment].size()
+            self._hold(
+                rules_of_bounds.runs_fit,
+                segment, self._world.disks[segment].peek().log, self._segment.gossip_bytes,
+            )  # fmt: skip
             self._collected[segment] = 0
 
     def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
@@ -211,6 +229,7 @@ class BoundChecks:
 
     def _on_input(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
         """Before it is queued: what waits already is held against the bound."""
+        self._hold(rules_of_bounds.knows_its_queue, segment, core._queue_bytes, core._queue)
         if core._queue:
             images = (CheckpointEntry, ImagesEntry)
             waiting = [each for each in core._queue if not isinstance(each.entry, images)]

@@ -323,6 +323,7 @@ class Checker(Listener):
 
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self.disks.promise_rotted(segment)
+        self.bounds.promise_rotted(segment)
 
     # ---- clients ---------------------------------------------------------------------------------
 

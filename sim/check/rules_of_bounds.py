@@ -11,11 +11,12 @@ from typing import Final
 
 from segments.config import SegmentConfig
 from segments.core import Pending
+from segments.protocol import codec
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.state import SegmentState
-from segments.wal import RecordsEntry
+from segments.wal import RecordsEntry, scan
 from sim.check import invariants, rules_of_floors, rules_of_the_end, rules_of_wire
 from sim.check.invariants import Broken, holds
 from sim.world.history import Call
@@ -107,6 +108,46 @@ def queue_fits(segment: SegmentId, waiting: Sequence[Pending], limit: int) -> No
         raise Broken(
             f"{segment} has {sum(sizes)} bytes waiting for its disk: expected at most {limit}"
         )
+
+
+@holds("bounds-are-kept")
+def knows_its_queue(segment: SegmentId, counted: int, waiting: Sequence[Pending]) -> None:
+    """23: what a segment refuses messages by is the size of what waits."""
+    size = sum(each.size for each in waiting)
+    if counted != size:
+        raise Broken(f"{segment} believes that {counted} bytes wait for its disk: it is {size}")
+
+
+@holds("bounds-are-kept")
+def writes_what_it_lacks(segment: SegmentId, writing: Sequence[Pending], scl: Lsn) -> None:
+    """23: records that are durable already are not written once more."""
+    for each in writing:
+        if each.records and each.records[-1].lsn <= scl:
+            raise Broken(
+                f"{segment} writes records up to {each.records[-1].lsn}, with SCL {scl}: expected "
+                "only what it lacks"
+            )
+
+
+@holds("bounds-are-kept")
+def promises_with_reason(segment: SegmentId, slots: bytes, rotted: bool) -> None:
+    """23: a promise is written alone only to mend ``slots`` that were found spoilt."""
+    if not rotted and slots[: len(slots) // 2] * 2 == slots:
+        raise Broken(f"{segment} writes its promise anew, of which both slots are whole")
+
+
+@holds("bounds-are-kept")
+def runs_fit(segment: SegmentId, log: bytes, limit: int) -> None:
+    """23: each run of records in a ``log`` just written anew, unless it has a single one."""
+    entries = (entry for scanned in scan(log).frames for entry in scanned.frame.entries)
+    for entry in entries:
+        if isinstance(entry, RecordsEntry) and len(entry.records) > limit + _ENTRY_BYTES:
+            count = len(codec.decode_records(entry.records))
+            if count > 1:
+                raise Broken(
+                    f"{segment} writes {count} records of {len(entry.records)} bytes in one frame "
+                    f"of a new log: expected at most {limit}"
+                )
 
 
 @holds("bounds-are-kept")

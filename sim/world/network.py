@@ -75,6 +75,8 @@ class SimulatedEndpoint:
         """Hand over one message; never blocks. A closed endpoint's messages are lost."""
         link = self._links.get(destination)
         if link is None:
+            if not isinstance(destination, str):
+                raise Invalid(f"a message to {destination!r}: expected an address")
             link = self._links[destination] = self._network.link(self.address, destination)
         try:
             self._network._transmit(link, payload, self._closed)

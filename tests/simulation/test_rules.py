@@ -29,7 +29,7 @@ from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.storage import Stored
-from segments.wal import Promise, RecordsEntry, encode_promise
+from segments.wal import Promise, RecordsEntry, encode_frame, encode_promise
 from sim.check import (
     rules_of_bounds,
     rules_of_disks,
@@ -99,6 +99,15 @@ def listed(count: int) -> PagesListed:
 
 def waiting(*counts: int) -> list[Pending]:
     return [Pending(RecordsEntry(0, 0, b"x" * count), FIRST) for count in counts]
+
+
+def lacking(through: int) -> list[Pending]:
+    run = records(range(1, through + 1))
+    return [Pending(RecordsEntry(0, 0, codec.encode_records(run)), FIRST, records=run)]
+
+
+def log_of(count: int) -> bytes:
+    return encode_frame(FIRST, [RecordsEntry(0, 0, run_of(count))])
 
 
 def state_at(scl: int) -> Any:
@@ -206,6 +215,13 @@ TEN, VIEW = reference_of_ten()
         (rules_of_bounds.holds_back_little, ("A0", [99, 4], 2, 4), ("A0", [99, 5], 2, 4)),
         (rules_of_bounds.holds_back_little, ("A0", [1, 1], 2, 4), ("A0", [1, 1, 1], 2, 4)),
         (rules_of_bounds.few_ended_writers, (2, 2), (3, 2)),
+        (rules_of_bounds.knows_its_queue, ("A0", 0, []), ("A0", 1, [])),
+        (rules_of_bounds.writes_what_it_lacks, ("A0", lacking(2), 1), ("A0", lacking(2), 2)),
+        (rules_of_bounds.promises_with_reason, ("A0", promised(FIRST, SECOND), False),
+         ("A0", promised(FIRST, FIRST), False)),
+        (rules_of_bounds.promises_with_reason, ("A0", promised(FIRST, FIRST), True),
+         ("A0", promised(FIRST, FIRST), False)),
+        (rules_of_bounds.runs_fit, ("A0", log_of(1), 1), ("A0", log_of(9), 1)),
         (rules_of_bounds.answered_in_time, (call_of(9), 9), (call_of(10), 9)),
         (rules_of_bounds.log_is_compacted, ("A0", 300, 100, 50, 2.0), ("A0", 301, 100, 50, 2.0)),
         (rules_of_bounds.collected_are_written_off, ("A0", 15, 10, 99, 50),
