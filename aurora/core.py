@@ -25,7 +25,6 @@ from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
 from aurora.recovery_plan import RecoveryPlan
 from aurora.segment_stream import Announcement, SegmentStream
-from segments.protocol import codec
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
@@ -110,8 +109,8 @@ class WriterCore:
         """The group's outgoing log, holding what is to be re-replicated."""
         records = plan.records[pg_id]
         log = OutgoingLog(records[0].prev_segment_lsn if records else plan.tails[pg_id])
-        for record in records:
-            log.append(record.lsn, codec.encode_record(record))
+        if records:
+            log.append(records)
         return log
 
     # ---- watermarks ------------------------------------------------------------------------------
@@ -212,10 +211,10 @@ class WriterCore:
         records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of)
         pg_ids = [pg_of_page(record.page_id, pg_count) for record in records]
         self._consistency.allocated(records, pg_ids)
-        for record, pg_id in zip(records, pg_ids, strict=True):
-            self._logs[pg_id].append(record.lsn, codec.encode_record(record))
         pool.apply(records, self.vdl)
         for pg_id in dict.fromkeys(pg_ids):
+            ours = zip(records, pg_ids, strict=True)
+            self._logs[pg_id].append([record for record, of in ours if of == pg_id])
             self._ready.update(dict.fromkeys(self._streams_of[pg_id]))
         if self._trace is not None:
             self._trace(self.name, events.MtrAllocated(records, pg_ids))

@@ -7,14 +7,21 @@ gossip.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
-from segments.protocol import codec
 from segments.protocol.ids import Lsn
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
+from segments.protocol.run import Rows, encode_rows, join_rows
+
+_CUT_BYTES = 64 << 10
+"""What has been released is cut off in pieces of this size, or half of all if that is more."""
 
 
-class Run(NamedTuple):
+class OutgoingRun(NamedTuple):
     """Consecutive records of the group's chain, ready to be sent."""
 
     records: bytes
@@ -25,31 +32,41 @@ class Run(NamedTuple):
 class OutgoingLog:
     """Encoded records with ``base_lsn < lsn <= tail_lsn``, ascending."""
 
-    __slots__ = ("_encoded", "_lsns", "_memo", "_start", "base_lsn", "size_bytes", "tail_lsn")
+    __slots__ = ("_ends", "_lsns", "_memo", "_payloads", "_rows", "_start", "base_lsn", "tail_lsn")
 
     def __init__(self, base_lsn: Lsn) -> None:
         self.base_lsn = base_lsn
         """What is at or below this is no longer here."""
         self.tail_lsn = base_lsn
         """The newest record of the group."""
-        self.size_bytes = 0
-        """Encoded bytes held."""
-        self._lsns: list[Lsn] = []
-        self._encoded: list[bytes] = []
-        self._start = 0  # entries before it have been released, and are cut off in large pieces
-        self._memo: tuple[Lsn, int, Lsn, Run] | None = None
+        # All of one length, but for the first place: that of what the first record follows.
+        self._lsns = array("Q", [base_lsn])
+        self._ends = array("Q", [0])  # bytes of payload up to here
+        self._rows = bytearray()
+        self._payloads = bytearray()
+        self._start = 0  # records that have been released, and are not cut off yet
+        self._memo: tuple[Lsn, int, Lsn, OutgoingRun] | None = None
 
     def __len__(self) -> int:
-        return len(self._lsns) - self._start
+        return len(self._lsns) - 1 - self._start
 
-    def append(self, lsn: Lsn, encoded: bytes) -> None:
-        """Add the group's next record."""
-        self._lsns.append(lsn)
-        self._encoded.append(encoded)
-        self.tail_lsn = lsn
-        self.size_bytes += len(encoded)
+    @property
+    def size_bytes(self) -> int:
+        """Encoded bytes held."""
+        return self._size_at(len(self._lsns) - 1) - self._size_at(self._start)
 
-    def run_after(self, lsn: Lsn, limit_bytes: int) -> Run:
+    def append(self, records: Sequence[RedoRecord]) -> None:
+        """Add the group's next records, one at least."""
+        rows, payloads = encode_rows(records)
+        self._rows += rows
+        self._payloads += payloads
+        self._lsns.extend([record[0] for record in records])
+        ends = accumulate([len(record[3]) for record in records], initial=self._ends[-1])
+        next(ends)
+        self._ends.extend(ends)
+        self.tail_lsn = self._lsns[-1]
+
+    def run_after(self, lsn: Lsn, limit_bytes: int) -> OutgoingRun:
         """The records after ``lsn`` (exclusive), which is in ``[base_lsn, tail_lsn)``.
 
         At most ``limit_bytes``, but at least one record. The six streams mostly ask the same.
@@ -58,30 +75,40 @@ class OutgoingLog:
         if memo is not None and memo[:3] == (lsn, limit_bytes, self.tail_lsn):
             return memo[3]
         assert self.base_lsn <= lsn < self.tail_lsn, (self.base_lsn, lsn, self.tail_lsn)
-        start = bisect_right(self._lsns, lsn, self._start)
-        end, size = start, 0
-        for encoded in self._encoded[start : start + limit_bytes]:
-            size += len(encoded)
-            if size > limit_bytes and end > start:
-                break
-            end += 1
-        run = Run(
-            codec.join_records(self._encoded[start:end]), self._lsns[start], self._lsns[end - 1]
-        )
+        lsns = self._lsns
+        start = bisect_right(lsns, lsn, self._start) - 1
+        limit = self._size_at(start) + limit_bytes
+        end = bisect_right(range(len(lsns)), limit, start + 1, key=self._size_at) - 1
+        run = self._run(start, max(end, start + 1))
         self._memo = (lsn, limit_bytes, self.tail_lsn, run)
         return run
 
+    def _run(self, start: int, end: int) -> OutgoingRun:
+        rows = bytes(self._rows[start * RECORD_OVERHEAD_BYTES : end * RECORD_OVERHEAD_BYTES])
+        cut = self._ends[0]
+        payloads = bytes(self._payloads[self._ends[start] - cut : self._ends[end] - cut])
+        prev_lsn, last_lsn = self._lsns[start], self._lsns[end]
+        records = join_rows(prev_lsn, last_lsn, [Rows(rows, payloads)])
+        return OutgoingRun(records, self._lsns[start + 1], last_lsn)
+
+    def _size_at(self, place: int) -> int:
+        """Encoded bytes up to a place, from where the log began."""
+        return place * RECORD_OVERHEAD_BYTES + self._ends[place]
+
     def release(self, through_lsn: Lsn) -> None:
         """Forget the records at or below ``through_lsn``."""
-        end = bisect_right(self._lsns, through_lsn, self._start)
-        if end == self._start:
+        start = bisect_right(self._lsns, through_lsn, self._start) - 1
+        if start <= self._start:
             return
-        self.base_lsn = self._lsns[end - 1]
-        for at in range(self._start, end):
-            self.size_bytes -= len(self._encoded[at])
-            self._encoded[at] = b""
-        self._start = end
+        self._start = start
+        self.base_lsn = self._lsns[start]
         self._memo = None
-        if end * 2 > len(self._lsns):
-            del self._lsns[:end], self._encoded[:end]
-            self._start = 0
+        size = self._size_at(start) - self._size_at(0)
+        if size >= _CUT_BYTES and 2 * start > len(self._lsns):
+            self._cut_off(start)
+
+    def _cut_off(self, start: int) -> None:
+        del self._rows[: start * RECORD_OVERHEAD_BYTES]
+        del self._payloads[: self._ends[start] - self._ends[0]]
+        del self._lsns[:start], self._ends[:start]
+        self._start = 0

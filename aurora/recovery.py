@@ -22,7 +22,6 @@ from aurora.config import EngineConfig
 from aurora.lsn_allocator import lsn_limit
 from aurora.quorum import QuorumModel
 from aurora.recovery_plan import RecoveryPlan
-from segments.protocol import codec
 from segments.protocol.errors import Fenced, MalformedMessage
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId, VolumeEpoch
@@ -35,6 +34,7 @@ from segments.protocol.messages import (
     SealReply,
 )
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 
 P = ParamSpec("P")
@@ -303,7 +303,7 @@ class Recovery:
         if reply.after_lsn != fetch.after_lsn or reply.through_lsn <= fetch.after_lsn:
             return
         try:
-            records = codec.decode_records(reply.records)
+            records = read_records(reply.records)
         except MalformedMessage:
             return
         fetch.records.extend(records)

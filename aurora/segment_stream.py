@@ -14,9 +14,9 @@ import attrs
 
 from aurora.config import EngineConfig
 from aurora.outgoing_log import OutgoingLog
-from segments.protocol import codec
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import InstallTable, WriteAck, WriteBatch
+from segments.protocol.run import NO_RECORDS
 from segments.protocol.truncation import TruncationTable
 
 _SMOOTHING = 0.2
@@ -113,7 +113,7 @@ class SegmentStream:
         waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight
         if not (self.installed and due and (news or waiting)):
             return None
-        return self._batch(announcement, codec.NO_RECORDS, now)
+        return self._batch(announcement, NO_RECORDS, now)
 
     def _batch(self, announcement: Announcement, records: bytes, now: float) -> WriteBatch:
         self._seq += 1

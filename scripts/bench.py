@@ -45,6 +45,7 @@ from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import encode_run
 from segments.restart import plan_restart
 from segments.server import SegmentServer
 from segments.state import format_log
@@ -422,7 +423,7 @@ class _History:
             )
         self._lsn = last_lsn
         floor = max(0, vdl - _RETAINED)
-        batch = WriteBatch(_EPOCH, last_lsn, vdl, floor, last_lsn, codec.encode_records(records))
+        batch = WriteBatch(_EPOCH, last_lsn, vdl, floor, last_lsn, encode_run(records))
         core = self._core
         core.step("writer", batch, 0.0)
         while (write := core.take_write()) is not None:

@@ -86,19 +86,22 @@ class ChainIndex:
     def held_in_runs(self, count: int, limit_bytes: int) -> Iterator[list[RedoRecord]]:
         """What `held` returns, piece by piece; the index must not change meanwhile.
 
-        A run has at most ``count`` records, of at most ``limit_bytes`` when they are encoded unless
-        a single one is longer.
+        The records of a run follow each other in the chain. It has at most ``count``, of at most
+        ``limit_bytes`` when they are encoded unless a single one is longer.
         """
         run: list[RedoRecord] = []
         size = 0
+        last = self.base_lsn
         for lsns in (self._chain, self._unlinked):
             for lsn in lsns:
                 record = as_record(self._records[lsn])
                 size += len(record.payload) + RECORD_OVERHEAD_BYTES
-                if run and (len(run) == count or size > limit_bytes):
+                full = len(run) == count or size > limit_bytes
+                if run and (full or record.prev_segment_lsn != last):
                     yield run
                     run, size = [], len(record.payload) + RECORD_OVERHEAD_BYTES
                 run.append(record)
+                last = lsn
         if run:
             yield run
 
@@ -113,7 +116,7 @@ class ChainIndex:
         return self._unlinked[-1] if self._unlinked else self.scl
 
     def encoded_bytes(self) -> int:
-        """The most that all records held can take when they are encoded."""
+        """What all records held take when they are encoded, without the heads of their runs."""
         return self._payload_bytes + RECORD_OVERHEAD_BYTES * len(self._records)
 
     def count_through(self, lsn: Lsn) -> int:

@@ -32,7 +32,7 @@ import attrs
 from segments.config import SegmentConfig
 from segments.gossip import Gossip, GossipMessage, TakePages, TakeRecords, TakeTable
 from segments.maintenance import Maintenance
-from segments.protocol import codec, events
+from segments.protocol import events
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
@@ -61,6 +61,7 @@ from segments.protocol.messages import (
     WriteBatch,
 )
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import encode_run, read_records
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.steps import Pace
@@ -388,7 +389,7 @@ class SegmentCore:
             return
         self.state.announced(message.vdl, message.floor)
         self.state.ends_at(message.tail_lsn, message.vdl)
-        records = codec.decode_records(message.records)
+        records = read_records(message.records)
         if self._trace is not None:
             lsns = (records[0].lsn, records[-1].lsn) if records else None
             received = events.BatchReceived(source, message.seq, lsns, message.vdl)
@@ -483,7 +484,7 @@ class SegmentCore:
         through = records[-1].lsn if records else max(message.after_lsn, state.scl)
         reply = LogReply(
             message.epoch, self.segment, message.request_id, message.after_lsn, through,
-            state.scl, codec.encode_records(records),
+            state.scl, encode_run(records),
         )  # fmt: skip
         self._send(source, reply)
 

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 import attrs
 
 from segments.config import SegmentConfig
-from segments.protocol import codec, events
+from segments.protocol import events
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
 from segments.protocol.messages import (
@@ -25,6 +25,7 @@ from segments.protocol.messages import (
     PageImage,
 )
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import encode_run, read_records
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import CheckpointEntry, ImagesEntry, RecordsEntry
@@ -157,7 +158,7 @@ class Gossip:
             return self._pages(0)
         if status.scl < state.scl:
             records = state.index.records_after(status.scl, self._config.gossip_bytes)
-            run = codec.encode_records(records)
+            run = encode_run(records)
             return GossipRecords(state.epoch, self._segment, state.table, state.vdl, run)
         if status.scl > state.scl and status.reply_wanted:
             return self.status(reply_wanted=False)
@@ -166,7 +167,7 @@ class Gossip:
     def _take_records(self, source: Address, message: GossipRecords) -> TakeRecords | None:
         state = self._state
         state.announced(message.vdl, 0)
-        records = codec.decode_records(message.records)
+        records = read_records(message.records)
         if not records or records[-1].lsn <= state.scl:
             return None
         # Without a floor: behind a table on its way to the disk it would be the former writer's.

@@ -13,10 +13,10 @@ from typing import Final
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.materializer import Materializer
-from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage, SealReply
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import encode_run, read_records, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.steps import Pace, Steps, finished
 from segments.wal import (
@@ -153,7 +153,7 @@ class SegmentState:
             case RecordsEntry():
                 self.announced(entry.vdl, entry.floor)
                 if records is None:
-                    records = codec.decode_records(entry.records)
+                    records = read_records(entry.records)
                 self.add_records(records)
             case SealEntry():
                 self.raise_epoch(entry.epoch)
@@ -260,7 +260,7 @@ class SegmentState:
         while part := tuple(islice(pages, per_part)):
             yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
         for records in self.index.held_in_runs(_RUN_RECORDS, limit):
-            run = RecordsEntry(head.vdl, 0, codec.encode_records(records))
+            run = RecordsEntry(head.vdl, 0, encode_run(records))
             yield encode_frame(head.epoch, [held, run])
         assert (head.base_lsn, held.highest_lsn) == (self.index.base_lsn, self.highest_lsn)
 
@@ -282,8 +282,7 @@ def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
                 case HeldEntry():
                     highest = entry.highest_lsn
                 case RecordsEntry():
-                    lsns = [record.lsn for record in codec.decode_records(entry.records)]
-                    highest = max([highest, *lsns])
+                    highest = max(highest, read_run(entry.records).last_lsn)
                     if pace.ends_step(len(entry.records)):
                         yield
                 case TableEntry():

@@ -21,6 +21,7 @@ from segments.protocol.messages import (
     WriteBatch,
 )
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
@@ -58,7 +59,7 @@ def batch(
     floor: Lsn = 0,
     tail: Lsn = MAX_LSN,
 ) -> WriteBatch:
-    return WriteBatch(epoch, seq, vdl, floor, tail, codec.encode_records(run))
+    return WriteBatch(epoch, seq, vdl, floor, tail, encode_run(list(run)))
 
 
 class SegmentRig:

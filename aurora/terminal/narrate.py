@@ -44,7 +44,6 @@ from aurora.terminal.text import (
     show_size,
     styled,
 )
-from segments.protocol import codec
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
@@ -81,6 +80,7 @@ from segments.protocol.messages import (
     WriteBatch,
 )
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import read_records
 
 _SOURCE_WIDTH: Final = 10
 _EVENT_LIMIT: Final = 50_000
@@ -170,7 +170,7 @@ class Narrator:
             ranges = _ranges(message.table.ranges)
             return [styled(f"→ {to}: truncation table of epoch {message.epoch.counter}: {ranges}")]
         assert isinstance(message, WriteBatch)
-        records = codec.decode_records(message.records)
+        records = read_records(message.records)
         if not records:
             return []
         lsns = show_lsns(records[0].lsn, records[-1].lsn)

@@ -27,10 +27,10 @@ from aurora.terminal.screen import Screen
 from aurora.terminal.snapshot import VolumeView, take
 from aurora.terminal.stage import Stage
 from aurora.terminal.text import counted, show_lsns, styled
-from segments.protocol import codec
 from segments.protocol.errors import AuroraError, Closed
 from segments.protocol.ids import SegmentId
 from segments.protocol.messages import WriteBatch
+from segments.protocol.run import read_records
 
 PATIENCE_S: Final = 2.0
 """How long a command is waited for, in whatever time there is, before the prompt comes back."""
@@ -288,7 +288,7 @@ def describe(held: Held) -> str:
     message = held.message
     what = type(message).__name__
     if isinstance(message, WriteBatch):
-        records = codec.decode_records(message.records)
+        records = read_records(message.records)
         lsns = show_lsns(records[0].lsn, records[-1].lsn) if records else "no record"
         what += f" {lsns}, VDL {message.vdl}"
     else:

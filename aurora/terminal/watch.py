@@ -10,7 +10,6 @@ import attrs
 import trio
 
 from aurora.terminal.finishing import PatientFile
-from segments.protocol import codec
 from segments.protocol.events import (
     Event,
     Restored,
@@ -22,6 +21,7 @@ from segments.protocol.events import (
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import read_records
 
 _WRITE_ENDS: Final = (WriteSynced, WriteFailed, Restored)
 
@@ -95,6 +95,6 @@ def _plain_message(message: object) -> object:
     fields: dict[str, object] = message._asdict()  # type: ignore[attr-defined]
     records = fields.get("records")
     if isinstance(records, bytes):
-        fields["records"] = [record.lsn for record in codec.decode_records(records)]
+        fields["records"] = [record.lsn for record in read_records(records)]
     said = {key: plain(each) for key, each in fields.items()}
     return {"message": type(message).__name__, **said}

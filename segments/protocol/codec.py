@@ -1,8 +1,7 @@
-"""Messages and records as bytes. The only user of msgpack and xxhash.
+"""Messages as bytes. The only user of msgpack and xxhash.
 
-A message is a msgpack array ``[tag, field, ...]`` with the fields in the order of its class. A
-record is the array of its nine fields. A run of records is a msgpack array of records, built by
-joining records that were each encoded once; that run is sent, persisted and gossiped as it is.
+A message is a msgpack array ``[tag, field, ...]`` with the fields in the order of its class.
+Records in it are one field of bytes, a run (`segments.protocol.run`).
 
 Decoding never trusts its input: whatever is not exactly a message of the right shape raises
 `MalformedMessage`, and sizes are bounded by the input's own length.
@@ -10,7 +9,7 @@ Decoding never trusts its input: whatever is not exactly a message of the right 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from itertools import pairwise
 from reprlib import repr as shown
 from typing import Any, Final, cast, get_type_hints
@@ -22,7 +21,7 @@ from segments.protocol import messages
 from segments.protocol.errors import Invalid, MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
-from segments.protocol.record import PAGE_SIZE, RedoRecord, as_record
+from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import TruncationRange, TruncationTable
 
 _pack = msgpack.Packer(autoreset=True).pack
@@ -52,7 +51,7 @@ _TAGS: Final[dict[int, type[Message]]] = {
 }
 
 
-def checksum(data: bytes) -> int:
+def checksum(data: bytes | memoryview) -> int:
     """xxh3-64 of ``data``."""
     return xxhash.xxh3_64_intdigest(data)
 
@@ -68,56 +67,6 @@ def unpack(data: bytes) -> Any:
         return msgpack.unpackb(data, use_list=False)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise MalformedMessage(f"{len(data)} bytes that are not msgpack: {error}") from None
-
-
-# ---- records -------------------------------------------------------------------------------------
-
-
-def encode_record(record: RedoRecord) -> bytes:
-    """One record, ready for `join_records`."""
-    return cast("bytes", _pack(record))
-
-
-def join_records(encoded: Sequence[bytes]) -> bytes:
-    """A run of records from records encoded one by one, in chain order."""
-    return b"\xdd" + len(encoded).to_bytes(4, "big") + b"".join(encoded)
-
-
-def encode_records(records: Iterable[RedoRecord]) -> bytes:
-    """A run of records, from records."""
-    return join_records([encode_record(record) for record in records])
-
-
-NO_RECORDS: Final = join_records(())
-
-
-def decode_records(data: bytes) -> list[RedoRecord]:
-    """The records of a run, each checked; raises `MalformedMessage`."""
-    values = unpack(data)
-    if type(values) is not tuple:
-        raise MalformedMessage(f"a run of records is {shown(values)}: expected an array")
-    records = []
-    for value in values:
-        # One loop for all checks, without a call: this runs for every record in every segment.
-        try:
-            lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, prev_segment, prev_page = (
-                value
-            )
-        except (TypeError, ValueError):
-            raise MalformedMessage("a record without exactly nine fields") from None
-        if not (
-            type(payload) is bytes
-            and type(is_cpl) is bool
-            and type(lsn) is type(page_id) is type(offset) is type(mtr_id) is int
-            and type(prev_volume) is type(prev_segment) is type(prev_page) is int
-            and 0 < mtr_id <= lsn <= MAX_INTEGER
-            and 0 <= page_id <= MAX_INTEGER
-            and 0 <= offset < offset + len(payload) <= PAGE_SIZE
-            and 0 <= prev_page <= prev_segment <= prev_volume < lsn
-        ):
-            raise MalformedMessage(f"a record with impossible fields: {shown(value)}")
-        records.append(as_record(value))
-    return records
 
 
 # ---- messages ------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ class WriteBatch(NamedTuple):
     """The newest record of the group, also of those in no batch yet: none is in
     ``(tail_lsn, vdl]``."""
     records: bytes
-    """Encoded once by the writer, see `codec.join_records`; persisted as it came."""
+    """Encoded once by the writer, see `segments.protocol.run`; persisted as it came."""
 
 
 class ReadPage(NamedTuple):

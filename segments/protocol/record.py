@@ -19,9 +19,8 @@ from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 PAGE_SIZE: Final = 8192
 """Bytes in a page."""
 
-RECORD_OVERHEAD_BYTES: Final = 62
-"""Most that `codec.encode_record` adds to a payload: six integers of 9 bytes, an offset of 3, a
-payload's length of 3, a flag and the array's own byte."""
+RECORD_OVERHEAD_BYTES: Final = 40
+"""What a record takes in a run besides its payload (`segments.protocol.run`)."""
 
 EMPTY_PAGE: Final = bytes(PAGE_SIZE)
 """What a page holds before its first record."""

@@ -197,10 +197,6 @@ PROMISE_BUGS: Final = (
 )
 
 
-_TABLE_AT: Final = 170
-"""A byte of the frame with the truncation table in A's log, in `table_frame_spoilt`."""
-
-
 def seal_behind_a_write() -> Plan:
     """A to D are busy writing a batch when a seal comes; the batch is acknowledged after that."""
     plan = Plan()
@@ -288,7 +284,7 @@ def table_frame_spoilt() -> Plan:
     plan.fault(16, "recover")
     plan.put(20, 2, client=1)
     plan.put(22, 2, client=1)
-    plan.fault(25, "bit_rot", "A", bits=1, offset=_TABLE_AT)
+    plan.fault(25, "bit_rot", "A", bits=1, frame=3)
     plan.part(25, "A", "B,C,D")
     plan.fault(26, "crash", "A")
     plan.fault(27, "restart", "A")

@@ -21,6 +21,7 @@ from aurora.events import (
     SealingStarted,
     WriterStarted,
 )
+from aurora.outgoing_log import OutgoingLog
 from segments.core import SegmentCore
 from segments.protocol.events import (
     BatchReceived,
@@ -178,7 +179,7 @@ class BoundChecks:
         known, now_ns = self._outgoing[writer, event.pg_id], self._world.scheduler.now_ns
         if now_ns >= known.looked_ns + self._ticks_ns:
             log = core._logs[event.pg_id]
-            size, limit = sum(map(len, log._encoded)), self._engine.outgoing_bytes
+            size, limit = _held_by(log), self._engine.outgoing_bytes
             if known.size > limit:
                 self._hold(
                     rules_of_bounds.durable_log_is_let_go,
@@ -323,3 +324,9 @@ _ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], N
     RecordsApplied: BoundChecks._on_applied,
     LogCollected: BoundChecks._on_collected,
 }
+
+
+def _held_by(log: OutgoingLog) -> int:
+    """Encoded bytes that a log holds, but for what it has released and not yet cut off."""
+    released = log._start * RECORD_OVERHEAD_BYTES + log._ends[log._start] - log._ends[0]
+    return len(log._rows) + len(log._payloads) - released

@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import deque
 from functools import lru_cache
 from math import inf
-from typing import Final, cast
+from typing import Final
 
 import attrs
 
 from segments.protocol import codec
 from segments.protocol.ids import Address, Lsn
+from segments.protocol.run import read_run
 from sim.check import rules_of_wire
 from sim.check.findings import Findings
 from sim.plan.schedule import SECOND
@@ -159,8 +160,8 @@ class PaceChecks:
 @lru_cache(maxsize=32)
 def _ends(records: bytes) -> tuple[Lsn, Lsn]:
     """The first and the last LSN of a run, which six segments get."""
-    found = codec.unpack(records)
-    return cast("tuple[Lsn, Lsn]", (found[0][0], found[-1][0]))
+    lsns = read_run(records).lsns
+    return lsns[0], lsns[-1]
 
 
 def _ns(seconds: float) -> int:

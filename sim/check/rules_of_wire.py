@@ -19,11 +19,12 @@ from segments.protocol.messages import (
     WriteBatch,
 )
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.run import RUN_HEAD_BYTES, read_records
 from segments.state import SegmentState
 from sim.check.invariants import READ_QUORUM, Broken, holds
 from sim.world.history import Call
 
-_RUN_BYTES = 64
+_RUN_BYTES = RUN_HEAD_BYTES
 """Of a run of records: what is no record."""
 
 
@@ -175,7 +176,7 @@ def beats_no_sooner(writer: str, segment: SegmentId, pause_ns: int, least_ns: in
 def records_fit(who: str, message: WriteBatch | LogReply | GossipRecords, limit: int) -> None:
     """23: the records of one message take ``limit`` bytes, unless it has a single one."""
     size = len(message.records)
-    if size > limit + _RUN_BYTES and len(codec.decode_records(message.records)) > 1:
+    if size > limit + _RUN_BYTES and len(read_records(message.records)) > 1:
         raise Broken(
             f"{who} sends {size} bytes of records in one {type(message).__name__}: expected at "
             f"most {limit}"
@@ -211,7 +212,7 @@ def can_be_read(who: str, payload: bytes) -> None:
 def records_can_be_read(who: str, message: LogReply | GossipRecords) -> None:
     """23: a run of records is one."""
     try:
-        codec.decode_records(message.records)
+        read_records(message.records)
     except MalformedMessage as error:
         raise Broken(
             f"{who} sends a {type(message).__name__} that nobody can read: {error}"

@@ -22,7 +22,6 @@ from aurora.events import (
     TableAcknowledged,
     VolumeOpened,
 )
-from segments.protocol.codec import NO_RECORDS, decode_records
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
@@ -34,6 +33,7 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import WriteBatch
+from segments.protocol.run import NO_RECORDS, read_records
 from sim.check.mark import Mark
 from sim.check.reference_model import Reference
 from sim.world.world import World
@@ -116,7 +116,7 @@ class StormCoverage:
         way = self._ways.setdefault((source, event.segment), _Way())
         if stream.resends > way.resends:
             way.resends = stream.resends
-            way.again_lsn = decode_records(event.message.records)[0].lsn
+            way.again_lsn = read_records(event.message.records)[0].lsn
             self._sent_again(source, core, stream.pg_id, way)
         way.sent_lsn = max(way.sent_lsn, last)
 

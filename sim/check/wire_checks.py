@@ -34,6 +34,8 @@ from segments.protocol.messages import (
     WriteAck,
     WriteBatch,
 )
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
+from segments.protocol.run import RUN_HEAD_BYTES
 from sim.check import rules_of_disks, rules_of_wire
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
@@ -48,8 +50,8 @@ _READ_EVERY: Final = 64
 _READ_FIRST: Final = 8
 _SHORTEST: Final = 2
 """Bytes of a message: less has no kind."""
-_HEARTBEAT: Final = codec.pack(codec.NO_RECORDS)
-"""How a batch without records ends."""
+_SHORTEST_RUN: Final = RUN_HEAD_BYTES + RECORD_OVERHEAD_BYTES
+"""A batch that is shorter is a heartbeat."""
 
 
 @attrs.define(eq=False)
@@ -120,7 +122,7 @@ class WireChecks:
 
     def _on_batch(self, event: NetworkEvent) -> None:
         payload = event.payload
-        if payload.endswith(_HEARTBEAT):
+        if len(payload) < _SHORTEST_RUN:
             self._paces.beats(event)
             return
         self._paces.sends(event)

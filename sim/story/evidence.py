@@ -31,6 +31,7 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, WriteBatch
+from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
 from sim.check.invariants import WRITE_QUORUM
@@ -294,7 +295,7 @@ class Evidence:
             message = decoded(step.event)
             if not isinstance(message, WriteBatch) or not self.reference.is_live(view, lsn):
                 continue
-            records = codec.decode_records(message.records)
+            records = read_records(message.records)
             if any(record.lsn == lsn for record in records):
                 found[to] = step
         return found

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Final
 
-from segments.protocol import codec
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, SealReply, WriteAck, WriteBatch
+from segments.protocol.run import read_records
 from sim.plan.episodes import segments_of, titled
 from sim.plan.schedule import Action
 from sim.story.evidence import Evidence, decoded
@@ -67,7 +67,7 @@ def _between_segments(action: Action) -> bool:
 
 
 def _news(batch: WriteBatch, told: Collection[Lsn]) -> bool:
-    lsns = {record.lsn for record in codec.decode_records(batch.records)}
+    lsns = {record.lsn for record in read_records(batch.records)}
     return bool(lsns) and not lsns & set(told)
 
 

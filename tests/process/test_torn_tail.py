@@ -15,6 +15,7 @@ from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteAck, WriteBatch
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import encode_run
 from segments.server import SegmentServer
 from segments.storage import Identity, MemoryStorage, Storage
 from segments.wal import scan
@@ -44,7 +45,7 @@ async def write(storage: Storage, first: int, last: int) -> int:
 
 
 async def send(writer: InProcessEndpoint, lsn: int) -> None:
-    batch = WriteBatch(EPOCH, lsn, 0, 0, lsn, codec.encode_records([record(lsn)]))
+    batch = WriteBatch(EPOCH, lsn, 0, 0, lsn, encode_run([record(lsn)]))
     writer.send("A0", codec.encode(batch))
     for envelope in await writer.receive(10):
         message = codec.decode(envelope.payload)

@@ -160,10 +160,10 @@ FACTS: dict[str, tuple[str, ...]] = {
     ),
     "retransmit-not-idempotent": ("LSN 3 comes to A0 2 times",),
     "torn-tail-kept": (
-        "F0 begins to write 61 bytes; it goes down before the sync",
-        "5 torn bytes at its end",
-        "its log has 110 bytes, the new ones from 49 on",
-        "F0 takes its log for 105 bytes long: expected 110",
+        "F0 begins to write 117 bytes; it goes down before the sync",
+        "10 torn bytes at its end",
+        "its log has 171 bytes, the new ones from 54 on",
+        "F0 takes its log for 161 bytes long: expected 171",
     ),
     "wiped-rejoins": (
         "writer-2 begins to seal epoch 2",

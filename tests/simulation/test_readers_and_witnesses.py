@@ -13,10 +13,10 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
-from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipRecords, InstallTable, Seal, WriteBatch
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import NO_RECORDS, encode_run, read_records
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
@@ -90,7 +90,7 @@ def test_a_restart_does_not_bring_back_a_former_writers_floor() -> None:
 
     core.step("writer-1", WriteBatch(old, 1, 0, 0, 4, encoded(1, 2, 3, 4)), 0.0)
     write_all()
-    core.step("writer-1", WriteBatch(old, 2, 4, 4, 4, codec.NO_RECORDS), 0.0)  # the floor is 4
+    core.step("writer-1", WriteBatch(old, 2, 4, 4, 4, NO_RECORDS), 0.0)  # the floor is 4
     core.step("writer-2", Seal(new, 1), 0.0)
     write_all()
     table = TruncationTable(old).extended(new, 5, 105)
@@ -108,12 +108,12 @@ def test_what_was_collected_for_a_former_writer_is_no_floor_of_the_next() -> Non
     old, new = VolumeEpoch(1, 1), VolumeEpoch(2, 2)
     state = SegmentState(SegmentConfig())
     state.adopt_table(TruncationTable(old))
-    state.add_records(codec.decode_records(encoded(1, 2, 3)))
+    state.add_records(read_records(encoded(1, 2, 3)))
     state.announced(3, 3)
     assert state.collect(3) == 3
     state.adopt_table(TruncationTable(old).extended(new, 3, 103))
     assert (state.floor, state.announced_floor) == (3, 0)
-    state.add_records(codec.decode_records(encoded(104)))
+    state.add_records(read_records(encoded(104)))
     slots = format_log(new)[1] * 2
     log = b"".join(state.checkpoint_frames())
     copy = plan_restart("A0", Stored(log, slots), SegmentConfig()).state
@@ -121,7 +121,7 @@ def test_what_was_collected_for_a_former_writer_is_no_floor_of_the_next() -> Non
 
 
 def encoded(*lsns: int) -> bytes:
-    return codec.encode_records(
+    return encode_run(
         [RedoRecord(lsn, 0, 0, b"x", lsn, True, lsn - 1, lsn - 1, lsn - 1) for lsn in lsns]
     )
 

@@ -25,6 +25,7 @@ from segments.protocol.messages import (
     PagesListed,
     SealReply,
 )
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
@@ -74,7 +75,7 @@ def promised(*epochs: VolumeEpoch) -> bytes:
 
 
 def run_of(count: int) -> bytes:
-    return codec.encode_records(records(range(1, count + 1)))
+    return encode_run(records(range(1, count + 1)))
 
 
 def log_reply(count: int) -> LogReply:

@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segments.config import SegmentConfig
-from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
     GossipPages,
@@ -18,6 +17,7 @@ from segments.protocol.messages import (
     PageImage,
 )
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.storage import Identity, MemoryStorage
 from segments.wal import MAGIC, CheckpointEntry, Entry, HeldEntry, ImagesEntry, scan
@@ -195,10 +195,10 @@ def test_records_that_bring_nothing_new_are_not_asked_for_again() -> None:
     rig = SegmentRig()
     rig.take(records([1, 2, 3]))
     contrary = records([4], prev=2)
-    run = codec.encode_records(contrary)
+    run = encode_run(contrary)
     rig.step(GossipRecords(FIRST, "B0", TruncationTable(FIRST), 0, run), "B0")
     assert (rig.settle(), rig.state.scl) == ([], 3)
-    run = codec.encode_records(records([4], prev=3))
+    run = encode_run(records([4], prev=3))
     rig.step(GossipRecords(FIRST, "B0", TruncationTable(FIRST), 0, run), "B0")
     sent = [each.message for each in rig.settle()]
     assert rig.state.scl == 4 and [type(each) for each in sent] == [GossipStatus]

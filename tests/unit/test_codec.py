@@ -27,11 +27,6 @@ def test_a_message_is_its_tag_and_its_fields() -> None:
     ]  # fmt: skip
 
 
-def test_a_run_is_a_plain_array_of_records() -> None:
-    assert msgpack.unpackb(codec.encode_records([RECORD])) == [list(RECORD)]
-    assert codec.decode_records(codec.NO_RECORDS) == []
-
-
 @pytest.mark.parametrize(
     "values",
     [
@@ -75,44 +70,6 @@ def test_anything_else_is_malformed(values: object) -> None:
 def test_bytes_missing_or_left_over_are_malformed(data: bytes) -> None:
     with pytest.raises(MalformedMessage):
         codec.decode(data)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"lsn": 0, "mtr_id": 0, "prev_volume_lsn": 0, "prev_segment_lsn": 0, "prev_page_lsn": 0},
-        {"lsn": MAX_INTEGER + 1},
-        {"page_id": -1},
-        {"page_id": MAX_INTEGER + 1},
-        {"offset": -1},
-        {"offset": PAGE_SIZE - 2},
-        {"payload": b""},
-        {"payload": "abc"},
-        {"mtr_id": 0},
-        {"mtr_id": 10},
-        {"is_cpl": 1},
-        {"prev_volume_lsn": 9},
-        {"prev_segment_lsn": 9},
-        {"prev_segment_lsn": -1, "prev_page_lsn": -1},
-        {"prev_page_lsn": 8},
-        {"prev_page_lsn": -1},
-        {"lsn": True},
-        {"lsn": 9.0},
-    ],
-    ids=str,
-)
-def test_impossible_records_are_malformed(changes: dict[str, object]) -> None:
-    """Each backlink is below the record itself, and a page's chain is part of its group's."""
-    record = RECORD._replace(**changes)  # type: ignore[arg-type]
-    with pytest.raises(MalformedMessage):
-        codec.decode_records(msgpack.packb([tuple(record)]))
-    assert codec.decode_records(codec.encode_records([RECORD])) == [RECORD]
-
-
-@pytest.mark.parametrize("value", [None, 5, b"", "abcdefghi", {"a": 1}, [5], [[1] * 8], [b"9" * 9]])
-def test_what_is_no_run_is_malformed(value: object) -> None:
-    with pytest.raises(MalformedMessage):
-        codec.decode_records(msgpack.packb(value))
 
 
 def test_pages_are_whole_or_absent() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 from typing import Any, get_type_hints
@@ -17,7 +16,7 @@ from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
-from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import TruncationRange, TruncationTable
 
 modestly = settings(max_examples=60, deadline=None)
@@ -78,38 +77,11 @@ anything = st.recursive(
 )
 
 
-@st.composite
-def run(draw: st.DrawFn) -> list[RedoRecord]:
-    made = []
-    for _ in range(draw(st.integers(0, 4))):
-        lsn = draw(st.integers(1, MAX_INTEGER))
-        payload = draw(st.binary(min_size=1, max_size=PAGE_SIZE))
-        volume = draw(st.integers(0, lsn - 1))
-        segment = draw(st.integers(0, volume))
-        made.append(
-            RedoRecord(
-                lsn,
-                draw(integers),
-                draw(st.integers(0, PAGE_SIZE - len(payload))),
-                payload,
-                draw(st.integers(1, lsn)),
-                draw(st.booleans()),
-                volume,
-                segment,
-                draw(st.integers(0, segment)),
-            )
-        )
-    return made
-
-
 def decodes_soundly(data: bytes) -> None:
     """What decodes at all encodes again; all else is `MalformedMessage`, and no other error."""
     with suppress(MalformedMessage):
         message = codec.decode(data)
         assert codec.decode(codec.encode(message)) == message
-    with suppress(MalformedMessage):
-        records = codec.decode_records(data)
-        assert codec.decode_records(codec.encode_records(records)) == records
 
 
 @modestly
@@ -117,14 +89,6 @@ def decodes_soundly(data: bytes) -> None:
 def test_messages_survive(message: Message) -> None:
     back = codec.decode(codec.encode(message))
     assert back == message and type(back) is type(message)
-
-
-@modestly
-@given(run())
-def test_records_survive(records: list[RedoRecord]) -> None:
-    assert codec.decode_records(codec.encode_records(records)) == records
-    one_by_one = codec.join_records([codec.encode_record(record) for record in records])
-    assert one_by_one == codec.encode_records(records)
 
 
 @modestly
@@ -143,12 +107,6 @@ def test_random_values(value: object) -> None:
 @given(messages, st.randoms(use_true_random=False))
 def test_spoilt_messages(message: Message, random: Random) -> None:
     decodes_soundly(spoilt(codec.encode(message), random))
-
-
-@modestly
-@given(run(), st.randoms(use_true_random=False))
-def test_spoilt_records(records: list[RedoRecord], random: Random) -> None:
-    decodes_soundly(spoilt(codec.encode_records(records), random))
 
 
 def spoilt(data: bytes, random: Random) -> bytes:
@@ -182,12 +140,11 @@ HUGE = [
 
 
 @pytest.mark.parametrize("data", HUGE, ids=range(len(HUGE)))
-@pytest.mark.parametrize("decode", [codec.decode, codec.decode_records])
-def test_lengths_that_lie_cost_nothing(decode: Callable[[bytes], object], data: bytes) -> None:
+def test_lengths_that_lie_cost_nothing(data: bytes) -> None:
     tracemalloc.start()
     try:
         with pytest.raises(MalformedMessage) as caught:
-            decode(data)
+            codec.decode(data)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -8,10 +8,10 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
-from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch
 from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import encode_run, read_records
 from segments.restart import plan_restart
 from segments.state import format_log
 from segments.storage import Stored
@@ -34,9 +34,7 @@ def log_after(records: int, config: SegmentConfig) -> tuple[bytes, int]:
                        lsn == first + BATCH - 1, lsn - 1, lsn - 1, lsn - 1)
             for lsn in range(first, first + BATCH)
         ]  # fmt: skip
-        core.step(
-            "writer", WriteBatch(EPOCH, first, last, last, last, codec.encode_records(run)), 0.0
-        )
+        core.step("writer", WriteBatch(EPOCH, first, last, last, last, encode_run(run)), 0.0)
         while (write := core.take_write()) is not None:
             log = log + write.append if write.replace is None else b"".join(write.replace)
             core.wrote()
@@ -49,7 +47,7 @@ def log_after(records: int, config: SegmentConfig) -> tuple[bytes, int]:
 def records_in(log: bytes) -> int:
     entries = [entry for each in scan(log).frames for entry in each.frame.entries]
     runs = [entry.records for entry in entries if isinstance(entry, RecordsEntry)]
-    return sum(len(codec.decode_records(run)) for run in runs)
+    return sum(len(read_records(run)) for run in runs)
 
 
 @pytest.mark.parametrize("records", [1_000, 3_000])
@@ -84,7 +82,7 @@ def core_with(config: SegmentConfig, random: Random) -> SegmentCore:
 
 def write(core: SegmentCore, lsn: int, now: float = 0.0) -> None:
     record = RedoRecord(lsn, 0, 0, b"x" * 100, lsn, True, lsn - 1, lsn - 1, lsn - 1)
-    batch = WriteBatch(EPOCH, lsn, lsn - 1, lsn - 1, lsn, codec.encode_records([record]))
+    batch = WriteBatch(EPOCH, lsn, lsn - 1, lsn - 1, lsn, encode_run([record]))
     core.step("writer", batch, now)
 
 

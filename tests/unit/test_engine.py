@@ -33,6 +33,7 @@ from segments.protocol.errors import (
 from segments.protocol.ids import MAX_INTEGER
 from segments.protocol.messages import Message, ReadPage, WriteBatch
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.run import read_records
 from sim.world.network import NetworkEvent
 from tests.worlds import World, run_world
 
@@ -300,7 +301,7 @@ def test_redo_is_all_that_a_writer_sends_to_be_kept() -> None:
 
     run_world(main, engine=SMALL, observer=observe)
     assert {type(each) for each in sent} == {WriteBatch, ReadPage}
-    runs = [codec.decode_records(each.records) for each in sent if isinstance(each, WriteBatch)]
+    runs = [read_records(each.records) for each in sent if isinstance(each, WriteBatch)]
     assert all(record.payload == b"x" for run in runs for record in run)
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import Outgoing
-from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
     FetchPages,
@@ -21,6 +20,7 @@ from segments.protocol.messages import (
     WriteAck,
 )
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from tests.oracles import naive_page
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, durable, records
@@ -140,7 +140,7 @@ def test_a_part_of_a_transfer_that_is_lost_is_asked_for_again_until_it_is_given_
 
 def test_strangers_are_not_listened_to() -> None:
     rig = rigs("A0")["A0"]
-    run = codec.encode_records(records([1]))
+    run = encode_run(records([1]))
     rig.step(GossipRecords(FIRST, "B0", TruncationTable(FIRST), 0, run), "B1")
     assert rig.settle() == [] and rig.state.scl == 0
 
@@ -167,7 +167,7 @@ def test_records_under_another_table_are_not_taken(epoch: VolumeEpoch) -> None:
     rig = rigs("A0")["A0"]
     rig.take(records(range(1, 4)))
     rig.install(TABLE)
-    run = codec.encode_records(records(range(1, 9)))
+    run = encode_run(records(range(1, 9)))
     table = TruncationTable(FIRST)
     rig.step(GossipRecords(epoch, "B0", table, 8, run), "B0")
     sends = rig.settle()

@@ -12,7 +12,6 @@ from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery, plan_recovery
 from segments.config import SegmentConfig
-from segments.protocol import codec
 from segments.protocol.messages import (
     EpochRefused,
     FetchPages,
@@ -26,6 +25,7 @@ from segments.protocol.messages import (
     Seal,
     SealReply,
 )
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import DEFAULT_LAL
 from tests.segment_rig import FIRST, MEMBERS, SECOND, THIRD, SegmentRig, batch, records
@@ -102,13 +102,13 @@ def test_an_annulled_record_in_the_last_frame_is_not_waited_for_after_damage() -
     rig.seal(SECOND)
     table = TruncationTable(FIRST).extended(SECOND, 4, 1004)
     rig.step(InstallTable(SECOND, 1, table))
-    tail = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, codec.encode_records(run[4:5]))
+    tail = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, encode_run(run[4:5]))
     rig.step(tail, source="B0")  # it shares the frame of the table that annuls it
     rig.settle()
     rig.log[rotten] ^= 0xFF
     rig.restart()
     assert not rig.state.whole
-    rig.step(GossipRecords(SECOND, "B0", table, 4, codec.encode_records(run[2:4])), source="B0")
+    rig.step(GossipRecords(SECOND, "B0", table, 4, encode_run(run[2:4])), source="B0")
     rig.settle()
     assert rig.state.scl == 4
     assert isinstance(rig.seal(THIRD), SealReply)
@@ -119,7 +119,7 @@ def test_a_seal_that_the_disk_refused_leaves_nobody_between_two_epochs() -> None
     rig.take(run[:3])
     rig.step(Seal(SECOND, 1))
     assert rig.core.take_write() is not None
-    later = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, codec.encode_records(run[3:]))
+    later = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, encode_run(run[3:]))
     rig.step(later, source="B0")  # queued behind the seal, in the epoch that it promises
     rig.core.write_failed()
     rig.settle()

@@ -7,63 +7,73 @@ from random import Random
 import pytest
 
 from aurora.outgoing_log import OutgoingLog
-from segments.protocol import codec
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
+from segments.protocol.run import encode_run, read_records
 from tests.segment_rig import records
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_runs_are_what_a_search_finds(seed: int) -> None:
+@pytest.mark.parametrize("longest", [30, 8000])
+def test_runs_are_what_a_search_finds(seed: int, longest: int) -> None:
     random = Random(seed)
-    log, lsn = OutgoingLog(7), 7
-    held: list[tuple[int, bytes]] = []
-    base = 7
+    log, lsn, base = OutgoingLog(7), 7, 7
+    held: list[RedoRecord] = []
     for _ in range(300):
         if random.random() < 0.5:
-            lsn += random.randint(1, 3)
-            encoded = bytes(random.randint(1, 30))
-            log.append(lsn, encoded)
-            held.append((lsn, encoded))
+            made = []
+            for _ in range(random.randint(1, 4)):
+                (record,) = records([lsn + random.randint(1, 3)], prev=lsn)
+                made.append(record._replace(payload=bytes(random.randint(1, longest)), offset=0))
+                lsn = record.lsn
+            log.append(made)
+            held += made
         elif random.random() < 0.4:
             through = random.randint(base - 2, lsn + 1)
             log.release(through)
-            gone = [each for each, _ in held if each <= through]
+            gone = [each.lsn for each in held if each.lsn <= through]
             base = gone[-1] if gone else base
-            held = [each for each in held if each[0] > through]
+            held = [each for each in held if each.lsn > through]
         if held:
-            after, limit = random.randint(base, lsn - 1), random.randint(1, 100)
+            after, limit = random.randint(base, lsn - 1), random.randint(1, 10 * longest)
             run = log.run_after(after, limit)
-            expected = [each for each in held if each[0] > after]
+            expected = [each for each in held if each.lsn > after]
             count = max(
-                1,
-                max(
-                    (n for n in range(len(expected) + 1) if size(expected[:n]) <= limit), default=0
-                ),
+                n for n in range(1, len(expected) + 1) if n == 1 or size(expected[:n]) <= limit
             )
-            assert (run.first_lsn, run.last_lsn) == (expected[0][0], expected[count - 1][0])
-            assert run.records == codec.join_records([each for _, each in expected[:count]])
+            assert (run.first_lsn, run.last_lsn) == (expected[0].lsn, expected[count - 1].lsn)
+            assert run.records == encode_run(expected[:count])
         assert (len(log), log.base_lsn, log.tail_lsn) == (len(held), base, lsn)
         assert log.size_bytes == size(held)
 
 
-def size(run: list[tuple[int, bytes]]) -> int:
-    return sum(len(encoded) for _, encoded in run)
+def size(run: list[RedoRecord]) -> int:
+    return sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in run)
 
 
 def test_a_record_longer_than_the_limit_goes_alone() -> None:
     log = OutgoingLog(0)
     chain = records([1, 2])
-    for record in chain:
-        log.append(record.lsn, codec.encode_record(record))
+    log.append(chain)
     run = log.run_after(0, 1)
-    assert codec.decode_records(run.records) == chain[:1]
+    assert read_records(run.records) == chain[:1]
 
 
 def test_what_was_released_can_not_be_asked_for() -> None:
     log = OutgoingLog(0)
-    for record in records([1, 2, 3]):
-        log.append(record.lsn, codec.encode_record(record))
+    log.append(records([1, 2, 3]))
     log.release(2)
     with pytest.raises(AssertionError):
         log.run_after(1, 100)
     with pytest.raises(AssertionError):
         log.run_after(3, 100)
+
+
+def test_what_was_released_does_not_stay_in_memory() -> None:
+    """Whatever has passed through it, a log takes about what it holds."""
+    log = OutgoingLog(0)
+    for lsn in range(1, 2_001):
+        (record,) = records([lsn], prev=lsn - 1)
+        log.append([record._replace(payload=bytes(1_000), offset=0)])
+        log.release(lsn - 10)
+    assert len(log) == 10
+    assert len(log._rows) + len(log._payloads) < 4 * (64 << 10)

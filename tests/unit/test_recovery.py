@@ -8,11 +8,11 @@ from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery, plan_recovery
 from aurora.recovery_plan import RecoveryPlan
-from segments.protocol import codec
 from segments.protocol.errors import Fenced
 from segments.protocol.ids import Lsn, PgId, VolumeEpoch
 from segments.protocol.messages import EpochRefused, FetchLog, LogReply, Message, Seal, SealReply
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.protocol.volume import standard_members
 
@@ -174,7 +174,7 @@ LOG = history([(1, 0, True), (2, 0, True), (3, 0, True)])[0]
 def answer(fetch: FetchLog, run: Sequence[RedoRecord], *, through: Lsn | None = None) -> LogReply:
     last = run[-1].lsn if run else fetch.after_lsn
     through = last if through is None else through
-    records = codec.encode_records(run)
+    records = encode_run(run)
     return LogReply(E3, "C0", fetch.request_id, fetch.after_lsn, through, through, records)
 
 

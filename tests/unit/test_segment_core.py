@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from segments.config import SegmentConfig
-from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
@@ -28,6 +27,7 @@ from segments.protocol.messages import (
     WriteAck,
     WriteBatch,
 )
+from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 from segments.wal import RecordsEntry, scan
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, durable, records
@@ -257,7 +257,7 @@ def test_a_seal_drops_what_is_queued_and_counts_what_is_in_flight() -> None:
         for scanned in scan(bytes(rig.log)).frames
         for entry in scanned.frame.entries
         if isinstance(entry, RecordsEntry)
-        for record in codec.decode_records(entry.records)
+        for record in read_records(entry.records)
     )
 
 
@@ -451,15 +451,15 @@ def test_the_log_is_fetched_in_pieces_up_to_the_scl() -> None:
     rig.seal(SECOND)
     after, fetched = 2, []
     while after < 6:
-        [reply] = rig.ask(FetchLog(SECOND, 1, after, 150), LogReply)
+        [reply] = rig.ask(FetchLog(SECOND, 1, after, 100), LogReply)
         assert (reply.after_lsn, reply.scl) == (after, 6)
-        run = codec.decode_records(reply.records)
+        run = read_records(reply.records)
         assert run[-1].lsn == reply.through_lsn and len(run) <= 2
         fetched += run
         after = reply.through_lsn
     assert fetched == chain[2:6]
     [last] = rig.ask(FetchLog(SECOND, 1, 6, 150), LogReply)
-    assert (last.through_lsn, codec.decode_records(last.records)) == (6, [])
+    assert (last.through_lsn, read_records(last.records)) == (6, [])
 
 
 def test_a_log_that_has_been_collected_is_refused() -> None:

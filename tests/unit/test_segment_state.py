@@ -7,7 +7,6 @@ from random import Random
 import pytest
 
 from segments.config import SegmentConfig
-from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
@@ -22,6 +21,7 @@ from segments.protocol.messages import (
     WriteAck,
 )
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
@@ -53,7 +53,7 @@ def caught_up(rig: SegmentRig, table: TruncationTable, lsns: range) -> None:
     rig.step(GossipStatus(table.epoch, "B0", table, lsns[-1], 0, 0, False), "B0")
     rig.settle()
     missing = [each for each in records(lsns) if each.lsn > rig.state.scl]
-    run = codec.encode_records(missing)
+    run = encode_run(missing)
     rig.step(GossipRecords(table.epoch, "B0", table, 0, run), "B0")
     rig.settle()
 
@@ -98,7 +98,7 @@ def some_message(random: Random, rig: SegmentRig, history: list[int]) -> tuple[s
         if kind < 3:
             old = random.random() < 0.1
             return "w", batch(run, epoch=FIRST if old else epoch, seq=at, vdl=vdl, floor=vdl)
-        return "B0", GossipRecords(epoch, "B0", table, vdl, codec.encode_records(run))
+        return "B0", GossipRecords(epoch, "B0", table, vdl, encode_run(run))
     if kind == 4:
         return "x", Seal(VolumeEpoch(epoch.counter + random.randint(0, 1), 5), 1)
     if kind == 5 and epoch > table.epoch and past:

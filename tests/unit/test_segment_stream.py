@@ -5,9 +5,9 @@ from __future__ import annotations
 from aurora.config import EngineConfig
 from aurora.outgoing_log import OutgoingLog
 from aurora.segment_stream import Announcement, SegmentStream
-from segments.protocol import codec
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Message, WriteAck, WriteBatch
+from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 from tests.segment_rig import FIRST, records
 
@@ -26,9 +26,7 @@ class Talk:
 
     def append(self, count: int, payload: int = 4) -> None:
         run = records(range(self.last + 1, self.last + count + 1), prev=self.last)
-        for record in run:
-            encoded = codec.encode_record(record._replace(payload=bytes(payload)))
-            self.log.append(record.lsn, encoded)
+        self.log.append([record._replace(payload=bytes(payload)) for record in run])
         self.last += count
 
     def messages(self, now: float) -> list[Message]:
@@ -46,7 +44,7 @@ class Talk:
 
 def lsns_of(message: Message) -> list[Lsn]:
     assert isinstance(message, WriteBatch)
-    return [record.lsn for record in codec.decode_records(message.records)]
+    return [record.lsn for record in read_records(message.records)]
 
 
 def span(first: int, last: int) -> list[Lsn]:

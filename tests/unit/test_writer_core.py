@@ -9,7 +9,6 @@ from aurora.core import WriterCore
 from aurora.mtr import PageWrite
 from aurora.quorum import QuorumModel
 from aurora.recovery_plan import RecoveryPlan
-from segments.protocol import codec
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
@@ -23,6 +22,7 @@ from segments.protocol.messages import (
     WriteBatch,
 )
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import standard_members
 
@@ -69,7 +69,7 @@ def sent(core: WriterCore, now: float = 0.0) -> dict[SegmentId, list[Message]]:
 
 def lsns(message: Message) -> list[Lsn]:
     assert isinstance(message, WriteBatch)
-    return [record.lsn for record in codec.decode_records(message.records)]
+    return [record.lsn for record in read_records(message.records)]
 
 
 # ---- watermarks ----------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_it_allocates_above_everything_annulled() -> None:
     assert core.pool.install(PageImage(7, 0, b""), 4, 4)
     assert core.submit([PageWrite(7, 0, b"x")]) == 25
     [batch] = [each for each in sent(core)["A1"] if isinstance(each, WriteBatch)]
-    [record] = codec.decode_records(batch.records)
+    [record] = read_records(batch.records)
     assert (record.prev_volume_lsn, record.prev_segment_lsn, record.prev_page_lsn) == (4, 4, 0)
 
 
@@ -292,6 +292,6 @@ def test_two_writes_of_one_mtr_on_one_page_follow_each_other() -> None:
     write(core, 0, 0)
     [batch] = sent(core)["A0"]
     assert isinstance(batch, WriteBatch)
-    first, second = codec.decode_records(batch.records)
+    first, second = read_records(batch.records)
     assert (second.prev_page_lsn, second.prev_segment_lsn, second.prev_volume_lsn) == (1, 1, 1)
     assert (first.is_cpl, second.is_cpl, first.mtr_id, second.mtr_id) == (False, True, 1, 1)
