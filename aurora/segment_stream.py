@@ -74,6 +74,7 @@ class SegmentStream:
         self._seq = 0
         self._announced: tuple[Lsn, Lsn] = (0, 0)
         self._announced_at = -1.0
+        self._heard: tuple[Lsn, Lsn] = (0, 0)  # what it has surely heard of those
         self._silences = 0
         self._install_at: float | None = None
 
@@ -104,12 +105,12 @@ class SegmentStream:
         return self._batch(announcement, run.records, now)
 
     def heartbeat(self, announcement: Announcement, now: float) -> WriteBatch | None:
-        """An empty batch, if the segment has not heard of the watermarks for long enough.
+        """An empty batch, if the segment is not known to have heard of the watermarks for a while.
 
         It also asks for the SCL of a segment that gossip is bringing up to date.
         """
         due = now - self._announced_at >= self._config.heartbeat_interval_s
-        news = self._announced != (announcement.vdl, announcement.floor)
+        news = self._heard != (announcement.vdl, announcement.floor)
         waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight
         if not (self.installed and due and (news or waiting)):
             return None
@@ -139,6 +140,8 @@ class SegmentStream:
         self.silent_since_s = None
         if ack.scl > self.acked_lsn:
             self.acked_lsn = ack.scl
+        if ack.seq == self._seq:
+            self._heard = self._announced
         in_flight = self._in_flight
         while in_flight and in_flight[0].last_lsn <= self.acked_lsn:
             batch = in_flight.popleft()

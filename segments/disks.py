@@ -27,6 +27,7 @@ from segments.protocol.errors import (
     Corrupt,
     Invalid,
     InvalidConfig,
+    OtherFormat,
     SegmentLost,
     VolumeLocked,
 )
@@ -37,7 +38,7 @@ from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
 
 _MANIFEST = "volume.json"
-_FORMAT = 1
+_FORMAT = 2  # 1: records in logs were msgpack
 
 
 class Disk(Protocol):
@@ -171,9 +172,9 @@ class VolumeDirectory:
         await trio.to_thread.run_sync(_sync_directory, self.path)
 
 
-def _encode_manifest(volume_id: str, geometry: VolumeGeometry) -> bytes:
+def _encode_manifest(volume_id: str, geometry: VolumeGeometry, written_as: int = _FORMAT) -> bytes:
     values: dict[str, object] = {
-        "format": _FORMAT,
+        "format": written_as,
         "volume_id": volume_id,
         "pg_count": geometry.pg_count,
         "lal": geometry.lal,
@@ -186,14 +187,18 @@ def _encode_manifest(volume_id: str, geometry: VolumeGeometry) -> bytes:
 def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
     try:
         values = json.loads(data)
-        if values["format"] != _FORMAT:
-            raise Corrupt(f"{manifest} is of format {values['format']!r}: expected {_FORMAT}")
+        written_as = values["format"]
         volume_id, geometry = values["volume_id"], VolumeGeometry(values["pg_count"], values["lal"])
-        intact = _encode_manifest(volume_id, geometry) == data
+        intact = _encode_manifest(volume_id, geometry, written_as) == data
     except (ValueError, KeyError, TypeError, RecursionError, InvalidConfig) as error:
         raise Corrupt(f"{manifest} cannot be read: {error!r}") from error
     if not intact:
         raise Corrupt(f"{manifest} is {shown(data)}: expected what was written, by its checksum")
+    if written_as != _FORMAT:
+        raise OtherFormat(
+            f"{manifest} is of format {shown(written_as)}: expected {_FORMAT}, the one that this "
+            "version reads and writes; nothing has been changed"
+        )
     return volume_id, geometry
 
 

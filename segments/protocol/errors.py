@@ -48,6 +48,10 @@ class LsnsExhausted(Invalid):
     """The volume has no LSNs left to write with; it can be read, and copied into a new one."""
 
 
+class OtherFormat(Invalid):
+    """A volume of a format that this version neither reads nor changes."""
+
+
 class InvalidPage(Invalid):
     """A page id that no page can have."""
 

@@ -11,10 +11,10 @@ from typing import Final
 
 from segments.config import SegmentConfig
 from segments.core import Pending
-from segments.protocol import codec
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord
+from segments.protocol.run import read_records
 from segments.state import SegmentState
 from segments.wal import RecordsEntry, scan
 from sim.check import invariants, rules_of_floors, rules_of_the_end, rules_of_wire
@@ -142,7 +142,7 @@ def runs_fit(segment: SegmentId, log: bytes, limit: int) -> None:
     entries = (entry for scanned in scan(log).frames for entry in scanned.frame.entries)
     for entry in entries:
         if isinstance(entry, RecordsEntry) and len(entry.records) > limit + _ENTRY_BYTES:
-            count = len(codec.decode_records(entry.records))
+            count = len(read_records(entry.records))
             if count > 1:
                 raise Broken(
                     f"{segment} writes {count} records of {len(entry.records)} bytes in one frame "

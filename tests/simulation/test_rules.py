@@ -104,7 +104,7 @@ def waiting(*counts: int) -> list[Pending]:
 
 def lacking(through: int) -> list[Pending]:
     run = records(range(1, through + 1))
-    return [Pending(RecordsEntry(0, 0, codec.encode_records(run)), FIRST, records=run)]
+    return [Pending(RecordsEntry(0, 0, encode_run(run)), FIRST, records=run)]
 
 
 def log_of(count: int) -> bytes:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 from segments.disks import MemoryDisk, VolumeDirectory, format_storage
+from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
     Corrupt,
     Invalid,
+    OtherFormat,
     SegmentLost,
     StorageFailed,
     VolumeLocked,
@@ -102,7 +104,7 @@ async def test_every_flipped_byte_and_every_cut_of_the_manifest_is_noticed(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("pg_count", 1), ("pg_count", 10**9), ("format", 2), ("volume_id", "w")]
+    ("key", "value"), [("pg_count", 1), ("pg_count", 10**9), ("format", 1), ("volume_id", "w")]
 )
 async def test_a_manifest_that_says_something_else_is_corrupt(
     tmp_path: Path, key: str, value: object
@@ -113,6 +115,20 @@ async def test_a_manifest_that_says_something_else_is_corrupt(
     manifest.write_bytes(json.dumps(values, indent=2).encode() + b"\n")
     with pytest.raises(Corrupt):
         VolumeDirectory.find(tmp_path / "v")
+
+
+async def test_a_volume_of_another_version_is_refused_as_it_is(tmp_path: Path) -> None:
+    await create(tmp_path / "v", VolumeGeometry(3))
+    manifest = tmp_path / "v" / "volume.json"
+    fields = json.loads(manifest.read_bytes())
+    fields["format"] -= 1
+    del fields["checksum"]
+    fields["checksum"] = f"{codec.checksum(codec.pack(tuple(fields.values()))):016x}"
+    before = json.dumps(fields, indent=2).encode() + b"\n"
+    manifest.write_bytes(before)
+    with pytest.raises(OtherFormat, match="is of format 1: expected 2"):
+        VolumeDirectory.find(tmp_path / "v")
+    assert manifest.read_bytes() == before
 
 
 async def test_a_disk_that_refuses_is_a_typed_error(tmp_path: Path) -> None:

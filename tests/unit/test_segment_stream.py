@@ -176,9 +176,21 @@ def test_heartbeats_bring_news_and_then_stop() -> None:
     talk.announcement = Announcement(FIRST, 9, 3, TABLE)
     beat = talk.stream.heartbeat(talk.announcement, 1.0)
     assert isinstance(beat, WriteBatch) and (beat.vdl, beat.floor, lsns_of(beat)) == (9, 3, [])
+    talk.ack(1, 0, 1.1)
     assert talk.stream.heartbeat(talk.announcement, 2.0) is None
     talk.announcement = Announcement(FIRST, 10, 3, TABLE)
     assert talk.stream.heartbeat(talk.announcement, 1.0 + 1e-6) is None, "not so soon"
+
+
+def test_news_that_may_be_lost_come_again_until_they_are_heard() -> None:
+    talk = Talk()
+    talk.announcement = Announcement(FIRST, 9, 3, TABLE)
+    assert talk.stream.heartbeat(talk.announcement, 1.0) is not None
+    assert talk.stream.heartbeat(talk.announcement, 2.0) is not None, "the first one was lost"
+    talk.ack(1, 0, 2.5)
+    assert talk.stream.heartbeat(talk.announcement, 3.0) is not None, "an older one was heard"
+    talk.ack(3, 0, 3.1)
+    assert talk.stream.heartbeat(talk.announcement, 4.0) is None
 
 
 def test_patience_follows_the_usual_latency() -> None:
