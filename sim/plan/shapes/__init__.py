@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from sim.plan.shapes.churn import CHURN
 from sim.plan.shapes.corners import CORNERS
 from sim.plan.shapes.limits import LIMITS
 from sim.plan.shapes.losses import LOSSES
@@ -21,5 +22,6 @@ SHAPES: Final[tuple[Shape, ...]] = (
     LIMITS,
     CORNERS,
     LULLS,
+    CHURN,
 )
 """All of them. A seed's shape is drawn by weight, in this order."""

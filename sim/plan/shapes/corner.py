@@ -11,7 +11,7 @@ from random import Random
 
 from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.damage import DamageBudget
-from sim.plan.schedule import MS, Action, Knobs, Operation
+from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation
 from sim.plan.shapes.reach import LETTERS, Reach
 
 
@@ -25,6 +25,8 @@ class Corner:
         self.random = random
         self.knobs = knobs
         self.hop = knobs.link.minimum_ns
+        self.tick_ns = int(knobs.cluster_config().engine.tick_interval_s * SECOND)
+        """Between two turns of a writer, in which it raises its floor."""
         self.writers = 1
         self.pages = choice(random, (2, 4, 12)) * knobs.pg_count
         self.most = min(knobs.lal, knobs.buffer_pool_pages, knobs.max_mtr_writes)

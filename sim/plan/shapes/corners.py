@@ -15,8 +15,8 @@ from sim.plan.chance import between, choice, happens, some
 from sim.plan.schedule import MS, Knobs
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.corner import Corner
-from sim.plan.shapes.corners_of_callers import CALLER_CORNERS, LAST_CORNERS
-from sim.plan.shapes.corners_of_writers import WRITER_CORNERS
+from sim.plan.shapes.corners_of_callers import CALLER_CORNERS, LAST_CALLER_CORNERS
+from sim.plan.shapes.corners_of_writers import LAST_WRITER_CORNERS, WRITER_CORNERS
 from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
 from sim.plan.shapes.shape import Drawn, Shape
 
@@ -31,9 +31,9 @@ def _draw(seeds: Seeds) -> Drawn:
         run.wait(2, 30)
         if happens(random, 0.3):
             run.some_calls()
-    if happens(random, 0.4):
+    if happens(random, 0.7):
         run.settle()
-        choice(random, LAST_CORNERS)(run)
+        choice(random, (*LAST_WRITER_CORNERS, *LAST_CALLER_CORNERS))(run)
     return Drawn(attrs.evolve(run.knobs, duration_ns=whole_ms(run.now)), run.calls, run.faults)
 
 
@@ -45,7 +45,8 @@ def _knobs(random: Random, knobs: Knobs) -> Knobs:
         knobs,
         pg_count=choice(random, (1, 1, 2)),
         lal=choice(random, (2, 3, 4, 20, 20, 200)),
-        retention_lsns=choice(random, (None, 0, 0, 5)),
+        retention_lsns=choice(random, (None, 0, 0, 1)),
+        collect_records=choice(random, (1, 1, 1, 1, 4)),
         buffer_pool_pages=choice(random, (1, 2, 4, 8)) if small else knobs.buffer_pool_pages,
         max_mtr_writes=4,
         max_mtr_bytes=4 * PAGE_SIZE,

@@ -8,9 +8,13 @@ from typing import Final
 from sim.plan.chance import below, between, choice, happens
 from sim.plan.schedule import MS
 from sim.plan.shapes.corner import Corner
-from sim.plan.shapes.reach import LETTERS
+from sim.plan.shapes.reach import ALL, LETTERS
 
 _LARGE: Final = 8_000
+_TURN_NS: Final = 60 * MS
+"""Longer than a segment waits until it collects again."""
+_SOME_ROOM: Final = 20
+"""Records; more are not written one after the other only to fill it."""
 _EDGES: Final = (
     "read below the floor",
     "read below the floor",
@@ -65,6 +69,38 @@ def pinned_in_vain(run: Corner) -> None:
     run.now += 8 * MS
     run.heal()
     run.now += 4_000 * MS  # longer than it may wait; nothing else becomes durable, and so calls it
+
+
+def short_behind_long(run: Corner) -> None:
+    """A write that has no room is first in line; those behind it give up, and are short enough."""
+    random, room = run.random, run.knobs.lal
+    if run.most == 1 or room > _SOME_ROOM:
+        return
+    page = run.page()
+
+    def put(count: int, patience_ns: int | None = None) -> None:
+        pages = ((page + at) % run.pages for at in range(count))
+        run.put(*pages, way="put_many", patience_ns=patience_ns)
+
+    put(run.most)
+    run.settle()
+    run.part(run.split(3)[0], run.writer())
+    left = between(random, 1, run.most - 1)
+    while room > left:
+        count = min(run.most, room - left)
+        put(count)
+        room -= count
+        run.wait(0, 1)
+    run.wait(2, 6)
+    put(between(random, left + 1, run.most))
+    run.wait(1, 4)
+    for _ in range(between(random, 1, 3)):
+        patience = None if happens(random, 0.2) else 1 + run.hops(0, 8)
+        put(between(random, 1, left), patience)
+        run.wait(0, 4)
+    run.wait(2, 12)
+    run.heal()
+    run.settle()
 
 
 def two_wait_for_one(run: Corner) -> None:
@@ -211,24 +247,39 @@ def strict_read_of_the_past(run: Corner) -> None:
 
 
 def floor_of_a_former_writer(run: Corner) -> None:
-    """A few have collected what the next writer, which has not heard of it, may still be asked."""
+    """A few know a floor below which the next writer, which has not heard of it, has readers.
+
+    They have collected up to there, or are about to when they hear of that writer.
+    """
     random = run.random
     page = run.page()
     for _ in range(between(random, 2, 4)):
         run.put(page)
         run.settle()
     few, most = run.split(choice(random, (1, 1, 2)))
-    run.cut(run.writer(), most)
+    late = happens(random, 0.8)
+    run.cut(run.writer(), ALL if late else most)
     run.keep_apart(1.0)
-    run.now += run.knobs.heartbeat_interval_ns + 60 * MS
+    if late:  # the floor has risen, and those few hear of it with a write
+        run.now += run.tick_ns + below(random, run.tick_ns // 2)
+        run.heal()
+        run.cut(run.writer(), most)
+        run.keep_apart(1.0)
+        run.put(page)
+        run.wait(2, 5)
+    else:
+        run.now += run.knobs.heartbeat_interval_ns + _TURN_NS
     run.fault("crash_writer")
-    run.part(few, run.writer(1))
+    if happens(random, 0.2):
+        run.part(few, run.writer(1))
+    else:
+        run.cut(few, run.writer(1))  # they hear of it at once, and it does not of them
     run.come()
     run.settle()
     run.settle()
-    hold_ns = choice(random, (0, 5 * MS, 200 * MS))
-    client = run.client()
-    run.read("view", page, client=client, age=random.random(), cached=False, hold_ns=hold_ns)
+    hold_ns = choice(random, (0, 200 * MS, 200 * MS, 200 * MS))
+    client, age = run.client(), choice(random, (1.0, 1.0, random.random()))
+    run.read("view", page, client=client, age=age, cached=False, hold_ns=hold_ns)
     run.wait(2, 10)
     run.put()
     run.settle()
@@ -237,11 +288,13 @@ def floor_of_a_former_writer(run: Corner) -> None:
         after, age = run.hops(0, 60), random.random()
         run.read("get_at", page, after=after, age=age, cached=False)
     run.wait(20, 80)
+    run.now += choice(random, (0, _TURN_NS))
 
 
 CALLER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     line_for_room,
     line_for_room,
+    short_behind_long,
     two_wait_for_one,
     much_beside_two,
     nobody_answers,
@@ -249,8 +302,10 @@ CALLER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     edges_of_history,
     strict_read_of_the_past,
     floor_of_a_former_writer,
+    floor_of_a_former_writer,
+    floor_of_a_former_writer,
 )
-LAST_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
+LAST_CALLER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     annulled_and_damaged,
     pinned_in_vain,
 )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sim.plan.chance import between, choice, happens
+from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.schedule import MS
 from sim.plan.shapes.corner import Corner
-from sim.plan.shapes.reach import LETTERS
+from sim.plan.shapes.reach import ALL, LETTERS
 
-_ALL: Final = ",".join(LETTERS)
 _PAGE_BYTES: Final = 8_000
 
 
@@ -136,7 +135,7 @@ def seal_behind_a_write(run: Corner) -> None:
     run.wait(2, 12)
     run.come("take_over")
     if happens(random, 0.7):
-        run.cut(run.writer(), _ALL, after=run.hops(1, 8))
+        run.cut(run.writer(), ALL, after=run.hops(1, 8))
     run.now += choice(random, (4, 10, 20)) * MS
     run.fault("slow_disk", busy, factor=1)
     run.settle()
@@ -167,6 +166,28 @@ def long_log(run: Corner) -> None:
     if way == "silent":
         run.fault("resume", who)
     run.settle()
+
+
+def source_is_lost(run: Corner) -> None:
+    """Who alone has the end of a log seals, and is gone for good when it is asked for that end."""
+    random = run.random
+    letter, group = choice(random, LETTERS), below(random, run.knobs.pg_count)
+    segment = f"{letter}{group}"
+    if not run.budget.may_go(segment):
+        return
+    run.keep_apart(1.0)
+    others = [each for each in LETTERS if each != letter]
+    run.cut(run.writer(), ",".join(others))
+    run.put(group)
+    run.settle()
+    run.fault("crash_writer")
+    run.cut(",".join(some(random, others, 3)), run.writer(1))
+    run.come()
+    run.cut(run.writer(), segment, after=run.hops(1, 2))
+    run.settle()
+    run.settle()
+    run.fault("wipe", segment)
+    run.wait(0, 20)
 
 
 def two_at_once(run: Corner) -> None:
@@ -249,3 +270,5 @@ WRITER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     deposed,
     deposed,
 )
+LAST_WRITER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (source_is_lost,)
+"""Those that nothing may follow: the next writer would make good what they are after."""

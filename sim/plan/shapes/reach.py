@@ -15,6 +15,7 @@ from sim.plan.chance import choice, happens, some
 from sim.plan.schedule import Action
 
 LETTERS: Final = "ABCDEF"
+ALL: Final = ",".join(LETTERS)
 SOME: Final = (1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 6)
 """How many of a group's six a writer reaches: most often just a quorum, or just none."""
 FEW: Final = (1, 1, 2, 2, 3)

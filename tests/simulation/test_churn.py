@@ -1,0 +1,15 @@
+"""Logs written anew with records above a gap in them: tens of times in each run of their shape."""
+
+from __future__ import annotations
+
+from statistics import median
+
+from sim.plan.generate import generate
+from sim.plan.shapes.churn import CHURN
+from sim.run import Verdict, run
+
+
+def test_logs_are_written_anew_over_gaps_tens_of_times_a_seed() -> None:
+    results = [run(generate(seed, CHURN)) for seed in range(5)]
+    assert {each.verdict for each in results} == {Verdict.PASSED}
+    assert median(each.marks.get("compaction over a gap", 0) for each in results) >= 20
