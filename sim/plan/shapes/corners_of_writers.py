@@ -104,19 +104,19 @@ def half_an_mtr(run: Corner) -> None:
     The part is one group's, or as many batches as one group has taken.
     """
     random, knobs = run.random, run.knobs
-    late = choice(random, (3, 4, 6))
+    late = choice(random, (3, 4, 6, 6, 6))
     letters = run.split(late)[0].split(",")
     if knobs.pg_count > 1:
         run.part(",".join(f"{each}{knobs.pg_count - 1}" for each in letters), run.writer())
     else:
         run.cut(run.writer(), ",".join(letters), after=run.hops(0, 8))
     count = min(run.most, choice(random, (2, 3, 4)))
-    first = between(random, 0, 1)
+    first = choice(random, (0, 0, 0, 1))  # mostly what the group has that is complete
     length = choice(random, (8, 500, 2_000, _PAGE_BYTES))
     for _ in range(between(random, 1, 2)):
         run.put(*((first + at) % run.pages for at in range(count)), length=length)
         run.wait(1, 10)
-    run.now += choice(random, (0, 1, 2)) * knobs.heartbeat_interval_ns
+    run.now += choice(random, (0, 2, 2)) * knobs.heartbeat_interval_ns
     run.settle()
     run.come(choice(random, ("recover", "take_over")))
     run.settle()
@@ -262,6 +262,7 @@ WRITER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     table_on_a_few,
     tail_on_a_few,
     all_that_may_be,
+    half_an_mtr,
     half_an_mtr,
     seal_behind_a_write,
     long_log,
