@@ -49,6 +49,7 @@ def _knobs(random: Random, knobs: Knobs) -> Knobs:
         collect_records=choice(random, (1, 1, 1, 1, 4)),
         buffer_pool_pages=choice(random, (1, 2, 4, 8)) if small else knobs.buffer_pool_pages,
         max_mtr_writes=4,
+        batches_in_flight=choice(random, (1, 1, 4, 8)),
         max_mtr_bytes=4 * PAGE_SIZE,
         outgoing_bytes=choice(random, (4, 6)) * PAGE_SIZE,
         batch_bytes=choice(random, (1 << 10, 4 << 10, 16 << 10)),

@@ -257,7 +257,7 @@ def floor_of_a_former_writer(run: Corner) -> None:
         run.put(page)
         run.settle()
     few, most = run.split(choice(random, (1, 1, 2)))
-    late = happens(random, 0.8)
+    late = happens(random, 0.7)
     run.cut(run.writer(), ALL if late else most)
     run.keep_apart(1.0)
     if late:  # the floor has risen, and those few hear of it with a write

@@ -109,10 +109,10 @@ def half_an_mtr(run: Corner) -> None:
     if knobs.pg_count > 1:
         run.part(",".join(f"{each}{knobs.pg_count - 1}" for each in letters), run.writer())
     else:
-        run.cut(run.writer(), ",".join(letters), after=run.hops(0, 8))
+        run.cut(run.writer(), ",".join(letters), after=run.hops(1, 3))
     count = min(run.most, choice(random, (2, 3, 4)))
     first = choice(random, (0, 0, 0, 1))  # mostly what the group has that is complete
-    length = choice(random, (8, 500, 2_000, _PAGE_BYTES))
+    length = choice(random, (8, 2_000, _PAGE_BYTES, _PAGE_BYTES))
     for _ in range(between(random, 1, 2)):
         run.put(*((first + at) % run.pages for at in range(count)), length=length)
         run.wait(1, 10)
