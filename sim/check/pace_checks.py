@@ -103,7 +103,7 @@ class PaceChecks:
         doubled = 1 << min(way.silences, _DOUBLINGS)
         least_ns, most_ns = (
             min(self._most_ns, max(self._least_ns, _PATIENCE * each) * doubled)
-            for each in (way.quickest_ns if way.slowest_ns else 0, way.slowest_ns)
+            for each in (way.quickest_ns if way.quickest_ns < inf else 0, way.slowest_ns)
         )
         return int(least_ns) - _ROUNDING_NS, int(most_ns) + self._tick_ns + _ROUNDING_NS
 
@@ -127,13 +127,15 @@ class PaceChecks:
         """An acknowledgement has come to a writer."""
         _, _, _, seq, scl = codec.unpack(event.payload)
         way = self._way(event.destination, event.source)
+        patient_ns, _ = self._pause_ns(way)
         way.heard_ns, way.silences = event.time_ns, 0
         way.sent_lsn = max(way.sent_lsn, scl)
         while way.waiting and way.waiting[0][1] <= scl:
             number, _, sent_ns = way.waiting.popleft()
             if number == seq:
                 latency_ns = event.time_ns - sent_ns
-                way.quickest_ns = min(way.quickest_ns, latency_ns)
+                if latency_ns < patient_ns:  # else it may have been given up, with nothing to send
+                    way.quickest_ns = min(way.quickest_ns, latency_ns)
                 way.slowest_ns = max(way.slowest_ns, latency_ns)
 
     def installed(self, event: NetworkEvent) -> None:

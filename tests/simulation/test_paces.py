@@ -77,6 +77,19 @@ def test_the_pause_follows_the_answers() -> None:
         wire.sends(19, 2)
 
 
+def test_an_answer_that_came_late_may_have_taught_the_writer_nothing() -> None:
+    """It had given the batch up by then, perhaps without a thing to send: it knows no latency."""
+    wire = Wire()
+    wire.sends(0, 1)
+    wire.hears(12, 1)
+    wire.sends(13, 2)
+    wire.sends(24, 2)
+    wire.hears(25, 2)
+    wire.sends(26, 3)
+    with pytest.raises(Broken, match="expected 9999000 to"):
+        wire.sends(35, 3)
+
+
 def test_what_follows_one_that_was_lost_is_no_sooner_for_that() -> None:
     wire = Wire()
     wire.sends(0, 1)
