@@ -96,7 +96,7 @@ class Checker(Listener):
         self.readers = ReaderChecks(world, self.findings)
         self.client_calls = ClientChecks(world, self.findings)
         self.logs = LogChecks(world, self.reference, self.findings, self._held)
-        self.wire = WireChecks(world, self.disks, self.findings)
+        self.wire = WireChecks(world, self.reference, self.disks, self.findings)
         self.bounds = BoundChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.ending = Ending(world, self.reference, self.findings, self.disks, self.bounds)
@@ -218,6 +218,8 @@ class Checker(Listener):
             fresh = [each for each in reference.between(last, vcl) if reference.is_live(view, each)]
             self._vcl[source] = vcl
             self._hold(invariants.watermarks, self.reference, core, view, last, fresh)
+        if pgcl > before:
+            self._hold(invariants.vcl_follows, self.reference, core, view)
         if core.opened:
             self._observed_vdl = max(self._observed_vdl, vdl)
         self._hold(invariants.evicted_is_durable, view, core.pool.newest_evicted_lsn, vdl)

@@ -201,6 +201,17 @@ def watermarks(
             raise Broken(f"LSN {lsn} <= VCL {vcl} is above PGCL {core.pgcl(pg_id)} of PG {pg_id}")
 
 
+@holds("vdl-is-a-cpl")
+def vcl_follows(reference: Reference, core: WriterCore, view: WriterView) -> None:
+    """3, from above: the record behind the VCL is not at its group's PGCL yet."""
+    lsn = reference.next_live(view, core.vcl)
+    if lsn is not None and lsn <= core.pgcl(reference.pg_of(lsn)):
+        raise Broken(
+            f"{view.name}: VCL {core.vcl} stays behind: LSN {lsn} is at the PGCL of PG "
+            f"{reference.pg_of(lsn)}, {core.pgcl(reference.pg_of(lsn))}"
+        )
+
+
 @holds("pgcl-is-backed")
 def pgcl_backed(
     model: QuorumModel, pgcl: Lsn, held: Mapping[SegmentId, Lsn], epoch: VolumeEpoch

@@ -93,6 +93,12 @@ class Reference:
         lsns = self._lsns
         return lsns[bisect_right(lsns, after) : bisect_right(lsns, through)]
 
+    def next_live(self, view: WriterView, after: Lsn) -> Lsn | None:
+        """The first record above ``after`` that belongs to the log as this writer must see it."""
+        lsns = self._lsns
+        places = range(bisect_right(lsns, after), len(lsns))
+        return next((lsns[at] for at in places if self.is_live(view, lsns[at])), None)
+
     def live_count(self, view: WriterView, after: Lsn, through: Lsn) -> int:
         """How many records in ``(after, through]`` are live; ``through`` is at most its VDL."""
         lsns = self._lsns

@@ -22,6 +22,7 @@ from segments.protocol.record import PAGE_SIZE
 from segments.protocol.run import RUN_HEAD_BYTES, read_records
 from segments.state import SegmentState
 from sim.check.invariants import READ_QUORUM, Broken, holds
+from sim.check.reference_model import WriterView
 from sim.world.history import Call
 
 _RUN_BYTES = RUN_HEAD_BYTES
@@ -170,6 +171,14 @@ def beats_no_sooner(writer: str, segment: SegmentId, pause_ns: int, least_ns: in
             f"{writer} sends {segment} an empty batch {pause_ns} ns after the last batch: expected "
             f"at least {least_ns}"
         )
+
+
+@holds("vdl-is-a-cpl")
+def announces_its_vdl(view: WriterView, segment: SegmentId, announced: Lsn) -> None:
+    """3: what segments may fold is durable, as far as an open writer knows; else nothing is."""
+    vdl = max(view.vdl, view.last_vdl) if view.opened else 0
+    if announced > vdl:
+        raise Broken(f"{view.name} announces VDL {announced} to {segment}: expected at most {vdl}")
 
 
 @holds("bounds-are-kept")

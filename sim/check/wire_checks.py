@@ -41,6 +41,7 @@ from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
 from sim.check.pace_checks import PaceChecks
 from sim.check.question_checks import QuestionChecks
+from sim.check.reference_model import Reference
 from sim.plan.schedule import SECOND
 from sim.world.network import NetworkEvent
 from sim.world.world import World
@@ -65,8 +66,11 @@ class _Window:
 class WireChecks:
     """The messages of one run."""
 
-    def __init__(self, world: World, disks: DiskChecks, findings: Findings) -> None:
+    def __init__(
+        self, world: World, reference: Reference, disks: DiskChecks, findings: Findings
+    ) -> None:
         config = world.schedule.knobs.cluster_config()
+        self._reference = reference
         self._disks = disks
         self._findings = findings
         self._hold = findings.hold
@@ -122,6 +126,10 @@ class WireChecks:
 
     def _on_batch(self, event: NetworkEvent) -> None:
         payload = event.payload
+        self._hold(
+            rules_of_wire.announces_its_vdl,
+            self._reference.writers[event.source], event.destination, codec.unpack(payload)[3],
+        )  # fmt: skip
         if len(payload) < _SHORTEST_RUN:
             self._paces.beats(event)
             return

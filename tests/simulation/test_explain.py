@@ -131,10 +131,8 @@ FACTS: dict[str, tuple[str, ...]] = {
         "nobody has acknowledged LSN 1 to writer-1: 0 of 6, needs 4",
     ),
     "vcl-min-pgcl": (
-        "put page 1; it is pending from here on",
         "acknowledged by A1 B1 C1 D1: 4 of 6, needs 4; group 1's PGCL is 1 now, the VDL stays 0",
-        "VDL 0, VCL 0; group 0: PGCL 0, it has no record; group 1: PGCL 1",
-        "nothing has moved for 372 ms",
+        "VCL 0 stays behind: LSN 1 is at the PGCL of PG 1, 1",
     ),
     "gc-above-pgmrpl": (
         "collected up to 3: A0 B0 C0 D0 E0 F0; the floor announced is 0, a reader is at 2",
@@ -187,6 +185,7 @@ FACTS: dict[str, tuple[str, ...]] = {
 """What each bug's story must say: without it nobody sees why the run failed."""
 
 SUBJECTS: dict[str, tuple[Lsn, ...]] = {
+    "vcl-min-pgcl": (1,),
     "write-quorum-3": (1,), "read-quorum-2": (1,), "vdl-not-cpl": (), "scl-before-seal": (),
     "queue-survives-seal": (2,), "no-truncation": (), "short-range": (),
     "tables-unioned": (2,), "tables-ignored": (), "third-highest-scl": (1,),
