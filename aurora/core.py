@@ -97,6 +97,8 @@ class WriterCore:
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
+        self._settled = False
+        """Whether all members have been heard to have the table: all of them at the same time."""
         self.outstanding: tuple[Lsn, PgId] | None = None
         """The first record that is not known to be at a write quorum, and its group, at the last
         tick; None if there was none."""
@@ -278,8 +280,9 @@ class WriterCore:
     def _announce(self) -> Announcement:
         floor, vdl = self.reading.floor, self.vdl if self.opened else 0
         known = self._announcement
-        if known is None or known.vdl != vdl or known.floor != floor:
-            known = self._announcement = Announcement(self.epoch, vdl, floor, self.table)
+        if known is None or (known.vdl, known.floor, known.settled) != (vdl, floor, self._settled):
+            known = Announcement(self.epoch, vdl, floor, self.table, self._settled)
+            self._announcement = known
         return known
 
     def _release(self, pg_id: PgId, log: OutgoingLog) -> None:
@@ -298,7 +301,7 @@ class WriterCore:
         self._ready[stream] = None
         self._observe(stream, ack.scl)
 
-    def _on_table_installed(self, message: TableInstalled, _: float) -> None:
+    def _on_table_installed(self, message: TableInstalled, now: float) -> None:
         stream = self.streams.get(message.segment)
         if stream is None or message.epoch != self.epoch or stream.installed:
             return
@@ -307,6 +310,7 @@ class WriterCore:
         if self._trace is not None:
             self._trace(self.name, events.TableAcknowledged(message.segment, message.scl))
         self._observe(stream, message.scl)
+        self._settle_if_installed(now)
 
     def _observe(self, stream: SegmentStream, scl: Lsn) -> None:
         """Count an SCL of this epoch; the watermarks follow (protocol §3)."""
@@ -334,6 +338,20 @@ class WriterCore:
         self.opened = True
         if self._trace is not None:
             self._trace(self.name, events.VolumeOpened(self.epoch, self.vdl))
+
+    def _settle_if_installed(self, now: float) -> None:
+        """Once every member has the table, say so: the next recovery may leave its ranges out (§8).
+
+        At once, since that may come any moment.
+        """
+        if self._settled or not self.table.ranges:
+            return  # that of a new volume annuls nothing
+        if not all(stream.installed for stream in self.streams.values()):
+            return
+        self._settled = True
+        announcement = self._announce()
+        for stream in self.streams.values():
+            self._sends.append((stream.segment, stream.announce(announcement, now)))
 
     def _on_need_table(self, message: NeedTable, _: float) -> None:
         stream = self.streams.get(message.segment)

@@ -162,6 +162,7 @@ class SealAnswered(Event):
     scl: Lsn
     vdl: Lsn
     table_epoch: VolumeEpoch
+    settled: VolumeEpoch
 
 
 @attrs.frozen

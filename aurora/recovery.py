@@ -41,8 +41,12 @@ P = ParamSpec("P")
 
 
 def adopted_table(replies: Sequence[SealReply]) -> TruncationTable:
-    """The table of the highest epoch among the replies: never a union, never none (§7, step 3)."""
-    return max((reply.table for reply in replies), key=lambda table: table.epoch)
+    """The table of the highest epoch among the replies: never a union, never none (§7, step 3).
+
+    What anyone knows to be settled is settled: whoever answers had adopted that table before.
+    """
+    highest = max((reply.table for reply in replies), key=lambda table: table.epoch)
+    return highest.with_settled(max(reply.table.settled for reply in replies))
 
 
 def announced_vdl(replies: Sequence[SealReply]) -> Lsn:
@@ -66,12 +70,13 @@ def plan_recovery(
     lal: int,
     replies: Mapping[PgId, Sequence[SealReply]],
     fetched: Mapping[PgId, Sequence[RedoRecord]],
+    retention: int | None = None,
 ) -> RecoveryPlan:
     """Decide VCL, VDL and the truncation range from a read quorum of seal replies in every group.
 
     ``fetched`` holds, for each group, the records above the announced VDL of one of `log_sources`.
     Records that the adopted table annuls may be among them and do not count. ``lal`` is the
-    volume's LSN allocation limit, in LSNs.
+    volume's LSN allocation limit, and ``retention`` what the writer retains, in LSNs.
     """
     everyone = [reply for group in replies.values() for reply in group]
     table = adopted_table(everyone)
@@ -93,8 +98,9 @@ def plan_recovery(
         for pg_id, group in fetched.items()
     }
     floor = max(reply.floor for reply in everyone)
+    needed = table.without_settled(vdl, retention)
     return RecoveryPlan(
-        epoch, table.extended(epoch, vdl, last_lsn), vcl, vdl, tails, records, floor
+        epoch, needed.extended(epoch, vdl, last_lsn), vcl, vdl, tails, records, floor
     )
 
 
@@ -267,6 +273,7 @@ class Recovery:
         self._note(
             events.SealAnswered,
             self._epoch, reply.segment, reply.scl, reply.vdl, reply.table.epoch,
+            reply.table.settled,
         )  # fmt: skip
         if all(model.has_read(self._replies[each]) for each, model in self._groups.items()):
             self._begin_fetching(now)
@@ -321,7 +328,9 @@ class Recovery:
             return
         replies = {pg_id: list(group.values()) for pg_id, group in self._replies.items()}
         fetched = {pg_id: fetch.records for pg_id, fetch in self._fetches.items()}
-        self.plan = plan_recovery(self._epoch, self._lal, replies, fetched)
+        self.plan = plan_recovery(
+            self._epoch, self._lal, replies, fetched, self._config.retention_lsns
+        )
         self._note(events.RecoveryPlanned, self._epoch, self.plan)
 
     def _note(self, event: Callable[P, Event], *values: P.args, **named: P.kwargs) -> None:

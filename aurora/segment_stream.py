@@ -32,6 +32,8 @@ class Announcement:
     vdl: Lsn
     floor: Lsn
     table: TruncationTable
+    settled: bool
+    """Whether every member of the volume has the table."""
 
 
 @attrs.define
@@ -72,9 +74,9 @@ class SegmentStream:
         self._config = config
         self._in_flight: deque[_Batch] = deque()
         self._seq = 0
-        self._announced: tuple[Lsn, Lsn] = (0, 0)
+        self._announced: tuple[Lsn, Lsn, bool] = (0, 0, False)
         self._announced_at = -1.0
-        self._heard: tuple[Lsn, Lsn] = (0, 0)  # what it has surely heard of those
+        self._heard: tuple[Lsn, Lsn, bool] = (0, 0, False)  # what it has surely heard of those
         self._silences = 0
         self._install_at: float | None = None
 
@@ -110,19 +112,23 @@ class SegmentStream:
         It also asks for the SCL of a segment that gossip is bringing up to date.
         """
         due = now - self._announced_at >= self._config.heartbeat_interval_s
-        news = self._heard != (announcement.vdl, announcement.floor)
+        news = self._heard != _watermarks(announcement)
         waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight
         if not (self.installed and due and (news or waiting)):
             return None
+        return self.announce(announcement, now)
+
+    def announce(self, announcement: Announcement, now: float) -> WriteBatch:
+        """An empty batch: the segment hears of the watermarks."""
         return self._batch(announcement, NO_RECORDS, now)
 
     def _batch(self, announcement: Announcement, records: bytes, now: float) -> WriteBatch:
         self._seq += 1
-        self._announced = (announcement.vdl, announcement.floor)
+        self._announced = _watermarks(announcement)
         self._announced_at = now
         return WriteBatch(
             announcement.epoch, self._seq, announcement.vdl, announcement.floor,
-            self._log.tail_lsn, records,
+            self._log.tail_lsn, announcement.settled, records,
         )  # fmt: skip
 
     def _install(self, announcement: Announcement, now: float) -> InstallTable | None:
@@ -197,6 +203,10 @@ class SegmentStream:
     def _observe(self, latency_s: float) -> None:
         known = self.latency_s
         self.latency_s = latency_s if known is None else known + _SMOOTHING * (latency_s - known)
+
+
+def _watermarks(announcement: Announcement) -> tuple[Lsn, Lsn, bool]:
+    return announcement.vdl, announcement.floor, announcement.settled
 
 
 def _began(since_s: float | None, now: float) -> float:

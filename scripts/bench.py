@@ -423,7 +423,7 @@ class _History:
             )
         self._lsn = last_lsn
         floor = max(0, vdl - _RETAINED)
-        batch = WriteBatch(_EPOCH, last_lsn, vdl, floor, last_lsn, encode_run(records))
+        batch = WriteBatch(_EPOCH, last_lsn, vdl, floor, last_lsn, False, encode_run(records))
         core = self._core
         core.step("writer", batch, 0.0)
         while (write := core.take_write()) is not None:

@@ -274,7 +274,7 @@ class ChainIndex:
         """
         assert not table.annuls(self.base_lsn), (self.base_lsn, table)
         cut = len(self._chain)
-        for start, end in table.ranges:
+        for start, end, _ in table.ranges:
             at = bisect_left(self._chain, start)
             if at < len(self._chain) and self._chain[at] < end:
                 cut = at
@@ -323,10 +323,15 @@ class ChainIndex:
         """
         assert base_lsn >= self.base_lsn, (base_lsn, self.base_lsn)
         kept = [record for record in self.held() if record.lsn > base_lsn]
+        self.base_lsn = base_lsn
+        self.drop_records()
+        self.insert(kept)
+
+    def drop_records(self) -> None:
+        """Drop every record, linked or not: what is left ends at ``base_lsn``."""
         self._records.clear()
         self._chain.clear()
         self._unlinked.clear()
         self._by_page.clear()
         self._payload_bytes = 0
-        self.base_lsn = self.scl = base_lsn
-        self.insert(kept)
+        self.scl = self.base_lsn

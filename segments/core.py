@@ -72,6 +72,7 @@ from segments.wal import (
     ImagesEntry,
     RecordsEntry,
     SealEntry,
+    SettledEntry,
     TableEntry,
     encode_frame,
     encode_promise,
@@ -201,7 +202,9 @@ class SegmentCore:
         self._in_flight = batch
         held = HeldEntry(self.state.highest_lsn)
         epoch = max(*(each.epoch for each in batch), self.state.epoch)
-        promises = epoch > self.state.epoch or any(each.records is None for each in batch)
+        promises = epoch > self.state.epoch or any(
+            not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
+        )
         frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
         self.maintenance.appending(len(frame))
         if promises:
@@ -279,6 +282,8 @@ class SegmentCore:
                 self.note(events.Sealed, epoch, scl)
             case TableEntry(_, table):
                 self.note(events.TableAdopted, pending.epoch, table, scl)
+            case SettledEntry(epoch):
+                self.note(events.TableSettled, epoch)
             case CheckpointEntry() | ImagesEntry() if scl != before:
                 self.note(events.Hydrated, before, scl)
 
@@ -331,6 +336,15 @@ class SegmentCore:
         if table is not None and table.epoch > self.state.table.epoch:
             entry = TableEntry(self.state.vdl, table)
         self._push(Pending(entry, epoch, answer=answer))
+
+    def _settle(self, epoch: VolumeEpoch) -> None:
+        """Remember that all members have adopted the table of ``epoch``, as we have."""
+        if epoch <= self.state.table.settled or any(
+            isinstance(each.entry, SettledEntry)
+            for each in (*(self._in_flight or ()), *self._queue)
+        ):
+            return
+        self._push(Pending(SettledEntry(epoch), self._promised))
 
     def _queue_checkpoint(self, entries: Iterable[CheckpointEntry | ImagesEntry]) -> None:
         """Queue a checkpoint within the log, in effect when all its parts are durable."""
@@ -389,6 +403,8 @@ class SegmentCore:
             return
         self.state.announced(message.vdl, message.floor)
         self.state.ends_at(message.tail_lsn, message.vdl)
+        if message.settled:
+            self._settle(message.epoch)
         records = read_records(message.records)
         if self._trace is not None:
             lsns = (records[0].lsn, records[-1].lsn) if records else None
@@ -473,7 +489,7 @@ class SegmentCore:
 
     def _on_fetch_log(self, source: Address, message: FetchLog, _: float) -> None:
         state = self.state
-        if message.after_lsn < state.index.base_lsn:
+        if state.lacks_table or message.after_lsn < state.index.base_lsn:
             refusal = ReadRefused(
                 message.epoch, self.segment, message.request_id, state.scl, state.floor
             )
@@ -493,6 +509,8 @@ class SegmentCore:
             self._send(source, EpochConfirmed(message.epoch, self.segment, message.request_id))
 
     def _on_gossip(self, source: Address, message: GossipMessage, now: float) -> None:
+        if isinstance(message, GossipStatus) and message.table.epoch == self.state.table.epoch:
+            self._settle(message.table.settled)
         match self.gossip.step(source, message, now, self._awaited_base_lsn):
             case None:
                 pass

@@ -38,7 +38,7 @@ from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
 
 _MANIFEST = "volume.json"
-_FORMAT = 2  # 1: records in logs were msgpack
+_FORMAT = 3  # 1: records in logs were msgpack; 2: truncation tables kept every range
 
 
 class Disk(Protocol):

@@ -137,6 +137,8 @@ class Gossip:
             return TakeTable(table)
         if table.epoch < self._state.table.epoch:
             return self.status(reply_wanted=False)
+        if self._state.lacks_table:
+            return None
         # Two segments with the same table: their LSNs mean the same records.
         match message:
             case GossipStatus():

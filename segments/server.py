@@ -93,8 +93,9 @@ class SegmentServer:
         state = plan.state
         if self._trace is not None:
             restored = events.Restored(
-                state.scl, state.epoch, plan.torn_bytes, plan.damage, state.whole
-            )
+                state.scl, state.epoch, plan.torn_bytes, plan.damage, state.whole,
+                state.lacks_table,
+            )  # fmt: skip
             self._trace(self.segment, restored)
         return SegmentCore(
             self.segment, self.pg_id, self._peers, state, self._config, self._random,

@@ -29,6 +29,7 @@ from segments.wal import (
     Promise,
     RecordsEntry,
     SealEntry,
+    SettledEntry,
     TableEntry,
     encode_frame,
     encode_promise,
@@ -112,7 +113,16 @@ class SegmentState:
     @property
     def whole(self) -> bool:
         """Whether everything this segment ever acknowledged is here; else it is no witness (§8)."""
-        return self.index.scl >= self._repair_lsn and self.table.epoch >= self._promised_table
+        return self.index.scl >= self._repair_lsn and not self.lacks_table
+
+    @property
+    def lacks_table(self) -> bool:
+        """Whether a table that was adopted here is gone with a spoilt frame.
+
+        Then no record can be judged, ours or a peer's, until that table or a later one is here:
+        none is taken from a peer, and none is given.
+        """
+        return self.table.epoch < self._promised_table
 
     @property
     def highest_lsn(self) -> Lsn:
@@ -160,6 +170,8 @@ class SegmentState:
             case TableEntry():
                 self.announced(entry.vdl, 0)
                 self.adopt_table(entry.table)
+            case SettledEntry():
+                self.table = self.table.with_settled(entry.epoch)
             case CheckpointEntry():
                 self._checkpoint = _CheckpointReader(entry)
             case ImagesEntry():
@@ -211,7 +223,9 @@ class SegmentState:
         """
         if table.epoch <= self.table.epoch:
             return
-        self.table = table
+        if table.settled > self.table.epoch:
+            self._drop_doubtful()
+        self.table = table.with_settled(self.table.settled)
         self.announced_floor = 0
         self.raise_epoch(table.epoch)
         before = self.index.scl
@@ -219,6 +233,16 @@ class SegmentState:
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = table.survivor(self._repair_lsn)
+
+    def _drop_doubtful(self) -> None:
+        """Drop all records that are in no page image yet: peers have to bring them again.
+
+        A table that was adopted here is gone with a spoilt frame. What it annulled may be here
+        still, and a later table does not name it any more if that one was settled.
+        """
+        self._repair_lsn = self.highest_lsn
+        self.index.drop_records()
+        self.materializer.drop_above(self.index.scl)
 
     def _hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> Steps[None]:
         """Start over from page images as of ``base_lsn``; records above it stay."""

@@ -13,12 +13,12 @@ offset      bytes  frame
 ==========  =====  ==========================================================
 
 The msgpack is ``[epoch counter, epoch writer, [[kind, field, ...], ...]]`` with the fields of an
-entry in the order of its class; a truncation table is ``[epoch, ranges]``, and a page image loses
-its trailing zero bytes. Stuffing puts a zero byte behind every occurrence of the first three bytes
-of the magic. A body therefore never contains the magic, and two things follow. Behind a damaged
-frame, the next magic is the next frame, even when pages hold what looks like frames (a log that
-somebody stores in this engine). And looking for it takes time linear in the log, whatever is in it:
-nothing is summed beyond the next magic.
+entry in the order of its class; a truncation table is ``[epoch, [[start, end, epoch], ...], settled
+epoch, [[start, end, live], ...]]``, and a page image loses its trailing zero bytes. Stuffing puts a
+zero byte behind every occurrence of the first three bytes of the magic. A body therefore never
+contains the magic, and two things follow. Behind a damaged frame, the next magic is the next frame,
+even when pages hold what looks like frames (a log that somebody stores in this engine). And looking
+for it takes time linear in the log, whatever is in it: nothing is summed beyond the next magic.
 
 ==========  =====  ==========================================================
 offset      bytes  promise slot
@@ -96,6 +96,12 @@ class TableEntry(NamedTuple):
     table: TruncationTable
 
 
+class SettledEntry(NamedTuple):
+    """All members of the volume have adopted the table of this epoch."""
+
+    epoch: VolumeEpoch
+
+
 class CheckpointEntry(NamedTuple):
     """Head of a checkpoint; its pages follow in the next ``parts`` `ImagesEntry` of this base."""
 
@@ -123,7 +129,9 @@ class HeldEntry(NamedTuple):
     highest_lsn: Lsn
 
 
-Entry: TypeAlias = RecordsEntry | SealEntry | TableEntry | CheckpointEntry | ImagesEntry | HeldEntry
+Entry: TypeAlias = (
+    RecordsEntry | SealEntry | TableEntry | SettledEntry | CheckpointEntry | ImagesEntry | HeldEntry
+)
 
 _ENTRIES: Final[dict[int, type[Entry]]] = {
     1: RecordsEntry,
@@ -132,6 +140,7 @@ _ENTRIES: Final[dict[int, type[Entry]]] = {
     4: CheckpointEntry,
     5: ImagesEntry,
     7: HeldEntry,
+    8: SettledEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
 _FIELDS: Final = {kind: codec.fields_decoder(entry) for kind, entry in _ENTRIES.items()}
@@ -145,9 +154,9 @@ def _plain(entry: Entry) -> tuple[object, ...]:
         case ImagesEntry(base_lsn, pages):
             return (kind, base_lsn, [_stripped(page) for page in pages])
         case TableEntry(vdl, table):
-            return (kind, vdl, (table.epoch, table.ranges))
+            return (kind, vdl, codec.plain_table(table))
         case CheckpointEntry(epoch, table):
-            return (kind, epoch, (table.epoch, table.ranges), *entry[2:])
+            return (kind, epoch, codec.plain_table(table), *entry[2:])
     return (kind, *entry)
 
 

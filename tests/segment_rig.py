@@ -58,8 +58,9 @@ def batch(
     vdl: Lsn = 0,
     floor: Lsn = 0,
     tail: Lsn = MAX_LSN,
+    settled: bool = False,
 ) -> WriteBatch:
-    return WriteBatch(epoch, seq, vdl, floor, tail, encode_run(list(run)))
+    return WriteBatch(epoch, seq, vdl, floor, tail, settled, encode_run(list(run)))
 
 
 class SegmentRig:

@@ -66,6 +66,7 @@ from segments.protocol.events import (
     StorageRefused,
     TableAdopted,
     TableGossiped,
+    TableSettled,
     WriteFailed,
     WriteStarted,
     WriteSynced,
@@ -81,6 +82,7 @@ from segments.protocol.messages import (
 )
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.run import read_records
+from segments.protocol.truncation import TruncationRange
 
 _SOURCE_WIDTH: Final = 10
 _EVENT_LIMIT: Final = 50_000
@@ -349,6 +351,9 @@ class Narrator:
         table = event.table
         return [styled(f"adopts: {_ranges(table.ranges)} annulled, SCL {event.scl}")]
 
+    def _table_settled(self, _: str, event: TableSettled) -> list[Text]:
+        return [styled(f"all segments have the table of {self._epoch(event.epoch)}", "note")]
+
     def _request_refused(self, _: str, event: RequestRefused) -> list[Text]:
         epoch, sealed = self._epoch(event.epoch), self._epoch(event.sealed)
         return [styled(f"refuses {epoch}: {sealed} is sealed here", "warn")]
@@ -416,6 +421,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     AckSent: Narrator._ack_sent,
     Sealed: Narrator._sealed,
     TableAdopted: Narrator._table_adopted,
+    TableSettled: Narrator._table_settled,
     RequestRefused: Narrator._request_refused,
     PageMaterialized: Narrator._page_materialized,
     PagesFound: Narrator._pages_found,
@@ -459,9 +465,9 @@ def _unnumbered(message: WriteBatch | InstallTable) -> WriteBatch | InstallTable
     return message._replace(seq=0) if isinstance(message, WriteBatch) else message
 
 
-def _ranges(ranges: Sequence[tuple[Lsn, Lsn]]) -> str:
+def _ranges(ranges: Sequence[TruncationRange]) -> str:
     """The newest annulled ranges."""
     if not ranges:
         return "nothing"
-    start, end = ranges[-1]
+    start, end, _ = ranges[-1]
     return f"LSN {start}–{end - 1}" + (f" and {len(ranges) - 1} earlier" if ranges[1:] else "")

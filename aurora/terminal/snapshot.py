@@ -72,7 +72,7 @@ def take(cluster: Cluster, cut_off: Mapping[SegmentId, bool]) -> VolumeView:
             log.update((record.lsn, record) for record in host.core.state.index.held())
             tables.append(host.core.state.table)
     newest = max(tables, key=lambda table: table.epoch, default=None)
-    annulled = tuple(newest.ranges) if newest is not None else ()
+    annulled = tuple(each[:2] for each in newest.ranges) if newest is not None else ()
     held = [log[lsn] for lsn in sorted(log)]
     return VolumeView(
         _writer(cluster.engine),

@@ -22,7 +22,7 @@ from segments.protocol.errors import Invalid, MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE
-from segments.protocol.truncation import TruncationRange, TruncationTable
+from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
 
 _pack = msgpack.Packer(autoreset=True).pack
 
@@ -98,13 +98,26 @@ def _epoch(value: Any) -> VolumeEpoch:
     return VolumeEpoch(_integer(counter), _integer(writer_id))
 
 
+def plain_table(table: TruncationTable) -> tuple[object, ...]:
+    """``table`` as the array that is packed, in messages and in logs."""
+    return (table.epoch, table.ranges, table.settled, table.gaps)
+
+
 def _table(value: Any) -> TruncationTable:
-    epoch, ranges = _parts(value, 2)
-    pairs = (_parts(each, 2) for each in _exactly(tuple)(ranges))
+    epoch, ranges, settled, gaps = _parts(value, 4)
+    triples = (_parts(each, 3) for each in _exactly(tuple)(ranges))
+    others = (_parts(each, 3) for each in _exactly(tuple)(gaps))
     try:
         return TruncationTable(
             _epoch(epoch),
-            tuple(TruncationRange(_integer(start), _integer(end)) for start, end in pairs),
+            tuple(
+                TruncationRange(_integer(start), _integer(end), _epoch(of))
+                for start, end, of in triples
+            ),
+            _epoch(settled),
+            tuple(
+                Gap(_integer(start), _integer(end), _integer(live)) for start, end, live in others
+            ),
         )
     except Invalid as error:
         raise MalformedMessage(str(error)) from None
@@ -146,7 +159,7 @@ def _encoder(tag: int, kind: type[Message]) -> Callable[[Message], bytes]:
     def encode_with_table(message: Message) -> bytes:
         values: list[object] = [tag, *message]
         table = cast("TruncationTable", values[table_at])
-        values[table_at] = (table.epoch, table.ranges)
+        values[table_at] = plain_table(table)
         return cast("bytes", _pack(values))
 
     return encode_with_table

@@ -40,6 +40,8 @@ class Restored(Event):
     """Ranges of bytes, half-open, that are no frame."""
     whole: bool
     """Whether nothing is missing that it had promised to hold."""
+    lacks_table: bool
+    """Whether a table is missing that it had adopted."""
 
 
 @attrs.frozen
@@ -171,6 +173,13 @@ class TableAdopted(Event):
     epoch: VolumeEpoch
     table: TruncationTable
     scl: Lsn
+
+
+@attrs.frozen
+class TableSettled(Event):
+    """All members of the volume are known, durably, to have adopted the table of this epoch."""
+
+    epoch: VolumeEpoch
 
 
 @attrs.frozen

@@ -41,6 +41,8 @@ class WriteBatch(NamedTuple):
     tail_lsn: Lsn
     """The newest record of the group, also of those in no batch yet: none is in
     ``(tail_lsn, vdl]``."""
+    settled: bool
+    """Whether every member of the volume has adopted the truncation table of this epoch."""
     records: bytes
     """Encoded once by the writer, see `segments.protocol.run`; persisted as it came."""
 

@@ -4,13 +4,18 @@ A recovery that opens at VDL ``v`` annuls every LSN in ``(v, e]`` for an ``e`` t
 writer can have reached. A table of such half-open ranges, stamped with the epoch that made it,
 travels as one value: tables are replaced by one of a higher epoch and never merged (see
 "tables-unioned" in the deliberate bugs).
+
+A table is *settled* once all members of the volume have adopted it. No record that it annuls is
+left anywhere then, and the next recovery leaves its ranges out (§8 of the protocol says why they
+can never come back). Only retention still has to count past them: for that they become *gaps*.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from operator import itemgetter
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import attrs
 
@@ -19,31 +24,55 @@ from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 
 
 class TruncationRange(NamedTuple):
-    """LSNs ``start_lsn <= lsn < end_lsn``, all annulled."""
+    """LSNs ``start_lsn <= lsn < end_lsn``, all annulled; the last of them by ``epoch``."""
 
     start_lsn: Lsn
     end_lsn: Lsn
+    epoch: VolumeEpoch
 
 
+class Gap(NamedTuple):
+    """Where ranges have been forgotten: of these LSNs all but ``live`` are annulled."""
+
+    start_lsn: Lsn
+    end_lsn: Lsn
+    live: int
+
+
+_Stretch = TypeVar("_Stretch", TruncationRange, Gap)
 _start_of = itemgetter(0)
 
+_SHARES: Final = 16
+_UNLIMITED: Final = 1 << 40
+"""What counts as retention where everything is retained: no gap need be told from another."""
 
-def _ascending(_: object, __: object, ranges: tuple[TruncationRange, ...]) -> None:
+
+def retention_slack(retention: int | None) -> int:
+    """How many LSNs more than ``retention`` may stay, for the sake of a bounded number of gaps."""
+    return (_UNLIMITED if retention is None else retention) // _SHARES
+
+
+def _ascending(_: object, __: object, stretches: tuple[_Stretch, ...]) -> None:
     last_end = 0
-    for start, end in ranges:
+    for start, end, _rest in stretches:
         if not last_end < start < end:
             raise Invalid(
-                f"truncation ranges {ranges!r}: expected ascending, disjoint and non-empty"
+                f"truncation ranges {stretches!r}: expected ascending, disjoint and non-empty"
             )
         last_end = end
 
 
 @attrs.frozen
 class TruncationTable:
-    """All ranges annulled so far, as the recovery of ``epoch`` left them."""
+    """What is annulled, as the recovery of ``epoch`` left it."""
 
     epoch: VolumeEpoch = NO_EPOCH
     ranges: tuple[TruncationRange, ...] = attrs.field(default=(), validator=_ascending)
+    """All that any member may still hold a record of, and always the last one."""
+    settled: VolumeEpoch = NO_EPOCH
+    """All members are known to have adopted the table of this epoch, or none is known to be so."""
+    gaps: tuple[Gap, ...] = attrs.field(default=(), validator=_ascending)
+    """Of what was forgotten, as much as retention has to count past."""
 
     @property
     def last_annulled_lsn(self) -> Lsn:
@@ -63,7 +92,7 @@ class TruncationTable:
 
         Who held everything up to ``lsn`` and adopts this table holds no more than this (§7, §8).
         """
-        for start, end in self.ranges:
+        for start, end, _ in self.ranges:
             if start <= lsn < end:
                 return start - 1
         return lsn
@@ -71,16 +100,40 @@ class TruncationTable:
     def lsn_behind(self, lsn: Lsn, count: int) -> Lsn:
         """The LSN that lies ``count`` LSNs before ``lsn``, annulled ones not counted; at least 0.
 
-        ``lsn`` is not annulled itself; what is may lie above it.
+        ``lsn`` is not annulled itself; what is may lie above it. Where it would lie in a gap, it is
+        the LSN before that: at least ``count`` are between.
         """
         behind = lsn - count
-        for start, end in reversed(self.ranges):
+        known = sorted((*self.gaps, *(Gap(start, end, 0) for start, end, _ in self.ranges)))
+        for start, end, live in reversed(known):
             if start > lsn:
                 continue
             if behind >= end:
                 break
-            behind -= end - start
+            if end - behind <= live:
+                return start - 1
+            behind -= end - start - live
         return max(0, behind)
+
+    def with_settled(self, epoch: VolumeEpoch) -> TruncationTable:
+        """This table, once the one of ``epoch`` is known to be settled."""
+        return attrs.evolve(self, settled=epoch) if epoch > self.settled else self
+
+    def without_settled(self, vdl: Lsn, retention: int | None) -> TruncationTable:
+        """This table for a recovery that opens at ``vdl``: what is settled is left out.
+
+        Of that, what somebody must count past who retains so many LSNs becomes gaps.
+        """
+        left = [each for each in self.ranges if each.epoch > self.settled]
+        forgotten = [
+            Gap(start, end, 0)
+            for start, end, epoch in self.ranges
+            if epoch <= self.settled and start <= vdl
+        ]
+        lowest = self.lsn_behind(vdl, _UNLIMITED if retention is None else retention)
+        gaps = [each for each in (*self.gaps, *forgotten) if each.end_lsn > lowest]
+        joined = _joined(gaps, retention_slack(retention))
+        return TruncationTable(self.epoch, tuple(left), self.settled, joined)
 
     def extended(self, epoch: VolumeEpoch, vdl: Lsn, last_lsn: Lsn) -> TruncationTable:
         """This table with ``(vdl, last_lsn]`` annulled as well, stamped with ``epoch``.
@@ -97,5 +150,22 @@ class TruncationTable:
         touching = [each for each in self.ranges if each.start_lsn <= start <= each.end_lsn]
         if touching:
             start = touching[0].start_lsn
-        kept.append(TruncationRange(start, last_lsn + 1))
-        return TruncationTable(epoch, tuple(kept))
+        kept.append(TruncationRange(start, last_lsn + 1, epoch))
+        return TruncationTable(epoch, tuple(kept), self.settled, self.gaps)
+
+
+def _joined(gaps: Iterable[Gap], most: int) -> tuple[Gap, ...]:
+    """``gaps``, ascending, those as one that have at most so many live LSNs in and between them.
+
+    So of two neighbours that are left there are more, and within any retention only a few.
+    """
+    joined: list[Gap] = []
+    for gap in gaps:
+        if joined:
+            start, end, live = joined[-1]
+            live += gap.start_lsn - end + gap.live
+            if live <= most:
+                joined[-1] = Gap(start, gap.end_lsn, live)
+                continue
+        joined.append(gap)
+    return tuple(joined)

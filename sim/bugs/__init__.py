@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from sim.bugs import callers, commits, copies, damage, directed, limits, promises, readers
+from sim.bugs import callers, commits, copies, damage, directed, limits, promises, readers, tables
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.segment import SEGMENT_BUGS
@@ -59,6 +59,7 @@ PLANS: Final = (
     directed.PLANS
     | commits.PLANS
     | promises.PLANS
+    | tables.PLANS
     | copies.PLANS
     | damage.PLANS
     | readers.PLANS
@@ -80,6 +81,7 @@ BUGS.update(
         *(_KNOWN[name] for name in PROTOCOL),
         *commits.COMMIT_BUGS,
         *promises.PROMISE_BUGS,
+        *tables.TABLE_BUGS,
         *copies.COPY_BUGS,
         *damage.DAMAGE_BUGS,
         *readers.READER_BUGS,

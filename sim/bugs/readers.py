@@ -121,8 +121,20 @@ READER_BUGS: Final = (
         edits=(
             Edit(
                 "segments.protocol.truncation:TruncationTable.lsn_behind",
-                "behind -= end - start",
+                "behind -= end - start - live",
                 "pass",
+            ),
+        ),
+    ),
+    Bug(
+        name="retention-counts-forgotten",
+        summary="what a table need not annul any more counts as versions that are retained",
+        section="protocol §8",
+        edits=(
+            Edit(
+                "segments.protocol.truncation:TruncationTable.without_settled",
+                "if each.end_lsn > lowest]",
+                "if False]",
             ),
         ),
     ),

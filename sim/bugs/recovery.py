@@ -13,17 +13,18 @@ _PLAN: Final = "aurora.recovery:plan_recovery"
 _OPEN: Final = "aurora.core:WriterCore._open_if_replicated"
 _OPEN_RULE: Final = "not model.has_write(installed) or self.pgcl(pg_id) < self._plan_tails[pg_id]"
 _ADOPTED: Final = "aurora.recovery:adopted_table"
-_HIGHEST: Final = "return max((reply.table for reply in replies), key=lambda table: table.epoch)"
+_HIGHEST: Final = "return highest.with_settled(max(reply.table.settled for reply in replies))"
 
 
 def united_table(replies: Sequence[SealReply]) -> TruncationTable:
     """All ranges of all tables, as "tables-unioned" would have it."""
     ranges: list[TruncationRange] = []
-    for start, end in sorted(each for reply in replies for each in reply.table.ranges):
+    for start, end, epoch in sorted(each for reply in replies for each in reply.table.ranges):
         if ranges and start <= ranges[-1].end_lsn:
-            ranges[-1] = TruncationRange(ranges[-1].start_lsn, max(end, ranges[-1].end_lsn))
+            first, last, of = ranges[-1]
+            ranges[-1] = TruncationRange(first, max(end, last), max(epoch, of))
         else:
-            ranges.append(TruncationRange(start, end))
+            ranges.append(TruncationRange(start, end, epoch))
     return TruncationTable(max(reply.table.epoch for reply in replies), tuple(ranges))
 
 
@@ -47,8 +48,8 @@ RECOVERY_BUGS: Final = (
         edits=(
             Edit(
                 _PLAN,
-                "table.extended(epoch, vdl, last_lsn)",
-                "TruncationTable(epoch, table.ranges)",
+                "needed.extended(epoch, vdl, last_lsn)",
+                "TruncationTable(epoch, needed.ranges)",
             ),
         ),
     ),

@@ -43,6 +43,7 @@ from segments.protocol.events import (
     SegmentFailed,
     StorageRefused,
     TableAdopted,
+    TableSettled,
 )
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.state import SegmentState
@@ -154,14 +155,16 @@ class Checker(Listener):
         self.logs.sealing(source)
 
     def _on_seal_answered(self, source: str, event: SealAnswered) -> None:
-        self.logs.answered(source, event.table_epoch)
+        self.logs.answered(source, event.table_epoch, event.settled)
 
     def _on_writer_started(self, source: str, event: WriterStarted) -> None:
         plan = event.plan
-        view = self.reference.begin_writer(source, plan, self._observed_before.get(source, 0))
+        observed = self._observed_before.get(source, 0)
+        adopted = self.logs.table_of(source)
+        view = self.reference.begin_writer(source, plan, observed, adopted)
         self._vcl[source] = plan.vdl
         if not event.fresh:
-            self.logs.planned(view)
+            self.logs.planned(source, plan)
         if event.fresh:
             self._opened(view)
 
@@ -250,6 +253,9 @@ class Checker(Listener):
         self._epoch_moved(source, state)
         self._count_held(source, state)
 
+    def _on_settled(self, source: str, _: TableSettled) -> None:
+        self.logs.adopted(source, self._state(source))
+
     def _on_hydrated(self, source: str, event: Hydrated) -> None:
         self._on_epoch(source, event)
         self.readers.inherited(source, self._state(source))
@@ -258,7 +264,9 @@ class Checker(Listener):
     def _on_table(self, source: str, event: TableAdopted) -> None:
         self.readers.inherited(source, self._state(source))
         self._on_epoch(source, event)
-        self._hold(invariants.nothing_annulled, source, self._state(source))
+        state = self._state(source)
+        view = invariants.newest_view(self.reference, state.table)
+        self._hold(invariants.nothing_annulled, source, state, view)
 
     def _on_batch(self, source: str, event: BatchReceived) -> None:
         view = self.reference.writers.get(event.writer)
@@ -390,6 +398,7 @@ class Checker(Listener):
                     state.vdl,
                     state.floor,
                     state.table.epoch,
+                    state.table.settled,
                     state.index.base_lsn,
                 )
                 for segment, state in durable.items()
@@ -442,6 +451,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
     Sealed: Checker._on_epoch,
     Hydrated: Checker._on_hydrated,
     TableAdopted: Checker._on_table,
+    TableSettled: Checker._on_settled,
     Restored: Checker._on_restored,
     StorageRefused: Checker._on_refused,
     SegmentFailed: Checker._on_failed,

@@ -149,9 +149,9 @@ class DiskChecks:
         restored = shadow or self._restored(host.segment)
         self._findings.hold(invariants.disk_backs, host.segment, state, restored)
         self._knows_what_pages_stand_for(host.segment, restored)
-        self._findings.hold(invariants.nothing_annulled, host.segment, state)
-        self._findings.hold(invariants.held_once, host.segment, state)
         view = invariants.newest_view(self._reference, state.table)
+        self._findings.hold(invariants.nothing_annulled, host.segment, state, view)
+        self._findings.hold(invariants.held_once, host.segment, state)
         if view is not None:
             for page in state.materializer.kept_images():
                 self._findings.hold(

@@ -17,7 +17,7 @@ from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from sim.check import invariants, rules_of_bounds, rules_of_floors, rules_of_the_end
+from sim.check import invariants, rules_of_bounds, rules_of_floors, rules_of_logs, rules_of_the_end
 from sim.check.bound_checks import BoundChecks
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
@@ -78,7 +78,7 @@ class Ending:
         except invariants.Broken:
             return False
         for rule in (
-            self._nothing_is_left, self._are_heard_of, self._floors_follow,
+            self._nothing_is_left, self._are_heard_of, self._is_settled, self._floors_follow,
             self._is_small, self._is_whole,
         ):  # fmt: skip
             try:
@@ -124,6 +124,13 @@ class Ending:
             self._hold(
                 rules_of_the_end.is_heard_of, core.name, host.segment, known, segment.state.scl
             )
+
+    def _is_settled(self, core: WriterCore) -> None:
+        running = [*self._running()]
+        if len(running) < len(self._world.cluster.hosts) or not core.table.ranges:
+            return  # who is lost adopts nothing; and a volume that was just made has no ranges
+        for host, segment in running:
+            self._hold(rules_of_logs.knows_it_is_settled, host.segment, segment.state.table)
 
     def _floors_follow(self, core: WriterCore) -> None:
         if not self.clients_only:

@@ -46,7 +46,7 @@ import attrs
 from aurora.core import WriterCore
 from aurora.quorum import QuorumModel
 from segments.protocol.errors import MalformedFrame
-from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
@@ -113,6 +113,9 @@ INVARIANTS: Final = {
         Invariant(
             28, "needless-unavailability", "what the failure table says goes on does so, in bounds"
         ),
+        Invariant(
+            29, "tables-settle", "a table is settled once all members have it, and then soon"
+        ),
     )
 }
 
@@ -154,7 +157,7 @@ def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRe
     for record in records:
         if record.lsn in reference.records:
             raise Broken(f"{view.name} allocates LSN {record.lsn} again")
-        if is_annulled(view.table.ranges, record.lsn):
+        if is_annulled(view.annulled, record.lsn):
             raise Broken(f"{view.name} allocates LSN {record.lsn} in an annulled range")
 
 
@@ -428,11 +431,18 @@ def held_once(segment: SegmentId, state: SegmentState) -> None:
 
 
 @holds("annulled-is-gone")
-def nothing_annulled(segment: SegmentId, state: SegmentState) -> None:
-    """10; nor does a damaged segment wait for such a record."""
+def nothing_annulled(segment: SegmentId, state: SegmentState, view: WriterView | None) -> None:
+    """10; nor does a damaged segment wait for such a record.
+
+    ``view`` is that of its table's writer: what that one has forgotten is annulled as well.
+    """
     for record in state.index.held():
         if is_annulled(state.table.ranges, record.lsn):
             raise Broken(f"{segment} holds LSN {record.lsn}, which its table annuls")
+        if view is not None and is_annulled(view.annulled, record.lsn):
+            raise Broken(
+                f"{segment} holds LSN {record.lsn}, which had been annulled when {view.name} began"
+            )
     if is_annulled(state.table.ranges, state.highest_lsn):
         raise Broken(f"{segment} waits for LSN {state.highest_lsn}, which its table annuls")
 
@@ -570,7 +580,4 @@ def collects_below(
 
 def newest_view(reference: Reference, table: TruncationTable) -> WriterView | None:
     """The writer whose table this is: who can say what its log must look like."""
-    for view in reference.writers.values():
-        if view.table.epoch == table.epoch != NO_EPOCH:
-            return view
-    return None
+    return reference.view_of(table.epoch)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from aurora.core import WriterCore
+from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.ids import NO_EPOCH, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.state import SegmentState
 from sim.check import invariants, rules_of_logs
@@ -66,8 +67,12 @@ class LogChecks:
         self._writers: dict[str, tuple[Lsn, ...]] = {}
         self._segments: dict[SegmentId, tuple[VolumeEpoch, tuple[Lsn, ...]]] = {}
         self._cached: dict[str, set[PageId]] = {}
-        self._answered: dict[str, VolumeEpoch] = {}
-        """The highest table epoch among the seal replies of each recovery under way."""
+        self._answered: dict[str, tuple[VolumeEpoch, VolumeEpoch]] = {}
+        """The highest epochs among the seal replies of each recovery: of a table, of one that is
+        settled."""
+        self._members = [*world.disks]
+        self._adopted: dict[VolumeEpoch, set[SegmentId]] = {}
+        """Who has ever had the table of an epoch on its disk."""
 
     # ---- watermarks ------------------------------------------------------------------------------
 
@@ -118,24 +123,33 @@ class LogChecks:
 
     def sealing(self, writer: str) -> None:
         """A round of sealing begins: earlier answers no longer count."""
-        self._answered[writer] = NO_EPOCH
+        self._answered[writer] = NO_EPOCH, NO_EPOCH
 
-    def answered(self, writer: str, table_epoch: VolumeEpoch) -> None:
+    def answered(self, writer: str, table_epoch: VolumeEpoch, settled: VolumeEpoch) -> None:
         """A segment has answered it, with a table."""
-        self._answered[writer] = max(self._answered[writer], table_epoch)
+        highest, known = self._answered[writer]
+        self._answered[writer] = max(highest, table_epoch), max(known, settled)
 
-    def planned(self, view: WriterView) -> None:
+    def table_of(self, writer: str) -> VolumeEpoch:
+        """The epoch of the table that a recovery has to adopt, as far as it was answered."""
+        return self._answered.get(writer, (NO_EPOCH, NO_EPOCH))[0]
+
+    def planned(self, name: str, plan: RecoveryPlan) -> None:
         """A recovery has ended with a plan."""
-        adopted = self._answered.get(view.name, NO_EPOCH)
-        before = [each for each in self._reference.writers.values() if each.epoch == adopted]
-        ranges = before[0].table.ranges if before else ()
-        self._hold(
-            rules_of_logs.annuls_exactly,
-            f"{view.name} ", view.vdl, view.table.ranges, ranges, self._lal,
-        )  # fmt: skip
+        adopted, settled = self._answered.get(name, (NO_EPOCH, NO_EPOCH))
+        before = self._reference.view_of(adopted)
+        ranges = before.table.ranges if before is not None else ()
+        self._hold(rules_of_logs.annuls_exactly, f"{name} ", plan, ranges, self._lal, settled)
 
     def adopted(self, segment: SegmentId, state: SegmentState) -> None:
-        """A segment has taken over a table, or restarts with one."""
+        """A segment has taken over a table, or restarts with one, or knows that it is settled."""
+        self._adopted.setdefault(state.table.epoch, set()).add(segment)
+        settled = state.table.settled
+        if settled != NO_EPOCH:
+            self._hold(
+                rules_of_logs.settled_is_adopted,
+                segment, settled, self._adopted.get(settled, ()), self._members,
+            )  # fmt: skip
         view = invariants.newest_view(self._reference, state.table)
         if view is not None:
             self._hold(rules_of_logs.table_as_made, segment, state.table, view)

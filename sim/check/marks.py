@@ -75,6 +75,8 @@ MARKS: Final = {
         Mark("old version materialized", "a segment served a page at a read point below its VDL"),
         Mark("gossip filled a gap", "records from a peer moved a segment's SCL"),
         Mark("table adopted by gossip", "a segment took over a truncation table from a peer"),
+        Mark("range forgotten", "a recovery left out of its table what all members had adopted"),
+        Mark("adopted table spoilt", "a segment restarted without a table that it had adopted"),
         Mark("segment hydrated by pages", "a segment so far behind that it got pages, not records"),
         Mark("log collected", "records below the floor were folded into pages"),
         Mark("compaction under load", "a log was written anew while batches arrived"),
@@ -184,6 +186,9 @@ class Coverage(Listener):
             self.count("recovery truncated above VDL")
 
     def _on_opened(self, source: str, _: VolumeOpened) -> None:
+        view = self._reference.writers[source]
+        if len(view.annulled) > len(view.table.ranges):
+            self.count("range forgotten")
         self._recovering.discard(source)
         self.count("recovery completed")
 
@@ -323,6 +328,8 @@ class Coverage(Listener):
             self.count("torn tail cut")
         if not event.whole:
             self._damaged.add(source)
+        if event.lacks_table:
+            self.count("adopted table spoilt")
 
     def _on_write_started(self, source: str, event: WriteStarted) -> None:
         if event.compaction:

@@ -16,6 +16,7 @@ import attrs
 
 from segments.protocol import codec
 from segments.protocol.ids import Address, Lsn
+from segments.protocol.messages import WriteBatch
 from segments.protocol.run import read_run
 from sim.check import rules_of_wire
 from sim.check.findings import Findings
@@ -26,6 +27,7 @@ from sim.world.world import World
 _PATIENCE: Final = 4
 """A batch is sent again after so many times its usual trip (`aurora.segment_stream`)."""
 _DOUBLINGS: Final = 16
+_SETTLED_AT: Final = 1 + WriteBatch._fields.index("settled")
 _ROUNDING_NS: Final = 1_000
 """Seconds are floats to those who wait."""
 
@@ -44,6 +46,8 @@ class _Way:
     slowest_ns: int = 0
     told_ns: int | None = None
     """When a batch was last sent, if only an empty one."""
+    settled: bool = False
+    """Whether that one said that the writer's table is settled."""
     asked_ns: int | None = None
     """When it was last sent the table; None once it has said that it has it."""
     due_ns: tuple[int, int] | None = None
@@ -63,21 +67,23 @@ class PaceChecks:
     # ---- what writers send -----------------------------------------------------------------------
 
     def beats(self, event: NetworkEvent) -> None:
-        """A writer sends an empty batch."""
+        """A writer sends an empty batch; it may do so at once to say that its table is settled."""
         way = self._way(event.source, event.destination)
-        if way.told_ns is not None:
+        settled = codec.unpack(event.payload)[_SETTLED_AT]
+        if way.told_ns is not None and settled == way.settled:
             pause_ns = event.time_ns - way.told_ns
             self._hold(
                 rules_of_wire.beats_no_sooner,
                 event.source, event.destination, pause_ns, self._beat_ns - _ROUNDING_NS,
             )  # fmt: skip
-        way.told_ns = event.time_ns
+        way.told_ns, way.settled = event.time_ns, settled
 
     def sends(self, event: NetworkEvent) -> None:
         """A writer sends a batch of records."""
         way = self._way(event.source, event.destination)
-        way.told_ns = event.time_ns
-        seq, records = codec.unpack(event.payload)[2::4]
+        message = codec.unpack(event.payload)
+        seq, records = message[2], message[-1]
+        way.told_ns, way.settled = event.time_ns, message[_SETTLED_AT]
         first, last = _ends(records)
         if first <= way.sent_lsn and way.waiting:
             self._sends_again(event, way)

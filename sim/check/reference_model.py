@@ -7,14 +7,14 @@ writer started; what must follow it works out by itself.
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import TypeAlias
 
 import attrs
 
 from aurora.recovery_plan import RecoveryPlan
-from segments.protocol.ids import MAX_LSN, Lsn, PageId, PgId, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, NO_EPOCH, Lsn, PageId, PgId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.protocol.volume import pg_of_page
@@ -25,15 +25,23 @@ Range: TypeAlias = tuple[Lsn, Lsn]
 """LSNs from the first, inclusive, to the second, exclusive."""
 
 
-def ranges_after(before: Sequence[Range], vdl: Lsn, lal: int) -> tuple[Range, ...]:
-    """What is annulled when a recovery opens at ``vdl`` that adopted the ranges ``before``.
+def ranges_after(
+    before: Sequence[TruncationRange], vdl: Lsn, lal: int, settled: VolumeEpoch
+) -> tuple[Range, ...]:
+    """What a recovery annuls that opens at ``vdl`` and has adopted the ranges ``before``.
 
-    Ascending; those that meet are one.
+    All members have adopted the table of the ``settled`` epoch: what it annuls is left out.
     """
-    last = max((end - 1 for _, end in before), default=0)
+    last = max((end - 1 for _, end, _ in before), default=0)
     end = min(max(vdl, last) + lal, MAX_LSN + 1)
+    needed = [(start, stop) for start, stop, epoch in before if epoch > settled]
+    return _merged([*needed, (vdl + 1, end + 1)])
+
+
+def _merged(ranges: Iterable[Range]) -> tuple[Range, ...]:
+    """Ascending; those that meet are one."""
     merged: list[Range] = []
-    for start, stop in sorted([*map(tuple, before), (vdl + 1, end + 1)]):
+    for start, stop in sorted(ranges):
         if merged and start <= merged[-1][1]:
             merged[-1] = (merged[-1][0], max(merged[-1][1], stop))
         else:
@@ -41,7 +49,7 @@ def ranges_after(before: Sequence[Range], vdl: Lsn, lal: int) -> tuple[Range, ..
     return tuple(merged)
 
 
-def is_annulled(ranges: Sequence[TruncationRange], lsn: Lsn) -> bool:
+def is_annulled(ranges: Sequence[TruncationRange] | Sequence[Range], lsn: Lsn) -> bool:
     """Whether ascending ranges contain ``lsn``, whatever a table says of itself."""
     at = bisect_right(ranges, lsn, key=itemgetter(0)) - 1
     return at >= 0 and lsn < ranges[at][1]
@@ -65,6 +73,8 @@ class WriterView:
     vdl: Lsn
     """The VDL it opened at."""
     table: TruncationTable
+    annulled: tuple[Range, ...]
+    """All that is annulled for it: also what its table need not name, as nobody holds it."""
     observed_before: Lsn
     """The highest VDL that anyone had observed when it began to seal."""
     opened: bool = False
@@ -103,7 +113,7 @@ class Reference:
         """How many records in ``(after, through]`` are live; ``through`` is at most its VDL."""
         lsns = self._lsns
         count = bisect_right(lsns, through) - bisect_right(lsns, after)
-        for start, end in view.table.ranges:  # those that it never had are all in its ranges
+        for start, end in view.annulled:  # those that it never had are all in there
             low, high = max(start - 1, after), min(end - 1, through)
             if low < high:
                 count -= bisect_right(lsns, high) - bisect_right(lsns, low)
@@ -122,12 +132,21 @@ class Reference:
         """The protection group of a record."""
         return pg_of_page(self.records[lsn].page_id, self._pg_count)
 
-    def begin_writer(self, name: str, plan: RecoveryPlan, observed_before: Lsn) -> WriterView:
-        """A writer starts from ``plan``."""
-        view = WriterView(name, plan.epoch, plan.vdl, plan.table, observed_before)
+    def begin_writer(
+        self, name: str, plan: RecoveryPlan, observed_before: Lsn, adopted: VolumeEpoch = NO_EPOCH
+    ) -> WriterView:
+        """A writer starts from ``plan``, for which it has ``adopted`` the table of that epoch."""
+        before = self.view_of(adopted)
+        known = before.annulled if before is not None else ()
+        annulled = _merged((*known, *(each[:2] for each in plan.table.ranges)))
+        view = WriterView(name, plan.epoch, plan.vdl, plan.table, annulled, observed_before)
         view.last_vdl = plan.vdl
         self.writers[name] = view
         return view
+
+    def view_of(self, epoch: VolumeEpoch) -> WriterView | None:
+        """The writer whose recovery has made the table of ``epoch``."""
+        return next((view for view in self.writers.values() if view.epoch == epoch), None)
 
     def allocated(self, name: str, records: Sequence[RedoRecord]) -> None:
         """A writer has made these records."""
@@ -150,7 +169,7 @@ class Reference:
         """Whether a record belongs to the log as this writer must see it."""
         if self.owner[lsn] == view.name:
             return True
-        return lsn <= view.vdl and not is_annulled(view.table.ranges, lsn)
+        return lsn <= view.vdl and not is_annulled(view.annulled, lsn)
 
     def chain(self, view: WriterView, pg_id: PgId, after: Lsn, through: Lsn) -> list[Lsn]:
         """The live records of one group in ``(after, through]``, ascending; no link is trusted."""

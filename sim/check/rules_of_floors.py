@@ -6,6 +6,7 @@ As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.floor
 from __future__ import annotations
 
 from segments.protocol.ids import MAX_LSN, Lsn
+from segments.protocol.truncation import retention_slack
 from sim.check.invariants import Broken, holds
 from sim.check.reference_model import Reference, WriterView
 
@@ -31,10 +32,11 @@ def floor_is_raised(
 ) -> None:
     """25: no more than that is kept, unless for a reader; none is below ``readers``.
 
-    ``vdl`` is what it was some heartbeats ago.
+    ``vdl`` is what it was some heartbeats ago. A little more may be, where tables have forgotten
+    what exactly they annulled.
     """
     kept = reference.live_count(view, floor, vdl)
-    if kept > retention and floor < readers:
+    if kept > retention + retention_slack(retention) and floor < readers:
         nobody = "nobody reads" if readers == MAX_LSN else f"no reader is below {readers}"
         raise Broken(
             f"{view.name} leaves its floor at {floor}, and keeps {kept} records up to LSN {vdl}, "

@@ -5,12 +5,14 @@ As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.log_c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
-from segments.protocol.ids import Lsn, SegmentId
-from segments.protocol.truncation import TruncationTable
+from aurora.recovery_plan import RecoveryPlan
+from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
+from segments.protocol.truncation import TruncationRange, TruncationTable
 from sim.check.invariants import Broken, holds
-from sim.check.reference_model import Range, WriterView, ranges_after
+from sim.check.reference_model import WriterView, ranges_after
 
 
 @holds("watermarks-only-rise")
@@ -58,18 +60,21 @@ def left_the_pool_durable(writer: str, page_id: int, newest: Lsn, vdl: Lsn) -> N
 
 @holds("annuls-above-the-vdl")
 def annuls_exactly(
-    who: str, vdl: Lsn, ranges: Sequence[Range], before: Sequence[Range], lal: int
+    who: str, plan: RecoveryPlan, before: Sequence[TruncationRange], lal: int, settled: VolumeEpoch
 ) -> None:
-    """26: ``ranges`` are those ``before``, of the adopted table, and all above the VDL.
+    """26: the ranges are those ``before``, of the adopted table, and all above the VDL.
 
+    Of the former those are left out that the ``settled`` table had.
     That is, up to LAL above the VDL, or above the last that was annulled before. A range that
     begins later leaves a record alive that nobody acknowledged and another recovery may not find;
     one that begins earlier annuls what is durable.
     """
-    expected = ranges_after(before, vdl, lal)
-    if tuple(map(tuple, ranges)) != expected:
+    ranges = [each[:2] for each in plan.table.ranges]
+    expected = ranges_after(before, plan.vdl, lal, settled)
+    if tuple(ranges) != expected:
         raise Broken(
-            f"{who}opens at VDL {vdl} and annuls {_listed(ranges)}: expected {_listed(expected)}"
+            f"{who}opens at VDL {plan.vdl} and annuls {_listed(ranges)}: "
+            f"expected {_listed(expected)}"
         )
 
 
@@ -83,5 +88,29 @@ def table_as_made(segment: SegmentId, table: TruncationTable, view: WriterView) 
         )
 
 
-def _listed(ranges: Sequence[Range]) -> str:
-    return ", ".join(f"({start - 1}, {end - 1}]" for start, end in ranges) or "nothing"
+@holds("tables-settle")
+def settled_is_adopted(
+    segment: SegmentId, settled: VolumeEpoch, adopted: Collection[SegmentId],
+    members: Iterable[SegmentId],
+) -> None:  # fmt: skip
+    """29: ``adopted`` are those who had that table on disk by now; all ``members`` must be."""
+    missing = [each for each in members if each not in adopted]
+    if missing:
+        raise Broken(
+            f"{segment} takes the table of epoch {settled} for settled, which "
+            f"{', '.join(missing)} had not adopted"
+        )
+
+
+@holds("tables-settle")
+def knows_it_is_settled(segment: SegmentId, table: TruncationTable) -> None:
+    """29: once all has healed and no member is lost, everybody knows that all have the table."""
+    if table.settled != table.epoch:
+        raise Broken(
+            f"{segment} knows of the table of epoch {table.settled} that it is settled: expected "
+            f"{table.epoch}, the one it has"
+        )
+
+
+def _listed(ranges: Sequence[tuple[Any, ...]]) -> str:
+    return ", ".join(f"({each[0] - 1}, {each[1] - 1}]" for each in ranges) or "nothing"

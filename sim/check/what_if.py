@@ -52,7 +52,7 @@ def any_read_quorum_recovers(
         return 0
     replies = {segment: state.seal_reply(segment, _EPOCH, 0) for segment, state in durable.items()}
     facts = _numbered({segment: _facts(reply) for segment, reply in replies.items()})
-    tables = {(each.table.epoch, each.table.ranges): each.table for each in replies.values()}
+    tables = {_table_facts(each): each.table for each in replies.values()}
     common = next(iter(tables.values())) if len(tables) == 1 else None
     tried: set[object] = set()
     log = _Log(reference, durable)
@@ -75,7 +75,8 @@ def any_read_quorum_recovers(
             _keeps_what_was_observed(plan, observed)
             view = newest_view(reference, adopted)
             ranges = () if view is None else view.table.ranges
-            annuls_exactly("", plan.vdl, plan.table.ranges, ranges, lal)
+            settled = max(each.table.settled for each in everyone)
+            annuls_exactly("", plan, ranges, lal, settled)
             log.has(plan, adopted, sources)
             _starts_a_writer(plan)
         except Broken as broken:
@@ -185,4 +186,8 @@ def _numbered(facts: Mapping[SegmentId, object]) -> dict[SegmentId, int]:
 
 def _facts(reply: SealReply) -> tuple[object, ...]:
     """What a plan depends on, whoever said it."""
-    return reply.scl, reply.vdl, reply.floor, reply.table.epoch, reply.table.ranges
+    return reply.scl, reply.vdl, reply.floor, *_table_facts(reply)
+
+
+def _table_facts(reply: SealReply) -> tuple[VolumeEpoch, VolumeEpoch, tuple[object, ...]]:
+    return reply.table.epoch, reply.table.settled, reply.table.ranges

@@ -88,5 +88,5 @@ def of_six(names: Sequence[str], members: Sequence[str], needed: int) -> str:
 
 def annulled(table: TruncationTable) -> str:
     """The ranges of a table, each as ``(v, e]``."""
-    ranges = [f"({start - 1}, {end - 1}]" for start, end in table.ranges]
+    ranges = [f"({start - 1}, {end - 1}]" for start, end, _ in table.ranges]
     return f"annuls {' and '.join(ranges)}" if ranges else "annuls nothing"

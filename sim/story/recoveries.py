@@ -149,7 +149,7 @@ def annulled_newly(table: TruncationTable) -> str:
     """What a plan annuls itself: the last range of its table."""
     if not table.ranges:
         return "it annuls nothing"
-    start, end = table.ranges[-1]
+    start, end, _ = table.ranges[-1]
     return f"it annuls ({start - 1}, {end - 1}]"
 
 
@@ -189,8 +189,9 @@ def _table_kept(
     if table is None or not table.ranges:
         return
     who = f"the highest table it was told of, {evidence.owner(epoch)} (from {told.event.segment})"
+    needed = table.with_settled(plan.table.settled).without_settled(plan.vdl, None)
     for lsn in lsns:
-        if table.annuls(lsn) and not plan.table.annuls(lsn):
+        if needed.annuls(lsn) and not plan.table.annuls(lsn):
             text = f"{plan_of(step)} forgets that LSN {lsn} is annulled: {who}, {annulled(table)}"
             yield Line(step.number, step.time_ns, NEEDED, text)
         elif plan.table.annuls(lsn) and not table.annuls(lsn) and lsn <= plan.vdl:

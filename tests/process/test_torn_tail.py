@@ -45,7 +45,7 @@ async def write(storage: Storage, first: int, last: int) -> int:
 
 
 async def send(writer: InProcessEndpoint, lsn: int) -> None:
-    batch = WriteBatch(EPOCH, lsn, 0, 0, lsn, encode_run([record(lsn)]))
+    batch = WriteBatch(EPOCH, lsn, 0, 0, lsn, False, encode_run([record(lsn)]))
     writer.send("A0", codec.encode(batch))
     for envelope in await writer.receive(10):
         message = codec.decode(envelope.payload)

@@ -79,6 +79,9 @@ EXPECTED = {
     "part-of-a-log-believed": "any-read-quorum-recovers",
     "lowest-vdl-announced": "any-read-quorum-recovers",
     "first-group-rereplicated": "any-read-quorum-recovers",
+    "range-forgotten": "tables-settle",
+    "damage-remembers": "annulled-is-gone",
+    "never-settles": "tables-settle",
     "gossip-skips-what-is-collected": "needless-unavailability",
     "hydrated-vdl-forgotten": "images-match-replay",
     "compaction-amid-hydration": "scl-has-no-gap",
@@ -119,7 +122,12 @@ EXPECTED = {
 First those of protocol §12, in its order.
 """
 
-OF_WHAT_MUST_HAPPEN = ("heals-and-converges", "needless-unavailability", "livelock")
+OF_WHAT_MUST_HAPPEN = (
+    "heals-and-converges",
+    "needless-unavailability",
+    "tables-settle",
+    "livelock",
+)
 
 RANDOM_ONLY = (
     "promise-written-once",
@@ -132,6 +140,7 @@ RANDOM_ONLY = (
     "unpin-wakes-nobody",
     "floor-never-rises",
     "retention-counts-annulled",
+    "retention-counts-forgotten",
     "cancelled-commit-stays-in-line",
     "cancelled-commit-gives-up-the-first",
     "mtr-that-fails-stays",

@@ -45,10 +45,14 @@ RULES = (
 def test_a_record_in_an_annulled_range_is_told() -> None:
     rig = SegmentRig()
     rig.take(records(range(1, 6)))
-    invariants.nothing_annulled("A0", rig.state)
+    view = view_of()
+    invariants.nothing_annulled("A0", rig.state, view)
+    view.annulled = ((4, 100),)  # and no table names it any more
+    with pytest.raises(Broken, match="A0 holds LSN 4, which had been annulled when writer-2 began"):
+        invariants.nothing_annulled("A0", rig.state, view)
     rig.state.table = TruncationTable(FIRST).extended(SECOND, 3, 99)
     with pytest.raises(Broken, match="A0 holds LSN 4, which its table annuls"):
-        invariants.nothing_annulled("A0", rig.state)
+        invariants.nothing_annulled("A0", rig.state, None)
 
 
 @pytest.mark.parametrize(("last", "told"), [(10, False), (9, True)])
@@ -169,7 +173,8 @@ def test_each_invariant_has_predicates_and_each_of_them_is_held() -> None:
 
 
 def view_of(*, vdl: int = 0, observed: int = 0, last: int = 0) -> WriterView:
-    return WriterView("writer-2", SECOND, vdl, TruncationTable(SECOND), observed, last_vdl=last)
+    table = TruncationTable(SECOND)
+    return WriterView("writer-2", SECOND, vdl, table, (), observed, last_vdl=last)
 
 
 @pytest.mark.parametrize(

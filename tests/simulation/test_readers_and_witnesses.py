@@ -88,9 +88,9 @@ def test_a_restart_does_not_bring_back_a_former_writers_floor() -> None:
             slots = write.promise * 2 if write.promise else slots
             core.wrote()
 
-    core.step("writer-1", WriteBatch(old, 1, 0, 0, 4, encoded(1, 2, 3, 4)), 0.0)
+    core.step("writer-1", WriteBatch(old, 1, 0, 0, 4, False, encoded(1, 2, 3, 4)), 0.0)
     write_all()
-    core.step("writer-1", WriteBatch(old, 2, 4, 4, 4, NO_RECORDS), 0.0)  # the floor is 4
+    core.step("writer-1", WriteBatch(old, 2, 4, 4, 4, False, NO_RECORDS), 0.0)  # the floor is 4
     core.step("writer-2", Seal(new, 1), 0.0)
     write_all()
     table = TruncationTable(old).extended(new, 5, 105)

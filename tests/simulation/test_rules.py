@@ -26,7 +26,7 @@ from segments.protocol.messages import (
     SealReply,
 )
 from segments.protocol.run import encode_run
-from segments.protocol.truncation import TruncationTable
+from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.storage import Stored
@@ -59,6 +59,15 @@ def reference_of_ten(lal: int = 5) -> tuple[Reference, WriterView]:
     view = reference.begin_writer("W2", plan, 0)
     reference.allocated("W2", records(range(9, 14), prev=3))
     return reference, view
+
+
+EARLIER = (TruncationRange(2, 4, FIRST),)
+
+
+def plan_of(*ranges: tuple[Lsn, Lsn]) -> RecoveryPlan:
+    """A plan that opens at VDL 9 with this table."""
+    table = TruncationTable(SECOND, tuple(TruncationRange(*each, SECOND) for each in ranges))
+    return RecoveryPlan(SECOND, table, 9, 9, {0: 9}, {0: ()})
 
 
 def pages_as_of(base_lsn: Lsn, *, vdl: Lsn) -> SegmentState:
@@ -136,10 +145,16 @@ TEN, VIEW = reference_of_ten()
         (rules_of_logs.vdl_is_backed, ("W", 4, 4), ("W", 5, 4)),
         (rules_of_logs.commit_is_on_disks, (4, 4), (5, 4)),
         (rules_of_logs.left_the_pool_durable, ("W", 1, 4, 4), ("W", 1, 5, 4)),
-        (rules_of_logs.annuls_exactly, ("", 9, ((2, 4), (10, 15)), ((2, 4),), 5),
-         ("", 9, ((2, 4), (11, 15)), ((2, 4),), 5)),
-        (rules_of_logs.annuls_exactly, ("", 9, ((2, 4), (10, 15)), ((2, 4),), 5),
-         ("", 9, ((10, 15),), ((2, 4),), 5)),
+        (rules_of_logs.annuls_exactly, ("", plan_of((2, 4), (10, 15)), EARLIER, 5, NO_EPOCH),
+         ("", plan_of((2, 4), (11, 15)), EARLIER, 5, NO_EPOCH)),
+        (rules_of_logs.annuls_exactly, ("", plan_of((2, 4), (10, 15)), EARLIER, 5, NO_EPOCH),
+         ("", plan_of((10, 15)), EARLIER, 5, NO_EPOCH)),
+        (rules_of_logs.annuls_exactly, ("", plan_of((10, 15)), EARLIER, 5, FIRST),
+         ("", plan_of((2, 4), (10, 15)), EARLIER, 5, FIRST)),
+        (rules_of_logs.settled_is_adopted, ("A0", FIRST, {"A0", "B0"}, ("A0", "B0")),
+         ("A0", FIRST, {"A0"}, ("A0", "B0"))),
+        (rules_of_logs.knows_it_is_settled, ("A0", TruncationTable(FIRST, settled=FIRST)),
+         ("A0", TruncationTable(SECOND, settled=FIRST))),
         (rules_of_logs.table_as_made, ("A0", VIEW.table, VIEW),
          ("A0", TruncationTable(SECOND), VIEW)),
         (rules_of_floors.keeps_what_is_retained, (TEN, VIEW, 2, 12, 5), (TEN, VIEW, 3, 12, 5)),
@@ -297,7 +312,16 @@ def test_a_segment_that_has_not_come_to_rest_is_told() -> None:
     ],
 )
 def test_what_a_recovery_annuls(before: Any, vdl: int, after: Any) -> None:
-    assert ranges_after(before, vdl, 5) == after
+    ranges = [TruncationRange(start, end, FIRST) for start, end in before]
+    assert ranges_after(ranges, vdl, 5, NO_EPOCH) == after
+
+
+def test_what_a_recovery_annuls_when_part_of_it_is_settled() -> None:
+    """The settled ranges are left out, and still nobody is given their LSNs."""
+    ranges = [TruncationRange(2, 4, FIRST), TruncationRange(6, 9, SECOND)]
+    assert ranges_after(ranges, 10, 5, FIRST) == ((6, 9), (11, 16))
+    assert ranges_after(ranges, 10, 5, SECOND) == ((11, 16),)
+    assert ranges_after(ranges, 5, 5, SECOND) == ((6, 14),)
 
 
 def test_what_four_of_six_disks_hold_is_durable() -> None:

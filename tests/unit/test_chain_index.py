@@ -40,7 +40,8 @@ def snapshot(index: ChainIndex) -> object:
 
 
 def table(*ranges: tuple[Lsn, Lsn]) -> TruncationTable:
-    return TruncationTable(VolumeEpoch(2, 1), tuple(TruncationRange(*each) for each in ranges))
+    epoch = VolumeEpoch(2, 1)
+    return TruncationTable(epoch, tuple(TruncationRange(*each, epoch) for each in ranges))
 
 
 class Model:

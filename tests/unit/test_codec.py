@@ -10,7 +10,7 @@ from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
 from segments.protocol.messages import GossipPages, PageImage, Seal, SealReply, WriteAck
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.truncation import TruncationTable
+from segments.protocol.truncation import Gap, TruncationTable
 
 EPOCH = VolumeEpoch(1, 2)
 RECORD = RedoRecord(9, 4, 100, b"abc", 8, True, 8, 7, 6)
@@ -20,10 +20,10 @@ def test_a_message_is_its_tag_and_its_fields() -> None:
     """The format is fixed: segments of different builds talk to each other."""
     assert msgpack.unpackb(codec.encode(Seal(EPOCH, 5))) == [6, [1, 2], 5]
     assert msgpack.unpackb(codec.encode(WriteAck(EPOCH, "A0", 3, 4))) == [2, [1, 2], "A0", 3, 4]
-    table = TruncationTable(EPOCH).extended(VolumeEpoch(2, 1), 5, 9)
+    table = TruncationTable(EPOCH, (), EPOCH, (Gap(2, 4, 1),)).extended(VolumeEpoch(2, 1), 5, 9)
     reply = SealReply(EPOCH, "A0", 1, 2, 3, 4, table)
     assert msgpack.unpackb(codec.encode(reply)) == [
-        7, [1, 2], "A0", 1, 2, 3, 4, [[2, 1], [[6, 10]]],
+        7, [1, 2], "A0", 1, 2, 3, 4, [[2, 1], [[6, 10, [2, 1]]], [1, 2], [[2, 4, 1]]],
     ]  # fmt: skip
 
 

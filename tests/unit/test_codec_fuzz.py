@@ -17,21 +17,29 @@ from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE
-from segments.protocol.truncation import TruncationRange, TruncationTable
+from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
 
 modestly = settings(max_examples=60, deadline=None)
 
 integers = st.integers(0, MAX_INTEGER)
 epochs = st.builds(VolumeEpoch, integers, integers)
+
+
+def pairs(points: set[int]) -> zip[tuple[int, int]]:
+    """Ascending ranges that end at these points."""
+    return zip(sorted(points)[::2], sorted(points)[1::2], strict=False)
+
+
 tables = st.builds(
-    lambda epoch, points: TruncationTable(
+    lambda epoch, settled, live, points: TruncationTable(
         epoch,
-        tuple(
-            TruncationRange(start, end)
-            for start, end in zip(sorted(points)[::2], sorted(points)[1::2], strict=False)
-        ),
+        tuple(TruncationRange(start, end, epoch) for start, end in pairs(points)),
+        settled,
+        tuple(Gap(start, end, live) for start, end in pairs(points)),
     ),
     epochs,
+    epochs,
+    integers,
     st.sets(st.integers(1, MAX_INTEGER), max_size=6),
 )
 images = st.builds(

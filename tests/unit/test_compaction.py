@@ -34,7 +34,7 @@ def log_after(records: int, config: SegmentConfig) -> tuple[bytes, int]:
                        lsn == first + BATCH - 1, lsn - 1, lsn - 1, lsn - 1)
             for lsn in range(first, first + BATCH)
         ]  # fmt: skip
-        core.step("writer", WriteBatch(EPOCH, first, last, last, last, encode_run(run)), 0.0)
+        core.step("writer", WriteBatch(EPOCH, first, last, last, last, False, encode_run(run)), 0.0)
         while (write := core.take_write()) is not None:
             log = log + write.append if write.replace is None else b"".join(write.replace)
             core.wrote()
@@ -82,7 +82,7 @@ def core_with(config: SegmentConfig, random: Random) -> SegmentCore:
 
 def write(core: SegmentCore, lsn: int, now: float = 0.0) -> None:
     record = RedoRecord(lsn, 0, 0, b"x" * 100, lsn, True, lsn - 1, lsn - 1, lsn - 1)
-    batch = WriteBatch(EPOCH, lsn, lsn - 1, lsn - 1, lsn, encode_run([record]))
+    batch = WriteBatch(EPOCH, lsn, lsn - 1, lsn - 1, lsn, False, encode_run([record]))
     core.step("writer", batch, now)
 
 

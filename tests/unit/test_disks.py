@@ -126,7 +126,7 @@ async def test_a_volume_of_another_version_is_refused_as_it_is(tmp_path: Path) -
     fields["checksum"] = f"{codec.checksum(codec.pack(tuple(fields.values()))):016x}"
     before = json.dumps(fields, indent=2).encode() + b"\n"
     manifest.write_bytes(before)
-    with pytest.raises(OtherFormat, match="is of format 1: expected 2"):
+    with pytest.raises(OtherFormat, match="is of format 2: expected 3"):
         VolumeDirectory.find(tmp_path / "v")
     assert manifest.read_bytes() == before
 

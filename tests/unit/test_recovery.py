@@ -16,9 +16,9 @@ from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.protocol.volume import standard_members
 
-E1, E2, E3 = VolumeEpoch(1, 1), VolumeEpoch(2, 1), VolumeEpoch(3, 1)
+E1, E2, E22, E3 = (VolumeEpoch(*each) for each in ((1, 1), (2, 1), (2, 2), (3, 1)))
 T1 = TruncationTable(E1)
-T2 = TruncationTable(E2, (TruncationRange(101, 201),))
+T2 = TruncationTable(E2, (TruncationRange(101, 201, E2),))
 LAL = 100
 
 
@@ -62,7 +62,7 @@ def test_the_maximum_counts_and_the_vdl_is_a_cpl() -> None:
     assert (plan.vcl, plan.vdl) == (4, 2)
     assert plan.tails == {0: 1, 1: 2}
     assert {pg: [each.lsn for each in run] for pg, run in plan.records.items()} == {0: [1], 1: [2]}
-    assert plan.table == TruncationTable(E3, (TruncationRange(3, 103),))
+    assert plan.table == TruncationTable(E3, (TruncationRange(3, 103, E3),))
     assert plan.next_lsn == 103
 
 
@@ -82,12 +82,32 @@ def test_an_idle_group_holds_nothing_up() -> None:
 
 def test_the_table_of_the_highest_epoch_is_adopted_alone() -> None:
     """§7.3, tables-unioned and tables-ignored."""
-    overtaken = TruncationTable(E2, (TruncationRange(2, 50),))
-    other = TruncationTable(VolumeEpoch(2, 2), (TruncationRange(10, 60),))
+    overtaken = TruncationTable(E2, (TruncationRange(2, 50, E2),))
+    other = TruncationTable(E22, (TruncationRange(10, 60, E22),))
     log = history([(1, 0, True), (2, 0, True), (3, 0, True)])
     replies = {0: [sealed("A0", 3, table=overtaken), sealed("B0", 3, table=other), sealed("C0", 0)]}
     plan = plan_recovery(E3, 100, replies, {0: log[0]})
-    assert plan.vdl == 3 and plan.table.ranges == (TruncationRange(4, 160),)
+    assert plan.vdl == 3 and plan.table.ranges == (TruncationRange(4, 160, E3),)
+
+
+def test_what_is_settled_is_left_out_and_its_lsns_are_still_not_given_again() -> None:
+    """§8: it is enough that one reply knows it."""
+    third = T2.extended(VolumeEpoch(2, 7), 250, 300)
+    knowing = T2.with_settled(E2)
+    replies = {0: [sealed(each, 0, vdl=400, table=third) for each in ("A0", "B0")]}
+    replies[0].append(sealed("C0", 0, vdl=400, table=knowing))
+    plan = plan_recovery(E3, 100, replies, {0: []}, retention=0)
+    assert plan.table.ranges == (*third.ranges[1:], TruncationRange(401, 501, E3))
+    assert (plan.table.settled, plan.next_lsn) == (E2, 501)
+    replies[0][0] = sealed("A0", 0, vdl=400, table=third.with_settled(third.epoch))
+    plan = plan_recovery(E3, 100, replies, {0: []}, retention=0)
+    assert plan.table.ranges == (TruncationRange(401, 501, E3),)
+
+
+def test_what_is_settled_still_bounds_the_range_of_who_made_nothing_durable() -> None:
+    table = T2.with_settled(E2)
+    plan = plan_recovery(E3, 100, {0: group(0, 100, 100, 100, table=table, vdl=100)}, {0: []})
+    assert plan.table.ranges == (TruncationRange(101, 301, E3),)
 
 
 def test_annulled_records_do_not_count_however_many_hold_them() -> None:

@@ -154,7 +154,7 @@ def test_a_full_queue_drops_records_and_keeps_promises() -> None:
 
 def test_malformed_records_are_dropped_and_nothing_is_stored() -> None:
     rig = SegmentRig()
-    rig.step(WriteBatch(FIRST, 1, 0, 0, 0, b"\xdd\0\0\0\1junk"))
+    rig.step(WriteBatch(FIRST, 1, 0, 0, 0, False, b"\xdd\0\0\0\1junk"))
     assert rig.settle() == [] and rig.core.dropped_messages == 1
 
 

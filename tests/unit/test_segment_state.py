@@ -10,19 +10,21 @@ from segments.config import SegmentConfig
 from segments.protocol.ids import NO_EPOCH, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
+    FetchLog,
     GossipPages,
     GossipRecords,
     GossipStatus,
     InstallTable,
     Message,
     PageImage,
+    ReadRefused,
     Seal,
     SealReply,
     WriteAck,
 )
 from segments.protocol.record import PAGE_SIZE
 from segments.protocol.run import encode_run
-from segments.protocol.truncation import TruncationTable
+from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
     CheckpointEntry,
@@ -300,6 +302,91 @@ def test_a_lost_table_is_told_even_when_its_frame_was_the_last() -> None:
     rig.step(GossipStatus(SECOND, "B0", TABLE, 5, 0, 0, False), "B0")
     rig.settle()
     assert rig.state.whole and rig.state.scl == 5
+
+
+SHORTER = TruncationTable(THIRD, (TruncationRange(102, 200, THIRD),), SECOND)
+"""Of the recovery after `TABLE`, which all members had adopted."""
+
+
+def robbed_of_its_table() -> SegmentRig:
+    """It holds 6 to 8, which `TABLE` annuls, and that has rotted."""
+    rig = SegmentRig()
+    rig.take(records(range(1, 9)))
+    rig.install(TABLE)
+    rig.take(records([101], prev=5), SECOND)
+    rot(rig, 2)
+    rig.restart()
+    assert rig.state.lacks_table and not rig.state.whole
+    return rig
+
+
+def test_a_damaged_log_does_not_remember_what_a_forgotten_range_has_annulled() -> None:
+    """damage-remembers: the next table does not name the range any more (§8)."""
+    rig = robbed_of_its_table()
+    rig.install(SHORTER)
+    assert (len(rig.state.index), rig.state.scl, rig.state.whole) == (0, 0, False)
+    for _ in range(2):
+        rig.restart()
+        assert not {6, 7, 8} & {record.lsn for record in rig.state.index.held()}
+        assert not rig.state.whole
+    chain = [*records(range(1, 6)), *records([101], prev=5)]
+    assert rig.take(chain, THIRD, vdl=101) == 101
+    assert rig.state.whole
+    rig.restart()
+    assert (rig.state.scl, rig.state.whole) == (101, True)
+
+
+def test_a_damaged_log_keeps_what_a_table_can_still_judge() -> None:
+    rig = robbed_of_its_table()
+    rig.install(_same(TABLE, THIRD))
+    assert rig.state.scl == 5
+
+
+def test_who_lacks_its_table_takes_no_records_and_gives_none() -> None:
+    """A message from before that table may bring what it has annulled."""
+    rig = robbed_of_its_table()
+    held = [record.lsn for record in rig.state.index.held()]
+    first = rig.state.table
+    late = records([9], prev=8)
+    rig.step(GossipRecords(SECOND, "B0", first, 0, encode_run(late)), "B0")
+    rig.step(GossipStatus(SECOND, "B0", first, 2, 0, 0, True), "B0")
+    assert rig.settle() == [] and [record.lsn for record in rig.state.index.held()] == held
+    [refused] = rig.ask(FetchLog(SECOND, 1, 0, 1 << 20), ReadRefused)
+    assert refused.scl == 8
+
+
+def test_that_a_table_is_settled_is_kept_once_and_told() -> None:
+    rig = SegmentRig()
+    rig.install(TABLE)
+    rig.step(batch([], epoch=SECOND))
+    assert rig.state.table.settled == NO_EPOCH
+    size = len(rig.log)
+    for _ in range(3):
+        rig.step(batch([], epoch=SECOND, settled=True))
+    rig.settle()
+    grown = len(rig.log)
+    assert size < grown < size + 100
+    rig.step(batch([], epoch=SECOND, settled=True))
+    rig.settle()
+    assert len(rig.log) == grown
+    rig.restart()
+    reply = rig.seal(THIRD)
+    assert reply is not None and reply.table == TABLE.with_settled(SECOND)
+    rig.install(TABLE.extended(THIRD, 5, 300))
+    assert rig.state.table.settled == SECOND, "whoever made that table had not heard of it"
+    rig.core.maintenance.require_rewrite()
+    rig.settle()
+    rig.restart()
+    assert rig.state.table.settled == SECOND
+
+
+def test_that_a_table_is_settled_comes_by_gossip_too() -> None:
+    rig = SegmentRig()
+    rig.install(TABLE)
+    known = TABLE.with_settled(SECOND)
+    rig.step(GossipStatus(SECOND, "B0", known, 0, 0, 0, False), "B0")
+    rig.settle()
+    assert rig.state.table == known
 
 
 def test_a_lost_seal_is_still_a_promise() -> None:

@@ -21,7 +21,7 @@ class Talk:
     def __init__(self, *, installed: bool = True, config: EngineConfig = CONFIG) -> None:
         self.log = OutgoingLog(0)
         self.stream = SegmentStream("A0", 0, self.log, config, installed=installed)
-        self.announcement = Announcement(FIRST, 0, 0, TABLE)
+        self.announcement = Announcement(FIRST, 0, 0, TABLE, settled=False)
         self.last = 0
 
     def append(self, count: int, payload: int = 4) -> None:
@@ -173,18 +173,18 @@ def test_a_segment_without_the_table_gets_it_and_everything_after_its_scl() -> N
 def test_heartbeats_bring_news_and_then_stop() -> None:
     talk = Talk()
     assert talk.stream.heartbeat(talk.announcement, 1.0) is None, "no news"
-    talk.announcement = Announcement(FIRST, 9, 3, TABLE)
+    talk.announcement = Announcement(FIRST, 9, 3, TABLE, settled=False)
     beat = talk.stream.heartbeat(talk.announcement, 1.0)
     assert isinstance(beat, WriteBatch) and (beat.vdl, beat.floor, lsns_of(beat)) == (9, 3, [])
     talk.ack(1, 0, 1.1)
     assert talk.stream.heartbeat(talk.announcement, 2.0) is None
-    talk.announcement = Announcement(FIRST, 10, 3, TABLE)
+    talk.announcement = Announcement(FIRST, 10, 3, TABLE, settled=False)
     assert talk.stream.heartbeat(talk.announcement, 1.0 + 1e-6) is None, "not so soon"
 
 
 def test_news_that_may_be_lost_come_again_until_they_are_heard() -> None:
     talk = Talk()
-    talk.announcement = Announcement(FIRST, 9, 3, TABLE)
+    talk.announcement = Announcement(FIRST, 9, 3, TABLE, settled=False)
     assert talk.stream.heartbeat(talk.announcement, 1.0) is not None
     assert talk.stream.heartbeat(talk.announcement, 2.0) is not None, "the first one was lost"
     talk.ack(1, 0, 2.5)

@@ -70,7 +70,7 @@ async def test_settings_that_contradict_the_volume_are_refused_and_change_nothin
 async def volume_annulled_below(lsn: int, lal: int = LAL) -> AsyncIterator[aurora.Cluster]:
     """A volume in memory whose table annuls every LSN below ``lsn``; no writer is open."""
     geometry = VolumeGeometry(1, lal)
-    table = TruncationTable(EPOCH, (TruncationRange(1, lsn),))
+    table = TruncationTable(EPOCH, (TruncationRange(1, lsn, EPOCH),))
     disks = {}
     for segment in geometry.groups()[0].members:
         disk = disks[segment] = MemoryDisk(Identity("old", segment))

@@ -13,10 +13,16 @@ from segments.protocol.errors import Invalid, MalformedFrame
 from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
-from segments.protocol.truncation import TruncationRange, TruncationTable
+from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
 
 EPOCH = VolumeEpoch(3, 77)
-TABLE = TruncationTable(VolumeEpoch(2, 9), (TruncationRange(5, 9), TruncationRange(20, 900)))
+SECOND = VolumeEpoch(2, 9)
+TABLE = TruncationTable(
+    SECOND,
+    (TruncationRange(5, 9, EPOCH), TruncationRange(20, 900, SECOND)),
+    EPOCH,
+    (Gap(1, 4, 2),),
+)
 PAGE = bytes(range(1, 200)).ljust(PAGE_SIZE, b"\0")
 ENTRIES: tuple[wal.Entry, ...] = (
     wal.RecordsEntry(vdl=7, floor=3, records=b"as it came, " + wal.MAGIC),

@@ -13,7 +13,7 @@ from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE
-from segments.protocol.truncation import TruncationRange, TruncationTable
+from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
 
 modestly = settings(max_examples=100, deadline=None)
 
@@ -21,15 +21,23 @@ integers = st.integers(0, 2**63 - 1)
 epochs = st.builds(VolumeEpoch, integers, integers)
 fragments = st.sampled_from([wal.MAGIC, wal.MAGIC[:3], b"\0", b"\xc1", b"W"])
 blobs = st.one_of(st.binary(max_size=60), st.lists(fragments, max_size=12).map(b"".join))
+
+
+def pairs(points: set[int]) -> zip[tuple[int, int]]:
+    """Ascending ranges that end at these points."""
+    return zip(sorted(points)[::2], sorted(points)[1::2], strict=False)
+
+
 tables = st.builds(
-    lambda epoch, points: TruncationTable(
+    lambda epoch, settled, live, points: TruncationTable(
         epoch,
-        tuple(
-            TruncationRange(start, end)
-            for start, end in zip(sorted(points)[::2], sorted(points)[1::2], strict=False)
-        ),
+        tuple(TruncationRange(start, end, epoch) for start, end in pairs(points)),
+        settled,
+        tuple(Gap(start, end, live) for start, end in pairs(points)),
     ),
     epochs,
+    epochs,
+    integers,
     st.sets(st.integers(1, 2**63 - 1), max_size=6),
 )
 images = st.builds(

@@ -210,6 +210,39 @@ def test_who_lacks_the_table_is_sent_it_before_any_record() -> None:
     assert [lsns(each) for each in sent(core, 0.1)["E0"]] == [[1]]
 
 
+def settled(core: WriterCore, now: float = 0.0) -> dict[SegmentId, bool]:
+    """What each segment is told now of whether all have the table."""
+    return {
+        segment: batches[-1].settled
+        for segment, messages in sent(core, now).items()
+        if (batches := [each for each in messages if isinstance(each, WriteBatch)])
+    }
+
+
+def test_a_table_is_settled_when_every_member_of_every_group_has_it() -> None:
+    """§8; range-forgotten: an open volume is not enough."""
+    core = recovered()
+    install(core, "ABCDEF", 0, 2)
+    install(core, "ABCDE", 1, 4)
+    assert core.opened
+    core.tick(10.0)
+    assert set(settled(core, 10.0).values()) == {False}
+    core.step(NeedTable(E2, "A0"), 10.0)  # rot has taken it
+    install(core, "F", 1, 4)
+    assert True not in settled(core, 11.0).values()
+    install(core, "A", 0, 2)
+    told = settled(core, 12.0)
+    assert len(told) == 12 and all(told.values()), "all are told at once"
+    core.tick(20.0)
+    assert all(settled(core, 20.0).values()), "and again until they are known to have heard"
+
+
+def test_the_table_of_a_new_volume_annuls_nothing_and_is_not_spoken_of() -> None:
+    core = fresh()
+    write(core, 0)
+    assert set(settled(core).values()) == {False}
+
+
 # ---- fencing -------------------------------------------------------------------------------------
 
 

@@ -48,6 +48,43 @@ def table_on_a_few(run: Corner) -> None:
     run.settle()
 
 
+def table_spoilt(run: Corner) -> None:
+    """A segment has what a recovery annuls; all adopt that table, and its own copy of it rots.
+
+    It hears of the next recovery alone, whose table does not name that range any more.
+    """
+    random, knobs = run.random, run.knobs
+    who, rest = run.split(1)
+    group = between(random, 0, knobs.pg_count - 1)
+    if not run.budget.may_rot(f"{who}{group}"):
+        return
+    run.keep_apart(1.0)
+    run.cut(run.writer(), rest)
+    run.put(group)
+    run.settle()
+    run.fault("crash_writer")
+    run.part(who, run.writer(1))
+    run.come()
+    run.settle()
+    run.settle()
+    run.heal()
+    run.now += choice(random, (1, 2, 3)) * knobs.resend_max_ns
+    if happens(random, 0.7):
+        run.put()
+        run.settle()
+    run.keep_apart(1.0)
+    run.part(who, run.writer(1))
+    run.fault("crash_writer")
+    frame = choice(random, (-1, -2, -2, -3))
+    run.fault("bit_rot", f"{who}{group}", bits=3, places=2, frame=frame)
+    run.fault("crash", f"{who}{group}")
+    run.fault("restart", f"{who}{group}", after=run.hops(1, 10))
+    run.wait(1, 10)
+    run.come()
+    run.settle()
+    run.settle()
+
+
 def tail_on_a_few(run: Corner) -> None:
     """A write reaches a few; who copies it dies as soon as it has opened, and those few are gone.
 
@@ -260,6 +297,8 @@ def deposed(run: Corner) -> None:
 
 WRITER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     table_on_a_few,
+    table_spoilt,
+    table_spoilt,
     tail_on_a_few,
     all_that_may_be,
     half_an_mtr,
