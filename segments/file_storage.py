@@ -24,13 +24,15 @@ write (a full disk) comes before any sync, and is only rolled back. **Loading** 
 first syncs, as a process that was killed may have left bytes in the cache only, then drops the
 clean pages, and so reads what the disk has.
 
-A directory is locked by ``flock`` on itself. Such a lock belongs to one opening of the file, hence
-also shuts out a second opening by the same process, and ends with the process. POSIX systems only.
+**Files that somebody deletes or replaces** stay open here, and whatever is written to them is gone
+with the process. An append looks whether its file still has a name, a read whether the name still
+leads to it; if not the storage is fail-stop, too. A directory that is moved is still the same one:
+everything goes through its descriptor (`segments.locked_directory`).
 """
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import json
 import os
 import stat
@@ -38,24 +40,20 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar, TypeVarTuple
+from typing import Final, NoReturn, TypeVar, TypeVarTuple
 
 import outcome
 import trio
 
+from segments.locked_directory import LockedDirectory
 from segments.protocol import codec
-from segments.protocol.errors import (
-    Closed,
-    Invalid,
-    SegmentLost,
-    StorageBroken,
-    VolumeLocked,
-)
+from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageBroken
 from segments.protocol.refusal import storage_error
 from segments.storage import Identity, Stored, check_extent, check_length
 from segments.wal import NO_PROMISE, encode_promise
 
 _IDENTITY: Final = "identity"
+_NEW_IDENTITY: Final = "identity.new"
 _LOG: Final = "log"
 _NEW_LOG: Final = "log.new"
 _PROMISE: Final = "promise"
@@ -76,23 +74,23 @@ class FileStorage:
     Get one by `create` or `open`.
     """
 
-    def __init__(self, directory: Path, identity: Identity, lock: int) -> None:
-        """Take over ``lock``, the locked and checked directory, unless this raises `OSError`."""
+    def __init__(self, directory: LockedDirectory, identity: Identity) -> None:
+        """Take over ``directory``, which has been checked, unless this raises `OSError`."""
         self._directory = directory
         self._identity = identity
         self._turn = trio.Lock()
         self._failure: str | None = None
         self._closing = False
-        (directory / _NEW_LOG).unlink(missing_ok=True)
+        directory.unlink(_NEW_LOG)
         self._files: dict[str, int] = {}
         try:
             for name in (_LOG, _PROMISE):
-                self._files[name] = os.open(directory / name, os.O_RDWR)
+                self._files[name] = directory.open(name, os.O_RDWR)
             self._length = os.fstat(self._files[_LOG]).st_size
         except OSError:
             self._close_files()
             raise
-        self._files["."] = lock
+        self._files["."] = directory.descriptor
 
     @classmethod
     def create(cls, directory: Path, identity: Identity) -> FileStorage:
@@ -103,12 +101,12 @@ class FileStorage:
         """
         try:
             _make_directory(directory)
-            lock = _lock(directory)
+            locked = LockedDirectory(directory)
             try:
-                _format(directory, lock, identity)
-                return cls(directory, identity, lock)
+                _format(locked, identity)
+                return cls(locked, identity)
             except BaseException:
-                os.close(lock)
+                locked.close()
                 raise
         except OSError as error:
             raise storage_error(f"{directory} cannot be formatted", error) from error
@@ -128,12 +126,12 @@ class FileStorage:
         except OSError as error:  # what cannot be looked at is not lost
             raise storage_error(f"{directory} cannot be opened", error) from error
         try:
-            lock = _lock(directory)
+            locked = LockedDirectory(directory)
             try:
-                _check_belongs(directory, expected)
-                return cls(directory, expected, lock)
+                _check_belongs(locked, expected)
+                return cls(locked, expected)
             except BaseException:
-                os.close(lock)
+                locked.close()
                 raise
         except OSError as error:
             raise storage_error(f"{directory} cannot be opened", error) from error
@@ -171,14 +169,13 @@ class FileStorage:
     async def read(self, offset: int, length: int) -> bytes:
         check_extent(offset, length)
         async with self._taking_turns():
-            return await self._in_thread(
-                _read, self._files[_LOG], offset, min(length, max(0, self._length - offset))
-            )
+            length = min(length, max(0, self._length - offset))
+            return await self._in_thread(self._read, _LOG, offset, length)
 
     async def read_promises(self) -> bytes:
         async with self._taking_turns():
-            file = self._files[_PROMISE]
-            return await self._in_thread(_read, file, 0, os.fstat(file).st_size)
+            size = os.fstat(self._files[_PROMISE]).st_size
+            return await self._in_thread(self._read, _PROMISE, 0, size)
 
     async def replace(self, chunks: Iterable[bytes]) -> None:
         async with self._taking_turns():
@@ -192,7 +189,7 @@ class FileStorage:
             except BaseException:
                 if self._files[_LOG] != new_log:
                     os.close(new_log)
-                    (self._directory / _NEW_LOG).unlink(missing_ok=True)
+                    self._directory.unlink(_NEW_LOG)
                 raise
 
     # ---- one at a time ---------------------------------------------------------------------------
@@ -258,6 +255,11 @@ class FileStorage:
             _read(self._files[_LOG], 0, self._length), _read(promise, 0, os.fstat(promise).st_size)
         )
 
+    def _read(self, name: str, offset: int, length: int) -> bytes:
+        if missing := self._directory.misses(name, self._files[name]):
+            self._vanished(missing)
+        return _read(self._files[name], offset, length)
+
     def _append(self, data: bytes) -> None:
         try:
             _write(self._files[_LOG], data, self._length)
@@ -265,6 +267,8 @@ class FileStorage:
             self._cut_back()
             raise
         self._sync_or_fail(self._files[_LOG])
+        if not os.fstat(self._files[_LOG]).st_nlink:
+            self._vanished(f"{_LOG} has been deleted")
         self._length += len(data)
 
     def _write_promise(self, data: bytes) -> None:
@@ -278,11 +282,11 @@ class FileStorage:
         self._sync_or_fail(self._files[_LOG])
 
     def _create_new_log(self) -> int:
-        return os.open(self._directory / _NEW_LOG, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+        return self._directory.open(_NEW_LOG, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
 
     def _swap(self, new_log: int, length: int) -> None:
         os.fsync(new_log)
-        (self._directory / _NEW_LOG).replace(self._directory / _LOG)
+        self._directory.rename(_NEW_LOG, _LOG)
         old_log, self._files[_LOG], self._length = self._files[_LOG], new_log, length
         try:
             self._sync_or_fail(self._files["."])
@@ -296,6 +300,11 @@ class FileStorage:
             self._failure = f"sync: {error}"
             self._cut_back()
             raise
+
+    def _vanished(self, what: str) -> NoReturn:
+        """Somebody has taken a file away: what is written there from now on is written nowhere."""
+        self._failure = f"{what} while it was open"
+        raise FileNotFoundError(errno.ENOENT, self._failure)
 
     def _cut_back(self) -> None:
         """Leave nothing in the log of what was never durable."""
@@ -313,20 +322,6 @@ def _never_abort(_raise_cancel: object) -> trio.lowlevel.Abort:
 # ---- directories ---------------------------------------------------------------------------------
 
 
-def _lock(directory: Path) -> int:
-    """The open, locked directory."""
-    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise VolumeLocked(f"{directory} is open already, here or in another process") from None
-    except OSError:
-        os.close(lock)
-        raise
-    return lock
-
-
 def _make_directory(directory: Path) -> None:
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
@@ -338,23 +333,22 @@ def _make_directory(directory: Path) -> None:
             os.close(parent)
 
 
-def _format(directory: Path, lock: int, identity: Identity) -> None:
-    if found := sorted(path.name for path in directory.iterdir()):
+def _format(directory: LockedDirectory, identity: Identity) -> None:
+    if found := directory.names():
         raise Invalid(f"{directory} holds {', '.join(found[:5])}: expected an empty directory")
-    _write_file(directory / _LOG, b"")
-    _write_file(directory / _PROMISE, encode_promise(NO_PROMISE) * 2)
-    new_identity = directory / f"{_IDENTITY}.new"
-    _write_file(new_identity, _encode_identity(identity))
-    new_identity.replace(directory / _IDENTITY)
-    os.fsync(lock)
+    _write_file(directory, _LOG, b"")
+    _write_file(directory, _PROMISE, encode_promise(NO_PROMISE) * 2)
+    _write_file(directory, _NEW_IDENTITY, _encode_identity(identity))
+    directory.rename(_NEW_IDENTITY, _IDENTITY)
+    os.fsync(directory.descriptor)
 
 
-def _check_belongs(directory: Path, expected: Identity) -> None:
-    found = {path.name for path in directory.iterdir()}
+def _check_belongs(directory: LockedDirectory, expected: Identity) -> None:
+    found = set(directory.names())
     if missing := sorted({_IDENTITY, _LOG, _PROMISE} - found):
         state = f"lacks {', '.join(missing)}" if found else "is empty"
         raise SegmentLost(f"{directory} {state}: expected {expected}")
-    with (directory / _IDENTITY).open("rb") as file:
+    with os.fdopen(directory.open(_IDENTITY, os.O_RDONLY), "rb") as file:
         data = file.read(_LONGEST_IDENTITY)
     identity = _decode_identity(data)
     if identity is None:
@@ -386,8 +380,8 @@ def _decode_identity(data: bytes) -> Identity | None:
 # ---- files ---------------------------------------------------------------------------------------
 
 
-def _write_file(path: Path, data: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+def _write_file(directory: LockedDirectory, name: str, data: bytes) -> None:
+    file = directory.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         _write(file, data, 0)
         os.fsync(file)

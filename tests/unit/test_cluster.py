@@ -271,6 +271,44 @@ async def test_too_many_lost_segments_are_an_error_that_names_them(tmp_path: Pat
     assert not (tmp_path / "A1").exists()
 
 
+async def test_segments_whose_directories_are_removed_while_open_acknowledge_nothing_more(
+    tmp_path: Path,
+) -> None:
+    async with open_cluster(tmp_path / "v") as cluster:
+        await cluster.engine.put(1, 0, b"one")
+        for name in ("A0", "B0", "C0"):
+            shutil.rmtree(tmp_path / "v" / name)
+        commit = await cluster.engine.submit([(1, 0, b"two")])
+        with trio.fail_after(PATIENCE_S):
+            while sorted(cluster.lost_segments()) != ["A0", "B0", "C0"]:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+        assert cluster.engine.vdl < commit.lsn, "three of six have it on disk"
+
+
+async def test_a_volume_that_is_moved_while_open_leaves_the_one_in_its_place_alone(
+    tmp_path: Path,
+) -> None:
+    small = SegmentConfig(compact_bytes=0, compact_records=1, collect_records=1)
+    config = ClusterConfig(engine=EngineConfig(retention_lsns=0), segment=small)
+    path, moved = tmp_path / "v", tmp_path / "moved"
+    async with open_cluster(path, config=config) as old:
+        await old.engine.put(1, 0, b"old")
+        path.rename(moved)
+        await write_some(path)
+        before = contents(path)
+        with trio.fail_after(PATIENCE_S):
+            while not all(each.core.maintenance.compactions for each in old.hosts.values()):  # type: ignore[union-attr]
+                await old.engine.put(1, 0, b"older")
+        assert contents(path) == before
+    async with open_cluster(moved) as old:
+        assert (await old.engine.get(1)).startswith(b"older")
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    files = (each for each in directory.rglob("*") if each.is_file())
+    return {str(each.relative_to(directory)): each.read_bytes() for each in files}
+
+
 async def test_a_segment_that_cannot_be_read_is_a_dead_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

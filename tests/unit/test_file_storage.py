@@ -15,10 +15,25 @@ import trio
 
 from segments import file_storage
 from segments.file_storage import FileStorage
-from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageFailed, VolumeLocked
+from segments.protocol.errors import (
+    Closed,
+    Invalid,
+    SegmentLost,
+    StorageBroken,
+    StorageFailed,
+    VolumeLocked,
+)
 from segments.protocol.ids import VolumeEpoch
 from segments.storage import Identity, Stored
-from segments.wal import HeldEntry, Promise, decode_promises, encode_frame, encode_promise, scan
+from segments.wal import (
+    NO_PROMISE,
+    HeldEntry,
+    Promise,
+    decode_promises,
+    encode_frame,
+    encode_promise,
+    scan,
+)
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -305,6 +320,57 @@ async def test_nothing_is_read_that_cannot_be_synced(
             await storage.load()
         storage.close()
     assert (await reopened(directory)).log == b""
+
+
+# ---- files that somebody takes away --------------------------------------------------------------
+
+
+async def test_nothing_is_acknowledged_that_went_into_a_deleted_file(
+    storage: FileStorage, directory: Path
+) -> None:
+    await storage.append(b"kept")
+    (directory / "log").unlink()
+    for _ in range(2):
+        with pytest.raises(StorageBroken, match="log has been deleted while it was open"):
+            await storage.append(b"gone")
+
+
+@pytest.mark.parametrize("name", ["log", "promise"])
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_scrub_notices_that_a_file_was_deleted_or_replaced(
+    storage: FileStorage, directory: Path, name: str, replaced: bool
+) -> None:
+    await storage.append(b"kept")
+    (directory / name).rename(directory / "aside")
+    if replaced:
+        (directory / name).write_bytes((directory / "aside").read_bytes())
+    reading = storage.read(0, 4) if name == "log" else storage.read_promises()
+    with pytest.raises(StorageBroken, match=f"{name} has been (deleted|replaced by another)"):
+        await reading
+    with pytest.raises(StorageBroken, match=r"while it was open.*: open it again"):
+        await storage.append(b"x")
+
+
+def move_away(directory: Path) -> Path:
+    """Another directory is formatted in its place."""
+    moved = directory.rename(directory.with_name("moved"))
+    FileStorage.create(directory, IDENTITY).close()
+    return moved
+
+
+async def test_a_directory_that_is_moved_is_still_the_same_one(
+    storage: FileStorage, directory: Path
+) -> None:
+    await storage.append(b"first")
+    moved = move_away(directory)
+    await storage.replace([b"anew"])
+    await storage.append(b"!")
+    await storage.write_promise(encode_promise(Promise(VolumeEpoch(9, 9), VolumeEpoch(1, 1))))
+    assert await storage.read(0, 10) == b"anew!" and (await storage.load()).log == b"anew!"
+    assert await reopened(directory) == (b"", encode_promise(NO_PROMISE) * 2)
+    assert sorted(os.listdir(directory)) == ["identity", "log", "promise"]  # noqa: PTH208
+    storage.close()
+    assert (await reopened(moved)).log == b"anew!"
 
 
 # ---- replacements --------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""The directory of one segment, locked: all in it is reached through its descriptor.
+
+A path says where a directory was when somebody last looked. If it is moved while it is open, and
+another one is made in its place, whoever goes by the path writes into what is not theirs. So the
+path serves to open a directory and to name it in messages, and for nothing else.
+
+A directory is locked by ``flock`` on itself. Such a lock belongs to one opening of the file, hence
+also shuts out a second opening by the same process, and ends with the process. POSIX systems only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from segments.protocol.errors import VolumeLocked
+
+
+class LockedDirectory:
+    """An open directory that nobody else has open in this way. All calls may raise `OSError`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open and lock it; raises `VolumeLocked` if somebody else has it, here or elsewhere."""
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise VolumeLocked(f"{path} is open already, here or in another process") from None
+        except OSError:
+            self.close()
+            raise
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def close(self) -> None:
+        """Give it back; to be called once."""
+        os.close(self._descriptor)
+
+    def names(self) -> list[str]:
+        """Everything in it, in order."""
+        return sorted(os.listdir(self._descriptor))  # noqa: PTH208 - there is no path
+
+    def open(self, name: str, flags: int) -> int:
+        """The descriptor of a file in it."""
+        return os.open(name, flags, 0o666, dir_fd=self._descriptor)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a file another name, in place of what had that before."""
+        os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def unlink(self, name: str) -> None:
+        """Remove a file, if there is one of this name."""
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=self._descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """To be synced: then its names last."""
+        return self._descriptor
+
+    def misses(self, name: str, file: int) -> str:
+        """Why ``file``, opened as ``name``, is no longer what stands there; empty if it is."""
+        opened = os.fstat(file)
+        try:
+            found = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return f"{name} has been deleted"
+        if (found.st_dev, found.st_ino) != (opened.st_dev, opened.st_ino):
+            return f"{name} has been replaced by another file"
+        return ""
