@@ -18,6 +18,8 @@ def take_snapshot(
     hosts: Iterable[SegmentHost],
     engines: Sequence[Engine],
     now: float,
+    *,
+    read_only: bool = False,
 ) -> VolumeSnapshot:
     """The volume at ``now``, in trio's time, without any judgement; the latest writer is last."""
     latest = engines[-1] if engines else None
@@ -25,6 +27,7 @@ def take_snapshot(
     busy = [each for each in others if each.phase not in (Phase.OPEN, Phase.ENDED)]
     return VolumeSnapshot(
         now_s=now,
+        read_only=read_only,
         models={group.pg_id: QuorumModel(group.members) for group in groups},
         segments=[_segment(host, latest) for host in hosts],
         writers=[*busy, _writer(latest)] if latest is not None else [],

@@ -17,9 +17,10 @@ from pathlib import Path
 from random import Random, SystemRandom
 from reprlib import repr as shown
 
+import attrs
 import trio
 
-from aurora.arguments import check_kind, check_seconds
+from aurora.arguments import check_flag, check_kind, check_seconds
 from aurora.checkup import take_snapshot
 from aurora.config import ClusterConfig
 from aurora.diagnosis import diagnose
@@ -34,13 +35,14 @@ from aurora.trio_run import check_run
 from segments.disks import Disk, VolumeDirectory, format_storage, memory_disks
 from segments.host import SegmentHost
 from segments.pausing import PausableEndpoint
-from segments.protocol.errors import Closed, Invalid
+from segments.protocol.errors import Closed, Invalid, ReadOnly
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.transport import Network
 from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer
 from segments.storage import Storage
+from segments.volume_copy import copy_disks
 
 _ID_BITS = 62
 
@@ -57,9 +59,12 @@ class Cluster:
         config: ClusterConfig,
         random: Random,
         *,
+        read_only: bool = False,
         trace: Tracer | None = None,
     ) -> None:
+        """``read_only`` says that ``disks`` are copies: recovered once, and then only read."""
         self.config = config = config.of_volume(geometry)
+        self.read_only = read_only
         self.geometry = geometry
         self.network = network
         self.groups = geometry.groups()
@@ -168,7 +173,9 @@ class Cluster:
 
     def wipe(self, target: Target) -> None:
         """Crash segments and lose their disks: they are lost for good (protocol §8)."""
-        for host in self._commanded(target):
+        hosts = self._commanded(target)
+        self._check_writable()
+        for host in hosts:
             segment = host.segment
             host.crash()
             host.disk.wipe()
@@ -182,7 +189,8 @@ class Cluster:
     def health(self) -> HealthReport:
         """The volume's health: every segment, whether writes and reads go on, and every wait."""
         hosts, now = self.hosts.values(), trio.current_time()
-        return diagnose(take_snapshot(self.groups, hosts, self.engines, now))
+        snapshot = take_snapshot(self.groups, hosts, self.engines, now, read_only=self.read_only)
+        return diagnose(snapshot)
 
     def _endpoints(self, target: Target) -> list[PausableEndpoint]:
         hosts = self._commanded(target)
@@ -191,6 +199,10 @@ class Cluster:
     def _check_open(self) -> None:
         if self._closed:
             raise Closed("the cluster has been closed: expected one whose block is running")
+
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise ReadOnly("the volume is open for reading alone: expected one to be written")
 
     def _commanded(self, target: Target) -> list[SegmentHost]:
         """The hosts that a command is for; refuses a call from outside the volume's trio run."""
@@ -224,6 +236,8 @@ class Cluster:
         """
         check_run(self._run)
         self._check_open()
+        if self.engines:
+            self._check_writable()
         if fresh is not None:
             check_kind("fresh", fresh, RecoveryPlan, "the plan of a new volume, or None")
         writer_id = fresh.epoch.writer_id if fresh else self._random.getrandbits(_ID_BITS)
@@ -232,8 +246,8 @@ class Cluster:
         models = {group.pg_id: QuorumModel(group.members) for group in self.groups}
         engine = Engine(
             self.network.attach(name), models, self.geometry.lal, self.config.engine, writer_id,
-            fresh=fresh, counter=self._next_counter(), trace=self._trace,
-            names=lambda: self.writer_names,
+            fresh=fresh, read_only=self.read_only, counter=self._next_counter(),
+            trace=self._trace, names=lambda: self.writer_names,
         )  # fmt: skip
         self.engines.append(engine)
         self._forget_ended_writers()  # the one before may have ended while it was the latest
@@ -277,6 +291,7 @@ class Cluster:
     async def recover(self) -> Engine:
         """Crash the latest writer, if it still runs, and open the volume with a new one."""
         if self.engines:
+            self._check_writable()
             self.crash_writer()
         return await self.open_writer()
 
@@ -285,6 +300,7 @@ class Cluster:
 async def open_cluster(
     directory: str | PathLike[str] | None = None,
     *,
+    read_only: bool = False,
     config: ClusterConfig | None = None,
     trace: Tracer | None = None,
     network: Network | None = None,
@@ -299,6 +315,10 @@ async def open_cluster(
     already, `Unavailable` if too many of its segments are lost, and `OutsideTrio` where no trio run
     is, as under asyncio (docs/asyncio.md). docs/settings.md lists the settings.
 
+    ``read_only`` copies an existing volume into memory, writes nothing anywhere, and asks for no
+    more than a read quorum of segments. Calls that write raise `ReadOnly`, as do strict reads: what
+    is read is the volume as it was at the opening, with all versions that it keeps.
+
     Raises `NotOpened`, which names every segment that did not take part and why, if the volume is
     not open after ``timeout_s`` seconds; None waits for ever. Where permissions stand in the way (a
     read-only file system, files of another owner) five seconds are enough: waiting cures nothing.
@@ -312,6 +332,7 @@ async def open_cluster(
     check_run()
     config = config if config is not None else ClusterConfig()
     _check_parts(config, trace, network, random)
+    check_flag("read_only", read_only)
     if timeout_s is not None:
         check_seconds("timeout_s", timeout_s)
     raised: BaseException | None = None
@@ -319,10 +340,13 @@ async def open_cluster(
     try:
         async with trio.open_nursery() as nursery:
             try:
-                cluster, fresh = await _assemble(nursery, directory, config, trace, network, random)
-                models = [QuorumModel(group.members) for group in cluster.groups]
-                start = partial(_start, cluster, fresh)
-                await open_in_time(start, cluster.health, models, nursery, timeout_s)
+                parts = (nursery, _location(directory), config, trace, network, random)
+                fresh = None
+                if read_only:
+                    cluster = await _assemble_reader(*parts, timeout_s)
+                else:
+                    cluster, fresh = await _assemble(*parts)
+                await _open(cluster, fresh, nursery, timeout_s)
                 yield cluster
             except BaseException as error:
                 if nursery.cancel_scope.cancel_called or _is_cancellation(error):
@@ -360,16 +384,25 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, trio.Cancelled)
 
 
+async def _open(
+    cluster: Cluster, fresh: RecoveryPlan | None, nursery: trio.Nursery, timeout_s: float | None
+) -> None:
+    """Have the first writer open the volume in time."""
+    models = [QuorumModel(group.members) for group in cluster.groups]
+    start, read_only = partial(_start, cluster, fresh), cluster.read_only
+    await open_in_time(start, cluster.health, models, nursery, timeout_s, read_only=read_only)
+
+
 async def _start(cluster: Cluster, fresh: RecoveryPlan | None) -> None:
     """Start the segments, and the first writer if one can ever open the volume."""
     await cluster.start_segments()
-    check_openable(cluster.groups, cluster.lost_segments())
+    check_openable(cluster.groups, cluster.lost_segments(), read_only=cluster.read_only)
     await cluster.open_writer(fresh=fresh)
 
 
 async def _assemble(
     nursery: trio.Nursery,
-    directory: str | PathLike[str] | None,
+    path: Path | None,
     config: ClusterConfig,
     trace: Tracer | None,
     network: Network | None,
@@ -378,7 +411,6 @@ async def _assemble(
     """A cluster that nobody has started yet, and its plan if the volume has just been made."""
     random = random or SystemRandom()
     epoch = VolumeEpoch(1, random.getrandbits(_ID_BITS))
-    path = None if directory is None else _location(directory)
     found = None if path is None else VolumeDirectory.find(path)
     geometry = found.geometry if found else config.new_geometry()
     config = config.of_volume(geometry)
@@ -392,6 +424,29 @@ async def _assemble(
     volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
     cluster = Cluster(nursery, network, geometry, volume.disks(), config, random, trace=trace)
     return cluster, None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
+
+
+async def _assemble_reader(
+    nursery: trio.Nursery,
+    path: Path | None,
+    config: ClusterConfig,
+    trace: Tracer | None,
+    network: Network | None,
+    random: Random | None,
+    timeout_s: float | None,
+) -> Cluster:
+    """A cluster that nobody has started yet, on a copy of a volume in which nothing is folded."""
+    volume = None if path is None else VolumeDirectory.find(path)
+    if volume is None:
+        raise Invalid(f"directory is {path}: expected a volume that is there, to read alone")
+    engine = attrs.evolve(config.engine, retention_lsns=None)
+    config = attrs.evolve(config.of_volume(volume.geometry), engine=engine)
+    network = network or InProcessNetwork(config.inbox_messages, config.inbox_bytes)
+    disks = await copy_disks(volume, timeout_s)
+    return Cluster(
+        nursery, network, volume.geometry, disks, config, random or SystemRandom(),
+        read_only=True, trace=trace,
+    )  # fmt: skip
 
 
 async def new_volume(
@@ -427,8 +482,10 @@ def _check_parts(config: object, trace: object, network: object, random: object)
         check_kind("random", random, Random, "a random.Random, or None")
 
 
-def _location(directory: str | PathLike[str]) -> Path:
+def _location(directory: str | PathLike[str] | None) -> Path | None:
     """The absolute path of a volume's directory; raises `Invalid` for what is no path."""
+    if directory is None:
+        return None
     path = fspath(directory) if isinstance(directory, str | PathLike) else None
     if not isinstance(path, str) or "\0" in path:
         raise Invalid(f"directory is {directory!r}: expected a path, or None for memory")

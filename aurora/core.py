@@ -335,6 +335,9 @@ class WriterCore:
             installed = [s.segment for s in self._streams_of[pg_id] if s.installed]
             if not model.has_write(installed) or self.pgcl(pg_id) < self._plan_tails[pg_id]:
                 return
+        self._open()
+
+    def _open(self) -> None:
         self.opened = True
         if self._trace is not None:
             self._trace(self.name, events.VolumeOpened(self.epoch, self.vdl))

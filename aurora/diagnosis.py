@@ -101,6 +101,8 @@ class VolumeSnapshot:
     segments: Sequence[SegmentSnapshot]
     writers: Sequence[WriterSnapshot] = ()
     """The latest last; of the others, those that are opening the volume."""
+    read_only: bool = False
+    """Whether it is a copy, which takes no writes."""
 
 
 def diagnose(volume: VolumeSnapshot) -> HealthReport:
@@ -115,13 +117,20 @@ def diagnose(volume: VolumeSnapshot) -> HealthReport:
         *_disks(segments),
         *_lost(volume, segments),
     ]
+    writes = _all([(each, each.writes) for each in groups], of_many=len(groups) > 1)
+    if volume.read_only:
+        groups = tuple(attrs.evolve(each, writes=_READ_ONLY) for each in groups)
+        writes = _READ_ONLY
     return HealthReport(
-        _about(latest),
+        _about(latest, "a copy of the volume" if volume.read_only else "the volume"),
         groups,
-        stopped or _all([(each, each.writes) for each in groups], of_many=len(groups) > 1),
+        stopped or writes,
         stopped or _all([(each, each.reads) for each in groups], of_many=len(groups) > 1),
         tuple(waits),
     )
+
+
+_READ_ONLY: Final = Going(False, "the volume is open for reading alone", refused=True)
 
 
 # ---- segments ------------------------------------------------------------------------------------
@@ -245,16 +254,16 @@ def _in_group(group: GroupHealth, *, of_many: bool) -> str:
 # ---- the writer ----------------------------------------------------------------------------------
 
 
-def _about(writer: WriterSnapshot | None) -> str:
+def _about(writer: WriterSnapshot | None, what: str = "the volume") -> str:
     match writer:
         case None:
             return "none has been opened yet"
         case WriterSnapshot(phase=Phase.OPEN):
-            return f"{writer.name} has the volume open, epoch {writer.epoch}"
+            return f"{writer.name} has {what} open, epoch {writer.epoch}"
         case WriterSnapshot(phase=Phase.ENDED):
             said = writer.end.startswith(f"{writer.name} ")
             return writer.end if said else f"{writer.name} has ended: {writer.end}"
-    return f"{writer.name} is opening the volume"
+    return f"{writer.name} is opening {what}"
 
 
 def _stopped(

@@ -127,6 +127,7 @@ class Engine:
         writer_id: int,
         *,
         fresh: RecoveryPlan | None = None,
+        read_only: bool = False,
         counter: int = 2,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
@@ -134,6 +135,7 @@ class Engine:
         """``groups`` and ``lal`` are the volume's.
 
         ``fresh`` is the plan of a volume formatted a moment ago; without it `run` recovers.
+        ``read_only`` says that the segments are copies: they are recovered, and then only read.
 
         ``counter`` is a guess at an epoch that nobody has sealed yet; segments correct it.
         ``names`` knows writers by their ids, for the epochs in errors.
@@ -145,7 +147,7 @@ class Engine:
         self._trace = trace
         self._shell = WriterShell(
             endpoint, groups, lal, config, writer_id,
-            fresh=fresh, counter=counter, trace=trace, names=names,
+            fresh=fresh, read_only=read_only, counter=counter, trace=trace, names=names,
         )  # fmt: skip
         self._usable = self._shell.usable
 
@@ -192,7 +194,7 @@ class Engine:
         then waits for the rest. ``mtr.commit`` and ``mtr.commit_lsn`` are None if nothing was
         written. If the block raises, nothing is written.
         """
-        self._usable()
+        self._shell.writable()
         check_flag("wait", wait)
         with self._snapshot() as read_page:
             mtr = MiniTransaction(self._config.max_mtr_writes, read_page)
@@ -263,6 +265,7 @@ class Engine:
         if lsn is not None:
             lsn = core.reading.checked_read_point(lsn)
         if strict:
+            self._shell.writable()
             # A read point that was given is kept meanwhile: it was not too old when it was asked.
             with nullcontext() if lsn is None else self._kept(core, lsn):
                 confirmation = core.reading.confirm(page_id, trio.current_time())

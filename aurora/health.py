@@ -104,6 +104,8 @@ class Going:
     """The segments that stand in its way."""
     for_good: bool = False
     """Whether it can never go on again: too many segments are lost."""
+    refused: bool = False
+    """Whether nobody waits for it, as it is an error."""
 
 
 @attrs.frozen
@@ -162,7 +164,8 @@ class HealthReport:
         """Pairs of what a line is about and what it says: writer, writes, reads, and waits."""
         rows = [("writer", self.writer)]
         missing = self.writes.missing.removesuffix(f"; {self.writer}")
-        rows.append(("writes", "go on" if self.writes.goes_on else f"wait: {missing}"))
+        held_up = f"are refused: {missing}" if self.writes.refused else f"wait: {missing}"
+        rows.append(("writes", "go on" if self.writes.goes_on else held_up))
         same = "wait for the same" if self.reads == self.writes else f"wait: {self.reads.missing}"
         rows.append(("reads", "go on" if self.reads.goes_on else same))
         said = (self.writes.missing, self.reads.missing)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import Final
 
@@ -27,6 +28,8 @@ async def open_in_time(
     models: Sequence[QuorumModel],
     nursery: trio.Nursery,
     timeout_s: float | None,
+    *,
+    read_only: bool = False,
 ) -> None:
     """Have ``start`` open the volume, and ``nursery`` watch its ``health`` from then on.
 
@@ -37,7 +40,8 @@ async def open_in_time(
     nursery.start_soon(watch.run, name="health")
     with trio.move_on_after(inf if timeout_s is None else timeout_s) as opening:
         if timeout_s is not None:
-            nursery.start_soon(_give_up_if_forbidden, models, watch, opening, name="opening")
+            task = partial(_give_up_if_forbidden, models, watch, opening, read_only=read_only)
+            nursery.start_soon(task, name="opening")
         await start()
         watch.look()  # so that what is lost is reported at once
     if opening.cancelled_caught:
@@ -47,10 +51,14 @@ async def open_in_time(
 
 @trio.lowlevel.enable_ki_protection
 async def _give_up_if_forbidden(
-    models: Sequence[QuorumModel], watch: HealthWatch, opening: trio.CancelScope
+    models: Sequence[QuorumModel],
+    watch: HealthWatch,
+    opening: trio.CancelScope,
+    *,
+    read_only: bool,
 ) -> None:
     while not opening.cancel_called:
-        if forbidden_for_s(watch.report, models) >= _FORBIDDEN_S:
+        if forbidden_for_s(watch.report, models, read_only=read_only) >= _FORBIDDEN_S:
             opening.cancel()
         await trio.sleep(INTERVAL_S)
 
@@ -61,28 +69,39 @@ def _not_opened(report: HealthReport, after_s: float) -> NotOpened:
     return NotOpened(f"the volume could not be opened within {duration(after_s)}: {missing}")
 
 
-def check_openable(groups: Iterable[ProtectionGroup], lost: Mapping[SegmentId, str]) -> None:
+def _is_enough(model: QuorumModel, segments: Container[SegmentId], *, read_only: bool) -> bool:
+    """Whether the volume can be opened with these of a group's segments alone."""
+    return model.has_read(segments) if read_only else model.has_write(segments)
+
+
+def check_openable(
+    groups: Iterable[ProtectionGroup], lost: Mapping[SegmentId, str], *, read_only: bool = False
+) -> None:
     """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume.
 
-    ``lost`` says of each lost segment why.
+    Nor, with ``read_only``, anybody read it alone. ``lost`` says of each lost segment why.
     """
+    quorum = "read" if read_only else "write"
     for group in groups:
         gone = [segment for segment in group.members if segment in lost]
-        if len(group.members) - len(gone) < QuorumModel(group.members).write:
+        left = [segment for segment in group.members if segment not in lost]
+        if not _is_enough(QuorumModel(group.members), left, read_only=read_only):
             reasons = "; ".join(lost[segment] for segment in gone)
             raise Unavailable(
                 f"protection group {group.pg_id} has lost {', '.join(gone)}: "
-                f"expected a write quorum of its segments ({reasons})"
+                f"expected a {quorum} quorum of its segments ({reasons})"
             )
 
 
-def forbidden_for_s(report: HealthReport, models: Sequence[QuorumModel]) -> float:
-    """For how long permissions alone have kept a write quorum of some group away; 0 if not."""
+def forbidden_for_s(
+    report: HealthReport, models: Sequence[QuorumModel], *, read_only: bool = False
+) -> float:
+    """For how long permissions alone have kept a group from being enough to open; 0 if not."""
     gone = (SegmentStatus.LOST, SegmentStatus.REFUSED)
     longest = 0.0
     for group, model in zip(report.groups, models, strict=True):
         others = [each.segment for each in group.segments if each.status not in gone]
         refused = [each.for_s for each in group.segments if each.status is SegmentStatus.REFUSED]
-        if refused and not model.has_write(others):
+        if refused and not _is_enough(model, others, read_only=read_only):
             longest = max(longest, min(refused))
     return longest

@@ -22,11 +22,19 @@ from aurora.health import WaitKind
 from aurora.mtr import PageWrite
 from aurora.pending import Pending, WaitSnapshot
 from aurora.quorum import QuorumModel
+from aurora.reader_core import ReaderCore
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
 from aurora.trio_run import check_run
 from segments.protocol import codec
-from segments.protocol.errors import AuroraError, Closed, Fenced, MalformedMessage, Unavailable
+from segments.protocol.errors import (
+    AuroraError,
+    Closed,
+    Fenced,
+    MalformedMessage,
+    ReadOnly,
+    Unavailable,
+)
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, PgId, name_writers
 from segments.protocol.transport import Endpoint
@@ -44,6 +52,7 @@ class WriterShell:
         writer_id: int,
         *,
         fresh: RecoveryPlan | None = None,
+        read_only: bool = False,
         counter: int = 2,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
@@ -63,6 +72,7 @@ class WriterShell:
         self._endpoint = endpoint
         self._lal = lal
         self._fresh = fresh
+        self._read_only = read_only
         self._counter = counter
         self._names = names
         self._run: trio.lowlevel.TrioToken | None = None
@@ -83,11 +93,21 @@ class WriterShell:
         check_run(self._run)
         return self.core
 
+    def writable(self) -> WriterCore:
+        """The core, as `usable`, for a call that changes something, or vouches for the latest."""
+        core = self.usable()
+        if self._read_only:
+            raise ReadOnly(
+                f"{self.name} has a copy of the volume, for reading alone: expected one that was "
+                "opened to be written"
+            )
+        return core
+
     # These run in the caller's task; Ctrl-C reaches it where they wait, not amid a step.
     @trio.lowlevel.enable_ki_protection
     async def commit(self, writes: Sequence[PageWrite]) -> Commit:
         """Make the writes part of the log, as soon as it has room for them."""
-        self.usable()
+        self.writable()
         assert self._intake is not None
         pending = self._intake.begin(writes, trio.current_time())
         await self.see_through(pending)
@@ -156,7 +176,7 @@ class WriterShell:
         self.opening_since_s = trio.current_time()
         try:
             plan = self._fresh or await self._recover()
-            core = self.core = WriterCore(
+            core = self.core = (ReaderCore if self._read_only else WriterCore)(
                 plan, self.groups, self._lal, self.config,
                 fresh=self._fresh is not None, trace=self.trace, name=self.name,
             )  # fmt: skip

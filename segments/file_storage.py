@@ -37,7 +37,7 @@ import json
 import os
 import stat
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar, TypeVarTuple
@@ -45,7 +45,7 @@ from typing import Final, NoReturn, TypeVar, TypeVarTuple
 import outcome
 import trio
 
-from segments.locked_directory import LockedDirectory
+from segments.locked_directory import LockedDirectory, OpenDirectory
 from segments.protocol import codec
 from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageBroken
 from segments.protocol.refusal import storage_error
@@ -119,13 +119,7 @@ class FileStorage:
         if someone has it open, `StorageFailed` if the disk refuses.
         """
         try:
-            if not stat.S_ISDIR(directory.stat().st_mode):
-                raise NotADirectoryError
-        except (FileNotFoundError, NotADirectoryError):
-            raise SegmentLost(f"{directory} is no directory: expected {expected}") from None
-        except OSError as error:  # what cannot be looked at is not lost
-            raise storage_error(f"{directory} cannot be opened", error) from error
-        try:
+            _check_is_there(directory, expected)
             locked = LockedDirectory(directory)
             try:
                 _check_belongs(locked, expected)
@@ -343,7 +337,30 @@ def _format(directory: LockedDirectory, identity: Identity) -> None:
     os.fsync(directory.descriptor)
 
 
-def _check_belongs(directory: LockedDirectory, expected: Identity) -> None:
+def read_unlocked(path: Path, expected: Identity) -> Stored:
+    """What `FileStorage.load` gives, of a directory that is not locked: nothing is written.
+
+    So bytes that a killed process has left in the cache only are there, too. Raises as
+    `FileStorage.open`.
+    """
+    try:
+        _check_is_there(path, expected)
+        with closing(OpenDirectory(path)) as directory:
+            _check_belongs(directory, expected)
+            return Stored(directory.read(_LOG), directory.read(_PROMISE))
+    except OSError as error:
+        raise storage_error(f"{path} cannot be read", error) from error
+
+
+def _check_is_there(path: Path, expected: Identity) -> None:
+    try:
+        if not stat.S_ISDIR(path.stat().st_mode):
+            raise NotADirectoryError
+    except (FileNotFoundError, NotADirectoryError):  # what cannot be looked at is not lost
+        raise SegmentLost(f"{path} is no directory: expected {expected}") from None
+
+
+def _check_belongs(directory: OpenDirectory, expected: Identity) -> None:
     found = set(directory.names())
     if missing := sorted({_IDENTITY, _LOG, _PROMISE} - found):
         state = f"lacks {', '.join(missing)}" if found else "is empty"

@@ -18,21 +18,12 @@ from pathlib import Path
 from segments.protocol.errors import VolumeLocked
 
 
-class LockedDirectory:
-    """An open directory that nobody else has open in this way. All calls may raise `OSError`."""
+class OpenDirectory:
+    """A directory that is open, and not locked. All calls may raise `OSError`."""
 
     def __init__(self, path: Path) -> None:
-        """Open and lock it; raises `VolumeLocked` if somebody else has it, here or elsewhere."""
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
-            raise VolumeLocked(f"{path} is open already, here or in another process") from None
-        except OSError:
-            self.close()
-            raise
 
     def __str__(self) -> str:
         return str(self.path)
@@ -48,6 +39,27 @@ class LockedDirectory:
     def open(self, name: str, flags: int) -> int:
         """The descriptor of a file in it."""
         return os.open(name, flags, 0o666, dir_fd=self._descriptor)
+
+    def read(self, name: str) -> bytes:
+        """All bytes of a file in it."""
+        with os.fdopen(self.open(name, os.O_RDONLY), "rb") as file:
+            return file.read()
+
+
+class LockedDirectory(OpenDirectory):
+    """An open directory that nobody else has open in this way. All calls may raise `OSError`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open and lock it; raises `VolumeLocked` if somebody else has it, here or elsewhere."""
+        super().__init__(path)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise VolumeLocked(f"{path} is open already, here or in another process") from None
+        except OSError:
+            self.close()
+            raise
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a file another name, in place of what had that before."""

@@ -109,6 +109,13 @@ class MemoryStorage:
         """A disk freshly formatted for ``identity``."""
         return cls(identity)
 
+    @classmethod
+    def holding(cls, identity: Identity, stored: Stored) -> MemoryStorage:
+        """A disk of ``identity`` with what another one held."""
+        storage = cls(identity)
+        storage._log, storage._promises = bytearray(stored.log), stored.promises
+        return storage
+
     @property
     def identity(self) -> Identity | None:
         return self._identity

@@ -77,6 +77,14 @@ _GROUPS: Final[_Decorator] = click.option(
 )
 
 
+_READ_ONLY: Final[_Decorator] = click.option(
+    "--read-only",
+    is_flag=True,
+    help="Read a copy of the volume in DIR: any three of six segments are enough, and nothing is "
+    "written.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
 @click.version_option(aurora.__version__, message=f"aurora-py {aurora.__version__}")
 def cli() -> None:
@@ -129,10 +137,13 @@ def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
 
 @cli.command()
 @_DATA
+@_READ_ONLY
 @_GROUPS
 @_COLOR
 @_TRACE
-def repl(data_dir: Path | None, groups: int | None, plain: bool, trace: Path | None) -> None:
+def repl(
+    data_dir: Path | None, read_only: bool, groups: int | None, plain: bool, trace: Path | None
+) -> None:
     """A prompt for a volume: write, read, break, recover.
 
     `help` lists the commands, Tab completes, `step on` holds every message until you let it
@@ -143,26 +154,31 @@ def repl(data_dir: Path | None, groups: int | None, plain: bool, trace: Path | N
     A volume that cannot be opened now says what it waits for, and is given up after a minute with
     status 3; after five seconds, if it may not be written.
     """
-    options = Options(data_dir=data_dir, groups=groups, color=not plain, trace=trace)
+    options = Options(
+        data_dir=data_dir, read_only=_checked(read_only, data_dir), groups=groups,
+        color=not plain, trace=trace,
+    )  # fmt: skip
     _talk(options)
 
 
 @cli.command("viz-repl")
 @_DATA
+@_READ_ONLY
 @_GROUPS
 @_DELAY
 @_COLOR
 @_TRACE
 def viz_repl(
-    data_dir: Path | None, groups: int | None, delay: int | None, plain: bool, trace: Path | None
-) -> None:
+    data_dir: Path | None, read_only: bool, groups: int | None, delay: int | None, plain: bool,
+    trace: Path | None,
+) -> None:  # fmt: skip
     """The prompt, with every internal step shown.
 
     The same as `repl` after `viz on`; `viz off` and `delay MS` work at the prompt.
     """
     options = Options(
-        data_dir=data_dir, groups=groups, color=not plain, trace=trace,
-        viz=True, delay_ms=_delay(delay),
+        data_dir=data_dir, read_only=_checked(read_only, data_dir), groups=groups,
+        color=not plain, trace=trace, viz=True, delay_ms=_delay(delay),
     )  # fmt: skip
     _talk(options)
 
@@ -171,6 +187,12 @@ def _talk(options: Options) -> None:
     """Converse; a script for a volume that nobody else ever sees has its time to itself, too."""
     repeatable = options.data_dir is None and not at_a_terminal()
     _finish(options, partial(converse, color=options.color), repeatable=repeatable)
+
+
+def _checked(read_only: bool, data_dir: Path | None) -> bool:
+    if read_only and data_dir is None:
+        raise click.UsageError("--read-only is for a volume that is there: give --data-dir, too")
+    return read_only
 
 
 def _delay(asked: int | None) -> int:

@@ -68,6 +68,10 @@ class InvalidTarget(Invalid):
     """A target that names no segment, zone or writer that there can be."""
 
 
+class ReadOnly(Invalid):
+    """A call that would write, or vouch for what others write, where a volume is only read."""
+
+
 class ReadPointAboveVdl(Invalid):
     """A read point that is not durable yet."""
 

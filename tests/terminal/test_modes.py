@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from io import StringIO
@@ -122,6 +123,33 @@ def test_a_volume_keeps_its_number_of_groups(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in volume.rglob("*") if path.is_file()} == before
     same = aurora("repl", "--data-dir", str(volume), "--groups", "1", typed="get 1\n")
     assert (same.returncode, '"kept"' in same.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("mode", ["repl", "viz-repl"])
+def test_a_volume_that_is_only_read(mode: str, tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    assert aurora("repl", "--data-dir", str(volume), typed="put 1 0 kept\n").returncode == 0
+    for lost in ("A0", "C0", "F0"):
+        shutil.rmtree(volume / lost)
+    before = {path: (path.stat().st_mtime_ns, path.is_dir()) for path in volume.rglob("*")}
+    typed = "get 1\nput 1 0 more\nrecover\ntakeover\nwipe B0\nget 1 strict\nstatus\nget 1\n"
+    shown = aurora(mode, "--data-dir", str(volume), "--read-only", typed=typed)
+    assert shown.returncode == 1
+    assert shown.stdout.count('"kept"') >= 2
+    assert shown.stdout.count("error: ReadOnly: ") == 5
+    assert "writes   are refused: the volume is open for reading alone" in shown.stdout
+    assert {path: (path.stat().st_mtime_ns, path.is_dir()) for path in volume.rglob("*")} == before
+
+
+def test_reading_alone_needs_a_volume_that_is_there(tmp_path: Path) -> None:
+    refused = CliRunner().invoke(cli, ["repl", "--read-only"])
+    assert refused.exit_code == 2
+    assert "--data-dir" in refused.output
+    missing = tmp_path / "missing"
+    refused = CliRunner().invoke(cli, ["repl", "--data-dir", str(missing), "--read-only"])
+    assert refused.exit_code == 1
+    assert "expected a volume that is there" in refused.output
+    assert not missing.exists()
 
 
 @pytest.mark.parametrize("mode", ["demo", "viz-demo", "repl", "viz-repl"])

@@ -89,7 +89,8 @@ OPEN_CLUSTER: Final = call(
         "directory": (None, "x"), "config": _OR_NONE, "network": _OR_NONE, "random": _OR_NONE,
         "trace": (None, _WRONG[-2]), "timeout_s": (None, 1.5),
     },
-    directory=None, config=None, trace=None, network=None, random=None, timeout_s=60.0,
+    directory=None, read_only=False, config=None, trace=None, network=None, random=None,
+    timeout_s=60.0,
 )  # fmt: skip
 NOT_FOR_CALLERS: Final = {(Engine, "run"): "a cluster runs its engines"}
 
