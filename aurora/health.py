@@ -35,7 +35,8 @@ class SegmentStatus(StrEnum):
     REFUSED = "refused"
     """Its disk may not be written or read: permissions, or a read-only file system."""
     FAILING = "failing"
-    """Its disk fails in another way and is tried again, or does not finish a write."""
+    """Its disk fails in another way and is tried again, or does not finish a write; or there is no
+    memory, thread or descriptor left for it."""
     DOWN = "down"
     """Crashed, or not started; `Cluster.restart` starts it."""
     FAILED = "failed"

@@ -216,9 +216,11 @@ class FileStorage:
         def deliver(result: outcome.Outcome[_T]) -> None:
             token.run_sync_soon(trio.lowlevel.reschedule, task, result)
 
-        trio.lowlevel.start_thread_soon(
-            partial(job, *args), deliver, f"{self._identity.segment} disk"
-        )
+        name = f"{self._identity.segment} disk"
+        try:
+            trio.lowlevel.start_thread_soon(partial(job, *args), deliver, name)
+        except (RuntimeError, MemoryError) as error:  # no thread to be had: nothing has begun
+            raise storage_error(f"{self._directory}", error) from error
         try:
             result: _T = await trio.lowlevel.wait_task_rescheduled(_never_abort)
         except OSError as error:

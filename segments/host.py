@@ -1,9 +1,9 @@
 """The place where one segment runs: its disk, and its server while that serves.
 
 A segment ends in three ways. It is crashed. Its disk is lost, for good. Or its disk refuses to go
-on, and then everything but the disk starts over: the storage is closed, and after a pause opened
-anew, as often as it takes. Whatever else goes wrong is this segment's own mistake; it stays down
-and says why, and the other segments go on.
+on, or the machine has no memory, thread or descriptor for it, and then everything but the disk
+starts over: the storage is closed, and after a pause opened anew, as often as it takes. Whatever
+else goes wrong is this segment's own mistake; it stays down and says why, and the others go on.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from segments.core import SegmentCore
 from segments.disks import Disk
 from segments.pausing import PausableEndpoint
 from segments.protocol import events
-from segments.protocol.errors import SegmentLost, StorageFailed, VolumeLocked
+from segments.protocol.errors import SegmentLost, VolumeLocked
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import SegmentId
-from segments.protocol.refusal import Refusal
+from segments.protocol.refusal import Refusal, is_passing
 from segments.protocol.volume import ProtectionGroup
 from segments.server import SegmentServer
 from segments.storage import Storage
@@ -133,7 +133,11 @@ class SegmentHost:
             return self.disk.open()
         except SegmentLost as error:
             self._lose(error)
-        except (StorageFailed, OSError) as error:
+        except VolumeLocked:
+            raise
+        except Exception as error:
+            if not is_passing(error):
+                raise
             self._refuse(error)
         return None
 
@@ -192,10 +196,10 @@ class SegmentHost:
                 storage.close()
         except* SegmentLost as errors:
             self._lose(_first_of(errors))
-        except* (StorageFailed, OSError) as errors:
-            refused = _first_of(errors)
         except* Exception as errors:  # noqa: BLE001 - must not take the others along
-            mistake = describe_error(errors)
+            passing, wrong = errors.split(is_passing)
+            refused = _first_of(passing) if passing is not None else None
+            mistake = describe_error(wrong) if wrong is not None else None
         if self._scope is not scope or self.lost is not None:
             return False  # crashed, or lost: what else went wrong no longer matters
         if mistake is not None:
@@ -203,7 +207,8 @@ class SegmentHost:
             self._note(events.SegmentFailed(mistake))
         elif refused is not None:
             self._refuse(refused)
-            self._note(events.StorageRefused(str(refused)))
+            assert self._refusal is not None
+            self._note(events.StorageRefused(self._refusal.detail))
         return mistake is None
 
     def _note(self, event: Event) -> None:

@@ -28,10 +28,24 @@ class DiskTrouble(StrEnum):
     """Anything else, such as an error of the device."""
 
 
-def storage_error(about: str, error: OSError) -> StorageFailed:
+_NO_THREAD: Final = "can't start new thread"
+"""What Python says when the system gives it none; the error has no type of its own."""
+
+
+def is_passing(error: BaseException) -> bool:
+    """Whether the machine, or a disk, lacked what it may have again: then trying again is right."""
+    match error:
+        case StorageFailed() | OSError() | MemoryError():
+            return True
+        case RuntimeError():
+            return str(error) == _NO_THREAD
+    return False
+
+
+def storage_error(about: str, error: Exception) -> StorageFailed:
     """What to raise when the operating system has refused; ``about`` says what was tried."""
     kinds = {DiskTrouble.FULL: StorageFull, DiskTrouble.REFUSED: StorageForbidden}
-    return kinds.get(_trouble_of(error), StorageFailed)(f"{about}: {error}")
+    return kinds.get(_trouble_of(error), StorageFailed)(f"{about}: {_said(error)}")
 
 
 @attrs.frozen
@@ -52,13 +66,17 @@ class Refusal:
         trouble = _trouble_of(error)
         same = before is not None and before.trouble is trouble
         cause = error if isinstance(error, OSError) else error.__cause__
-        brief = cause.strerror if isinstance(cause, OSError) else None
-        return cls(
-            trouble, brief or str(error), str(error), before.since_s if before and same else now
-        )
+        brief = cause.strerror if isinstance(cause, OSError) else cause and _said(cause)
+        detail = _said(error)
+        return cls(trouble, brief or detail, detail, before.since_s if before and same else now)
 
     def __str__(self) -> str:
         return self.detail
+
+
+def _said(error: BaseException) -> str:
+    """What an error says; that there is no memory it says by its type alone."""
+    return str(error) or type(error).__name__
 
 
 def _trouble_of(error: BaseException | None) -> DiskTrouble:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +179,91 @@ async def test_a_mistake_of_one_segment_takes_down_nobody_else(
         await cluster.restart("A0")
         assert host.up
         await cluster.engine.put(1, 0, b"y")
+
+
+NO_THREAD = RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("lack", [MemoryError(), NO_THREAD, OSError(errno.ENFILE, "none left")])
+async def test_what_is_lacking_for_a_moment_takes_no_segment_down_for_good(
+    autojump_clock: trio.testing.MockClock, lack: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mistakes: list[Event] = []
+
+    def trace(source: str, event: Event) -> None:
+        if isinstance(event, SegmentFailed):
+            mistakes.append(event)
+
+    async with open_cluster(trace=trace) as cluster:
+        host = cluster.hosts["A0"]
+        assert host.core is not None
+
+        def short(*_: object) -> None:
+            raise lack
+
+        monkeypatch.setattr(host.core, "step", short)
+        await cluster.engine.put(1, 0, b"x")
+        await until(lambda: not host.up)
+        health = cluster.health().segments["A0"]
+        said = getattr(lack, "strerror", None) or str(lack) or "MemoryError"
+        assert (host.mistake, health.status, health.why) == (None, "failing", said)
+        await until(lambda: host.up)
+        await until(lambda: host.core is not None and host.core.state.scl == cluster.engine.vdl)
+    assert not mistakes
+
+
+async def test_a_segment_without_a_thread_writes_when_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, starved = trio.lowlevel.start_thread_soon, {"A0 disk", "C0 disk", "E0 disk"}
+
+    def start_thread_soon(job: Any, deliver: Any, name: str) -> None:
+        if name in starved:
+            raise NO_THREAD
+        start(job, deliver, name)
+
+    async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
+        hosts = [cluster.hosts[segment] for segment in ("A0", "C0", "E0")]
+        servers = [host.server for host in hosts]
+        monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start_thread_soon)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cluster.engine.put, 1, 0, b"x")
+            await until(lambda: all(host.failure for host in hosts))
+            assert cluster.health().segments["A0"].why == "can't start new thread"
+            starved.clear()
+        assert [host.server for host in hosts] == servers, "nothing was wrong with the storage"
+    starved.update(["B0 disk", "D0 disk", "F0 disk"])
+    async with trio.open_nursery() as nursery:
+
+        async def open_again() -> None:
+            async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
+                assert (await cluster.engine.get(1))[:1] == b"x"
+                await until(lambda: all(host.up for host in cluster.hosts.values()))
+
+        nursery.start_soon(open_again)
+        await trio.sleep(0.05)
+        starved.clear()
+
+
+async def test_a_segment_without_a_descriptor_starts_when_there_is_one(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
+        await cluster.engine.put(1, 0, b"x")
+        host = cluster.hosts["A0"]
+        cluster.crash("A0")
+        await until(lambda: host._ended is None)  # its descriptors have been given back
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        taken = [os.open(os.devnull, os.O_RDONLY)]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 8, hard))
+        try:
+            with suppress(OSError):
+                while True:
+                    taken.append(os.open(os.devnull, os.O_RDONLY))
+            await cluster.restart("A0")
+            assert (host.started, host.up, host.lost, host.mistake) == (True, False, None, None)
+            assert cluster.health().segments["A0"].why == "Too many open files"
+        finally:
+            for descriptor in taken:
+                os.close(descriptor)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        await until(lambda: host.up)
+        await until(lambda: host.core is not None and host.core.state.scl == cluster.engine.vdl)
