@@ -310,10 +310,10 @@ async def open_cluster(
     """A volume and its writer, ready for use as ``cluster.engine``; closed when the block ends.
 
     ``directory`` None keeps everything in memory; a path keeps it in files, each write synced, and
-    is created or recovered. Raises `Invalid` for a directory that is something else,
-    `InvalidConfig` for settings that contradict the volume there, `VolumeLocked` if it is open
-    already, `Unavailable` if too many of its segments are lost, and `OutsideTrio` where no trio run
-    is, as under asyncio (docs/asyncio.md). docs/settings.md lists the settings.
+    is recovered, or made if it is missing or an empty directory. Raises `Invalid` for one that is
+    something else, `InvalidConfig` for settings that contradict the volume there, `VolumeLocked` if
+    it is open already, `Unavailable` if too many of its segments are lost, and `OutsideTrio` where
+    no trio run is, as under asyncio (docs/asyncio.md). docs/settings.md lists the settings.
 
     ``read_only`` copies an existing volume into memory, writes nothing anywhere, and asks for no
     more than a read quorum of segments. Calls that write raise `ReadOnly`, as do strict reads: what
@@ -489,4 +489,9 @@ def _location(directory: str | PathLike[str] | None) -> Path | None:
     path = fspath(directory) if isinstance(directory, str | PathLike) else None
     if not isinstance(path, str) or "\0" in path:
         raise Invalid(f"directory is {directory!r}: expected a path, or None for memory")
-    return Path(path).absolute()
+    try:
+        return Path(path).absolute()
+    except FileNotFoundError:
+        raise Invalid(
+            f"directory is {path!r}, and the current directory is gone: expected an absolute path"
+        ) from None

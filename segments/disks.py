@@ -1,19 +1,21 @@
 """Where segments keep their bytes: in memory, or in the directories of a volume on files.
 
-A volume on files is a directory: ``volume.json``, written last, and one directory for each segment.
-It is made under another name and renamed when it is complete, so there is never half a volume, and
-a directory that is not one is never touched.
+A volume on files is a directory: ``volume.json``, and one directory for each segment. It is made
+in its place, as not every directory can be replaced (a mount point, a link, one in a directory that
+takes no writes). A marker is put up first, in an empty directory, and becomes the manifest when all
+else is durable: so there is never half a volume, what an interrupted creation has left is known for
+that and cleared by the next, and a directory that holds anything else is never touched.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import stat
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Protocol
@@ -21,7 +23,8 @@ from typing import Protocol
 import attrs
 import trio
 
-from segments.file_storage import FileStorage
+from segments.file_storage import FileStorage, make_directory
+from segments.forks import close_in_children
 from segments.protocol import codec
 from segments.protocol.errors import (
     Corrupt,
@@ -32,12 +35,15 @@ from segments.protocol.errors import (
     VolumeLocked,
 )
 from segments.protocol.ids import SegmentId, VolumeEpoch
-from segments.protocol.refusal import storage_error
+from segments.protocol.refusal import is_passing, storage_error
 from segments.protocol.volume import VolumeGeometry
 from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
 
 _MANIFEST = "volume.json"
+_MAKING = "volume.creating"
+_SEGMENT = re.compile(r"[A-F](0|[1-9][0-9]*)$")
+_OF_THE_FILE_SYSTEM = "lost+found"  # stands in many a new one, which is empty for all that
 _FORMAT = 3  # 1: records in logs were msgpack; 2: truncation tables kept every range
 
 
@@ -93,7 +99,7 @@ class FileDisk:
         return FileStorage.open(self.directory, self.identity)
 
     def wipe(self) -> None:
-        shutil.rmtree(self.directory, ignore_errors=True)
+        shutil.rmtree(self.directory.resolve(), ignore_errors=True)  # what a link leads to
 
 
 @attrs.frozen
@@ -121,21 +127,15 @@ class VolumeDirectory:
         """
         manifest = path / _MANIFEST
         try:
-            if not path.exists():
+            if not _is_directory(path):
                 return None
-            if not path.is_dir():
-                raise Invalid(f"{path} is a file: expected a directory")
-            found = sorted(each.name for each in path.iterdir())
+            found = _names(path)
             data = manifest.read_bytes() if _MANIFEST in found else None
         except OSError as error:
             raise storage_error(f"{path} cannot be read", error) from error
         if data is not None:
             return cls(path, *_decode_manifest(manifest, data))
-        if found:
-            raise Invalid(
-                f"{path} holds {', '.join(found[:3])} and no {_MANIFEST}: "
-                "expected a volume, or an empty directory for a new one"
-            )
+        _check_free(path, found)
         return None
 
     @classmethod
@@ -144,18 +144,24 @@ class VolumeDirectory:
     ) -> VolumeDirectory:
         """A new volume at ``path``, which is missing or an empty directory.
 
-        Raises `VolumeLocked` if somebody else is making it, or just has; `StorageFailed` if the
-        disk refuses.
+        Raises `VolumeLocked` if somebody else is making it, or just has; `Invalid` if something
+        else is there, `StorageFailed` if the disk refuses.
         """
-        if not path.name:
-            raise Invalid(f"{path}: expected a directory that can be made or replaced")
+        volume, manifest = cls(path, volume_id, geometry), _encode_manifest(volume_id, geometry)
         try:
-            with _site(path.with_name(path.name + ".creating")) as building:
-                await cls(building, volume_id, geometry)._format(epoch)
-                await trio.to_thread.run_sync(_move_into_place, building, path)
-        except OSError as error:
+            await trio.to_thread.run_sync(make_directory, path)
+            with _Locked(path):
+                if _MANIFEST in (names := _names(path)):
+                    raise VolumeLocked(f"{path}: somebody else has just made a volume there")
+                _check_free(path, names)
+                await trio.to_thread.run_sync(_begin, path, manifest)
+                await volume._format(epoch)
+                await trio.to_thread.run_sync(_finish, path)
+        except (OSError, RuntimeError, MemoryError) as error:
+            if not is_passing(error):
+                raise
             raise storage_error(f"{path} cannot be made", error) from error
-        return cls(path, volume_id, geometry)
+        return volume
 
     async def _format(self, epoch: VolumeEpoch) -> None:
         for segment, disk in self.disks().items():
@@ -167,9 +173,6 @@ class VolumeDirectory:
                 await format_storage(storage, epoch)
             finally:
                 storage.close()
-        manifest = _encode_manifest(self.volume_id, self.geometry)
-        await trio.to_thread.run_sync(_write_synced, self.path / _MANIFEST, manifest)
-        await trio.to_thread.run_sync(_sync_directory, self.path)
 
 
 def _encode_manifest(volume_id: str, geometry: VolumeGeometry, written_as: int = _FORMAT) -> bytes:
@@ -202,31 +205,79 @@ def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
     return volume_id, geometry
 
 
-@contextmanager
-def _site(building: Path) -> Iterator[Path]:
-    """An empty directory to build in, ours alone; what an interrupted creation left is removed."""
-    building.mkdir(parents=True, exist_ok=True)
-    lock = os.open(building, os.O_RDONLY | os.O_DIRECTORY)
+def _is_directory(path: Path) -> bool:
+    """Whether there is one; raises `Invalid` if there is something else."""
     try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():  # to a disk that is not mounted, perhaps: nothing is made there
+            target = path.readlink()
+            raise Invalid(f"{path} leads to {target}: expected a directory that is there") from None
+        return False
+    if not stat.S_ISDIR(mode):
+        raise Invalid(f"{path} is a file: expected a directory")
+    return True
+
+
+def _names(path: Path) -> list[str]:
+    return sorted({each.name for each in path.iterdir()} - {_OF_THE_FILE_SYSTEM})
+
+
+def _check_free(path: Path, names: Sequence[str]) -> None:
+    """Raise `Invalid` if a directory without a volume holds more than what an unfinished one left.
+
+    Its marker was put into an empty directory, so segments beside that are of its making.
+    """
+    making = _MAKING in names
+    others = [each for each in names if each != _MAKING and not (making and _SEGMENT.match(each))]
+    if others:
+        raise Invalid(
+            f"{path} holds {', '.join(others[:3])} and no {_MANIFEST}: "
+            "expected a volume, or an empty directory for a new one"
+        )
+
+
+class _Locked:
+    """A directory, for whoever makes a volume of it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def __enter__(self) -> None:
+        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        close_in_children(self)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise VolumeLocked(f"{building}: somebody else is making this volume") from None
-        for each in building.iterdir():
-            shutil.rmtree(each) if each.is_dir() else each.unlink()
-        yield building
-    finally:
-        os.close(lock)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self.close_in_child()
+            if not isinstance(error, BlockingIOError):
+                raise
+            raise VolumeLocked(f"{self._path}: somebody else is making this volume") from None
+
+    def __exit__(self, *_: object) -> None:
+        self.close_in_child()
+
+    def close_in_child(self) -> None:
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _move_into_place(building: Path, path: Path) -> None:
-    try:
-        building.replace(path)
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-        raise VolumeLocked(f"{path}: somebody else has just put something there") from error
-    _sync_directory(path.parent)
+def _begin(path: Path, manifest: bytes) -> None:
+    """Remove what an unfinished creation left, and put up the marker of this one."""
+    for name in _names(path):
+        if name != _MAKING:
+            shutil.rmtree(path / name)
+    _write_synced(path / _MAKING, manifest)
+    _sync_directory(path)
+
+
+def _finish(path: Path) -> None:
+    """The marker becomes the manifest, once all that it tells of is durable."""
+    _sync_directory(path)
+    (path / _MAKING).replace(path / _MANIFEST)
+    _sync_directory(path)
 
 
 def _write_synced(path: Path, data: bytes) -> None:

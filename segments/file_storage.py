@@ -45,6 +45,7 @@ from typing import Final, NoReturn, TypeVar, TypeVarTuple
 import outcome
 import trio
 
+from segments.forks import close_in_children
 from segments.locked_directory import LockedDirectory, OpenDirectory
 from segments.protocol import codec
 from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageBroken
@@ -91,6 +92,7 @@ class FileStorage:
             self._close_files()
             raise
         self._files["."] = directory.descriptor
+        close_in_children(self)
 
     @classmethod
     def create(cls, directory: Path, identity: Identity) -> FileStorage:
@@ -100,7 +102,7 @@ class FileStorage:
         if someone has it open, `StorageFailed` if the disk refuses.
         """
         try:
-            _make_directory(directory)
+            make_directory(directory)
             locked = LockedDirectory(directory)
             try:
                 _format(locked, identity)
@@ -142,6 +144,10 @@ class FileStorage:
         self._closing = True
         if not self._turn.locked():
             self._close_files()
+
+    def close_in_child(self) -> None:
+        self._closing = True
+        self._close_files()
 
     async def load(self) -> Stored:
         async with self._taking_turns():
@@ -318,7 +324,8 @@ def _never_abort(_raise_cancel: object) -> trio.lowlevel.Abort:
 # ---- directories ---------------------------------------------------------------------------------
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
+    """Make a directory and what is missing of its parents, durably."""
     missing = [each for each in (directory, *directory.parents) if not each.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     for each in reversed(missing):

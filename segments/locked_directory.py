@@ -5,7 +5,8 @@ another one is made in its place, whoever goes by the path writes into what is n
 path serves to open a directory and to name it in messages, and for nothing else.
 
 A directory is locked by ``flock`` on itself. Such a lock belongs to one opening of the file, hence
-also shuts out a second opening by the same process, and ends with the process. POSIX systems only.
+also shuts out a second opening by the same process, and ends with the process, as a forked child
+closes it (`segments.forks`). POSIX systems only.
 """
 
 from __future__ import annotations

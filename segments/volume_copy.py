@@ -23,6 +23,7 @@ from segments.disks import VolumeDirectory
 from segments.file_storage import read_unlocked
 from segments.protocol.errors import ReadOnly, SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.ids import SegmentId
+from segments.protocol.refusal import is_passing, storage_error
 from segments.storage import Identity, MemoryStorage
 
 _PAUSE_S: Final = 0.05
@@ -82,7 +83,12 @@ async def copy_disks(
     """
     with trio.move_on_after(inf if timeout_s is None else timeout_s):
         while True:
-            disks = await trio.to_thread.run_sync(_copy, volume)
+            try:
+                disks = await trio.to_thread.run_sync(_copy, volume)
+            except (RuntimeError, MemoryError) as error:
+                if not is_passing(error):
+                    raise
+                raise storage_error(f"{volume.path} cannot be read", error) from error
             if disks is not None:
                 return disks
             await trio.sleep(_PAUSE_S)

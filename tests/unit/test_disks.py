@@ -5,10 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
+import trio
 
+from aurora.cluster import open_cluster
 from segments.disks import MemoryDisk, VolumeDirectory, format_storage
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -62,32 +65,122 @@ def test_what_is_no_volume_is_named_and_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "precious").read_text() == "data"
 
 
-async def test_what_an_interrupted_creation_left_is_cleared(tmp_path: Path) -> None:
-    left = tmp_path / "v.creating" / "A0"
-    left.mkdir(parents=True)
-    (left / "log").write_bytes(b"half")
-    (left.parent / "volume.json").write_bytes(b"{")
+@pytest.mark.parametrize("how", ["as it is", "linked", "with a slash", "relative", "with dots"])
+async def test_any_empty_directory_becomes_a_volume_in_its_place(
+    tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it were a mount point: nothing is renamed over it, nothing is made beside it."""
+    parent, path = tmp_path / "parent", tmp_path / "parent" / "v"
+    path.mkdir(parents=True, mode=0o750)
+    (path / "lost+found").mkdir()
+    (tmp_path / "link").symlink_to("parent/v")
+    before = parent.stat().st_mtime_ns, path.stat().st_ino, path.stat().st_mode
+    monkeypatch.chdir(path)
+    given: dict[str, str | Path] = {
+        "as it is": path,
+        "linked": tmp_path / "link",
+        "with a slash": f"{path}/",
+        "relative": ".",
+        "with dots": "../../parent/./v/",
+    }
+    for opening in range(2):
+        async with open_cluster(given[how]) as cluster:
+            assert await cluster.engine.put(1, 0, b"x") > opening
+    assert (parent.stat().st_mtime_ns, path.stat().st_ino, path.stat().st_mode) == before
+    made = VolumeDirectory.find(path)
+    assert made is not None
+    assert {each.name for each in path.iterdir()} == {*made.disks(), "volume.json", "lost+found"}
+
+
+def test_a_link_to_nothing_is_named_and_nothing_is_made(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("unmounted")
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(Invalid, match="link leads to unmounted: expected a directory that is"):
+        VolumeDirectory.find(tmp_path / "link")
+    with pytest.raises(StorageFailed, match="symbolic links"):
+        VolumeDirectory.find(tmp_path / "loop")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "loop"]
+
+
+async def test_where_the_current_directory_is_gone_a_relative_path_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "here").rmdir()
+    with pytest.raises(Invalid, match="the current directory is gone: expected an absolute path"):
+        async with open_cluster("v"):
+            pytest.fail("opened")
+
+
+def unfinished(path: Path, made: VolumeDirectory, segments: int, marker: bytes | None) -> None:
+    """What a creation leaves that ends after so many segments."""
+    data = (made.path / "volume.json").read_bytes()
+    path.mkdir()
+    (path / "volume.creating").write_bytes(data if marker is None else marker)
+    for segment in list(made.disks())[:segments]:
+        shutil.copytree(made.path / segment, path / segment)
+
+
+@pytest.mark.parametrize("segments", [0, 1, 5, 12])
+async def test_what_an_interrupted_creation_left_is_cleared(tmp_path: Path, segments: int) -> None:
+    other = await VolumeDirectory.create(tmp_path / "other", "w", VolumeGeometry(2), EPOCH)
+    unfinished(tmp_path / "v", other, segments, None if segments else b"{")
+    if segments:
+        (tmp_path / "v" / "A0" / "log").write_bytes(b"half")
+    assert VolumeDirectory.find(tmp_path / "v") is None
     made = await create(tmp_path / "v")
     assert VolumeDirectory.find(tmp_path / "v") == made
-    assert not left.parent.exists()
+    names = {each.name for each in (tmp_path / "v").iterdir()}
+    assert names == {*made.disks(), "volume.json"}
+    for disk in made.disks().values():
+        disk.open().close()
+
+
+async def test_a_creation_that_was_interrupted_clears_nothing_but_its_own(tmp_path: Path) -> None:
+    other = await VolumeDirectory.create(tmp_path / "other", "w", ONE, EPOCH)
+    unfinished(tmp_path / "v", other, 6, None)
+    (tmp_path / "v" / "thesis").write_text("precious")
+    (tmp_path / "w").mkdir()
+    (tmp_path / "w" / "A0").mkdir()  # and no marker
+    for path, foreign in ((tmp_path / "v", "thesis"), (tmp_path / "w", "A0")):
+        before = sorted(path.rglob("*"))
+        with pytest.raises(Invalid, match=f"holds {foreign} and no"):
+            VolumeDirectory.find(path)
+        with pytest.raises(Invalid, match=f"holds {foreign} and no"):
+            await create(path)
+        assert sorted(path.rglob("*")) == before
+
+
+async def test_a_creation_that_is_cancelled_or_fails_is_begun_anew(tmp_path: Path) -> None:
+    for checkpoints in (1, 3, 5, 8, 13):
+        path = tmp_path / f"v{checkpoints}"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(create, path)
+            for _ in range(checkpoints):
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        if VolumeDirectory.find(path) is None:
+            await create(path)
+        assert VolumeDirectory.find(path) is not None
 
 
 async def test_two_makers_of_one_volume_leave_each_other_alone(tmp_path: Path) -> None:
-    site = tmp_path / "v.creating"
-    site.mkdir()
-    (site / "theirs").write_text("under construction")
-    lock = os.open(site, os.O_RDONLY)
+    path = tmp_path / "v"
+    path.mkdir()
+    lock = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        (path / "volume.creating").write_text("under construction")
         with pytest.raises(VolumeLocked, match="somebody else is making this volume"):
-            await create(tmp_path / "v")
-        assert (site / "theirs").exists()
+            await create(path)
+        assert (path / "volume.creating").exists()
     finally:
         os.close(lock)
-    first = await create(tmp_path / "v")
-    with pytest.raises(VolumeLocked, match="somebody else has just put"):
-        await VolumeDirectory.create(tmp_path / "v", "other", ONE, EPOCH)
-    assert VolumeDirectory.find(tmp_path / "v") == first
+    first = await create(path)
+    with pytest.raises(VolumeLocked, match="somebody else has just made"):
+        await VolumeDirectory.create(path, "other", ONE, EPOCH)
+    assert VolumeDirectory.find(path) == first
 
 
 async def test_every_flipped_byte_and_every_cut_of_the_manifest_is_noticed(tmp_path: Path) -> None:
@@ -148,8 +241,10 @@ async def test_a_disk_that_refuses_is_a_typed_error(tmp_path: Path) -> None:
 async def test_a_wiped_disk_is_a_lost_segment(tmp_path: Path) -> None:
     memory = MemoryDisk(Identity("v", "A0"))
     await format_storage(memory.storage, EPOCH)
-    files = (await create(tmp_path / "v")).disks()["A0"]
-    for disk in (memory, files):
+    volume = await create(tmp_path / "v")
+    (tmp_path / "v" / "B0").rename(tmp_path / "elsewhere")
+    (tmp_path / "v" / "B0").symlink_to("../elsewhere")
+    for disk in (memory, volume.disks()["A0"], volume.disks()["B0"]):
         disk.open().close()
         disk.wipe()
         disk.wipe()
