@@ -180,7 +180,7 @@ def rot_and_restart() -> Plan:
         (
             Edit(
                 "segments.state:SegmentState.whole",
-                "self.index.scl >= self._repair_lsn and self.table.epoch >= self._promised_table",
+                "self.index.scl >= self._repair_lsn and not self.lacks_table",
                 "True",
             ),
         ),
