@@ -25,7 +25,6 @@ class OutgoingRun(NamedTuple):
     """Consecutive records of the group's chain, ready to be sent."""
 
     records: bytes
-    first_lsn: Lsn
     last_lsn: Lsn
 
 
@@ -89,7 +88,7 @@ class OutgoingLog:
         payloads = bytes(self._payloads[self._ends[start] - cut : self._ends[end] - cut])
         prev_lsn, last_lsn = self._lsns[start], self._lsns[end]
         records = join_rows(prev_lsn, last_lsn, [Rows(rows, payloads)])
-        return OutgoingRun(records, self._lsns[start + 1], last_lsn)
+        return OutgoingRun(records, last_lsn)
 
     def _size_at(self, place: int) -> int:
         """Encoded bytes up to a place, from where the log began."""

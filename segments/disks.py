@@ -9,13 +9,13 @@ that and cleared by the next, and a directory that holds anything else is never 
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from reprlib import repr as shown
 from typing import Protocol
@@ -24,7 +24,7 @@ import attrs
 import trio
 
 from segments.file_storage import FileStorage, make_directory
-from segments.forks import close_in_children
+from segments.locked_directory import LockedDirectory
 from segments.protocol import codec
 from segments.protocol.errors import (
     Corrupt,
@@ -150,7 +150,7 @@ class VolumeDirectory:
         volume, manifest = cls(path, volume_id, geometry), _encode_manifest(volume_id, geometry)
         try:
             await trio.to_thread.run_sync(make_directory, path)
-            with _Locked(path):
+            with closing(LockedDirectory(path)):
                 if _MANIFEST in (names := _names(path)):
                     raise VolumeLocked(f"{path}: somebody else has just made a volume there")
                 _check_free(path, names)
@@ -235,33 +235,6 @@ def _check_free(path: Path, names: Sequence[str]) -> None:
             f"{path} holds {', '.join(others[:3])} and no {_MANIFEST}: "
             "expected a volume, or an empty directory for a new one"
         )
-
-
-class _Locked:
-    """A directory, for whoever makes a volume of it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._descriptor: int | None = None
-
-    def __enter__(self) -> None:
-        self._descriptor = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
-        close_in_children(self)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self.close_in_child()
-            if not isinstance(error, BlockingIOError):
-                raise
-            raise VolumeLocked(f"{self._path}: somebody else is making this volume") from None
-
-    def __exit__(self, *_: object) -> None:
-        self.close_in_child()
-
-    def close_in_child(self) -> None:
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            os.close(descriptor)
 
 
 def _begin(path: Path, manifest: bytes) -> None:

@@ -91,7 +91,6 @@ class FileStorage:
         except OSError:
             self._close_files()
             raise
-        self._files["."] = directory.descriptor
         close_in_children(self)
 
     @classmethod
@@ -246,12 +245,13 @@ class FileStorage:
     def _close_files(self) -> None:
         while self._files:
             os.close(self._files.popitem()[1])
+        self._directory.close()
 
     # ---- in a thread -----------------------------------------------------------------------------
 
     def _load(self) -> Stored:
-        for name in (_LOG, _PROMISE, "."):
-            os.fsync(self._files[name])
+        for file in (*self._files.values(), self._directory.descriptor):
+            os.fsync(file)
         promise = self._files[_PROMISE]
         return Stored(
             _read(self._files[_LOG], 0, self._length), _read(promise, 0, os.fstat(promise).st_size)
@@ -291,7 +291,7 @@ class FileStorage:
         self._directory.rename(_NEW_LOG, _LOG)
         old_log, self._files[_LOG], self._length = self._files[_LOG], new_log, length
         try:
-            self._sync_or_fail(self._files["."])
+            self._sync_or_fail(self._directory.descriptor)
         finally:
             os.close(old_log)
 

@@ -15,8 +15,12 @@ import fcntl
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
+from segments.forks import close_in_children
 from segments.protocol.errors import VolumeLocked
+
+_CLOSED: Final = -1
 
 
 class OpenDirectory:
@@ -30,8 +34,10 @@ class OpenDirectory:
         return str(self.path)
 
     def close(self) -> None:
-        """Give it back; to be called once."""
-        os.close(self._descriptor)
+        """Give it back; a second call does nothing."""
+        descriptor, self._descriptor = self._descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
 
     def names(self) -> list[str]:
         """Everything in it, in order."""
@@ -53,6 +59,7 @@ class LockedDirectory(OpenDirectory):
     def __init__(self, path: Path) -> None:
         """Open and lock it; raises `VolumeLocked` if somebody else has it, here or elsewhere."""
         super().__init__(path)
+        close_in_children(self)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -61,6 +68,9 @@ class LockedDirectory(OpenDirectory):
         except OSError:
             self.close()
             raise
+
+    def close_in_child(self) -> None:
+        self.close()
 
     def rename(self, name: str, new_name: str) -> None:
         """Give a file another name, in place of what had that before."""

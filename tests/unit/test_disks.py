@@ -172,7 +172,7 @@ async def test_two_makers_of_one_volume_leave_each_other_alone(tmp_path: Path) -
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         (path / "volume.creating").write_text("under construction")
-        with pytest.raises(VolumeLocked, match="somebody else is making this volume"):
+        with pytest.raises(VolumeLocked, match="is open already"):
             await create(path)
         assert (path / "volume.creating").exists()
     finally:
