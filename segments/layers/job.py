@@ -1,0 +1,84 @@
+"""Work that needs the disk, as a generator of operations (sans-I/O).
+
+A job yields what it wants done, and is sent what comes of it; whoever runs it does the I/O: a shell
+with a real disk, the simulator, or `run_now` over bytes in memory. Between two yields it runs for a
+few milliseconds at most. It may be closed at any yield, or have a `StorageFailed` thrown in: then
+what it had not published does not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+
+from segments.manifest import Manifest
+
+T = TypeVar("T")
+
+
+class Read(NamedTuple):
+    """Bytes of a file; is sent `bytes`, fewer where the file ends, none where there is no file."""
+
+    name: str
+    offset: int
+    length: int
+
+
+class Create(NamedTuple):
+    """A new file, of which nothing is durable."""
+
+    name: str
+
+
+class Extend(NamedTuple):
+    """Bytes for the end of a file that was created and is not synced yet."""
+
+    name: str
+    data: bytes
+
+
+class SyncFile(NamedTuple):
+    """Make the bytes of a file durable; not its name."""
+
+    name: str
+
+
+class SyncNames(NamedTuple):
+    """Make durable which files there are."""
+
+
+class Republish(NamedTuple):
+    """Replace the manifest, atomically and durably, by ``edit`` of what it is then."""
+
+    edit: Callable[[Manifest], Manifest]
+
+
+class Delete(NamedTuple):
+    """Let go of files; not refused, and lazily durable."""
+
+    names: tuple[str, ...]
+
+
+class Wait(NamedTuple):
+    """Until something has happened to the segment, or a moment has passed."""
+
+
+Op: TypeAlias = Read | Create | Extend | SyncFile | SyncNames | Republish | Delete | Wait
+
+PAUSE: Final = None
+"""Yielded to let others run."""
+
+Job: TypeAlias = Generator[Op | None, Any, T]
+
+
+def run_now(job: Job[T], read: Callable[[str, int, int], bytes]) -> T:
+    """The result of a job that only reads, at once."""
+    answer: bytes | None = None
+    while True:
+        try:
+            op = job.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        assert op is None or isinstance(op, Read), f"{op}: expected a job that only reads"
+        answer = None if op is None else read(*op)
