@@ -7,24 +7,23 @@ restart, which applies all of them again: there is one meaning of the log.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Final
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
-from segments.materializer import Materializer
+from segments.layers.layer_map import NO_LAYERS, LayerMap
+from segments.layers.materializer import Materializer
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
-from segments.protocol.messages import PageImage, SealReply
-from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.messages import SealReply
+from segments.protocol.record import RedoRecord
 from segments.protocol.run import encode_run, read_records, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.steps import Pace, Steps, finished
 from segments.wal import (
-    CheckpointEntry,
     Entry,
     Frame,
+    HeadEntry,
     HeldEntry,
-    ImagesEntry,
     LogScan,
     Promise,
     RecordsEntry,
@@ -36,73 +35,81 @@ from segments.wal import (
 )
 
 _RUN_RECORDS: Final = 1_024
-"""Most records in one frame of a checkpoint."""
-_STEP_PAGES: Final = 256
-"""Page images installed in one step."""
+"""Most records in one frame of a log that is written anew."""
 
 
 def format_log(epoch: VolumeEpoch) -> tuple[bytes, bytes]:
     """Log and promise of a segment of a new volume, whose first writer has ``epoch``."""
     table = TruncationTable(epoch)
     promise = encode_promise(Promise(epoch, table.epoch))
-    return encode_frame(epoch, [TableEntry(0, table)]), promise
+    return encode_frame(epoch, [HeldEntry(0), HeadEntry(epoch, table, 0, 0)]), promise
 
 
 class SegmentState:
     """One segment's epoch, truncation table, records and pages."""
 
-    def __init__(self, config: SegmentConfig) -> None:
+    def __init__(self, config: SegmentConfig, layers: LayerMap = NO_LAYERS) -> None:
+        """Nothing but what is in ``layers``."""
         self._config = config
         self.index = ChainIndex(max_unlinked=config.unlinked_limit)
+        self.index.reset(layers.folded)
         self.materializer = Materializer(
-            self.index,
-            image_interval=config.image_interval,
-            image_cache_bytes=config.image_cache_bytes,
-        )
+            self.index, layers,
+            block_cache_bytes=config.block_cache_bytes, image_cache_bytes=config.image_cache_bytes,
+        )  # fmt: skip
         self.epoch = NO_EPOCH
         """Highest epoch sealed or taken over; never goes down."""
         self.table = TruncationTable()
         """The adopted table; its epoch is at most ``epoch``."""
-        self.vdl: Lsn = 0
-        """Highest VDL a writer has announced."""
+        self.vdl: Lsn = layers.folded
+        """Highest VDL a writer has announced. What is in layers never lies above one."""
         self.announced_floor: Lsn = 0
         """Highest PGMRPL that the writer of the adopted table has announced; 0: none yet."""
-        self.floor: Lsn = 0
-        """Oldest read point that is served: the announced floor of the last collection. Readers of
-        a later writer may be below it, and are served by others: no peer is told of it."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
-        self._checkpoint: _CheckpointReader | None = None
+
+    @property
+    def layers(self) -> LayerMap:
+        """The layers that are live."""
+        return self.materializer.layers
+
+    @property
+    def folded(self) -> Lsn:
+        """Everything of the chain up to here, inclusive, is in layers and not in the log (F)."""
+        return self.layers.folded
+
+    @property
+    def floor(self) -> Lsn:
+        """Oldest read point that is served: what was below it has been collected.
+
+        Readers of a later writer may be below it, and are served by others: no peer is told of it.
+        """
+        return self.layers.base_lsn
 
     # ---- restart ---------------------------------------------------------------------------------
 
     @classmethod
     def restore_steps(
-        cls, config: SegmentConfig, scan: LogScan, promise: Promise
+        cls, config: SegmentConfig, layers: LayerMap, scan: LogScan, promise: Promise
     ) -> Steps[SegmentState]:
-        """The state that a log with a sound frame and the promise beside it stand for.
+        """The state that layers, a log with a sound frame and the promise beside it stand for.
 
         After damage in the middle of the log the segment is not `whole`: records, or a table, that
         it once acknowledged may be missing.
         """
-        state = cls(config)
+        state = cls(config, layers)
         state.epoch = promise.epoch
         state._promised_table = promise.table_epoch
         pace = Pace()
-        end = 0
-        for start, next_end, frame in scan.frames:
-            if start != end:
-                state._checkpoint = None  # its next parts may be those of another one
-            end = next_end
+        for _, _, frame in scan.frames:
             state.raise_epoch(frame.epoch)
             for entry in frame.entries:
-                yield from state.apply_steps(entry)
+                state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
         if scan.damage:
             highest = yield from _highest_ever_held(scan)
             state._repair_lsn = state.table.survivor(highest)
-        state._checkpoint = None
         return state
 
     @property
@@ -113,7 +120,11 @@ class SegmentState:
     @property
     def whole(self) -> bool:
         """Whether everything this segment ever acknowledged is here; else it is no witness (§8)."""
-        return self.index.scl >= self._repair_lsn and not self.lacks_table
+        return (
+            self.index.scl >= self._repair_lsn
+            and not self.lacks_table
+            and not self.layers.damaged
+        )
 
     @property
     def lacks_table(self) -> bool:
@@ -143,21 +154,20 @@ class SegmentState:
     # ---- one entry -------------------------------------------------------------------------------
 
     def apply_frame(self, frame: Frame) -> None:
-        """Take in all that one durable frame says, at once."""
+        """Take in all that one durable frame says."""
         self.raise_epoch(frame.epoch)
         for entry in frame.entries:
-            finished(self.apply_steps(entry))
+            self.apply(entry)
 
     def raise_epoch(self, epoch: VolumeEpoch) -> None:
         """Accept nothing below ``epoch`` any more; a lower one changes nothing."""
         if epoch > self.epoch:
             self.epoch = epoch
 
-    def apply_steps(self, entry: Entry, records: Sequence[RedoRecord] | None = None) -> Steps[None]:
-        """Take in one durable entry; a checkpoint once all its parts are there.
+    def apply(self, entry: Entry, records: Sequence[RedoRecord] | None = None) -> None:
+        """Take in one durable entry.
 
-        ``records`` is what a `RecordsEntry` encodes, if the caller has it decoded already. Between
-        two steps nothing else may change the state, or read more of it than its watermarks.
+        ``records`` is what a `RecordsEntry` encodes, if the caller has it decoded already.
         """
         match entry:
             case RecordsEntry():
@@ -172,24 +182,12 @@ class SegmentState:
                 self.adopt_table(entry.table)
             case SettledEntry():
                 self.table = self.table.with_settled(entry.epoch)
-            case CheckpointEntry():
-                self._checkpoint = _CheckpointReader(entry)
-            case ImagesEntry():
-                self._apply_images(entry)
+            case HeadEntry():
+                self.raise_epoch(entry.epoch)
+                self.adopt_table(entry.table)
+                self.announced(entry.vdl, entry.floor)
             case HeldEntry():
                 pass  # only `restore` asks, after damage
-        if self._checkpoint is not None and self._checkpoint.complete:
-            head, pages = self._checkpoint.head, self._checkpoint.pages
-            self._checkpoint = None
-            self.raise_epoch(head.epoch)
-            self.adopt_table(head.table)
-            self.announced(head.vdl, 0)
-            if head.base_lsn >= self.scl:
-                yield from self._hydrate(head.base_lsn, pages, head.floor)
-
-    def _apply_images(self, entry: ImagesEntry) -> None:
-        if self._checkpoint is not None and self._checkpoint.head.base_lsn == entry.base_lsn:
-            self._checkpoint.add(entry)
 
     def announced(self, vdl: Lsn, floor: Lsn) -> None:
         """Remember what a writer said; neither ever goes back."""
@@ -244,53 +242,44 @@ class SegmentState:
         self.index.drop_records()
         self.materializer.drop_above(self.index.scl)
 
-    def _hydrate(self, base_lsn: Lsn, pages: Sequence[PageImage], floor: Lsn) -> Steps[None]:
-        """Start over from page images as of ``base_lsn``; records above it stay."""
-        for at in range(0, len(pages), _STEP_PAGES):
-            if at:
-                yield
-            self.materializer.install(pages[at : at + _STEP_PAGES])
-        self.index.reset(base_lsn)
-        self.floor = max(self.floor, floor, base_lsn)
+    def use_layers(self, layers: LayerMap) -> None:
+        """``layers`` are live from now on: what they hold leaves the log.
 
-    def collect(self, up_to: Lsn) -> int:
-        """Fold records <= ``up_to`` into page images and drop them; returns how many went.
-
-        ``up_to`` is at most the announced VDL and the announced floor: the newest version at or
-        below it stays readable.
+        They reach as far up as those before, or further: to a record of the chain at or below the
+        announced VDL, which was folded here or, above the SCL, at a peer.
         """
-        assert up_to <= min(self.vdl, self.announced_floor), (up_to, self.vdl, self.announced_floor)
-        self.materializer.fold(up_to)
-        removed = self.index.collect(up_to)
-        self.floor = max(self.floor, up_to)
-        return len(removed)
+        assert self.folded <= layers.folded <= self.vdl, (self.folded, layers.folded, self.vdl)
+        if layers.folded > self.scl:
+            self.index.reset(layers.folded)
+        elif layers.folded > self.index.base_lsn:
+            self.index.collect(layers.folded)
+        self.materializer.use_layers(layers)
 
-    # ---- the log, written anew -------------------------------------------------------------------
+    # ---- the log ---------------------------------------------------------------------------------
 
-    def checkpoint_frames(self) -> Iterator[bytes]:
-        """The shortest log that restores this state, as of the call, frame by frame.
+    def head(self) -> HeadEntry:
+        """What a file of the log begins with, so that those before it may go."""
+        return HeadEntry(self.epoch, self.table, self.vdl, self.announced_floor)
 
-        Each is made when it is asked for, so that a large checkpoint neither takes its size in
-        memory nor holds anyone up. Meanwhile no entry may be applied, and nothing collected.
+    def head_frame(self) -> bytes:
+        """The first frame of a file of the log."""
+        return encode_frame(self.epoch, [HeldEntry(self.highest_lsn), self.head()])
+
+    def log_frames(self) -> Iterator[bytes]:
+        """The shortest log that, with the layers, restores this state, frame by frame.
+
+        As of the call, if no entry is applied and nothing folded until all are taken: each is made
+        when it is asked for.
         """
-        held, limit = HeldEntry(self.highest_lsn), self._config.gossip_bytes
-        per_part = max(1, limit // PAGE_SIZE)
-        parts = -(-self.materializer.base_count // per_part)
-        head = CheckpointEntry(
-            self.epoch, self.table, self.vdl, self.floor, self.index.base_lsn, parts
-        )
-        yield encode_frame(head.epoch, [held, head])
-        pages = self.materializer.base_images()
-        while part := tuple(islice(pages, per_part)):
-            yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
-        for records in self.index.held_in_runs(_RUN_RECORDS, limit):
-            run = RecordsEntry(head.vdl, 0, encode_run(records))
-            yield encode_frame(head.epoch, [held, run])
-        assert (head.base_lsn, held.highest_lsn) == (self.index.base_lsn, self.highest_lsn)
+        held, epoch, vdl = HeldEntry(self.highest_lsn), self.epoch, self.vdl
+        yield self.head_frame()
+        for records in self.index.held_in_runs(_RUN_RECORDS, self._config.gossip_bytes):
+            yield encode_frame(epoch, [held, RecordsEntry(vdl, 0, encode_run(records))])
+        assert held.highest_lsn == self.highest_lsn
 
     def live_bytes(self) -> int:
         """About how large the log would be if it were written anew."""
-        return self.materializer.base_bytes() + self.index.encoded_bytes() + 4096
+        return self.index.encoded_bytes() + 4096
 
 
 def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
@@ -309,25 +298,6 @@ def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
                     highest = max(highest, read_run(entry.records).last_lsn)
                     if pace.ends_step(len(entry.records)):
                         yield
-                case TableEntry():
+                case TableEntry() | HeadEntry():
                     highest = entry.table.survivor(highest)
-                case ImagesEntry():
-                    highest = max(highest, entry.base_lsn)
     return highest
-
-
-class _CheckpointReader:
-    """Gathers the parts of a checkpoint, so that a damaged one is never taken for a whole one."""
-
-    def __init__(self, head: CheckpointEntry) -> None:
-        self.head = head
-        self.pages: list[PageImage] = []
-        self._missing = head.parts
-
-    @property
-    def complete(self) -> bool:
-        return self._missing == 0
-
-    def add(self, entry: ImagesEntry) -> None:
-        self.pages.extend(entry.pages)
-        self._missing -= 1

@@ -14,11 +14,11 @@ offset      bytes  frame
 
 The msgpack is ``[epoch counter, epoch writer, [[kind, field, ...], ...]]`` with the fields of an
 entry in the order of its class; a truncation table is ``[epoch, [[start, end, epoch], ...], settled
-epoch, [[start, end, live], ...]]``, and a page image loses its trailing zero bytes. Stuffing puts a
-zero byte behind every occurrence of the first three bytes of the magic. A body therefore never
-contains the magic, and two things follow. Behind a damaged frame, the next magic is the next frame,
-even when pages hold what looks like frames (a log that somebody stores in this engine). And looking
-for it takes time linear in the log, whatever is in it: nothing is summed beyond the next magic.
+epoch, [[start, end, live], ...]]``. Stuffing puts a zero byte behind every occurrence of the first
+three bytes of the magic. A body therefore never contains the magic, and two things follow. Behind a
+damaged frame, the next magic is the next frame, even when pages hold what looks like frames (a log
+that somebody stores in this engine). And looking for it takes time linear in the log, whatever is
+in it: nothing is summed beyond the next magic.
 
 ==========  =====  ==========================================================
 offset      bytes  promise slot
@@ -42,8 +42,6 @@ import attrs
 from segments.protocol import codec
 from segments.protocol.errors import Invalid, MalformedFrame, MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
-from segments.protocol.messages import PageImage
-from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import TruncationTable
 from segments.steps import Pace, Steps, finished
 
@@ -56,8 +54,6 @@ _HEADER: Final = Struct("<4sIQ")
 HEADER_BYTES: Final = _HEADER.size
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """Longest frame, header included."""
-MAX_FRAME_PAGES: Final = MAX_FRAME_BYTES // PAGE_SIZE
-"""Most page images in one frame, which bounds what a frame can grow to when it is decoded."""
 
 _PROMISE: Final = Struct("<4sQQQQQ")
 _PROMISE_MAGIC: Final = b"\xc1PRM"
@@ -102,22 +98,14 @@ class SettledEntry(NamedTuple):
     epoch: VolumeEpoch
 
 
-class CheckpointEntry(NamedTuple):
-    """Head of a checkpoint; its pages follow in the next ``parts`` `ImagesEntry` of this base."""
+class HeadEntry(NamedTuple):
+    """Stands in the first frame of each file: what all before have said, so that they may go."""
 
     epoch: VolumeEpoch
     table: TruncationTable
     vdl: Lsn
     floor: Lsn
-    base_lsn: Lsn
-    parts: int
-
-
-class ImagesEntry(NamedTuple):
-    """Page images as of ``base_lsn``, each of exactly `PAGE_SIZE` bytes."""
-
-    base_lsn: Lsn
-    pages: tuple[PageImage, ...]
+    """That the writer of the table has announced; 0: none yet."""
 
 
 class HeldEntry(NamedTuple):
@@ -130,17 +118,16 @@ class HeldEntry(NamedTuple):
 
 
 Entry: TypeAlias = (
-    RecordsEntry | SealEntry | TableEntry | SettledEntry | CheckpointEntry | ImagesEntry | HeldEntry
+    RecordsEntry | SealEntry | TableEntry | SettledEntry | HeadEntry | HeldEntry
 )
 
 _ENTRIES: Final[dict[int, type[Entry]]] = {
     1: RecordsEntry,
     2: SealEntry,
     3: TableEntry,
-    4: CheckpointEntry,
-    5: ImagesEntry,
     7: HeldEntry,
     8: SettledEntry,
+    9: HeadEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
 _FIELDS: Final = {kind: codec.fields_decoder(entry) for kind, entry in _ENTRIES.items()}
@@ -151,21 +138,11 @@ def _plain(entry: Entry) -> tuple[object, ...]:
     """``entry`` as the array that is packed."""
     kind = _KINDS[type(entry)]
     match entry:
-        case ImagesEntry(base_lsn, pages):
-            return (kind, base_lsn, [_stripped(page) for page in pages])
         case TableEntry(vdl, table):
             return (kind, vdl, codec.plain_table(table))
-        case CheckpointEntry(epoch, table):
+        case HeadEntry(epoch, table):
             return (kind, epoch, codec.plain_table(table), *entry[2:])
     return (kind, *entry)
-
-
-def _stripped(page: PageImage) -> PageImage:
-    if len(page.image) != PAGE_SIZE:
-        raise Invalid(
-            f"image of page {page.page_id} has {len(page.image)} bytes: expected {PAGE_SIZE}"
-        )
-    return page._replace(image=page.image.rstrip(b"\0"))
 
 
 def _entry(values: Any) -> Entry:
@@ -174,17 +151,8 @@ def _entry(values: Any) -> Entry:
     fields = _FIELDS.get(values[0])
     if fields is None:
         raise MalformedFrame(f"entry kind {values[0]}: expected any of {sorted(_FIELDS)}")
-    if _ENTRIES[values[0]] is ImagesEntry and type(values[-1]) is tuple:
-        values = (*values[:-1], tuple([_widened(page) for page in values[-1]]))
     entry: Entry = fields(values)
     return entry
-
-
-def _widened(page: Any) -> Any:
-    """``page`` with its trailing zero bytes restored, if it looks like a page at all."""
-    if type(page) is tuple and len(page) == 3 and type(page[2]) is bytes:
-        return (*page[:2], page[2].ljust(PAGE_SIZE, b"\0"))
-    return page
 
 
 # ---- frames --------------------------------------------------------------------------------------
@@ -199,11 +167,7 @@ class Frame:
 
 
 def encode_frame(epoch: VolumeEpoch, entries: Iterable[Entry]) -> bytes:
-    """One frame; raises `Invalid` if it would exceed `MAX_FRAME_BYTES` or `MAX_FRAME_PAGES`."""
-    entries = tuple(entries)
-    pages = sum(len(entry.pages) for entry in entries if type(entry) is ImagesEntry)
-    if pages > MAX_FRAME_PAGES:
-        raise Invalid(f"a frame of {pages} page images: expected at most {MAX_FRAME_PAGES}")
+    """One frame; raises `Invalid` if it would exceed `MAX_FRAME_BYTES`."""
     packed = codec.pack((epoch.counter, epoch.writer_id, [_plain(entry) for entry in entries]))
     body = packed.replace(_STUFFED, _STUFFING)
     if HEADER_BYTES + len(body) > MAX_FRAME_BYTES:
@@ -220,22 +184,12 @@ def decode_body(body: bytes) -> Frame:
         values = codec.unpack(body.replace(_STUFFING, _STUFFED))
         if type(values) is not tuple or len(values) != 3 or type(values[2]) is not tuple:
             raise MalformedFrame(f"{len(body)} bytes of body: expected [counter, writer, entries]")
-        _check_page_count(values[2])
         epoch: VolumeEpoch = _EPOCH_FIELDS((0, *values[:2]))
         return Frame(epoch, tuple([_entry(each) for each in values[2]]))
     except MalformedMessage as error:
         raise MalformedFrame(f"a body of {len(body)} bytes: {error}") from None
     except RecursionError:
         raise MalformedFrame(f"a body of {len(body)} bytes, nested too deeply to show") from None
-
-
-def _check_page_count(entries: tuple[Any, ...]) -> None:
-    """Before any image is widened: a few bytes could ask for 8,192 each."""
-    kind = _KINDS[ImagesEntry]
-    arrays = (each[-1] for each in entries if type(each) is tuple and each[:1] == (kind,))
-    pages = sum(len(array) for array in arrays if type(array) is tuple)
-    if pages > MAX_FRAME_PAGES:
-        raise MalformedFrame(f"{pages} page images: expected at most {MAX_FRAME_PAGES}")
 
 
 # ---- logs ----------------------------------------------------------------------------------------

@@ -1,0 +1,77 @@
+"""The live files of one segment, while it runs: what the manifest on its disk says, and more. Pure.
+
+The manifest does not say how long the last file of the log is, nor how far up the records of each
+file reach. The second decides when a file may go: once all that is in it is in layers, or annulled.
+Files go from the front only, since a later one may hold the table that annuls what an earlier one
+says, and each begins with all that those before it have said of epochs, tables and watermarks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from segments.manifest import LogFile, Manifest
+from segments.protocol.ids import Lsn
+
+
+class LiveFiles:
+    """The files of one segment."""
+
+    def __init__(self, manifest: Manifest, tops: Mapping[int, Lsn]) -> None:
+        """``tops``: for each file of the log, by number, the highest LSN in it; 0 if none is."""
+        self.manifest = manifest
+        """What is live; its last log file has its true length here."""
+        self._tops = dict(tops)
+        self._next_number = manifest.next_number
+
+    def take_number(self) -> int:
+        """A number for a new file: it is not used again while this segment runs."""
+        self._next_number += 1
+        return self._next_number - 1
+
+    @property
+    def last_log(self) -> LogFile:
+        """The file of the log that frames go to."""
+        return self.manifest.logs[-1]
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes in the log that are durable."""
+        return sum(each.length for each in self.manifest.logs)
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes in all layers."""
+        return sum(each.length for each in self.manifest.layers)
+
+    def appended(self, size: int, top: Lsn) -> None:
+        """``size`` bytes were added to the log, with records up to ``top`` (0: none)."""
+        *others, last = self.manifest.logs
+        grown = last._replace(length=last.length + size)
+        self.manifest = self.manifest._replace(logs=(*others, grown))
+        self._tops[last.number] = max(self._tops.get(last.number, 0), top)
+
+    def cut(self, length: int) -> None:
+        """The last file of the log was cut to ``length`` bytes."""
+        *others, last = self.manifest.logs
+        self.manifest = self.manifest._replace(logs=(*others, last._replace(length=length)))
+
+    def republished(self, edit: Callable[[Manifest], Manifest], tops: Mapping[int, Lsn]) -> None:
+        """The manifest on disk was edited; ``tops`` tells of log files that are new in it."""
+        self.manifest = edit(self.manifest)
+        self._tops = {
+            each.number: tops.get(each.number, self._tops.get(each.number, 0))
+            for each in self.manifest.logs
+        }
+
+    def encoded(self, edit: Callable[[Manifest], Manifest]) -> Manifest:
+        """What the manifest is to say after ``edit``."""
+        return edit(self.manifest)._replace(next_number=self._next_number)
+
+    def without_folded(self, folded: Lsn) -> tuple[LogFile, ...]:
+        """The log files that are left when all records up to ``folded`` are in layers."""
+        logs = self.manifest.logs
+        gone = 0
+        while gone < len(logs) - 1 and self._tops.get(logs[gone].number, 0) <= folded:
+            gone += 1
+        return logs[gone:]
