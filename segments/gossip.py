@@ -7,33 +7,22 @@ own adopted table, and takes none from a lower epoch; so what a recovery annulle
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
-from typing import Final, NamedTuple, TypeAlias
-
-import attrs
+from typing import NamedTuple, TypeAlias
 
 from segments.config import SegmentConfig
 from segments.protocol import events
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Address, Lsn, PageId, SegmentId
-from segments.protocol.messages import (
-    FetchPages,
-    GossipPages,
-    GossipRecords,
-    GossipStatus,
-    PageImage,
-)
-from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.ids import Address, SegmentId
+from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, GossipStatus
+from segments.protocol.record import RedoRecord
 from segments.protocol.run import encode_run, read_records
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.wal import CheckpointEntry, ImagesEntry, RecordsEntry
+from segments.transfer import Transfer, can_give, wanted
+from segments.wal import RecordsEntry
 
-GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipPages | FetchPages
-
-_ATTEMPTS: Final = 16
-"""How often a part of a transfer of pages is asked for until the transfer is given up."""
+GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipLayer | FetchLayer
 
 
 # ---- what comes of a message, besides an answer to its sender ------------------------------------
@@ -52,27 +41,19 @@ class TakeRecords(NamedTuple):
     records: list[RedoRecord]
 
 
-class TakePages(NamedTuple):
-    """Make these page images durable: a checkpoint within the log, in entries."""
+class TakeLayer(NamedTuple):
+    """Take over a layer, whose first part is still to be asked for."""
 
-    head: CheckpointEntry
-    parts: Sequence[ImagesEntry]
-
-
-Outcome: TypeAlias = TakeTable | TakeRecords | TakePages | GossipMessage | None
+    transfer: Transfer
 
 
-@attrs.define
-class _Hydration:
-    """Pages on their way from a peer that has already collected the records we lack."""
+class GiveLayer(NamedTuple):
+    """Answer with the part of a layer that was asked for, all of which is here."""
 
-    peer: Address
-    base_lsn: Lsn
-    deadline: float
-    ask_at: float = 0.0
-    """When to ask for the next part once more."""
-    pages: list[PageImage] = attrs.field(factory=list)
-    next_page: PageId = 0
+    request: FetchLayer
+
+
+Outcome: TypeAlias = TakeTable | TakeRecords | TakeLayer | GiveLayer | GossipMessage | None
 
 
 class Gossip:
@@ -94,17 +75,18 @@ class Gossip:
         self._random = random
         self._trace = trace
         self._next_at = 0.0
-        self._hydration: _Hydration | None = None
-        self._sending_until = 0.0
+        self.transfer: Transfer | None = None
+        """The layer that is on its way here."""
+        self._giving_until = 0.0
 
-    def sends_pages(self, now: float) -> bool:
-        """Whether a peer is taking page images, part by part, that must stay of one moment."""
-        return now < self._sending_until
+    def gives_layers(self, now: float) -> bool:
+        """Whether a peer is taking a layer, part by part: what it asks for must not go meanwhile."""
+        return now < self._giving_until
 
     def tick(self, now: float) -> SegmentId | None:
         """The peer to tell where we stand, with a `status`, if it is time for that."""
-        if self._hydration is not None and now > self._hydration.deadline:
-            self._hydration = None
+        if self.transfer is not None and now > self.transfer.deadline:
+            self.transfer.given_up = True
         if now < self._next_at or not self._peers:
             return None
         self._next_at = now + self._config.gossip_interval_s * (0.5 + self._random.random())
@@ -115,21 +97,19 @@ class Gossip:
         state = self._state
         return GossipStatus(
             state.epoch, self._segment, state.table,
-            state.scl, state.vdl, state.announced_floor, reply_wanted,
+            state.scl, state.vdl, state.announced_floor,
+            state.layers.base_lsn, state.folded, reply_wanted,
         )  # fmt: skip
 
-    def step(
-        self, source: Address, message: GossipMessage, now: float, awaited_base_lsn: Lsn
-    ) -> Outcome:
+    def step(self, source: Address, message: GossipMessage, now: float) -> Outcome:
         """Take gossip of our own epoch; other epochs have been dealt with at admission.
 
-        A message that is returned is for ``source``. ``awaited_base_lsn`` is the highest base of
-        the page images that wait for the disk already; 0 if none do.
+        A message that is returned is for ``source``.
         """
         if source not in self._peers:
             return None
-        if isinstance(message, FetchPages):
-            return self._next_pages(message, now)
+        if isinstance(message, FetchLayer):
+            return self._give(message, now)
         table = message.table
         if table.epoch > self._state.table.epoch:
             if self._trace is not None:
@@ -142,27 +122,32 @@ class Gossip:
         # Two segments with the same table: their LSNs mean the same records.
         match message:
             case GossipStatus():
-                return self._answer_status(message)
+                return self._answer_status(source, message, now)
             case GossipRecords():
                 return self._take_records(source, message)
-            case GossipPages():
-                return self._take_pages(source, message, now, awaited_base_lsn)
+            case GossipLayer():
+                self._take_part(source, message, now)
+                return None
 
     # ---- records ---------------------------------------------------------------------------------
 
-    def _answer_status(self, status: GossipStatus) -> GossipMessage | None:
+    def _answer_status(self, source: Address, status: GossipStatus, now: float) -> Outcome:
         state = self._state
         # Between a seal and its table the floor is still the former writer's, and the next
         # one may have readers below it.
         level = state.table.epoch == state.epoch
         state.announced(status.vdl, status.floor if level else 0)
-        if status.scl < state.index.base_lsn:
-            return self._pages(0)
-        if status.scl < state.scl:
+        if level and self.transfer is None:
+            what = wanted(state.layers, state.scl, status)
+            if what is not None:
+                timeout_s = self._config.hydration_timeout_s
+                self.transfer = Transfer.begin(source, what, timeout_s, now)
+                return TakeLayer(self.transfer)
+        if state.folded <= status.scl < state.scl:
             records = state.index.records_after(status.scl, self._config.gossip_bytes)
             run = encode_run(records)
             return GossipRecords(state.epoch, self._segment, state.table, state.vdl, run)
-        if status.scl > state.scl and status.reply_wanted:
+        if status.scl != state.scl and status.reply_wanted:
             return self.status(reply_wanted=False)
         return None
 
@@ -180,74 +165,41 @@ class Gossip:
             self._trace(self._segment, received)
         return TakeRecords(entry, records)
 
-    # ---- pages -----------------------------------------------------------------------------------
+    # ---- layers ----------------------------------------------------------------------------------
 
-    def _next_pages(self, request: FetchPages, now: float) -> GossipPages:
-        """Go on with a transfer, and collect nothing until it ends; or start over if we have."""
-        self._sending_until = now + self._config.hydration_timeout_s
-        moved = request.base_lsn != self._state.index.base_lsn
-        return self._pages(0 if moved else request.from_page)
+    def _give(self, request: FetchLayer, now: float) -> GiveLayer | GossipStatus:
+        """Go on with a transfer, and collect nothing until it ends; or tell what there is."""
+        if not can_give(self._state.layers, self._state.scl, request):
+            return self.status(reply_wanted=False)
+        self._giving_until = now + self._config.hydration_timeout_s
+        return GiveLayer(request)
 
-    def ask_again(self, now: float) -> tuple[Address, FetchPages] | None:
-        """A part that has not come for a while, and whom to ask for it: it may have been lost."""
-        current = self._hydration
-        if current is None or now < current.ask_at:
-            return None
-        current.ask_at = now + self._config.hydration_timeout_s / _ATTEMPTS
-        return current.peer, self._next_part(current)
-
-    def _next_part(self, current: _Hydration) -> FetchPages:
-        return FetchPages(self._state.epoch, self._segment, current.base_lsn, current.next_page)
-
-    def _pages(self, from_page: PageId) -> GossipPages:
-        state = self._state
-        limit = max(1, self._config.gossip_bytes // PAGE_SIZE)
-        pages = state.materializer.base_images_from(from_page, limit + 1)
-        next_page = pages[limit].page_id if len(pages) > limit else 0
-        return GossipPages(
-            state.epoch, self._segment, state.table, state.vdl,
-            state.index.base_lsn, from_page, next_page, tuple(pages[:limit]),
+    def fetch(self, transfer: Transfer) -> FetchLayer:
+        """What to ask the peer of ``transfer`` for, now."""
+        start, end, base = transfer.what
+        return FetchLayer(
+            self._state.epoch, self._segment, start, end, base,
+            transfer.next_page, transfer.next_lsn,
         )  # fmt: skip
 
-    def _take_pages(
-        self, source: Address, message: GossipPages, now: float, awaited_base_lsn: Lsn
-    ) -> TakePages | FetchPages | None:
-        state = self._state
-        if message.base_lsn <= state.scl or message.base_lsn > message.vdl:
+    def ask_again(self, now: float) -> tuple[Address, FetchLayer] | None:
+        """A part that has not come for a while, and whom to ask for it: it may have been lost."""
+        if self.transfer is None or not self.transfer.asks(now):
             return None
-        if message.base_lsn <= awaited_base_lsn:
-            return None  # they are on their way to the disk, however long that takes
-        current = self._hydration
-        if current is not None and current.peer != source:
-            return None
-        if current is None or current.base_lsn != message.base_lsn:
-            if message.from_page:
-                return None
-            current = self._hydration = _Hydration(source, message.base_lsn, 0.0)
-        if current.next_page == message.from_page:
-            current.deadline = now + self._config.hydration_timeout_s
-            current.ask_at = now + self._config.hydration_timeout_s / _ATTEMPTS
-            current.pages.extend(message.pages)
-            current.next_page = message.next_page
-        elif message.from_page:
-            return None
-        if current.next_page:
-            # Also after a first part that comes again: then the answer to the last request is lost.
-            return self._next_part(current)
-        state.announced(message.vdl, 0)
-        self._hydration = None
-        if self._trace is not None:
-            received = events.PagesReceived(
-                source, message.epoch, message.table.epoch, message.base_lsn, len(current.pages)
+        return self.transfer.peer, self.fetch(self.transfer)
+
+    def _take_part(self, source: Address, message: GossipLayer, now: float) -> None:
+        if self.transfer is None or not self.transfer.is_next(source, message):
+            return
+        if message.end_lsn > message.vdl or not self.transfer.take(message, now):
+            return
+        self._state.announced(message.vdl, 0)
+        if self.transfer.complete and self._trace is not None:
+            received = events.LayerReceived(
+                source, message.epoch, message.table.epoch, *self.transfer.what
             )
             self._trace(self._segment, received)
-        return self._checkpoint(current.base_lsn, current.pages)
 
-    def _checkpoint(self, base_lsn: Lsn, pages: Sequence[PageImage]) -> TakePages:
-        state, per_part = self._state, max(1, self._config.gossip_bytes // PAGE_SIZE)
-        parts = [
-            ImagesEntry(base_lsn, tuple(pages[at : at + per_part]))
-            for at in range(0, len(pages), per_part)
-        ]
-        head = CheckpointEntry(state.epoch, state.table, state.vdl, base_lsn, base_lsn, len(parts))
-        return TakePages(head, parts)
+    def transferred(self) -> None:
+        """The layer that was on its way is live, or was given up."""
+        self.transfer = None

@@ -44,8 +44,8 @@ _TAGS: Final[dict[int, type[Message]]] = {
     15: messages.NeedTable,
     16: messages.GossipStatus,
     17: messages.GossipRecords,
-    18: messages.FetchPages,
-    19: messages.GossipPages,
+    18: messages.FetchLayer,
+    19: messages.GossipLayer,
     20: messages.ListPages,
     21: messages.PagesListed,
 }

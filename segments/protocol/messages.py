@@ -219,6 +219,10 @@ class GossipStatus(NamedTuple):
     scl: Lsn
     vdl: Lsn
     floor: Lsn
+    base_lsn: Lsn
+    """Up to here, inclusive, only the newest version of each page is left."""
+    folded: Lsn
+    """Up to here, inclusive, its records are in layers: it gives those away as layers alone."""
     reply_wanted: bool
 
 
@@ -232,30 +236,41 @@ class GossipRecords(NamedTuple):
     records: bytes
 
 
-class FetchPages(NamedTuple):
-    """Ask a peer for page images as of its ``base_lsn``, from page ``from_page`` on."""
+class FetchLayer(NamedTuple):
+    """Ask a peer for all that a layer of ``(start_lsn, end_lsn]`` holds, in order.
+
+    From the rows of ``from_page`` at LSN ``from_lsn`` on, inclusive.
+    """
 
     epoch: VolumeEpoch
     segment: SegmentId
-    base_lsn: Lsn
+    start_lsn: Lsn
+    end_lsn: Lsn
+    base: bool
+    """Whether the newest version of each page at ``end_lsn`` is wanted, and ``start_lsn`` 0."""
     from_page: PageId
+    from_lsn: Lsn
 
 
-class GossipPages(NamedTuple):
-    """Page images as of ``base_lsn``, for a peer whose SCL is below what has been collected here.
+class GossipLayer(NamedTuple):
+    """A part of a layer: the rows before ``next_page`` at ``next_lsn``; both are 0 after the last.
 
-    A part of the whole set: the pages with ids in ``[from_page, next_page)``; the last part has
-    ``next_page`` 0. The receiver asks for the next part, so that nobody is flooded.
+    The receiver asks for the next part, so that nobody is flooded.
     """
 
     epoch: VolumeEpoch
     segment: SegmentId
     table: TruncationTable
     vdl: Lsn
-    base_lsn: Lsn
+    start_lsn: Lsn
+    end_lsn: Lsn
+    base: bool
     from_page: PageId
+    from_lsn: Lsn
     next_page: PageId
-    pages: tuple[PageImage, ...]
+    next_lsn: Lsn
+    rows: bytes
+    """A block of rows, sorted by page and LSN, as in a layer; empty if there are none."""
 
 
 Message: TypeAlias = (
@@ -278,6 +293,6 @@ Message: TypeAlias = (
     | NeedTable
     | GossipStatus
     | GossipRecords
-    | FetchPages
-    | GossipPages
+    | FetchLayer
+    | GossipLayer
 )

@@ -1,0 +1,132 @@
+"""A layer on its way from a peer, part by part (2017 §3.3; protocol §8).
+
+Who is so far behind that the records it lacks are in layers at its peers, or has a damaged layer,
+asks one of them for the rows. It asks for a part when it has written the one before to its disk, so
+that a layer of any size takes little memory; and again for one that does not come. What has come
+counts when all of it has, is durable, and the manifest names it.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import attrs
+
+from segments.layers.block import read_block
+from segments.layers.layer_map import LayerMap
+from segments.protocol.errors import DamagedLayer
+from segments.protocol.ids import Address, Lsn, PageId
+from segments.protocol.messages import FetchLayer, GossipLayer, GossipStatus
+from segments.protocol.run import Rows
+
+_ATTEMPTS: Final = 16
+"""How often a part is asked for until the transfer is given up."""
+
+
+class Wanted(NamedTuple):
+    """What a layer that is wanted of a peer is to hold: records in ``(start, end]``.
+
+    A base: the newest version of each page at ``end``; then ``start`` is 0.
+    """
+
+    start: Lsn
+    end: Lsn
+    base: bool
+
+
+def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus) -> Wanted | None:
+    """What a segment with these layers and this SCL is to ask of ``peer``; None: nothing.
+
+    What is missing comes before what is damaged. Of both the peer may have collected a part: then
+    its base comes first, and the rest is above that.
+    """
+    if scl < peer.folded:
+        if layers.folded < peer.base_lsn:
+            return Wanted(0, peer.base_lsn, base=True)
+        return Wanted(layers.folded, peer.folded, base=False)
+    for layer in layers.damaged_layers():
+        if layer.end > peer.scl:
+            continue
+        if layer.base:
+            return Wanted(0, max(layer.end, peer.base_lsn), base=True)
+        if layer.start < peer.base_lsn:
+            return Wanted(0, peer.base_lsn, base=True)
+        return Wanted(layer.start, layer.end, base=False)
+    return None
+
+
+def can_give(layers: LayerMap, scl: Lsn, request: FetchLayer) -> bool:
+    """Whether a segment with these layers and this SCL has all that ``request`` asks for."""
+    start, end = request.start_lsn, request.end_lsn
+    if not start < end <= scl or (request.base and start):
+        return False
+    return layers.base_lsn <= (end if request.base else start)
+
+
+@attrs.define(eq=False)
+class Transfer:
+    """One layer that comes from one peer."""
+
+    peer: Address
+    what: Wanted
+    timeout_s: float
+    deadline: float
+    """When it is given up, unless something comes."""
+    ask_at: float
+    """When to ask for the next part once more."""
+    next_page: PageId = 0
+    next_lsn: Lsn = 0
+    part: Rows | None = None
+    """What has come, and is still to be written."""
+    complete: bool = False
+    """Whether ``part`` is the last one."""
+    given_up: bool = False
+
+    @classmethod
+    def begin(cls, peer: Address, what: Wanted, timeout_s: float, now: float) -> Transfer:
+        """A transfer whose first part is asked for now."""
+        return cls(peer, what, timeout_s, now + timeout_s, now + timeout_s / _ATTEMPTS)
+
+    def is_next(self, source: Address, message: GossipLayer) -> bool:
+        """Whether ``message`` is the part that is awaited."""
+        what = Wanted(message.start_lsn, message.end_lsn, message.base)
+        awaited = (self.peer, self.what, self.next_page, self.next_lsn)
+        return self.part is None and not self.complete and not self.given_up and (
+            awaited == (source, what, message.from_page, message.from_lsn)
+        )  # fmt: skip
+
+    def take(self, message: GossipLayer, now: float) -> bool:
+        """Take the next part; returns False if it is not one, and nothing has changed.
+
+        Its rows must follow those before, and lie within what was asked for.
+        """
+        rows, last = NO_ROWS, (self.next_page, self.next_lsn)
+        try:
+            if message.rows:
+                block = read_block(message.rows, 0)
+                rows = Rows(block.rows, block.payloads)
+                first = (block.pages[0], block.lsns[0])
+                within = self.what.start < min(block.lsns) and max(block.lsns) <= self.what.end
+                if first < last or not within:
+                    return False
+        except DamagedLayer:
+            return False
+        self.part = rows
+        self.next_page, self.next_lsn = message.next_page, message.next_lsn
+        self.complete = not message.next_lsn
+        self.deadline, self.ask_at = now + self.timeout_s, now + self.timeout_s / _ATTEMPTS
+        return True
+
+    def written(self) -> None:
+        """The part that has come is in the file."""
+        self.part = None
+
+    def asks(self, now: float) -> bool:
+        """Whether it is time to ask for the next part once more; then it counts as asked."""
+        if self.part is not None or self.complete or now < self.ask_at:
+            return False
+        self.ask_at = now + self.timeout_s / _ATTEMPTS
+        return True
+
+
+NO_ROWS: Final = Rows(b"", b"")
