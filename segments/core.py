@@ -30,8 +30,12 @@ from typing import Any, Final, NamedTuple, ParamSpec
 import attrs
 
 from segments.config import SegmentConfig
-from segments.gossip import Gossip, GossipMessage, TakePages, TakeRecords, TakeTable
-from segments.maintenance import Maintenance
+from segments.background import Background
+from segments.gossip import Gossip, GossipMessage, GiveLayer, TakeLayer, TakeRecords, TakeTable
+from segments.layers.job import Job
+from segments.layers.stream import part_job
+from segments.live_files import LiveFiles
+from segments.scrub import Scrub
 from segments.protocol import events
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.events import Event, Tracer
@@ -41,8 +45,8 @@ from segments.protocol.messages import (
     EpochConfirmed,
     EpochRefused,
     FetchLog,
-    FetchPages,
-    GossipPages,
+    FetchLayer,
+    GossipLayer,
     GossipRecords,
     GossipStatus,
     InstallTable,
@@ -66,10 +70,8 @@ from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.steps import Pace
 from segments.wal import (
-    CheckpointEntry,
     Entry,
     HeldEntry,
-    ImagesEntry,
     RecordsEntry,
     SealEntry,
     SettledEntry,
@@ -98,10 +100,12 @@ class Write:
 
     promise: bytes | None
     """New contents of both promise slots, once the log is durable."""
-    append: bytes
+    append: bytes = b""
     """One frame for the end of the log; may be empty."""
-    replace: Iterable[bytes] | None
-    """The whole log, written anew; nothing is appended then."""
+    top: Lsn = 0
+    """The highest LSN of a record in that frame; 0 if there is none."""
+    new_file: bool = False
+    """Whether the log goes on in a new file, whatever the length of the last one."""
 
 
 @attrs.define
@@ -127,15 +131,16 @@ class SegmentCore:
         pg_id: PgId,
         peers: tuple[SegmentId, ...],
         state: SegmentState,
+        files: LiveFiles,
         config: SegmentConfig,
         random: Random,
         *,
-        log_bytes: int = 0,
         trace: Tracer | None = None,
     ) -> None:
         self.segment = segment
         self.pg_id = pg_id
         self.state = state
+        self.files = files
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""
         self._config = config
@@ -146,8 +151,14 @@ class SegmentCore:
         self._in_flight: list[Pending] | None = None
         self._applying: Iterator[None] | None = None
         self._sends: list[Outgoing] = []
+        self._queries: list[Job[None]] = []
+        self.querying = 0
+        """Questions that wait for the disk."""
         self.gossip = Gossip(segment, state, peers, config, random, trace)
-        self.maintenance = Maintenance(segment, state, config, log_bytes, random.random(), trace)
+        self.scrub = Scrub(segment, state, files, config, trace)
+        self.background = Background(
+            segment, state, files, self.gossip, self.scrub, config, self._ask_for_part, trace
+        )
 
     # ---- input -----------------------------------------------------------------------------------
 
@@ -163,7 +174,7 @@ class SegmentCore:
             self.dropped_messages += 1
 
     def tick(self, now: float) -> None:
-        """Let background work have its turn; another one at once if `Maintenance.behind`."""
+        """Look at the time: gossip that is due, and what was asked and not answered."""
         assert not self.applying, "background work amid the effects of a write"
         peer = self.gossip.tick(now)
         if peer is not None:
@@ -171,7 +182,7 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
-        self.maintenance.tick(now, sends_pages=self.gossip.sends_pages(now))
+        self.scrub.tick(now)
 
     # ---- output ----------------------------------------------------------------------------------
 
@@ -189,13 +200,13 @@ class SegmentCore:
         """The next write, or None when there is none or one is under way."""
         if self._in_flight is not None:
             return None
-        if self.maintenance.promise_due:
+        if self.scrub.promise_due:
             self._in_flight = []
-            self.maintenance.writing_promise()
-            return Write(encode_promise(self.state.promise), b"", None)
-        if self.maintenance.compaction_due and not self._hydrating:
+            self.scrub.writing_promise()
+            return Write(encode_promise(self.state.promise))
+        if self.background.new_file_due:
             self._in_flight = []
-            return Write(None, b"", self.maintenance.start_compaction())
+            return Write(None, new_file=True)
         if not self._queue:
             return None
         batch = self._take_queue()
@@ -206,10 +217,10 @@ class SegmentCore:
             not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
         )
         frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
-        self.maintenance.appending(len(frame))
         if promises:
-            self.maintenance.writing_promise()
-        return Write(self._encoded_promise(batch) if promises else None, frame, None)
+            self.scrub.writing_promise()
+        top = max([each.records[-1].lsn for each in batch if each.records], default=0)
+        return Write(self._encoded_promise(batch) if promises else None, frame, top)
 
     def wrote(self) -> None:
         """The write last taken is durable: what it carried takes effect, and may be answered.
@@ -218,7 +229,8 @@ class SegmentCore:
         calls `apply_more`, lets others run in between, and gives the core nothing else to do.
         """
         assert self._in_flight is not None, "no write was under way"
-        self.maintenance.wrote()
+        self.scrub.wrote()
+        self.background.wrote()
         self._applying = self._apply(self._in_flight)
         self.apply_more()
 
@@ -241,7 +253,7 @@ class SegmentCore:
         self.state.raise_epoch(max((each.epoch for each in batch), default=NO_EPOCH))
         for pending in batch:
             before = self.state.scl
-            yield from self.state.apply_steps(pending.entry, pending.records)
+            self.state.apply(pending.entry, pending.records)
             if self._trace is not None:
                 self._note_applied(pending, before)
             if pending.ack is not None:
@@ -250,7 +262,7 @@ class SegmentCore:
             if pending.answer is not None:
                 pending.answer()
             if pace.ends_step(pending.size if pending.records is not None else 1):
-                yield  # the pages of a checkpoint take their steps when its last part is applied
+                yield
         for writer, seq, epoch in self._drop_durable():
             acks[writer] = (max(seq, acks.get(writer, (0, epoch))[0]), epoch)
         for writer, (seq, epoch) in acks.items():
@@ -284,22 +296,13 @@ class SegmentCore:
                 self.note(events.TableAdopted, pending.epoch, table, scl)
             case SettledEntry(epoch):
                 self.note(events.TableSettled, epoch)
-            case CheckpointEntry() | ImagesEntry() if scl != before:
-                self.note(events.Hydrated, before, scl)
 
     def write_failed(self, reason: str = "the disk refused") -> None:
-        """The disk refused the write last taken: what it carried was never received.
-
-        Nor is the rest of a checkpoint, of which a part may now be missing.
-        """
+        """The disk refused the write last taken: what it carried was never received."""
         self._in_flight = None
         self.note(events.WriteFailed, reason)
-        self.maintenance.write_failed()
-        self._requeue(
-            each
-            for each in self._queue
-            if not isinstance(each.entry, CheckpointEntry | ImagesEntry)
-        )
+        self.scrub.write_failed()
+        self.background.write_failed()
         self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
 
     # ---- what is admitted, and what may leave ----------------------------------------------------
@@ -346,20 +349,6 @@ class SegmentCore:
             return
         self._push(Pending(SettledEntry(epoch), self._promised))
 
-    def _queue_checkpoint(self, entries: Iterable[CheckpointEntry | ImagesEntry]) -> None:
-        """Queue a checkpoint within the log, in effect when all its parts are durable."""
-        for entry in entries:
-            pages = entry.pages if isinstance(entry, ImagesEntry) else ()
-            size = sum(len(each.image) for each in pages) + 64
-            self._push(Pending(entry, self._promised, size))
-
-    @property
-    def _awaited_base_lsn(self) -> Lsn:
-        """The highest base of the checkpoints that wait for the disk; 0 if none does."""
-        waiting = (each.entry for each in (*(self._in_flight or ()), *self._queue))
-        kinds = (CheckpointEntry, ImagesEntry)
-        return max((each.base_lsn for each in waiting if isinstance(each, kinds)), default=0)
-
     # ---- admission -------------------------------------------------------------------------------
 
     def _admit(self, source: Address, message: Message) -> bool:
@@ -383,7 +372,7 @@ class SegmentCore:
         return False
 
     def _refuse(self, source: Address, message: Message) -> None:
-        if isinstance(message, GossipStatus | GossipRecords | GossipPages | FetchPages):
+        if isinstance(message, GossipStatus | GossipRecords | GossipLayer | FetchLayer):
             self._send(source, self.gossip.status(reply_wanted=False))
         else:
             self._send(source, EpochRefused(message.epoch, self.segment, self.state.epoch))
@@ -419,17 +408,59 @@ class SegmentCore:
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
         self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
         if self._trace is not None:
-            sent = events.AckSent(writer, seq, self.state.scl, self.maintenance.log_bytes)
+            sent = events.AckSent(writer, seq, self.state.scl, self.files.log_bytes)
             self._trace(self.segment, sent)
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
         if not self._can_answer(source, message, message.page_id):
             return
-        epoch, request_id, page_id, read_point, _scl = message
-        page = self.state.materializer.materialize(page_id, read_point)
+        found = self.state.materializer.read(message.page_id, message.read_point)
+        if isinstance(found, PageImage):
+            self._reply_page(source, message, found)
+        else:
+            self._query(self._read_from_layers(source, message))
+
+    def _read_from_layers(self, source: Address, message: ReadPage) -> Job[None]:
+        """Answer when what is needed of layers has been read; whatever has changed meanwhile."""
+        page_id, read_point = message.page_id, message.read_point
+        try:
+            page = yield from self.state.materializer.read_job(page_id, read_point)
+        except (ReadPointBelowFloor, DamagedLayer, StorageFailed) as error:
+            if isinstance(error, DamagedLayer):
+                self.background.found_damage(error)
+            if message.epoch == self._promised:
+                self._refuse_read(source, message, page_id)
+            return
+        if message.epoch == self._promised and self._can_answer(source, message, page_id):
+            self._reply_page(source, message, page)
+
+    def _reply_page(self, source: Address, message: ReadPage, page: PageImage) -> None:
         if self._trace is not None:
-            self._trace_read(page, read_point)
-        self._send(source, PageReply(epoch, self.segment, request_id, read_point, page))
+            self._trace_read(page, message.read_point)
+        reply = PageReply(
+            message.epoch, self.segment, message.request_id, message.read_point, page
+        )
+        self._send(source, reply)
+
+    def _query(self, job: Job[None]) -> None:
+        """Have a question answered by who can read the disk; beyond the limit it is dropped."""
+        if self.querying >= self._config.queries:
+            job.close()
+            self.dropped_messages += 1
+            return
+        self.querying += 1
+        self._queries.append(self._counted(job))
+
+    def _counted(self, job: Job[None]) -> Job[None]:
+        try:
+            yield from job
+        finally:
+            self.querying -= 1
+
+    def take_queries(self) -> list[Job[None]]:
+        """Questions that need the disk, to be run side by side; each is given once."""
+        queries, self._queries = self._queries, []
+        return queries
 
     def _on_list_pages(self, source: Address, message: ListPages, _: float) -> None:
         first, last, read_point = message.from_page, message.through_page, message.read_point
@@ -455,12 +486,20 @@ class SegmentCore:
         state, read_point, required_scl = self.state, message.read_point, message.required_scl
         if required_scl <= state.scl and read_point >= state.floor:
             return True
-        self._send(
-            source,
-            ReadRefused(message.epoch, self.segment, message.request_id, state.scl, state.floor),
-        )
-        self.note(events.ReadDeclined, page_id, read_point, required_scl, state.scl, state.floor)
+        self._refuse_read(source, message, page_id)
         return False
+
+    def _refuse_read(
+        self, source: Address, message: ReadPage | ListPages, page_id: PageId | None
+    ) -> None:
+        state, read_point = self.state, message.read_point
+        refusal = ReadRefused(
+            message.epoch, self.segment, message.request_id, state.scl, state.floor
+        )
+        self._send(source, refusal)
+        self.note(
+            events.ReadDeclined, page_id, read_point, message.required_scl, state.scl, state.floor
+        )
 
     def _on_seal(self, source: Address, message: Seal, _: float) -> None:
         def answer() -> None:
@@ -489,7 +528,7 @@ class SegmentCore:
 
     def _on_fetch_log(self, source: Address, message: FetchLog, _: float) -> None:
         state = self.state
-        if state.lacks_table or message.after_lsn < state.index.base_lsn:
+        if state.lacks_table or message.after_lsn < state.folded:
             refusal = ReadRefused(
                 message.epoch, self.segment, message.request_id, state.scl, state.floor
             )
@@ -511,19 +550,47 @@ class SegmentCore:
     def _on_gossip(self, source: Address, message: GossipMessage, now: float) -> None:
         if isinstance(message, GossipStatus) and message.table.epoch == self.state.table.epoch:
             self._settle(message.table.settled)
-        match self.gossip.step(source, message, now, self._awaited_base_lsn):
+        match self.gossip.step(source, message, now):
             case None:
                 pass
             case TakeTable(table):
                 self._take_over(message.epoch, table, None)
             case TakeRecords(entry, records):
                 self._take_gossiped(source, entry, records)
-            case TakePages(head, parts):
-                self._queue_checkpoint([head, *parts])
+            case TakeLayer():
+                pass  # it is the next job
+            case GiveLayer(request):
+                self._query(self._give_layer(source, request))
             case answer if self.state.epoch == self._promised:
                 self._send(source, answer)
             case _:
                 pass  # it would name an epoch below the one promised, and be refused, and so on
+
+    def _give_layer(self, source: Address, request: FetchLayer) -> Job[None]:
+        """Send the part of a layer that was asked for."""
+        state, (_, _, start, end, base, page_id, lsn) = self.state, request
+        try:
+            rows, following = yield from part_job(
+                state.layers.between(start, end), start, end, base,
+                (page_id, lsn), self._config.gossip_bytes,
+                state.index.sorted_rows(max(start, state.folded), end),
+            )  # fmt: skip
+        except DamagedLayer as error:
+            self.background.found_damage(error)
+            return
+        except StorageFailed:
+            return
+        if state.epoch != self._promised or request.epoch != state.epoch:
+            return
+        next_page, next_lsn = following or (0, 0)
+        part = GossipLayer(
+            state.epoch, self.segment, state.table, state.vdl, start, end, base,
+            page_id, lsn, next_page, next_lsn, encode_block(rows, 0) if rows.rows else b"",
+        )  # fmt: skip
+        self._send(source, part)
+
+    def _ask_for_part(self, transfer: Transfer) -> None:
+        self._send(transfer.peer, self.gossip.fetch(transfer))
 
     def _take_gossiped(
         self, source: Address, entry: RecordsEntry, records: list[RedoRecord]
@@ -541,11 +608,6 @@ class SegmentCore:
     def _push(self, pending: Pending) -> None:
         self._queue.append(pending)
         self._queue_bytes += pending.size
-
-    @property
-    def _hydrating(self) -> bool:
-        """Whether parts of a checkpoint wait whose head may stand in the log already."""
-        return any(isinstance(each.entry, ImagesEntry) for each in self._queue)
 
     def _requeue(self, kept: Iterable[Pending]) -> None:
         self._queue = list(kept)
@@ -595,6 +657,6 @@ _HANDLERS: Final[dict[type, Any]] = {
     ConfirmEpoch: SegmentCore._on_confirm_epoch,
     GossipStatus: SegmentCore._on_gossip,
     GossipRecords: SegmentCore._on_gossip,
-    FetchPages: SegmentCore._on_gossip,
-    GossipPages: SegmentCore._on_gossip,
+    FetchLayer: SegmentCore._on_gossip,
+    GossipLayer: SegmentCore._on_gossip,
 }
