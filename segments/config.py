@@ -247,6 +247,12 @@ class SegmentConfig:
     )  # fmt: skip
     """The log is rewritten when it is this many times as large as what it must hold, or as
     `compact_records` says."""
+    wal_file_bytes: int = setting(
+        16 << 20, 4 << 10, 1 << 40, unit="bytes",
+        cost="larger: no less work, and files that are awkward to copy; smaller: more files, each "
+        "of which costs four syncs where a frame costs one",
+    )  # fmt: skip
+    """Size of a file of the log: a frame that would make it longer goes into the next one."""
     scrub_interval_s: float = setting(
         1.0, 0.001, DAY_S, unit="seconds",
         cost="larger: damage is found later; smaller: more reading",

@@ -23,7 +23,8 @@ from typing import Protocol
 import attrs
 import trio
 
-from segments.file_storage import FileStorage, make_directory
+from segments.file_storage import FileStorage
+from segments.hot_log import HotLog
 from segments.locked_directory import LockedDirectory
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -37,6 +38,7 @@ from segments.protocol.errors import (
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.refusal import is_passing, storage_error
 from segments.protocol.volume import VolumeGeometry
+from segments.segment_directory import make_directory
 from segments.state import format_log
 from segments.storage import Identity, MemoryStorage, Storage
 
@@ -44,7 +46,8 @@ _MANIFEST = "volume.json"
 _MAKING = "volume.creating"
 _SEGMENT = re.compile(r"[A-F](0|[1-9][0-9]*)$")
 _OF_THE_FILE_SYSTEM = "lost+found"  # stands in many a new one, which is empty for all that
-_FORMAT = 3  # 1: records in logs were msgpack; 2: truncation tables kept every range
+_FORMAT = 4
+"""1: records in logs were msgpack; 2: truncation tables kept every range; 3: a log was one file."""
 
 
 class Disk(Protocol):
@@ -61,14 +64,14 @@ async def format_storage(storage: Storage, epoch: VolumeEpoch) -> None:
     """Make a new storage a segment of a new volume, whose first writer has ``epoch``."""
     log, promise = format_log(epoch)
     await storage.write_promise(promise)
-    await storage.append(log)
+    await HotLog(storage, len(log)).replace([log])
 
 
 class MemoryDisk:
     """Survives its segment's crashes, not the process."""
 
     def __init__(self, identity: Identity) -> None:
-        self.storage = MemoryStorage.create(identity)
+        self.storage = MemoryStorage(identity)
 
     def open(self) -> MemoryStorage:
         if self.storage.identity is None:
@@ -167,7 +170,7 @@ class VolumeDirectory:
         for segment, disk in self.disks().items():
             # In a thread, like all that syncs: the loop serves others, too.
             storage = await trio.to_thread.run_sync(
-                FileStorage.create, self.path / segment, disk.identity
+                FileStorage.format, self.path / segment, disk.identity
             )
             try:
                 await format_storage(storage, epoch)

@@ -1,28 +1,34 @@
 """The disk of one segment as a directory of files. A shell: all it does is input and output.
 
-(More than 400 lines, of which a good part says why each sync is where it is.)
-
-=============  =====================================================================
-``identity``   JSON: whom the directory belongs to, with a checksum; written last
-``log``        frames, see `segments.wal`
-``promise``    two promise slots
-``log.new``    a replacement being written; never read, and removed when opening
-=============  =====================================================================
+================  ==================================================================
+``identity``      whom the directory belongs to, see `segments.segment_directory`
+``promise``       two promise slots, see `segments.wal`
+``manifest``      which files are the log, see `segments.log_files`
+``wal-1`` ...     the files of the log
+``manifest.new``  a manifest being written; never read
+================  ==================================================================
 
 One append is one write and one ``fdatasync``, in one job of a worker thread, so that the segments
 of a process sync in parallel. A job that has started is always awaited to its end, whatever is
-cancelled meanwhile, and a job alone changes the length: a cancelled append has happened or has not.
+cancelled meanwhile, and a job alone changes a length: a cancelled append has happened or has not.
 
-The log is not preallocated. What that would save of the sync (a tenth to a fifth, where it was
-measured) is small against handing the job to the thread, and a log that ends where it says needs
-no telling of zeros from a torn tail.
+**Nothing in the background holds up an append.** What writes in the foreground (appends, promises,
+cuts) takes turns, and what makes, names and deletes files takes turns of its own; reads take none.
+Each has a thread while it has a job. Files are in use by several jobs then, so their users are
+counted (`segments.open_file`), and one that is deleted is closed when the last job with it ends.
+`_naming` makes one thing of a change of names on the disk and in here, for a read that looks
+whether a file is still what its name leads to.
+
+Files are not preallocated. What that would save of the sync (a tenth to a fifth, where it was
+measured) is small against handing the job to the thread, and no zeros are to be told from a tail.
 
 **After a failed sync** the kernel may hold pages that it takes for clean and that are not on disk,
 and a second sync would succeed without writing them. So the storage is fail-stop: it cuts off what
-it was writing and refuses everything until it is opened anew; five other copies go on. A failed
-write (a full disk) comes before any sync, and is only rolled back. **Loading** for the same reason
-first syncs, as a process that was killed may have left bytes in the cache only, then drops the
-clean pages, and so reads what the disk has.
+it was writing and refuses everything until it is opened anew; five other copies go on. That goes
+for the directory, too, whose names are then unknown. A failed write (a full disk) comes before any
+sync, and is only rolled back; a new file that cannot be written or synced is thrown away. **A
+restart** for the same reason first syncs, as a process that was killed may have left bytes in the
+cache only; reading then drops the clean pages, and so reads what the disk has.
 
 **Files that somebody deletes or replaces** stay open here, and whatever is written to them is gone
 with the process. An append looks whether its file still has a name, a read whether the name still
@@ -33,33 +39,35 @@ everything goes through its descriptor (`segments.locked_directory`).
 from __future__ import annotations
 
 import errno
-import json
 import os
-import stat
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Final, NoReturn, TypeVar, TypeVarTuple
 
 import outcome
 import trio
 
 from segments.forks import close_in_children
-from segments.locked_directory import LockedDirectory, OpenDirectory
-from segments.protocol import codec
-from segments.protocol.errors import Closed, Invalid, SegmentLost, StorageBroken
+from segments.locked_directory import LockedDirectory
+from segments.log_files import PROMISE, is_ours
+from segments.open_file import OpenFile
+from segments.protocol.errors import Closed, StorageBroken
 from segments.protocol.refusal import storage_error
-from segments.storage import Identity, Stored, check_extent, check_length
-from segments.wal import NO_PROMISE, encode_promise
+from segments.segment_directory import (
+    IDENTITY,
+    check_belongs,
+    check_is_there,
+    format_directory,
+    make_directory,
+)
+from segments.storage import Identity, check_extent, check_length, check_new, check_synced, absent
 
-_IDENTITY: Final = "identity"
-_NEW_IDENTITY: Final = "identity.new"
-_LOG: Final = "log"
-_NEW_LOG: Final = "log.new"
-_PROMISE: Final = "promise"
-_FORMAT: Final = 1
-_LONGEST_IDENTITY: Final = 65_536
+_NEW: Final = ".new"
+_MAX_READS: Final = 4
+"""At a time, each in a thread; more wait."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -69,33 +77,33 @@ _sync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
 
 
 class FileStorage:
-    """A directory that holds one segment. Implements `Storage`; operations that overlap queue up.
-
-    Segments of a process sync in parallel: each storage has a thread of its own while it has a job.
-    Get one by `create` or `open`.
-    """
+    """A directory that holds one segment. Implements `Storage`; get one by `format` or `open`."""
 
     def __init__(self, directory: LockedDirectory, identity: Identity) -> None:
         """Take over ``directory``, which has been checked, unless this raises `OSError`."""
         self._directory = directory
         self._identity = identity
-        self._turn = trio.Lock()
+        self._foreground = trio.Lock()
+        self._background = trio.Lock()
+        self._reading = trio.Semaphore(_MAX_READS)
+        self._operations = 0
+        """Those under way, which nobody may close the directory to."""
+        self._naming = Lock()
         self._failure: str | None = None
         self._closing = False
-        directory.unlink(_NEW_LOG)
-        self._files: dict[str, int] = {}
+        self._files: dict[str, OpenFile] = {}
         try:
-            for name in (_LOG, _PROMISE):
-                self._files[name] = directory.open(name, os.O_RDWR)
-            self._length = os.fstat(self._files[_LOG]).st_size
+            for name in directory.names():
+                if name == IDENTITY or is_ours(name):
+                    self._files[name] = OpenFile(directory.open(name, os.O_RDWR))
         except OSError:
             self._close_files()
             raise
         close_in_children(self)
 
     @classmethod
-    def create(cls, directory: Path, identity: Identity) -> FileStorage:
-        """Format ``directory`` for ``identity``, and open it.
+    def format(cls, directory: Path, identity: Identity) -> FileStorage:
+        """Make ``directory`` that of ``identity``, and open it.
 
         Parents are made as needed. Raises `Invalid` if the directory holds anything, `VolumeLocked`
         if someone has it open, `StorageFailed` if the disk refuses.
@@ -104,7 +112,7 @@ class FileStorage:
             make_directory(directory)
             locked = LockedDirectory(directory)
             try:
-                _format(locked, identity)
+                format_directory(locked, identity)
                 return cls(locked, identity)
             except BaseException:
                 locked.close()
@@ -120,10 +128,10 @@ class FileStorage:
         if someone has it open, `StorageFailed` if the disk refuses.
         """
         try:
-            _check_is_there(directory, expected)
+            check_is_there(directory, expected)
             locked = LockedDirectory(directory)
             try:
-                _check_belongs(locked, expected)
+                check_belongs(locked, expected)
                 return cls(locked, expected)
             except BaseException:
                 locked.close()
@@ -135,84 +143,109 @@ class FileStorage:
     def identity(self) -> Identity:
         return self._identity
 
-    def size(self) -> int:
-        return self._length
-
     def close(self) -> None:
-        """Give the directory back, at once or when the operation under way has ended."""
+        """Give the directory back, at once or when the operations under way have ended."""
         self._closing = True
-        if not self._turn.locked():
+        if not self._operations:
             self._close_files()
 
     def close_in_child(self) -> None:
         self._closing = True
-        self._close_files()
+        self._files.clear()  # each closes itself in children
 
-    async def load(self) -> Stored:
-        async with self._taking_turns():
-            return await self._in_thread(self._load)
+    async def names(self) -> tuple[str, ...]:
+        async with self._taking(self._foreground), self._taking(self._background):
+            await self._in_thread(self._sync_all)
+            return tuple(sorted(set(self._files) - {IDENTITY}))
 
-    async def append(self, data: bytes) -> None:
-        async with self._taking_turns():
-            await self._in_thread(self._append, data)
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        check_extent(name, offset, length)
+        # What is written in place is not read meanwhile.
+        async with self._taking(self._foreground if name == PROMISE else self._reading):
+            file = self._in_use(name)
+            if file is None:
+                return b""
+            return await self._letting_go(file, self._read, name, file, offset, length)
+
+    async def append(self, name: str, data: bytes) -> None:
+        async with self._taking(self._foreground):
+            await self._with(name, self._append, data)
+
+    async def truncate(self, name: str, length: int) -> None:
+        async with self._taking(self._foreground):
+            await self._with(name, self._truncate, length)
 
     async def write_promise(self, data: bytes) -> None:
-        async with self._taking_turns():
-            await self._in_thread(self._write_promise, data)
+        async with self._taking(self._foreground):
+            await self._with(PROMISE, self._write_promise, data)
 
-    async def truncate(self, length: int) -> None:
-        async with self._taking_turns():
-            check_length(length, self._length)
-            await self._in_thread(self._truncate, length)
+    async def create(self, name: str) -> None:
+        async with self._taking(self._background):
+            check_new(name, self._files)
+            await self._in_thread(self._create, name)
 
-    async def read(self, offset: int, length: int) -> bytes:
-        check_extent(offset, length)
-        async with self._taking_turns():
-            length = min(length, max(0, self._length - offset))
-            return await self._in_thread(self._read, _LOG, offset, length)
+    async def extend(self, name: str, data: bytes) -> None:
+        async with self._taking(self._background):
+            await self._with(name, self._extend, data)
 
-    async def read_promises(self) -> bytes:
-        async with self._taking_turns():
-            size = os.fstat(self._files[_PROMISE]).st_size
-            return await self._in_thread(self._read, _PROMISE, 0, size)
+    async def sync_file(self, name: str) -> None:
+        async with self._taking(self._background):
+            await self._with(name, self._sync_file)
 
-    async def replace(self, chunks: Iterable[bytes]) -> None:
-        async with self._taking_turns():
-            new_log = await self._in_thread(self._create_new_log)
-            length = 0
-            try:
-                for chunk in chunks:
-                    await self._in_thread(_write, new_log, chunk, length)
-                    length += len(chunk)
-                await self._in_thread(self._swap, new_log, length)
-            except BaseException:
-                if self._files[_LOG] != new_log:
-                    os.close(new_log)
-                    self._directory.unlink(_NEW_LOG)
-                raise
+    async def sync_names(self) -> None:
+        async with self._taking(self._background):
+            await self._in_thread(self._sync_or_fail, self._directory.descriptor)
 
-    # ---- one at a time ---------------------------------------------------------------------------
+    async def publish(self, name: str, data: bytes) -> None:
+        async with self._taking(self._background):
+            await self._in_thread(self._publish, name, data)
+
+    async def delete(self, names: Sequence[str]) -> None:
+        async with self._taking(self._background):
+            await self._in_thread(self._delete, names)
+
+    # ---- turns and threads -----------------------------------------------------------------------
 
     @asynccontextmanager
-    async def _taking_turns(self) -> AsyncIterator[None]:
+    async def _taking(self, turn: trio.Lock | trio.Semaphore) -> AsyncIterator[None]:
+        """Be an operation under way, when it is its turn."""
         try:
-            self._turn.acquire_nowait()  # the usual case, without a turn of trio's loop
+            turn.acquire_nowait()  # the usual case, without a turn of trio's loop
         except trio.WouldBlock:
-            await self._turn.acquire()
+            await turn.acquire()
+        self._operations += 1
         try:
             self._check_usable()
             yield
         finally:
-            if self._closing:
+            self._operations -= 1
+            if self._closing and not self._operations:
                 self._close_files()
-            self._turn.release()
+            turn.release()
+
+    def _in_use(self, name: str) -> OpenFile | None:
+        """A file that nobody closes until it is let go of, not even who deletes it."""
+        file = self._files.get(name)
+        return file if file is not None and file.use() else None
+
+    async def _with(self, name: str, job: Callable[[str, OpenFile, *_Ts], _T], *args: *_Ts) -> _T:
+        file = self._in_use(name)
+        if file is None:
+            raise absent(name)
+        return await self._letting_go(file, job, name, file, *args)
+
+    async def _letting_go(self, file: OpenFile, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        try:
+            return await self._in_thread(job, *args)
+        finally:
+            file.let_go()
 
     @trio.lowlevel.enable_ki_protection
     async def _in_thread(self, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """Run a job to its end; cancelled only before it starts.
 
         Not `trio.to_thread`: its limiter costs a turn of trio's loop for every sync, and there is
-        nothing to limit, as a storage has at most one job at a time.
+        nothing to limit, as the turns do that.
         """
         self._check_usable()
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -244,190 +277,123 @@ class FileStorage:
 
     def _close_files(self) -> None:
         while self._files:
-            os.close(self._files.popitem()[1])
+            self._files.popitem()[1].let_go()
         self._directory.close()
 
-    # ---- in a thread -----------------------------------------------------------------------------
+    # ---- in a thread of the foreground -----------------------------------------------------------
 
-    def _load(self) -> Stored:
-        for file in (*self._files.values(), self._directory.descriptor):
-            os.fsync(file)
-        promise = self._files[_PROMISE]
-        return Stored(
-            _read(self._files[_LOG], 0, self._length), _read(promise, 0, os.fstat(promise).st_size)
-        )
-
-    def _read(self, name: str, offset: int, length: int) -> bytes:
-        if missing := self._directory.misses(name, self._files[name]):
-            self._vanished(missing)
-        return _read(self._files[name], offset, length)
-
-    def _append(self, data: bytes) -> None:
+    def _append(self, name: str, file: OpenFile, data: bytes) -> None:
+        check_synced(name, synced=file.synced)
         try:
-            _write(self._files[_LOG], data, self._length)
+            file.write(data, file.length)
+            self._sync_or_fail(file.descriptor)
         except OSError:
-            self._cut_back()
+            self._cut_back(name, file)
             raise
-        self._sync_or_fail(self._files[_LOG])
-        if not os.fstat(self._files[_LOG]).st_nlink:
-            self._vanished(f"{_LOG} has been deleted")
-        self._length += len(data)
+        if not os.fstat(file.descriptor).st_nlink:
+            self._vanished(f"{name} has been deleted")
+        file.length += len(data)
 
-    def _write_promise(self, data: bytes) -> None:
+    def _truncate(self, name: str, file: OpenFile, length: int) -> None:
+        check_length(name, length, file.length)
+        os.ftruncate(file.descriptor, length)
+        file.length = length
+        self._sync_or_fail(file.descriptor)
+
+    def _write_promise(self, _name: str, file: OpenFile, data: bytes) -> None:
         for offset in (0, len(data)):
-            _write(self._files[_PROMISE], data, offset)
-            self._sync_or_fail(self._files[_PROMISE])
+            file.write(data, offset)
+            self._sync_or_fail(file.descriptor)
 
-    def _truncate(self, length: int) -> None:
-        os.ftruncate(self._files[_LOG], length)
-        self._length = length
-        self._sync_or_fail(self._files[_LOG])
-
-    def _create_new_log(self) -> int:
-        return self._directory.open(_NEW_LOG, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-
-    def _swap(self, new_log: int, length: int) -> None:
-        os.fsync(new_log)
-        self._directory.rename(_NEW_LOG, _LOG)
-        old_log, self._files[_LOG], self._length = self._files[_LOG], new_log, length
+    def _sync_or_fail(self, descriptor: int) -> None:
         try:
-            self._sync_or_fail(self._directory.descriptor)
-        finally:
-            os.close(old_log)
-
-    def _sync_or_fail(self, file: int) -> None:
-        try:
-            _sync(file)
+            _sync(descriptor)
         except OSError as error:
             self._failure = f"sync: {error}"
-            self._cut_back()
             raise
+
+    def _cut_back(self, name: str, file: OpenFile) -> None:
+        """Leave nothing at the end of a file of what was never durable."""
+        try:
+            os.ftruncate(file.descriptor, file.length)
+        except OSError as error:
+            self._failure = f"cutting {name} back to {file.length} bytes: {error}"
 
     def _vanished(self, what: str) -> NoReturn:
         """Somebody has taken a file away: what is written there from now on is written nowhere."""
         self._failure = f"{what} while it was open"
         raise FileNotFoundError(errno.ENOENT, self._failure)
 
-    def _cut_back(self) -> None:
-        """Leave nothing in the log of what was never durable."""
+    # ---- in one of the background ----------------------------------------------------------------
+
+    def _sync_all(self) -> None:
+        for file in self._files.values():
+            os.fsync(file.descriptor)
+        os.fsync(self._directory.descriptor)
+
+    def _create(self, name: str) -> None:
+        file = OpenFile(self._directory.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL))
+        with self._naming:
+            self._files[name] = file
+
+    def _extend(self, name: str, file: OpenFile, data: bytes) -> None:
+        file.synced = False
         try:
-            os.ftruncate(self._files[_LOG], self._length)
-        except OSError as error:
-            self._failure = f"cutting the log back to {self._length} bytes: {error}"
+            file.write(data, file.length)
+        except OSError:
+            self._delete([name])
+            raise
+        file.length += len(data)
+
+    def _sync_file(self, name: str, file: OpenFile) -> None:
+        """Not fatal: what the system now believes of this file, nobody will believe."""
+        try:
+            os.fsync(file.descriptor)
+        except OSError:
+            self._delete([name])
+            raise
+        file.synced = True
+
+    def _publish(self, name: str, data: bytes) -> None:
+        new_name = name + _NEW
+        file = OpenFile(self._directory.open(new_name, os.O_RDWR | os.O_CREAT | os.O_TRUNC))
+        try:
+            file.write(data, 0)
+            os.fsync(file.descriptor)
+            file.length = len(data)
+            with self._naming:
+                self._directory.rename(new_name, name)
+                replaced, self._files[name] = self._files.get(name), file
+        except BaseException:
+            file.let_go()
+            with suppress(OSError):
+                self._directory.unlink(new_name)
+            raise
+        if replaced is not None:
+            replaced.let_go()
+        self._sync_or_fail(self._directory.descriptor)
+
+    def _delete(self, names: Sequence[str]) -> None:
+        for name in names:
+            with self._naming:
+                file = self._files.pop(name, None)
+                with suppress(OSError):
+                    self._directory.unlink(name)
+            if file is not None:
+                file.let_go()
+
+    # ---- in one of a read ------------------------------------------------------------------------
+
+    def _read(self, name: str, file: OpenFile, offset: int, length: int) -> bytes:
+        length = min(length, max(0, file.length - offset))
+        with self._naming:
+            # What we have deleted or replaced ourselves since can still be read.
+            for each in (name, IDENTITY) if self._files.get(name) is file else ():
+                if missing := self._directory.misses(each, self._files[each].descriptor):
+                    self._vanished(missing)
+        return file.read(offset, length)
 
 
 def _never_abort(_raise_cancel: object) -> trio.lowlevel.Abort:
     """A job that has started is awaited to its end."""
     return trio.lowlevel.Abort.FAILED
-
-
-# ---- directories ---------------------------------------------------------------------------------
-
-
-def make_directory(directory: Path) -> None:
-    """Make a directory and what is missing of its parents, durably."""
-    missing = [each for each in (directory, *directory.parents) if not each.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    for each in reversed(missing):
-        parent = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
-
-
-def _format(directory: LockedDirectory, identity: Identity) -> None:
-    if found := directory.names():
-        raise Invalid(f"{directory} holds {', '.join(found[:5])}: expected an empty directory")
-    _write_file(directory, _LOG, b"")
-    _write_file(directory, _PROMISE, encode_promise(NO_PROMISE) * 2)
-    _write_file(directory, _NEW_IDENTITY, _encode_identity(identity))
-    directory.rename(_NEW_IDENTITY, _IDENTITY)
-    os.fsync(directory.descriptor)
-
-
-def read_unlocked(path: Path, expected: Identity) -> Stored:
-    """What `FileStorage.load` gives, of a directory that is not locked: nothing is written.
-
-    So bytes that a killed process has left in the cache only are there, too. Raises as
-    `FileStorage.open`.
-    """
-    try:
-        _check_is_there(path, expected)
-        with closing(OpenDirectory(path)) as directory:
-            _check_belongs(directory, expected)
-            return Stored(directory.read(_LOG), directory.read(_PROMISE))
-    except OSError as error:
-        raise storage_error(f"{path} cannot be read", error) from error
-
-
-def _check_is_there(path: Path, expected: Identity) -> None:
-    try:
-        if not stat.S_ISDIR(path.stat().st_mode):
-            raise NotADirectoryError
-    except (FileNotFoundError, NotADirectoryError):  # what cannot be looked at is not lost
-        raise SegmentLost(f"{path} is no directory: expected {expected}") from None
-
-
-def _check_belongs(directory: OpenDirectory, expected: Identity) -> None:
-    found = set(directory.names())
-    if missing := sorted({_IDENTITY, _LOG, _PROMISE} - found):
-        state = f"lacks {', '.join(missing)}" if found else "is empty"
-        raise SegmentLost(f"{directory} {state}: expected {expected}")
-    with os.fdopen(directory.open(_IDENTITY, os.O_RDONLY), "rb") as file:
-        data = file.read(_LONGEST_IDENTITY)
-    identity = _decode_identity(data)
-    if identity is None:
-        raise SegmentLost(f"{directory} has a spoilt identity {data[:60]!r}: expected {expected}")
-    if identity != expected:
-        raise SegmentLost(f"{directory} belongs to {identity}: expected {expected}")
-
-
-def _encode_identity(identity: Identity) -> bytes:
-    fields: dict[str, object] = {
-        "format": _FORMAT,
-        "volume_id": identity.volume_id,
-        "segment": identity.segment,
-    }
-    fields["checksum"] = f"{codec.checksum(codec.pack(tuple(fields.values()))):016x}"
-    return json.dumps(fields, indent=2).encode() + b"\n"
-
-
-def _decode_identity(data: bytes) -> Identity | None:
-    """Whom ``data`` names; None unless it is byte by byte what was written for somebody."""
-    try:
-        fields = json.loads(data)
-        identity = Identity(fields["volume_id"], fields["segment"])
-        return identity if _encode_identity(identity) == data else None
-    except (ValueError, TypeError, KeyError, RecursionError):
-        return None
-
-
-# ---- files ---------------------------------------------------------------------------------------
-
-
-def _write_file(directory: LockedDirectory, name: str, data: bytes) -> None:
-    file = directory.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-    try:
-        _write(file, data, 0)
-        os.fsync(file)
-    finally:
-        os.close(file)
-
-
-def _write(file: int, data: bytes, offset: int) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.pwrite(file, rest, offset)
-        rest, offset = rest[written:], offset + written
-
-
-def _read(file: int, offset: int, length: int) -> bytes:
-    """Up to ``length`` bytes from the disk itself where the cache is clean."""
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, offset, length, os.POSIX_FADV_DONTNEED)
-    parts: list[bytes] = []
-    while length and (part := os.pread(file, length, offset)):
-        parts.append(part)
-        length, offset = length - len(part), offset + len(part)
-    return b"".join(parts)

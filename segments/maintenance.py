@@ -62,6 +62,8 @@ class Maintenance:
         """Whether the promise slots are to be written again: damage was found in them."""
         self.promises_to_scrub = False
         """Whether the promise slots are to be read again: the log has been, to its end."""
+        self.manifest_to_scrub = False
+        """Whether the manifest is, for the same reason."""
         self._generation = 0
         self._scrub_at: float | None = None
         self._scrub_offset = 0
@@ -212,7 +214,7 @@ class Maintenance:
         if at_end:
             self._rewrite_pause_s = 0.0
             self._scrub_offset, self._scrub_length = 0, self._config.scrub_bytes
-            self.promises_to_scrub = True
+            self.promises_to_scrub = self.manifest_to_scrub = True
         elif sound_bytes == 0:
             self._scrub_length *= 2
         else:
@@ -233,3 +235,13 @@ class Maintenance:
         self.promise_due = True
         if self._trace is not None:
             self._trace(self._segment, events.ScrubFoundBadPromise())
+
+    def manifest_scrubbed(self, *, sound: bool) -> None:
+        """Take in whether the manifest on disk is what was written; a new log gets a new one."""
+        self.manifest_to_scrub = False
+        if sound:
+            return
+        self.damages_found += 1
+        self.require_rewrite()
+        if self._trace is not None:
+            self._trace(self._segment, events.ScrubFoundBadManifest())

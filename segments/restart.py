@@ -10,11 +10,11 @@ from __future__ import annotations
 import attrs
 
 from segments.config import SegmentConfig
+from segments.log_files import Stored
 from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.state import SegmentState
 from segments.steps import Steps, finished
-from segments.storage import Stored
 from segments.wal import DamagedRange, Promise, decode_promises, encode_promise, scan_steps
 
 
@@ -46,14 +46,18 @@ def plan_restart_steps(
 ) -> Steps[RestartPlan]:
     """Decide from all that a disk holds.
 
-    Raises `SegmentLost` if its log or its promises are lost: a formatted log has a frame, and never
-    loses its last, and without a promise nobody knows what the segment may still accept.
+    Raises `SegmentLost` if its log or its promises are lost. A file of a log has a frame from the
+    first on, and never loses its last: without one in the last file nobody knows how far the log
+    went. Without a promise nobody knows what the segment may still accept.
     """
+    if stored.lost:
+        raise SegmentLost(f"segment {segment} has lost its log: {stored.lost}")
     found = yield from scan_steps(stored.log)
-    if not found.frames:
+    if found.durable_length <= stored.last_start:
+        where = f"in {stored.files[-1].name}, " if stored.files else ""
         raise SegmentLost(
-            f"segment {segment} has lost its log: no sound frame in "
-            f"{len(stored.log)} bytes, expected one at least"
+            f"segment {segment} has lost its log: no sound frame {where}in "
+            f"{len(stored.log) - stored.last_start} bytes, expected one at least"
         )
     promise = _promise_in(segment, stored.promises)
     state = yield from SegmentState.restore_steps(config, found, promise)

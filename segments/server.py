@@ -14,6 +14,8 @@ import trio
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
+from segments.hot_log import HotLog
+from segments.log_files import PROMISE
 from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,
@@ -26,7 +28,7 @@ from segments.protocol.refusal import Refusal
 from segments.protocol.transport import Endpoint
 from segments.restart import plan_restart_steps
 from segments.steps import Pace, Steps
-from segments.storage import Storage
+from segments.storage import WHOLE, Storage
 
 T = TypeVar("T")
 
@@ -60,6 +62,7 @@ class SegmentServer:
         """When the write under way began; None if there is none, or only a compaction."""
         self._peers = peers
         self._storage = storage
+        self._log = HotLog(storage, config.wal_file_bytes)
         self.endpoint = endpoint
         self._config = config
         self._random = random
@@ -83,13 +86,13 @@ class SegmentServer:
             nursery.start_soon(self._housekeep, self.core, name=f"{self.segment} housekeep")
 
     async def _restart(self) -> SegmentCore:
-        storage = self._storage
-        stored = await storage.load()
+        stored = await self._log.load()
         plan = await self._in_steps(plan_restart_steps(self.segment, stored, self._config))
         if plan.torn_bytes:
-            await storage.truncate(plan.log_bytes)
+            await self._log.truncate(plan.log_bytes)
         if plan.promise is not None:
-            await storage.write_promise(plan.promise)
+            await self._storage.write_promise(plan.promise)
+        await self._log.tidy()
         state = plan.state
         if self._trace is not None:
             restored = events.Restored(
@@ -160,11 +163,12 @@ class SegmentServer:
             if write.replace is not None:
                 self.compaction_refusal = None
             if self._trace is not None:
-                self._trace(self.segment, events.WriteSynced(self._storage.size()))
+                self._trace(self.segment, events.WriteSynced(self._log.size()))
             core.wrote()
             if core.applying:
                 await self._apply_rest(core)
             self._send(core)
+            await self._log.sweep()
 
     async def _until_applied(self, core: SegmentCore) -> None:
         """Wait as long as a write has taken effect only in part."""
@@ -186,10 +190,10 @@ class SegmentServer:
             )  # fmt: skip
             self._trace(self.segment, started)
         if write.replace is not None:
-            await self._storage.replace(write.replace)
+            await self._log.replace(write.replace)
             return
         if write.append:
-            await self._storage.append(write.append)
+            await self._log.append(write.append)
         if write.promise is not None:
             await self._keep_promise(write.promise)
 
@@ -227,27 +231,25 @@ class SegmentServer:
                 await trio.lowlevel.checkpoint()
                 await self._until_applied(core)
                 core.tick(now)
-            scrub = core.maintenance.take_scrub(now)
-            if scrub is not None:
-                generation, offset, length = scrub
-                try:
-                    data = await self._storage.read(offset, length)
-                except StorageBroken:
-                    raise
-                except StorageFailed:  # a disk that cannot be read may still take writes
-                    self.storage_failures += 1
-                else:
-                    core.maintenance.scrubbed(generation, offset, data)
-            if core.maintenance.promises_to_scrub:
-                try:
-                    slots = await self._storage.read_promises()
-                except StorageBroken:
-                    raise
-                except StorageFailed:
-                    self.storage_failures += 1
-                else:
-                    core.maintenance.promises_scrubbed(slots)
+            try:
+                await self._scrub(core, now)
+            except StorageBroken:
+                raise
+            except StorageFailed:  # a disk that cannot be read may still take writes
+                self.storage_failures += 1
             self._send(core)
+
+    async def _scrub(self, core: SegmentCore, now: float) -> None:
+        """Read again what it is time for."""
+        maintenance = core.maintenance
+        scrub = maintenance.take_scrub(now)
+        if scrub is not None:
+            generation, offset, length = scrub
+            maintenance.scrubbed(generation, offset, await self._log.read(offset, length))
+        if maintenance.promises_to_scrub:
+            maintenance.promises_scrubbed(await self._storage.read(PROMISE, 0, WHOLE))
+        if maintenance.manifest_to_scrub:
+            maintenance.manifest_scrubbed(sound=await self._log.manifest_is_sound())
 
     def _send(self, core: SegmentCore) -> None:
         """Hand over what may leave, and wake the writer if there is something to write."""

@@ -20,10 +20,10 @@ import attrs
 import trio
 
 from segments.disks import VolumeDirectory
-from segments.file_storage import read_unlocked
 from segments.protocol.errors import ReadOnly, SegmentLost, StorageFailed, VolumeLocked
 from segments.protocol.ids import SegmentId
 from segments.protocol.refusal import is_passing, storage_error
+from segments.segment_directory import read_unlocked
 from segments.storage import Identity, MemoryStorage
 
 _PAUSE_S: Final = 0.05
@@ -65,13 +65,13 @@ class CopiedDisk:
         """Read the directory, or remember why it cannot be read."""
         self._failure = None
         try:
-            stored = read_unlocked(self.directory, self.identity)
+            files = read_unlocked(self.directory, self.identity)
         except SegmentLost as error:
             self._lost = str(error)
         except StorageFailed as error:
             self._failure = error
         else:
-            self._storage = MemoryStorage.holding(self.identity, stored)
+            self._storage = MemoryStorage.holding(self.identity, files)
 
 
 async def copy_disks(

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from segments.config import SegmentConfig
 from segments.core import Outgoing, SegmentCore, Write
+from segments.log_files import Stored
 from segments.protocol import codec
 from segments.protocol.ids import MAX_LSN, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -25,7 +26,6 @@ from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
-from segments.storage import Stored
 
 MEMBERS = tuple(f"{letter}0" for letter in "ABCDEF")
 FIRST = VolumeEpoch(1, 7)

@@ -59,6 +59,7 @@ from segments.protocol.events import (
     RecordsApplied,
     RequestRefused,
     Restored,
+    ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     ScrubFoundDamage,
     Sealed,
@@ -323,6 +324,9 @@ class Narrator:
         records = counted(event.records, "record")
         return [styled(f"collected: {records} up to {event.floor} folded into pages")]
 
+    def _scrub_found_bad_manifest(self, _: str, __: ScrubFoundBadManifest) -> list[Text]:
+        return [styled("scrub: the manifest is spoilt; the log will be written anew", "bad")]
+
     def _scrub_found_bad_promise(self, _: str, __: ScrubFoundBadPromise) -> list[Text]:
         return [styled("scrub: a promise slot is spoilt; both will be written again", "bad")]
 
@@ -435,6 +439,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     TableGossiped: Narrator._table_gossiped,
     StorageRefused: Narrator._storage_refused,
     SegmentFailed: Narrator._segment_failed,
+    ScrubFoundBadManifest: Narrator._scrub_found_bad_manifest,
     ScrubFoundBadPromise: Narrator._scrub_found_bad_promise,
 }
 

@@ -243,6 +243,11 @@ class LogCollected(Event):
 
 
 @attrs.frozen
+class ScrubFoundBadManifest(Event):
+    """The manifest is not what was written; the log will be written anew, and it with it."""
+
+
+@attrs.frozen
 class ScrubFoundBadPromise(Event):
     """A promise slot is spoilt; both will be written again."""
 

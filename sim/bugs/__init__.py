@@ -13,7 +13,18 @@ from typing import Final
 
 import attrs
 
-from sim.bugs import callers, commits, copies, damage, directed, limits, promises, readers, tables
+from sim.bugs import (
+    callers,
+    commits,
+    copies,
+    damage,
+    directed,
+    files,
+    limits,
+    promises,
+    readers,
+    tables,
+)
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
 from sim.bugs.segment import SEGMENT_BUGS
@@ -84,6 +95,7 @@ BUGS.update(
         *tables.TABLE_BUGS,
         *copies.COPY_BUGS,
         *damage.DAMAGE_BUGS,
+        *files.FILE_BUGS,
         *readers.READER_BUGS,
         *callers.CALLER_BUGS,
         *limits.LIMIT_BUGS,

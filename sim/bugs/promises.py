@@ -123,13 +123,13 @@ PROMISE_BUGS: Final = (
             Edit(
                 "segments.server:SegmentServer._store",
                 "    if write.append:\n"
-                "        await self._storage.append(write.append)\n"
+                "        await self._log.append(write.append)\n"
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)",
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)\n"
                 "    if write.append:\n"
-                "        await self._storage.append(write.append)",
+                "        await self._log.append(write.append)",
             ),
         ),
     ),
@@ -140,8 +140,8 @@ PROMISE_BUGS: Final = (
         edits=(
             Edit(
                 "sim.world.disk:SimulatedStorage.write_promise",
-                "self._set_promises(data * _SLOTS)",
-                "self._set_promises(data + self._promises[len(data) :])",
+                "put(data * _SLOTS)",
+                "put(data + bytes(slots[len(data) :]))",
             ),
         ),
     ),

@@ -19,7 +19,7 @@ _WIPED_COMES_BACK: Final = (
     ),
     Edit(
         "segments.restart:plan_restart_steps",
-        "if not found.frames:",
+        "if found.durable_length <= stored.last_start:",
         "if False:",
     ),
 )

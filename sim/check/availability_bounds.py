@@ -1,10 +1,12 @@
 """How long each row of the failure table may take (protocol §9), from a run's settings. Pure.
 
-A *trip* is a message there and back and three operations of the disk in between: what is under way
+A *trip* is a message there and back and three writes of the disk in between: what is under way
 when the message comes, a log that is written anew, and its own; and all of that twice, since what
-comes shares its message with what comes later. Delays are exponential above their minimum: they
-are counted with their minimum, and their sum with `_TAIL` times their mean, which even six of them
-together exceed once in fifty million times.
+comes shares its message with what comes later. A write may need another file: it takes as many as
+`_OPERATIONS` of the disk, a log that is written anew included. Delays are exponential above their
+minimum: they are counted with their minimum, and their sum with `_TAIL` times their mean, which
+even six of them together exceed once in fifty million times; that of the disk with `_DISK_TAIL`
+times, which twenty-five of them exceed once in ten billion times.
 
 Where messages are lost or disks refuse at random, an attempt fails now and then, and is made again
 after a pause. As many attempts are allowed as it takes for all of them to fail once in a billion
@@ -24,6 +26,8 @@ from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import SECOND, Knobs
 
 _TAIL: Final = 30
+_DISK_TAIL: Final = 75
+_OPERATIONS: Final = 7
 _ONCE_IN: Final = 1e9
 _SHARED: Final = 2
 _GOSSIPS: Final = 16
@@ -141,10 +145,13 @@ def bounds_of(knobs: Knobs) -> Bounds:
 
 def _trip_ns(links: Sequence[LinkProfile], disk: DiskProfile) -> tuple[int, int]:
     """The longest trip, and a usual one."""
-    minimum_ns = 2 * max(each.minimum_ns for each in links) + 3 * disk.minimum_ns
-    mean_ns = max(each.extra_mean_ns for each in links) + disk.extra_mean_ns
+    link_ns = 2 * max(each.minimum_ns for each in links)
+    mean_ns = max(each.extra_mean_ns for each in links)
     late_ns = max(each.reordering_mean_ns if each.reordering else 0 for each in links)
-    return _SHARED * minimum_ns + _TAIL * (mean_ns + late_ns), minimum_ns + 2 * mean_ns
+    longest_ns = _SHARED * (link_ns + 3 * _OPERATIONS * disk.minimum_ns)
+    longest_ns += _TAIL * (mean_ns + late_ns) + _DISK_TAIL * disk.extra_mean_ns
+    usual_ns = link_ns + 3 * disk.minimum_ns + 2 * (mean_ns + disk.extra_mean_ns)
+    return longest_ns, usual_ns
 
 
 def _attempts(succeeds: float) -> int:

@@ -195,7 +195,7 @@ class BoundChecks:
             self._compacting.add(segment)
             if segment not in self._spoilt:
                 known = self._compacted.get(segment), self._collected.get(segment, 0)
-                size, config = self._world.disks[segment].size(), self._segment
+                size, config = self._world.disks[segment].log_bytes, self._segment
                 self._hold(
                     rules_of_bounds.is_written_anew_with_reason, segment, size, *known, config
                 )
@@ -213,10 +213,15 @@ class BoundChecks:
             self._hold(rules_of_bounds.promises_with_reason, segment, slots, rotted)
 
     def _on_synced(self, segment: SegmentId, _: WriteSynced, __: SegmentCore) -> None:
+        disk, limit = self._world.disks[segment], self._segment.wal_file_bytes
+        for file in disk.log_files:
+            if file.length > limit:
+                content = disk.content(file.name)
+                self._hold(rules_of_bounds.file_fits, segment, file.name, content, limit)
         if segment in self._compacting:
             self._compacting.discard(segment)
             self._spoilt.discard(segment)
-            self._compacted[segment] = self._world.disks[segment].size()
+            self._compacted[segment] = self._world.disks[segment].log_bytes
             self._hold(
                 rules_of_bounds.runs_fit,
                 segment, self._world.disks[segment].peek().log, self._segment.gossip_bytes,
@@ -289,7 +294,7 @@ class BoundChecks:
         self, segment: SegmentId, state: SegmentState
     ) -> list[tuple[Callable[..., object], Any, Any, Any, Any, Any]]:
         """What is to be held of the log of a segment that has come to rest, with the values."""
-        config, size = self._segment, self._world.disks[segment].size()
+        config, size = self._segment, self._world.disks[segment].log_bytes
         if size <= config.compact_bytes:
             return []
         needed = max(rules_of_bounds.needed_bytes(state), self._compacted.get(segment, 0))

@@ -284,7 +284,7 @@ class Checker(Listener):
     def _on_ack(self, source: str, event: AckSent) -> None:
         self._hold(
             invariants.acknowledges_what_is_synced,
-            source, event.scl, event.log_bytes, self._world.disks[source].size(),
+            source, event.scl, event.log_bytes, self._world.disks[source].log_bytes,
         )  # fmt: skip
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:

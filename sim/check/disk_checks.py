@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from segments.host import SegmentHost
+from segments.log_files import Stored
 from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.storage import Stored
 from segments.wal import NO_PROMISE, decode_promises, encode_promise, scan
 from sim.check import invariants, rules_of_disks, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
@@ -100,6 +100,8 @@ class DiskChecks:
                 self._findings.hold(
                     rules_of_the_end.is_lost_rightly, host.segment, host.lost, taken
                 )
+            at_risk = self._world.disks[host.segment].at_risk()
+            self._findings.hold(rules_of_disks.named_files_are_safe, host.segment, at_risk)
         self._look_at(hosts[self._turn % len(hosts)])
         self._turn += 1
 
@@ -131,7 +133,7 @@ class DiskChecks:
         if core._in_flight is None and not core.applying:
             self._findings.hold(
                 rules_of_disks.knows_its_log,
-                host.segment, core.maintenance.log_bytes, self._world.disks[host.segment].size(),
+                host.segment, core.maintenance.log_bytes, self._world.disks[host.segment].log_bytes,
             )  # fmt: skip
         if host.segment in self._damaged:
             restored = self._left(host.segment)

@@ -10,12 +10,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from segments.core import SegmentCore
+from segments.log_files import leftovers
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
     Event,
     Restored,
+    ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     WriteFailed,
     WriteStarted,
@@ -42,12 +44,16 @@ DISK_MARKS: Final = (
     Mark("promise slot torn", "a crash left one of the two promise slots torn"),
     Mark("promise slot rotten", "a promise slot had rotted, and was written again"),
     Mark("promises lost", "a segment stopped with neither promise slot sound: it is lost"),
+    Mark("log of three files", "a segment restarted with a log of three files at least"),
+    Mark("files left by a crash", "a segment stopped, and left files that no manifest names"),
+    Mark("rotten manifest found", "the scrub found a manifest spoilt"),
     Mark("full disk with slack", "a disk with little room took a write"),
     Mark("no room for a compaction", "a disk with little room refused to have its log anew"),
     Mark("queue limit filled", "a segment dropped what would have exceeded its queue"),
     Mark("write limit filled", "a segment left a part of its queue for the next write"),
     Mark("unlinked records let go", "a record too far above a gap had to come again"),
 )
+_MANY_FILES: Final = 3
 _TOGETHER_NS: Final = MS
 """Within this time everybody has lost power at once."""
 
@@ -96,6 +102,9 @@ class DiskCoverage(Listener):
         if segment in self._damaged_ns:
             self._count("second crash during repair")
         self._look_at_promises(segment)
+        disk = self._world.disks[segment]
+        if leftovers(disk.file_names(), disk.log_files):
+            self._count("files left by a crash")
 
     def _is_dark(self, pg_id: int) -> bool:
         """Whether all six of a group have stopped within the last moment, and none is back."""
@@ -132,14 +141,19 @@ class DiskCoverage(Listener):
         if not self._world.cluster.hosts[segment].started:
             self._count("rot at rest")
 
+    def _on_bad_manifest(self, _: str, __: ScrubFoundBadManifest) -> None:
+        self._count("rotten manifest found")
+
     def _on_restored(self, source: str, event: Restored) -> None:
+        if len(self._world.disks[source].log_files) >= _MANY_FILES:
+            self._count("log of three files")
         now_ns = self._world.scheduler.now_ns
         if source in self._promise_rotten:
             self._promise_rotten.discard(source)
             self._count("promise slot rotten")
         begun, log_bytes = self._writing.pop(source, (None, 0))
         if begun is not None and begun.frame_bytes and not event.torn_bytes:
-            written = self._world.disks[source].size() - log_bytes
+            written = self._world.disks[source].log_bytes - log_bytes
             if written == begun.frame_bytes:
                 self._count("crash before the answer")
         since_ns = self._damaged_ns.pop(source, now_ns)
@@ -152,7 +166,7 @@ class DiskCoverage(Listener):
 
     def _on_write_started(self, source: str, event: WriteStarted) -> None:
         core = self._core(source)
-        self._writing[source] = (event, self._world.disks[source].size())
+        self._writing[source] = (event, self._world.disks[source].log_bytes)
         self._over_gap.discard(source)
         if event.compaction and core.state.index.unlinked:
             self._over_gap.add(source)
@@ -205,6 +219,7 @@ def _is_sound(slot: bytes) -> bool:
 
 _ON_EVENT: Final[Mapping[type[Event], Callable[[DiskCoverage, str, Any], None]]] = {
     Restored: DiskCoverage._on_restored,
+    ScrubFoundBadManifest: DiskCoverage._on_bad_manifest,
     ScrubFoundBadPromise: DiskCoverage._on_bad_promise,
     WriteStarted: DiskCoverage._on_write_started,
     WriteSynced: DiskCoverage._on_write_synced,

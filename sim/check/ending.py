@@ -13,6 +13,7 @@ from typing import Any, Final
 from aurora.core import WriterCore
 from segments.core import SegmentCore
 from segments.host import SegmentHost
+from segments.log_files import MANIFEST
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId
 from segments.restart import plan_restart
@@ -179,6 +180,11 @@ class Ending:
             self._hold(
                 rules_of_the_end.disk_is_whole,
                 host.segment, segment.state, plan, len(stored.log),
+            )  # fmt: skip
+            disk = self._world.disks[host.segment]
+            self._hold(
+                rules_of_the_end.files_are_whole,
+                host.segment, disk.file_names(), disk.content(MANIFEST),
             )  # fmt: skip
             chain = self._reference.chain(view, pg_id, state.index.base_lsn, state.scl)
             missing = next(state.index.not_held(chain), None)

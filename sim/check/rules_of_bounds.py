@@ -137,6 +137,15 @@ def promises_with_reason(segment: SegmentId, slots: bytes, rotted: bool) -> None
 
 
 @holds("bounds-are-kept")
+def file_fits(segment: SegmentId, name: str, file: bytes, limit: int) -> None:
+    """23: a file of the log that holds more than one frame."""
+    if len(file) > limit and len(scan(file).frames) > 1:
+        raise Broken(
+            f"{segment} has a file {name} of {len(file)} bytes: expected another one at {limit}"
+        )
+
+
+@holds("bounds-are-kept")
 def runs_fit(segment: SegmentId, log: bytes, limit: int) -> None:
     """23: each run of records in a ``log`` just written anew, unless it has a single one."""
     entries = (entry for scanned in scan(log).frames for entry in scanned.frame.entries)
@@ -337,6 +346,7 @@ HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "segment.compact_bytes": log_is_compacted,
     "segment.compact_ratio": log_is_compacted,
     "segment.compact_records": collected_are_written_off,
+    "segment.wal_file_bytes": file_fits,
     "segment.scrub_interval_s": rules_of_the_end.disk_is_whole,
     "segment.scrub_bytes": rules_of_the_end.disk_is_whole,
 }

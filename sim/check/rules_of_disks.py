@@ -6,6 +6,8 @@ them. Promises are read here slot by slot, whatever a restart would make of them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.state import SegmentState
@@ -33,6 +35,15 @@ def restores_its_vdl(segment: SegmentId, restored: SegmentState) -> None:
         raise Broken(
             f"the disk of {segment} restores pages as of {restored.index.base_lsn}, and only the "
             f"announced VDL {restored.vdl}"
+        )
+
+
+@holds("scl-has-no-gap")
+def named_files_are_safe(segment: SegmentId, at_risk: Sequence[str]) -> None:
+    """6: at no moment can a crash take a file that the manifest names; ``at_risk``: it could."""
+    if at_risk:
+        raise Broken(
+            f"a crash of {segment} could take {', '.join(at_risk)}, which its manifest names"
         )
 
 

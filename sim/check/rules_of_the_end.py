@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from aurora.engine import Engine
 from segments.core import SegmentCore
+from segments.log_files import MANIFEST, PROMISE, decode_manifest
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.restart import RestartPlan
 from segments.state import SegmentState
@@ -150,6 +151,18 @@ def disk_is_whole(
         raise Broken(
             f"{segment} serves from {state.floor} on; its disk restores {restored.floor} only"
         )
+
+
+@holds("disks-are-whole")
+def files_are_whole(segment: SegmentId, names: Sequence[str], manifest: bytes) -> None:
+    """22: both halves of the manifest are sound, and no file is there that it does not name."""
+    said = decode_manifest(manifest)
+    middle = len(manifest) // 2
+    if said is None or manifest[:middle] != manifest[middle:]:
+        raise Broken(f"the manifest of {segment} is spoilt: expected two halves that are the same")
+    expected = sorted([MANIFEST, PROMISE, *(each.name for each in said.files)])
+    if sorted(names) != expected:
+        raise Broken(f"the disk of {segment} has {', '.join(names)}: expected {expected}")
 
 
 @holds("disks-are-whole")

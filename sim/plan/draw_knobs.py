@@ -45,4 +45,5 @@ def draw_knobs(random: Random) -> Knobs:
         duration_ns=choice(random, (1, 2, 4)) * SECOND,
         max_mtr_writes=choice(random, (4_096, 4_096, 4_096, 3, 12)),
         max_mtr_bytes=choice(random, (4 << 20, 4 << 20, 16 << 10)),
+        wal_file_bytes=choice(random, (4, 8, 16)) << 10,
     )

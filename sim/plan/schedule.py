@@ -58,6 +58,7 @@ class Knobs:
     collect_records: int = 32
     compact_bytes: int = 64 << 10
     compact_records: int = 100_000
+    wal_file_bytes: int = 16 << 20
     scrub_interval_ns: int = 500 * MS
     scrub_bytes: int = 1 << 20
     storage_retry_ns: int = 100 * MS
@@ -111,6 +112,7 @@ class Knobs:
                 collect_records=self.collect_records,
                 compact_bytes=self.compact_bytes,
                 compact_records=self.compact_records,
+                wal_file_bytes=self.wal_file_bytes,
                 scrub_interval_s=self.scrub_interval_ns / SECOND,
                 scrub_bytes=self.scrub_bytes,
                 storage_retry_s=self.storage_retry_ns / SECOND,

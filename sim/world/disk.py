@@ -1,37 +1,50 @@
 """A disk in virtual time that crashes, tears, rots, fills up, fails and gets lost.
 
-What is synced stays, whatever happens to the process; what is being written when it crashes is
-drawn (`sim.world.torn`).
+What is synced stays, whatever happens to the process; what is being written when it crashes, and
+which names are there then, is drawn (`sim.world.torn`, `sim.world.platter`).
 
 (More than 400 lines: all that can become of one disk, over one state.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Final
 
 import attrs
 import trio
 
+from segments.log_files import (
+    MANIFEST,
+    PROMISE,
+    LogFile,
+    Stored,
+    decode_manifest,
+    encode_manifest,
+    log_files_in,
+    stored_in,
+)
 from segments.protocol.errors import (
     Invalid,
     SegmentLost,
     StorageBroken,
     StorageFailed,
 )
-from segments.storage import Identity, Stored, check_extent, check_length
+from segments.storage import Identity, check_extent, check_length, check_new, check_synced, absent
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
+from sim.world import ambush as kinds
 from sim.world import torn
-from sim.world.ambush import ANY, APPEND, COMPACTION, CUT, PROMISE, Ambush, is_of
+from sim.world.ambush import ANY, Ambush, is_of
+from sim.world.platter import Platter
 from sim.world.refusals import Refusals
 from sim.world.rewriting import RewritingBound
 from sim.world.scheduler import Handle, VirtualScheduler
 
 _SLOTS: Final = 2
-_CHUNKS: Final = 8  # of a new log are made in the time of a write
+_CHUNKS: Final = 8  # of a new file are made in the time of a write
 
 
 @attrs.define(eq=False)
@@ -51,10 +64,11 @@ class _Write:
 class SimulatedStorage:
     """A `Storage` in virtual time, and the platter itself: a restarted segment gets the same one.
 
-    One write at a time. A write cannot be cancelled, as one that has been handed to an operating
-    system cannot: whoever waits is cancelled when it is over. After `crash` nothing works until
-    `load`, which is how a restart begins; nor after a refused sync, which leaves unknown what the
-    system believes to be on the disk (`StorageBroken`).
+    One write at a time in the foreground, where a second one is somebody's mistake, and one in the
+    background, where others wait. A write cannot be cancelled, as one that has been handed to an
+    operating system cannot: whoever waits is cancelled when it is over. After `crash` nothing works
+    until `names`, which is how a restart begins; nor after a refused sync, which leaves unknown
+    what the system believes to be on the disk (`StorageBroken`).
     """
 
     def __init__(
@@ -72,9 +86,11 @@ class SimulatedStorage:
         self._random = rng.random
         self._identity: Identity | None = identity
         self._formatted_for = identity
-        self._log = bytearray()
-        self._promises = encode_promise(NO_PROMISE) * _SLOTS
-        self._write: _Write | None = None
+        self._platter = Platter(self._random)
+        self._platter.put(PROMISE, encode_promise(NO_PROMISE) * _SLOTS)
+        self._writes: list[_Write] = []
+        """At most two: of the foreground, and of the background."""
+        self._background = trio.Lock()
         self._crashed = self._broken = False
         self._slowness = 1.0
         self._refusals = Refusals(self._random)
@@ -84,6 +100,7 @@ class SimulatedStorage:
         """Operations refused with `StorageFailed`, a crash aside."""
         self._rewriting = RewritingBound(scheduler, identity.segment)
         self._reading_until_ns = 0
+        self._restarted_ns = -1
         self.set_capacity(capacity_bytes)
 
     # What a segment sees.
@@ -93,87 +110,164 @@ class SimulatedStorage:
         """Whom this disk belongs to; None once it was wiped."""
         return self._identity
 
-    async def load(self) -> Stored:
-        """What is there, torn and rotten as it may be; what crashed or broke works again."""
-        if self._write is not None:
-            raise Invalid("load in the middle of a write: expected the process to have crashed")
+    async def names(self) -> tuple[str, ...]:
+        """The files that are there, torn and rotten as they may be; the disk works again."""
+        if self._writes:
+            raise Invalid("a restart in the middle of a write: expected the process to be gone")
         self._crashed = self._broken = False
-        return Stored(bytes(self._log), self._promises)
+        self._restarted_ns = self._scheduler.now_ns
+        return tuple(sorted(self._platter.files))
 
     def peek(self) -> Stored:
-        """What is durable at this moment, whoever is using the disk."""
-        return Stored(bytes(self._log), self._promises)
+        """What a restart would find in the files that are durable now, whoever uses the disk."""
+        return stored_in(self._platter.durable)
 
-    async def append(self, data: bytes) -> None:
-        """Write and sync ``data`` at the end of the log; raises `StorageFailed`, `SegmentLost`."""
-        self._rewriting.appended(len(self._log) + len(data))
+    def content(self, name: str) -> bytes:
+        """What is durable of a file."""
+        return bytes(self._platter.durable.get(name, b""))
+
+    def file_names(self) -> tuple[str, ...]:
+        """The files that the process sees."""
+        return tuple(sorted(self._platter.files))
+
+    def at_risk(self) -> list[str]:
+        """Files that the durable manifest names, and that a crash could take, or has taken."""
+        manifest = decode_manifest(self.content(MANIFEST))
+        files, durable = self._platter.files, self._platter.durable
+        names = [each.name for each in manifest.files] if manifest is not None else []
+        return [each for each in names if each not in files or files[each] is not durable.get(each)]
+
+    @property
+    def log_files(self) -> tuple[LogFile, ...]:
+        """The files of the log that are durable, by the durable manifest."""
+        return log_files_in(self._platter.durable)
+
+    @property
+    def log_bytes(self) -> int:
+        """Bytes in the log that are durable."""
+        return sum(each.length for each in self.log_files)
+
+    async def append(self, name: str, data: bytes) -> None:
+        """Write and sync ``data`` at the end of a file; raises `StorageFailed`, `SegmentLost`."""
+        file = self._file(name)
+        check_synced(name, synced=self._platter.is_synced(file))
+        needed = self.size() + len(data)
+        self._rewriting.appended(needed)
         await self._perform(
-            APPEND,
-            len(self._log) + len(data),
-            lambda: self._log.extend(data),
-            lambda: self._log.extend(torn.torn_append(self._random, data)),
+            kinds.APPEND,
+            needed,
+            lambda: file.extend(data),
+            lambda: file.extend(torn.torn_append(self._random, data)),
         )
+
+    async def create(self, name: str) -> None:
+        """Make a new file, which takes no time: all of it is in memory."""
+        async with self._in_background():
+            check_new(name, self._platter.files)
+            self._platter.create(name)
+
+    async def extend(self, name: str, data: bytes) -> None:
+        """Write ``data`` at the end of a new file: into memory, while others run."""
+        async with self._in_background(refused=name):
+            file, crashes = self._file(name), self._crashes
+            if full := self._refusals.full(self.size() + len(data)):
+                self.refusals += 1
+                raise full
+            self._platter.extend(file, data)
+            await self._scheduler.sleep_ns(self._delay_ns() // _CHUNKS)
+            self._check_uncrashed(crashes)
+
+    async def sync_file(self, name: str) -> None:
+        """Make durable what is in a file."""
+        async with self._in_background(refused=name):
+            file = self._file(name)
+            self._rewriting.made(len(file), self.size())
+            await self._perform(kinds.FILE, 0, lambda: self._platter.sync(file), lambda: None)
+
+    async def sync_names(self) -> None:
+        """Make durable which files there are."""
+        async with self._in_background():
+            await self._perform(kinds.NAMES, 0, self._platter.sync_names, lambda: None)
+
+    async def publish(self, name: str, data: bytes) -> None:
+        """Put a file in the place of the one before; what else has changed its name stays so."""
+        async with self._in_background():
+            self._rewriting.named()
+            await self._perform(
+                kinds.MANIFEST,
+                self.size() + len(data),
+                lambda: self._platter.put(name, data),
+                lambda: self._platter.put(name, data) if self._below(2) else None,
+            )
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """Let go of files, which takes its time and is never refused; a crash may undo it."""
+        async with self._in_background():
+            self._rewriting.deleted()
+            await self._perform(
+                kinds.DELETION, 0, lambda: self._platter.remove(names),
+                lambda: self._platter.remove(names), refusable=False,
+            )  # fmt: skip
+
+    @asynccontextmanager
+    async def _in_background(self, refused: str = "") -> AsyncIterator[None]:
+        """When it is its turn; the file ``refused`` goes if the disk refuses what is done to it."""
+        crashes = self._crashes
+        async with self._background:
+            self._check_uncrashed(crashes)
+            self._check_alive()
+            try:
+                yield
+            except StorageFailed:
+                if self._crashes == crashes and refused:
+                    self._platter.remove([refused])
+                raise
+
+    async def truncate(self, name: str, length: int) -> None:
+        """Keep the first ``length`` bytes of a file, durably; `Invalid` if it is shorter."""
+        file = self._file(name)
+        check_length(name, length, len(file))
+
+        def cut() -> None:
+            del file[length:]
+
+        await self._perform(kinds.CUT, 0, cut, lambda: cut() if self._below(2) else None)
 
     async def write_promise(self, data: bytes) -> None:
         """Write and sync ``data`` to the first slot, then to the second."""
-        if len(data) * _SLOTS != len(self._promises) and self._identity is not None:
-            size = len(self._promises) // _SLOTS
+        slots = self._file(PROMISE)
+        if len(data) * _SLOTS != len(slots):
+            size = len(slots) // _SLOTS
             raise Invalid(f"a promise of {len(data)} bytes: expected {size}, as in its slot")
-        await self._perform(
-            PROMISE,
-            len(self._log),
-            lambda: self._set_promises(data * _SLOTS),
-            lambda: self._set_promises(torn.torn_promises(self._random, self._promises, data)),
-        )
 
-    async def replace(self, chunks: Iterable[bytes]) -> None:
-        """Make the log consist of ``chunks``; until it is durable, old and new both take space.
+        def put(written: bytes) -> None:
+            slots[:] = written
 
-        The chunks are made one by one, as on a file: others run in between.
-        """
-        self._check_ready()
-        crashes, log = self._crashes, bytearray()
-        for chunk in chunks:
-            log += chunk
-            await self._scheduler.sleep_ns(self._delay_ns() // _CHUNKS)
-            self._check_uncrashed(crashes)
-        self._rewriting.rewrites(len(log))
         await self._perform(
-            COMPACTION,
-            len(self._log) + len(log),
-            lambda: self._set_log(log),
-            lambda: self._set_log(log if self._below(2) else self._log),
-        )
-
-    async def truncate(self, length: int) -> None:
-        """Keep the first ``length`` bytes of the log, durably; `Invalid` if it is shorter."""
-        check_length(length, len(self._log))
-        await self._perform(
-            CUT,
+            kinds.PROMISE,
             0,
-            lambda: self._set_log(self._log[:length]),
-            lambda: self._set_log(self._log[:length] if self._below(2) else self._log),
+            lambda: put(data * _SLOTS),
+            lambda: put(torn.torn_promises(self._random, bytes(slots), data)),
         )
 
-    async def read(self, offset: int, length: int) -> bytes:
-        """``length`` bytes of the log as they are on disk now; fewer where the log ends."""
-        check_extent(offset, length)
+    async def read(self, name: str, offset: int, length: int) -> bytes:
+        """``length`` bytes of a file as they are on disk now; fewer where it ends.
+
+        What a restart reads right after it has asked for the names takes no time, as they do not.
+        """
+        check_extent(name, offset, length)
         crashes = self._crashes
         self._check_alive()
-        delay_ns = self._delay_ns()
-        self._reading_until_ns = max(self._reading_until_ns, self._scheduler.now_ns + delay_ns)
-        await self._scheduler.sleep_ns(delay_ns)
-        self._check_uncrashed(crashes)
-        return bytes(self._log[offset : offset + length])
-
-    async def read_promises(self) -> bytes:
-        """Both promise slots as they are on disk now."""
-        await self.read(0, 0)
-        return self._promises
+        if self._scheduler.now_ns != self._restarted_ns:
+            delay_ns = self._delay_ns()
+            self._reading_until_ns = max(self._reading_until_ns, self._scheduler.now_ns + delay_ns)
+            await self._scheduler.sleep_ns(delay_ns)
+            self._check_uncrashed(crashes)
+        return bytes(self._platter.files.get(name, b"")[offset : offset + length])
 
     def size(self) -> int:
-        """Bytes in the log that are durable."""
-        return len(self._log)
+        """Bytes in all files."""
+        return self._platter.size()
 
     def close(self) -> None:
         """Nothing to give back: the next segment loads the same bytes."""
@@ -188,52 +282,62 @@ class SimulatedStorage:
         self._crashes += 1
         self._crashed = True
         self._reading_until_ns = 0
-        write, self._write = self._write, None
-        if write is not None:
+        writes, self._writes = self._writes, []
+        for write in writes:
             self._scheduler.cancel(write.event)
             write.interrupt()
             trio.lowlevel.reschedule(write.task)
+        self._platter.crash()
 
     def wipe(self) -> None:
         """Lose everything, the identity too: for good, since a new disk is a new segment."""
         self.crash()
         self._identity = None
-        self._log = bytearray()
-        self._promises = b""
+        self._platter.wipe()
 
     def replace_disk(self) -> None:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
-        self._identity = self._formatted_for
-        self._promises = encode_promise(NO_PROMISE) * _SLOTS
+        self._identity, blank = self._formatted_for, LogFile(1, 0)
+        self._platter.put(PROMISE, encode_promise(NO_PROMISE) * _SLOTS)
+        self._platter.put(MANIFEST, encode_manifest([blank], 2))
+        self._platter.put(blank.name, b"")
 
-    def rot(self, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
-        """Flip ``bits`` bits of the log, at byte ``offset`` or anywhere; return where (bytes).
+    def rot(self, name: str, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:
+        """Flip ``bits`` bits of a file, at byte ``offset`` or anywhere; return where (bytes).
 
-        Of an empty log nothing can rot. Raises `Invalid` for an offset outside of it.
+        Of a file that is empty, or not there, nothing can rot. Raises `Invalid` for an offset
+        outside of it.
         """
-        size = len(self._log)
-        if offset is not None and not 0 <= offset < size:
-            raise Invalid(f"rot at byte {offset}: expected 0 to {size - 1}")
-        if not size:
+        file = self._platter.files.get(name, bytearray())
+        if offset is not None and not 0 <= offset < len(file):
+            raise Invalid(f"rot at byte {offset} of {name}: expected 0 to {len(file) - 1}")
+        if not file:
             return ()
-        start, end = (0, size) if offset is None else (offset, offset + 1)
-        return torn.flip(self._random, self._log, start, end, bits)
+        start, end = (0, len(file)) if offset is None else (offset, offset + 1)
+        return torn.flip(self._random, file, start, end, bits)
 
     def rot_promise(self, slot: int, bits: int = 1) -> tuple[int, ...]:
         """Flip bits of the promise in a slot, 0 or 1; return where (bytes of both slots).
 
         Of a wiped disk nothing can rot.
         """
-        promises = bytearray(self._promises)
-        start = slot * len(promises) // _SLOTS
+        promises = self._platter.files.get(PROMISE)
         if not promises:
             return ()
-        offsets = torn.flip(self._random, promises, start, start + PROMISE_BYTES, bits)
-        self._promises = bytes(promises)
-        return offsets
+        start = slot * len(promises) // _SLOTS
+        return torn.flip(self._random, promises, start, start + PROMISE_BYTES, bits)
+
+    def rot_manifest(self, half: int, bits: int = 1) -> tuple[int, ...]:
+        """Flip bits of what half 0 or 1 of the manifest says; return where, if there is one."""
+        manifest = self._platter.durable.get(MANIFEST, bytearray())
+        said = decode_manifest(bytes(manifest))
+        if said is None:
+            return ()
+        start = half * len(manifest) // 2
+        return torn.flip(self._random, manifest, start, start + said.bytes_said, bits)
 
     def set_capacity(self, capacity_bytes: int | None) -> None:
-        """Let the disk be full at ``capacity_bytes`` of log; None: never. What is there stays."""
+        """Let the disk be full at ``capacity_bytes``; None: never. What is there stays."""
         if capacity_bytes is not None and capacity_bytes < 0:
             raise Invalid(f"capacity of {capacity_bytes} bytes: expected at least 0")
         self._refusals.capacity_bytes = capacity_bytes
@@ -261,8 +365,8 @@ class SimulatedStorage:
     @property
     def busy_until_ns(self) -> int:
         """When the operations that have begun will be over, however slow; the past if none is."""
-        write_ns: int = 0 if self._write is None else self._write.event[0]
-        return max(write_ns, self._reading_until_ns)
+        writes_ns: list[int] = [each.event[0] for each in self._writes]
+        return max([self._reading_until_ns, *writes_ns])
 
     @property
     def slowness(self) -> float:
@@ -313,12 +417,17 @@ class SimulatedStorage:
         needed_bytes: int,
         apply: Callable[[], object],
         interrupt: Callable[[], object],
+        *,
+        refusable: bool = True,
     ) -> None:
-        self._check_ready()
+        self._check_ready(kind)
         task, crashes = trio.lowlevel.current_task(), self._crashes
         try:
-            failure = self._refusals.next(kind, needed_bytes, self.profile)
-            write = self._write = _Write(kind, apply, interrupt, failure, task)
+            failure = None
+            if refusable:
+                failure = self._refusals.next(kind, needed_bytes, self.profile)
+            write = _Write(kind, apply, interrupt, failure, task)
+            self._writes.append(write)
             delay_ns = self._delay_ns()
             write.event = self._scheduler.call_after(delay_ns, self._finish, write)
             if self._awaits(write, after=False):
@@ -335,8 +444,8 @@ class SimulatedStorage:
             raise write.failure
 
     def _finish(self, write: _Write) -> None:
-        self._write = None
-        self._broken = isinstance(write.failure, StorageBroken)
+        self._writes.remove(write)
+        self._broken |= isinstance(write.failure, StorageBroken)
         if write.failure is None:
             write.apply()
         trio.lowlevel.reschedule(write.task)
@@ -348,7 +457,7 @@ class SimulatedStorage:
         return ambush is not None and ambush.after is after and is_of(ambush.kind, write.kind)
 
     def _pounce(self, write: _Write) -> None:
-        if self._write is write and self._awaits(write, after=False):
+        if write in self._writes and self._awaits(write, after=False):
             self._crash_process()
 
     def _crash_process(self) -> None:
@@ -370,15 +479,17 @@ class SimulatedStorage:
         """A number drawn from 0 to ``end``, exclusive."""
         return int(self._random() * end)
 
-    def _set_log(self, log: bytearray) -> None:
-        self._log = log
-
-    def _set_promises(self, promises: bytes) -> None:
-        self._promises = promises
-
-    def _check_ready(self) -> None:
+    def _file(self, name: str) -> bytearray:
+        """The bytes of a file that is to be changed."""
         self._check_alive()
-        if self._write is not None:
+        if name not in self._platter.files:
+            raise absent(name)
+        return self._platter.files[name]
+
+    def _check_ready(self, kind: str) -> None:
+        self._check_alive()
+        background = kind in kinds.OF_FILES
+        if any((each.kind in kinds.OF_FILES) is background for each in self._writes):
             raise Invalid("a second write at the same time: expected one after the other")
 
     def _check_alive(self) -> None:

@@ -129,6 +129,7 @@ _OF_A_SEGMENT: Final[Mapping[str, Callable[[World, Action, SegmentId], str]]] = 
     "wipe": _wipe,
     "bit_rot": _bit_rot,
     "rot_promise": _needs_a_disk,
+    "rot_manifest": _needs_a_disk,
     "crash_amid_write": _needs_a_disk,
     "crash_after_write": _needs_a_disk,
     "disk_full": _disk_full,

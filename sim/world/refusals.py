@@ -17,7 +17,7 @@ class Refusals:
 
     draw: Callable[[], float]
     capacity_bytes: int | None = None
-    """Of its log, above which it is full; None: never."""
+    """Of all its files, above which it is full; None: never."""
     writes: int = 0
     """Operations of kind ``writes_of`` whose write is still to be refused."""
     writes_of: str = ANY
@@ -30,12 +30,18 @@ class Refusals:
         """Whether operations are still to be refused that have room."""
         return self.writes > 0 or self.syncs > 0
 
+    def full(self, needed_bytes: int) -> StorageFull | None:
+        """How an operation is refused that takes ``needed_bytes`` of room; None if there is."""
+        if self.capacity_bytes is None or needed_bytes <= self.capacity_bytes:
+            return None
+        return StorageFull(
+            f"disk full: {needed_bytes} bytes needed, expected at most {self.capacity_bytes}"
+        )
+
     def next(self, kind: str, needed_bytes: int, profile: DiskProfile) -> StorageFailed | None:
-        """How an operation is refused that makes the log ``needed_bytes`` long; None if not."""
-        if self.capacity_bytes is not None and needed_bytes > self.capacity_bytes:
-            return StorageFull(
-                f"disk full: {needed_bytes} bytes needed, expected at most {self.capacity_bytes}"
-            )
+        """How an operation is refused; None if it is not."""
+        if full := self.full(needed_bytes):
+            return full
         if self.writes > 0 and is_of(self.writes_of, kind):
             self.writes -= 1
             return StorageFailed("the disk refused a write")

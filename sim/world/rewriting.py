@@ -21,18 +21,37 @@ class RewritingBound:
     def __init__(self, scheduler: VirtualScheduler, whose: SegmentId) -> None:
         self._scheduler = scheduler
         self._whose = whose
-        self._since_ns = self._bytes = 0
+        self._since_ns = self._bytes = self._made = 0
+        self._named = False
 
     def appended(self, log_bytes: int) -> None:
         """Something new has come, to a log that now has this size."""
+        self._made = 0
         self._bytes = max(0, self._bytes - max(log_bytes, _SMALL_LOG))
 
-    def rewrites(self, log_bytes: int) -> None:
+    def made(self, file_bytes: int, log_bytes: int) -> None:
+        """A file was made; the last one held new frames, if none was deleted since it was named."""
+        if self._named:
+            self.appended(log_bytes)
+        self._named = False
+        self._made += file_bytes
+
+    def named(self) -> None:
+        """A manifest names what was made."""
+        self._named = True
+
+    def deleted(self) -> None:
+        """Files are deleted: what was made and named was the log, written anew."""
+        if self._named:
+            self._rewrites(self._made)
+        self._made, self._named = 0, False
+
+    def _rewrites(self, log_bytes: int) -> None:
         """A log of this size is written anew; ends a run in which that has no end."""
         now_ns = self._scheduler.now_ns
         if now_ns - self._since_ns >= NS_PER_S:
             self._since_ns, self._bytes = now_ns, 0
-        self._bytes += log_bytes
+        self._bytes += max(log_bytes, _SMALL_LOG)
         if self._bytes > MAX_REWRITES_A_SECOND * max(log_bytes, _SMALL_LOG):
             self._scheduler.fail(
                 Livelock(

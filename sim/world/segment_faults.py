@@ -128,6 +128,18 @@ def _rot_promise(world: World, action: Action) -> None:
         world.rot_promise(segment, value_of(action, "slot"), value_of(action, "bits"))
 
 
+@new_fault(
+    "rot_manifest",
+    "`bits` bits of half `half` of the manifest flip; with both halves rotten at a restart the "
+    "segment is lost",
+    half=_SLOT,
+    bits=_BITS,
+)
+def _rot_manifest(world: World, action: Action) -> None:
+    for segment in segments_of(world, action):
+        world.rot_manifest(segment, value_of(action, "half"), value_of(action, "bits"))
+
+
 @new_fault("disk_full", "disks have room for `slack` bytes more, until `disk_free`", slack=_SLACK)
 def _disk_full(world: World, action: Action) -> None:
     for segment in segments_of(world, action):

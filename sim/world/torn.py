@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 Draw: TypeAlias = Callable[[], float]
 """`Random.random` of a disk's own stream: a number from 0 to 1, exclusive."""
 
+BLOCK_BYTES: Final = 4096
 _ENDS: Final = 4
 _SLOT_ENDS: Final = 5
 
@@ -28,6 +29,13 @@ def torn_append(draw: Draw, data: bytes) -> bytes:
     if kind == 2:
         return kept + bytes(rest)
     return kept + bytes(_below(draw, 256) for _ in range(rest))
+
+
+def torn_blocks(draw: Draw, data: bytes) -> bytes:
+    """What is left of a file that was not synced: any of its blocks, up to any of them."""
+    blocks = [data[at : at + BLOCK_BYTES] for at in range(0, len(data), BLOCK_BYTES)]
+    kept = blocks[: _below(draw, len(blocks) + 1)]
+    return b"".join([each if draw() < 0.5 else bytes(len(each)) for each in kept])
 
 
 def torn_promises(draw: Draw, slots: bytes, data: bytes) -> bytes:

@@ -14,6 +14,7 @@ import trio
 from aurora.cluster import Cluster, new_volume
 from aurora.engine import Engine
 from aurora.events import MtrAllocated, ReadStarted
+from segments.log_files import Stored
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
@@ -251,6 +252,12 @@ class World:
             for listener in self._listeners:
                 listener.on_promise_rotted(segment)
 
+    def rot_manifest(self, segment: SegmentId, half: int, bits: int) -> None:
+        """Flip bits in one half of a segment's manifest, 1 or 2."""
+        if self.disks[segment].rot_manifest(half - 1, bits):
+            for listener in self._listeners:
+                listener.on_rotted(segment)
+
     def can_rot(self, segment: SegmentId) -> int:
         """How many bytes of a segment's log can rot: all of its frames but the last.
 
@@ -268,7 +275,8 @@ class World:
         At byte ``offset``, in the frame at this place (of those that can rot, counted round and
         round from 0, or from -1 backwards), or anywhere.
         """
-        found = scan(self.disks[segment].peek().log)
+        stored = self.disks[segment].peek()
+        found = scan(stored.log)
         if len(found.frames) < 2:
             return
         start, end = 0, found.frames[-1].start
@@ -277,7 +285,7 @@ class World:
         if offset is None:
             offset = start + int(self._rot.random() * (end - start))
         if offset < end:
-            self.disks[segment].rot(offset, bits)
+            self.disks[segment].rot(*_place(stored, offset), bits)
             for listener in self._listeners:
                 listener.on_rotted(segment)
 
@@ -376,3 +384,12 @@ class World:
             self._opened = trio.Event()
             with trio.move_on_after(0.2):
                 await self._opened.wait()
+
+
+def _place(stored: Stored, offset: int) -> tuple[str, int]:
+    """In which file of a log a byte of it lies, and where in there."""
+    for file in stored.files:
+        if offset < file.length:
+            return file.name, offset
+        offset -= file.length
+    raise AssertionError(f"a byte {offset} behind the end of the log")

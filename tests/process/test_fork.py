@@ -17,6 +17,7 @@ from segments.protocol.errors import Closed
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.volume import VolumeGeometry
 from segments.storage import Identity
+from tests.files_on_disks import make_file
 
 
 @contextmanager
@@ -85,7 +86,8 @@ async def test_a_child_keeps_neither_lock_nor_descriptor(tmp_path: Path) -> None
 
 
 async def test_a_child_closes_nothing_that_is_not_its_parents(tmp_path: Path) -> None:
-    storage = FileStorage.create(tmp_path / "A0", Identity("v", "A0"))
+    storage = FileStorage.format(tmp_path / "A0", Identity("v", "A0"))
+    await make_file(storage, "wal-1", [])
     own: list[int] = []
 
     def look() -> object:
@@ -93,15 +95,15 @@ async def test_a_child_closes_nothing_that_is_not_its_parents(tmp_path: Path) ->
         storage.close()
         storage.close()
         try:
-            storage.append(b"x").send(None)
+            storage.append("wal-1", b"x").send(None)
         except Closed:
             return [os.fstat(each).st_mode > 0 for each in own] == [True] * 8
         return "appended"
 
     with child(look) as said:
         assert said == "True"
-        await storage.append(b"x")
-        assert (await storage.load()).log == b"x"
+        await storage.append("wal-1", b"x")
+        assert await storage.read("wal-1", 0, 9) == b"x"
     storage.close()
 
 

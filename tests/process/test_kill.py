@@ -67,7 +67,7 @@ class Victim:
 
     def damage(self, segment: str) -> None:
         """Flip bytes in the middle of a segment's log."""
-        log = self.directory / segment / "log"
+        log = max((self.directory / segment).glob("wal-*"), key=lambda each: each.stat().st_size)
         data = bytearray(log.read_bytes())
         for _ in range(3):
             data[len(data) // 3 + self.random.randrange(len(data) // 3)] ^= 0x40
@@ -103,12 +103,12 @@ async def test_a_tail_cut_anywhere_costs_nothing_that_others_hold(tmp_path: Path
             data = f"{number}".encode().ljust(32)
             lsn = await cluster.engine.put_many([(1, 0, data), (101, 0, data)])
             lines.append(f"{lsn} 1 {number}")
-    size = (whole / "B0" / "log").stat().st_size
+    size = (whole / "B0" / "wal-1").stat().st_size
     for cut in [1, 40, 160, size // 2]:
         copy = tmp_path / f"cut{cut}"
         shutil.copytree(whole, copy)
         for segment in ("B0", "E0"):
-            log = copy / segment / "log"
+            log = copy / segment / "wal-1"
             log.write_bytes(log.read_bytes()[:-cut])
         async with open_cluster(copy, config=CONFIG) as cluster:
             await check(cluster, lines)

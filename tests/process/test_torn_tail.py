@@ -55,33 +55,33 @@ async def send(writer: InProcessEndpoint, lsn: int) -> None:
 
 async def test_regression_nothing_stays_between_a_torn_tail_and_what_is_written_after_it() -> None:
     """A fault of an earlier engine: garbage was left in front of new entries, which it then hid."""
-    storage = MemoryStorage.create(IDENTITY)
+    storage = MemoryStorage(IDENTITY)
     await format_storage(storage, EPOCH)
-    ends = [storage.size()]
+    file = storage.files["wal-1"]
+    ends = [len(file)]
     for lsn in range(1, 7):
         await write(storage, lsn, lsn)
-        ends.append(storage.size())
-    log = (await storage.load()).log
+        ends.append(len(file))
+    log = bytes(file)
     for cut in range(ends[4], ends[6] + 1):
         for garbage in (b"", bytes(7), b"\xc1WAL\xff\xff"):
-            torn = MemoryStorage.create(IDENTITY)
+            torn = MemoryStorage(IDENTITY)
             await format_storage(torn, EPOCH)
-            await torn.truncate(0)
-            await torn.append(log[:cut] + garbage)
+            torn.files["wal-1"] = bytearray(log[:cut] + garbage)
             survived = max(lsn for lsn, end in enumerate(ends) if end <= cut)
             assert await write(torn, 1, 8) == survived
-            found = scan((await torn.load()).log)
+            found = scan(bytes(torn.files["wal-1"]))
             assert not found.damage
             assert not found.torn_bytes
             assert await write(torn, 9, 9) == 8, "what came after the tear is read again"
 
 
 async def test_a_torn_file_is_really_shortened(tmp_path: Path) -> None:
-    storage = FileStorage.create(tmp_path / "A0", IDENTITY)
+    storage = FileStorage.format(tmp_path / "A0", IDENTITY)
     await format_storage(storage, EPOCH)
     await write(storage, 1, 3)
     storage.close()
-    log = tmp_path / "A0" / "log"
+    log = tmp_path / "A0" / "wal-1"
     whole = log.read_bytes()
 
     for cut in (1, 30, 70):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 
 import pytest
@@ -13,8 +14,9 @@ from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
 from segments.disks import MemoryDisk
 from segments.protocol.ids import SegmentId
-from segments.storage import Identity, MemoryStorage, Stored
+from segments.storage import Identity, MemoryStorage
 from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.world.disk import SimulatedStorage
 from tests.worlds import World, run_world
 
 PAGES = 6
@@ -45,8 +47,17 @@ class History:
         self.acknowledged, self.lsn = number, lsn
 
 
+def files_on(disk: SimulatedStorage) -> Mapping[str, bytes]:
+    """What is durable."""
+    return {name: disk.content(name) for name in disk.file_names()}
+
+
 async def check_rescued(
-    kept: dict[SegmentId, Stored], world: World, acknowledged: int, submitted: int, lsn: int
+    kept: dict[SegmentId, Mapping[str, bytes]],
+    world: World,
+    acknowledged: int,
+    submitted: int,
+    lsn: int,
 ) -> None:
     """A reader of what is ``kept`` finds one state of all pages, none older than was promised."""
     disks: dict[SegmentId, MemoryDisk] = {}
@@ -81,7 +92,7 @@ def test_whatever_three_disks_hold_of_each_group_is_read(seed: int) -> None:
     async def rescue(world: World) -> None:
         nonlocal rescued
         kept = {
-            segment: world.disks[segment].peek()
+            segment: files_on(world.disks[segment])
             for group in world.cluster.groups
             for segment in random.sample(group.members, 3)
         }

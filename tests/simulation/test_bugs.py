@@ -173,6 +173,10 @@ RANDOM_ONLY = (
     "reads-ask-the-first",
     "refused-at-once",
     "gives-up-after-one-round",
+    "publish-before-sync",
+    "delete-before-publish",
+    "manifest-not-synced",
+    "wal-files-out-of-order",
 )
 """Bugs that no schedule was made for."""
 

@@ -12,15 +12,17 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segments.log_files import PROMISE
 from segments.protocol.errors import (
     Invalid,
     MalformedFrame,
     SegmentLost,
     StorageBroken,
     StorageFailed,
+    StorageFull,
 )
 from segments.protocol.ids import VolumeEpoch
-from segments.storage import Identity, MemoryStorage, Storage, Stored
+from segments.storage import WHOLE, Identity, MemoryStorage, Storage
 from segments.wal import (
     PROMISE_BYTES,
     PROMISE_SLOT_BYTES,
@@ -32,6 +34,7 @@ from sim.plan.profiles import DiskProfile
 from sim.world.ambush import Ambush
 from sim.world.disk import SimulatedStorage
 from sim.world.scheduler import Deadlock, VirtualScheduler
+from tests.files_on_disks import make_file
 
 MS = 1_000_000
 SECOND = 1000 * MS
@@ -41,57 +44,76 @@ SLOT = PROMISE_SLOT_BYTES
 DATA = bytes(range(1, 101))
 
 
+PROMISES = 2 * SLOT
+"""Bytes of a disk's promise file, which take room like all others."""
+
+
 class World:
+    """A disk with a file ``a``, which is durable."""
+
     def __init__(
-        self, profile: DiskProfile = STEADY, *, seed: int = 1, capacity: int | None = None
+        self,
+        profile: DiskProfile = STEADY,
+        *,
+        seed: int = 1,
+        capacity: int | None = None,
+        content: bytes = b"",
     ) -> None:
         self.scheduler = VirtualScheduler()
         self.disk = SimulatedStorage(
             self.scheduler, Random(seed), IDENTITY, profile, capacity_bytes=capacity
         )
+        self.disk._platter.put("a", content)
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """What is durable, but for the promise."""
+        durable = self.disk._platter.durable.items()
+        return {name: bytes(data) for name, data in durable if name != PROMISE}
 
     def run(self, main: Callable[[], Awaitable[None]]) -> None:
         self.scheduler.run(main, seed=1, deadline_ns=1000 * SECOND)
 
 
+_NAMES = st.sampled_from(("a", "b", "c"))
 OPERATIONS = st.one_of(
-    st.tuples(st.just("append"), st.binary(max_size=20)),
-    st.tuples(st.just("promise"), st.binary(min_size=SLOT, max_size=SLOT)),
-    st.tuples(st.just("replace"), st.lists(st.binary(max_size=9), max_size=3)),
-    st.tuples(st.just("truncate"), st.integers(0, 30)),
-    st.tuples(st.just("read"), st.integers(0, 30)),
+    st.tuples(st.just("append"), _NAMES, st.binary(max_size=20)),
+    st.tuples(st.just("create"), _NAMES),
+    st.tuples(st.just("extend"), _NAMES, st.binary(max_size=9)),
+    st.tuples(st.just("sync_file"), _NAMES),
+    st.tuples(st.just("publish"), _NAMES, st.binary(max_size=20)),
+    st.tuples(st.just("truncate"), _NAMES, st.integers(0, 30)),
+    st.tuples(st.just("read"), _NAMES, st.integers(0, 30), st.just(10)),
+    st.tuples(st.just("delete"), st.lists(_NAMES, max_size=2)),
+    st.tuples(st.just("write_promise"), st.binary(min_size=SLOT, max_size=SLOT)),
+    st.tuples(st.just("sync_names")),
 )
 
 
-async def _perform(storage: Storage, kind: str, argument: Any) -> object:
+async def _perform(storage: Storage, kind: str, *arguments: Any) -> object:
     try:
-        if kind == "append":
-            await storage.append(argument)
-        elif kind == "promise":
-            await storage.write_promise(argument)
-        elif kind == "replace":
-            await storage.replace(iter(argument))
-        elif kind == "truncate":
-            await storage.truncate(argument)
-        else:
-            return await storage.read(argument, 10)
+        return await getattr(storage, kind)(*arguments)
     except Invalid:
         return "invalid"
-    return None
+
+
+async def _contents(storage: Storage) -> dict[str, bytes]:
+    return {each: await storage.read(each, 0, WHOLE) for each in await storage.names()}
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(OPERATIONS, max_size=15))
-def test_without_faults_it_is_the_disk_in_memory(plan: list[tuple[str, object]]) -> None:
-    world, oracle = World(), MemoryStorage.create(IDENTITY)
+def test_without_faults_it_is_the_disk_in_memory(plan: list[tuple[Any, ...]]) -> None:
+    world, oracle = World(), MemoryStorage(IDENTITY)
+    oracle.files["a"] = bytearray()
 
     async def main() -> None:
         storage: Storage = world.disk
         assert storage.identity == oracle.identity
-        for kind, argument in plan:
-            assert await _perform(storage, kind, argument) == await _perform(oracle, kind, argument)
-            assert (await storage.load()) == (await oracle.load())
-            assert storage.size() == oracle.size()
+        for operation in plan:
+            assert await _perform(storage, *operation) == await _perform(oracle, *operation)
+            assert await _contents(storage) == await _contents(oracle)
+            assert world.disk.size() == sum(map(len, oracle.files.values()))
         storage.close()
 
     world.run(main)
@@ -102,16 +124,16 @@ def test_every_operation_takes_its_time_and_a_slow_disk_more() -> None:
     disk = world.disk
 
     async def main() -> None:
-        await disk.append(b"one")
+        await disk.append("a", b"one")
         assert world.scheduler.now_ns == MS
-        await disk.read(0, 1)
+        await disk.read("a", 0, 1)
         assert world.scheduler.now_ns == 2 * MS
         disk.set_slowness(10.0)
-        await disk.append(b"two")
+        await disk.append("a", b"two")
         assert world.scheduler.now_ns == 12 * MS
 
     world.run(main)
-    assert disk.peek().log == b"onetwo"
+    assert world.files == {"a": b"onetwo"}
 
 
 def test_the_mean_time_is_that_of_the_profile() -> None:
@@ -119,7 +141,7 @@ def test_the_mean_time_is_that_of_the_profile() -> None:
 
     async def main() -> None:
         for _ in range(2000):
-            await world.disk.append(b"")
+            await world.disk.append("a", b"")
 
     world.run(main)
     assert 1.9 * MS < world.scheduler.now_ns / 2000 < 2.1 * MS
@@ -130,11 +152,11 @@ def test_nothing_is_durable_before_its_time() -> None:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.disk.append, b"data")
+            nursery.start_soon(world.disk.append, "a", b"data")
             await world.scheduler.sleep_ns(MS - 1)
-            assert world.disk.size() == 0
+            assert world.files["a"] == b""
             await world.scheduler.sleep_ns(2)
-            assert world.disk.size() == 4
+            assert world.files["a"] == b"data"
 
     world.run(main)
 
@@ -151,9 +173,10 @@ def _crash_in(world: World, write: Callable[[], Awaitable[object]]) -> None:
             nursery.start_soon(fail)
             await world.scheduler.sleep_ns(MS // 2)
             world.disk.crash()
-        left = await world.disk.load()
+        await world.disk.names()
+        left = world.files
         await world.scheduler.sleep_ns(10 * MS)
-        assert (await world.disk.load()) == left, "a process that is gone writes no more"
+        assert world.files == left, "a process that is gone writes no more"
 
     world.run(main)
 
@@ -161,12 +184,11 @@ def _crash_in(world: World, write: Callable[[], Awaitable[object]]) -> None:
 def test_a_crash_tears_at_most_the_append_in_progress() -> None:
     left: set[str] = set()
     for seed in range(200):
-        world = World(seed=seed)
-        world.disk._log = bytearray(b"synced")
-        _crash_in(world, partial(world.disk.append, DATA))
-        log = world.disk.peek().log
-        assert log.startswith(b"synced")
-        tail = log[6:]
+        world = World(seed=seed, content=b"synced")
+        _crash_in(world, partial(world.disk.append, "a", DATA))
+        file = world.files["a"]
+        assert file.startswith(b"synced")
+        tail = file[6:]
         assert len(tail) <= len(DATA)
         common = next((i for i, byte in enumerate(tail) if byte != DATA[i]), len(tail))
         rest = tail[common:]
@@ -176,19 +198,82 @@ def test_a_crash_tears_at_most_the_append_in_progress() -> None:
     assert left == {"nothing", "prefix", "zeros", "rubbish"}
 
 
-def test_a_crash_leaves_a_replaced_or_cut_log_wholly_old_or_wholly_new() -> None:
-    logs, cuts = set(), set()
+def test_a_crash_leaves_a_published_or_cut_file_wholly_old_or_wholly_new() -> None:
+    published, cuts = set(), set()
+    for seed in range(20):
+        world = World(seed=seed, content=b"old file")
+        _crash_in(world, partial(world.disk.publish, "a", b"newer"))
+        published.add(world.files["a"])
+        world = World(seed=seed, content=b"old file")
+        _crash_in(world, partial(world.disk.truncate, "a", 3))
+        cuts.add(world.files["a"])
+    assert published == {b"old file", b"newer"}
+    assert cuts == {b"old file", b"old"}
+
+
+def test_a_crash_leaves_any_blocks_of_a_file_that_was_being_made() -> None:
+    block, left = 4096, set()
+    data = bytes([1]) * (2 * block) + bytes([1]) * 100
+    for seed in range(300):
+        world = World(seed=seed)
+        _crash_in(world, partial(make_file, world.disk, "b", [data]))
+        file = world.files.get("b")
+        if file is not None:
+            parts = [file[at : at + block] for at in range(0, len(file), block)]
+            assert len(file) in (0, block, 2 * block, len(data))
+            assert all(len(set(part)) == 1 for part in parts), "each is there, or is not"
+        left.add(file if file is None else tuple(part[0] for part in parts))
+    assert {None, (), (0,), (1,), (0, 1), (1, 0, 1), (0, 0, 0), (1, 1, 1)} <= left
+
+
+def test_a_crash_takes_each_name_that_is_not_synced_by_itself() -> None:
+    left = set()
+
+    async def main(disk: SimulatedStorage) -> None:
+        for name in ("b", "c"):
+            await make_file(disk, name, [name.encode()])
+        await disk.delete(["a"])
+        disk.crash()
+        await disk.names()
+
+    for seed in range(60):
+        world = World(seed=seed, content=b"a")
+        world.run(partial(main, world.disk))
+        assert all(data == name.encode() for name, data in world.files.items()), "and none in part"
+        left.add("".join(sorted(world.files)))
+    assert left == {"", "a", "b", "c", "ab", "ac", "bc", "abc"}
+
+
+def test_synced_names_outlive_a_crash_and_deleted_ones_stay_away_then() -> None:
     for seed in range(20):
         world = World(seed=seed)
-        world.disk._log = bytearray(b"old log")
-        _crash_in(world, partial(world.disk.replace, [b"new", b"er"]))
-        logs.add(world.disk.peek().log)
+        disk = world.disk
+
+        async def main(disk: SimulatedStorage = disk) -> None:
+            await make_file(disk, "b", [b"b"])
+            await disk.delete(["a"])
+            await disk.sync_names()
+            await disk.publish("m", b"m")
+            disk.crash()
+            assert await disk.names() == ("b", "m", PROMISE)
+
+        world.run(main)
+
+
+def test_what_is_published_syncs_no_other_name() -> None:
+    left = set()
+    for seed in range(20):
         world = World(seed=seed)
-        world.disk._log = bytearray(b"old log")
-        _crash_in(world, partial(world.disk.truncate, 3))
-        cuts.add(world.disk.peek().log)
-    assert logs == {b"old log", b"newer"}
-    assert cuts == {b"old log", b"old"}
+        disk = world.disk
+
+        async def main(disk: SimulatedStorage = disk) -> None:
+            await make_file(disk, "b", [b"b"])
+            await disk.publish("m", b"m")
+            disk.crash()
+
+        world.run(main)
+        left.add("".join(sorted(world.files)))
+    assert left == {"am", "abm"}
 
 
 def test_a_crash_leaves_one_slot_of_a_promise_whole() -> None:
@@ -198,7 +283,7 @@ def test_a_crash_leaves_one_slot_of_a_promise_whole() -> None:
     states = set()
     for seed in range(200):
         world = World(seed=seed)
-        world.disk._promises = old * 2
+        world.disk._platter.put(PROMISE, old * 2)
         _crash_in(world, partial(world.disk.write_promise, new))
         promises = world.disk.peek().promises
         slots = promises[:SLOT], promises[SLOT:]
@@ -217,40 +302,47 @@ def test_a_promise_written_again_over_itself_cannot_be_torn() -> None:
     promise = encode_promise(Promise(VolumeEpoch(3, 4), VolumeEpoch(3, 4)))
     for seed in range(20):
         world = World(seed=seed)
-        world.disk._promises = promise * 2
+        world.disk._platter.put(PROMISE, promise * 2)
         _crash_in(world, partial(world.disk.write_promise, promise))
         assert world.disk.peek().promises == promise * 2
 
 
-def _ambushed(kind: str, *, after: bool) -> tuple[list[str], Stored]:
-    """Append, compact, append again; a crash lies in wait. What was done, and what is left."""
+def _ambushed(kind: str, *, after: bool) -> tuple[list[str], dict[str, bytes]]:
+    """Write in several ways; a crash lies in wait. What was done, and what is left."""
     world, done = World(), list[str]()
     disk = world.disk
 
     async def main() -> None:
         disk.lie_in_wait(Ambush(kind, after, disk.crash))
         assert disk.troubled
-        for name, data in (("append", b"one"), ("compaction", b"new"), ("append", b"two")):
-            write = disk.replace([data]) if name == "compaction" else disk.append(data)
+        for name, write in (
+            ("append", partial(disk.append, "a", b"one")),
+            ("file", partial(make_file, disk, "b", [b"new"])),
+            ("names", disk.sync_names),
+            ("manifest", partial(disk.publish, "m", b"new")),
+            ("deletion", partial(disk.delete, ["b"])),
+        ):
             try:
-                await write
+                await write()
                 done.append(name)
             except StorageFailed:
                 done.append(f"no {name}")
-                await disk.load()
+                await disk.names()
         assert not disk.troubled
 
     world.run(main)
-    return done, disk.peek()
+    return done, world.files
 
 
 def test_a_crash_lies_in_wait_for_one_write_of_its_kind() -> None:
-    done, left = _ambushed("compaction", after=False)
-    assert done == ["append", "no compaction", "append"] and left.log in (b"onetwo", b"newtwo")
-    done, left = _ambushed("append", after=True)
-    assert done == ["no append", "compaction", "append"] and left.log == b"newtwo"
-    assert _ambushed("any", after=True)[0] == done
-    assert _ambushed("compaction", after=True)[1].log == b"newtwo"
+    kinds = ["append", "file", "names", "manifest", "deletion"]
+    for kind in kinds:
+        for after in (False, True):
+            done, left = _ambushed(kind, after=after)
+            assert done == [f"no {each}" if each == kind else each for each in kinds]
+            assert not after or kind == "append" or left["a"] == b"one"
+    assert _ambushed("any", after=True) == _ambushed("append", after=True)
+    assert _ambushed("compaction", after=True) == _ambushed("file", after=True)
 
 
 def test_a_refusal_can_be_for_one_kind_of_write() -> None:
@@ -259,17 +351,34 @@ def test_a_refusal_can_be_for_one_kind_of_write() -> None:
 
     async def main() -> None:
         disk.fail_writes(1, "compaction")
-        await disk.append(b"one")
+        await disk.append("a", b"one")
         with pytest.raises(StorageFailed, match="refused a write"):
-            await disk.replace([b"new"])
+            await make_file(disk, "b", [b"new"])
+        disk.fail_writes(1, "manifest")
+        await make_file(disk, "b", [b"newer"])
+        with pytest.raises(StorageFailed, match="refused a write"):
+            await disk.publish("b", b"newest")
         disk.fail_syncs(1, "promise")
-        await disk.append(b"two")
+        await disk.append("a", b"two")
+        await disk.sync_names()
         with pytest.raises(StorageBroken):
             await disk.write_promise(b"p" * SLOT)
         assert not disk.troubled
 
     world.run(main)
-    assert disk.peek().log == b"onetwo"
+    assert world.files == {"a": b"onetwo", "b": b"newer"}
+
+
+def test_a_deletion_is_not_refused() -> None:
+    world = World(capacity=0)
+
+    async def main() -> None:
+        world.disk.fail_writes(1)
+        world.disk.fail_syncs(1)
+        await world.disk.delete(["a"])
+        assert await world.disk.names() == (PROMISE,)
+
+    world.run(main)
 
 
 def test_what_is_healed_ends_and_what_has_rotted_stays() -> None:
@@ -278,9 +387,9 @@ def test_what_is_healed_ends_and_what_has_rotted_stays() -> None:
     disk.set_slowness(3.0)
     disk.fail_syncs(2)
     (offset,) = disk.rot_promise(0)
-    rotten = disk.peek()
+    rotten = disk.peek().promises
     disk.heal()
-    assert not disk.troubled and disk.peek() == rotten
+    assert not disk.troubled and disk.peek().promises == rotten
     assert offset < PROMISE_BYTES
 
 
@@ -290,7 +399,7 @@ def test_what_was_over_but_not_reported_at_the_crash_is_not_reported_as_done() -
 
     async def write() -> None:
         try:
-            await world.disk.append(b"data")
+            await world.disk.append("a", b"data")
             results.append("done")
         except StorageFailed:
             results.append("failed")
@@ -303,12 +412,11 @@ def test_what_was_over_but_not_reported_at_the_crash_is_not_reported_as_done() -
         async with trio.open_nursery() as nursery:
             nursery.start_soon(write)
             await world.scheduler.sleep_ns(MS // 2)
-            assert world.disk._write is not None
-            world.disk._write.event[2] = finish_and_crash
+            world.disk._writes[0].event[2] = finish_and_crash
 
     world.run(main)
     assert results == ["failed"]
-    assert world.disk.peek().log == b"data"
+    assert world.files == {"a": b"data"}
 
 
 def test_after_a_crash_nothing_works_until_it_is_loaded() -> None:
@@ -316,22 +424,25 @@ def test_after_a_crash_nothing_works_until_it_is_loaded() -> None:
     disk = world.disk
 
     async def main() -> None:
-        await disk.append(b"kept")
+        await disk.append("a", b"kept")
         disk.crash()
         disk.crash()
-        for operation in (disk.append(b""), disk.read(0, 1), disk.replace([])):
+        for operation in (
+            disk.append("a", b""), disk.read("a", 0, 1), make_file(disk, "b", []),
+            disk.sync_names(), disk.delete(["a"]),
+        ):  # fmt: skip
             with pytest.raises(StorageFailed, match="restart"):
                 await operation
-        assert (await disk.load()).log == b"kept"
-        await disk.append(b" on")
-        assert (await disk.load()).log == b"kept on"
+        assert await disk.names() == ("a", PROMISE) and world.files == {"a": b"kept"}
+        await disk.append("a", b" on")
+        assert await disk.read("a", 0, WHOLE) == b"kept on"
 
     world.run(main)
 
 
 def test_a_read_that_a_crash_overtakes_brings_nothing() -> None:
     world = World()
-    _crash_in(world, partial(world.disk.read, 0, 1))
+    _crash_in(world, partial(world.disk.read, "a", 0, 1))
 
 
 def test_a_cancelled_write_is_done_all_the_same_and_a_crashed_one_stays_cancelled() -> None:
@@ -340,14 +451,14 @@ def test_a_cancelled_write_is_done_all_the_same_and_a_crashed_one_stays_cancelle
 
     async def main() -> None:
         with trio.move_on_after(MS / 2 / SECOND) as scope:
-            await disk.append(b"data")
+            await disk.append("a", b"data")
             await trio.lowlevel.checkpoint()
         assert scope.cancelled_caught
-        assert (world.scheduler.now_ns, (await disk.load()).log) == (MS, b"data")
+        assert (world.scheduler.now_ns, world.files["a"]) == (MS, b"data")
         with trio.CancelScope() as scope:
             world.scheduler.call_after(MS // 2, scope.cancel)
             world.scheduler.call_after(MS // 2, disk.crash)
-            await disk.append(b"data")
+            await disk.append("a", b"data")
         assert scope.cancelled_caught
 
     world.run(main)
@@ -358,11 +469,11 @@ def test_the_end_of_the_world_does_not_wait_for_a_disk() -> None:
 
     async def main() -> None:
         world.scheduler.call_after(5, world.scheduler.fail, ValueError("violation"))
-        await world.disk.append(b"data")
+        await world.disk.append("a", b"data")
 
     with pytest.raises(ValueError, match="violation"):
         world.run(main)
-    assert world.disk.size() == 0
+    assert world.files == {"a": b""}
 
 
 def test_two_writes_at_once_are_a_mistake() -> None:
@@ -370,32 +481,37 @@ def test_two_writes_at_once_are_a_mistake() -> None:
 
     async def main() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(world.disk.append, b"first")
+            nursery.start_soon(world.disk.append, "a", b"first")
             await world.scheduler.sleep_ns(1)
             with pytest.raises(Invalid, match="second write"):
-                await world.disk.append(b"second")
+                await world.disk.append("a", b"second")
             with pytest.raises(Invalid, match="middle of a write"):
-                await world.disk.load()
-            assert await world.disk.read(0, 9) in {b"", b"first"}
+                await world.disk.names()
+            assert await world.disk.read("a", 0, 9) in {b"", b"first"}
 
     world.run(main)
 
 
 def test_a_full_disk_refuses_until_there_is_room() -> None:
-    world = World(capacity=10)
+    most = PROMISES + 10
+    world = World(capacity=most)
     disk = world.disk
 
     async def main() -> None:
-        await disk.append(b"12345678")
-        with pytest.raises(StorageFailed, match="11 bytes needed, expected at most 10"):
-            await disk.append(b"9ab")
-        with pytest.raises(StorageFailed, match="full"):
-            await disk.replace([b"123"])
-        assert (await disk.load()).log == b"12345678"
-        await disk.append(b"9a")
+        await disk.append("a", b"12345678")
+        with pytest.raises(StorageFull, match=f"{most + 1} bytes needed, expected at most {most}"):
+            await disk.append("a", b"9ab")
+        with pytest.raises(StorageFull):
+            await make_file(disk, "b", [b"123"])
+        with pytest.raises(StorageFull):
+            await disk.publish("a", b"123")
+        assert await disk.names() == ("a", PROMISE) and world.files == {"a": b"12345678"}
+        await disk.append("a", b"9a")
+        await disk.write_promise(b"p" * SLOT)
+        await disk.sync_names()
         disk.set_capacity(None)
-        await disk.append(b"b")
-        assert (await disk.load()).log == b"123456789ab"
+        await disk.append("a", b"b")
+        assert world.files == {"a": b"123456789ab"}
 
     world.run(main)
     with pytest.raises(Invalid, match="-1"):
@@ -408,22 +524,24 @@ def test_a_refused_operation_leaves_nothing(kind: str) -> None:
     for asked in (False, True):
         world = World(STEADY if asked else certain)
         disk = world.disk
-        before = disk.peek()
+        before = dict(disk._platter.durable)
         if asked:
-            (disk.fail_writes if kind == "write" else disk.fail_syncs)(3)
+            (disk.fail_writes if kind == "write" else disk.fail_syncs)(5)
 
-        async def main(disk: SimulatedStorage = disk, before: Stored = before) -> None:
+        async def main(disk: SimulatedStorage = disk) -> None:
             for operation in (
-                disk.append(b"data"),
-                disk.replace([b"data"]),
+                disk.append("a", b"data"),
+                make_file(disk, "b", [b"data"]),
+                disk.sync_names(),
+                disk.publish("a", b"data"),
                 disk.write_promise(b"p" * SLOT),
             ):
                 with pytest.raises(StorageBroken if kind == "sync" else StorageFailed, match=kind):
                     await operation
-                assert (await disk.load()) == before
+                assert await disk.names() == ("a", PROMISE)
 
         world.run(main)
-        assert disk.peek() == before
+        assert disk._platter.durable == before
 
 
 def test_after_a_refused_sync_nothing_works_until_the_disk_is_loaded_again() -> None:
@@ -431,24 +549,26 @@ def test_after_a_refused_sync_nothing_works_until_the_disk_is_loaded_again() -> 
     disk = world.disk
 
     async def main() -> None:
-        await disk.append(b"sound.")
+        await disk.append("a", b"sound.")
         disk.fail_syncs(1)
         with pytest.raises(StorageBroken, match="refused a sync"):
-            await disk.append(b"lost")
+            await disk.append("a", b"lost")
         for operation in (
-            disk.append(b"x"),
-            disk.replace([b"x"]),
-            disk.truncate(0),
+            disk.append("a", b"x"),
+            make_file(disk, "b", [b"x"]),
+            disk.publish("a", b"x"),
+            disk.truncate("a", 0),
             disk.write_promise(b"p" * SLOT),
-            disk.read(0, 1),
+            disk.read("a", 0, 1),
         ):
             with pytest.raises(StorageBroken, match="loaded again first"):
                 await operation
-        assert (await disk.load()).log == b"sound."
-        await disk.append(b"next.")
+        await disk.names()
+        assert world.files == {"a": b"sound."}
+        await disk.append("a", b"next.")
 
     world.run(main)
-    assert disk.peek().log == b"sound.next."
+    assert world.files == {"a": b"sound.next."}
 
 
 def test_failures_come_at_the_rate_of_the_profile_and_end_as_asked() -> None:
@@ -461,20 +581,20 @@ def test_failures_come_at_the_rate_of_the_profile_and_end_as_asked() -> None:
         nonlocal failures
         for _ in range(2000):
             try:
-                await disk.append(b"x")
+                await disk.append("a", b"x")
             except StorageFailed:
                 failures += 1
-                await disk.load()
+                await disk.names()
         disk.profile = STEADY
         disk.fail_syncs(1)
         with pytest.raises(StorageBroken):
-            await disk.append(b"x")
-        await disk.load()
-        await disk.append(b"x")
+            await disk.append("a", b"x")
+        await disk.names()
+        await disk.append("a", b"x")
 
     world.run(main)
     assert 330 < failures < 430
-    assert disk.size() == 2001 - failures
+    assert len(world.files["a"]) == 2001 - failures
 
 
 def test_a_wiped_disk_has_lost_everything_for_good() -> None:
@@ -483,7 +603,7 @@ def test_a_wiped_disk_has_lost_everything_for_good() -> None:
 
     async def write() -> None:
         try:
-            await world.disk.append(DATA)
+            await world.disk.append("a", DATA)
         except StorageFailed:
             outcomes.append("failed")
 
@@ -493,8 +613,8 @@ def test_a_wiped_disk_has_lost_everything_for_good() -> None:
             await world.scheduler.sleep_ns(MS // 2)
             world.disk.wipe()
         assert world.disk.identity is None
-        assert (await world.disk.load()) == (b"", b"")
-        for operation in (world.disk.append(b""), world.disk.write_promise(b"")):
+        assert (await world.disk.names(), world.disk.size()) == ((), 0)
+        for operation in (world.disk.append("a", b""), world.disk.write_promise(b"")):
             with pytest.raises(SegmentLost):
                 await operation
 
@@ -503,20 +623,20 @@ def test_a_wiped_disk_has_lost_everything_for_good() -> None:
 
 
 def test_rot_flips_the_bits_it_says() -> None:
-    disk = World().disk
-    assert disk.rot() == ()
-    disk._log = bytearray(DATA)
-    (offset,) = disk.rot()
-    differing = [i for i, byte in enumerate(disk.peek().log) if byte != DATA[i]]
+    world = World(content=DATA)
+    disk = world.disk
+    assert disk.rot("b") == ()
+    (offset,) = disk.rot("a")
+    differing = [i for i, byte in enumerate(world.files["a"]) if byte != DATA[i]]
     assert differing == [offset]
-    assert (disk.peek().log[offset] ^ DATA[offset]).bit_count() == 1
-    assert disk.rot(7, bits=3) == (7, 7, 7)
+    assert (world.files["a"][offset] ^ DATA[offset]).bit_count() == 1
+    assert disk.rot("a", 7, bits=3) == (7, 7, 7)
     promises = disk.peek().promises
     (offset,) = disk.rot_promise(1)
     assert [i for i, byte in enumerate(disk.peek().promises) if byte != promises[i]] == [offset]
     assert SLOT <= offset < SLOT + PROMISE_BYTES
-    with pytest.raises(Invalid, match="rot at byte 100"):
-        disk.rot(100)
+    with pytest.raises(Invalid, match="rot at byte 100 of a"):
+        disk.rot("a", 100)
 
 
 def test_one_seed_one_disk() -> None:
@@ -525,11 +645,11 @@ def test_one_seed_one_disk() -> None:
 
         async def main() -> None:
             for _ in range(20):
-                await world.disk.append(DATA)
-            world.disk.rot()
+                await world.disk.append("a", DATA)
+            world.disk.rot("a")
 
         world.run(main)
-        return world.scheduler.now_ns, world.disk.peek().log
+        return world.scheduler.now_ns, world.files["a"]
 
     assert history(1) == history(1)
     assert history(1) != history(2)
@@ -539,7 +659,7 @@ def test_a_disk_that_waits_is_never_taken_for_a_deadlock() -> None:
     world = World()
 
     async def main() -> None:
-        await world.disk.append(b"")
+        await world.disk.append("a", b"")
         await trio.sleep_forever()
 
     with pytest.raises(Deadlock) as caught:

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from segments.core import SegmentCore
+from segments.hot_log import HotLog
 from segments.maintenance import Maintenance
 from segments.protocol import codec
 from segments.protocol.errors import Invalid
@@ -209,9 +210,10 @@ def test_a_disk_that_is_written_anew_without_end() -> None:
     scheduler = VirtualScheduler()
 
     async def main() -> None:
-        storage = SimulatedStorage(scheduler, Random(1), Identity("sim", "A0"))
+        log = HotLog(SimulatedStorage(scheduler, Random(1), Identity("sim", "A0")), 1 << 20)
         while True:
-            await storage.replace([bytes(100)])
+            await log.replace([bytes(100)])
+            await log.sweep()
 
     with pytest.raises(Livelock, match="A0 writes its log of 100 bytes anew again and again"):
         scheduler.run(main, seed=1, deadline_ns=SECOND)

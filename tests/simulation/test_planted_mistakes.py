@@ -77,7 +77,7 @@ def test_without_a_mistake_nothing_is_found() -> None:
         ("needless-unavailability", "aurora.read_router:PendingRead._start_round",
          "target.scls, required_scl, now", "target.scls, 0, now"),
         ("system error", "segments.server:SegmentServer._store",
-         "await self._storage.append(write.append)", "raise OSError('odd')"),
+         "await self._log.append(write.append)", "raise OSError('odd')"),
         ("system error", "aurora.writer_shell:WriterShell._keep_time",
          "await trio.sleep(self.config.tick_interval_s)", "await trio.to_thread.run_sync(int)"),
         ("system error", "segments.core:SegmentCore.tick",

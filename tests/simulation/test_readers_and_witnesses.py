@@ -13,6 +13,7 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
+from segments.log_files import Stored
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipRecords, InstallTable, Seal, WriteBatch
 from segments.protocol.record import RedoRecord
@@ -20,7 +21,6 @@ from segments.protocol.run import NO_RECORDS, encode_run, read_records
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
-from segments.storage import Stored
 from sim.bugs import Bug, Edit
 from sim.bugs.plan import Plan
 from sim.run import RunResult, Verdict, run

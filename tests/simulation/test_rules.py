@@ -15,6 +15,7 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
+from segments.log_files import Stored
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -29,7 +30,6 @@ from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.storage import Stored
 from segments.wal import Promise, RecordsEntry, encode_frame, encode_promise
 from sim.check import (
     rules_of_bounds,

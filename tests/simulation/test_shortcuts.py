@@ -11,11 +11,11 @@ import pytest
 from aurora.quorum import QuorumModel
 from aurora.recovery import adopted_table, announced_vdl, plan_recovery
 from segments.config import SegmentConfig
+from segments.log_files import Stored
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.storage import Stored
 from sim.check import disk_checks, what_if
 from sim.check.disk_shadow import DiskShadow
 from sim.check.invariants import Broken

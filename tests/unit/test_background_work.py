@@ -21,6 +21,7 @@ from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.storage import Identity, MemoryStorage
 from segments.wal import MAGIC, CheckpointEntry, Entry, HeldEntry, ImagesEntry, scan
+from tests.files_on_disks import make_file
 from tests.segment_rig import FIRST, SegmentRig, batch, records
 
 SETTINGS = st.builds(
@@ -141,19 +142,19 @@ def test_a_checkpoint_that_no_estimate_foresees_is_written_once() -> None:
 
 async def test_a_checkpoint_in_memory_lets_others_run() -> None:
     """And whoever waits for Ctrl-C with them."""
-    storage = MemoryStorage.create(Identity("volume", "A0"))
+    storage = MemoryStorage(Identity("volume", "A0"))
     seen: list[int] = []
 
-    async def replace() -> None:
-        await storage.replace(str(number).encode() for number in range(5))
+    async def make() -> None:
+        await make_file(storage, "wal-1", (str(number).encode() for number in range(5)))
         assert len(seen) >= 4
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(replace)
+        nursery.start_soon(make)
         for number in range(10):
             seen.append(number)
             await trio.lowlevel.checkpoint()
-    assert (await storage.read(0, 9)) == b"01234"
+    assert (await storage.read("wal-1", 0, 9)) == b"01234"
 
 
 # ---- gossip --------------------------------------------------------------------------------------

@@ -313,8 +313,8 @@ async def test_a_segment_that_cannot_be_read_is_a_dead_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await write_some(tmp_path)
-    (tmp_path / "C0" / "log").unlink()
-    (tmp_path / "C0" / "log").mkdir()  # opening it for writing fails, whoever asks
+    (tmp_path / "C0" / "wal-1").unlink()
+    (tmp_path / "C0" / "wal-1").mkdir()  # opening it for writing fails, whoever asks
     async with open_cluster(tmp_path) as cluster:
         host = cluster.hosts["C0"]
         assert not host.up

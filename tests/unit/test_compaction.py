@@ -8,13 +8,13 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
+from segments.log_files import Stored
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.run import encode_run, read_records
 from segments.restart import plan_restart
 from segments.state import format_log
-from segments.storage import Stored
 from segments.wal import RecordsEntry, scan
 
 EPOCH = VolumeEpoch(1, 1)

@@ -13,6 +13,7 @@ import trio
 
 from aurora.cluster import open_cluster
 from segments.disks import MemoryDisk, VolumeDirectory, format_storage
+from segments.hot_log import HotLog
 from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
@@ -44,7 +45,7 @@ async def test_a_volume_is_found_as_it_was_made(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["volume"]
     for disk in made.disks().values():
         storage = disk.open()
-        assert (await storage.load()).log
+        assert (await HotLog(storage, 1 << 20).load()).log
         storage.close()
 
 
@@ -127,7 +128,7 @@ async def test_what_an_interrupted_creation_left_is_cleared(tmp_path: Path, segm
     other = await VolumeDirectory.create(tmp_path / "other", "w", VolumeGeometry(2), EPOCH)
     unfinished(tmp_path / "v", other, segments, None if segments else b"{")
     if segments:
-        (tmp_path / "v" / "A0" / "log").write_bytes(b"half")
+        (tmp_path / "v" / "A0" / "wal-1").write_bytes(b"half")
     assert VolumeDirectory.find(tmp_path / "v") is None
     made = await create(tmp_path / "v")
     assert VolumeDirectory.find(tmp_path / "v") == made
@@ -219,7 +220,7 @@ async def test_a_volume_of_another_version_is_refused_as_it_is(tmp_path: Path) -
     fields["checksum"] = f"{codec.checksum(codec.pack(tuple(fields.values()))):016x}"
     before = json.dumps(fields, indent=2).encode() + b"\n"
     manifest.write_bytes(before)
-    with pytest.raises(OtherFormat, match="is of format 2: expected 3"):
+    with pytest.raises(OtherFormat, match="is of format 3: expected 4"):
         VolumeDirectory.find(tmp_path / "v")
     assert manifest.read_bytes() == before
 

@@ -7,11 +7,13 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from segments import file_storage
 from segments.file_storage import FileStorage
@@ -24,7 +26,7 @@ from segments.protocol.errors import (
     VolumeLocked,
 )
 from segments.protocol.ids import VolumeEpoch
-from segments.storage import Identity, Stored
+from segments.storage import WHOLE, Identity
 from segments.wal import (
     NO_PROMISE,
     HeldEntry,
@@ -34,15 +36,17 @@ from segments.wal import (
     encode_promise,
     scan,
 )
+from tests.files_on_disks import make_file
 
 IDENTITY = Identity("volume-1", "A0")
 
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """A formatted directory that nobody has open."""
+    """A formatted directory with an empty file, which nobody has open."""
     directory = tmp_path / "volume" / "a0"
-    FileStorage.create(directory, IDENTITY).close()
+    FileStorage.format(directory, IDENTITY).close()
+    (directory / "wal-1").touch()
     return directory
 
 
@@ -53,12 +57,22 @@ def storage(directory: Path) -> Iterator[FileStorage]:
     storage.close()
 
 
-async def reopened(directory: Path) -> Stored:
+async def contents(storage: FileStorage, name: str = "wal-1") -> bytes:
+    """All of a file, as a restart reads it."""
+    await storage.names()
+    return await storage.read(name, 0, WHOLE)
+
+
+async def reopened(directory: Path, name: str = "wal-1") -> bytes:
     storage = FileStorage.open(directory, IDENTITY)
     try:
-        return await storage.load()
+        return await contents(storage, name)
     finally:
         storage.close()
+
+
+def on_disk(directory: Path, name: str = "wal-1") -> bytes:
+    return (directory / name).read_bytes()
 
 
 class FaultyDisk:
@@ -103,23 +117,22 @@ def disk(monkeypatch: pytest.MonkeyPatch, storage: FileStorage) -> FaultyDisk:
 
 async def test_everything_is_there_after_reopening(directory: Path) -> None:
     storage = FileStorage.open(directory, IDENTITY)
-    await storage.append(b"log")
+    await storage.append("wal-1", b"log")
     promise = Promise(VolumeEpoch(4, 2), VolumeEpoch(3, 2))
     await storage.write_promise(encode_promise(promise))
     storage.close()
-    log, promises = await reopened(directory)
-    assert log == b"log"
-    assert decode_promises(promises) == promise
+    assert await reopened(directory) == b"log"
+    assert decode_promises(await reopened(directory, "promise")) == promise
 
 
 def test_only_an_empty_directory_is_formatted(directory: Path, tmp_path: Path) -> None:
     before = sorted(path.read_bytes() for path in directory.iterdir())
-    with pytest.raises(Invalid, match="holds identity, log, promise: expected an empty"):
-        FileStorage.create(directory, IDENTITY)
+    with pytest.raises(Invalid, match="holds identity, promise, wal-1: expected an empty"):
+        FileStorage.format(directory, IDENTITY)
     assert sorted(path.read_bytes() for path in directory.iterdir()) == before
     (tmp_path / "file").touch()
     with pytest.raises(StorageFailed, match="cannot be formatted"):
-        FileStorage.create(tmp_path / "file", IDENTITY)
+        FileStorage.format(tmp_path / "file", IDENTITY)
 
 
 def test_a_missing_or_empty_directory_is_a_lost_segment(tmp_path: Path) -> None:
@@ -131,7 +144,7 @@ def test_a_missing_or_empty_directory_is_a_lost_segment(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["identity", "log", "promise"])
+@pytest.mark.parametrize("name", ["identity", "promise"])
 def test_a_directory_that_lacks_a_file_is_a_lost_segment(directory: Path, name: str) -> None:
     (directory / name).unlink()
     with pytest.raises(SegmentLost, match=f"lacks {name}: expected segment A0"):
@@ -165,7 +178,7 @@ def test_a_directory_is_open_once_in_a_process(directory: Path, storage: FileSto
         with pytest.raises(VolumeLocked, match="is open already"):
             FileStorage.open(path, IDENTITY)
         with pytest.raises(VolumeLocked, match="is open already"):
-            FileStorage.create(path, IDENTITY)
+            FileStorage.format(path, IDENTITY)
     storage.close()
     FileStorage.open(directory, IDENTITY).close()
 
@@ -206,12 +219,14 @@ def test_a_refused_opening_leaves_no_lock_and_no_file_open(directory: Path) -> N
 
 async def test_a_closed_storage_takes_nothing(storage: FileStorage) -> None:
     storage.close()
-    with pytest.raises(Closed):
-        await storage.append(b"x")
-    with pytest.raises(Closed):
-        await storage.replace([b"x"])
-    with pytest.raises(Closed):
-        await storage.load()
+    for operation in (
+        storage.append("wal-1", b"x"),
+        make_file(storage, "wal-2", [b"x"]),
+        storage.publish("manifest", b"x"),
+        storage.names(),
+    ):
+        with pytest.raises(Closed):
+            await operation
 
 
 # ---- failing disks -------------------------------------------------------------------------------
@@ -219,21 +234,21 @@ async def test_a_closed_storage_takes_nothing(storage: FileStorage) -> None:
 
 async def test_short_writes_are_continued(storage: FileStorage, disk: FaultyDisk) -> None:
     disk.short = True
-    await storage.append(b"0123456789")
-    assert (await storage.load()).log == b"0123456789"
+    await storage.append("wal-1", b"0123456789")
+    assert await contents(storage) == b"0123456789"
 
 
 async def test_a_failed_write_is_rolled_back_and_the_disk_stays_usable(
     storage: FileStorage, disk: FaultyDisk, directory: Path
 ) -> None:
-    await storage.append(b"sound.")
+    await storage.append("wal-1", b"sound.")
     disk.short, disk.failing_writes = True, {disk.writes + 3}
     with pytest.raises(StorageFailed, match="no space"):
-        await storage.append(b"this one fails half way")
-    assert (storage.size(), (directory / "log").read_bytes()) == (6, b"sound.")
-    await storage.append(b"next.")
+        await storage.append("wal-1", b"this one fails half way")
+    assert on_disk(directory) == b"sound."
+    await storage.append("wal-1", b"next.")
     storage.close()
-    assert (await reopened(directory)).log == b"sound.next."
+    assert await reopened(directory) == b"sound.next."
 
 
 async def test_the_promise_slots_are_read_as_they_are_on_disk(
@@ -241,30 +256,32 @@ async def test_the_promise_slots_are_read_as_they_are_on_disk(
 ) -> None:
     data = encode_promise(Promise(VolumeEpoch(1, 1), VolumeEpoch(1, 1)))
     await storage.write_promise(data)
-    assert await storage.read_promises() == data * 2
+    assert await storage.read("promise", 0, WHOLE) == data * 2
     spoilt = b"x" + data[1:] + data
     (directory / "promise").write_bytes(spoilt)
-    assert await storage.read_promises() == spoilt
+    assert await storage.read("promise", 0, WHOLE) == spoilt
 
 
 async def test_after_a_failed_sync_nothing_is_taken_until_reopened(
     storage: FileStorage, disk: FaultyDisk, directory: Path
 ) -> None:
-    await storage.append(b"sound.")
+    await storage.append("wal-1", b"sound.")
     disk.failing_syncs = {disk.syncs + 1}
     with pytest.raises(StorageFailed, match="bad disk"):
-        await storage.append(b"lost")
-    assert (storage.size(), (directory / "log").read_bytes()) == (6, b"sound.")
+        await storage.append("wal-1", b"lost")
+    assert on_disk(directory) == b"sound."
     for operation in (
-        storage.append(b"x"),
-        storage.replace([b"x"]),
-        storage.truncate(0),
+        storage.append("wal-1", b"x"),
+        make_file(storage, "wal-2", [b"x"]),
+        storage.sync_names(),
+        storage.publish("manifest", b"x"),
+        storage.truncate("wal-1", 0),
         storage.write_promise(b"x"),
     ):
         with pytest.raises(StorageFailed, match=r"sync: .*bad disk.*open it again"):
             await operation
     storage.close()
-    assert (await reopened(directory)).log == b"sound."
+    assert await reopened(directory) == b"sound."
 
 
 async def test_a_roll_back_that_fails_stops_the_storage(
@@ -272,9 +289,9 @@ async def test_a_roll_back_that_fails_stops_the_storage(
 ) -> None:
     disk.short, disk.failing_writes, disk.failing_cuts = True, {2}, True
     with pytest.raises(StorageFailed, match="no space"):
-        await storage.append(b"half written")
-    with pytest.raises(StorageFailed, match="cutting the log back to 0 bytes"):
-        await storage.append(b"x")
+        await storage.append("wal-1", b"half written")
+    with pytest.raises(StorageFailed, match="cutting wal-1 back to 0 bytes"):
+        await storage.append("wal-1", b"x")
 
 
 @pytest.mark.parametrize("write", [1, 2])
@@ -286,7 +303,7 @@ async def test_a_promise_that_fails_leaves_a_slot_to_read(
     disk.failing_writes = {disk.writes + write}
     with pytest.raises(StorageFailed, match="no space"):
         await storage.write_promise(encode_promise(new))
-    assert decode_promises((await storage.load()).promises) == (old, new)[write - 1]
+    assert decode_promises(await contents(storage, "promise")) == (old, new)[write - 1]
 
 
 async def test_a_promise_is_synced_in_its_first_slot_before_the_second_is_touched(
@@ -299,10 +316,10 @@ async def test_a_promise_is_synced_in_its_first_slot_before_the_second_is_touche
     with pytest.raises(StorageFailed):
         await storage.write_promise(new)
     storage._failure = None
-    assert (await storage.load()).promises == new + old
+    assert await contents(storage, "promise") == new + old
 
 
-@pytest.mark.parametrize("name", ["log", "promise", "."])
+@pytest.mark.parametrize("name", ["wal-1", "promise", "."])
 async def test_nothing_is_read_that_cannot_be_synced(
     directory: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,9 +334,9 @@ async def test_nothing_is_read_that_cannot_be_synced(
         patch.setattr(os, "fsync", failing)
         storage = FileStorage.open(directory, IDENTITY)
         with pytest.raises(StorageFailed, match="bad disk"):
-            await storage.load()
+            await storage.names()
         storage.close()
-    assert (await reopened(directory)).log == b""
+    assert await reopened(directory) == b""
 
 
 # ---- files that somebody takes away --------------------------------------------------------------
@@ -328,135 +345,139 @@ async def test_nothing_is_read_that_cannot_be_synced(
 async def test_nothing_is_acknowledged_that_went_into_a_deleted_file(
     storage: FileStorage, directory: Path
 ) -> None:
-    await storage.append(b"kept")
-    (directory / "log").unlink()
+    await storage.append("wal-1", b"kept")
+    (directory / "wal-1").unlink()
     for _ in range(2):
-        with pytest.raises(StorageBroken, match="log has been deleted while it was open"):
-            await storage.append(b"gone")
+        with pytest.raises(StorageBroken, match="wal-1 has been deleted while it was open"):
+            await storage.append("wal-1", b"gone")
 
 
-@pytest.mark.parametrize("name", ["log", "promise"])
+@pytest.mark.parametrize("name", ["wal-1", "promise", "identity", "manifest"])
 @pytest.mark.parametrize("replaced", [False, True])
 async def test_a_scrub_notices_that_a_file_was_deleted_or_replaced(
     storage: FileStorage, directory: Path, name: str, replaced: bool
 ) -> None:
-    await storage.append(b"kept")
+    await storage.publish("manifest", b"first")
     (directory / name).rename(directory / "aside")
     if replaced:
         (directory / name).write_bytes((directory / "aside").read_bytes())
-    reading = storage.read(0, 4) if name == "log" else storage.read_promises()
+    scrubbed = "manifest" if name == "identity" else name
     with pytest.raises(StorageBroken, match=f"{name} has been (deleted|replaced by another)"):
-        await reading
+        await storage.read(scrubbed, 0, 1)
     with pytest.raises(StorageBroken, match=r"while it was open.*: open it again"):
-        await storage.append(b"x")
+        await storage.append("wal-1", b"x")
 
 
 def move_away(directory: Path) -> Path:
     """Another directory is formatted in its place."""
     moved = directory.rename(directory.with_name("moved"))
-    FileStorage.create(directory, IDENTITY).close()
+    FileStorage.format(directory, IDENTITY).close()
     return moved
 
 
 async def test_a_directory_that_is_moved_is_still_the_same_one(
     storage: FileStorage, directory: Path
 ) -> None:
-    await storage.append(b"first")
+    await storage.append("wal-1", b"first")
     moved = move_away(directory)
-    await storage.replace([b"anew"])
-    await storage.append(b"!")
+    await make_file(storage, "wal-2", [b"anew"])
+    await storage.publish("manifest", b"names it")
+    await storage.delete(["wal-1"])
+    await storage.append("wal-2", b"!")
     await storage.write_promise(encode_promise(Promise(VolumeEpoch(9, 9), VolumeEpoch(1, 1))))
-    assert await storage.read(0, 10) == b"anew!" and (await storage.load()).log == b"anew!"
-    assert await reopened(directory) == (b"", encode_promise(NO_PROMISE) * 2)
-    assert sorted(os.listdir(directory)) == ["identity", "log", "promise"]  # noqa: PTH208
+    assert await contents(storage, "wal-2") == b"anew!"
+    assert await reopened(directory, "promise") == encode_promise(NO_PROMISE) * 2
+    assert sorted(os.listdir(directory)) == ["identity", "promise"]  # noqa: PTH208
     storage.close()
-    assert (await reopened(moved)).log == b"anew!"
+    assert await reopened(moved, "wal-2") == b"anew!"
+    assert await reopened(moved, "wal-1") == b""
 
 
-# ---- replacements --------------------------------------------------------------------------------
+# ---- files made and put in place -----------------------------------------------------------------
 
 
-async def test_a_failed_replacement_leaves_the_old_log(
-    storage: FileStorage, disk: FaultyDisk, directory: Path
+@pytest.mark.parametrize("how", ["written", "synced"])
+async def test_a_file_that_cannot_be_made_is_thrown_away(
+    storage: FileStorage,
+    disk: FaultyDisk,
+    directory: Path,
+    how: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    await storage.append(b"old")
-    disk.failing_writes = {disk.writes + 2}
+    with monkeypatch.context() as patch:
+        if how == "written":
+            disk.failing_writes = {disk.writes + 2}
+        else:
+            patch.setattr(os, "fsync", failing)
+        with pytest.raises(StorageFailed, match=r"no space|bad disk"):
+            await make_file(storage, "wal-2", [b"new", b"er"])
+    assert not (directory / "wal-2").exists()
+    await make_file(storage, "wal-2", [b"again"])
+    assert await contents(storage, "wal-2") == b"again"
+
+
+def failing(file: int) -> None:
+    raise OSError(errno.EIO, "bad disk")
+
+
+async def test_what_cannot_be_written_is_not_published(
+    storage: FileStorage, disk: FaultyDisk, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await storage.publish("manifest", b"old")
+    disk.failing_writes = {disk.writes + 1}
     with pytest.raises(StorageFailed, match="no space"):
-        await storage.replace([b"new", b"er"])
-    assert (storage.size(), (await storage.load()).log) == (3, b"old")
-    assert not (directory / "log.new").exists()
-    await storage.append(b"est")
-    storage.close()
-    assert (await reopened(directory)).log == b"oldest"
-
-
-async def test_a_new_log_that_cannot_be_synced_is_not_put_in_place(
-    storage: FileStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def failing(file: int) -> None:
-        raise OSError(errno.EIO, "bad disk")
-
-    await storage.append(b"old")
+        await storage.publish("manifest", b"new")
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", failing)
         with pytest.raises(StorageFailed, match="bad disk"):
-            await storage.replace([b"new"])
-    assert (storage.size(), (directory / "log").read_bytes()) == (3, b"old")
+            await storage.publish("manifest", b"new")
+    assert on_disk(directory, "manifest") == b"old"
+    assert not (directory / "manifest.new").exists()
+    await storage.publish("manifest", b"newer")
+    assert await contents(storage, "manifest") == b"newer"
 
 
-async def test_a_rename_that_may_not_last_stops_the_storage(
-    storage: FileStorage, disk: FaultyDisk, directory: Path
+@pytest.mark.parametrize("published", [False, True])
+async def test_names_that_may_not_last_stop_the_storage(
+    storage: FileStorage, disk: FaultyDisk, directory: Path, published: bool
 ) -> None:
-    await storage.append(b"old")
+    await storage.publish("manifest", b"old")
     disk.failing_syncs = {disk.syncs + 1}
-    with pytest.raises(StorageFailed, match="bad disk"):
-        await storage.replace([b"new"])
+    with pytest.raises(StorageBroken, match="bad disk"):
+        await (storage.publish("manifest", b"new") if published else storage.sync_names())
     with pytest.raises(StorageFailed, match="open it again"):
-        await storage.append(b"x")
+        await storage.append("wal-1", b"x")
     storage.close()
-    assert (await reopened(directory)).log == b"new"
+    assert await reopened(directory, "manifest") == (b"new" if published else b"old")
 
 
-async def test_the_log_is_whole_at_every_moment_of_a_replacement(
-    storage: FileStorage, directory: Path
+async def test_what_is_published_is_whole_at_every_moment(
+    storage: FileStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[bytes] = []
+    await storage.publish("manifest", b"old")
+    seen, sync = [], os.fsync
 
-    def chunks() -> Iterator[bytes]:
-        for chunk in (b"new", b"er"):
-            seen.append((directory / "log").read_bytes())
-            yield chunk
-        seen.append((directory / "log").read_bytes())
+    def looking(file: int) -> None:
+        seen.append(on_disk(directory, "manifest"))
+        sync(file)
 
-    await storage.append(b"old")
-    await storage.replace(chunks())
-    assert seen == [b"old"] * 3
-    assert (directory / "log").read_bytes() == b"newer"
+    monkeypatch.setattr(os, "fsync", looking)
+    await storage.publish("manifest", b"newer")
+    assert set(seen) == {b"old"} and on_disk(directory, "manifest") == b"newer"
 
 
-async def test_what_an_interrupted_replacement_left_is_removed(directory: Path) -> None:
-    (directory / "log").write_bytes(b"old")
-    (directory / "log.new").write_bytes(b"unfinished")
-    assert (await reopened(directory)).log == b"old"
-    assert not (directory / "log.new").exists()
-
-
-async def test_a_cancelled_replacement_leaves_the_old_log(
-    storage: FileStorage, directory: Path
+async def test_what_cannot_be_deleted_is_left_and_forgotten(
+    storage: FileStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with trio.CancelScope() as scope:
+    def refused(name: str, *, dir_fd: int) -> None:
+        raise OSError(errno.EIO, "bad disk")
 
-        def chunks() -> Iterator[bytes]:
-            yield b"new"
-            scope.cancel()
-            yield b"er"
-
-        await storage.replace(chunks())
-    assert scope.cancelled_caught
-    assert (await storage.load()).log == b""
-    assert not (directory / "log.new").exists()
-    await storage.append(b"next")
-    assert (await storage.load()).log == b"next"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        await storage.delete(["wal-1"])
+    assert "wal-1" not in await storage.names() and (directory / "wal-1").exists()
+    storage.close()
+    assert await reopened(directory) == b""
 
 
 # ---- cancellation and overlap --------------------------------------------------------------------
@@ -480,20 +501,19 @@ async def test_an_append_cancelled_under_way_still_happens_whole(
 ) -> None:
     held = HeldSync(monkeypatch)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(storage.append, b"cancelled but written.")
+        nursery.start_soon(storage.append, "wal-1", b"cancelled but written.")
         await held.started.wait()
         nursery.cancel_scope.cancel()
         held.go.set()
-    await storage.append(b"next.")
-    assert (await storage.load()).log == b"cancelled but written.next."
-    assert storage.size() == len((await storage.load()).log)
+    await storage.append("wal-1", b"next.")
+    assert await contents(storage) == b"cancelled but written.next."
 
 
 async def test_an_append_cancelled_before_it_started_never_happens(storage: FileStorage) -> None:
     with trio.CancelScope() as scope:
         scope.cancel()
-        await storage.append(b"never")
-    assert (storage.size(), (await storage.load()).log) == (0, b"")
+        await storage.append("wal-1", b"never")
+    assert await contents(storage) == b""
 
 
 async def test_an_append_cancelled_while_it_queues_never_happens(
@@ -501,24 +521,143 @@ async def test_an_append_cancelled_while_it_queues_never_happens(
 ) -> None:
     held = HeldSync(monkeypatch)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(storage.append, b"first")
+        nursery.start_soon(storage.append, "wal-1", b"first")
         await held.started.wait()
         with trio.move_on_after(0):
-            await storage.append(b"second")
+            await storage.append("wal-1", b"second")
         held.go.set()
-    assert (await storage.load()).log == b"first"
+    assert await contents(storage) == b"first"
 
 
-async def test_appends_that_overlap_with_a_replacement_come_after_it(storage: FileStorage) -> None:
+BACKGROUND: list[tuple[str, Callable[[FileStorage], Awaitable[object]]]] = [
+    ("open", lambda storage: storage.create("wal-3")),
+    ("pwrite", lambda storage: storage.extend("wal-2", b"more")),
+    ("fsync", lambda storage: storage.sync_file("wal-2")),
+    ("rename", lambda storage: storage.publish("manifest", b"new")),
+    ("unlink", lambda storage: storage.delete(["wal-2"])),
+    ("pread", lambda storage: storage.read("wal-2", 0, 3)),
+]
+
+
+class HeldCall:
+    """The next call of the system of this name waits in its thread until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        name = {"rename": "replace"}.get(name, name)
+        self.started, self.go = trio.Event(), threading.Event()
+        token, call = trio.lowlevel.current_trio_token(), getattr(os, name)
+
+        def held(*args: Any, **keywords: Any) -> Any:
+            monkeypatch.setattr(os, name, call)
+            token.run_sync_soon(self.started.set)
+            assert self.go.wait(10)
+            return call(*args, **keywords)
+
+        monkeypatch.setattr(os, name, held)
+
+
+@pytest.mark.parametrize(("call", "operation"), BACKGROUND)
+async def test_nothing_in_the_background_holds_up_an_append_or_a_read(
+    storage: FileStorage,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    operation: Callable[[FileStorage], Awaitable[object]],
+) -> None:
+    await make_file(storage, "wal-2", [b"new"])
+    held = HeldCall(monkeypatch, call)
+    promise = encode_promise(Promise(VolumeEpoch(9, 9), VolumeEpoch(1, 1)))
+    with trio.fail_after(9):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(operation, storage)
+            await held.started.wait()
+            await storage.append("wal-1", b"whole, torn")
+            await storage.truncate("wal-1", 5)
+            await storage.write_promise(promise)
+            if call not in ("rename", "unlink"):  # which change what a read looks at
+                assert await storage.read("wal-1", 0, 9) == b"whole"
+            held.go.set()
+    assert await contents(storage, "wal-1") == b"whole"
+
+
+async def test_what_is_done_in_the_background_takes_turns(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held, done = HeldCall(monkeypatch, "fsync"), list[str]()
+
+    async def second() -> None:
+        await storage.create("wal-3")
+        done.append("second")
+
+    await storage.create("wal-2")
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(storage.sync_file, "wal-2")
+        await held.started.wait()
+        nursery.start_soon(second)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert not done
+        held.go.set()
+    assert done == ["second"]
 
-        def chunks() -> Iterator[bytes]:
-            nursery.start_soon(storage.append, b"+")
-            yield b"check"
-            yield b"point"
 
-        await storage.replace(chunks())
-    assert (await storage.load()).log == b"checkpoint+"
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_a_file_is_closed_when_the_last_who_reads_it_is_through(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    await storage.publish("manifest", b"old")
+    held, seen, closed = HeldCall(monkeypatch, "pread"), list[bytes](), list[int]()
+    close = os.close
+
+    def closing(file: int) -> None:
+        closed.append(file)
+        close(file)
+
+    monkeypatch.setattr(os, "close", closing)
+    file = storage._files["manifest"].descriptor
+
+    async def read() -> None:
+        seen.append(await storage.read("manifest", 0, 9))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await held.started.wait()
+        await (storage.publish("manifest", b"new") if replaced else storage.delete(["manifest"]))
+        assert file not in closed
+        held.go.set()
+    assert seen == [b"old"] and closed.count(file) == 1
+    assert await storage.read("manifest", 0, 9) == (b"new" if replaced else b"")
+
+
+async def test_closing_waits_for_a_read_too(
+    directory: Path, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await storage.append("wal-1", b"kept")
+    held, seen = HeldCall(monkeypatch, "pread"), list[bytes]()
+
+    async def read() -> None:
+        seen.append(await storage.read("wal-1", 0, 9))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await held.started.wait()
+        await storage.append("wal-1", b", and more")
+        storage.close()
+        with pytest.raises(Closed):
+            await storage.append("wal-1", b"x")
+        with pytest.raises(VolumeLocked):
+            FileStorage.open(directory, IDENTITY)
+        held.go.set()
+    assert seen == [b"kept"]
+    assert await reopened(directory) == b"kept, and more"
+
+
+async def test_a_file_is_appended_to_when_all_of_it_is_durable(storage: FileStorage) -> None:
+    await make_file(storage, "wal-2", [b"new"])
+    await storage.extend("wal-2", b"er")
+    with pytest.raises(Invalid, match="append to wal-2, of which not all is durable"):
+        await storage.append("wal-2", b"x")
+    await storage.sync_file("wal-2")
+    await storage.append("wal-2", b"x")
+    assert await contents(storage, "wal-2") == b"newerx"
 
 
 async def test_closing_waits_for_what_is_under_way(
@@ -527,20 +666,20 @@ async def test_closing_waits_for_what_is_under_way(
     with monkeypatch.context() as patch:
         held = HeldSync(patch)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(storage.append, b"last")
+            nursery.start_soon(storage.append, "wal-1", b"last")
             await held.started.wait()
             storage.close()
             with pytest.raises(VolumeLocked):
                 FileStorage.open(directory, IDENTITY)
             held.go.set()
-    assert (await reopened(directory)).log == b"last"
+    assert await reopened(directory) == b"last"
 
 
 async def test_segments_sync_at_the_same_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storages = [
-        FileStorage.create(tmp_path / name, Identity("volume-1", name))
+        FileStorage.format(tmp_path / name, Identity("volume-1", name))
         for name in ("A0", "B0", "C0", "D0", "E0", "F0")
     ]
     all_at_once = threading.Barrier(6)
@@ -549,9 +688,11 @@ async def test_segments_sync_at_the_same_time(
         all_at_once.wait(10)
 
     monkeypatch.setattr(file_storage, "_sync", sync)
+    for storage in storages:
+        await make_file(storage, "wal-1", [])
     async with trio.open_nursery() as nursery:
         for storage in storages:
-            nursery.start_soon(storage.append, b"x")
+            nursery.start_soon(storage.append, "wal-1", b"x")
     for storage in storages:
         storage.close()
 
@@ -562,18 +703,18 @@ async def test_segments_sync_at_the_same_time(
 async def test_a_torn_tail_is_cut_and_what_follows_can_be_read(directory: Path) -> None:
     frames = [encode_frame(VolumeEpoch(1, 1), [HeldEntry(each)]) for each in range(3)]
     for tail in (frames[1][:-1], frames[1][:3], bytes(5_000), b"garbage"):
-        (directory / "log").write_bytes(frames[0] + tail)
+        (directory / "wal-1").write_bytes(frames[0] + tail)
         storage = FileStorage.open(directory, IDENTITY)
-        found = scan((await storage.load()).log)
+        found = scan(await contents(storage))
         assert (found.durable_length, found.torn_bytes) == (len(frames[0]), len(tail))
-        await storage.truncate(found.durable_length)
-        await storage.append(frames[2])
+        await storage.truncate("wal-1", found.durable_length)
+        await storage.append("wal-1", frames[2])
         storage.close()
-        assert (await reopened(directory)).log == frames[0] + frames[2]
+        assert await reopened(directory) == frames[0] + frames[2]
 
 
 async def test_reads_show_what_is_on_disk_now(storage: FileStorage, directory: Path) -> None:
-    await storage.append(b"sound")
-    with (directory / "log").open("r+b") as file:
+    await storage.append("wal-1", b"sound")
+    with (directory / "wal-1").open("r+b") as file:
         file.write(b"r")
-    assert await storage.read(0, 5) == b"round"
+    assert await storage.read("wal-1", 0, 5) == b"round"

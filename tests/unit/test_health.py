@@ -108,13 +108,13 @@ async def test_a_crash_and_a_restart(autojump_clock: MockClock) -> None:
 
 async def test_a_segment_that_reads_its_log_is_not_up_yet(autojump_clock: MockClock) -> None:
     async with open_cluster() as cluster, trio.open_nursery() as nursery:
-        storage, load = storage_of(cluster, "A0"), storage_of(cluster, "A0").load
+        storage, names = storage_of(cluster, "A0"), storage_of(cluster, "A0").names
 
         async def slowly() -> object:
             await trio.sleep(5)
-            return await load()
+            return await names()
 
-        storage.load = slowly
+        storage.names = slowly
         cluster.crash("A0")
         nursery.start_soon(cluster.restart, "A0")
         await trio.sleep(3)
@@ -197,7 +197,7 @@ async def test_a_disk_without_room_for_a_shorter_log_says_so_and_still_takes_wri
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_cluster() as cluster:
-        allow = refuse(cluster, "A", "replace", NO_SPACE)
+        allow = refuse(cluster, "A", "extend", NO_SPACE)
         server = cluster.hosts["A0"].server
         assert server is not None
         assert server.core is not None
@@ -257,7 +257,10 @@ async def test_a_damaged_segment_until_its_peers_have_repaired_it(
     async with open_cluster() as cluster:
         for number in range(5):
             await cluster.engine.put(1, number, b"x")
-        log, peers = storage_of(cluster, "A0")._log, [cluster.hosts[f"{x}0"] for x in "BCDEF"]
+        log, peers = (
+            storage_of(cluster, "A0").files["wal-1"],
+            [cluster.hosts[f"{x}0"] for x in "BCDEF"],
+        )
         for host in cluster.hosts.values():
             host.crash()
         log[len(log) // 2] ^= 1
@@ -506,8 +509,8 @@ def forbid(monkeypatch: pytest.MonkeyPatch, names: str, error: StorageFailed) ->
             raise error
         opened(self).close()
         copy = MemoryStorage(self.identity)
-        copy._log = bytearray((self.directory / "log").read_bytes())
-        copy._promises = (self.directory / "promise").read_bytes()
+        for name in ("manifest", "promise", "wal-1"):
+            copy.files[name] = bytearray((self.directory / name).read_bytes())
         return copy
 
     monkeypatch.setattr(FileDisk, "open", open_some)

@@ -20,7 +20,6 @@ from segments.config import SegmentConfig
 from segments.file_storage import FileStorage
 from segments.protocol.errors import Corrupt, StorageBroken, StorageFailed
 from segments.protocol.events import Event, SegmentFailed
-from segments.storage import Stored
 
 AT_ONCE = ClusterConfig(segment=SegmentConfig(storage_retry_s=0.01))
 
@@ -45,7 +44,7 @@ def refuse(storage: Any, operation: str, error: type[StorageFailed]) -> Callable
     return lambda: delattr(storage, operation)
 
 
-@pytest.mark.parametrize("operation", ["load", "truncate", "write_promise"])
+@pytest.mark.parametrize("operation", ["names", "truncate", "write_promise"])
 @pytest.mark.parametrize("error", [StorageFailed, StorageBroken])
 async def test_a_segment_that_cannot_restore_is_named_and_tried_again(
     autojump_clock: trio.testing.MockClock, operation: str, error: type[StorageFailed]
@@ -55,8 +54,8 @@ async def test_a_segment_that_cannot_restore_is_named_and_tried_again(
         host, storage = cluster.hosts["A0"], disk_of(cluster, "A0")
         cluster.crash("A0")
         await trio.sleep(0.1)
-        storage._log += b"torn"
-        storage._promises = bytes(100) + storage._promises[100:]
+        storage.files["wal-1"] += b"torn"
+        storage.files["promise"][:100] = bytes(100)
         allow = refuse(storage, operation, error)
         with trio.fail_after(1):
             await cluster.restart("A0")
@@ -75,15 +74,15 @@ async def test_a_volume_opens_without_a_segment_that_cannot_be_read(
 ) -> None:
     async with open_cluster(tmp_path / "v") as cluster:
         await cluster.engine.put(1, 0, b"x")
-    load = FileStorage.load
+    names = FileStorage.names
 
-    async def unreadable(self: FileStorage) -> Stored:
+    async def unreadable(self: FileStorage) -> tuple[str, ...]:
         if self.identity.segment == "A0":
             raise StorageFailed("a scratched platter")
-        return await load(self)
+        return await names(self)
 
     with monkeypatch.context() as patch, trio.fail_after(10):
-        patch.setattr(FileStorage, "load", unreadable)
+        patch.setattr(FileStorage, "names", unreadable)
         async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
             assert cluster.hosts["A0"].failure == "a scratched platter"
             assert (await cluster.engine.get(1))[:1] == b"x"
@@ -97,7 +96,7 @@ async def test_a_crash_ends_the_waiting_for_a_disk(
     async with open_cluster() as cluster:
         host, storage = cluster.hosts["A0"], disk_of(cluster, "A0")
         cluster.crash("A0")
-        allow = refuse(storage, "load", StorageFailed)
+        allow = refuse(storage, "names", StorageFailed)
         await cluster.restart("A0")
         cluster.crash("A0")
         allow()

@@ -11,6 +11,7 @@ import pytest
 from segments import file_storage
 from segments.disks import VolumeDirectory
 from segments.file_storage import FileStorage
+from segments.open_file import OpenFile
 from segments.protocol.errors import (
     StorageBroken,
     StorageFailed,
@@ -19,6 +20,7 @@ from segments.protocol.errors import (
 )
 from segments.protocol.refusal import DiskTrouble, Refusal, storage_error
 from segments.storage import Identity
+from tests.files_on_disks import make_file
 
 IDENTITY = Identity("volume", "A0")
 KINDS = [
@@ -53,17 +55,18 @@ async def test_a_file_that_takes_no_write_says_which(
     number: int, kind: type[StorageFailed], trouble: DiskTrouble, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    storage = FileStorage.create(tmp_path / "A0", IDENTITY)
+    storage = FileStorage.format(tmp_path / "A0", IDENTITY)
+    await make_file(storage, "wal-1", [])
     with monkeypatch.context() as patch:
-        patch.setattr(file_storage, "_write", refusing(number))
+        patch.setattr(OpenFile, "write", refusing(number))
         with pytest.raises(StorageFailed) as raised:
-            await storage.append(b"x")
+            await storage.append("wal-1", b"x")
     assert type(raised.value) is kind
     refusal = Refusal.of(raised.value, 5.0)
     assert (refusal.trouble, refusal.why) == (trouble, "so says the system")
     assert str(tmp_path) in refusal.detail
-    await storage.append(b"y")  # and goes on when it may
-    assert (await storage.load()).log == b"y"
+    await storage.append("wal-1", b"y")  # and goes on when it may
+    assert await storage.read("wal-1", 0, 9) == b"y"
     storage.close()
 
 
@@ -72,10 +75,11 @@ async def test_a_sync_that_fails_breaks_the_storage_and_still_says_which(
     number: int, kind: type[StorageFailed], trouble: DiskTrouble, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    storage = FileStorage.create(tmp_path / "A0", IDENTITY)
+    storage = FileStorage.format(tmp_path / "A0", IDENTITY)
+    await make_file(storage, "wal-1", [])
     monkeypatch.setattr(file_storage, "_sync", refusing(number))
     with pytest.raises(StorageBroken) as raised:
-        await storage.append(b"x")
+        await storage.append("wal-1", b"x")
     assert Refusal.of(raised.value, 5.0).trouble is trouble
     storage.close()
 
@@ -85,13 +89,13 @@ def test_what_cannot_be_opened_or_made_says_which(
     number: int, kind: type[StorageFailed], trouble: DiskTrouble, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    FileStorage.create(tmp_path / "A0", IDENTITY).close()
+    FileStorage.format(tmp_path / "A0", IDENTITY).close()
     monkeypatch.setattr("os.open", refusing(number))
     with pytest.raises(StorageFailed) as raised:
         FileStorage.open(tmp_path / "A0", IDENTITY)
     assert type(raised.value) is kind
     with pytest.raises(StorageFailed) as raised:
-        FileStorage.create(tmp_path / "B0", IDENTITY)
+        FileStorage.format(tmp_path / "B0", IDENTITY)
     assert type(raised.value) is kind
 
 
@@ -99,7 +103,7 @@ def test_a_directory_that_cannot_be_looked_at_is_not_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lost segment would never come back; permissions can be given back."""
-    FileStorage.create(tmp_path / "A0", IDENTITY).close()
+    FileStorage.format(tmp_path / "A0", IDENTITY).close()
     with monkeypatch.context() as patch:
         patch.setattr(Path, "stat", refusing(errno.EACCES))
         with pytest.raises(StorageForbidden, match="A0 cannot be opened"):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from segments.config import SegmentConfig
+from segments.log_files import Stored
 from segments.protocol.errors import SegmentLost
 from segments.restart import RestartPlan, plan_restart
-from segments.storage import Stored
 from segments.wal import NO_PROMISE, PROMISE_SLOT_BYTES, Promise, encode_promise, scan
 from tests.segment_rig import FIRST, SECOND, SegmentRig, records
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ import trio
 from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
 from segments.disks import format_storage
+from segments.log_files import LogFile, encode_manifest
 from segments.protocol import codec
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import VolumeEpoch
@@ -41,32 +43,48 @@ def _server(network: InProcessNetwork, storage: MemoryStorage) -> SegmentServer:
 
 
 def no_frame(storage: MemoryStorage) -> None:
-    storage._log[20] ^= 0xFF
+    storage.files["wal-1"][20] ^= 0xFF
 
 
 def no_log(storage: MemoryStorage) -> None:
-    storage._log.clear()
+    storage.files["wal-1"].clear()
 
 
 def no_promises(storage: MemoryStorage) -> None:
-    storage._promises = b""
+    storage.files["promise"].clear()
 
 
 def spoilt_promises(storage: MemoryStorage) -> None:
-    storage._promises = bytes(len(storage._promises))
+    storage.files["promise"] = bytearray(len(storage.files["promise"]))
 
 
-@pytest.mark.parametrize("spoil", [no_frame, no_log, no_promises, spoilt_promises])
+def no_file(storage: MemoryStorage) -> None:
+    del storage.files["wal-1"]
+
+
+def no_manifest(storage: MemoryStorage) -> None:
+    del storage.files["manifest"]
+
+
+def spoilt_manifest(storage: MemoryStorage) -> None:
+    storage.files["manifest"][10] ^= 1
+    storage.files["manifest"][4096 + 10] ^= 1
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [no_frame, no_log, no_promises, spoilt_promises, no_file, no_manifest, spoilt_manifest],
+)
 async def test_a_disk_without_log_or_promises_is_lost_and_left_as_it_is(
     spoil: Callable[[MemoryStorage], None],
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
     await format_storage(storage, FIRST)
     spoil(storage)
-    before = await storage.load()
-    with pytest.raises(SegmentLost, match=r"segment A0 has lost its (log|promises): no "):
+    before = deepcopy(storage.files)
+    with pytest.raises(SegmentLost, match=r"segment A0 has lost its (log|promises): (no|a sp)"):
         await _server(InProcessNetwork(64), storage).run()
-    assert (await storage.load()) == before
+    assert storage.files == before
 
 
 @pytest.mark.parametrize("slot", [0, 1])
@@ -76,19 +94,38 @@ async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
     storage = MemoryStorage(Identity("volume", "A0"))
     await format_storage(storage, FIRST)
     server = _server(InProcessNetwork(64), storage)
-    sound = await storage.load()
+    sound = deepcopy(storage.files)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         assert server.core is not None
         await trio.sleep(10)
-        assert ((await storage.load()), server.core.maintenance.damages_found) == (sound, 0)
-        spoilt = bytearray(sound.promises)
+        assert (storage.files, server.core.maintenance.damages_found) == (sound, 0)
+        spoilt = storage.files["promise"]
         spoilt[slot * len(spoilt) // 2 + 10] ^= 1
-        storage._promises = bytes(spoilt)
         await trio.sleep(10)
-        assert (await storage.load()) == sound
+        assert storage.files == sound
         assert server.core.maintenance.damages_found == 1
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("half", [0, 1])
+async def test_the_scrub_repairs_a_manifest_before_the_other_half_is_needed(
+    autojump_clock: trio.testing.MockClock, half: int
+) -> None:
+    storage = MemoryStorage(Identity("volume", "A0"))
+    await format_storage(storage, FIRST)
+    server = _server(InProcessNetwork(64), storage)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(server.run)
+        assert server.core is not None
+        spoilt = storage.files["manifest"]
+        spoilt[half * len(spoilt) // 2 + 10] ^= 1
+        await trio.sleep(10)
+        assert server.core.maintenance.damages_found == 1
+        nursery.cancel_scope.cancel()
+    manifest = bytes(storage.files["manifest"])
+    assert manifest == encode_manifest([LogFile(2, 0)], 3), "a new log, and all of it named"
+    assert sorted(storage.files) == ["manifest", "promise", "wal-2"]
 
 
 async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
@@ -105,7 +142,7 @@ async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
         writer.send("A0", codec.encode(InstallTable(SECOND, 2, TABLE)))
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    assert decode_promises((await storage.load()).promises) == Promise(FIRST, FIRST)
+    assert decode_promises(bytes(storage.files["promise"])) == Promise(FIRST, FIRST)
 
     storage.stuck = False
     restarted = _server(network, storage)
@@ -115,5 +152,5 @@ async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
         # Were the promise written first, six such segments would wait for each other for ever.
         assert restarted.core.state.whole
         assert restarted.core.state.table == TABLE
-        assert decode_promises((await storage.load()).promises) == Promise(SECOND, SECOND)
+        assert decode_promises(bytes(storage.files["promise"])) == Promise(SECOND, SECOND)
         nursery.cancel_scope.cancel()

@@ -18,6 +18,7 @@ from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.disks import format_storage
 from segments.file_storage import FileStorage
+from segments.log_files import stored_in
 from segments.protocol import codec
 from segments.protocol.messages import GossipPages, GossipStatus, PageImage, WriteAck
 from segments.protocol.record import PAGE_SIZE, RedoRecord
@@ -27,7 +28,7 @@ from segments.restart import plan_restart_steps
 from segments.server import SegmentServer
 from segments.state import SegmentState
 from segments.steps import STEP_BYTES, Pace, Steps, finished
-from segments.storage import Identity, MemoryStorage
+from segments.storage import WHOLE, Identity, MemoryStorage
 from segments.wal import NO_PROMISE, encode_promise, scan, scan_steps
 from tests.segment_rig import FIRST, SegmentRig, batch, records
 
@@ -44,7 +45,7 @@ async def stored(storage: MemoryStorage) -> None:
     formatted = len(rig.log)
     for at in range(0, len(MANY), RUN):
         rig.take(MANY[at : at + RUN])
-    await storage.append(bytes(rig.log[formatted:]))
+    await storage.append("wal-1", bytes(rig.log[formatted:]))
 
 
 def segment(network: InProcessNetwork, storage: MemoryStorage) -> SegmentServer:
@@ -59,9 +60,9 @@ class HeldDisk(MemoryStorage):
         super().__init__(identity)
         self.go = trio.Event()
 
-    async def append(self, data: bytes) -> None:
+    async def append(self, name: str, data: bytes) -> None:
         await self.go.wait()
-        await super().append(data)
+        await super().append(name, data)
 
 
 def steps_of(steps: Steps[object]) -> int:
@@ -84,9 +85,9 @@ def test_a_step_ends_when_its_bytes_have_gathered() -> None:
 
 
 async def test_a_log_is_read_in_steps_that_its_size_bounds() -> None:
-    storage = MemoryStorage.create(IDENTITY)
+    storage = MemoryStorage(IDENTITY)
     await stored(storage)
-    held = await storage.load()
+    held = stored_in(storage.files)
     log = held.log
     least = len(log) // (STEP_BYTES + 64 * RUN)
     assert least >= 1
@@ -96,7 +97,7 @@ async def test_a_log_is_read_in_steps_that_its_size_bounds() -> None:
 
 
 async def test_others_run_while_a_segment_restarts() -> None:
-    storage = MemoryStorage.create(IDENTITY)
+    storage = MemoryStorage(IDENTITY)
     await stored(storage)
     turns = 0
 
@@ -111,7 +112,7 @@ async def test_others_run_while_a_segment_restarts() -> None:
         server = segment(InProcessNetwork(64), storage)
         await nursery.start(server.run)
         assert server.core is not None and server.core.state.scl == len(MANY)
-        assert turns >= 2 * (storage.size() // (STEP_BYTES + 64 * RUN)) >= 4
+        assert turns >= 2 * (len(storage.files["wal-1"]) // (STEP_BYTES + 64 * RUN)) >= 4
         nursery.cancel_scope.cancel()
 
 
@@ -232,7 +233,7 @@ def test_the_collector_of_cycles_does_not_walk_over_all_records() -> None:
 async def test_the_loop_goes_on_while_a_log_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    FileStorage.create(tmp_path / "A0", IDENTITY).close()
+    FileStorage.format(tmp_path / "A0", IDENTITY).close()
     storage = FileStorage.open(tmp_path / "A0", IDENTITY)
     started, go, sync = trio.Event(), threading.Event(), os.fsync
     token = trio.lowlevel.current_trio_token()
@@ -244,8 +245,8 @@ async def test_the_loop_goes_on_while_a_log_is_read(
 
     monkeypatch.setattr(os, "fsync", held)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(storage.load)
+        nursery.start_soon(storage.names)
         await started.wait()
         go.set()
-    assert (await storage.load()).promises == encode_promise(NO_PROMISE) * 2
+    assert await storage.read("promise", 0, WHOLE) == encode_promise(NO_PROMISE) * 2
     storage.close()

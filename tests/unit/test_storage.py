@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from segments.file_storage import FileStorage
+from segments.log_files import PROMISE
 from segments.protocol.errors import Invalid, SegmentLost
 from segments.protocol.ids import VolumeEpoch
-from segments.storage import Identity, MemoryStorage, Storage
+from segments.storage import WHOLE, Identity, MemoryStorage, Storage
 from segments.wal import NO_PROMISE, Promise, decode_promises, encode_promise
+from tests.files_on_disks import make_file
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -20,83 +22,107 @@ IDENTITY = Identity("volume-1", "A0")
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Storage]:
     made: Storage
     if request.param == "memory":
-        made = MemoryStorage.create(IDENTITY)
+        made = MemoryStorage(IDENTITY)
     else:
-        made = FileStorage.create(tmp_path / "a0", IDENTITY)
+        made = FileStorage.format(tmp_path / "a0", IDENTITY)
     yield made
     made.close()
 
 
-async def test_a_fresh_storage_is_empty_and_has_promised_nothing(storage: Storage) -> None:
+async def contents(storage: Storage) -> dict[str, bytes]:
+    """Its files, but for the promise."""
+    names = [each for each in await storage.names() if each != PROMISE]
+    return {each: await storage.read(each, 0, WHOLE) for each in names}
+
+
+async def test_a_fresh_storage_has_promised_nothing(storage: Storage) -> None:
     assert storage.identity == IDENTITY
-    assert storage.size() == 0
-    log, promises = await storage.load()
-    assert log == b""
-    assert promises != b""
-    assert decode_promises(promises) == NO_PROMISE
+    assert await storage.names() == (PROMISE,)
+    assert decode_promises(await storage.read(PROMISE, 0, WHOLE)) == NO_PROMISE
 
 
-async def test_appends_follow_each_other(storage: Storage) -> None:
-    await storage.append(b"one")
-    await storage.append(b"")
-    await storage.append(b"two")
-    assert storage.size() == 6
-    assert (await storage.load()).log == b"onetwo"
+async def test_appends_to_a_file_follow_each_other(storage: Storage) -> None:
+    await make_file(storage, "a", [b"one"])
+    await make_file(storage, "b", [])
+    for data in (b"", b"two"):
+        await storage.append("a", data)
+    await storage.append("b", b"three")
+    assert await contents(storage) == {"a": b"onetwo", "b": b"three"}
 
 
 async def test_a_promise_goes_to_both_slots(storage: Storage) -> None:
     for epoch in (VolumeEpoch(1, 2), VolumeEpoch(2, 1)):
         promise = encode_promise(Promise(epoch, epoch))
         await storage.write_promise(promise)
-        assert (await storage.load()).promises == promise + promise
+        assert await storage.read(PROMISE, 0, WHOLE) == promise + promise
 
 
-async def test_a_cut_log_goes_on_where_it_was_cut(storage: Storage) -> None:
-    await storage.append(b"whole, torn")
-    await storage.truncate(5)
-    assert (storage.size(), (await storage.load()).log) == (5, b"whole")
-    await storage.append(b"!")
-    assert (await storage.load()).log == b"whole!"
+async def test_a_cut_file_goes_on_where_it_was_cut(storage: Storage) -> None:
+    await make_file(storage, "a", [b"whole, torn"])
+    await storage.truncate("a", 5)
+    await storage.append("a", b"!")
     for length in (-1, 7):
-        with pytest.raises(Invalid, match=f"to {length} bytes: expected 0 to 6"):
-            await storage.truncate(length)
-    await storage.truncate(6)
-    assert (await storage.load()).log == b"whole!"
+        with pytest.raises(Invalid, match=f"cut a to {length} bytes: expected 0 to 6"):
+            await storage.truncate("a", length)
+    await storage.truncate("a", 6)
+    assert await contents(storage) == {"a": b"whole!"}
 
 
-async def test_reads_stop_where_the_log_ends(storage: Storage) -> None:
-    await storage.append(b"0123456789")
-    assert await storage.read(2, 3) == b"234"
-    assert await storage.read(8, 10) == b"89"
-    assert await storage.read(10, 1) == b""
-    assert await storage.read(99, 1) == b""
-    assert await storage.read(0, 0) == b""
+async def test_reads_stop_where_a_file_ends(storage: Storage) -> None:
+    await make_file(storage, "a", [b"0123456789"])
+    assert await storage.read("a", 2, 3) == b"234"
+    assert await storage.read("a", 8, 10) == b"89"
+    assert await storage.read("a", 10, 1) == b""
+    assert await storage.read("a", 99, 1) == b""
+    assert await storage.read("a", 0, 0) == b""
+    assert await storage.read("b", 0, 9) == b"", "there is none"
     for offset, length in ((-1, 2), (2, -1)):
-        with pytest.raises(Invalid, match=f"read {length} bytes at {offset}"):
-            await storage.read(offset, length)
+        with pytest.raises(Invalid, match=f"read {length} bytes of a at {offset}"):
+            await storage.read("a", offset, length)
 
 
-async def test_a_replaced_log_consists_of_its_chunks(storage: Storage) -> None:
-    await storage.append(b"a long history")
-    await storage.replace(iter([b"check", b"", b"point"]))
-    assert (storage.size(), (await storage.load()).log) == (10, b"checkpoint")
-    await storage.append(b"+")
-    assert (await storage.load()).log == b"checkpoint+"
-    await storage.replace([])
-    assert (storage.size(), (await storage.load()).log) == (0, b"")
+async def test_a_new_file_is_made_bit_by_bit(storage: Storage) -> None:
+    await storage.create("a")
+    assert await contents(storage) == {"a": b""}
+    for data in (b"check", b"", b"point"):
+        await storage.extend("a", data)
+    assert await contents(storage) == {"a": b"checkpoint"}
+    await storage.sync_file("a")
+    await storage.sync_names()
+    await storage.append("a", b", more")
+    assert await contents(storage) == {"a": b"checkpoint, more"}
 
 
-async def test_a_replacement_that_fails_half_way_changes_nothing(storage: Storage) -> None:
-    def chunks() -> Iterator[bytes]:
-        yield b"half"
-        raise ArithmeticError
+async def test_what_is_there_is_not_made_and_what_is_not_is_not_changed(storage: Storage) -> None:
+    await make_file(storage, "a", [b"old"])
+    with pytest.raises(Invalid, match="file a is there already: expected a new name"):
+        await storage.create("a")
+    for operation in (
+        storage.append("b", b"x"),
+        storage.truncate("b", 0),
+        storage.extend("b", b"x"),
+        storage.sync_file("b"),
+    ):
+        with pytest.raises(Invalid, match="file b is not there"):
+            await operation
+    assert await contents(storage) == {"a": b"old"}
 
-    await storage.append(b"old")
-    with pytest.raises(ArithmeticError):
-        await storage.replace(chunks())
-    assert (await storage.load()).log == b"old"
-    await storage.append(b"er")
-    assert (await storage.load()).log == b"older"
+
+async def test_a_published_file_takes_the_place_of_the_one_before(storage: Storage) -> None:
+    for data in (b"first", b"2nd", b""):
+        await storage.publish("m", data)
+        assert await contents(storage) == {"m": data}
+    await storage.append("m", b"more")
+    assert await contents(storage) == {"m": b"more"}
+
+
+async def test_deleted_files_are_gone_and_their_names_free(storage: Storage) -> None:
+    for name in ("a", "b", "c"):
+        await make_file(storage, name, [name.encode()])
+    await storage.delete(["c", "a", "never there"])
+    assert await contents(storage) == {"b": b"b"}
+    await make_file(storage, "a", [b"again"])
+    assert await contents(storage) == {"a": b"again", "b": b"b"}
 
 
 async def test_closing_twice_is_closing_once(storage: Storage) -> None:
@@ -109,43 +135,45 @@ async def test_closing_twice_is_closing_once(storage: Storage) -> None:
 
 
 async def test_memory_outlives_its_segment() -> None:
-    storage = MemoryStorage.create(IDENTITY)
-    await storage.append(b"kept")
+    storage = MemoryStorage(IDENTITY)
+    await make_file(storage, "a", [b"kept"])
     storage.close()
-    assert (await storage.load()).log == b"kept"
+    assert await contents(storage) == {"a": b"kept"}
 
 
-async def test_what_was_loaded_does_not_change() -> None:
-    storage = MemoryStorage.create(IDENTITY)
-    await storage.append(b"then")
-    loaded = await storage.load()
-    await storage.append(b" and now")
-    assert loaded.log == b"then"
+async def test_what_was_read_does_not_change() -> None:
+    storage = MemoryStorage(IDENTITY)
+    await make_file(storage, "a", [b"then"])
+    read = await storage.read("a", 0, WHOLE)
+    await storage.append("a", b" and now")
+    assert read == b"then"
 
 
 async def test_a_wiped_disk_knows_and_takes_nothing() -> None:
-    storage = MemoryStorage.create(IDENTITY)
-    await storage.append(b"gone")
+    storage = MemoryStorage(IDENTITY)
+    await make_file(storage, "a", [b"gone"])
     storage.wipe()
-    assert (storage.identity, storage.size(), (await storage.load())) == (None, 0, (b"", b""))
-    with pytest.raises(SegmentLost):
-        await storage.append(b"x")
-    with pytest.raises(SegmentLost):
-        await storage.write_promise(encode_promise(Promise(VolumeEpoch(1, 1), VolumeEpoch(1, 1))))
-    with pytest.raises(SegmentLost):
-        await storage.replace([])
-    with pytest.raises(SegmentLost):
-        await storage.truncate(0)
+    assert (storage.identity, await storage.names()) == (None, ())
+    assert await storage.read("a", 0, 9) == b""
+    for operation in (
+        storage.append("a", b"x"),
+        storage.create("b"),
+        storage.extend("a", b"x"),
+        storage.sync_file("a"),
+        storage.sync_names(),
+        storage.publish("m", b"x"),
+        storage.truncate("a", 0),
+        storage.write_promise(encode_promise(NO_PROMISE)),
+    ):
+        with pytest.raises(SegmentLost):
+            await operation
     assert MemoryStorage(None).identity is None
 
 
-async def test_a_disk_wiped_during_a_replacement_stays_wiped() -> None:
-    storage = MemoryStorage.create(IDENTITY)
-
-    def chunks() -> Iterator[bytes]:
-        storage.wipe()
-        yield b"ghost"
-
+async def test_a_disk_wiped_while_a_file_is_made_stays_wiped() -> None:
+    storage = MemoryStorage(IDENTITY)
+    await storage.create("a")
+    storage.wipe()
     with pytest.raises(SegmentLost):
-        await storage.replace(chunks())
-    assert (await storage.load()) == (b"", b"")
+        await storage.extend("a", b"ghost")
+    assert await storage.names() == ()

@@ -13,6 +13,7 @@ from segments.protocol.errors import ReadOnly, SegmentLost, StorageFailed, Volum
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.volume import VolumeGeometry
 from segments.volume_copy import CopiedDisk, copy_disks
+from tests.files_on_disks import log_in
 from tests.patience import PATIENCE_S
 
 
@@ -22,7 +23,7 @@ class BusyPath(PosixPath):
     writes: ClassVar[int]
 
     def __fspath__(self) -> str:
-        log = Path(super().__fspath__(), "log")
+        log = Path(super().__fspath__(), "wal-1")
         if type(self).writes and log.exists():
             type(self).writes -= 1
             with log.open("ab") as file:
@@ -40,14 +41,14 @@ async def test_each_disk_is_copied_and_what_is_written_to_the_copy_stays_there(
     volume = await made(tmp_path / "v")
     for segment, copied in (await copy_disks(volume, 1.0)).items():
         there = volume.disks()[segment].open()
-        stored = await there.load()
+        stored = await log_in(there)
         copy = copied.open()
         assert copy.identity == there.identity
-        assert await copy.load() == stored
-        await copy.append(b"more")
-        assert await there.load() == stored
+        assert await log_in(copy) == stored
+        await copy.append("wal-1", b"more")
+        assert await log_in(there) == stored
         there.close()
-        assert (await copied.open().load()).log == stored.log + b"more"  # as a restart finds it
+        assert await log_in(copied.open()) == stored + b"more"  # as a restart finds it
         with pytest.raises(ReadOnly):
             copied.wipe()
 
@@ -56,7 +57,8 @@ async def test_nobody_is_asked_for_a_lock(tmp_path: Path) -> None:
     volume = await made(tmp_path / "v")
     open_elsewhere = [disk.open() for disk in volume.disks().values()]
     copies = await copy_disks(volume, 1.0)
-    assert all(copied.open().size() for copied in copies.values())
+    for copied in copies.values():
+        assert await log_in(copied.open())
     for storage in open_elsewhere:
         storage.close()
 
@@ -68,8 +70,8 @@ async def test_a_volume_that_is_written_to_is_read_when_it_stands_still(tmp_path
     copies = await copy_disks(busy, PATIENCE_S)
     assert BusyPath.writes == 0
     for segment, copied in copies.items():
-        log = (volume.path / segment / "log").read_bytes()
-        assert (await copied.open().load()).log == log
+        log = (volume.path / segment / "wal-1").read_bytes()
+        assert await log_in(copied.open()) == log
 
 
 async def test_a_volume_that_never_stands_still_is_called_locked(
@@ -94,7 +96,7 @@ async def test_what_is_gone_is_lost_and_what_cannot_be_read_is_not(tmp_path: Pat
             copies["A0"].open()
         with pytest.raises(StorageFailed, match=r"B0 cannot be read: .*Is a directory"):
             copies["B0"].open()
-    assert copies["C0"].open().size()
+    assert await log_in(copies["C0"].open())
 
 
 async def test_what_could_not_be_read_for_a_moment_is_read_later(tmp_path: Path) -> None:
@@ -102,7 +104,7 @@ async def test_what_could_not_be_read_for_a_moment_is_read_later(tmp_path: Path)
     disk = volume.disks()["A0"]
     seen = (await copy_disks(volume, 1.0))["A0"].seen
     again = CopiedDisk(disk.directory, disk.identity, seen)
-    assert (await again.open().load()).log == await log_of(disk)
+    assert await log_in(again.open()) == await log_of(disk)
 
 
 async def test_what_is_read_later_must_be_as_it_was(tmp_path: Path) -> None:
@@ -110,7 +112,7 @@ async def test_what_is_read_later_must_be_as_it_was(tmp_path: Path) -> None:
     disk = volume.disks()["A0"]
     seen = (await copy_disks(volume, 1.0))["A0"].seen
     storage = disk.open()
-    await storage.append(b"newer than the others")
+    await storage.append("wal-1", b"newer than the others")
     storage.close()
     copied = CopiedDisk(disk.directory, disk.identity, seen)
     for _ in range(2):
@@ -121,6 +123,6 @@ async def test_what_is_read_later_must_be_as_it_was(tmp_path: Path) -> None:
 async def log_of(disk: FileDisk) -> bytes:
     storage = disk.open()
     try:
-        return (await storage.load()).log
+        return await log_in(storage)
     finally:
         storage.close()

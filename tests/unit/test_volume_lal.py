@@ -14,6 +14,7 @@ import aurora
 from aurora.lsn_allocator import LsnAllocator
 from aurora.transport import InProcessNetwork
 from segments.disks import MemoryDisk
+from segments.hot_log import HotLog
 from segments.protocol.ids import MAX_LSN, VolumeEpoch
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.protocol.volume import MAX_LAL, VolumeGeometry
@@ -75,7 +76,7 @@ async def volume_annulled_below(lsn: int, lal: int = LAL) -> AsyncIterator[auror
     for segment in geometry.groups()[0].members:
         disk = disks[segment] = MemoryDisk(Identity("old", segment))
         await disk.storage.write_promise(encode_promise(Promise(EPOCH, EPOCH)))
-        await disk.storage.append(encode_frame(EPOCH, [TableEntry(0, table)]))
+        await HotLog(disk.storage, 1 << 20).replace([encode_frame(EPOCH, [TableEntry(0, table)])])
     network = InProcessNetwork(1_000)
     async with trio.open_nursery() as nursery:
         cluster = aurora.Cluster(

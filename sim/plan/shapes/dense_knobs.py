@@ -39,6 +39,7 @@ def dense_knobs(random: Random) -> Knobs:
             extra_mean_ns=choice(random, (0, 20, 100)) * _US,
         ),
         check_every=choice(random, (2, 8, 32)),
+        wal_file_bytes=choice(random, (4, 4, 8, 16)) << 10,
     )
 
 

@@ -255,6 +255,28 @@ class _Drawing:
         if self._random.random() < 0.4:
             self._cycle(start + self._soon(), segment)
 
+    def manifest(self, start: int) -> None:
+        """Half of a manifest rots; its segment restarts, or stops amid a file that it makes."""
+        segment = self._segment()
+        if not self._budget.may_rot(segment):
+            return
+        self._add(start, "rot_manifest", segment, half=1 + below(self._random, 2))
+        if self._random.random() < 0.5:
+            self._cycle(start + self._soon(), segment)
+        else:
+            self._add(start, "crash_amid_write", segment, write="compaction", down_ms=0.5)
+
+    def files(self, start: int) -> None:
+        """Amid or after each step by which the files of logs change, several times."""
+        target = self._some()
+        for _ in range(1 + below(self._random, 4)):
+            self._add(
+                start, choice(self._random, ("crash_amid_write", "crash_after_write")), target,
+                write=choice(self._random, ("file", "names", "manifest", "manifest", "deletion")),
+                down_ms=choice(self._random, (0.2, 2.0)),
+            )  # fmt: skip
+            start += self._length()
+
     def wipe(self, start: int) -> None:
         segment = self._segment()
         if self._budget.may_go(segment):
@@ -308,6 +330,8 @@ _EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
     _Drawing.pages,
     _Drawing.promise,
     _Drawing.promise,
+    _Drawing.manifest,
+    _Drawing.files,
     _Drawing.wipe,
     _Drawing.full,
     _Drawing.failing,

@@ -1,0 +1,69 @@
+"""A file that is open, and used from several threads: its descriptor, and how it is written.
+
+A descriptor that is closed while a system call still uses its number may be another file's by then.
+So users are counted, whoever opened it among them, and the last of them closes it.
+"""
+
+from __future__ import annotations
+
+import os
+from threading import Lock
+from typing import Final
+
+from segments.forks import close_in_children
+
+_CLOSED: Final = -1
+
+
+class OpenFile:
+    """A descriptor with users: one from the beginning, who opened it. All may raise `OSError`."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take over ``descriptor``."""
+        self.descriptor = descriptor
+        self.length = os.fstat(descriptor).st_size
+        """Bytes from its start that its user counts as there."""
+        self.synced = True
+        """Whether it was not extended since it was synced last."""
+        self._users = 1
+        self._counting = Lock()
+        close_in_children(self)
+
+    def use(self) -> bool:
+        """One user more, unless the last one has gone: whether there is."""
+        with self._counting:
+            self._users += self._users > 0
+            return self._users > 0
+
+    def let_go(self) -> None:
+        """One user less; the last one closes it."""
+        with self._counting:
+            self._users -= 1
+            if self._users == 0:
+                self._close()
+
+    def close_in_child(self) -> None:
+        self._close()  # without the lock: a thread that held it does not exist here
+
+    def _close(self) -> None:
+        descriptor, self.descriptor = self.descriptor, _CLOSED
+        if descriptor != _CLOSED:
+            os.close(descriptor)
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write all of it, into the cache of the system."""
+        rest = memoryview(data)
+        while rest:
+            written = os.pwrite(self.descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes, from the disk itself where the cache is clean."""
+        file = self.descriptor
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file, offset, length, os.POSIX_FADV_DONTNEED)
+        parts: list[bytes] = []
+        while length and (part := os.pread(file, length, offset)):
+            parts.append(part)
+            length, offset = length - len(part), offset + len(part)
+        return b"".join(parts)
