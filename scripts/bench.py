@@ -42,7 +42,7 @@ from segments.config import SegmentConfig
 from segments.core import SegmentCore
 from segments.disks import format_storage
 from segments.hot_log import HotLog
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol import codec
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import WriteBatch

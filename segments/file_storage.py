@@ -3,7 +3,7 @@
 ================  ==================================================================
 ``identity``      whom the directory belongs to, see `segments.segment_directory`
 ``promise``       two promise slots, see `segments.wal`
-``manifest``      which files are the log, see `segments.log_files`
+``manifest``      which files are the log, see `segments.manifest`
 ``wal-1`` ...     the files of the log
 ``manifest.new``  a manifest being written; never read
 ================  ==================================================================
@@ -52,7 +52,7 @@ import trio
 
 from segments.forks import close_in_children
 from segments.locked_directory import LockedDirectory
-from segments.log_files import PROMISE, is_ours
+from segments.manifest import PROMISE, is_ours
 from segments.open_file import OpenFile
 from segments.protocol.errors import Closed, StorageBroken
 from segments.protocol.refusal import storage_error

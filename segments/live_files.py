@@ -64,7 +64,7 @@ class LiveFiles:
             for each in self.manifest.logs
         }
 
-    def encoded(self, edit: Callable[[Manifest], Manifest]) -> Manifest:
+    def edited(self, edit: Callable[[Manifest], Manifest]) -> Manifest:
         """What the manifest is to say after ``edit``."""
         return edit(self.manifest)._replace(next_number=self._next_number)
 

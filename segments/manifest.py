@@ -46,6 +46,9 @@ MANIFEST: Final = "manifest"
 PROMISE: Final = "promise"
 """The promise slots, see `segments.wal`."""
 
+WHOLE: Final = 1 << 62
+"""As a length to read: all there is."""
+
 _MAGIC: Final = b"\xc1MAN"
 _HEAD: Final = Struct("<4sIIIQ")
 _LOG: Final = Struct("<QQ")

@@ -1,21 +1,46 @@
 """What a restart makes of a disk: a pure decision (protocol §6, §8).
 
-`plan_restart` says what a log and the promise beside it stand for, and what is to be done to the
-disk before its segment serves. The server does it; the simulator asks the same function what a
-segment that is down would come back with. So there is one meaning of a restart.
+`restart_job` says what the files of a segment stand for, and what is to be done to them before it
+serves. The server does it; the simulator asks the same function what a segment that is down would
+come back with. So there is one meaning of a restart.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
 import attrs
 
 from segments.config import SegmentConfig
-from segments.log_files import Stored
-from segments.protocol.errors import MalformedFrame, SegmentLost
-from segments.protocol.ids import SegmentId
+from segments.layers.job import PAUSE, Job, Read, run_now
+from segments.layers.layer import Layer, NewPages, open_layer
+from segments.layers.layer_map import LayerMap
+from segments.live_files import LiveFiles
+from segments.manifest import (
+    MANIFEST,
+    PROMISE,
+    WHOLE,
+    LayerFile,
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    leftovers,
+    numbered_above,
+)
+from segments.protocol.errors import DamagedLayer, MalformedFrame, SegmentLost
+from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.run import last_lsn_of
 from segments.state import SegmentState
-from segments.steps import Steps, finished
-from segments.wal import DamagedRange, Promise, decode_promises, encode_promise, scan_steps
+from segments.wal import (
+    DamagedRange,
+    LogScan,
+    Promise,
+    RecordsEntry,
+    decode_promises,
+    encode_promise,
+    scan_steps,
+)
 
 
 @attrs.frozen
@@ -23,52 +48,98 @@ class RestartPlan:
     """What a segment comes back with, and what is to be done to its disk first."""
 
     state: SegmentState
-    log_bytes: int
-    """Cut the log to this length, and append here."""
+    files: LiveFiles
+    """What is live, the torn tail cut off."""
+    manifest: bytes
+    """The manifest as it is on the disk."""
     torn_bytes: int
-    """Length of the tail that is cut off: the write during which it crashed."""
+    """Length of the tail of the last log file that is to be cut off: what it was writing."""
     damage: tuple[DamagedRange, ...]
-    """What is spoilt in the part that stays; the state may then not be whole."""
+    """What is spoilt in the part of the log that stays; the state may then not be whole."""
     promise: bytes | None
     """What to write to both promise slots; None if both hold it.
 
     They do not when a crash or rot came between the log and its promise, or between the slots.
     """
+    manifest_is_spoilt: bool
+    """Whether one half of the manifest is to be written again."""
+    leftovers: Sequence[str]
+    """Files that a crash has left, to be deleted."""
 
 
-def plan_restart(segment: SegmentId, stored: Stored, config: SegmentConfig) -> RestartPlan:
-    """What `plan_restart_steps` returns, at once."""
-    return finished(plan_restart_steps(segment, stored, config))
+def plan_restart(
+    segment: SegmentId, files: Mapping[str, bytes | bytearray], config: SegmentConfig
+) -> RestartPlan:
+    """What `restart_job` returns for a disk with these files, at once."""
+    return run_now(restart_job(segment, tuple(sorted(files)), config), reader_of(files))
 
 
-def plan_restart_steps(
-    segment: SegmentId, stored: Stored, config: SegmentConfig
-) -> Steps[RestartPlan]:
-    """Decide from all that a disk holds.
+def restart_job(
+    segment: SegmentId, names: Sequence[str], config: SegmentConfig
+) -> Job[RestartPlan]:
+    """Decide from all that a disk with these files holds.
 
-    Raises `SegmentLost` if its log or its promises are lost. A file of a log has a frame from the
-    first on, and never loses its last: without one in the last file nobody knows how far the log
-    went. Without a promise nobody knows what the segment may still accept.
+    Raises `SegmentLost` if the manifest, the log or the promises are lost. A file of a log has a
+    frame from the first on, and never loses its last: without one in the last file nobody knows how
+    far the log went. Without a promise nobody knows what the segment may still accept.
     """
-    if stored.lost:
-        raise SegmentLost(f"segment {segment} has lost its log: {stored.lost}")
-    found = yield from scan_steps(stored.log)
-    if found.durable_length <= stored.last_start:
-        where = f"in {stored.files[-1].name}, " if stored.files else ""
+    found = yield Read(MANIFEST, 0, WHOLE)
+    manifest = _manifest_in(segment, found, names)
+    slots = yield Read(PROMISE, 0, WHOLE)
+    promise = _promise_in(segment, slots)
+    layers, new_pages = yield from _open_layers(manifest.layers)
+    log, starts = yield from _read_log(manifest)
+    scan = yield from scan_steps(log)
+    if scan.durable_length <= starts[-1]:
         raise SegmentLost(
-            f"segment {segment} has lost its log: no sound frame {where}in "
-            f"{len(stored.log) - stored.last_start} bytes, expected one at least"
+            f"segment {segment} has lost its log: no sound frame in {manifest.logs[-1].name}, in "
+            f"{len(log) - starts[-1]} bytes, expected one at least"
         )
-    promise = _promise_in(segment, stored.promises)
-    state = yield from SegmentState.restore_steps(config, found, promise)
-    slots = encode_promise(state.promise)
+    state = yield from SegmentState.restore_steps(config, layers, scan, promise)
+    for each in new_pages:
+        state.materializer.load_pages(each)
+        yield PAUSE
+    *sealed, last = manifest.logs
+    last = last._replace(length=scan.durable_length - starts[-1])
+    kept = encode_promise(state.promise)
     return RestartPlan(
         state,
-        found.durable_length,
-        found.torn_bytes,
-        found.damage,
-        slots if stored.promises != slots * 2 else None,
+        LiveFiles(manifest._replace(logs=(*sealed, last)), _tops(manifest, starts, scan)),
+        found,
+        scan.torn_bytes,
+        scan.damage,
+        kept if slots != kept * 2 else None,
+        found != encode_manifest(manifest),
+        leftovers(names, manifest),
     )
+
+
+def reader_of(files: Mapping[str, bytes | bytearray]) -> Callable[[str, int, int], bytes]:
+    """What reads from files in memory as from those of a disk."""
+
+    def read(name: str, offset: int, length: int) -> bytes:
+        return bytes(memoryview(files.get(name, b""))[offset : offset + length])
+
+    return read
+
+
+# ---- the parts -----------------------------------------------------------------------------------
+
+
+def _manifest_in(segment: SegmentId, data: bytes, names: Sequence[str]) -> Manifest:
+    manifest = decode_manifest(data)
+    if manifest is None:
+        found = "a spoilt manifest" if MANIFEST in names else "no manifest"
+        raise SegmentLost(
+            f"segment {segment} has lost its log: {found}: expected one that names its files"
+        )
+    last = manifest.logs[-1].name
+    if last not in names:
+        raise SegmentLost(
+            f"segment {segment} has lost its log: no file {last}: expected it, as the manifest "
+            "names it last"
+        )
+    return numbered_above(manifest, names)
 
 
 def _promise_in(segment: SegmentId, slots: bytes) -> Promise:
@@ -78,3 +149,48 @@ def _promise_in(segment: SegmentId, slots: bytes) -> Promise:
         return decode_promises(slots)
     except MalformedFrame as error:
         raise SegmentLost(f"segment {segment} has lost its promises: {error}") from error
+
+
+def _open_layers(files: Iterable[LayerFile]) -> Job[tuple[LayerMap, list[NewPages]]]:
+    """The layers that the manifest names; of one that is damaged its place is kept."""
+    layers: list[Layer] = []
+    damaged: set[int] = set()
+    pages: list[NewPages] = []
+    for file in files:
+        try:
+            layer, new_pages = yield from open_layer(*file)
+            pages.append(new_pages)
+        except DamagedLayer:
+            layer = Layer.damaged(*file)
+            damaged.add(file.number)
+        layers.append(layer)
+    return LayerMap(tuple(layers), frozenset(damaged)), pages
+
+
+def _read_log(manifest: Manifest) -> Job[tuple[bytes, list[int]]]:
+    """All files of the log, one after the other, and where each starts.
+
+    What is missing of one that is not the last is zeros, so that all behind it stays where it was.
+    """
+    parts: list[bytes] = []
+    starts, start = [], 0
+    *sealed, last = manifest.logs
+    for file in sealed:
+        data = yield Read(file.name, 0, file.length)
+        parts.append(data.ljust(file.length, b"\0"))
+        starts.append(start)
+        start += file.length
+    parts.append((yield Read(last.name, 0, WHOLE)))
+    starts.append(start)
+    return b"".join(parts), starts
+
+
+def _tops(manifest: Manifest, starts: Sequence[int], scan: LogScan) -> dict[int, Lsn]:
+    """The highest LSN in each file of the log."""
+    tops = {file.number: 0 for file in manifest.logs}
+    for scanned in scan.frames:
+        number = manifest.logs[bisect_right(starts, scanned.start) - 1].number
+        for entry in scanned.frame.entries:
+            if isinstance(entry, RecordsEntry) and entry.records:
+                tops[number] = max(tops[number], last_lsn_of(entry.records))
+    return tops

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from segments.locked_directory import LockedDirectory, OpenDirectory
-from segments.log_files import MANIFEST, PROMISE, decode_manifest
+from segments.manifest import MANIFEST, PROMISE, decode_manifest
 from segments.protocol import codec
 from segments.protocol.errors import Invalid, SegmentLost
 from segments.protocol.refusal import storage_error

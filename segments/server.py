@@ -15,7 +15,7 @@ import trio
 from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
 from segments.hot_log import HotLog
-from segments.log_files import PROMISE
+from segments.manifest import PROMISE
 from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,

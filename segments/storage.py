@@ -19,13 +19,10 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-from segments.log_files import PROMISE
+from segments.manifest import PROMISE, WHOLE as WHOLE
 from segments.protocol.errors import Invalid, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.wal import NO_PROMISE, encode_promise
-
-WHOLE: Final = 1 << 62
-"""As a length to read: all there is."""
 
 
 @attrs.frozen

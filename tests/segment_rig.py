@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from segments.config import SegmentConfig
 from segments.core import Outgoing, SegmentCore, Write
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol import codec
 from segments.protocol.ids import MAX_LSN, Lsn, VolumeEpoch
 from segments.protocol.messages import (

@@ -8,10 +8,11 @@ what it had not published does not count.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from segments.manifest import Manifest
+from segments.protocol.ids import Lsn
 
 T = TypeVar("T")
 
@@ -51,6 +52,8 @@ class Republish(NamedTuple):
     """Replace the manifest, atomically and durably, by ``edit`` of what it is then."""
 
     edit: Callable[[Manifest], Manifest]
+    tops: Mapping[int, Lsn] = {}
+    """For each log file that is new in it, by number, the highest LSN in that."""
 
 
 class Delete(NamedTuple):

@@ -59,7 +59,7 @@ FILE_BUGS: Final = (
         section="protocol §6",
         edits=(
             Edit(
-                "segments.log_files:decode_manifest",
+                "segments.manifest:decode_manifest",
                 "return _half(data[:middle]) or _half(data[middle:])",
                 "found = _half(data[:middle]) or _half(data[middle:])\n"
                 "    return found and found._replace(\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segments.host import SegmentHost
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from segments.core import SegmentCore
-from segments.log_files import leftovers
+from segments.manifest import leftovers
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.events import (
     AckSent,

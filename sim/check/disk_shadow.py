@@ -9,7 +9,7 @@ start, as a restart reads it.
 from __future__ import annotations
 
 from segments.config import SegmentConfig
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState

@@ -13,7 +13,7 @@ from typing import Any, Final
 from aurora.core import WriterCore
 from segments.core import SegmentCore
 from segments.host import SegmentHost
-from segments.log_files import MANIFEST
+from segments.manifest import MANIFEST
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId
 from segments.restart import plan_restart

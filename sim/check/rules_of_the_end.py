@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from aurora.engine import Engine
 from segments.core import SegmentCore
-from segments.log_files import MANIFEST, PROMISE, decode_manifest
+from segments.manifest import MANIFEST, PROMISE, decode_manifest
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.restart import RestartPlan
 from segments.state import SegmentState

@@ -36,7 +36,7 @@ CORES: Final[Mapping[str, str]] = {
     "segments.gossip": "what peers tell each other",
     "segments.maintenance": "collection, compaction, scrubbing",
     "segments.restart": "what a disk stands for",
-    "segments.log_files": "which files a log consists of",
+    "segments.manifest": "which files a log consists of",
     "segments.hot_log": "when a file counts, and when it goes",
     "segments.chain_index": "SCL, gaps, what is cut off",
     "segments.materializer": "a page at a read point",

@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 import trio
 
-from segments.log_files import (
+from segments.manifest import (
     MANIFEST,
     PROMISE,
     LogFile,

@@ -14,7 +14,7 @@ import trio
 from aurora.cluster import Cluster, new_volume
 from aurora.engine import Engine
 from aurora.events import MtrAllocated, ReadStarted
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch

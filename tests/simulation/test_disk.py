@@ -12,7 +12,7 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.log_files import PROMISE
+from segments.manifest import PROMISE
 from segments.protocol.errors import (
     Invalid,
     MalformedFrame,

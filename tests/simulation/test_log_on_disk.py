@@ -8,7 +8,7 @@ from random import Random
 import pytest
 
 from segments.hot_log import HotLog
-from segments.log_files import leftovers
+from segments.manifest import leftovers
 from segments.protocol.errors import StorageFailed
 from segments.protocol.ids import VolumeEpoch
 from segments.storage import Identity

@@ -13,7 +13,7 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipRecords, InstallTable, Seal, WriteBatch
 from segments.protocol.record import RedoRecord

@@ -15,7 +15,7 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (

@@ -11,7 +11,7 @@ import pytest
 from aurora.quorum import QuorumModel
 from aurora.recovery import adopted_table, announced_vdl, plan_recovery
 from segments.config import SegmentConfig
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.restart import plan_restart

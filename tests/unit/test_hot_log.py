@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from segments.hot_log import HotLog
-from segments.log_files import LogFile, encode_manifest, stored_in
+from segments.manifest import LogFile, encode_manifest, stored_in
 from segments.protocol.errors import StorageBroken, StorageFailed
 from segments.storage import Identity, MemoryStorage
 

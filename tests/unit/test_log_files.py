@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from segments.config import SegmentConfig
-from segments.log_files import (
+from segments.manifest import (
     LogFile,
     Manifest,
     decode_manifest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from segments.config import SegmentConfig
-from segments.log_files import Stored
+from segments.manifest import Stored
 from segments.protocol.errors import SegmentLost
 from segments.restart import RestartPlan, plan_restart
 from segments.wal import NO_PROMISE, PROMISE_SLOT_BYTES, Promise, encode_promise, scan

@@ -12,7 +12,7 @@ import trio
 from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
 from segments.disks import format_storage
-from segments.log_files import LogFile, encode_manifest
+from segments.manifest import LogFile, encode_manifest
 from segments.protocol import codec
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import VolumeEpoch

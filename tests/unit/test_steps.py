@@ -18,7 +18,7 @@ from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.disks import format_storage
 from segments.file_storage import FileStorage
-from segments.log_files import stored_in
+from segments.manifest import stored_in
 from segments.protocol import codec
 from segments.protocol.messages import GossipPages, GossipStatus, PageImage, WriteAck
 from segments.protocol.record import PAGE_SIZE, RedoRecord

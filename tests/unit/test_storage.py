@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from segments.file_storage import FileStorage
-from segments.log_files import PROMISE
+from segments.manifest import PROMISE
 from segments.protocol.errors import Invalid, SegmentLost
 from segments.protocol.ids import VolumeEpoch
 from segments.storage import WHOLE, Identity, MemoryStorage, Storage
