@@ -192,9 +192,9 @@ class SegmentCore:
         return sends
 
     @property
-    def has_input(self) -> bool:
-        """Whether anything waits for the disk."""
-        return bool(self._queue)
+    def write_due(self) -> bool:
+        """Whether anything waits for the disk, or is to be written on its own account."""
+        return bool(self._queue) or self.scrub.promise_due or self.background.new_file_due
 
     def take_write(self) -> Write | None:
         """The next write, or None when there is none or one is under way."""

@@ -61,7 +61,7 @@ def read_unlocked(path: Path, expected: Identity) -> dict[str, bytes]:
             there = set(directory.names())
             files = {name: directory.read(name) for name in (MANIFEST, PROMISE) if name in there}
             manifest = decode_manifest(files.get(MANIFEST, b""))
-            named = [each.name for each in manifest.files] if manifest is not None else []
+            named = sorted(manifest.names) if manifest is not None else []
             return files | {name: directory.read(name) for name in named if name in there}
     except OSError as error:
         raise storage_error(f"{path} cannot be read", error) from error

@@ -1,8 +1,9 @@
 """One segment at work: the thin trio shell around `segments.core`.
 
-It moves messages and bytes and decides nothing. Three loops share the core: one receives, steps and
-sends; one writes, syncs and tells the core; one lets time pass. So a read is answered while a sync
-is under way, and whatever arrives during a sync shares the next one.
+It moves messages and bytes and decides nothing. Four loops share the core: one receives, steps and
+sends; one writes, syncs and tells the core; one lets time pass; one does the work in the background,
+job by job. So a read is answered while a sync is under way, and whatever arrives during a sync
+shares the next one. Questions that need the disk are answered by tasks of their own.
 """
 
 from __future__ import annotations
@@ -15,7 +16,19 @@ import trio
 from segments.config import SegmentConfig
 from segments.core import SegmentCore, Write
 from segments.hot_log import HotLog
-from segments.manifest import PROMISE
+from segments.layers.job import (
+    Create,
+    Delete,
+    Extend,
+    Job,
+    Op,
+    Read,
+    Republish,
+    SyncFile,
+    SyncNames,
+    Wait,
+)
+from segments.manifest import PROMISE, WHOLE
 from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,
@@ -26,9 +39,10 @@ from segments.protocol.events import Tracer
 from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.refusal import Refusal
 from segments.protocol.transport import Endpoint
-from segments.restart import plan_restart_steps
-from segments.steps import Pace, Steps
-from segments.storage import WHOLE, Storage
+from segments.restart import restart_job
+from segments.scrub import Scrub
+from segments.steps import Pace
+from segments.storage import Storage
 
 T = TypeVar("T")
 
@@ -56,19 +70,21 @@ class SegmentServer:
         self.storage_failures = 0
         self.refusal: Refusal | None = None
         """Why and since when its disk takes no writes; None if it took the last one."""
-        self.compaction_refusal: Refusal | None = None
-        """Why and since when it does not let its log be written anew; it may still take writes."""
+        self.background_refusal: Refusal | None = None
+        """Why and since when it does not let layers be written; it may still take writes."""
         self.writing_since_s: float | None = None
-        """When the write under way began; None if there is none, or only a compaction."""
+        """When the write under way began; None if there is none."""
         self._peers = peers
         self._storage = storage
-        self._log = HotLog(storage, config.wal_file_bytes)
+        self._log: HotLog | None = None
         self.endpoint = endpoint
         self._config = config
         self._random = random
         self._trace = trace
         self._work = trio.Event()
         self._applied = trio.Event()
+        self._turn = trio.Event()
+        """Set when there may be something to do in the background."""
 
     # Ctrl-C is the caller's: amid a step here it would leave it neither done nor undone.
     @trio.lowlevel.enable_ki_protection
@@ -78,45 +94,52 @@ class SegmentServer:
         Raises `SegmentLost` if the disk was lost, `StorageFailed` if it cannot be read or written
         now, `StorageBroken` later: open the storage anew, for another server.
         """
-        self.core = await self._restart()
+        core, log = await self._restart()
+        self.core, self._log = core, log
         task_status.started()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._receive, self.core, name=f"{self.segment} receive")
-            nursery.start_soon(self._persist, self.core, name=f"{self.segment} persist")
-            nursery.start_soon(self._housekeep, self.core, name=f"{self.segment} housekeep")
+            nursery.start_soon(self._receive, core, nursery, name=f"{self.segment} receive")
+            nursery.start_soon(self._persist, core, log, name=f"{self.segment} persist")
+            nursery.start_soon(self._housekeep, core, log, name=f"{self.segment} housekeep")
+            nursery.start_soon(self._work_on, core, name=f"{self.segment} background")
 
-    async def _restart(self) -> SegmentCore:
-        stored = await self._log.load()
-        plan = await self._in_steps(plan_restart_steps(self.segment, stored, self._config))
+    async def _restart(self) -> tuple[SegmentCore, HotLog]:
+        storage, config = self._storage, self._config
+        names = await storage.names()
+        plan = await self._perform(restart_job(self.segment, names, config))
+        files, state = plan.files, plan.state
         if plan.torn_bytes:
-            await self._log.truncate(plan.log_bytes)
+            await storage.truncate(files.last_log.name, files.last_log.length)
         if plan.promise is not None:
-            await self._storage.write_promise(plan.promise)
-        await self._log.tidy()
-        state = plan.state
+            await storage.write_promise(plan.promise)
+        log = HotLog(storage, files, plan.manifest, file_bytes=config.wal_file_bytes)
+        if plan.manifest_is_spoilt:
+            await self._mend_manifest(log)
+        if plan.leftovers:
+            await storage.delete(plan.leftovers)
         if self._trace is not None:
             restored = events.Restored(
                 state.scl, state.epoch, plan.torn_bytes, plan.damage, state.whole,
                 state.lacks_table,
             )  # fmt: skip
             self._trace(self.segment, restored)
-        return SegmentCore(
-            self.segment, self.pg_id, self._peers, state, self._config, self._random,
-            log_bytes=plan.log_bytes, trace=self._trace,
+        core = SegmentCore(
+            self.segment, self.pg_id, self._peers, state, files, config, self._random,
+            trace=self._trace,
         )  # fmt: skip
+        return core, log
 
-    async def _in_steps(self, steps: Steps[T]) -> T:
-        """The result of ``steps``, with a turn for everybody else after each."""
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                result: T = end.value
-                return result
-            await trio.lowlevel.checkpoint()
+    async def _mend_manifest(self, log: HotLog) -> None:
+        """Write it again. A disk without room keeps nobody from serving: the scrub finds it again."""
+        try:
+            await log.republish(lambda manifest: manifest)
+        except StorageBroken:
+            raise
+        except StorageFailed:
+            self.storage_failures += 1
 
     @trio.lowlevel.enable_ki_protection
-    async def _receive(self, core: SegmentCore) -> None:
+    async def _receive(self, core: SegmentCore, nursery: trio.Nursery) -> None:
         limit = self._config.receive_limit
         while True:
             envelopes = await self.endpoint.receive(limit)
@@ -135,40 +158,43 @@ class SegmentServer:
                     await trio.lowlevel.checkpoint()
                     await self._until_applied(core)
             self._send(core)
+            for query in core.take_queries():
+                nursery.start_soon(self._answer, core, query, name=f"{self.segment} answer")
+            if core.gossip.transfer is not None:
+                self._turn.set()
+
+    async def _answer(self, core: SegmentCore, query: Job[None]) -> None:
+        await self._perform(query, core)
+        self._send(core)
 
     @trio.lowlevel.enable_ki_protection
-    async def _persist(self, core: SegmentCore) -> None:
+    async def _persist(self, core: SegmentCore, log: HotLog) -> None:
         while True:
             write = core.take_write()
             if write is None:
                 self._work = trio.Event()
                 await self._work.wait()
                 continue
-            if write.replace is None:
-                self.writing_since_s = trio.current_time()
+            self.writing_since_s = trio.current_time()
             try:
-                await self._store(write)
+                await self._store(core, log, write)
             except StorageBroken:
                 raise
             except StorageFailed as error:
                 core.write_failed(str(error))
-                self._refused(error, compaction=write.replace is not None)
-                self.storage_failures += 1
+                self._refused(error)
                 await trio.sleep(self._config.storage_retry_s)
                 continue
             finally:
                 self.writing_since_s = None
             self.syncs += 1
             self.refusal = None
-            if write.replace is not None:
-                self.compaction_refusal = None
             if self._trace is not None:
-                self._trace(self.segment, events.WriteSynced(self._log.size()))
+                self._trace(self.segment, events.WriteSynced(core.files.log_bytes))
             core.wrote()
             if core.applying:
                 await self._apply_rest(core)
             self._send(core)
-            await self._log.sweep()
 
     async def _until_applied(self, core: SegmentCore) -> None:
         """Wait as long as a write has taken effect only in part."""
@@ -182,18 +208,16 @@ class SegmentServer:
             core.apply_more()
         self._applied.set()
 
-    async def _store(self, write: Write) -> None:
+    async def _store(self, core: SegmentCore, log: HotLog, write: Write) -> None:
         if self._trace is not None:
             started = events.WriteStarted(
-                len(write.append),
-                promise=write.promise is not None, compaction=write.replace is not None,
-            )  # fmt: skip
+                len(write.append), promise=write.promise is not None, new_file=write.new_file
+            )
             self._trace(self.segment, started)
-        if write.replace is not None:
-            await self._log.replace(write.replace)
-            return
+        if write.new_file:
+            await log.new_file(core.state.head_frame())
         if write.append:
-            await self._log.append(write.append)
+            await log.append(write.append, write.top, core.state.head_frame)
         if write.promise is not None:
             await self._keep_promise(write.promise)
 
@@ -208,52 +232,118 @@ class SegmentServer:
                 if self._trace is not None:
                     self._trace(self.segment, events.PromiseFailed(str(error)))
                 self._refused(error)
-                self.storage_failures += 1
                 await trio.sleep(self._config.storage_retry_s)
             else:
                 return
 
-    def _refused(self, error: StorageFailed, *, compaction: bool = False) -> None:
-        now = trio.current_time()
-        if compaction:
-            self.compaction_refusal = Refusal.of(error, now, self.compaction_refusal)
-        else:
-            self.refusal = Refusal.of(error, now, self.refusal)
+    def _refused(self, error: StorageFailed) -> None:
+        self.refusal = Refusal.of(error, trio.current_time(), self.refusal)
+        self.storage_failures += 1
 
     @trio.lowlevel.enable_ki_protection
-    async def _housekeep(self, core: SegmentCore) -> None:
+    async def _housekeep(self, core: SegmentCore, log: HotLog) -> None:
         while True:
             await trio.sleep(self._config.tick_interval_s)
             await self._until_applied(core)
             now = trio.current_time()
             core.tick(now)
-            while core.maintenance.behind:
-                await trio.lowlevel.checkpoint()
-                await self._until_applied(core)
-                core.tick(now)
             try:
-                await self._scrub(core, now)
+                await self._scrub(core.scrub, log, now)
             except StorageBroken:
                 raise
             except StorageFailed:  # a disk that cannot be read may still take writes
                 self.storage_failures += 1
             self._send(core)
+            self._turn.set()
 
-    async def _scrub(self, core: SegmentCore, now: float) -> None:
+    async def _scrub(self, scrub: Scrub, log: HotLog, now: float) -> None:
         """Read again what it is time for."""
-        maintenance = core.maintenance
-        scrub = maintenance.take_scrub(now)
-        if scrub is not None:
-            generation, offset, length = scrub
-            maintenance.scrubbed(generation, offset, await self._log.read(offset, length))
-        if maintenance.promises_to_scrub:
-            maintenance.promises_scrubbed(await self._storage.read(PROMISE, 0, WHOLE))
-        if maintenance.manifest_to_scrub:
-            maintenance.manifest_scrubbed(sound=await self._log.manifest_is_sound())
+        piece = scrub.take_piece(now)
+        if piece is not None:
+            scrub.checked(piece, await self._storage.read(*piece[:3]))
+        if scrub.promises_to_read:
+            scrub.promises_checked(await self._storage.read(PROMISE, 0, WHOLE))
+        if scrub.manifest_to_read:
+            scrub.manifest_checked(sound=await log.manifest_is_sound())
+
+    # ---- jobs ------------------------------------------------------------------------------------
+
+    @trio.lowlevel.enable_ki_protection
+    async def _work_on(self, core: SegmentCore) -> None:
+        """Do what is due in the background, one job after the other."""
+        while True:
+            await self._until_applied(core)
+            job = core.background.take_job(trio.current_time())
+            if job is None:
+                self._turn = trio.Event()
+                await self._turn.wait()
+                continue
+            try:
+                await self._perform(job, core)
+            except StorageBroken:
+                raise
+            except StorageFailed as error:
+                now = trio.current_time()
+                core.background.failed(str(error), now)
+                self.background_refusal = Refusal.of(error, now, self.background_refusal)
+                self.storage_failures += 1
+            else:
+                self.background_refusal = None
+            self._send(core)
+
+    async def _perform(self, job: Job[T], core: SegmentCore | None = None) -> T:
+        """The result of a job, whose operations are done here, with a turn for others after each.
+
+        What the disk refuses is thrown into the job. Amid the effects of a write it goes no further.
+        """
+        step, answer = job.send, None
+        while True:
+            try:
+                op = step(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            if core is not None:
+                self._send(core)
+            step = job.send
+            try:
+                answer = await self._operate(op)
+            except StorageBroken:
+                job.close()
+                raise
+            except StorageFailed as error:
+                step, answer = job.throw, error
+            if core is not None:
+                await self._until_applied(core)
+
+    async def _operate(self, op: Op | None) -> bytes | None:
+        storage = self._storage
+        match op:
+            case None:
+                await trio.lowlevel.checkpoint()
+            case Read(name, offset, length):
+                return await storage.read(name, offset, length)
+            case Create(name):
+                await storage.create(name)
+            case Extend(name, data):
+                await storage.extend(name, data)
+            case SyncFile(name):
+                await storage.sync_file(name)
+            case SyncNames():
+                await storage.sync_names()
+            case Republish(edit, tops):
+                assert self._log is not None
+                await self._log.republish(edit, tops)
+            case Delete(names):
+                await storage.delete(names)
+            case Wait():
+                self._turn = trio.Event()
+                await self._turn.wait()
+        return None
 
     def _send(self, core: SegmentCore) -> None:
         """Hand over what may leave, and wake the writer if there is something to write."""
         for destination, message in core.take_sends():
             self.endpoint.send(destination, codec.encode(message))
-        if core.has_input or core.maintenance.write_due:
+        if core.write_due:
             self._work.set()
