@@ -23,11 +23,12 @@ from segments.layers.layer import Layer, LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import plan_collect, plan_merge
 from segments.live_files import LiveFiles
-from segments.manifest import LayerFile, Manifest
+from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId, SegmentId
+from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.transfer import Transfer
 
@@ -46,6 +47,7 @@ class Background:
         state: SegmentState,
         files: LiveFiles,
         gossip: Gossip,
+        scrub: Scrub,
         config: SegmentConfig,
         ask: Callable[[Transfer], None],
         trace: Tracer | None = None,
@@ -55,19 +57,32 @@ class Background:
         self._state = state
         self._files = files
         self._gossip = gossip
+        self._scrub = scrub
         self._config = config
         self._ask = ask
         self._trace = trace
-        self.not_before = 0.0
+        self.new_file_due = False
+        """Whether the log is to go on in a new file: the others are about to be written anew."""
+        self.rewrites = 0
+        """How often the log was written anew."""
+        self._beginning_file = False
+        self._not_before = 0.0
         """When to try again: a disk that refuses has to be left alone for a while."""
+        self._rewrite_at = 0.0
+        self._rewrite_pause_s = 0.0
+        """Between two rewrites because of damage: doubled by each until the log is found sound."""
 
     def take_job(self, now: float) -> Job[None] | None:
         """The job that is due, if any; none is taken before the last one has ended."""
-        if now < self.not_before:
+        if now < self._not_before:
             return None
         if (transfer := self._gossip.transfer) is not None:
             return self._take_over(transfer)
         state, config = self._state, self._config
+        if self._scrub.manifest_is_damaged:
+            return self._mend_manifest()
+        if self._rewrite_due(now):
+            return self._rewrite(now)
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         layers = state.layers
@@ -81,10 +96,20 @@ class Background:
             return self._merge(old)
         return None
 
-    def failed(self, now: float) -> None:
+    def failed(self, reason: str, now: float) -> None:
         """The disk refused something to the job under way: the next one comes a little later."""
-        self.not_before = now + 10.0 * self._config.storage_retry_s
-        self._gossip.transferred()
+        self._not_before = now + 10.0 * self._config.storage_retry_s
+        if self._trace is not None:
+            self._trace(self._segment, events.JobFailed(reason))
+
+    def found_damage(self, damage: DamagedLayer) -> None:
+        """A part of a layer is not what was written: what it holds has to come from a peer."""
+        layers = self._state.layers
+        if damage.layer in layers.numbers and damage.layer not in layers.damaged:
+            self._scrub.damages_found += 1
+            self._state.materializer.set_layers(layers.with_damage(damage.layer))
+            if self._trace is not None:
+                self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
 
     # ---- the fold --------------------------------------------------------------------------------
 
@@ -197,6 +222,81 @@ class Background:
     def _note_hydrated(self, before: Lsn) -> None:
         if self._trace is not None:
             self._trace(self._segment, events.Hydrated(before, self._state.scl))
+
+    # ---- the log, written anew -------------------------------------------------------------------
+
+    def _rewrite_due(self, now: float) -> bool:
+        """Whether the log is to be written anew: damage was found in it, or it is much too long.
+
+        Not before the segment is whole: a clean log would hide what is still missing. Damage on a
+        disk that spoils whatever is written to it is mended at growing intervals.
+        """
+        state, config, size = self._state, self._config, self._files.log_bytes
+        if not state.whole:
+            return False
+        if self._scrub.log_is_damaged:
+            return now >= self._rewrite_at
+        return size > config.compact_bytes and size > config.compact_ratio * state.live_bytes()
+
+    def _rewrite(self, now: float) -> Job[None]:
+        """Write what the log must hold into a file that takes the place of all there are now.
+
+        The log goes on in a new file first. What comes meanwhile goes there; the file that is made
+        here may have some of that, too, and stands before it.
+        """
+        state, files = self._state, self._files
+        damaged, epoch = self._scrub.log_is_damaged, state.table.epoch
+        self.new_file_due = True
+        while self.new_file_due:
+            yield Wait()
+        old = {each.number for each in files.manifest.logs[:-1]}
+        number = files.take_number()
+        name, length, top = f"wal-{number}", 0, 0
+        try:
+            yield Create(name)
+            for frame, highest in state.log_frames():
+                yield Extend(name, frame)
+                length, top = length + len(frame), max(top, highest)
+            yield SyncFile(name)
+            if state.table.epoch != epoch:  # it may have what this table annuls
+                yield Delete((name,))
+                return
+            yield SyncNames()
+            file = LogFile(number, length)
+
+            def edit(manifest: Manifest) -> Manifest:
+                kept = (each for each in manifest.logs if each.number not in old)
+                return manifest._replace(logs=(file, *kept))
+
+            yield Republish(edit, {number: top})
+        except StorageFailed:
+            yield Delete((name,))
+            raise
+        self.rewrites += 1
+        if damaged:
+            self._scrub.log_is_damaged = False
+            self._rewrite_at = now + self._rewrite_pause_s
+            self._rewrite_pause_s = max(self._config.scrub_interval_s, 2.0 * self._rewrite_pause_s)
+        if self._trace is not None:
+            self._trace(self._segment, events.LogRewritten(length))
+        yield Delete(tuple(f"wal-{each}" for each in sorted(old)))
+
+    def taken_new_file(self) -> None:
+        """The write that begins a new file is under way."""
+        self._beginning_file = True
+
+    def wrote(self) -> None:
+        """The write under way is durable."""
+        if self._beginning_file:
+            self.new_file_due = self._beginning_file = False
+
+    def write_failed(self) -> None:
+        """The write under way came to nothing."""
+        self._beginning_file = False
+
+    def _mend_manifest(self) -> Job[None]:
+        yield Republish(lambda manifest: manifest)
+        self._scrub.manifest_is_damaged = False
 
     # ---- files -----------------------------------------------------------------------------------
 

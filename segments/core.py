@@ -206,6 +206,7 @@ class SegmentCore:
             return Write(encode_promise(self.state.promise))
         if self.background.new_file_due:
             self._in_flight = []
+            self.background.taken_new_file()
             return Write(None, new_file=True)
         if not self._queue:
             return None

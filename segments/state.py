@@ -265,17 +265,23 @@ class SegmentState:
         """The first frame of a file of the log."""
         return encode_frame(self.epoch, [HeldEntry(self.highest_lsn), self.head()])
 
-    def log_frames(self) -> Iterator[bytes]:
-        """The shortest log that, with the layers, restores this state, frame by frame.
+    def log_frames(self) -> Iterator[tuple[bytes, Lsn]]:
+        """Frames of a log that, with the layers, restores this state; with the highest LSN in each.
 
-        As of the call, if no entry is applied and nothing folded until all are taken: each is made
-        when it is asked for.
+        Each is made when it is asked for: what is folded or comes in meanwhile may be among them or
+        not. If a table is adopted meanwhile, they are of no use.
         """
-        held, epoch, vdl = HeldEntry(self.highest_lsn), self.epoch, self.vdl
-        yield self.head_frame()
-        for records in self.index.held_in_runs(_RUN_RECORDS, self._config.gossip_bytes):
-            yield encode_frame(epoch, [held, RecordsEntry(vdl, 0, encode_run(records))])
-        assert held.highest_lsn == self.highest_lsn
+        yield self.head_frame(), 0
+        limit, after = self._config.gossip_bytes, self.folded
+        while run := self.index.runs_after(max(after, self.folded), limit):
+            after = last_lsn_of(run)
+            yield self._records_frame(run), after
+        for run in self.index.unlinked_runs():
+            yield self._records_frame(run), last_lsn_of(run)
+
+    def _records_frame(self, run: bytes) -> bytes:
+        held = HeldEntry(self.highest_lsn)
+        return encode_frame(self.epoch, [held, RecordsEntry(self.vdl, 0, run)])
 
     def live_bytes(self) -> int:
         """About how large the log would be if it were written anew."""
