@@ -74,6 +74,7 @@ class Maintenance:
         """
         self._now = now
         state, budget = self._state, self._config.coalesce_records
+        state.index.look_into_more()
         work = state.materializer.coalesce(state.vdl, budget)
         collected = 0
         if self._compacting is None and not sends_pages:

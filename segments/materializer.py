@@ -90,19 +90,14 @@ class Materializer:
         self, page_id: PageId, image_lsn: Lsn, read_point: Lsn
     ) -> list[RedoRecord]:
         """The page's records in ``(image_lsn, read_point]``, ascending, along their backlinks."""
-        get = self._index.get
-        found: list[RedoRecord] = []
-        newer: Lsn = 0
-        lsn = self._index.page_head(page_id, read_point)
-        while lsn > image_lsn:
-            record = get(lsn)
-            if record is None or record[1] != page_id:
-                raise Corrupt(f"page {page_id}: record {newer} follows {lsn}, which is missing")
-            found.append(record)
-            newer, lsn = lsn, record[8]
-        if found and lsn != image_lsn:
-            raise Corrupt(f"page {page_id}: record {newer} follows {lsn}: expected {image_lsn}")
-        found.reverse()
+        found = self._index.page_records(page_id, image_lsn, read_point)
+        before = image_lsn
+        for record in found:
+            if record[8] != before:
+                raise Corrupt(
+                    f"page {page_id}: record {record[0]} follows {record[8]}: expected {before}"
+                )
+            before = record[0]
         return found
 
     def _replay(self, page_id: PageId, image: bytes, records: Sequence[RedoRecord]) -> bytes:

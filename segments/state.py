@@ -12,11 +12,12 @@ from typing import Final
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
+from segments.held_run import HeldRun
 from segments.materializer import Materializer
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage, SealReply
-from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import encode_run, read_records, read_run
+from segments.protocol.record import PAGE_SIZE
+from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.steps import Pace, Steps, finished
 from segments.wal import (
@@ -98,6 +99,7 @@ class SegmentState:
             for entry in frame.entries:
                 yield from state.apply_steps(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
+                    state.index.look_into_more()  # or the first read would have to, at once
                     yield
         if scan.damage:
             highest = yield from _highest_ever_held(scan)
@@ -153,18 +155,16 @@ class SegmentState:
         if epoch > self.epoch:
             self.epoch = epoch
 
-    def apply_steps(self, entry: Entry, records: Sequence[RedoRecord] | None = None) -> Steps[None]:
+    def apply_steps(self, entry: Entry, run: Run | None = None) -> Steps[None]:
         """Take in one durable entry; a checkpoint once all its parts are there.
 
-        ``records`` is what a `RecordsEntry` encodes, if the caller has it decoded already. Between
+        ``run`` is what a `RecordsEntry` carries, if the caller has found it sound already. Between
         two steps nothing else may change the state, or read more of it than its watermarks.
         """
         match entry:
             case RecordsEntry():
                 self.announced(entry.vdl, entry.floor)
-                if records is None:
-                    records = read_records(entry.records)
-                self.add_records(records)
+                self.add_run(read_run(entry.records) if run is None else run)
             case SealEntry():
                 self.raise_epoch(entry.epoch)
             case TableEntry():
@@ -207,12 +207,13 @@ class SegmentState:
         if tail_lsn < self._repair_lsn <= vdl:
             self._repair_lsn = tail_lsn
 
-    def add_records(self, records: Sequence[RedoRecord]) -> None:
+    def add_run(self, run: Run) -> None:
         """Take in records that are durable here; what the adopted table annuls is left out."""
-        if records and records[0].lsn <= self.table.last_annulled_lsn:
-            annuls = self.table.annuls
-            records = [each for each in records if not annuls(each.lsn)]
-        self.index.insert(records)
+        if run.lsns[0] > self.table.last_annulled_lsn:
+            self.index.insert_run(run)
+            return
+        for piece in HeldRun(run).without_annulled(self.table):
+            self.index.insert_run(piece.run)
 
     def adopt_table(self, table: TruncationTable) -> None:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).
@@ -263,7 +264,7 @@ class SegmentState:
         self.materializer.fold(up_to)
         removed = self.index.collect(up_to)
         self.floor = max(self.floor, up_to)
-        return len(removed)
+        return removed
 
     # ---- the log, written anew -------------------------------------------------------------------
 
@@ -283,9 +284,8 @@ class SegmentState:
         pages = self.materializer.base_images()
         while part := tuple(islice(pages, per_part)):
             yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])
-        for records in self.index.held_in_runs(_RUN_RECORDS, limit):
-            run = RecordsEntry(head.vdl, 0, encode_run(records))
-            yield encode_frame(head.epoch, [held, run])
+        for run in self.index.held_in_runs(_RUN_RECORDS, limit):
+            yield encode_frame(head.epoch, [held, RecordsEntry(head.vdl, 0, run)])
         assert (head.base_lsn, held.highest_lsn) == (self.index.base_lsn, self.highest_lsn)
 
     def live_bytes(self) -> int:
