@@ -2,47 +2,34 @@
 
 Every record names the one before it in the group, so the log is a chain from ``base_lsn`` upwards.
 What hangs together from the base is *linked*, and ends at the SCL; what lies above a gap is held
-*unlinked* until the gap is filled (2017 §3.3, 2018 §2.2). A record with its backlink covers the
-half-open interval ``(prev_segment_lsn, lsn]``, in which the chain has no other record: two records
-that overlap contradict each other, and of those the first one stays. Nothing else needs checking
-to keep the chain free of forks.
+*unlinked* until the gap is filled (2017 §3.3, 2018 §2.2). Records come and are held as runs, each a
+piece of the chain. One that begins at the SCL is linked as it is, whatever its length; its rows are
+looked into when they are read. Where a run contradicts what is held, that stays (`WaitingRuns`).
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import filterfalse
-from operator import itemgetter
-from typing import Any, Final
+from collections.abc import Iterable, Iterator
+from itertools import chain, filterfalse
+from typing import Final
 
-from segments.page_directory import PageDirectory
+from segments.held_run import HeldRun, Span, encoded_runs
+from segments.linked_runs import LinkedRuns
 from segments.protocol.errors import NotFound
-from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord, as_record
+from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
+from segments.protocol.record import RedoRecord
+from segments.protocol.run import NO_RECORDS, Rows, Run
 from segments.protocol.truncation import TruncationTable
+from segments.waiting_runs import WaitingRuns
 
-_lsn_of = itemgetter(0)
-_PREV_SEGMENT: Final = RedoRecord._fields.index("prev_segment_lsn")
-
-
-class _LsnsByPage(dict[PageId, list[Lsn]]):
-    """Makes a list for a page that has none, and only then enters it in the directory."""
-
-    def __init__(self, directory: PageDirectory) -> None:
-        super().__init__()
-        self._directory = directory
-
-    def __missing__(self, page_id: PageId) -> list[Lsn]:
-        self._directory.add(page_id)
-        lsns = self[page_id] = []
-        return lsns
+_ANY: Final = MAX_INTEGER
 
 
 class ChainIndex:
     """One protection group's log, in one segment.
 
-    Records are taken as the codec checks them: each backlink is below the record's own LSN.
+    Whatever looks into rows raises `MalformedMessage` if they are damaged. Reads of pages do, and
+    of records; and where a run is cut, all of its rows are looked into.
     """
 
     def __init__(self, *, max_unlinked: int) -> None:
@@ -51,206 +38,142 @@ class ChainIndex:
         self.scl: Lsn = 0
         """Highest LSN such that every record of the chain in ``(base_lsn, scl]`` is held."""
         self._max_unlinked = max_unlinked
-        self._records: dict[Lsn, tuple[Any, ...]] = {}
-        # Plain tuples, no `RedoRecord`: once Python's collector of cycles has seen that a tuple
-        # holds plain values, it forgets it. Else it would walk over all records, time and again.
-        self._chain: list[Lsn] = []  # linked, ascending
-        self._unlinked: list[Lsn] = []  # ascending; their intervals are disjoint, and above scl
-        self.directory = PageDirectory()
-        """Every page that has ever had a linked record here, and what else was added to it."""
-        self._by_page = _LsnsByPage(self.directory)  # linked, ascending
-        self._payload_bytes = 0
+        self._linked = LinkedRuns()
+        self._waiting = WaitingRuns()
 
     # ---- what is held ----------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._records)
+        return len(self._linked) + self._waiting.records
 
     def __contains__(self, lsn: Lsn) -> bool:
-        return lsn in self._records
+        return self._find(lsn) is not None
 
     def not_held(self, lsns: Iterable[Lsn]) -> Iterator[Lsn]:
         """Those of ``lsns`` at which no record is held, linked or not, in their order."""
-        return filterfalse(self._records.__contains__, lsns)
+        return filterfalse(self.__contains__, lsns)
 
     def get(self, lsn: Lsn) -> RedoRecord | None:
         """The record at ``lsn``, linked or not, if it is held."""
-        values = self._records.get(lsn)
-        return None if values is None else as_record(values)
+        span = self._find(lsn)
+        return None if span is None else span.records()[0]
+
+    def _find(self, lsn: Lsn) -> Span | None:
+        return self._linked.find(lsn) if lsn <= self.scl else self._waiting.find(lsn)
 
     def held(self) -> list[RedoRecord]:
         """All records held, linked or not, ascending."""
-        records = self._records
-        return [as_record(records[lsn]) for lsns in (self._chain, self._unlinked) for lsn in lsns]
+        return [record for span in self._spans() for record in span.records()]
 
-    def held_in_runs(self, count: int, limit_bytes: int) -> Iterator[list[RedoRecord]]:
-        """What `held` returns, piece by piece; the index must not change meanwhile.
+    def waiting_runs(self, limit_bytes: int) -> list[bytes]:
+        """The records above a gap, encoded; a run has at most ``limit_bytes``, or one record."""
+        spans = (Span(held, 0, len(held.lsns)) for held in self._waiting)
+        return list(encoded_runs(spans, self.unlinked, limit_bytes))
 
-        The records of a run follow each other in the chain. It has at most ``count``, of at most
-        ``limit_bytes`` when they are encoded unless a single one is longer.
-        """
-        run: list[RedoRecord] = []
-        size = 0
-        last = self.base_lsn
-        for lsns in (self._chain, self._unlinked):
-            for lsn in lsns:
-                record = as_record(self._records[lsn])
-                size += len(record.payload) + RECORD_OVERHEAD_BYTES
-                full = len(run) == count or size > limit_bytes
-                if run and (full or record.prev_segment_lsn != last):
-                    yield run
-                    run, size = [], len(record.payload) + RECORD_OVERHEAD_BYTES
-                run.append(record)
-                last = lsn
-        if run:
-            yield run
+    def _spans(self) -> Iterator[Span]:
+        waiting = (Span(held, 0, len(held.lsns)) for held in self._waiting)
+        return chain(self._linked.spans(self.base_lsn, self.scl), waiting)
 
     @property
     def unlinked(self) -> int:
         """Records held above a gap; at most ``max_unlinked``."""
-        return len(self._unlinked)
+        return self._waiting.records
 
     @property
     def highest_lsn(self) -> Lsn:
         """The highest record held, linked or not; ``base_lsn`` when none is."""
-        return self._unlinked[-1] if self._unlinked else self.scl
+        return self._waiting.last_lsn if self._waiting else self.scl
 
     def encoded_bytes(self) -> int:
         """What all records held take when they are encoded, without the heads of their runs."""
-        return self._payload_bytes + RECORD_OVERHEAD_BYTES * len(self._records)
+        return self._linked.size_bytes + self._waiting.size_bytes
 
     def count_through(self, lsn: Lsn) -> int:
         """How many linked records lie at or below ``lsn``."""
-        return bisect_right(self._chain, lsn)
+        return self._linked.count_through(lsn)
 
     def linked_lsn(self, position: int) -> Lsn:
         """The LSN of a linked record, counted from 0 at the oldest in the log."""
-        return self._chain[position]
+        return self._linked.lsn_at(position)
 
     # ---- records come in -------------------------------------------------------------------------
 
-    def insert(self, records: Sequence[RedoRecord]) -> int:
-        """Take in records, in any order, repeated or not; returns how many were not held before.
+    def insert_run(self, run: Run) -> None:
+        """Take in a run; what is held already changes nothing.
 
-        Those at or below ``base_lsn`` and those already held change nothing. A record that
-        contradicts one that is held is refused. Of the unlinked ones the ``max_unlinked`` nearest
-        to the SCL are kept; the others have to come again.
+        A run that contradicts what is held is refused as a whole, also those of its records that
+        would have found room. Of the unlinked records the ``max_unlinked`` nearest to the SCL are
+        kept; the others have to come again.
         """
-        linked = 0 if self._unlinked else self._append_run(records)
-        if linked == len(records):
-            return linked
-        others = sorted(records[linked:], key=_lsn_of)
-        return linked + sum([self._insert_one(record) for record in others])
+        self._insert(HeldRun(run))
 
-    def _append_run(self, records: Sequence[RedoRecord]) -> int:
-        """Link the records that continue the chain, up to the first that does not: the hot path."""
-        held, chain, by_page = self._records, self._chain, self._by_page
-        scl, size = self.scl, self._payload_bytes
-        start = len(chain)
-        for record in records:
-            lsn, page_id, _, payload, _, _, _, prev_segment_lsn, _ = record
-            if prev_segment_lsn != scl:
-                break
-            held[lsn] = record[:]
-            chain.append(lsn)
-            by_page[page_id].append(lsn)
-            size += len(payload)
-            scl = lsn
-        self.scl, self._payload_bytes = scl, size
-        return len(chain) - start
+    def _insert(self, held: HeldRun) -> None:
+        if held.run.prev_lsn == self.scl and not self._waiting:
+            self._link(held)
+            return
+        for part in self._waiting.lacking(held, self.scl):
+            if part.run.prev_lsn != self.scl:
+                self._waiting.add(part)
+                continue
+            self._link(part)
+            for follower in self._waiting.take_what_follows(self.scl):
+                self._link(follower)
+        self._waiting.keep_nearest(self._max_unlinked)
 
-    def _insert_one(self, record: RedoRecord) -> bool:
-        lsn, unlinked = record.lsn, self._unlinked
-        if lsn <= self.base_lsn:
-            return False
-        held = self._records.get(lsn)
-        at = bisect_left(unlinked, lsn)
-        if held is not None or self._overlaps(record, at):
-            return False
-        if record.prev_segment_lsn == self.scl:
-            self._hold(record)
-            self._link(record)
-            self._link_what_follows()
-            return True
-        if at == len(unlinked) >= self._max_unlinked:
-            return False
-        self._hold(record)
-        unlinked.insert(at, lsn)
-        if len(unlinked) > self._max_unlinked:
-            self._remove(unlinked.pop())
-        return True
-
-    def _overlaps(self, record: RedoRecord, at: int) -> bool:
-        """Whether the interval of ``record``, not held, meets one that is; ``at``: its place."""
-        prev, unlinked = record.prev_segment_lsn, self._unlinked
-        if prev < (unlinked[at - 1] if at else self.scl):
-            return True
-        return at < len(unlinked) and self._records[unlinked[at]][_PREV_SEGMENT] < record.lsn
-
-    def _link(self, record: RedoRecord) -> None:
-        self._chain.append(record.lsn)
-        self._by_page[record.page_id].append(record.lsn)
-        self.scl = record.lsn
-
-    def _link_what_follows(self) -> None:
-        count = 0
-        for lsn in self._unlinked:
-            record = self._records[lsn]
-            if record[_PREV_SEGMENT] != self.scl:
-                break
-            self._link(as_record(record))
-            count += 1
-        del self._unlinked[:count]
-
-    def _hold(self, record: RedoRecord) -> None:
-        self._records[record.lsn] = record[:]
-        self._payload_bytes += len(record.payload)
-
-    def _remove(self, lsn: Lsn) -> RedoRecord:
-        record = as_record(self._records.pop(lsn))
-        self._payload_bytes -= len(record.payload)
-        return record
+    def _link(self, held: HeldRun) -> None:
+        self._linked.append(held)
+        self.scl = held.lsns[-1]
 
     # ---- the chain -------------------------------------------------------------------------------
 
+    def look_into_more(self) -> int:
+        """Index the pages of a few linked records, ahead of the reads that need it.
+
+        A step of some milliseconds. Returns how many records it was; 0 when all are indexed.
+        """
+        return self._linked.look_into_more()
+
     def pages(self) -> list[PageId]:
         """Pages with linked records in the log, ascending."""
-        return sorted(self._by_page)
+        return sorted(self._linked.pages())
 
     def page_head(self, page_id: PageId, read_point: Lsn) -> Lsn:
         """The page's newest linked record at or below ``read_point``; 0 if the log has none."""
-        lsns = self._by_page.get(page_id)
-        if lsns is None:
-            return 0
-        if lsns[-1] <= read_point:
-            return lsns[-1]
-        at = bisect_right(lsns, read_point)
-        return lsns[at - 1] if at else 0
+        return self._linked.page_head(page_id, read_point)
 
-    def linked_after(self, lsn: Lsn) -> Iterator[RedoRecord]:
-        """Linked records above ``lsn``, ascending, one by one; the index must not change meanwhile.
+    def page_records(self, page_id: PageId, after: Lsn, through: Lsn) -> list[RedoRecord]:
+        """The page's linked records with ``after < lsn <= through``, ascending."""
+        return self._linked.page_records(page_id, after, through)
+
+    def pieces(self, after: Lsn, through: Lsn) -> list[Rows]:
+        """Linked records with ``after < lsn <= through``, packed, in the order of their LSNs.
 
         Raises `NotFound` if some of them have already left the log.
         """
-        if lsn < self.base_lsn:
-            raise NotFound(f"records after {lsn} have left the log: expected >= {self.base_lsn}")
-        chain, records = self._chain, self._records
-        return (as_record(records[chain[at]]) for at in range(bisect_right(chain, lsn), len(chain)))
+        self._linked.look_into(min(through, self.scl))
+        return [span.rows() for span in self._spans_after(after, through)]
 
-    def records_after(self, lsn: Lsn, limit_bytes: int) -> list[RedoRecord]:
-        """Linked records above ``lsn``, ascending, that encode to at most ``limit_bytes``.
+    def linked_after(self, lsn: Lsn) -> Iterator[RedoRecord]:
+        """Linked records above ``lsn``, ascending, one by one; none may come or go meanwhile.
 
-        At least one if there is any, so that a small limit stops nobody. Raises `NotFound` if some
-        of them have already left the log.
+        Raises `NotFound` if some of them have already left the log.
         """
-        found: list[RedoRecord] = []
-        size = 0
-        for record in self.linked_after(lsn):
-            size += len(record.payload) + RECORD_OVERHEAD_BYTES
-            if size > limit_bytes and found:
-                break
-            found.append(record)
-        return found
+        spans = self._spans_after(lsn, _ANY)
+        return (record for span in spans for record in span.records())
+
+    def runs_after(self, lsn: Lsn, limit_bytes: int) -> bytes:
+        """Linked records above ``lsn`` as a run of at most ``limit_bytes``, without its head.
+
+        At least one if there is any, so that a small limit stops nobody; else `NO_RECORDS`. Raises
+        `NotFound` if some of them have already left the log.
+        """
+        spans = self._spans_after(lsn, _ANY)
+        return next(encoded_runs(spans, len(self), limit_bytes), NO_RECORDS)
+
+    def _spans_after(self, after: Lsn, through: Lsn) -> Iterator[Span]:
+        if after < self.base_lsn:
+            raise NotFound(f"records after {after} have left the log: expected >= {self.base_lsn}")
+        return self._linked.spans(after, through)
 
     def missing_ranges(self) -> list[tuple[Lsn, Lsn]]:
         """Half-open ranges above the SCL, ascending, in which at least one record is missing.
@@ -259,62 +182,41 @@ class ChainIndex:
         """
         gaps = []
         last = self.scl
-        for lsn in self._unlinked:
-            if self._records[lsn][_PREV_SEGMENT] != last:
-                gaps.append((last + 1, lsn))
-            last = lsn
+        for held in self._waiting:
+            if held.run.prev_lsn != last:
+                gaps.append((last + 1, held.lsns[0]))
+            last = held.lsns[-1]
         return gaps
 
     # ---- records go ------------------------------------------------------------------------------
 
-    def truncate(self, table: TruncationTable) -> int:
-        """Drop every record that ``table`` annuls, linked or not; returns how many (2017 §4.3).
+    def truncate(self, table: TruncationTable) -> None:
+        """Drop every record that ``table`` annuls, linked or not (2017 §4.3).
 
         The SCL becomes the last record of the chain below all that was annulled.
         """
         assert not table.annuls(self.base_lsn), (self.base_lsn, table)
-        cut = len(self._chain)
+        doubtful = self._waiting.take_all()
         for start, end, _ in table.ranges:
-            at = bisect_left(self._chain, start)
-            if at < len(self._chain) and self._chain[at] < end:
-                cut = at
+            if self._linked.count_through(start - 1) < self._linked.count_through(end - 1):
+                doubtful = self._linked.drop_above(start - 1) + doubtful
+                self.scl = self._linked.last_lsn
                 break
-        before = len(self)
-        doubtful = [self._remove(lsn) for lsn in (*self._chain[cut:], *self._unlinked)]
-        survivors = [record for record in doubtful if not table.annuls(record.lsn)]
-        for record in reversed(doubtful[: len(self._chain) - cut]):
-            self._unlink_from_page(record)
-        del self._chain[cut:]
-        self._unlinked.clear()
-        self.scl = self._chain[-1] if self._chain else self.base_lsn
-        self.insert(survivors)
-        return before - len(self)
+        for held in doubtful:
+            for survivor in held.without_annulled(table):
+                self._insert(survivor)
 
-    def _unlink_from_page(self, record: RedoRecord) -> None:
-        lsns = self._by_page[record.page_id]
-        popped = lsns.pop()
-        assert popped == record.lsn, (popped, record)
-        if not lsns:
-            del self._by_page[record.page_id]
-
-    def collect(self, up_to: Lsn) -> list[RedoRecord]:
-        """Take the linked records at or below ``up_to`` out of the log; returns them, ascending.
+    def collect(self, up_to: Lsn) -> int:
+        """Take the linked records at or below ``up_to`` out of the log; returns how many.
 
         The caller has the images that stand for them. ``base_lsn`` becomes the last of them. The
-        cost is that of the records taken, and two block moves.
+        bytes of a run go with the last of its records.
         """
-        count = bisect_right(self._chain, up_to)
-        if not count:
-            return []
-        removed = [self._remove(lsn) for lsn in self._chain[:count]]
-        del self._chain[:count]
-        self.base_lsn = removed[-1].lsn
-        for page_id in dict.fromkeys(record.page_id for record in removed):
-            lsns = self._by_page[page_id]
-            del lsns[: bisect_right(lsns, self.base_lsn)]
-            if not lsns:
-                del self._by_page[page_id]
-        return removed
+        count = self._linked.count_through(up_to)
+        if count:
+            self.base_lsn = self._linked.lsn_at(count - 1)
+            self._linked.drop_through(self.base_lsn)
+        return count
 
     def reset(self, base_lsn: Lsn) -> None:
         """Start over from page images as of ``base_lsn``; records above it stay, and link anew.
@@ -322,16 +224,15 @@ class ChainIndex:
         ``base_lsn`` is a record of the chain, and not below the present base.
         """
         assert base_lsn >= self.base_lsn, (base_lsn, self.base_lsn)
-        kept = [record for record in self.held() if record.lsn > base_lsn]
         self.base_lsn = base_lsn
-        self.drop_records()
-        self.insert(kept)
+        self._linked.drop_through(base_lsn)
+        if base_lsn > self.scl:
+            self.scl = base_lsn
+            for held in self._waiting.take_all():
+                self._insert(held)
 
     def drop_records(self) -> None:
         """Drop every record, linked or not: what is left ends at ``base_lsn``."""
-        self._records.clear()
-        self._chain.clear()
-        self._unlinked.clear()
-        self._by_page.clear()
-        self._payload_bytes = 0
+        self._linked.drop_above(self.base_lsn)
+        self._waiting.take_all()
         self.scl = self.base_lsn

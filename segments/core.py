@@ -64,8 +64,7 @@ from segments.protocol.messages import (
     WriteAck,
     WriteBatch,
 )
-from segments.protocol.record import RedoRecord
-from segments.protocol.run import encode_run, read_records
+from segments.protocol.run import Run, last_lsn_of, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.steps import Pace
@@ -115,8 +114,8 @@ class Pending:
     entry: Entry
     epoch: VolumeEpoch
     size: int = 64
-    records: list[RedoRecord] | None = None
-    """What a `RecordsEntry` encodes: it has been decoded once, and need not be again."""
+    run: Run | None = None
+    """What a `RecordsEntry` carries: it was found sound once, and need not be again."""
     ack: tuple[Address, int] | None = None
     """Writer and batch to acknowledge; a write acknowledges only its last batch of each writer."""
     answer: Callable[[], None] | None = None
@@ -254,7 +253,7 @@ class SegmentCore:
         self.state.raise_epoch(max((each.epoch for each in batch), default=NO_EPOCH))
         for pending in batch:
             before = self.state.scl
-            self.state.apply(pending.entry, pending.records)
+            self.state.apply(pending.entry, pending.run)
             if self._trace is not None:
                 self._note_applied(pending, before)
             if pending.ack is not None:
@@ -262,7 +261,7 @@ class SegmentCore:
                 acks[writer] = (max(seq, acks.get(writer, (0, pending.epoch))[0]), pending.epoch)
             if pending.answer is not None:
                 pending.answer()
-            if pace.ends_step(pending.size if pending.records is not None else 1):
+            if pace.ends_step(pending.size if pending.run is not None else 1):
                 yield
         for writer, seq, epoch in self._drop_durable():
             acks[writer] = (max(seq, acks.get(writer, (0, epoch))[0]), epoch)
@@ -277,7 +276,7 @@ class SegmentCore:
         """
         scl, kept, acks = self.state.scl, [], []
         for pending in self._queue:
-            if not pending.records or pending.records[-1].lsn > scl:
+            if pending.run is None or pending.run.last_lsn > scl:
                 kept.append(pending)
             elif pending.ack is not None:
                 acks.append((*pending.ack, pending.epoch))
@@ -289,7 +288,7 @@ class SegmentCore:
         scl = self.state.scl
         match pending.entry:
             case RecordsEntry():
-                count = len(pending.records or ())
+                count = len(pending.run.lsns) if pending.run is not None else 0
                 self.note(events.RecordsApplied, count, before, scl)
             case SealEntry(epoch):
                 self.note(events.Sealed, epoch, scl)
@@ -313,7 +312,7 @@ class SegmentCore:
         self._sends.append(Outgoing(destination, message))
 
     def _queue_records(
-        self, entry: RecordsEntry, records: list[RedoRecord], *, ack: tuple[Address, int] | None,
+        self, entry: RecordsEntry, run: Run, *, ack: tuple[Address, int] | None,
         answer: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         """Queue records of the promised epoch."""
@@ -322,16 +321,14 @@ class SegmentCore:
             self.dropped_messages += 1  # one message of any size fits an empty queue
             return
 
-        self._push(Pending(entry, self._promised, size, records, ack, answer))
+        self._push(Pending(entry, self._promised, size, run, ack, answer))
 
     def _take_over(
         self, epoch: VolumeEpoch, table: TruncationTable | None, answer: Callable[[], None] | None
     ) -> None:
         """Promise ``epoch`` and adopt ``table``, if it is higher than the adopted one (§8)."""
         if epoch > self._promised:
-            self._requeue(
-                each for each in self._queue if each.records is None or each.epoch >= epoch
-            )
+            self._requeue(each for each in self._queue if each.run is None or each.epoch >= epoch)
         if self._queue_bytes > self._config.queue_bytes:
             self.dropped_messages += 1
             return
@@ -395,16 +392,16 @@ class SegmentCore:
         self.state.ends_at(message.tail_lsn, message.vdl)
         if message.settled:
             self._settle(message.epoch)
-        records = read_records(message.records)
+        run = read_run(message.records) if message.records else None
         if self._trace is not None:
-            lsns = (records[0].lsn, records[-1].lsn) if records else None
+            lsns = (run.lsns[0], run.last_lsn) if run is not None else None
             received = events.BatchReceived(source, message.seq, lsns, message.vdl)
             self._trace(self.segment, received)
-        if not records or records[-1].lsn <= self.state.scl:
+        if run is None or run.last_lsn <= self.state.scl:
             self._acknowledge(source, message.epoch, message.seq)
             return
         entry = RecordsEntry(message.vdl, message.floor, message.records)
-        self._queue_records(entry, records, ack=(source, message.seq))
+        self._queue_records(entry, run, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
         self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
@@ -536,11 +533,11 @@ class SegmentCore:
             self._send(source, refusal)
             return
         limit = min(message.limit_bytes, self._config.gossip_bytes)
-        records = state.index.records_after(message.after_lsn, limit)
-        through = records[-1].lsn if records else max(message.after_lsn, state.scl)
+        run = state.index.runs_after(message.after_lsn, limit)
+        through = last_lsn_of(run) if run else max(message.after_lsn, state.scl)
         reply = LogReply(
             message.epoch, self.segment, message.request_id, message.after_lsn, through,
-            state.scl, encode_run(records),
+            state.scl, run,
         )  # fmt: skip
         self._send(source, reply)
 
@@ -556,8 +553,8 @@ class SegmentCore:
                 pass
             case TakeTable(table):
                 self._take_over(message.epoch, table, None)
-            case TakeRecords(entry, records):
-                self._take_gossiped(source, entry, records)
+            case TakeRecords(entry, run):
+                self._take_gossiped(source, entry, run)
             case TakeLayer():
                 pass  # it is the next job
             case GiveLayer(request):
@@ -593,16 +590,14 @@ class SegmentCore:
     def _ask_for_part(self, transfer: Transfer) -> None:
         self._send(transfer.peer, self.gossip.fetch(transfer))
 
-    def _take_gossiped(
-        self, source: Address, entry: RecordsEntry, records: list[RedoRecord]
-    ) -> None:
+    def _take_gossiped(self, source: Address, entry: RecordsEntry, run: Run) -> None:
         before = self.state.scl
 
         def ask_for_more() -> None:
             if self.state.scl > before:  # else the same would come again
                 self._send(source, self.gossip.status(reply_wanted=False))
 
-        self._queue_records(entry, records, ack=None, answer=ask_for_more)
+        self._queue_records(entry, run, ack=None, answer=ask_for_more)
 
     # ---- details ---------------------------------------------------------------------------------
 

@@ -15,8 +15,7 @@ from segments.protocol import events
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, GossipStatus
-from segments.protocol.record import RedoRecord
-from segments.protocol.run import encode_run, read_records
+from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.transfer import Transfer, can_give, wanted
@@ -38,7 +37,7 @@ class TakeRecords(NamedTuple):
     """Make these records durable, then ask for more."""
 
     entry: RecordsEntry
-    records: list[RedoRecord]
+    run: Run
 
 
 class TakeLayer(NamedTuple):
@@ -144,8 +143,7 @@ class Gossip:
                 self.transfer = Transfer.begin(source, what, timeout_s, now)
                 return TakeLayer(self.transfer)
         if state.folded <= status.scl < state.scl:
-            records = state.index.records_after(status.scl, self._config.gossip_bytes)
-            run = encode_run(records)
+            run = state.index.runs_after(status.scl, self._config.gossip_bytes)
             return GossipRecords(state.epoch, self._segment, state.table, state.vdl, run)
         if status.scl != state.scl and status.reply_wanted:
             return self.status(reply_wanted=False)
@@ -154,16 +152,16 @@ class Gossip:
     def _take_records(self, source: Address, message: GossipRecords) -> TakeRecords | None:
         state = self._state
         state.announced(message.vdl, 0)
-        records = read_records(message.records)
-        if not records or records[-1].lsn <= state.scl:
+        run = read_run(message.records) if message.records else None
+        if run is None or run.last_lsn <= state.scl:
             return None
         # Without a floor: behind a table on its way to the disk it would be the former writer's.
         entry = RecordsEntry(state.vdl, 0, message.records)
         if self._trace is not None:
-            lsns = (records[0].lsn, records[-1].lsn)
+            lsns = (run.lsns[0], run.last_lsn)
             received = events.GossipReceived(source, message.epoch, message.table.epoch, lsns)
             self._trace(self._segment, received)
-        return TakeRecords(entry, records)
+        return TakeRecords(entry, run)
 
     # ---- layers ----------------------------------------------------------------------------------
 

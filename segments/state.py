@@ -11,12 +11,12 @@ from typing import Final
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
+from segments.held_run import HeldRun
 from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.layers.materializer import Materializer
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
-from segments.protocol.record import RedoRecord
-from segments.protocol.run import encode_run, read_records, read_run
+from segments.protocol.run import Run, last_lsn_of, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.steps import Pace, Steps, finished
 from segments.wal import (
@@ -54,9 +54,10 @@ class SegmentState:
         self.index = ChainIndex(max_unlinked=config.unlinked_limit)
         self.index.reset(layers.folded)
         self.materializer = Materializer(
-            self.index, layers,
-            block_cache_bytes=config.block_cache_bytes, image_cache_bytes=config.image_cache_bytes,
+            self.index,
+            page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
         )  # fmt: skip
+        self.materializer.set_layers(layers)
         self.epoch = NO_EPOCH
         """Highest epoch sealed or taken over; never goes down."""
         self.table = TruncationTable()
@@ -106,6 +107,7 @@ class SegmentState:
             for entry in frame.entries:
                 state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
+                    state.index.look_into_more()  # or the first read would have to, at once
                     yield
         if scan.damage:
             highest = yield from _highest_ever_held(scan)
@@ -164,17 +166,15 @@ class SegmentState:
         if epoch > self.epoch:
             self.epoch = epoch
 
-    def apply(self, entry: Entry, records: Sequence[RedoRecord] | None = None) -> None:
+    def apply(self, entry: Entry, run: Run | None = None) -> None:
         """Take in one durable entry.
 
-        ``records`` is what a `RecordsEntry` encodes, if the caller has it decoded already.
+        ``run`` is what a `RecordsEntry` carries, if the caller has found it sound already.
         """
         match entry:
             case RecordsEntry():
                 self.announced(entry.vdl, entry.floor)
-                if records is None:
-                    records = read_records(entry.records)
-                self.add_records(records)
+                self.add_run(read_run(entry.records) if run is None else run)
             case SealEntry():
                 self.raise_epoch(entry.epoch)
             case TableEntry():
@@ -185,6 +185,7 @@ class SegmentState:
             case HeadEntry():
                 self.raise_epoch(entry.epoch)
                 self.adopt_table(entry.table)
+                self.table = self.table.with_settled(entry.table.settled)
                 self.announced(entry.vdl, entry.floor)
             case HeldEntry():
                 pass  # only `restore` asks, after damage
@@ -193,6 +194,7 @@ class SegmentState:
         """Remember what a writer said; neither ever goes back."""
         if vdl > self.vdl:
             self.vdl = vdl
+            self.materializer.announce(vdl)
         if floor > self.announced_floor:
             self.announced_floor = floor
 
@@ -205,12 +207,13 @@ class SegmentState:
         if tail_lsn < self._repair_lsn <= vdl:
             self._repair_lsn = tail_lsn
 
-    def add_records(self, records: Sequence[RedoRecord]) -> None:
+    def add_run(self, run: Run) -> None:
         """Take in records that are durable here; what the adopted table annuls is left out."""
-        if records and records[0].lsn <= self.table.last_annulled_lsn:
-            annuls = self.table.annuls
-            records = [each for each in records if not annuls(each.lsn)]
-        self.index.insert(records)
+        if run.lsns[0] > self.table.last_annulled_lsn:
+            self.index.insert_run(run)
+            return
+        for piece in HeldRun(run).without_annulled(self.table):
+            self.index.insert_run(piece.run)
 
     def adopt_table(self, table: TruncationTable) -> None:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).
@@ -249,11 +252,11 @@ class SegmentState:
         announced VDL, which was folded here or, above the SCL, at a peer.
         """
         assert self.folded <= layers.folded <= self.vdl, (self.folded, layers.folded, self.vdl)
+        self.materializer.set_layers(layers)  # before the index lets go
         if layers.folded > self.scl:
             self.index.reset(layers.folded)
         elif layers.folded > self.index.base_lsn:
             self.index.collect(layers.folded)
-        self.materializer.use_layers(layers)
 
     # ---- the log ---------------------------------------------------------------------------------
 
@@ -276,7 +279,7 @@ class SegmentState:
         while run := self.index.runs_after(max(after, self.folded), limit):
             after = last_lsn_of(run)
             yield self._records_frame(run), after
-        for run in self.index.unlinked_runs():
+        for run in self.index.waiting_runs(limit):
             yield self._records_frame(run), last_lsn_of(run)
 
     def _records_frame(self, run: bytes) -> bytes:

@@ -22,7 +22,7 @@ of one length and the payloads stand behind them, so runs are cut and joined wit
 one column of all rows is read at once.
 
 `read_run` makes the checks that a segment owes before it acknowledges (whole, sound, ascending);
-what a row says of its page is checked when the row is read (`Run.records`).
+what a row says of its page is checked when rows are looked into (`Run.payload_ends`).
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ _CPL_SHIFT: Final = 27
 _MTR_SHIFT: Final = 29
 _LENGTH_MASK: Final = (1 << _OFFSET_SHIFT) - 1
 _OFFSET_MASK: Final = PAGE_SIZE - 1
+_CPL_BIT: Final = 1 << _CPL_SHIFT
+_ZERO_BIT: Final = 1 << (_MTR_SHIFT - 1)
 MAX_MTR_LSNS: Final = 1 << (64 - _MTR_SHIFT)
 """Most LSNs that a mini-transaction can have."""
 
@@ -62,6 +64,11 @@ assert RUN_HEAD_BYTES == 32
 assert _ROW.size == RECORD_OVERHEAD_BYTES
 assert PAGE_SIZE <= _LENGTH_MASK
 assert PAGE_SIZE == 1 << (_CPL_SHIFT - _OFFSET_SHIFT)
+
+
+def payload_bytes(meta: int) -> int:
+    """How long the payload of a row with this ``meta`` is, in bytes."""
+    return meta & _LENGTH_MASK
 
 
 class Rows(NamedTuple):
@@ -117,42 +124,96 @@ class Run(NamedTuple):
         """The LSN of its last record."""
         return self.lsns[-1]
 
-    def records(self) -> list[RedoRecord]:
-        """All records, each checked; raises `MalformedMessage`."""
-        data = self.data
-        at = RUN_HEAD_BYTES + len(self.lsns) * _ROW.size
-        prev_segment = self.prev_lsn
-        found = []
-        rows = memoryview(data)[RUN_HEAD_BYTES:at]
+    @property
+    def size_bytes(self) -> int:
+        """What its records take, encoded, without the head."""
+        return len(self.data) - RUN_HEAD_BYTES
+
+    def pages(self) -> array[int]:
+        """The page of each row."""
+        return _columns(self.data, len(self.lsns))[1::_WORDS]
+
+    def payload_ends(self) -> array[int]:
+        """Where each row's payload ends, in bytes from the start of the first one.
+
+        Looks into all rows, each of which is checked; raises `MalformedMessage`.
+        """
+        ends, at, prev_segment = array("I"), 0, self.prev_lsn
+        rows = memoryview(self.data)[RUN_HEAD_BYTES : self._payloads_at]
         for lsn, page_id, prev_page, prev_volume, meta in _ROW.iter_unpack(rows):
-            length, offset = meta & _LENGTH_MASK, meta >> _OFFSET_SHIFT & _OFFSET_MASK
-            mtr_id = lsn - (meta >> _MTR_SHIFT)
+            length, offset = payload_bytes(meta), meta >> _OFFSET_SHIFT & _OFFSET_MASK
             if not (
-                mtr_id > 0
+                meta >> _MTR_SHIFT < lsn
                 and page_id <= MAX_INTEGER
                 and 0 < length <= PAGE_SIZE - offset
                 and prev_page <= prev_segment <= prev_volume < lsn
                 and not meta & _ZERO_BIT
             ):
                 raise MalformedMessage(f"a row with impossible fields at LSN {lsn}: {meta:#x}")
-            is_cpl = meta & _CPL_BIT != 0
-            values = (
-                lsn, page_id, offset, data[at : at + length], mtr_id, is_cpl,
-                prev_volume, prev_segment, prev_page,
-            )  # fmt: skip
-            found.append(as_record(values))
             prev_segment = lsn
             at += length
-        if at != len(data):
+            ends.append(at)
+        if at != len(self.data) - self._payloads_at:
             raise MalformedMessage(
-                f"rows with {at - RUN_HEAD_BYTES - len(rows)} bytes of payload: "
-                f"expected {len(data) - RUN_HEAD_BYTES - len(rows)}"
+                f"rows with {at} bytes of payload: expected {len(self.data) - self._payloads_at}"
             )
+        return ends
+
+    def records(self) -> list[RedoRecord]:
+        """All records, each checked; raises `MalformedMessage`."""
+        return self.records_at(range(len(self.lsns)), self.payload_ends())
+
+    def records_at(self, rows: Iterable[int], ends: Sequence[int]) -> list[RedoRecord]:
+        """The records of ``rows``, numbers from 0; ``ends`` is what `payload_ends` has returned."""
+        data, lsns, payloads = self.data, self.lsns, self._payloads_at
+        found = []
+        for row in rows:
+            lsn, page_id, prev_page, prev_volume, meta = _ROW.unpack_from(
+                data, RUN_HEAD_BYTES + row * _ROW.size
+            )
+            end = payloads + ends[row]
+            values = (
+                lsn, page_id, meta >> _OFFSET_SHIFT & _OFFSET_MASK,
+                data[end - payload_bytes(meta) : end],
+                lsn - (meta >> _MTR_SHIFT), meta & _CPL_BIT != 0,
+                prev_volume, lsns[row - 1] if row else self.prev_lsn, prev_page,
+            )  # fmt: skip
+            found.append(as_record(values))
         return found
 
+    def rows(self, start: int, stop: int, ends: Sequence[int]) -> Rows:
+        """The rows ``start <= row < stop``, at least one; ``ends`` as for `records_at`."""
+        at = self._payloads_at
+        first = at + (ends[start - 1] if start else 0)
+        rows = slice(RUN_HEAD_BYTES + start * _ROW.size, RUN_HEAD_BYTES + stop * _ROW.size)
+        return Rows(self.data[rows], self.data[first : at + ends[stop - 1]])
 
-_ZERO_BIT: Final = 1 << (_MTR_SHIFT - 1)
-_CPL_BIT: Final = 1 << _CPL_SHIFT
+    def all_rows(self) -> Rows:
+        """Every row, none of them looked into."""
+        return Rows(self.data[RUN_HEAD_BYTES : self._payloads_at], self.data[self._payloads_at :])
+
+    def cut(self, start: int, stop: int, ends: Sequence[int]) -> Run:
+        """The run of the rows ``start <= row < stop``; ``ends`` as for `records_at`."""
+        lsns = self.lsns[start:stop]
+        prev_lsn = self.lsns[start - 1] if start else self.prev_lsn
+        data = join_rows(prev_lsn, lsns[-1], [self.rows(start, stop, ends)])
+        return Run(data, prev_lsn, lsns)
+
+    @property
+    def _payloads_at(self) -> int:
+        return RUN_HEAD_BYTES + len(self.lsns) * _ROW.size
+
+
+def join_runs(runs: Sequence[Run]) -> Run:
+    """One run of ``runs`` that follow each other, at least one."""
+    if len(runs) == 1:
+        return runs[0]
+    lsns = array("Q")
+    for run in runs:
+        lsns += run.lsns
+    prev_lsn = runs[0].prev_lsn
+    data = join_rows(prev_lsn, lsns[-1], [run.all_rows() for run in runs])
+    return Run(data, prev_lsn, lsns)
 
 
 def read_run(data: bytes) -> Run:
@@ -175,6 +236,18 @@ def read_run(data: bytes) -> Run:
             f"above {prev_lsn} and up to {last_lsn}"
         )
     return Run(data, prev_lsn, lsns)
+
+
+def last_lsn_of(data: bytes) -> Lsn:
+    """The LSN of the last record of a run that is known to be sound."""
+    last_lsn: Lsn = _HEAD.unpack_from(data, _SUM.size)[3]
+    return last_lsn
+
+
+def last_lsn_of(data: bytes) -> Lsn:
+    """The last LSN of a run that is known to be sound."""
+    last_lsn: Lsn = _HEAD.unpack_from(data, _SUM.size)[3]
+    return last_lsn
 
 
 def read_records(data: bytes) -> list[RedoRecord]:
