@@ -323,8 +323,9 @@ class Background:
         self._state.use_layers(layers)
         if self._trace is not None:
             published = events.LayerPublished(
-                layer.number, layer.start, layer.end, layer.base, layer.count, layer.length
-            )
+                layer.number, layer.start, layer.end, layer.base, layer.count, layer.length,
+                tuple(each.number for each in old if each.number not in live),
+            )  # fmt: skip
             self._trace(self._segment, published)
         yield Delete(tuple(gone))
 

@@ -179,21 +179,14 @@ class SegmentConfig:
     """Records kept above a gap; the others come again."""
     image_interval: int = setting(
         64, 1, 65_536, unit="records",
-        cost="larger: a read replays up to this many records; smaller: memory for more images",
+        cost="larger: a read replays more records; smaller: disk for more images",
     )  # fmt: skip
-    """Records of a page between two images that are kept of it."""
+    """Records of a page in a layer without an image behind one of them."""
     image_cache_bytes: int = setting(
-        64 << 20, 0, 1 << 40, unit="bytes",
-        cost="larger: memory; smaller: reads of old versions replay more records",
+        16 << 20, 0, 1 << 40, unit="bytes",
+        cost="larger: memory; smaller: more reads start from the layers",
     )  # fmt: skip
-    """Images beyond each page's newest and its base."""
-    coalesce_records: int = setting(
-        500, 1, 65_536, unit="records",
-        cost="larger: messages wait longer for a turn to end; smaller: more turns for the "
-        "same work",
-    )  # fmt: skip
-    """Records folded into images in one turn of background work. Turns follow each other without a
-    pause, other work in between, until it has caught up."""
+    """Versions of pages kept in memory."""
     tick_interval_s: float = setting(
         0.05, 0.001, 10.0, unit="seconds",
         cost="larger: background work comes in longer intervals; smaller: processor time when idle",
@@ -225,34 +218,55 @@ class SegmentConfig:
         "long list",
     )  # fmt: skip
     """Pages looked at for one part of a list of the pages that exist."""
-    collect_records: int = setting(
-        1_024, 1, 16_777_216, unit="records",
-        cost="larger: this many more records stay in memory; smaller: more work for each",
+    wal_file_bytes: int = setting(
+        4 << 20, 1 << 10, 1 << 40, unit="bytes",
+        cost="larger: folded records stay on the disk longer, and a restart reads them; smaller: "
+        "more files, each of which begins with three syncs",
     )  # fmt: skip
-    """Records that must be collectable before a turn of collection is worth its cost."""
+    """Length of a file of the log, at which the next one begins."""
+    fold_bytes: int = setting(
+        4 << 20, 1 << 10, 1 << 30, unit="bytes",
+        cost="larger: memory, and a longer restart; smaller: more layers, which are merged more "
+        "often",
+    )  # fmt: skip
+    """Records that no recovery can annul any more are written to a layer when they take so much."""
+    block_bytes: int = setting(
+        16 << 10, 1 << 8, 1 << 20, unit="bytes",
+        cost="larger: a read of a page reads more; smaller: memory for the index of the blocks",
+    )  # fmt: skip
+    """Size of a block of a layer, unless a single row is longer."""
+    block_cache_bytes: int = setting(
+        8 << 20, 0, 1 << 40, unit="bytes",
+        cost="larger: memory; smaller: more reads of blocks",
+    )  # fmt: skip
+    """Blocks of layers kept in memory."""
+    fan_out: int = setting(
+        4, 2, 64, unit="layers",
+        cost="larger: reads look into more layers; smaller: more is written again and again",
+    )  # fmt: skip
+    """Neighbouring layers of about one size that are merged into one."""
+    collect_ratio: float = setting(
+        0.5, 0.01, 100.0, unit="times",
+        cost="larger: disk for versions that nobody can read any more; smaller: pages are written "
+        "again more often",
+    )  # fmt: skip
+    """What is below the floor is collected when it takes so many times what the pages as of the
+    last collection take, and `fold_bytes` at least."""
+    queries: int = setting(
+        1_024, 1, 1 << 20, unit="questions",
+        cost="larger: memory for reads under way; smaller: reads that are asked again",
+    )  # fmt: skip
+    """Questions that wait for blocks of layers at a time; others are not answered."""
     compact_bytes: int = setting(
-        4 << 20, 0, 1 << 40, unit="bytes",
+        16 << 20, 0, 1 << 40, unit="bytes",
         cost="larger: disk, and a longer restart; smaller: a small log is rewritten more often",
     )  # fmt: skip
     """Size of the log below which it is never rewritten."""
-    compact_records: int = setting(
-        100_000, 1, 1_000_000_000, unit="records",
-        cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",
-    )  # fmt: skip
-    """The log is rewritten when it holds this many records that have been collected, or as
-    `compact_ratio` says."""
     compact_ratio: float = setting(
         2.0, 1.1, 1_000.0, unit="times",
         cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",
     )  # fmt: skip
-    """The log is rewritten when it is this many times as large as what it must hold, or as
-    `compact_records` says."""
-    wal_file_bytes: int = setting(
-        16 << 20, 4 << 10, 1 << 40, unit="bytes",
-        cost="larger: no less work, and files that are awkward to copy; smaller: more files, each "
-        "of which costs four syncs where a frame costs one",
-    )  # fmt: skip
-    """Size of a file of the log: a frame that would make it longer goes into the next one."""
+    """The log is rewritten when it is this many times as large as what it must hold."""
     scrub_interval_s: float = setting(
         1.0, 0.001, DAY_S, unit="seconds",
         cost="larger: damage is found later; smaller: more reading",

@@ -219,7 +219,7 @@ class SegmentCore:
         frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
         if promises:
             self.scrub.writing_promise()
-        top = max([each.records[-1].lsn for each in batch if each.records], default=0)
+        top = max([each.run.last_lsn for each in batch if each.run is not None], default=0)
         return Write(self._encoded_promise(batch) if promises else None, frame, top)
 
     def wrote(self) -> None:
@@ -412,29 +412,46 @@ class SegmentCore:
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
         if not self._can_answer(source, message, message.page_id):
             return
-        found = self.state.materializer.read(message.page_id, message.read_point)
+        reading = Reading(message.page_id, message.read_point)
+        found = self.state.materializer.read(reading)
         if isinstance(found, PageImage):
-            self._reply_page(source, message, found)
+            self._reply_page(source, message, reading, found)
         else:
-            self._query(self._read_from_layers(source, message))
+            self._query(self._read_blocks(source, message, reading, found))
 
-    def _read_from_layers(self, source: Address, message: ReadPage) -> Job[None]:
+    def _read_blocks(
+        self, source: Address, message: ReadPage, reading: Reading, need: Need
+    ) -> Job[None]:
         """Answer when what is needed of layers has been read; whatever has changed meanwhile."""
-        page_id, read_point = message.page_id, message.read_point
+        found: PageImage | Need = need
         try:
-            page = yield from self.state.materializer.read_job(page_id, read_point)
-        except (ReadPointBelowFloor, DamagedLayer, StorageFailed) as error:
+            while isinstance(found, Need):
+                for ref in found.blocks:
+                    data = yield Read(ref.name, ref.offset, ref.length)
+                    self.state.materializer.blocks_read(reading, ref, data)
+                if message.epoch != self._promised or not self._can_answer(
+                    source, message, message.page_id
+                ):
+                    return
+                found = self.state.materializer.read(reading)
+        except (DamagedLayer, StorageFailed) as error:
             if isinstance(error, DamagedLayer):
                 self.background.found_damage(error)
             if message.epoch == self._promised:
-                self._refuse_read(source, message, page_id)
-            return
-        if message.epoch == self._promised and self._can_answer(source, message, page_id):
-            self._reply_page(source, message, page)
+                self._refuse_read(source, message, message.page_id)
+        else:
+            self._reply_page(source, message, reading, found)
 
-    def _reply_page(self, source: Address, message: ReadPage, page: PageImage) -> None:
+    def _reply_page(
+        self, source: Address, message: ReadPage, reading: Reading, page: PageImage
+    ) -> None:
         if self._trace is not None:
-            self._trace_read(page, message.read_point)
+            assert reading.found is not None
+            read = events.PageMaterialized(
+                page.page_id, message.read_point, page.page_lsn, reading.found.image_lsn,
+                [change.lsn for change in reading.found.changes],
+            )  # fmt: skip
+            self._trace(self.segment, read)
         reply = PageReply(
             message.epoch, self.segment, message.request_id, message.read_point, page
         )
@@ -633,14 +650,6 @@ class SegmentCore:
         """Report a step that is not on the hot path; the event is made if anybody listens."""
         if self._trace is not None:
             self._trace(self.segment, event(*values, **named))
-
-    def _trace_read(self, page: PageImage, read_point: int) -> None:
-        image_lsn, *lsns = self.state.materializer.chain(page.page_id, read_point)
-        found = (self.state.index.get(lsn) for lsn in lsns)
-        records = [record for record in found if record is not None]
-        self.note(
-            events.PageMaterialized, page.page_id, read_point, page.page_lsn, image_lsn, records
-        )
 
 
 _HANDLERS: Final[dict[type, Any]] = {

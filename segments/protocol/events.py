@@ -73,11 +73,11 @@ class BatchReceived(Event):
 
 @attrs.frozen
 class WriteStarted(Event):
-    """A frame goes to the disk; the promise slots too, or the whole log anew."""
+    """A frame goes to the disk; the promise slots too, or the beginning of a new file."""
 
     frame_bytes: int
     promise: bool
-    compaction: bool
+    new_file: bool
 
 
 @attrs.frozen
@@ -204,19 +204,20 @@ class GossipReceived(Event):
 
 
 @attrs.frozen
-class PagesReceived(Event):
-    """A peer sent page images, for records that are collected already."""
+class LayerReceived(Event):
+    """A peer sent the last part of a layer, for records that it has in layers alone, or damage."""
 
     peer: SegmentId
     epoch: VolumeEpoch
     table_epoch: VolumeEpoch
-    base_lsn: Lsn
-    pages: int
+    start_lsn: Lsn
+    end_lsn: Lsn
+    base: bool
 
 
 @attrs.frozen
 class Hydrated(Event):
-    """Page images of a peer are durable and in effect; the SCL before and after."""
+    """A layer that came from a peer is live; the SCL before and after."""
 
     before: Lsn
     scl: Lsn
@@ -234,17 +235,51 @@ class TableGossiped(Event):
 
 
 @attrs.frozen
+class LayerPublished(Event):
+    """A layer is live, durably; what it holds has left the log, or the layers it has replaced."""
+
+    number: int
+    start_lsn: Lsn
+    end_lsn: Lsn
+    base: bool
+    rows: int
+    file_bytes: int
+    replaced: tuple[int, ...]
+    """The numbers of those layers."""
+
+
+@attrs.frozen
 class LogCollected(Event):
-    """Records up to the floor were folded into pages, and left; the floor that was announced."""
+    """What is below the floor was reduced to the newest version of each page.
+
+    Up to which LSN, how many rows of layers that was, and the floor that was announced.
+    """
 
     floor: Lsn
-    records: int
+    rows: int
     announced: Lsn
 
 
 @attrs.frozen
-class ScrubFoundBadManifest(Event):
-    """The manifest is not what was written; the log will be written anew, and it with it."""
+class LogRewritten(Event):
+    """The log was written anew, but for what came meanwhile; how long that part is."""
+
+    log_bytes: int
+
+
+@attrs.frozen
+class JobFailed(Event):
+    """The disk refused something to the work in the background: nothing of that job counts."""
+
+    reason: str
+
+
+@attrs.frozen
+class LayerDamaged(Event):
+    """A part of a layer is not what was written: what it holds has to come from a peer."""
+
+    number: int
+    what: str
 
 
 @attrs.frozen

@@ -244,12 +244,6 @@ def last_lsn_of(data: bytes) -> Lsn:
     return last_lsn
 
 
-def last_lsn_of(data: bytes) -> Lsn:
-    """The last LSN of a run that is known to be sound."""
-    last_lsn: Lsn = _HEAD.unpack_from(data, _SUM.size)[3]
-    return last_lsn
-
-
 def read_records(data: bytes) -> list[RedoRecord]:
     """The records of a run, or none of `NO_RECORDS`, each checked; raises `MalformedMessage`."""
     return read_run(data).records() if data else []
