@@ -8,12 +8,12 @@ come back with. So there is one meaning of a restart.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
 from segments.config import SegmentConfig
-from segments.layers.job import PAUSE, Job, Read, run_now
+from segments.layers.job import PAUSE, Job, Read, finished, reader_of
 from segments.layers.layer import Layer, NewPages, open_layer
 from segments.layers.layer_map import LayerMap
 from segments.live_files import LiveFiles
@@ -71,7 +71,7 @@ def plan_restart(
     segment: SegmentId, files: Mapping[str, bytes | bytearray], config: SegmentConfig
 ) -> RestartPlan:
     """What `restart_job` returns for a disk with these files, at once."""
-    return run_now(restart_job(segment, tuple(sorted(files)), config), reader_of(files))
+    return finished(restart_job(segment, tuple(sorted(files)), config), reader_of(files))
 
 
 def restart_job(
@@ -112,15 +112,6 @@ def restart_job(
         found != encode_manifest(manifest),
         leftovers(names, manifest),
     )
-
-
-def reader_of(files: Mapping[str, bytes | bytearray]) -> Callable[[str, int, int], bytes]:
-    """What reads from files in memory as from those of a disk."""
-
-    def read(name: str, offset: int, length: int) -> bytes:
-        return bytes(memoryview(files.get(name, b""))[offset : offset + length])
-
-    return read
 
 
 # ---- the parts -----------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Work that needs the disk, as a generator of operations (sans-I/O).
 
 A job yields what it wants done, and is sent what comes of it; whoever runs it does the I/O: a shell
-with a real disk, the simulator, or `run_now` over bytes in memory. Between two yields it runs for a
+with a real disk, the simulator, or `finished` over bytes in memory. Between two yields it runs for a
 few milliseconds at most. It may be closed at any yield, or have a `StorageFailed` thrown in: then
 what it had not published does not count.
 """
@@ -74,8 +74,8 @@ PAUSE: Final = None
 Job: TypeAlias = Generator[Op | None, Any, T]
 
 
-def run_now(job: Job[T], read: Callable[[str, int, int], bytes]) -> T:
-    """The result of a job that only reads, at once."""
+def finished(job: Job[T], execute: Callable[[Op], bytes | None]) -> T:
+    """The result of ``job``, at once; ``execute`` answers a `Read` with bytes."""
     answer: bytes | None = None
     while True:
         try:
@@ -83,5 +83,15 @@ def run_now(job: Job[T], read: Callable[[str, int, int], bytes]) -> T:
         except StopIteration as end:
             result: T = end.value
             return result
-        assert op is None or isinstance(op, Read), f"{op}: expected a job that only reads"
-        answer = None if op is None else read(*op)
+        answer = None if op is PAUSE else execute(op)
+
+
+def reader_of(files: Mapping[str, bytes | bytearray]) -> Callable[[Op], bytes]:
+    """Answers a job that only reads, from files in memory."""
+
+    def execute(op: Op) -> bytes:
+        assert isinstance(op, Read), f"{op}: expected a job that only reads"
+        name, offset, length = op
+        return bytes(memoryview(files.get(name, b""))[offset : offset + length])
+
+    return execute

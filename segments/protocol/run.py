@@ -41,34 +41,35 @@ from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecor
 
 _SUM: Final = Struct("<Q")
 _HEAD: Final = Struct("<IIQQ")
-_ROW: Final = Struct("<5Q")
-_WORDS: Final = 5
+ROW: Final = Struct("<5Q")
+WORDS: Final = 5
 
 RUN_HEAD_BYTES: Final = _SUM.size + _HEAD.size
 """What a run takes besides its records."""
 
-_OFFSET_SHIFT: Final = 14
-_CPL_SHIFT: Final = 27
-_MTR_SHIFT: Final = 29
-_LENGTH_MASK: Final = (1 << _OFFSET_SHIFT) - 1
-_OFFSET_MASK: Final = PAGE_SIZE - 1
-_CPL_BIT: Final = 1 << _CPL_SHIFT
-_ZERO_BIT: Final = 1 << (_MTR_SHIFT - 1)
-MAX_MTR_LSNS: Final = 1 << (64 - _MTR_SHIFT)
+OFFSET_SHIFT: Final = 14
+CPL_SHIFT: Final = 27
+MTR_SHIFT: Final = 29
+LENGTH_MASK: Final = (1 << OFFSET_SHIFT) - 1
+OFFSET_MASK: Final = PAGE_SIZE - 1
+CPL_BIT: Final = 1 << CPL_SHIFT
+IMAGE_BIT: Final = 1 << (MTR_SHIFT - 1)
+"""Zero in a run; in a layer it marks the image of a page (`segments.layers.block`)."""
+MAX_MTR_LSNS: Final = 1 << (64 - MTR_SHIFT)
 """Most LSNs that a mini-transaction can have."""
 
 NO_RECORDS: Final = b""
 """Instead of a run, where there is nothing to say."""
 
 assert RUN_HEAD_BYTES == 32
-assert _ROW.size == RECORD_OVERHEAD_BYTES
-assert PAGE_SIZE <= _LENGTH_MASK
-assert PAGE_SIZE == 1 << (_CPL_SHIFT - _OFFSET_SHIFT)
+assert ROW.size == RECORD_OVERHEAD_BYTES
+assert PAGE_SIZE <= LENGTH_MASK
+assert PAGE_SIZE == 1 << (CPL_SHIFT - OFFSET_SHIFT)
 
 
 def payload_bytes(meta: int) -> int:
     """How long the payload of a row with this ``meta`` is, in bytes."""
-    return meta & _LENGTH_MASK
+    return meta & LENGTH_MASK
 
 
 class Rows(NamedTuple):
@@ -84,20 +85,20 @@ def encode_rows(records: Sequence[RedoRecord]) -> Rows:
     words: list[int] = []
     for lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, _, prev_page in records:
         meta = (
-            (lsn - mtr_id) << _MTR_SHIFT
-            | is_cpl << _CPL_SHIFT
-            | offset << _OFFSET_SHIFT
+            (lsn - mtr_id) << MTR_SHIFT
+            | is_cpl << CPL_SHIFT
+            | offset << OFFSET_SHIFT
             | len(payload)
         )
         words += (lsn, page_id, prev_page, prev_volume, meta)
-    return Rows(_bytes_of(words), b"".join([record[3] for record in records]))
+    return Rows(bytes_of(words), b"".join([record[3] for record in records]))
 
 
 def join_rows(prev_lsn: Lsn, last_lsn: Lsn, pieces: Sequence[Rows]) -> bytes:
     """The run of ``pieces`` that follow each other, behind ``prev_lsn`` and up to ``last_lsn``."""
     rows = b"".join([piece.rows for piece in pieces])
     payloads = b"".join([piece.payloads for piece in pieces])
-    head = _HEAD.pack(len(rows) // _ROW.size, len(payloads), prev_lsn, last_lsn)
+    head = _HEAD.pack(len(rows) // ROW.size, len(payloads), prev_lsn, last_lsn)
     body = b"".join((head, rows, payloads))
     return _SUM.pack(codec.checksum(body)) + body
 
@@ -131,7 +132,7 @@ class Run(NamedTuple):
 
     def pages(self) -> array[int]:
         """The page of each row."""
-        return _columns(self.data, len(self.lsns))[1::_WORDS]
+        return _columns(self.data, len(self.lsns))[1::WORDS]
 
     def payload_ends(self) -> array[int]:
         """Where each row's payload ends, in bytes from the start of the first one.
@@ -140,14 +141,14 @@ class Run(NamedTuple):
         """
         ends, at, prev_segment = array("I"), 0, self.prev_lsn
         rows = memoryview(self.data)[RUN_HEAD_BYTES : self._payloads_at]
-        for lsn, page_id, prev_page, prev_volume, meta in _ROW.iter_unpack(rows):
-            length, offset = payload_bytes(meta), meta >> _OFFSET_SHIFT & _OFFSET_MASK
+        for lsn, page_id, prev_page, prev_volume, meta in ROW.iter_unpack(rows):
+            length, offset = payload_bytes(meta), meta >> OFFSET_SHIFT & OFFSET_MASK
             if not (
-                meta >> _MTR_SHIFT < lsn
+                meta >> MTR_SHIFT < lsn
                 and page_id <= MAX_INTEGER
                 and 0 < length <= PAGE_SIZE - offset
                 and prev_page <= prev_segment <= prev_volume < lsn
-                and not meta & _ZERO_BIT
+                and not meta & IMAGE_BIT
             ):
                 raise MalformedMessage(f"a row with impossible fields at LSN {lsn}: {meta:#x}")
             prev_segment = lsn
@@ -168,14 +169,14 @@ class Run(NamedTuple):
         data, lsns, payloads = self.data, self.lsns, self._payloads_at
         found = []
         for row in rows:
-            lsn, page_id, prev_page, prev_volume, meta = _ROW.unpack_from(
-                data, RUN_HEAD_BYTES + row * _ROW.size
+            lsn, page_id, prev_page, prev_volume, meta = ROW.unpack_from(
+                data, RUN_HEAD_BYTES + row * ROW.size
             )
             end = payloads + ends[row]
             values = (
-                lsn, page_id, meta >> _OFFSET_SHIFT & _OFFSET_MASK,
+                lsn, page_id, meta >> OFFSET_SHIFT & OFFSET_MASK,
                 data[end - payload_bytes(meta) : end],
-                lsn - (meta >> _MTR_SHIFT), meta & _CPL_BIT != 0,
+                lsn - (meta >> MTR_SHIFT), meta & CPL_BIT != 0,
                 prev_volume, lsns[row - 1] if row else self.prev_lsn, prev_page,
             )  # fmt: skip
             found.append(as_record(values))
@@ -185,7 +186,7 @@ class Run(NamedTuple):
         """The rows ``start <= row < stop``, at least one; ``ends`` as for `records_at`."""
         at = self._payloads_at
         first = at + (ends[start - 1] if start else 0)
-        rows = slice(RUN_HEAD_BYTES + start * _ROW.size, RUN_HEAD_BYTES + stop * _ROW.size)
+        rows = slice(RUN_HEAD_BYTES + start * ROW.size, RUN_HEAD_BYTES + stop * ROW.size)
         return Rows(self.data[rows], self.data[first : at + ends[stop - 1]])
 
     def all_rows(self) -> Rows:
@@ -201,7 +202,7 @@ class Run(NamedTuple):
 
     @property
     def _payloads_at(self) -> int:
-        return RUN_HEAD_BYTES + len(self.lsns) * _ROW.size
+        return RUN_HEAD_BYTES + len(self.lsns) * ROW.size
 
 
 def join_runs(runs: Sequence[Run]) -> Run:
@@ -222,13 +223,13 @@ def read_run(data: bytes) -> Run:
     if size < RUN_HEAD_BYTES:
         raise MalformedMessage(f"a run of {size} bytes: expected {RUN_HEAD_BYTES} at least")
     (total,) = _SUM.unpack_from(data)
-    count, payload_bytes, prev_lsn, last_lsn = _HEAD.unpack_from(data, _SUM.size)
-    expected = RUN_HEAD_BYTES + count * _ROW.size + payload_bytes
+    count, payload_size, prev_lsn, last_lsn = _HEAD.unpack_from(data, _SUM.size)
+    expected = RUN_HEAD_BYTES + count * ROW.size + payload_size
     if not count or size != expected:
         raise MalformedMessage(f"a run of {size} bytes for {count} records: expected {expected}")
     if codec.checksum(memoryview(data)[_SUM.size :]) != total:
         raise MalformedMessage(f"a run of {size} bytes with a wrong sum: expected {total:016x}")
-    lsns = _columns(data, count)[::_WORDS]
+    lsns = words_of(data[RUN_HEAD_BYTES : RUN_HEAD_BYTES + count * ROW.size])[::WORDS]
     ascending = prev_lsn < lsns[0] and all(map(lt, lsns, lsns[1:]))
     if not ascending or lsns[-1] != last_lsn or last_lsn > MAX_INTEGER:
         raise MalformedMessage(
@@ -249,14 +250,16 @@ def read_records(data: bytes) -> list[RedoRecord]:
     return read_run(data).records() if data else []
 
 
-def _columns(data: bytes, count: int) -> array[int]:
-    words = array("Q", data[RUN_HEAD_BYTES : RUN_HEAD_BYTES + count * _ROW.size])
+def words_of(rows: bytes) -> array[int]:
+    """The words of ``rows``: every fifth from k on is column k."""
+    words = array("Q", rows)
     if sys.byteorder == "big":
         words.byteswap()
     return words
 
 
-def _bytes_of(words: Iterable[int]) -> bytes:
+def bytes_of(words: Iterable[int]) -> bytes:
+    """What `words_of` reads."""
     packed = array("Q", words)
     if sys.byteorder == "big":
         packed.byteswap()
