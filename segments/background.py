@@ -187,20 +187,21 @@ class Background:
 
     def _take_over(self, transfer: Transfer) -> Job[None]:
         """Write what comes of a layer, part by part, until all of it is here and live."""
-        start, end, base = transfer.what
         state, number = self._state, self._files.take_number()
-        writer = LayerWriter(number, start, end, base=base, block_bytes=self._config.block_bytes)
         before = state.scl
         try:
-            layer = yield from _written(number, self._parts(transfer, writer, f"layer-{number}"))
-            if layer is not None:
-                yield from self._publish(layer, state.layers.between(start, end))
+            writer = yield from _written(number, self._parts(transfer, number))
+            if writer is not None:
+                layer = writer.layer
+                state.materializer.load_pages(*writer.new_pages)
+                yield from self._publish(layer, state.layers.between(layer.start, layer.end))
                 self._note_hydrated(before)
         finally:
             self._gossip.transferred()
 
-    def _parts(self, transfer: Transfer, writer: LayerWriter, name: str) -> Job[Layer | None]:
-        yield Create(name)
+    def _parts(self, transfer: Transfer, number: int) -> Job[LayerWriter | None]:
+        name, (start, end, base) = layer_name(number), transfer.what
+        writer: LayerWriter | None = None
         self._ask(transfer)
         while True:
             while transfer.part is None:
@@ -208,16 +209,23 @@ class Background:
                     yield Delete((name,))
                     return None
                 yield Wait()
-            for chunk in writer.add(transfer.part):
-                yield Extend(name, chunk)
+            if writer is None:
+                writer = LayerWriter(
+                    number, start, end, base=base,
+                    block_bytes=self._config.block_bytes, most_pages=transfer.pages,
+                )  # fmt: skip
+                yield Create(name)
+                yield Extend(name, writer.begin())
+            if transfer.part.rows:
+                for chunk in writer.add(transfer.part):
+                    yield Extend(name, chunk)
             transfer.written()
             if transfer.complete:
                 break
             self._ask(transfer)
-        tail, layer = writer.finish()
-        yield Extend(name, tail)
+        yield Extend(name, writer.finish())
         yield SyncFile(name)
-        return layer
+        return writer
 
     def _note_hydrated(self, before: Lsn) -> None:
         if self._trace is not None:

@@ -29,23 +29,25 @@ from typing import Any, Final, NamedTuple, ParamSpec
 
 import attrs
 
-from segments.config import SegmentConfig
 from segments.background import Background
-from segments.gossip import Gossip, GossipMessage, GiveLayer, TakeLayer, TakeRecords, TakeTable
-from segments.layers.job import Job
+from segments.config import SegmentConfig
+from segments.gossip import GiveLayer, Gossip, GossipMessage, TakeLayer, TakeRecords, TakeTable
+from segments.layers.block import encode_block
+from segments.layers.job import Job, Read
+from segments.layers.materializer import Reading
+from segments.layers.page_read import Need
 from segments.layers.stream import part_job
 from segments.live_files import LiveFiles
-from segments.scrub import Scrub
 from segments.protocol import events
-from segments.protocol.errors import MalformedMessage
+from segments.protocol.errors import DamagedLayer, MalformedMessage, StorageFailed
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
     EpochConfirmed,
     EpochRefused,
-    FetchLog,
     FetchLayer,
+    FetchLog,
     GossipLayer,
     GossipRecords,
     GossipStatus,
@@ -66,8 +68,10 @@ from segments.protocol.messages import (
 )
 from segments.protocol.run import Run, last_lsn_of, read_run
 from segments.protocol.truncation import TruncationTable
+from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.steps import Pace
+from segments.transfer import Transfer
 from segments.wal import (
     Entry,
     HeldEntry,
@@ -600,7 +604,8 @@ class SegmentCore:
         next_page, next_lsn = following or (0, 0)
         part = GossipLayer(
             state.epoch, self.segment, state.table, state.vdl, start, end, base,
-            page_id, lsn, next_page, next_lsn, encode_block(rows, 0) if rows.rows else b"",
+            page_id, lsn, next_page, next_lsn, state.pages_at_most(),
+            encode_block(rows, 0) if rows.rows else b"",
         )  # fmt: skip
         self._send(source, part)
 

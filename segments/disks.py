@@ -24,7 +24,6 @@ import attrs
 import trio
 
 from segments.file_storage import FileStorage
-from segments.hot_log import HotLog
 from segments.locked_directory import LockedDirectory
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -39,7 +38,7 @@ from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.refusal import is_passing, storage_error
 from segments.protocol.volume import VolumeGeometry
 from segments.segment_directory import make_directory
-from segments.state import format_log
+from segments.restart import format_files
 from segments.storage import Identity, MemoryStorage, Storage
 
 _MANIFEST = "volume.json"
@@ -62,9 +61,8 @@ class Disk(Protocol):
 
 async def format_storage(storage: Storage, epoch: VolumeEpoch) -> None:
     """Make a new storage a segment of a new volume, whose first writer has ``epoch``."""
-    log, promise = format_log(epoch)
-    await storage.write_promise(promise)
-    await HotLog(storage, len(log)).replace([log])
+    for name, data in format_files(epoch).items():
+        await storage.publish(name, data)
 
 
 class MemoryDisk:

@@ -22,6 +22,7 @@ from segments.manifest import (
     PROMISE,
     WHOLE,
     LayerFile,
+    LogFile,
     Manifest,
     decode_manifest,
     encode_manifest,
@@ -29,15 +30,19 @@ from segments.manifest import (
     numbered_above,
 )
 from segments.protocol.errors import DamagedLayer, MalformedFrame, SegmentLost
-from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.run import last_lsn_of
+from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
     DamagedRange,
+    HeadEntry,
+    HeldEntry,
     LogScan,
     Promise,
     RecordsEntry,
     decode_promises,
+    encode_frame,
     encode_promise,
     scan_steps,
 )
@@ -65,6 +70,20 @@ class RestartPlan:
     """Whether one half of the manifest is to be written again."""
     leftovers: Sequence[str]
     """Files that a crash has left, to be deleted."""
+
+
+def format_files(epoch: VolumeEpoch) -> dict[str, bytes]:
+    """The files of a segment of a new volume, whose first writer has ``epoch``, in their order.
+
+    The manifest, without which they are nothing, comes last.
+    """
+    table = TruncationTable(epoch)
+    log = LogFile(1, 0)
+    return {
+        PROMISE: encode_promise(Promise(epoch, table.epoch)) * 2,
+        log.name: encode_frame(epoch, [HeldEntry(0), HeadEntry(epoch, table, 0, 0)]),
+        MANIFEST: encode_manifest(Manifest((log,), (), 2)),
+    }
 
 
 def plan_restart(
@@ -149,13 +168,23 @@ def _open_layers(files: Iterable[LayerFile]) -> Job[tuple[LayerMap, list[NewPage
     pages: list[NewPages] = []
     for file in files:
         try:
-            layer, new_pages = yield from open_layer(*file)
+            layer, new_pages = yield from _open_layer(file)
             pages.append(new_pages)
         except DamagedLayer:
-            layer = Layer.damaged(*file)
+            layer = nothing_of(file)
             damaged.add(file.number)
         layers.append(layer)
     return LayerMap(tuple(layers), frozenset(damaged)), pages
+
+
+def _open_layer(file: LayerFile) -> Job[tuple[Layer, NewPages]]:
+    layer, new_pages = yield from open_layer(file.number, file.length)
+    if (layer.end, layer.base) != (file.end, file.base) or layer.start > file.start:
+        raise DamagedLayer(
+            file.number,
+            f"holds {layer.start} to {layer.end}: expected {file.start} to {file.end}",
+        )
+    return attrs.evolve(layer, start=file.start), new_pages
 
 
 def _read_log(manifest: Manifest) -> Job[tuple[bytes, list[int]]]:

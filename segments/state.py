@@ -38,13 +38,6 @@ _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a log that is written anew."""
 
 
-def format_log(epoch: VolumeEpoch) -> tuple[bytes, bytes]:
-    """Log and promise of a segment of a new volume, whose first writer has ``epoch``."""
-    table = TruncationTable(epoch)
-    promise = encode_promise(Promise(epoch, table.epoch))
-    return encode_frame(epoch, [HeldEntry(0), HeadEntry(epoch, table, 0, 0)]), promise
-
-
 class SegmentState:
     """One segment's epoch, truncation table, records and pages."""
 

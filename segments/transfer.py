@@ -76,6 +76,8 @@ class Transfer:
     """When to ask for the next part once more."""
     next_page: PageId = 0
     next_lsn: Lsn = 0
+    pages: int = 0
+    """At most so many are in the whole layer, as its peer says."""
     part: Rows | None = None
     """What has come, and is still to be written."""
     complete: bool = False
@@ -103,7 +105,7 @@ class Transfer:
         rows, last = NO_ROWS, (self.next_page, self.next_lsn)
         try:
             if message.rows:
-                block = read_block(message.rows, 0)
+                block = read_block(message.rows, 0, 0)
                 rows = Rows(block.rows, block.payloads)
                 first = (block.pages[0], block.lsns[0])
                 within = self.what.start < min(block.lsns) and max(block.lsns) <= self.what.end
@@ -111,7 +113,7 @@ class Transfer:
                     return False
         except DamagedLayer:
             return False
-        self.part = rows
+        self.part, self.pages = rows, message.pages
         self.next_page, self.next_lsn = message.next_page, message.next_lsn
         self.complete = not message.next_lsn
         self.deadline, self.ask_at = now + self.timeout_s, now + self.timeout_s / _ATTEMPTS

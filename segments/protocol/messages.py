@@ -269,6 +269,8 @@ class GossipLayer(NamedTuple):
     from_lsn: Lsn
     next_page: PageId
     next_lsn: Lsn
+    pages: int
+    """At most so many pages are in the whole layer."""
     rows: bytes
     """A block of rows, sorted by page and LSN, as in a layer; empty if there are none."""
 

@@ -132,7 +132,7 @@ class Run(NamedTuple):
 
     def pages(self) -> array[int]:
         """The page of each row."""
-        return _columns(self.data, len(self.lsns))[1::WORDS]
+        return words_of(self.data[RUN_HEAD_BYTES : self._payloads_at])[1::WORDS]
 
     def payload_ends(self) -> array[int]:
         """Where each row's payload ends, in bytes from the start of the first one.
