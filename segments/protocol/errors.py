@@ -108,6 +108,10 @@ class MalformedFrame(Corrupt):
     """Bytes that are not a frame of the write-ahead log."""
 
 
+class ReadUnfinished(Unavailable):
+    """A read whose layers were replaced so often that it came to no end; the next one may."""
+
+
 class StorageFailed(Unavailable):
     """A write or sync that the disk refused; what it carried counts as never written."""
 
