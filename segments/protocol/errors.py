@@ -117,6 +117,10 @@ class DamagedLayer(Corrupt):
         """Its number."""
 
 
+class ReadUnfinished(Unavailable):
+    """A read whose layers were replaced so often that it came to no end; the next one may."""
+
+
 class StorageFailed(Unavailable):
     """A write or sync that the disk refused; what it carried counts as never written."""
 
