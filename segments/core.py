@@ -453,7 +453,7 @@ class SegmentCore:
             assert reading.found is not None
             read = events.PageMaterialized(
                 page.page_id, message.read_point, page.page_lsn, reading.found.image_lsn,
-                [change.lsn for change in reading.found.changes],
+                reading.found.changes(),
             )  # fmt: skip
             self._trace(self.segment, read)
         reply = PageReply(

@@ -14,7 +14,7 @@ import attrs
 
 from segments.config import SegmentConfig
 from segments.layers.job import PAUSE, Job, Read, finished, reader_of
-from segments.layers.layer import Layer, NewPages, open_layer
+from segments.layers.layer import Layer, NewPages, open_layer, unreadable
 from segments.layers.layer_map import LayerMap
 from segments.live_files import LiveFiles
 from segments.manifest import (
@@ -116,7 +116,7 @@ def restart_job(
         )
     state = yield from SegmentState.restore_steps(config, layers, scan, promise)
     for each in new_pages:
-        state.materializer.load_pages(each)
+        state.materializer.load_pages(*each)
         yield PAUSE
     *sealed, last = manifest.logs
     last = last._replace(length=scan.durable_length - starts[-1])
@@ -171,7 +171,7 @@ def _open_layers(files: Iterable[LayerFile]) -> Job[tuple[LayerMap, list[NewPage
             layer, new_pages = yield from _open_layer(file)
             pages.append(new_pages)
         except DamagedLayer:
-            layer = nothing_of(file)
+            layer = unreadable(file.number, file.start, file.end, file.base, file.length)
             damaged.add(file.number)
         layers.append(layer)
     return LayerMap(tuple(layers), frozenset(damaged)), pages

@@ -251,6 +251,10 @@ class SegmentState:
         elif layers.folded > self.index.base_lsn:
             self.index.collect(layers.folded)
 
+    def pages_at_most(self) -> int:
+        """So many pages are known here, and a few more may be in records that came just now."""
+        return self.materializer.page_count() + len(self.index)
+
     # ---- the log ---------------------------------------------------------------------------------
 
     def head(self) -> HeadEntry:

@@ -113,6 +113,14 @@ class Layer:
         return Read(self.name, at, self.offsets[first + count] - at)
 
 
+def unreadable(number: int, start: Lsn, end: Lsn, base: bool, length: int) -> Layer:
+    """What stands for a layer of which nothing can be known: whatever is read of it is damaged."""
+    nothing, ends = array("Q", (0,)), array("Q", (0, HEADER_BYTES))
+    return Layer(
+        number, start, end, base, length, 0, 0, 0, nothing, nothing, ends, Bloom(bytes([255] * 8))
+    )
+
+
 def layer_name(number: int) -> str:
     """The name of the file of layer ``number``."""
     return f"layer-{number}"

@@ -32,6 +32,8 @@ class LayerMap:
     """
 
     layers: tuple[Layer, ...] = attrs.field(default=(), validator=_tile)
+    damaged: frozenset[int] = frozenset()
+    """The numbers of those of which a part is known not to be what was written."""
     numbers: frozenset[int] = attrs.field(init=False)
     _ends: tuple[Lsn, ...] = attrs.field(init=False)
 
@@ -71,18 +73,28 @@ class LayerMap:
         first = bisect_left(self._ends, after_lsn + 1)
         return self.layers[first : bisect_left(self._ends, through_lsn) + 1]
 
-    def replace(self, old: Sequence[Layer], new: Sequence[Layer]) -> LayerMap:
-        """This map with ``new`` where ``old`` was: neighbours, or none to add above the others.
+    def damaged_layers(self) -> Iterator[Layer]:
+        """Those of which a part is damaged, ascending."""
+        return (layer for layer in self.layers if layer.number in self.damaged)
 
-        Raises `Invalid` if ``old`` is not in the map as neighbours, or gaps or overlaps were left.
+    def with_damage(self, number: int) -> LayerMap:
+        """This map, with damage in one more layer."""
+        return LayerMap(self.layers, self.damaged | {number})
+
+    def with_layer(self, layer: Layer) -> LayerMap:
+        """This map with ``layer`` in place of all that it has of ``(layer.start, layer.end]``.
+
+        What an older layer has above that stays. Raises `Invalid` if ``layer`` begins amid another
+        one, or leaves a gap.
         """
-        at = self.layers.index(old[0]) if old and old[0] in self.layers else len(self.layers)
-        if self.layers[at : at + len(old)] != tuple(old):
-            raise Invalid(
-                f"layers to replace {[each.name for each in old]}: "
-                f"expected neighbours of {[each.name for each in self.layers]}"
-            )
-        return LayerMap((*self.layers[:at], *new, *self.layers[at + len(old) :]))
+        before = [each for each in self.layers if each.start < layer.start]
+        above = [
+            each if each.start >= layer.end else attrs.evolve(each, start=layer.end)
+            for each in self.layers
+            if each.end > layer.end
+        ]
+        layers = (*before, layer, *above)
+        return LayerMap(layers, self.damaged & {each.number for each in layers})
 
 
 NO_LAYERS: Final = LayerMap()

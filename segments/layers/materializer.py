@@ -233,6 +233,10 @@ class Materializer:
         self.list_new_pages()
         return self._directory.existing(first, last, read_point, limit)
 
+    def page_count(self) -> int:
+        """How many pages are known."""
+        return len(self._directory)
+
     def load_pages(self, pages: array[int], lsns: array[int]) -> None:
         """Take in what a layer from a disk or a peer says: which pages are new in it, and since."""
         self._directory.load(pages, lsns)

@@ -23,8 +23,8 @@ from segments.layers.layer_map import LayerMap
 from segments.layers.page_cache import Version
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import ROW, payload_bytes
+from segments.protocol.record import PAGE_SIZE, Change, RedoRecord
+from segments.protocol.run import OFFSET_MASK, OFFSET_SHIFT, ROW, payload_bytes
 
 
 class BlockRef(NamedTuple):
@@ -76,6 +76,16 @@ class Found(NamedTuple):
     def page_lsn(self) -> Lsn:
         """The newest record in it; 0 for a page that has none."""
         return self.records[-1].lsn if self.records else self.folded_lsn
+
+
+    def changes(self) -> list[Change]:
+        """What is applied on the image, ascending."""
+        folded = [
+            Change(block.lsns[row], block.metas[row] >> OFFSET_SHIFT & OFFSET_MASK, block.payload(row))
+            for block, start, stop in self.spans
+            for row in range(start, stop)
+        ]
+        return folded + [Change(record[0], record[2], record[3]) for record in self.records]
 
 
 HeldBlocks: TypeAlias = Callable[[int, int], Block | None]

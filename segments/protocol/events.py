@@ -13,7 +13,7 @@ from typing import TypeAlias
 import attrs
 
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId, VolumeEpoch
-from segments.protocol.record import RedoRecord
+from segments.protocol.record import Change
 from segments.protocol.truncation import TruncationTable
 
 
@@ -125,13 +125,13 @@ class AckSent(Event):
 
 @attrs.frozen
 class PageMaterialized(Event):
-    """A page was made of an image and the records after it."""
+    """A page was made of an image, or of nothing (LSN 0), and the changes after it, ascending."""
 
     page_id: PageId
     read_point: Lsn
     page_lsn: Lsn
     image_lsn: Lsn
-    records: Sequence[RedoRecord]
+    changes: Sequence[Change]
 
 
 @attrs.frozen

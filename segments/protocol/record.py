@@ -54,6 +54,14 @@ class RedoRecord(NamedTuple):
     prev_page_lsn: Lsn
 
 
+class Change(NamedTuple):
+    """What a record does to its page."""
+
+    lsn: Lsn
+    offset: int
+    payload: bytes
+
+
 as_record: Final[Callable[[tuple[object, ...]], RedoRecord]] = partial(tuple.__new__, RedoRecord)
 """What `RedoRecord._make` does, without its length check: half the time, for millions of them."""
 

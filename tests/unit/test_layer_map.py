@@ -43,10 +43,10 @@ def test_a_range_has_the_layers_that_hold_a_part_of_it() -> None:
 
 def test_neighbours_are_replaced_by_what_tiles_the_same() -> None:
     one, two, three = layers(10, 20, 30)
-    found = NO_LAYERS.replace([], [one]).replace([], [two]).replace([], [three])
+    found = NO_LAYERS.with_layer(one).with_layer(two).with_layer(three)
     assert list(found) == [one, two, three]
     (merged,) = layers(20)
-    again = found.replace([one, two], [merged])
+    again = found.with_layer(merged)
     assert [(each.start, each.end) for each in again] == [(0, 20), (20, 30)]
     assert list(found) == [one, two, three]
     assert again.numbers == {merged.number, three.number}

@@ -72,7 +72,7 @@ class Story:
         if ends:
             end = self.draw.choice(ends)
             layer = self.shelf.delta(self.written, layers.folded, end)
-            self.pages.set_layers(layers.replace([], [layer]))
+            self.pages.set_layers(layers.with_layer(layer))
             self.index.collect(end)
 
     def merge(self) -> None:
@@ -81,14 +81,14 @@ class Story:
             at = self.draw.randrange(len(deltas) - 1)
             old = deltas[at : at + self.draw.randint(2, 4)]
             layer = self.shelf.delta(self.written, old[0].start, old[-1].end)
-            self.pages.set_layers(self.pages.layers.replace(old, [layer]))
+            self.pages.set_layers(self.pages.layers.with_layer(layer))
 
     def collect(self) -> None:
         layers = self.pages.layers.layers
         if layers:
             old = layers[: self.draw.randint(1, len(layers))]
             layer = self.shelf.base(self.written, old[-1].end)
-            self.pages.set_layers(self.pages.layers.replace(old, [layer]))
+            self.pages.set_layers(self.pages.layers.with_layer(layer))
 
     def truncate(self) -> None:
         self.epoch += 1

@@ -62,19 +62,19 @@ class Segment:
     def fold(self, end: Lsn) -> None:
         layers = self.pages.layers
         layer = self.seen(self.shelf.delta(self.written, layers.folded, end))
-        self.pages.set_layers(layers.replace([], [layer]))
+        self.pages.set_layers(layers.with_layer(layer))
         self.index.collect(end)
 
     def collect(self, end: Lsn) -> None:
         layers = self.pages.layers
         old = [layer for layer in layers if layer.end <= end]
         base = self.seen(self.shelf.base(self.written, end))
-        self.pages.set_layers(layers.replace(old, [base]))
+        self.pages.set_layers(layers.with_layer(base))
 
     def merge(self) -> None:
         layers = self.pages.layers
         merged = self.seen(self.shelf.delta(self.written, 0, layers.folded))
-        self.pages.set_layers(layers.replace(layers.layers, [merged]))
+        self.pages.set_layers(layers.with_layer(merged))
 
     def rounds(self, page: PageId, read_point: Lsn) -> list[int]:
         """How many blocks each round of a read takes; that it reads the right page is asserted."""
