@@ -34,7 +34,7 @@ offset       bytes  half of a manifest
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from struct import Struct
 from typing import Final, NamedTuple
@@ -99,7 +99,7 @@ class Manifest(NamedTuple):
     @property
     def names(self) -> frozenset[str]:
         """The names of all live files that have a number."""
-        return frozenset(each.name for each in (*self.logs, *self.layers))
+        return frozenset([*(each.name for each in self.logs), *(each.name for each in self.layers)])
 
     @property
     def bytes_said(self) -> int:
@@ -177,3 +177,33 @@ def leftovers(names: Iterable[str], manifest: Manifest) -> list[str]:
     """Those of ``names`` that ``manifest`` does not name, and that a crash has left behind."""
     live = manifest.names
     return sorted(each for each in names if _OURS.fullmatch(each) and each not in live)
+
+
+# ---- a disk that is all in memory ----------------------------------------------------------------
+
+
+class StoredLog(NamedTuple):
+    """The log on a disk, as it is: nothing cut, nothing checked."""
+
+    log: bytes
+    """All files of the log, one after the other. What is missing of one that is not the last is
+    zeros, so that everything behind it stays where it was."""
+    files: tuple[LogFile, ...]
+    """What it consists of, with their lengths; none if the manifest or the last file is lost."""
+
+
+def log_in(files: Mapping[str, bytes | bytearray]) -> StoredLog:
+    """The log of a disk with these files."""
+    live = log_files_in(files)
+    parts = [bytes(files.get(each.name, b"")[: each.length]) for each in live]
+    log = b"".join([part.ljust(each.length, b"\0") for part, each in zip(parts, live, strict=True)])
+    return StoredLog(log, live)
+
+
+def log_files_in(files: Mapping[str, bytes | bytearray]) -> tuple[LogFile, ...]:
+    """The files of the log on a disk, with their lengths; none if the log is lost."""
+    named = decode_manifest(bytes(files.get(MANIFEST, b"")))
+    if named is None or named.logs[-1].name not in files:
+        return ()
+    *sealed, last = named.logs
+    return (*sealed, LogFile(last.number, len(files[last.name])))

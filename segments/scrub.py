@@ -21,8 +21,7 @@ from segments.wal import encode_promise, verify
 class Piece(NamedTuple):
     """A piece of a log file to read again."""
 
-    number: int
-    """Of the file."""
+    name: str
     offset: int
     length: int
 
@@ -77,13 +76,13 @@ class Scrub:
         if self._number not in [each.number for each in logs]:
             self._number, self._offset = logs[0].number, 0
         file = next(each for each in logs if each.number == self._number)
-        return Piece(file.number, self._offset, min(self._length, file.length - self._offset))
+        return Piece(file.name, self._offset, min(self._length, file.length - self._offset))
 
     def checked(self, piece: Piece, data: bytes) -> None:
         """Check what was read of the log. What the disk lost is still in memory."""
         files = {each.number: each for each in self._files.manifest.logs}
-        file = files.get(piece.number)
-        if file is None or piece[:2] != (self._number, self._offset):
+        file = files.get(self._number)
+        if file is None or piece[:2] != (file.name, self._offset):
             return
         sound_bytes, damaged = verify(data)
         at_end = piece.offset + len(data) >= file.length or len(data) < piece.length

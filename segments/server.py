@@ -260,7 +260,7 @@ class SegmentServer:
         """Read again what it is time for."""
         piece = scrub.take_piece(now)
         if piece is not None:
-            scrub.checked(piece, await self._storage.read(*piece[:3]))
+            scrub.checked(piece, await self._storage.read(*piece))
         if scrub.promises_to_read:
             scrub.promises_checked(await self._storage.read(PROMISE, 0, WHOLE))
         if scrub.manifest_to_read:

@@ -283,6 +283,11 @@ class LayerDamaged(Event):
 
 
 @attrs.frozen
+class ScrubFoundBadManifest(Event):
+    """The manifest is not what was written, and will be written again."""
+
+
+@attrs.frozen
 class ScrubFoundBadPromise(Event):
     """A promise slot is spoilt; both will be written again."""
 

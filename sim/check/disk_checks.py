@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from segments.host import SegmentHost
-from segments.manifest import Stored
+from segments.manifest import PROMISE, log_in
 from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
@@ -63,11 +65,11 @@ class DiskChecks:
     def restarted(self, segment: SegmentId) -> SegmentState:
         """A segment is back: it speaks for itself. Returns what it has read from its disk."""
         self._down.pop(segment, None)
-        stored = self._world.disks[segment].peek()
-        if segment in self._promise_rotten and _is_lost(stored):
+        files: Mapping[str, bytes | bytearray] = self._world.disks[segment].peek()
+        if segment in self._promise_rotten and _is_lost(files):
             # Both slots have rotted since it read them: it holds its promise in memory.
-            stored = stored._replace(promises=encode_promise(NO_PROMISE) * 2)
-        return self._restored(segment, stored)
+            files = {**files, PROMISE: encode_promise(NO_PROMISE) * 2}
+        return self._restored(segment, files)
 
     def witnesses(self) -> dict[SegmentId, SegmentState]:
         """What each segment would bring to a recovery now; no witness, no entry."""
@@ -133,21 +135,23 @@ class DiskChecks:
         if core._in_flight is None and not core.applying:
             self._findings.hold(
                 rules_of_disks.knows_its_log,
-                host.segment, core.maintenance.log_bytes, self._world.disks[host.segment].log_bytes,
+                host.segment, core.files.log_bytes, self._world.disks[host.segment].log_bytes,
             )  # fmt: skip
         if host.segment in self._damaged:
             restored = self._left(host.segment)
             repaired = restored is not None and restored.whole and restored.scl >= state.scl
-            if repaired and not scan(self._world.disks[host.segment].peek().log).damage:
+            log = log_in(self._world.disks[host.segment].peek()).log
+            if repaired and not scan(log).damage:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
-        stored = self._world.disks[host.segment].peek()
+        files = self._world.disks[host.segment].peek()
+        slots = bytes(files[PROMISE])
         if host.segment in self._promise_rotten:
-            if stored.promises != encode_promise(state.promise) * 2:
+            if slots != encode_promise(state.promise) * 2:
                 return
             self._promise_rotten.discard(host.segment)
-        self._findings.hold(invariants.promise_kept, host.segment, state, stored.promises)
-        shadow = self._shadow(host.segment).restored(stored)
+        self._findings.hold(invariants.promise_kept, host.segment, state, slots)
+        shadow = self._shadow(host.segment).restored(files)
         restored = shadow or self._restored(host.segment)
         self._findings.hold(invariants.disk_backs, host.segment, state, restored)
         self._knows_what_pages_stand_for(host.segment, restored)
@@ -155,10 +159,10 @@ class DiskChecks:
         self._findings.hold(invariants.nothing_annulled, host.segment, state, view)
         self._findings.hold(invariants.held_once, host.segment, state)
         if view is not None:
-            for page in state.materializer.kept_images():
+            for page_id, version in state.materializer.page_cache.versions():
                 self._findings.hold(
-                    invariants.image_matches,
-                    self._reference, view, host.segment, state.vdl, *page,
+                    invariants.version_matches,
+                    self._reference, view, host.segment, state.vdl, page_id, version,
                 )  # fmt: skip
 
     def _knows_what_pages_stand_for(self, segment: SegmentId, restored: SegmentState) -> None:
@@ -170,7 +174,7 @@ class DiskChecks:
         disk = self._world.disks[segment]
         if segment in self._promise_rotten or disk.identity is None:
             return None
-        return disk.peek().promises
+        return disk.content(PROMISE)
 
     def shadowed(self, segment: SegmentId) -> SegmentState | None:
         """What a disk would restore now, to look at; None if damage keeps that from being told."""
@@ -196,13 +200,15 @@ class DiskChecks:
                 self._findings.fail("scl-has-no-gap", f"{lost}, and nothing has taken it")
             return None
 
-    def _restored(self, segment: SegmentId, stored: Stored | None = None) -> SegmentState:
+    def _restored(
+        self, segment: SegmentId, files: Mapping[str, bytes | bytearray] | None = None
+    ) -> SegmentState:
         config = self._world.cluster.config.segment
-        found = stored or self._world.disks[segment].peek()
+        found = files or self._world.disks[segment].peek()
         plan = plan_restart(segment, found, config)
         if segment not in self._promise_rotten:
             self._findings.hold(
-                rules_of_disks.restores_its_promise, segment, plan.state, found.promises
+                rules_of_disks.restores_its_promise, segment, plan.state, bytes(found[PROMISE])
             )
         if segment not in self._damaged:
             self._findings.hold(invariants.undamaged, segment, plan.damage)
@@ -212,10 +218,10 @@ class DiskChecks:
         return plan.state
 
 
-def _is_lost(stored: Stored) -> bool:
+def _is_lost(files: Mapping[str, bytes | bytearray]) -> bool:
     """Whether neither promise slot is sound."""
     try:
-        decode_promises(stored.promises)
+        decode_promises(bytes(files.get(PROMISE, b"")))
     except MalformedFrame:
         return True
     return False

@@ -8,7 +8,7 @@ which names are there then, is drawn (`sim.world.torn`, `sim.world.platter`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from random import Random
 from typing import Final
@@ -20,11 +20,10 @@ from segments.manifest import (
     MANIFEST,
     PROMISE,
     LogFile,
-    Stored,
+    Manifest,
     decode_manifest,
     encode_manifest,
     log_files_in,
-    stored_in,
 )
 from segments.protocol.errors import (
     Invalid,
@@ -118,9 +117,9 @@ class SimulatedStorage:
         self._restarted_ns = self._scheduler.now_ns
         return tuple(sorted(self._platter.files))
 
-    def peek(self) -> Stored:
-        """What a restart would find in the files that are durable now, whoever uses the disk."""
-        return stored_in(self._platter.durable)
+    def peek(self) -> Mapping[str, bytearray]:
+        """The files that are durable now, whoever uses the disk: what a restart would find."""
+        return self._platter.durable
 
     def content(self, name: str) -> bytes:
         """What is durable of a file."""
@@ -134,7 +133,7 @@ class SimulatedStorage:
         """Files that the durable manifest names, and that a crash could take, or has taken."""
         manifest = decode_manifest(self.content(MANIFEST))
         files, durable = self._platter.files, self._platter.durable
-        names = [each.name for each in manifest.files] if manifest is not None else []
+        names = sorted(manifest.names) if manifest is not None else []
         return [each for each in names if each not in files or files[each] is not durable.get(each)]
 
     @property
@@ -299,7 +298,7 @@ class SimulatedStorage:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
         self._identity, blank = self._formatted_for, LogFile(1, 0)
         self._platter.put(PROMISE, encode_promise(NO_PROMISE) * _SLOTS)
-        self._platter.put(MANIFEST, encode_manifest([blank], 2))
+        self._platter.put(MANIFEST, encode_manifest(Manifest((blank,), (), 2)))
         self._platter.put(blank.name, b"")
 
     def rot(self, name: str, offset: int | None = None, bits: int = 1) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ import trio
 from aurora.cluster import Cluster, new_volume
 from aurora.engine import Engine
 from aurora.events import MtrAllocated, ReadStarted
-from segments.manifest import Stored
+from segments.manifest import StoredLog, log_in
 from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
 from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
@@ -264,7 +264,7 @@ class World:
         Damage to that one cannot be told from a torn write: no protocol survives it when it was
         acknowledged, so it is not planned (protocol §8).
         """
-        found = scan(self.disks[segment].peek().log)
+        found = scan(log_in(self.disks[segment].peek()).log)
         return found.frames[-1].start if found.frames else 0
 
     def rot_segment(
@@ -275,7 +275,7 @@ class World:
         At byte ``offset``, in the frame at this place (of those that can rot, counted round and
         round from 0, or from -1 backwards), or anywhere.
         """
-        stored = self.disks[segment].peek()
+        stored = log_in(self.disks[segment].peek())
         found = scan(stored.log)
         if len(found.frames) < 2:
             return
@@ -386,7 +386,7 @@ class World:
                 await self._opened.wait()
 
 
-def _place(stored: Stored, offset: int) -> tuple[str, int]:
+def _place(stored: StoredLog, offset: int) -> tuple[str, int]:
     """In which file of a log a byte of it lies, and where in there."""
     for file in stored.files:
         if offset < file.length:
