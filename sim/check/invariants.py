@@ -116,6 +116,9 @@ INVARIANTS: Final = {
         Invariant(
             29, "tables-settle", "a table is settled once all members have it, and then soon"
         ),
+        Invariant(
+            30, "layers-hold-the-log", "a layer has the records of its range, none above the VDL"
+        ),
     )
 }
 
@@ -529,8 +532,25 @@ def image_matches(
     if lsn > vdl:
         raise Broken(f"{where} keeps an image of page {page_id} at {lsn}: announced VDL {vdl}")
     found, expected = reference.page_at(view, page_id, lsn)
-    if found != lsn or (image or EMPTY_PAGE) != expected:
+    if found != lsn or image.ljust(PAGE_SIZE, b"\0") != expected:
         raise Broken(f"{where} keeps an image of page {page_id} at {lsn} that no replay gives")
+
+
+@holds("images-match-replay")
+def version_matches(
+    reference: Reference, view: WriterView, where: str, vdl: Lsn, page_id: int, version: Version
+) -> None:
+    """16: a version that is kept is the newest as far as it says, which is not above the VDL."""
+    lsn, image, through = version
+    if through > vdl:
+        raise Broken(f"{where} keeps page {page_id} as of {through}: announced VDL {vdl}")
+    newest, _ = reference.page_at(view, page_id, through)
+    if newest != lsn:
+        raise Broken(
+            f"{where} takes {lsn} for the newest LSN of page {page_id} up to {through}: "
+            f"expected {newest}"
+        )
+    image_matches(reference, view, where, vdl, page_id, lsn, image)
 
 
 # ---- readers (14) --------------------------------------------------------------------------------
