@@ -45,9 +45,10 @@ import attrs
 
 from aurora.core import WriterCore
 from aurora.quorum import QuorumModel
+from segments.layers.page_cache import Version
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
-from segments.protocol.record import EMPTY_PAGE, RedoRecord
+from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import DamagedRange, decode_promises
