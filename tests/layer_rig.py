@@ -15,7 +15,7 @@ from segments.layers.layer import Layer, NewPages, open_layer
 from segments.layers.layer_writer import LayerWriter
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import Rows, encode_rows
+from segments.protocol.run import Rows
 
 T = TypeVar("T")
 
