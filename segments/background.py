@@ -19,9 +19,11 @@ from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
 from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
-from segments.layers.layer import Layer, LayerWriter
+from segments.layers.images import PageBefore, Spacing
+from segments.layers.layer import Layer, NewPages, layer_name
+from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
-from segments.layers.tiers import plan_collect, plan_merge
+from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
@@ -61,6 +63,8 @@ class Background:
         self._config = config
         self._ask = ask
         self._trace = trace
+        self._spacing = Spacing(config.image_interval)
+        self._tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -78,23 +82,27 @@ class Background:
             return None
         if (transfer := self._gossip.transfer) is not None:
             return self._take_over(transfer)
-        state, config = self._state, self._config
+        state = self._state
         if self._scrub.manifest_is_damaged:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
-        layers = state.layers
-        if layers.damaged:
-            return None
-        if not self._gossip.gives_layers(now):
-            floor = min(state.announced_floor, state.vdl)
-            if old := plan_collect(layers, floor, config):
+        match self.planned():
+            case Collect(old) if not self._gossip.gives_layers(now):
                 return self._collect(old)
-        if old := plan_merge(layers, config):
-            return self._merge(old)
+            case Merge(old):
+                return self._merge(old)
         return None
+
+    def planned(self) -> Collect | Merge | None:
+        """What is due to be collected or merged; nothing while a layer is damaged."""
+        state = self._state
+        if state.layers.damaged:
+            return None
+        floor = min(state.announced_floor, state.vdl)
+        return self._tiers.plan(state.layers.layers, floor)
 
     def failed(self, reason: str, now: float) -> None:
         """The disk refused something to the job under way: the next one comes a little later."""
@@ -148,7 +156,8 @@ class Background:
             number,
             fold_job(
                 number, start, through, state.index.pieces(start, through),
-                config.block_bytes, config.image_interval, self._page_as_of(start),
+                block_bytes=config.block_bytes, spacing=self._spacing,
+                page_before=self._page_as_of(start),
             ),
         )  # fmt: skip
         yield from self._publish(layer, ())
@@ -160,15 +169,17 @@ class Background:
         layer = yield from _written(
             number,
             merge_job(
-                number, old,
-                config.block_bytes, config.image_interval, self._page_as_of(old[0].start),
+                number, old, block_bytes=config.block_bytes, spacing=self._spacing,
+                page_before=self._page_as_of(old[0].start),
             ),
         )  # fmt: skip
         yield from self._publish(layer, old)
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
-        layer = yield from _written(number, collect_job(number, old, self._config.block_bytes))
+        layer = yield from _written(
+            number, collect_job(number, old, block_bytes=self._config.block_bytes)
+        )
         yield from self._publish(layer, old)
         if self._trace is not None:
             collected = events.LogCollected(
@@ -176,12 +187,8 @@ class Background:
             )
             self._trace(self._segment, collected)
 
-    def _page_as_of(self, lsn: Lsn) -> Callable[[PageId], Job[bytes]]:
-        def page_before(page_id: PageId) -> Job[bytes]:
-            page = yield from self._state.materializer.read_job(page_id, lsn)
-            return page.image
-
-        return page_before
+    def _page_as_of(self, lsn: Lsn) -> PageBefore:
+        return lambda page_id: self._state.materializer.read_job(page_id, lsn)
 
     # ---- a layer of a peer -----------------------------------------------------------------------
 
@@ -190,16 +197,16 @@ class Background:
         state, number = self._state, self._files.take_number()
         before = state.scl
         try:
-            writer = yield from _written(number, self._parts(transfer, number))
-            if writer is not None:
-                layer = writer.layer
-                state.materializer.load_pages(*writer.new_pages)
+            taken = yield from _written(number, self._parts(transfer, number))
+            if taken is not None:
+                layer, new_pages = taken
+                state.materializer.load_pages(*new_pages)
                 yield from self._publish(layer, state.layers.between(layer.start, layer.end))
                 self._note_hydrated(before)
         finally:
             self._gossip.transferred()
 
-    def _parts(self, transfer: Transfer, number: int) -> Job[LayerWriter | None]:
+    def _parts(self, transfer: Transfer, number: int) -> Job[tuple[Layer, NewPages] | None]:
         name, (start, end, base) = layer_name(number), transfer.what
         writer: LayerWriter | None = None
         self._ask(transfer)
@@ -223,9 +230,10 @@ class Background:
             if transfer.complete:
                 break
             self._ask(transfer)
-        yield Extend(name, writer.finish())
+        last, layer = writer.finish()
+        yield Extend(name, last)
         yield SyncFile(name)
-        return writer
+        return layer, writer.new_pages
 
     def _note_hydrated(self, before: Lsn) -> None:
         if self._trace is not None:
@@ -315,7 +323,8 @@ class Background:
         left = {each.number for each in logs}
         folded = [each for each in self._files.manifest.logs if each.number not in left]
         live = {each.number for each in layers}
-        gone = [each.name for each in (*folded, *old) if each.number not in live]
+        gone = [each.name for each in folded]
+        gone += [each.name for each in old if each.number not in live]
         files = tuple(
             LayerFile(each.number, each.length, each.start, each.end, each.base) for each in layers
         )

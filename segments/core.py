@@ -33,6 +33,7 @@ from segments.background import Background
 from segments.config import SegmentConfig
 from segments.gossip import GiveLayer, Gossip, GossipMessage, TakeLayer, TakeRecords, TakeTable
 from segments.layers.block import encode_block
+from segments.layers.fold import sorted_blocks
 from segments.layers.job import Job, Read
 from segments.layers.materializer import Reading
 from segments.layers.page_read import Need
@@ -588,11 +589,11 @@ class SegmentCore:
     def _give_layer(self, source: Address, request: FetchLayer) -> Job[None]:
         """Send the part of a layer that was asked for."""
         state, (_, _, start, end, base, page_id, lsn) = self.state, request
+        open_rows = state.index.pieces(max(start, state.folded), end) if end > state.folded else []
         try:
             rows, following = yield from part_job(
-                state.layers.between(start, end), start, end, base,
-                (page_id, lsn), self._config.gossip_bytes,
-                state.index.sorted_rows(max(start, state.folded), end),
+                state.layers.between(start, end), [*sorted_blocks(open_rows)], start, end,
+                base=base, first=(page_id, lsn), limit_bytes=self._config.gossip_bytes,
             )  # fmt: skip
         except DamagedLayer as error:
             self.background.found_damage(error)

@@ -8,8 +8,9 @@ shares the next one. Questions that need the disk are answered by tasks of their
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -296,7 +297,8 @@ class SegmentServer:
 
         What the disk refuses is thrown into the job. Amid the effects of a write it goes no further.
         """
-        step, answer = job.send, None
+        step: Callable[[Any], Op | None] = job.send
+        answer: object = None
         while True:
             try:
                 op = step(answer)

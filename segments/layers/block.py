@@ -25,6 +25,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from itertools import accumulate
 from struct import Struct
 from typing import Final
 
@@ -115,6 +116,23 @@ class Block:
         """
         low = bisect_left(self.pages, page, start)
         return bisect_right(self.lsns, lsn, low, bisect_right(self.pages, page, low))
+
+    def only(self, kept: Sequence[bool]) -> Block | None:
+        """The rows that are ``kept``, or None if none is; what they follow is not checked."""
+        rows = [row for row, keep in enumerate(kept) if keep]
+        if not rows:
+            return None
+        parts = [self.cut(row, row + 1) for row in rows]
+        images = set(self.images)
+        starts = array("I", accumulate((len(part.payloads) for part in parts), initial=0))
+        return Block(
+            join(parts),
+            array("Q", [self.pages[row] for row in rows]),
+            array("Q", [self.lsns[row] for row in rows]),
+            array("Q", [self.metas[row] for row in rows]),
+            starts,
+            [place for place, row in enumerate(rows) if row in images],
+        )
 
     def payload(self, row: int) -> bytes:
         """The payload of one row: of an image, the page without the zeros that end it."""

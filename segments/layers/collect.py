@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from segments.layers.block import Block, image_row, join
+from segments.layers.block import Block, image_row, join, sorted_block
 from segments.layers.images import applied
 from segments.layers.job import Job
 from segments.layers.layer import Layer
@@ -35,13 +35,13 @@ def collect_job(number: int, layers: Sequence[Layer], *, block_bytes: int) -> Jo
         most_pages=sum(layer.page_count for layer in layers),
     )
     ordered = Ordered([LayerSource(layer) for layer in layers], 0)
-    return (yield from write_job(writer, _Newest(ordered, writer.checked)))
+    return (yield from write_job(writer, Newest(ordered, writer.checked)))
 
 
-class _Newest:
+class Newest:
     """An image of each page of a source: its last image there, with the records behind that."""
 
-    def __init__(self, source: Source, checked: Callable[[Rows], Block]) -> None:
+    def __init__(self, source: Source, checked: Callable[[Rows], Block] = sorted_block) -> None:
         self._source, self._checked = source, checked
         self._page: PageId = -1
         self._lsn: Lsn = 0

@@ -39,8 +39,8 @@ def fold_job(
     its page's chain. ``page_before`` gives pages as of ``start``.
     """
     blocks = []
-    for chunk in _chunks(pieces):
-        blocks.append(_sorted(chunk))
+    for block in sorted_blocks(pieces):
+        blocks.append(block)
         yield PAUSE
     rows = sum(map(len, blocks))
     writer = LayerWriter(number, start, end, base=False, block_bytes=block_bytes, most_pages=rows)
@@ -48,6 +48,11 @@ def fold_job(
     blocks.clear()  # the sources let them go one by one
     ordered = Ordered(sources, start)
     return (yield from write_job(writer, WithImages(ordered, writer.checked, spacing, page_before)))
+
+
+def sorted_blocks(pieces: Sequence[Rows]) -> Iterator[Block]:
+    """Rows in the order of their LSNs as sorted blocks, the older ones first; raises `Corrupt`."""
+    return map(_sorted, _chunks(pieces))
 
 
 def _sorted(chunk: Rows) -> Block:

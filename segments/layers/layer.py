@@ -119,8 +119,9 @@ def unreadable(number: int, start: Lsn, end: Lsn, base: bool, length: int) -> La
     """What stands for a layer of which nothing can be known: whatever is read of it is damaged."""
     nothing, ends = array("Q", (0,)), array("Q", (0, HEADER_BYTES))
     return Layer(
-        number, start, end, base, length, 0, 0, 0, nothing, nothing, ends, Bloom(bytes([255] * 8))
-    )
+        number, start, end, base, length, 0, 0, 0, 0,
+        nothing, nothing, ends, Bloom(bytes([255] * 8)),
+    )  # fmt: skip
 
 
 def layer_name(number: int) -> str:

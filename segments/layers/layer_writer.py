@@ -12,6 +12,7 @@ from segments.layers.layer import (
     FOOTER_BYTES,
     HEADER_BYTES,
     Layer,
+    NewPages,
     Tail,
     encode_header,
     encode_tail,
@@ -83,6 +84,11 @@ class LayerWriter:
                 written.append(self._end_block())
             at = stop
         return written
+
+    @property
+    def new_pages(self) -> NewPages:
+        """The pages whose first record ever came, and of a base all; with the LSNs of those."""
+        return NewPages(self._new_pages, self._new_lsns)
 
     def finish(self) -> tuple[bytes, Layer]:
         """The rest of the file, and what is to be known of it."""

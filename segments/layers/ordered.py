@@ -9,7 +9,7 @@ nor one page's whole history need to be in memory.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
@@ -38,11 +38,15 @@ class Source(Protocol):
 
 
 class LayerSource:
-    """The blocks of a layer, each read once; raises `DamagedLayer`."""
+    """The rows of a layer, each block read once; raises `DamagedLayer`.
 
-    def __init__(self, layer: Layer) -> None:
+    Whether its start was raised, or not: what lies at or below that is another layer's.
+    """
+
+    def __init__(self, layer: Layer, first_page: PageId = 0) -> None:
+        """From the rows of ``first_page`` on, or a few before."""
         self._layer = layer
-        self._next = 0
+        self._next = max(0, bisect_left(layer.first_pages, first_page) - 1)
         self._read: deque[tuple[bytes, int]] = deque()  # blocks with their offsets
 
     def next_block(self) -> Job[Block | None]:
@@ -59,7 +63,12 @@ class LayerSource:
                 self._read.append((data[at - start : stop - start], at))
             self._next = end
         data, at = self._read.popleft()
-        return read_block(data, at, self._layer.number)
+        block = read_block(data, at, self._layer.number)
+        start = self._layer.start
+        if min(block.lsns) > start:
+            return block
+        kept = block.only([lsn > start for lsn in block.lsns])
+        return kept if kept is not None else (yield from self.next_block())
 
 
 class BlocksSource:

@@ -1,0 +1,110 @@
+"""A part of a layer that does not exist here as such: what a peer lacks, row by row.
+
+Its rows are those of all layers that have a part of its range, and of the open log if the range
+reaches into that, put in one order as a merge does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from segments.layers.block import Block, join
+from segments.layers.collect import Newest
+from segments.layers.job import PAUSE, Job
+from segments.layers.layer import Layer
+from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
+from segments.protocol.ids import Lsn, PageId
+from segments.protocol.run import IMAGE_BIT, Rows
+
+NO_ROWS = Rows(b"", b"")
+
+
+class Part(NamedTuple):
+    """Rows of a layer, and where the next part begins: page and LSN of its first row."""
+
+    rows: Rows
+    """Sorted by (page, LSN); may be empty."""
+    following: tuple[PageId, Lsn] | None
+    """None: this was the last one."""
+
+
+def part_job(
+    layers: Sequence[Layer],
+    open_blocks: Sequence[Block],
+    start: Lsn,
+    end: Lsn,
+    *,
+    base: bool,
+    first: tuple[PageId, Lsn],
+    limit_bytes: int,
+) -> Job[Part]:
+    """Rows of ``(start, end]`` from page and LSN ``first`` on, inclusive, at least one if there are.
+
+    At most about ``limit_bytes``. ``base``: the newest version at ``end`` of each page instead, and
+    ``start`` is 0. ``layers`` have all of the range that is folded, oldest first; ``open_blocks``
+    the rest, sorted, older ones first. Raises `DamagedLayer`, and `Corrupt` if a record is missing.
+    """
+    sources: list[Source] = [_Within(LayerSource(each, first[0]), first[0], end) for each in layers]
+    sources += [_Within(BlocksSource([block]), first[0], end) for block in open_blocks]
+    ordered: Source = Ordered(sources, layers[0].start if layers else start)
+    source = Newest(ordered) if base else ordered
+    out: list[Rows] = []
+    size = 0
+    while (block := (yield from source.next_block())) is not None:
+        for row, stop in _runs(block, start, first):
+            for cut in _cuts(block, row, stop, limit_bytes - size):
+                if size and size + block.stored_bytes(row, cut) > limit_bytes:
+                    return Part(join(out), (block.pages[row], block.lsns[row]))
+                out.append(block.cut(row, cut))
+                size += block.stored_bytes(row, cut)
+                row = cut
+        yield PAUSE
+    return Part(join(out) if out else NO_ROWS, None)
+
+
+def _runs(block: Block, start: Lsn, first: tuple[PageId, Lsn]) -> list[tuple[int, int]]:
+    """The rows above ``start`` from ``first`` on: from one, inclusive, to another."""
+    wanted = [
+        lsn > start and (page, lsn) >= first
+        for page, lsn in zip(block.pages, block.lsns, strict=True)
+    ]
+    runs, row = [], 0
+    while row < len(wanted):
+        if wanted[row]:
+            stop = wanted.index(False, row) if False in wanted[row:] else len(wanted)
+            runs.append((row, stop))
+            row = stop
+        row += 1
+    return runs
+
+
+def _cuts(block: Block, row: int, stop: int, room: int) -> list[int]:
+    """Where to cut rows so that what there is room for can be taken: not before an image."""
+    if block.stored_bytes(row, stop) <= room:
+        return [stop]
+    metas = block.metas
+    return [at for at in range(row + 1, stop) if not metas[at] & IMAGE_BIT] + [stop]
+
+
+class _Within:
+    """The rows of a source from a page on, and up to an LSN, inclusive."""
+
+    def __init__(self, source: Source, first_page: PageId, end: Lsn) -> None:
+        self._source = source
+        self._first_page, self._end = first_page, end
+
+    def next_block(self) -> Job[Block | None]:
+        """As of `Source`."""
+        while (block := (yield from self._source.next_block())) is not None:
+            if block.pages[0] >= self._first_page and max(block.lsns) <= self._end:
+                return block
+            kept = block.only(
+                [
+                    page >= self._first_page and lsn <= self._end
+                    for page, lsn in zip(block.pages, block.lsns, strict=True)
+                ]
+            )
+            if kept is not None:
+                return kept
+        return None
