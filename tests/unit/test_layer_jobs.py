@@ -142,20 +142,31 @@ def image_keys(blocks: list[Block]) -> set[tuple[PageId, Lsn]]:
     }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.integers(0, 150),
     st.integers(1, 8),
     st.sampled_from([TINY, Spacing(1, 1), Spacing(5, 1), Spacing(1, 700), Spacing()]),
     st.sampled_from([1, 150, 600, 16_384]),
+    st.sampled_from([1, 5, 40, 1_000]),
 )
 def test_random_sequences(
-    seed: int, count: int, pages: int, spacing: Spacing, block_bytes: int
+    seed: int, count: int, pages: int, spacing: Spacing, block_bytes: int, step_rows: int
 ) -> None:
     random = Random(seed)
     history = History(chain(random, count, pages), spacing, block_bytes)
-    last = history.records[-1].lsn if count else 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segments.layers.ordered._STEP_ROWS", step_rows)
+        patch.setattr("segments.layers.ordered._READ_BYTES", step_rows * 50)
+        patch.setattr("segments.layers.fold._CHUNK_ROWS", step_rows)
+        take_random_actions(random, history)
+    history.check()
+
+
+def take_random_actions(random: Random, history: History) -> None:
+    """Folds of all there is, with merges and collections in between and behind."""
+    last = history.records[-1].lsn if history.records else 5
     while history.folded < last or random.random() < 0.7:
         layers = len(history.layers)
         action = random.random()
@@ -168,7 +179,6 @@ def test_random_sequences(
                 history.merge(first, random.randint(first + 1, layers))
         elif layers:
             history.collect(random.randint(1, layers))
-    history.check()
 
 
 def test_histories_go_over_the_bounds_of_steps_reads_and_chunks() -> None:
