@@ -177,7 +177,7 @@ class DiskChecks:
         return disk.content(PROMISE)
 
     def folded(self, segment: SegmentId) -> tuple[Lsn, Lsn] | None:
-        """Where the base of a disk's layers ends, and the last of them; None if rot has been there."""
+        """Where a disk's base layer ends, and its last one; None if rot has been there."""
         if segment in self._damaged:
             return None
         manifest = decode_manifest(self._world.disks[segment].content(MANIFEST))

@@ -34,7 +34,7 @@ class LayerChecks:
         config = world.schedule.knobs.cluster_config().segment
         self._image_interval, self._block_bytes = config.image_interval, config.block_bytes
         self._coming: dict[SegmentId, tuple[Lsn, Lsn, bool]] = {}
-        """The layer of a peer that has come, and is not live yet: its ends, and whether it is a base."""
+        """What has come from a peer and is not live yet: its ends, and whether it is a base."""
         self._taken: set[tuple[SegmentId, int]] = set()
         """Layers of peers: their images stand where those of several layers of a peer stood."""
 
@@ -91,9 +91,7 @@ class LayerChecks:
         pg_id = self._world.cluster.hosts[segment].group.pg_id
         expected = self._reference.pages_of(view, pg_id, layer.end)
         found = [page_id for block in blocks for page_id in block.pages]
-        self._findings.hold(
-            rules_of_layers.has_the_pages, segment, layer.name, found, expected
-        )
+        self._findings.hold(rules_of_layers.has_the_pages, segment, layer.name, found, expected)
         for block in blocks:
             for row in block.images:
                 newest, _ = self._reference.page_at(view, block.pages[row], layer.end)
@@ -129,9 +127,7 @@ class LayerChecks:
                         Change(lsn, offset, block.payload(row)), record,
                     )  # fmt: skip
         expected = self._reference.chain(view, pg_id, file.start, file.end)
-        self._findings.hold(
-            rules_of_layers.has_the_records, segment, file.name, found, expected
-        )
+        self._findings.hold(rules_of_layers.has_the_records, segment, file.name, found, expected)
 
     def _hold_image(
         self, segment: SegmentId, name: str, view: WriterView, block: Block, row: int, vdl: int

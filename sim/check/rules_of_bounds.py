@@ -280,9 +280,7 @@ def answered_in_time(call: Call, most_ns: int) -> None:
 
 
 @holds("bounds-are-kept")
-def log_is_compacted(
-    segment: SegmentId, size: int, needed: int, config: SegmentConfig
-) -> None:
+def log_is_compacted(segment: SegmentId, size: int, needed: int, config: SegmentConfig) -> None:
     """23, in the end: a log that is long has been written anew; ``needed`` bytes are still open."""
     if is_long(size, needed, config):
         raise Broken(

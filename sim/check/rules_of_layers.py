@@ -23,7 +23,7 @@ _IMAGE_BYTES: Final = 2 * PAGE_SIZE
 def folds_what_is_durable(segment: SegmentId, name: str, end: Lsn, vdl: Lsn) -> None:
     """30: a layer has nothing above ``vdl``, the highest that any writer has had."""
     if end > vdl:
-        raise Broken(f"{segment} has {name} with the log up to {end}: the VDL never was above {vdl}")
+        raise Broken(f"{segment} has {name} with the log up to {end}: no VDL was above {vdl}")
 
 
 @holds("layers-hold-the-log")
