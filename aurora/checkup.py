@@ -47,7 +47,7 @@ def _segment(host: SegmentHost, writer: Engine | None) -> SegmentSnapshot:
         lost=host.lost,
         mistake=host.mistake,
         refusal=host.refusal,
-        compaction_refusal=server.compaction_refusal if up and server is not None else None,
+        compaction_refusal=server.background_refusal if up and server is not None else None,
         delay_s=host.delay_s if up else 0.0,
         paused_since_s=host.paused_since_s if up else None,
         writing_since_s=server.writing_since_s if up and server is not None else None,
