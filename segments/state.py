@@ -45,12 +45,12 @@ class SegmentState:
         """Nothing but what is in ``layers``."""
         self._config = config
         self.index = ChainIndex(max_unlinked=config.unlinked_limit)
-        self.index.reset(layers.folded)
         self.materializer = Materializer(
             self.index,
             page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
         )  # fmt: skip
         self.materializer.set_layers(layers)
+        self.index.reset(layers.folded)
         self.epoch = NO_EPOCH
         """Highest epoch sealed or taken over; never goes down."""
         self.table = TruncationTable()
