@@ -53,7 +53,7 @@ def chain_lines(core: SegmentCore, page_id: PageId, point: Lsn, vdl: Lsn) -> lis
     lines = [f"page {page_id}, as {core.segment} has it; each record names the one before"]
     lsn = index.page_head(page_id, point)
     if not lsn:
-        return [*lines, f"  no record in the log: {_newest_layer(core, page_id, point)}"]
+        return [*lines, f"  none in the log; the newest: {_newest_layer(core, page_id, point)}"]
     while lsn and len(lines) < _MOST_LINES:
         if (layer := layers.at(lsn)) is not None:
             return [*lines, f"  LSN {lsn:<8} and what was before it: {_where(layer)}"]

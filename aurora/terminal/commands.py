@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from aurora.terminal import chains, faults, language, pages, walking
+from aurora.terminal import chains, faults, figures, language, pages, walking
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
 from segments.protocol.errors import AuroraError, Closed
@@ -67,7 +67,8 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
         Command("state", "", "a picture of everything", pages.state),
         Command("status", "", "what goes on, what waits, and for what", pages.status),
         Command("segments", "", "a table of the segments", pages.segments),
-        Command("statistics", "", "watermarks and counts", pages.statistics),
+        Command("statistics", "[--json]", "watermarks, counts and what is stored where",
+                figures.statistics, ("--json",)),
         Command("history", "", "what was typed in this session", pages.history),
     ),
     "Breaking and mending": (

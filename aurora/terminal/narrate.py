@@ -328,7 +328,7 @@ class Narrator:
         return [styled(f"{wanted}: waiting for room; LSN limit {event.limit}", "bad")]
 
     def _layer_published(self, _: str, event: LayerPublished) -> list[Text]:
-        kind = "base layer" if event.base else "layer"
+        name = layer_name(event.number) + (", a base," if event.base else "")
         lsns = show_lsns(event.start_lsn + 1, event.end_lsn)
         size = f"{counted(event.rows, 'row')}, {show_size(event.file_bytes)}"
         if event.replaced:
@@ -336,7 +336,7 @@ class Narrator:
             told = f"in place of {old}"
         else:
             told = "which leave the log"
-        return [styled(f"{kind} {layer_name(event.number)} is live: {lsns}, {told}; {size}")]
+        return [styled(f"{name} is live: {lsns}, {told}; {size}")]
 
     def _log_collected(self, _: str, event: LogCollected) -> list[Text]:
         rows = counted(event.rows, "row")

@@ -109,38 +109,29 @@ async def segments(session: Session, words: Words) -> None:
     """A table of the segments."""
     language.at_most(words, 0)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("segment", "AZ", "status", "SCL", "epoch", "records", "WAL", "missing"):
+    for name in (
+        "segment",
+        "AZ",
+        "status",
+        "SCL",
+        "epoch",
+        "records",
+        "WAL",
+        "F",
+        "layers",
+        "missing",
+    ):
         table.add_column(name, justify="left" if name in ("segment", "status") else "right")
     for each in session.view().segments:
         gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3]) or "nothing"
         lost = each.status == "lost"
         figures = [
-            f"{each.scl}", each.epoch, f"{len(each.records)}", show_size(each.log_bytes), gaps
+            f"{each.scl}", each.epoch, f"{len(each.records)}", show_size(each.log_bytes),
+            f"{each.folded}", f"{each.layers}", gaps,
         ]  # fmt: skip
-        row = [each.segment, f"{each.az}", each.status, *(["-"] * 5 if lost else figures)]
+        row = [each.segment, f"{each.az}", each.status, *(["-"] * 7 if lost else figures)]
         table.add_row(*row)
     session.screen.console.print(table)
-
-
-async def statistics(session: Session, words: Words) -> None:
-    """Counts since the writer opened the volume."""
-    language.at_most(words, 0)
-    now = session.cluster.engine.statistics()
-    pgcl = joined([f"{pg_id}: {lsn}" for pg_id, lsn in now.pgcl.items()])
-    scl = joined([f"{segment}: {lsn}" for segment, lsn in now.scl.items()])
-    rows = [
-        ("writer", f"{session.cluster.engine.name}, epoch {now.epoch.counter}"),
-        ("VCL, VDL", f"{now.vcl}, {now.vdl}"),
-        ("PGCL by group", pgcl),
-        ("SCL as acknowledged", scl or "none in this epoch yet"),
-        ("last LSN, limit", f"{now.last_allocated_lsn}, {now.lsn_limit}"),
-        ("commits", f"{now.commits} acknowledged, {now.commits_waiting} waiting"),
-        ("batches sent again", f"{now.resends}"),
-        ("pool", f"{now.pool.pages} pages, {now.pool.hits} hits, {now.pool.misses} misses"),
-        ("messages lost", f"{session.stage.network.unreachable}"),
-    ]
-    for name, value in rows:
-        session.screen.say(f"  {name:<22}{value}")
 
 
 async def history(session: Session, words: Words) -> None:
