@@ -59,7 +59,7 @@ class WaitingRuns:
             if last_lsn <= low:
                 break
             high = last_lsn if above is None else above.run.prev_lsn
-            if prev_lsn < high:
+            if prev_lsn < high and low < high:
                 start, stop = held.span(low, high)
                 agrees_below = prev_lsn >= low or lsns[max(0, start - 1)] == low
                 agrees_above = last_lsn <= high or lsns[max(0, stop - 1)] == high

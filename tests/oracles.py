@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from segments.chain_index import ChainIndex
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE, RedoRecord
+from segments.protocol.run import Run, encode_run, read_run
 
 
 def naive_scl(records_held: Iterable[RedoRecord], base: Lsn) -> Lsn:
@@ -44,3 +46,21 @@ def chained(
         new.append(RedoRecord(lsn, page_id, offset, payload, lsn, True, prev, prev, prev_page))
         history.append(new[-1])
     return new
+
+
+def runs_of(records: Iterable[RedoRecord]) -> Iterator[Run]:
+    """``records`` as runs, in their order; each as long as they follow each other."""
+    run: list[RedoRecord] = []
+    for record in records:
+        if run and record.prev_segment_lsn != run[-1].lsn:
+            yield read_run(encode_run(run))
+            run = []
+        run.append(record)
+    if run:
+        yield read_run(encode_run(run))
+
+
+def insert(index: ChainIndex, records: Iterable[RedoRecord]) -> None:
+    """Have ``index`` take in ``records``, in as few runs as they are."""
+    for run in runs_of(records):
+        index.insert_run(run)

@@ -74,9 +74,8 @@ class WithImages:
             if not self._out and not self._copied:
                 return block
             self._copy(block, len(block))
-            rows = join(self._out)
-            if rows.rows:
-                return self._checked(rows)
+            if self._out:
+                return self._checked(join(self._out))
         return None
 
     def _pages_to_see(self, block: Block) -> list[PageId]:

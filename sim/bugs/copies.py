@@ -21,8 +21,8 @@ COPY_BUGS: Final = (
             Edit(f"{_GOSSIP}._answer_status", "if status.scl < state.index.base_lsn:", "if False:"),
             Edit(
                 f"{_GOSSIP}._answer_status",
-                "records_after(status.scl,",
-                "records_after(max(status.scl, state.index.base_lsn),",
+                "runs_after(status.scl,",
+                "runs_after(max(status.scl, state.index.base_lsn),",
             ),
         ),
     ),
@@ -92,8 +92,8 @@ COPY_BUGS: Final = (
         edits=(
             Edit(
                 "segments.chain_index:ChainIndex.held_in_runs",
-                "for lsns in (self._chain, self._unlinked):",
-                "for lsns in (self._chain,):",
+                "self._spans()",
+                "self._linked.spans(self.base_lsn, self.scl)",
             ),
         ),
     ),

@@ -11,7 +11,7 @@ from sim.plan.profiles import LinkProfile
 from sim.plan.schedule import MS
 
 _OPEN_WRITER: Final = "aurora.cluster:Cluster.open_writer"
-_INSERT: Final = "segments.chain_index:ChainIndex._insert_one"
+_INSERT: Final = "segments.chain_index:ChainIndex._insert"
 _PENDING: Final = "aurora.read_router:PendingRead"
 
 LIMIT_BUGS: Final = (
@@ -80,10 +80,7 @@ LIMIT_BUGS: Final = (
         name="unlinked-without-bound",
         summary="a segment keeps any number of records above a gap",
         section="protocol §6",
-        edits=(
-            Edit(_INSERT, "if at == len(unlinked) >= self._max_unlinked:", "if False:"),
-            Edit(_INSERT, "if len(unlinked) > self._max_unlinked:", "if False:"),
-        ),
+        edits=(Edit(_INSERT, "self._waiting.keep_nearest(self._max_unlinked)", "pass"),),
     ),
     Bug(
         name="images-without-bound",

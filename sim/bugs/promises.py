@@ -83,16 +83,13 @@ PROMISE_BUGS: Final = (
         name="adopts-and-keeps-the-linked",
         summary="a segment that adopts a table drops only what lies above a gap",
         section="protocol §8; 2017 §4.3",
-        edits=(Edit(_TRUNCATE, "self._chain[at] < end:", "self._chain[at] < start:"),),
+        edits=(Edit(_TRUNCATE, "count_through(end - 1)", "count_through(start - 1)"),),
     ),
     Bug(
         name="adopts-and-keeps-the-unlinked",
         summary="a segment that adopts a table keeps what lies above a gap",
         section="protocol §8; 2017 §4.3",
-        edits=(
-            Edit(_TRUNCATE, "(*self._chain[cut:], *self._unlinked)", "self._chain[cut:]"),
-            Edit(_TRUNCATE, "self._unlinked.clear()", "pass"),
-        ),
+        edits=(Edit(_TRUNCATE, "self._waiting.take_all()", "[]"),),
     ),
     Bug(
         name="tail-annulled",

@@ -91,9 +91,9 @@ SEGMENT_BUGS: Final = (
             Edit(_GOSSIP, "if table.epoch > self._state.table.epoch:", "if False:"),
             Edit(_GOSSIP, "if table.epoch < self._state.table.epoch:", "if False:"),
             Edit(
-                "segments.state:SegmentState.add_records",
-                "if records and records[0].lsn <= self.table.last_annulled_lsn:",
-                "if False:",
+                "segments.state:SegmentState.add_run",
+                "if run.lsns[0] > self.table.last_annulled_lsn:",
+                "if True:",
             ),
         ),
     ),
@@ -150,9 +150,10 @@ SEGMENT_BUGS: Final = (
         section="protocol §4, step 5",
         edits=(
             Edit(
-                "segments.chain_index:ChainIndex._insert_one",
-                "    if held is not None or",
-                "    if held is not None:\n        self._link(record)\n        return True\n    if",
+                "segments.chain_index:ChainIndex._insert",
+                "    if held.run.prev_lsn == self.scl and",
+                "    if held.lsns[-1] == self.scl:\n        self._link(held)\n"
+                "    if held.run.prev_lsn == self.scl and",
             ),
         ),
     ),

@@ -122,9 +122,9 @@ def knows_its_queue(segment: SegmentId, counted: int, waiting: Sequence[Pending]
 def writes_what_it_lacks(segment: SegmentId, writing: Sequence[Pending], scl: Lsn) -> None:
     """23: records that are durable already are not written once more."""
     for each in writing:
-        if each.records and each.records[-1].lsn <= scl:
+        if each.run is not None and each.run.last_lsn <= scl:
             raise Broken(
-                f"{segment} writes records up to {each.records[-1].lsn}, with SCL {scl}: expected "
+                f"{segment} writes records up to {each.run.last_lsn}, with SCL {scl}: expected "
                 "only what it lacks"
             )
 

@@ -133,7 +133,7 @@ class _Log:
                         f"hears of no VDL above {anchor}, and {source}, its source, has pages as "
                         f"of {index.base_lsn} in place of records"
                     )
-                records = index.records_after(anchor, 1 << 40)
+                records = list(index.linked_after(anchor))
                 self._above[source, anchor] = records
             fetched[pg_id] = records
         return fetched

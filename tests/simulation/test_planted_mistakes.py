@@ -49,7 +49,7 @@ def test_without_a_mistake_nothing_is_found() -> None:
         ("bounds-are-kept", "segments.materializer:_Images.keep",
          "while len(self._evictable) > self._cache_limit:", "while False:"),
         ("bounds-are-kept", "segments.gossip:Gossip._answer_status",
-         "run = encode_run(records)", "run = encode_run(records) + b'x'"),
+         "self._config.gossip_bytes)", "self._config.gossip_bytes) + b'x'"),
         ("nothing-is-left", "aurora.reading:Reading.forget",
          "self._reads.pop(request_id, None)", "pass"),
         ("nothing-is-left", "aurora.reading:Reading.release",

@@ -17,7 +17,7 @@ from segments.manifest import Stored
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipRecords, InstallTable, Seal, WriteBatch
 from segments.protocol.record import RedoRecord
-from segments.protocol.run import NO_RECORDS, encode_run, read_records
+from segments.protocol.run import NO_RECORDS, encode_run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState, format_log
@@ -108,12 +108,12 @@ def test_what_was_collected_for_a_former_writer_is_no_floor_of_the_next() -> Non
     old, new = VolumeEpoch(1, 1), VolumeEpoch(2, 2)
     state = SegmentState(SegmentConfig())
     state.adopt_table(TruncationTable(old))
-    state.add_records(read_records(encoded(1, 2, 3)))
+    state.add_run(read_run(encoded(1, 2, 3)))
     state.announced(3, 3)
     assert state.collect(3) == 3
     state.adopt_table(TruncationTable(old).extended(new, 3, 103))
     assert (state.floor, state.announced_floor) == (3, 0)
-    state.add_records(read_records(encoded(104)))
+    state.add_run(read_run(encoded(104)))
     slots = format_log(new)[1] * 2
     log = b"".join(state.checkpoint_frames())
     copy = plan_restart("A0", Stored(log, slots), SegmentConfig()).state

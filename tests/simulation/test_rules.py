@@ -26,7 +26,7 @@ from segments.protocol.messages import (
     PagesListed,
     SealReply,
 )
-from segments.protocol.run import encode_run
+from segments.protocol.run import encode_run, read_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
@@ -112,8 +112,8 @@ def waiting(*counts: int) -> list[Pending]:
 
 
 def lacking(through: int) -> list[Pending]:
-    run = records(range(1, through + 1))
-    return [Pending(RecordsEntry(0, 0, encode_run(run)), FIRST, records=run)]
+    run = run_of(through)
+    return [Pending(RecordsEntry(0, 0, run), FIRST, run=read_run(run))]
 
 
 def log_of(count: int) -> bytes:

@@ -109,7 +109,7 @@ def lowest_vdl(
         for pg_id, group in replies.items():
             best = max(group, key=lambda reply: (table.survivor(reply.scl), reply.scl))
             index = durable[best.segment].index
-            fetched[pg_id] = index.records_after(max(anchor, index.base_lsn), 1 << 40)
+            fetched[pg_id] = list(index.linked_after(max(anchor, index.base_lsn)))
         found.append(plan_recovery(EPOCH, lal, replies, fetched).vdl)
     return min(found)
 

@@ -76,7 +76,11 @@ def test_no_writer_can_be_made_of_a_vdl_that_is_no_record() -> None:
 def test_a_source_with_a_hole_below_its_scl_is_told() -> None:
     durable = {each: state(10, 10) for each in MEMBERS}
     for each in durable.values():
-        del each.index._records[4]
+        linked = each.index._linked
+        whole = linked._runs.pop()
+        del linked._lasts[:], linked._ends[:]
+        linked.append(whole.cut(0, 3))
+        linked.append(whole.cut(4, 10))
     with pytest.raises(Broken, match="A0, its source, lacks LSN 4"):
         recover(reference(10), durable, 10)
 

@@ -142,20 +142,31 @@ def image_keys(blocks: list[Block]) -> set[tuple[PageId, Lsn]]:
     }
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.integers(0, 150),
     st.integers(1, 8),
     st.sampled_from([TINY, Spacing(1, 1), Spacing(5, 1), Spacing(1, 700), Spacing()]),
     st.sampled_from([1, 150, 600, 16_384]),
+    st.sampled_from([1, 5, 40, 1_000]),
 )
 def test_random_sequences(
-    seed: int, count: int, pages: int, spacing: Spacing, block_bytes: int
+    seed: int, count: int, pages: int, spacing: Spacing, block_bytes: int, step_rows: int
 ) -> None:
     random = Random(seed)
     history = History(chain(random, count, pages), spacing, block_bytes)
-    last = history.records[-1].lsn if count else 5
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segments.layers.ordered._STEP_ROWS", step_rows)
+        patch.setattr("segments.layers.ordered._READ_BYTES", step_rows * 50)
+        patch.setattr("segments.layers.fold._CHUNK_ROWS", step_rows)
+        take_random_actions(random, history)
+    history.check()
+
+
+def take_random_actions(random: Random, history: History) -> None:
+    """Folds of all there is, with merges and collections in between and behind."""
+    last = history.records[-1].lsn if history.records else 5
     while history.folded < last or random.random() < 0.7:
         layers = len(history.layers)
         action = random.random()
@@ -168,11 +179,9 @@ def test_random_sequences(
                 history.merge(first, random.randint(first + 1, layers))
         elif layers:
             history.collect(random.randint(1, layers))
-    history.check()
 
 
-def test_steps_of_many_rows_join_as_small_ones_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One page's history, and one source's, go over the bounds of steps, reads and chunks."""
+def test_histories_go_over_the_bounds_of_steps_reads_and_chunks() -> None:
     records = chain(Random(4), 9_000, 5)
     history = History(records, Spacing(50, 3_000), 2_000)
     history.fold(records[5_000].lsn, 1)
@@ -194,6 +203,29 @@ def test_large_payloads_go_over_the_bounds_of_bytes() -> None:
     history.check()
     history.collect(1)
     history.check()
+
+
+def test_a_layer_depends_on_its_records_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on how they came, nor on what a step takes: so layers of two segments can be equal."""
+    records = chain(Random(9), 400, 6)
+
+    def files(pieces: int) -> dict[str, bytes]:
+        history = History(records)
+        for at in (100, 200, 399):
+            history.fold(records[at].lsn, pieces)
+        old = list(history.layers)
+        history.merge(0, 3)
+        history.layers = old
+        history.collect(2)
+        return history.files.data
+
+    once = files(1)
+    for rows, size in ((1, 10**6), (7, 10**6), (10**6, 1), (10**6, 500)):
+        monkeypatch.setattr("segments.layers.ordered._STEP_ROWS", rows)
+        monkeypatch.setattr("segments.layers.ordered._STEP_BYTES", size)
+        monkeypatch.setattr("segments.layers.ordered._READ_BYTES", size)
+        monkeypatch.setattr("segments.layers.fold._CHUNK_ROWS", min(rows * 5, 10**6))
+        assert files(13) == once
 
 
 def test_a_page_is_asked_for_only_where_its_version_is_not_known() -> None:
