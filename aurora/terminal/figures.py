@@ -13,7 +13,7 @@ from aurora.engine import EngineStatistics
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
-from aurora.terminal.text import joined, show_size, styled
+from aurora.terminal.text import joined, show_size
 from aurora.terminal.watch import plain, plain_fields
 from aurora.volume_statistics import VolumeStatistics
 from segments.protocol.ids import SegmentId
@@ -43,6 +43,7 @@ async def statistics(session: Session, words: Sequence[str]) -> None:
     for table in (_stores(found.segments), _costs(found.segments)):
         session.screen.say()
         session.screen.console.print(table)
+    session.screen.say("blocks, pages: hits/misses of the caches of blocks and of pages", "note")
 
 
 def as_json(found: VolumeStatistics) -> dict[str, object]:
@@ -117,8 +118,6 @@ def _costs(segments: Mapping[SegmentId, SegmentStatistics]) -> Table:
             show_size(each.layer_bytes_written), _times(each.write_amplification),
             _times(each.space_amplification), _cache(each.block_cache), _cache(each.page_cache),
         )  # fmt: skip
-    table.caption = styled("blocks, pages: hits/misses of the two caches", "note")
-    table.caption_justify = "left"
     return table
 
 

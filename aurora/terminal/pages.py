@@ -109,18 +109,8 @@ async def segments(session: Session, words: Words) -> None:
     """A table of the segments."""
     language.at_most(words, 0)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in (
-        "segment",
-        "AZ",
-        "status",
-        "SCL",
-        "epoch",
-        "records",
-        "WAL",
-        "F",
-        "layers",
-        "missing",
-    ):
+    titles = "segment AZ status SCL epoch records WAL F layers missing"
+    for name in titles.split():
         table.add_column(name, justify="left" if name in ("segment", "status") else "right")
     for each in session.view().segments:
         gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3]) or "nothing"
