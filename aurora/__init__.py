@@ -4,6 +4,7 @@ from aurora.cluster import Cluster, open_cluster
 from aurora.commit_queue import Commit
 from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.engine import Engine, EngineStatistics, ReadView
+from aurora.floor import FloorHold, FloorHolder
 from aurora.health import (
     Going,
     GroupHealth,
@@ -14,6 +15,7 @@ from aurora.health import (
     WaitKind,
 )
 from aurora.mtr import MiniTransaction
+from aurora.volume_statistics import VolumeStatistics
 from segments.config import SegmentConfig
 from segments.protocol.errors import (
     AuroraError,
@@ -43,6 +45,7 @@ from segments.protocol.errors import (
     VolumeLocked,
 )
 from segments.protocol.record import PAGE_SIZE
+from segments.statistics import CacheStatistics, SegmentStatistics, TierStatistics
 
 __version__ = "0.1.0"
 """The version of the whole project; packaging reads it here."""
@@ -50,6 +53,7 @@ __version__ = "0.1.0"
 __all__ = [
     "PAGE_SIZE",
     "AuroraError",
+    "CacheStatistics",
     "Closed",
     "Cluster",
     "ClusterConfig",
@@ -59,6 +63,8 @@ __all__ = [
     "EngineConfig",
     "EngineStatistics",
     "Fenced",
+    "FloorHold",
+    "FloorHolder",
     "Going",
     "GroupHealth",
     "HealthReport",
@@ -83,12 +89,15 @@ __all__ = [
     "SegmentConfig",
     "SegmentHealth",
     "SegmentLost",
+    "SegmentStatistics",
     "SegmentStatus",
     "StorageFailed",
     "StorageForbidden",
     "StorageFull",
+    "TierStatistics",
     "Unavailable",
     "VolumeLocked",
+    "VolumeStatistics",
     "WaitKind",
     "Waiting",
     "__version__",

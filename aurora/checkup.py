@@ -47,11 +47,12 @@ def _segment(host: SegmentHost, writer: Engine | None) -> SegmentSnapshot:
         lost=host.lost,
         mistake=host.mistake,
         refusal=host.refusal,
-        compaction_refusal=server.background_refusal if up and server is not None else None,
+        background_refusal=server.background_refusal if up and server is not None else None,
         delay_s=host.delay_s if up else 0.0,
         paused_since_s=host.paused_since_s if up else None,
         writing_since_s=server.writing_since_s if up and server is not None else None,
         whole=core is None or core.state.whole,
+        damaged_layers=len(core.state.layers.damaged) if core is not None else 0,
         current=False,
     )
     return _as_seen_by(writer, snapshot) if writer is not None else snapshot

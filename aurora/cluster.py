@@ -32,6 +32,7 @@ from aurora.recovery_plan import RecoveryPlan
 from aurora.targets import WRITER, WRITERS, Target, resolve
 from aurora.transport import InProcessNetwork
 from aurora.trio_run import check_run
+from aurora.volume_statistics import VolumeStatistics, volume_statistics
 from segments.disks import Disk, VolumeDirectory, format_storage, memory_disks
 from segments.host import SegmentHost
 from segments.pausing import PausableEndpoint
@@ -191,6 +192,10 @@ class Cluster:
         hosts, now = self.hosts.values(), trio.current_time()
         snapshot = take_snapshot(self.groups, hosts, self.engines, now, read_only=self.read_only)
         return diagnose(snapshot)
+
+    def statistics(self) -> VolumeStatistics:
+        """The volume in figures: writer, every segment's store, and what holds the floor back."""
+        return volume_statistics(self.engines[-1] if self.engines else None, self.hosts.values())
 
     def _endpoints(self, target: Target) -> list[PausableEndpoint]:
         hosts = self._commanded(target)

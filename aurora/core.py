@@ -18,6 +18,7 @@ from aurora import events
 from aurora.buffer_pool import BufferPool
 from aurora.config import EngineConfig
 from aurora.consistency import VolumeConsistency
+from aurora.floor import FloorHold
 from aurora.lsn_allocator import LsnAllocator
 from aurora.mtr import PageWrite, VolumeChains
 from aurora.outgoing_log import OutgoingLog
@@ -253,9 +254,19 @@ class WriterCore:
             self.outstanding, self.outstanding_since_s = outstanding, now
 
     def _update_floor(self) -> None:
+        kept_from = self._kept_from()
+        if kept_from is not None:
+            self.reading.update_floor(kept_from)
+
+    def _kept_from(self) -> Lsn | None:
+        """The oldest version that is to stay readable, whether anybody reads; None: all are."""
         retention = self._config.retention_lsns
-        if retention is not None:
-            self.reading.update_floor(self.table.lsn_behind(self.vdl, retention))
+        return None if retention is None else self.table.lsn_behind(self.vdl, retention)
+
+    def floor_held_by(self) -> FloorHold:
+        """What keeps the floor from rising."""
+        reading, retention = self.reading, self._config.retention_lsns
+        return FloorHold.of(reading.floor, self._kept_from(), retention, reading.oldest_read_point)
 
     def take_sends(self, now: float) -> list[tuple[SegmentId, Message]]:
         """The messages to send now: batches for every stream that has something to send."""

@@ -47,15 +47,17 @@ class SegmentSnapshot:
     mistake: str | None = None
     refusal: Refusal | None = None
     """Why its disk takes no writes."""
-    compaction_refusal: Refusal | None = None
-    """Why it does not let the log be written anew, which is the only way to make it shorter."""
+    background_refusal: Refusal | None = None
+    """Why it does not let layers be written, which is the only way to make the log shorter."""
     delay_s: float = 0.0
     """By how much its answers are held back, on request."""
     paused_since_s: float | None = None
     writing_since_s: float | None = None
-    """When the write under way began, if that is no compaction."""
+    """When the write to the log began that is under way."""
     whole: bool = True
     """Whether it has everything that it ever promised."""
+    damaged_layers: int = 0
+    """Of how many of its layers a part is known to be lost."""
     current: bool = True
     """Whether the writer knows it to have all that is durable in its group."""
     silent_since_s: float | None = None
@@ -181,11 +183,12 @@ def _status(each: SegmentSnapshot, now: float) -> tuple[SegmentStatus, str, floa
     if not each.up:
         return SegmentStatus.DOWN, "reads its log" if each.starting else "", each.since_s
     if not each.whole:
-        return SegmentStatus.DAMAGED, "part of its log is lost; peers repair it", each.since_s
+        what = "a layer" if each.damaged_layers else "its log"
+        return SegmentStatus.DAMAGED, f"part of {what} is lost; peers repair it", each.since_s
     if each.writing_since_s is not None and _stuck(each, now):
         return SegmentStatus.FAILING, "a write does not finish", each.writing_since_s
-    if (refusal := each.compaction_refusal) is not None:
-        why = f"{refusal.why}; its log only grows"
+    if (refusal := each.background_refusal) is not None:
+        why = f"{refusal.why}; its layers are not written; the log only grows"
         return _OF_DISK[refusal.trouble], why, refusal.since_s
     if _lasts(silent := _since(each, each.silent_since_s), now):
         return SegmentStatus.SILENT, "no answer to the writer", silent

@@ -21,6 +21,7 @@ from aurora.buffer_pool import PoolStatistics
 from aurora.commit_queue import Commit
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
+from aurora.floor import FloorHold
 from aurora.mtr import MiniTransaction, PageWrite, gathered
 from aurora.page_list import PageIds, checked_range
 from aurora.pending import WaitSnapshot
@@ -58,6 +59,9 @@ class EngineStatistics:
     vcl: Lsn
     vdl: Lsn
     floor: Lsn
+    """The oldest version that may still be read; segments drop what is older."""
+    floor_held_by: FloorHold
+    """Why it is not higher."""
     lsn_limit: Lsn
     pgcl: Mapping[PgId, Lsn]
     scl: Mapping[SegmentId, Lsn]
@@ -408,6 +412,7 @@ class Engine:
             vcl=core.vcl,
             vdl=core.vdl,
             floor=core.reading.floor,
+            floor_held_by=core.floor_held_by(),
             lsn_limit=core.lsn_limit,
             pgcl={pg_id: core.pgcl(pg_id) for pg_id in self._groups},
             scl=scl,

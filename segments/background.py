@@ -64,7 +64,7 @@ class Background:
         self._ask = ask
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
-        self._tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
+        self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -101,8 +101,12 @@ class Background:
         state = self._state
         if state.layers.damaged:
             return None
-        floor = min(state.announced_floor, state.vdl)
-        return self._tiers.plan(state.layers.layers, floor)
+        return self.tiers.plan(state.layers.layers, self.collectable_floor)
+
+    @property
+    def collectable_floor(self) -> Lsn:
+        """Layers that end at or below this may be collected."""
+        return min(self._state.announced_floor, self._state.vdl)
 
     def failed(self, reason: str, now: float) -> None:
         """The disk refused something to the job under way: the next one comes a little later."""

@@ -17,7 +17,7 @@ from segments.held_run import HeldRun, Span, encoded_runs
 from segments.linked_runs import LinkedRuns
 from segments.protocol.errors import NotFound
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
-from segments.protocol.record import RedoRecord
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import NO_RECORDS, Rows, Run
 from segments.protocol.truncation import TruncationTable
 from segments.waiting_runs import WaitingRuns
@@ -87,6 +87,15 @@ class ChainIndex:
     def encoded_bytes(self) -> int:
         """What all records held take when they are encoded, without the heads of their runs."""
         return self._linked.size_bytes + self._waiting.size_bytes
+
+    def payload_bytes(self) -> int:
+        """What the payloads of all records held take."""
+        return self.encoded_bytes() - RECORD_OVERHEAD_BYTES * len(self)
+
+    @property
+    def payload_bytes_taken(self) -> int:
+        """Payloads of all records that were ever linked, but for those that were dropped again."""
+        return self._linked.payload_bytes_taken
 
     def count_through(self, lsn: Lsn) -> int:
         """How many linked records lie at or below ``lsn``."""

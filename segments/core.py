@@ -150,6 +150,7 @@ class SegmentCore:
         self.files = files
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""
+        self._taken_before = state.index.payload_bytes_taken
         self._config = config
         self._trace = trace
         self._promised = state.epoch
@@ -166,6 +167,11 @@ class SegmentCore:
         self.background = Background(
             segment, state, files, self.gossip, self.scrub, config, self._ask_for_part, trace
         )
+
+    @property
+    def user_bytes_taken(self) -> int:
+        """Payload bytes of the records that have joined the chain since this core was made."""
+        return max(0, self.state.index.payload_bytes_taken - self._taken_before)
 
     # ---- input -----------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from segments.held_run import HeldRun, Span
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import RedoRecord
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import join_runs
 
 _BLOCK_RECORDS: Final = 4_096
@@ -31,6 +31,8 @@ class LinkedRuns:
     def __init__(self) -> None:
         self.size_bytes = 0
         """What the records take when they are encoded, without the heads of runs."""
+        self.payload_bytes_taken = 0
+        """Payloads of all records that ever came, but for those dropped from above."""
         self._runs: list[HeldRun] = []
         self._lasts = array("Q")  # last LSN of each run
         self._ends = array("Q")  # position behind the last record of each run
@@ -51,6 +53,7 @@ class LinkedRuns:
         self._lasts.append(held.lsns[-1])
         self._runs.append(held)
         self.size_bytes += held.run.size_bytes
+        self.payload_bytes_taken += held.run.size_bytes - RECORD_OVERHEAD_BYTES * len(held.lsns)
 
     # ---- what is held ----------------------------------------------------------------------------
 
@@ -174,7 +177,10 @@ class LinkedRuns:
         dropped = list(self.spans(lsn, self.last_lsn))
         if not dropped:
             return []
-        self.size_bytes -= sum(span.size_bytes for span in dropped)
+        size = sum(span.size_bytes for span in dropped)
+        count = sum(span.stop - span.start for span in dropped)
+        self.size_bytes -= size
+        self.payload_bytes_taken -= size - RECORD_OVERHEAD_BYTES * count
         at = bisect_right(self._lasts, lsn)
         held, kept = self._runs[at], dropped[0].start
         end = self._ends[at] - len(held.lsns) + kept

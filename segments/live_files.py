@@ -8,9 +8,9 @@ says, and each begins with all that those before it have said of epochs, tables 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from segments.manifest import LogFile, Manifest
+from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol.ids import Lsn
 
 
@@ -21,6 +21,10 @@ class LiveFiles:
         """``tops``: for each file of the log, by number, the highest LSN in it; 0 if none is."""
         self.manifest = manifest
         """What is live; its last log file has its true length here."""
+        self.log_bytes_written = 0
+        """Bytes that have joined the log, in files that were live or have become so."""
+        self.layer_bytes_written = 0
+        """Bytes of all layers that have become live."""
         self._tops = dict(tops)
         self._next_number = manifest.next_number
 
@@ -46,6 +50,7 @@ class LiveFiles:
 
     def appended(self, size: int, top: Lsn) -> None:
         """``size`` bytes were added to the log, with records up to ``top`` (0: none)."""
+        self.log_bytes_written += size
         *others, last = self.manifest.logs
         grown = last._replace(length=last.length + size)
         self.manifest = self.manifest._replace(logs=(*others, grown))
@@ -58,7 +63,9 @@ class LiveFiles:
 
     def republished(self, edit: Callable[[Manifest], Manifest], tops: Mapping[int, Lsn]) -> None:
         """The manifest on disk was edited; ``tops`` tells of log files that are new in it."""
-        self.manifest = edit(self.manifest)
+        before, self.manifest = self.manifest, edit(self.manifest)
+        self.log_bytes_written += _new_bytes(before.logs, self.manifest.logs)
+        self.layer_bytes_written += _new_bytes(before.layers, self.manifest.layers)
         self._tops = {
             each.number: tops.get(each.number, self._tops.get(each.number, 0))
             for each in self.manifest.logs
@@ -75,3 +82,9 @@ class LiveFiles:
         while gone < len(logs) - 1 and self._tops.get(logs[gone].number, 0) <= folded:
             gone += 1
         return logs[gone:]
+
+
+def _new_bytes(before: Iterable[LogFile | LayerFile], now: Iterable[LogFile | LayerFile]) -> int:
+    """What files take that were not live before; numbers are never used twice."""
+    known = {each.number for each in before}
+    return sum(each.length for each in now if each.number not in known)

@@ -8,6 +8,8 @@ from rich.text import Text
 
 from aurora.terminal.snapshot import SegmentView, VolumeView
 from aurora.terminal.text import STYLES, counted, joined
+from segments.protocol.record import RedoRecord
+from segments.protocol.volume import pg_of_page
 
 
 def changes(before: VolumeView, after: VolumeView) -> list[str]:
@@ -69,6 +71,10 @@ def _of_segment(old: SegmentView, new: SegmentView) -> Iterator[str]:
         yield f"sealed epoch {old.epoch or '-'} → {new.epoch}"
     if old.scl != new.scl:
         yield f"SCL {old.scl} → {new.scl}"
+    if old.folded != new.folded:
+        yield f"F {old.folded} → {new.folded}: what is up to there is in layers now"
+    if old.layers != new.layers:
+        yield f"layers {old.layers} → {new.layers}"
     if len(old.gaps) != len(new.gaps):
         yield f"{counted(len(new.gaps), 'gap')}" if new.gaps else "no gap any more"
 
@@ -79,12 +85,22 @@ def _log(before: VolumeView, after: VolumeView) -> Iterator[str]:
     if added:
         yield f"new in the log: {joined(added)}"
     kept = {record.lsn for record in after.log}
-    gone = [str(record.lsn) for record in before.log if record.lsn not in kept]
+    gone = [
+        str(record.lsn)
+        for record in before.log
+        if record.lsn not in kept and not _in_layers(record, after)
+    ]
     if gone:
         yield f"gone from the log: {joined(gone)}"
     for start, end in after.annulled:
         if (start, end) not in before.annulled:
             yield f"annulled: {start}–{end - 1}"
+
+
+def _in_layers(record: RedoRecord, view: VolumeView) -> bool:
+    """Whether some segment has it in layers."""
+    pg_id = pg_of_page(record.page_id, view.pg_count)
+    return any(each.folded >= record.lsn for each in view.segments if each.pg_id == pg_id)
 
 
 def marked(before: Sequence[Text], after: Sequence[Text]) -> list[Text]:

@@ -7,7 +7,7 @@ from typing import Final
 
 import attrs
 
-from aurora.terminal import faults, language, pages, walking
+from aurora.terminal import chains, faults, figures, language, pages, walking
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import Session
 from segments.protocol.errors import AuroraError, Closed
@@ -61,13 +61,14 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
         Command("put", "PAGE OFFSET DATA", "write to a page; DATA is text or 0x...", pages.put),
         Command("putm", "PAGE OFFSET DATA ...", "several writes, all or nothing", pages.putm),
         Command("get", "PAGE [@LSN|strict]", "read a page, now or then", pages.get, ("strict",)),
-        Command("chain", "PAGE [@LSN]", "the page's records, newest first", pages.chain),
+        Command("chain", "PAGE [@LSN]", "the page's records, newest first", chains.chain),
     ),
     "Looking": (
         Command("state", "", "a picture of everything", pages.state),
         Command("status", "", "what goes on, what waits, and for what", pages.status),
         Command("segments", "", "a table of the segments", pages.segments),
-        Command("statistics", "", "watermarks and counts", pages.statistics),
+        Command("statistics", "[--json]", "watermarks, counts and what is stored where",
+                figures.statistics, ("--json",)),
         Command("history", "", "what was typed in this session", pages.history),
     ),
     "Breaking and mending": (

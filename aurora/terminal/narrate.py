@@ -9,6 +9,7 @@ acknowledged what, so that it can count to four.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -39,21 +40,27 @@ from aurora.events import (
 from aurora.terminal.text import (
     counted,
     joined,
+    show_change,
     show_lsns,
     show_record,
     show_size,
     styled,
 )
+from segments.layers.layer import layer_name
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
     Event,
     GossipReceived,
     Hydrated,
+    JobFailed,
+    LayerDamaged,
+    LayerPublished,
+    LayerReceived,
     LogCollected,
+    LogRewritten,
     PageMaterialized,
     PagesFound,
-    PagesReceived,
     PromiseFailed,
     ReadDeclined,
     RecordsApplied,
@@ -302,8 +309,8 @@ class Narrator:
         return [styled(f"receives {show_lsns(*lsns)} from {event.writer}")]
 
     def _write_started(self, _: str, event: WriteStarted) -> list[Text]:
-        if event.compaction:
-            return [styled("WAL: written anew, shorter")]
+        if event.new_file:
+            return [styled("WAL: goes on in a new file; those before it are to be written anew")]
         promise = "the promise, then " if event.promise else ""
         return [styled(f"WAL: {promise}a frame of {event.frame_bytes} bytes, appended")]
 
@@ -320,12 +327,41 @@ class Narrator:
         wanted = counted(event.count, "record")
         return [styled(f"{wanted}: waiting for room; LSN limit {event.limit}", "bad")]
 
+    def _layer_published(self, _: str, event: LayerPublished) -> list[Text]:
+        name = layer_name(event.number) + (", a base," if event.base else "")
+        lsns = show_lsns(event.start_lsn + 1, event.end_lsn)
+        size = f"{counted(event.rows, 'row')}, {show_size(event.file_bytes)}"
+        if event.replaced:
+            old = joined([layer_name(each) for each in event.replaced])
+            told = f"in place of {old}"
+        else:
+            told = "which leave the log"
+        return [styled(f"{name} is live: {lsns}, {told}; {size}")]
+
     def _log_collected(self, _: str, event: LogCollected) -> list[Text]:
-        records = counted(event.records, "record")
-        return [styled(f"collected: {records} up to {event.floor} folded into pages")]
+        rows = counted(event.rows, "row")
+        newest = f"of {rows} only the newest version of each page is left"
+        return [
+            styled(f"collected up to LSN {event.floor}, the floor is {event.announced}: {newest}")
+        ]
+
+    def _log_rewritten(self, _: str, event: LogRewritten) -> list[Text]:
+        size = show_size(event.log_bytes)
+        return [styled(f"WAL: written anew, {size}; what came meanwhile follows that")]
+
+    def _job_failed(self, _: str, event: JobFailed) -> list[Text]:
+        return [styled(f"background: not done, nothing of it counts: {event.reason}", "bad")]
+
+    def _layer_damaged(self, _: str, event: LayerDamaged) -> list[Text]:
+        return [styled(f"{event.what}; what it holds has to come from a peer", "bad")]
+
+    def _layer_received(self, _: str, event: LayerReceived) -> list[Text]:
+        kind = "a base layer" if event.base else "a layer"
+        lsns = show_lsns(event.start_lsn + 1, event.end_lsn)
+        return [styled(f"gossip: {event.peer} has sent all of {kind}, {lsns}")]
 
     def _scrub_found_bad_manifest(self, _: str, __: ScrubFoundBadManifest) -> list[Text]:
-        return [styled("scrub: the manifest is spoilt; the log will be written anew", "bad")]
+        return [styled("scrub: the manifest is spoilt; it will be written again", "bad")]
 
     def _scrub_found_bad_promise(self, _: str, __: ScrubFoundBadPromise) -> list[Text]:
         return [styled("scrub: a promise slot is spoilt; both will be written again", "bad")]
@@ -363,17 +399,21 @@ class Narrator:
         return [styled(f"refuses {epoch}: {sealed} is sealed here", "warn")]
 
     def _page_materialized(self, _: str, event: PageMaterialized) -> list[Text]:
-        page, records, base = event.page_id, event.records, event.image_lsn
+        page, changes, base = event.page_id, event.changes, event.image_lsn
         start = f"the image at LSN {base}" if base else "an empty page"
         if not event.page_lsn:
             return [styled(f"page {page}: never written at {event.read_point}", "warn")]
         told = [styled(f"page {page} at {event.read_point}: walks its chain back")]
+        lsns = [base, *(each.lsn for each in changes)]
         told.extend(
-            styled(f"  LSN {each.lsn} follows {each.prev_page_lsn or 'nothing'}", "note")
-            for each in reversed(records)
+            styled(f"  LSN {lsn} follows {before or 'nothing'}", "note")
+            for before, lsn in reversed([*pairwise(lsns)])
         )
-        told.append(styled(f"materializes: {start}, {counted(len(records), 'record')} on top"))
-        told.extend(styled(f"  + LSN {each.lsn}: {show_record(each)}", "note") for each in records)
+        told.append(styled(f"materializes: {start}, {counted(len(changes), 'record')} on top"))
+        told.extend(
+            styled(f"  + LSN {lsn}: {show_change(page, offset, payload)}", "note")
+            for lsn, offset, payload in changes
+        )
         return told
 
     def _pages_found(self, _: str, event: PagesFound) -> list[Text]:
@@ -381,6 +421,8 @@ class Narrator:
         return [styled(f"looks through its pages from {first} on: {found} at {event.read_point}")]
 
     def _read_declined(self, _: str, event: ReadDeclined) -> list[Text]:
+        if event.scl >= event.required_scl and event.floor <= event.read_point:
+            return [styled("cannot answer: a layer that it needs is damaged, or not read", "warn")]
         needs = f"SCL ≥ {event.required_scl} and a floor ≤ {event.read_point}"
         return [styled(f"cannot answer: that needs {needs}", "warn")]
 
@@ -388,11 +430,10 @@ class Narrator:
         return [styled(f"gossip: {event.peer} sends {show_lsns(*event.lsns)}")]
 
     def _hydrated(self, _: str, event: Hydrated) -> list[Text]:
-        return [styled(f"starts over from page images: SCL {event.before} → {event.scl}")]
-
-    def _pages_received(self, _: str, event: PagesReceived) -> list[Text]:
-        pages = counted(event.pages, "page")
-        return [styled(f"gossip: {pages} as of {event.base_lsn} from {event.peer}")]
+        before, scl = event.before, event.scl
+        if scl == before:
+            return [styled(f"the peer's layer is live in place of a damaged one, SCL stays {scl}")]
+        return [styled(f"starts over from the peer's layer: SCL {before} → {scl}")]
 
 
 _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] = {
@@ -431,10 +472,14 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     PagesFound: Narrator._pages_found,
     ReadDeclined: Narrator._read_declined,
     GossipReceived: Narrator._gossip_received,
-    PagesReceived: Narrator._pages_received,
+    LayerReceived: Narrator._layer_received,
     Hydrated: Narrator._hydrated,
     RoomWaitStarted: Narrator._room_wait_started,
+    LayerPublished: Narrator._layer_published,
     LogCollected: Narrator._log_collected,
+    LogRewritten: Narrator._log_rewritten,
+    JobFailed: Narrator._job_failed,
+    LayerDamaged: Narrator._layer_damaged,
     ScrubFoundDamage: Narrator._scrub_found_damage,
     TableGossiped: Narrator._table_gossiped,
     StorageRefused: Narrator._storage_refused,

@@ -12,9 +12,7 @@ from aurora.health import INDENT, SegmentStatus
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.session import CallKind, Session
-from aurora.terminal.text import counted, joined, show_page, show_record, show_size, styled
-from segments.protocol.errors import PageNotFound, Unavailable
-from segments.protocol.ids import Lsn, PageId
+from aurora.terminal.text import counted, joined, show_page, show_size, styled
 from segments.protocol.record import checked_write
 
 Words = Sequence[str]
@@ -74,40 +72,6 @@ async def get(session: Session, words: Words) -> None:
     await session.perform(f"get {page_id}", CallKind.READ, call)
 
 
-async def chain(session: Session, words: Words) -> None:
-    """Show the records of a page, newest first."""
-    language.at_least(words, 1, "PAGE")
-    language.at_most(words, 2)
-    page_id = language.page(words[0])
-    point = language.lsn(words[1]) if len(words) > 1 else None
-    for line in _chain(session, page_id, point):
-        session.screen.say(line)
-
-
-def _chain(session: Session, page_id: PageId, point: Lsn | None) -> list[str]:
-    group = session.cluster.groups[session.cluster.geometry.pg_of(page_id)]
-    hosts = [session.cluster.hosts[each] for each in group.members]
-    cores = [host.core for host in hosts if host.up and host.core is not None]
-    if not cores:
-        raise Unavailable(f"no segment of group {group.pg_id} is up: expected one, to look into")
-    core = max(cores, key=lambda each: each.state.scl)
-    index = core.state.index
-    writer = session.cluster.engine.core
-    vdl = max(core.state.vdl, writer.vdl if writer is not None and writer.opened else 0)
-    lsn = index.page_head(page_id, core.state.scl if point is None else point)
-    if not lsn:
-        raise PageNotFound(f"page {page_id}: expected a page that was written")
-    lines = [f"page {page_id}, as {core.segment} has it; each record names the one before"]
-    while lsn and len(lines) < 100:
-        record = index.get(lsn)
-        if record is None:
-            return [*lines, f"  LSN {lsn:<8} and what was before it: folded into an image"]
-        durable = "" if lsn <= vdl else "   (not known to be durable)"
-        lines.append(f"  LSN {lsn:<8} {show_record(record)}{durable}")
-        lsn = record.prev_page_lsn
-    return [*lines, "  0            an empty page" if not lsn else "  …"]
-
-
 # ---- looking -------------------------------------------------------------------------------------
 
 
@@ -145,38 +109,19 @@ async def segments(session: Session, words: Words) -> None:
     """A table of the segments."""
     language.at_most(words, 0)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("segment", "AZ", "status", "SCL", "epoch", "records", "WAL", "missing"):
+    titles = "segment AZ status SCL epoch records WAL F layers missing"
+    for name in titles.split():
         table.add_column(name, justify="left" if name in ("segment", "status") else "right")
     for each in session.view().segments:
         gaps = ", ".join(f"{start}–{end - 1}" for start, end in each.gaps[:3]) or "nothing"
         lost = each.status == "lost"
         figures = [
-            f"{each.scl}", each.epoch, f"{len(each.records)}", show_size(each.log_bytes), gaps
+            f"{each.scl}", each.epoch, f"{len(each.records)}", show_size(each.log_bytes),
+            f"{each.folded}", f"{each.layers}", gaps,
         ]  # fmt: skip
-        row = [each.segment, f"{each.az}", each.status, *(["-"] * 5 if lost else figures)]
+        row = [each.segment, f"{each.az}", each.status, *(["-"] * 7 if lost else figures)]
         table.add_row(*row)
     session.screen.console.print(table)
-
-
-async def statistics(session: Session, words: Words) -> None:
-    """Counts since the writer opened the volume."""
-    language.at_most(words, 0)
-    now = session.cluster.engine.statistics()
-    pgcl = joined([f"{pg_id}: {lsn}" for pg_id, lsn in now.pgcl.items()])
-    scl = joined([f"{segment}: {lsn}" for segment, lsn in now.scl.items()])
-    rows = [
-        ("writer", f"{session.cluster.engine.name}, epoch {now.epoch.counter}"),
-        ("VCL, VDL", f"{now.vcl}, {now.vdl}"),
-        ("PGCL by group", pgcl),
-        ("SCL as acknowledged", scl or "none in this epoch yet"),
-        ("last LSN, limit", f"{now.last_allocated_lsn}, {now.lsn_limit}"),
-        ("commits", f"{now.commits} acknowledged, {now.commits_waiting} waiting"),
-        ("batches sent again", f"{now.resends}"),
-        ("pool", f"{now.pool.pages} pages, {now.pool.hits} hits, {now.pool.misses} misses"),
-        ("messages lost", f"{session.stage.network.unreachable}"),
-    ]
-    for name, value in rows:
-        session.screen.say(f"  {name:<22}{value}")
 
 
 async def history(session: Session, words: Words) -> None:

@@ -103,28 +103,36 @@ def _arrows(width: int) -> Text:
 
 def _zones(view: VolumeView, width: int) -> list[Text]:
     azs = sorted({each.az for each in view.segments})
+    folded = any(each.layers for each in view.segments)
     room, count = width - (len(azs) - 1), len(azs)
     sizes = [room // count + (at < room % count) for at in range(count)]
     boxes = []
     for az, size in zip(azs, sizes, strict=True):
         members = [each for each in view.segments if each.az == az]
-        content = [line for each in members for line in _segment(each, size - 4)]
+        content = [line for each in members for line in _segment(each, size - 4, folded=folded)]
         boxes.append(_box(styled(f"AZ{az}", "title"), content, size))
     return [Text(" ").join(row) for row in zip(*boxes, strict=True)]
 
 
-def _segment(view: SegmentView, width: int) -> list[Text]:
+def _segment(view: SegmentView, width: int, *, folded: bool) -> list[Text]:
+    """Three lines; two more if anybody has layers, so that all boxes are as high."""
     mark, kind = _MARKS[view.status]
     name = Text.assemble(
         styled(view.segment, "segment"), " ", styled(f"{mark} {view.status}", kind)
     )
     if view.status == "lost":
-        return [name, styled("   its disk is gone,", "note"), styled("   its promises too", "note")]
+        gone = ["   its disk is gone,", "   its promises too", *([""] * 2 * folded)]
+        return [name, *(styled(line, "note") for line in gone)]
     scl = f"SCL {view.scl}"
     name.append(" " * max(1, width - name.cell_len - len(scl)) + scl)
     gap = Text(f"   wal {show_size(view.log_bytes)}, ")
     gap.append_text(styled(_gaps(view), "bad") if view.gaps else Text("no gap"))
-    return [name, gap, styled(f"   {_tail(view, width - 3)}", "note")]
+    lines = [name, gap, styled(f"   {_tail(view, width - 3)}", "note")]
+    if folded:
+        layers = counted(view.layers, "layer")
+        lines.append(Text(f"   {layers}, {show_size(view.layer_bytes)}"))
+        lines.append(styled(f"   up to F, {view.folded}", "note"))
+    return lines
 
 
 def _gaps(view: SegmentView) -> str:

@@ -31,6 +31,11 @@ class SegmentView:
     epoch: str = ""
     """The volume epoch it has sealed, as people read it."""
     log_bytes: int = 0
+    folded: Lsn = 0
+    """F: what is at or below it is in layers, and no longer in its log."""
+    layers: int = 0
+    """How many there are, and what their files take."""
+    layer_bytes: int = 0
     records: tuple[Lsn, ...] = ()
     """LSNs in its log, ascending; those above the SCL wait for what is missing before them."""
     gaps: tuple[tuple[Lsn, Lsn], ...] = ()
@@ -55,7 +60,7 @@ class VolumeView:
     writer: WriterView
     segments: tuple[SegmentView, ...]
     log: tuple[RedoRecord, ...]
-    """Every record that any segment holds, ascending, without payloads being of interest."""
+    """Every record that is in any segment's log, ascending, without payloads being of interest."""
     annulled: tuple[tuple[Lsn, Lsn], ...]
     """Half-open ranges of LSNs that no longer exist, from the newest table adopted anywhere."""
     pg_count: int
@@ -113,7 +118,10 @@ def _segment(host: SegmentHost, status: str, names: Mapping[int, Address]) -> Se
         view,
         scl=core.state.scl,
         epoch=name_writers(str(core.state.epoch), names),
-        log_bytes=core.maintenance.log_bytes,
+        log_bytes=core.files.log_bytes,
+        folded=core.state.folded,
+        layers=len(core.state.layers),
+        layer_bytes=core.files.layer_bytes,
         records=tuple(record.lsn for record in index.held()),
         gaps=tuple(index.missing_ranges()),
     )

@@ -7,7 +7,7 @@ from typing import Final
 
 from rich.text import Text
 
-from segments.protocol.ids import Lsn
+from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RedoRecord
 
 STYLES: Final = {
@@ -67,8 +67,12 @@ def show_lsns(first: Lsn, last: Lsn) -> str:
 
 def show_record(record: RedoRecord) -> str:
     """What a record does: page, place and bytes."""
-    end = record.offset + len(record.payload)
-    return f"page {record.page_id} [{record.offset}, {end}) = {show_bytes(record.payload, 24)}"
+    return show_change(record.page_id, record.offset, record.payload)
+
+
+def show_change(page_id: PageId, offset: int, payload: bytes) -> str:
+    """``page 1 [0, 5) = "hello"``: page, place and bytes."""
+    return f"page {page_id} [{offset}, {offset + len(payload)}) = {show_bytes(payload, 24)}"
 
 
 def show_size(count: int) -> str:

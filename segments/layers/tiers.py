@@ -89,10 +89,10 @@ class Tiers:
 
         So layers of one tier are neighbours, and none is left behind between larger ones.
         """
-        newest_first = accumulate((self._tier(layer.length) for layer in reversed(layers)), max)
+        newest_first = accumulate((self.tier_of(layer.length) for layer in reversed(layers)), max)
         return list(newest_first)[::-1]
 
-    def _tier(self, size: int) -> int:
+    def tier_of(self, size: int) -> int:
         """0 for about one unit, 1 for about ``fan_out`` of them, ...; the borders lie between."""
         tier, above = 0, self.unit_bytes * self.fan_out
         while size * size >= above * above // self.fan_out:
