@@ -74,7 +74,12 @@ class LinkedRuns:
 
     def find(self, lsn: Lsn) -> Span | None:
         """The record at ``lsn``, if it is held."""
-        return next(self.spans(lsn - 1, lsn), None)
+        at = bisect_left(self._lasts, lsn)
+        if at == len(self._runs) or lsn <= self._base_lsn:
+            return None
+        held = self._runs[at]
+        row = bisect_left(held.lsns, lsn)
+        return Span(held, row, row + 1) if held.lsns[row] == lsn else None
 
     def count_through(self, lsn: Lsn) -> int:
         """How many records lie at or below ``lsn``."""
