@@ -90,14 +90,19 @@ class Materializer:
         self, page_id: PageId, image_lsn: Lsn, read_point: Lsn
     ) -> list[RedoRecord]:
         """The page's records in ``(image_lsn, read_point]``, ascending, along their backlinks."""
-        found = self._index.page_records(page_id, image_lsn, read_point)
-        before = image_lsn
-        for record in found:
-            if record[8] != before:
-                raise Corrupt(
-                    f"page {page_id}: record {record[0]} follows {record[8]}: expected {before}"
-                )
-            before = record[0]
+        held = self._index.page_records(page_id, image_lsn, read_point)
+        found: list[RedoRecord] = []
+        newer: Lsn = 0
+        lsn = held[-1][0] if held else image_lsn
+        for record in reversed(held):
+            if record[0] == lsn:
+                found.append(record)
+                newer, lsn = lsn, record[8]
+        if lsn > image_lsn:
+            raise Corrupt(f"page {page_id}: record {newer} follows {lsn}, which is missing")
+        if lsn < image_lsn:
+            raise Corrupt(f"page {page_id}: record {newer} follows {lsn}: expected {image_lsn}")
+        found.reverse()
         return found
 
     def _replay(self, page_id: PageId, image: bytes, records: Sequence[RedoRecord]) -> bytes:
