@@ -152,7 +152,11 @@ class Search:
             if block is None:
                 # How far away the next image is nobody knows: as far again as we have come.
                 first = max(numbers.start, number + 1 - max(1, self._walked))
-                more = [each for each in range(number - 1, first - 1, -1) if not held(layer.number, each)]
+                more = [
+                    each
+                    for each in range(number - 1, first - 1, -1)
+                    if not held(layer.number, each)
+                ]
                 return _need(layer, [number, *more])
             self._walked += 1
             self._take_rows(block, low)

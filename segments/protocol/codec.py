@@ -51,9 +51,9 @@ _TAGS: Final[dict[int, type[Message]]] = {
 }
 
 
-def checksum(data: bytes | memoryview) -> int:
-    """xxh3-64 of ``data``."""
-    return xxhash.xxh3_64_intdigest(data)
+def checksum(data: bytes | memoryview, seed: int = 0) -> int:
+    """xxh3-64 of ``data``; what is true at one place only takes that place as ``seed``."""
+    return xxhash.xxh3_64_intdigest(data, seed)
 
 
 def pack(value: object) -> bytes:

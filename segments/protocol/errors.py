@@ -108,6 +108,15 @@ class MalformedFrame(Corrupt):
     """Bytes that are not a frame of the write-ahead log."""
 
 
+class DamagedLayer(Corrupt):
+    """A layer with bytes that are not what was written; what they say can be had from peers."""
+
+    def __init__(self, layer: int, what: str) -> None:
+        super().__init__(f"layer-{layer}: {what}")
+        self.layer = layer
+        """Its number."""
+
+
 class ReadUnfinished(Unavailable):
     """A read whose layers were replaced so often that it came to no end; the next one may."""
 

@@ -41,27 +41,35 @@ from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecor
 
 _SUM: Final = Struct("<Q")
 _HEAD: Final = Struct("<IIQQ")
-_ROW: Final = Struct("<5Q")
-_WORDS: Final = 5
+ROW: Final = Struct("<5Q")
+WORDS: Final = 5
 
 RUN_HEAD_BYTES: Final = _SUM.size + _HEAD.size
 """What a run takes besides its records."""
 
-_OFFSET_SHIFT: Final = 14
-_CPL_SHIFT: Final = 27
-_MTR_SHIFT: Final = 29
-_LENGTH_MASK: Final = (1 << _OFFSET_SHIFT) - 1
-_OFFSET_MASK: Final = PAGE_SIZE - 1
-MAX_MTR_LSNS: Final = 1 << (64 - _MTR_SHIFT)
+OFFSET_SHIFT: Final = 14
+CPL_SHIFT: Final = 27
+MTR_SHIFT: Final = 29
+LENGTH_MASK: Final = (1 << OFFSET_SHIFT) - 1
+OFFSET_MASK: Final = PAGE_SIZE - 1
+CPL_BIT: Final = 1 << CPL_SHIFT
+IMAGE_BIT: Final = 1 << (MTR_SHIFT - 1)
+"""Zero in a run; in a layer it marks the image of a page (`segments.layers.block`)."""
+MAX_MTR_LSNS: Final = 1 << (64 - MTR_SHIFT)
 """Most LSNs that a mini-transaction can have."""
 
 NO_RECORDS: Final = b""
 """Instead of a run, where there is nothing to say."""
 
 assert RUN_HEAD_BYTES == 32
-assert _ROW.size == RECORD_OVERHEAD_BYTES
-assert PAGE_SIZE <= _LENGTH_MASK
-assert PAGE_SIZE == 1 << (_CPL_SHIFT - _OFFSET_SHIFT)
+assert ROW.size == RECORD_OVERHEAD_BYTES
+assert PAGE_SIZE <= LENGTH_MASK
+assert PAGE_SIZE == 1 << (CPL_SHIFT - OFFSET_SHIFT)
+
+
+def payload_bytes(meta: int) -> int:
+    """How long the payload of a row with this ``meta`` is, in bytes."""
+    return meta & LENGTH_MASK
 
 
 class Rows(NamedTuple):
@@ -77,20 +85,20 @@ def encode_rows(records: Sequence[RedoRecord]) -> Rows:
     words: list[int] = []
     for lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, _, prev_page in records:
         meta = (
-            (lsn - mtr_id) << _MTR_SHIFT
-            | is_cpl << _CPL_SHIFT
-            | offset << _OFFSET_SHIFT
+            (lsn - mtr_id) << MTR_SHIFT
+            | is_cpl << CPL_SHIFT
+            | offset << OFFSET_SHIFT
             | len(payload)
         )
         words += (lsn, page_id, prev_page, prev_volume, meta)
-    return Rows(_bytes_of(words), b"".join([record[3] for record in records]))
+    return Rows(bytes_of(words), b"".join([record[3] for record in records]))
 
 
 def join_rows(prev_lsn: Lsn, last_lsn: Lsn, pieces: Sequence[Rows]) -> bytes:
     """The run of ``pieces`` that follow each other, behind ``prev_lsn`` and up to ``last_lsn``."""
     rows = b"".join([piece.rows for piece in pieces])
     payloads = b"".join([piece.payloads for piece in pieces])
-    head = _HEAD.pack(len(rows) // _ROW.size, len(payloads), prev_lsn, last_lsn)
+    head = _HEAD.pack(len(rows) // ROW.size, len(payloads), prev_lsn, last_lsn)
     body = b"".join((head, rows, payloads))
     return _SUM.pack(codec.checksum(body)) + body
 
@@ -120,22 +128,22 @@ class Run(NamedTuple):
     def records(self) -> list[RedoRecord]:
         """All records, each checked; raises `MalformedMessage`."""
         data = self.data
-        at = RUN_HEAD_BYTES + len(self.lsns) * _ROW.size
+        at = RUN_HEAD_BYTES + len(self.lsns) * ROW.size
         prev_segment = self.prev_lsn
         found = []
         rows = memoryview(data)[RUN_HEAD_BYTES:at]
-        for lsn, page_id, prev_page, prev_volume, meta in _ROW.iter_unpack(rows):
-            length, offset = meta & _LENGTH_MASK, meta >> _OFFSET_SHIFT & _OFFSET_MASK
-            mtr_id = lsn - (meta >> _MTR_SHIFT)
+        for lsn, page_id, prev_page, prev_volume, meta in ROW.iter_unpack(rows):
+            length, offset = payload_bytes(meta), meta >> OFFSET_SHIFT & OFFSET_MASK
+            mtr_id = lsn - (meta >> MTR_SHIFT)
             if not (
                 mtr_id > 0
                 and page_id <= MAX_INTEGER
                 and 0 < length <= PAGE_SIZE - offset
                 and prev_page <= prev_segment <= prev_volume < lsn
-                and not meta & _ZERO_BIT
+                and not meta & IMAGE_BIT
             ):
                 raise MalformedMessage(f"a row with impossible fields at LSN {lsn}: {meta:#x}")
-            is_cpl = meta & _CPL_BIT != 0
+            is_cpl = meta & CPL_BIT != 0
             values = (
                 lsn, page_id, offset, data[at : at + length], mtr_id, is_cpl,
                 prev_volume, prev_segment, prev_page,
@@ -151,23 +159,19 @@ class Run(NamedTuple):
         return found
 
 
-_ZERO_BIT: Final = 1 << (_MTR_SHIFT - 1)
-_CPL_BIT: Final = 1 << _CPL_SHIFT
-
-
 def read_run(data: bytes) -> Run:
     """The run in ``data``, sound but with its rows not looked into; raises `MalformedMessage`."""
     size = len(data)
     if size < RUN_HEAD_BYTES:
         raise MalformedMessage(f"a run of {size} bytes: expected {RUN_HEAD_BYTES} at least")
     (total,) = _SUM.unpack_from(data)
-    count, payload_bytes, prev_lsn, last_lsn = _HEAD.unpack_from(data, _SUM.size)
-    expected = RUN_HEAD_BYTES + count * _ROW.size + payload_bytes
+    count, payload_size, prev_lsn, last_lsn = _HEAD.unpack_from(data, _SUM.size)
+    expected = RUN_HEAD_BYTES + count * ROW.size + payload_size
     if not count or size != expected:
         raise MalformedMessage(f"a run of {size} bytes for {count} records: expected {expected}")
     if codec.checksum(memoryview(data)[_SUM.size :]) != total:
         raise MalformedMessage(f"a run of {size} bytes with a wrong sum: expected {total:016x}")
-    lsns = _columns(data, count)[::_WORDS]
+    lsns = words_of(data[RUN_HEAD_BYTES : RUN_HEAD_BYTES + count * ROW.size])[::WORDS]
     ascending = prev_lsn < lsns[0] and all(map(lt, lsns, lsns[1:]))
     if not ascending or lsns[-1] != last_lsn or last_lsn > MAX_INTEGER:
         raise MalformedMessage(
@@ -182,14 +186,16 @@ def read_records(data: bytes) -> list[RedoRecord]:
     return read_run(data).records() if data else []
 
 
-def _columns(data: bytes, count: int) -> array[int]:
-    words = array("Q", data[RUN_HEAD_BYTES : RUN_HEAD_BYTES + count * _ROW.size])
+def words_of(rows: bytes) -> array[int]:
+    """The words of ``rows``: every fifth from k on is column k."""
+    words = array("Q", rows)
     if sys.byteorder == "big":
         words.byteswap()
     return words
 
 
-def _bytes_of(words: Iterable[int]) -> bytes:
+def bytes_of(words: Iterable[int]) -> bytes:
+    """What `words_of` reads."""
     packed = array("Q", words)
     if sys.byteorder == "big":
         packed.byteswap()

@@ -7,8 +7,8 @@ import pytest
 from segments.layers.layer import Layer
 from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.protocol.errors import Invalid
-from tests.layer_rig import Shelf
 from tests.oracles import chained
+from tests.page_rig import Shelf
 
 WRITTEN = chained([(lsn, lsn % 3, 0, b"x") for lsn in range(1, 41)])
 

@@ -10,15 +10,14 @@ from hypothesis import strategies as st
 
 from segments.layers.layer_map import LayerMap
 from segments.layers.materializer import Materializer, Reading
-from segments.layers.page_read import Need
-from segments.layers.job import finished
+from segments.layers.page_read import BlockRef, Need
 from segments.protocol.errors import ReadPointBelowFloor
 from segments.protocol.ids import Lsn, PageId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
-from tests.layer_rig import OpenIndex, Shelf
 from tests.oracles import chained, naive_page
+from tests.page_rig import OpenIndex, Shelf
 
 PAGES = range(5)
 
@@ -101,7 +100,7 @@ class Story:
     def restart(self) -> None:
         """From the files of the layers, and from what the hot log still has."""
         held, layers = self.index.held(), self.pages.layers
-        opened = [self.shelf.open(layer) for layer in layers]
+        opened = [self.shelf.opened(layer.number) for layer in layers]
         self.index = OpenIndex()
         self.pages = Materializer(self.index, **self.caches)
         self.pages.set_layers(LayerMap(tuple(layer for layer, _ in opened)))
@@ -118,7 +117,7 @@ class Story:
 
     def read(self, page: PageId, read_point: Lsn) -> PageImage | None:
         """The page, or None if its version was collected while it was read."""
-        reading, asked = Reading(page, read_point), set()
+        reading, asked = Reading(page, read_point), set[BlockRef]()
         try:
             while isinstance(answer := self.pages.read(reading), Need):
                 refs = answer.blocks
@@ -158,7 +157,7 @@ class Story:
             expected = naive_page(self.written, page, read_point)
             found = self.pages.read_now(page, read_point, self.shelf.read)
             assert found == expected
-            content = finished(self.pages.read_job(page, read_point), self.shelf.execute)
+            content = self.shelf.run(self.pages.read_job(page, read_point))
             assert content == expected.image.rstrip(b"\0")
             if read_point <= self.vdl:
                 assert self.read(page, read_point) in (expected, None)

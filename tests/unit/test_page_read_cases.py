@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from segments.layers.bloom import Bloom
-from segments.layers.job import Read, finished
+from segments.layers.job import finished
 from segments.layers.layer import Layer
 from segments.layers.layer_map import LayerMap
 from segments.layers.materializer import Materializer, Reading
@@ -19,8 +19,8 @@ from segments.protocol.ids import Lsn, PageId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
-from tests.layer_rig import OpenIndex, Shelf
 from tests.oracles import chained, naive_page
+from tests.page_rig import OpenIndex, Shelf
 
 ALL_ONES = Bloom(b"\xff" * 8)
 ALL_ZEROS = Bloom(bytes(8))
@@ -97,9 +97,7 @@ class Segment:
 def history(count: int, *, pages: int = 1, size: int = 6) -> list[RedoRecord]:
     """A record of ``size`` bytes at each LSN, on ``pages`` pages in turn, at changing offsets."""
     draw = random.Random(count)
-    return chained(
-        [(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)]
-    )
+    return chained([(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)])
 
 
 # ---- what a read costs ---------------------------------------------------------------------------
@@ -172,7 +170,9 @@ def test_blocks_at_hand_are_not_asked_for_again() -> None:
 
 
 def test_a_record_that_writes_the_whole_page_ends_the_way() -> None:
-    writes = [(lsn, 0, 0, bytes([lsn]) * (PAGE_SIZE if lsn % 5 == 0 else 7)) for lsn in range(1, 31)]
+    writes = [
+        (lsn, 0, 0, bytes([lsn]) * (PAGE_SIZE if lsn % 5 == 0 else 7)) for lsn in range(1, 31)
+    ]
     shelf = Shelf(block_bytes=1, interval=1000)
     for ends in [(), (20,), (10, 20, 30)]:
         segment = Segment(
@@ -338,19 +338,17 @@ def test_a_block_of_a_layer_that_is_gone_is_used_but_not_kept() -> None:
 
 def test_work_in_the_background_leaves_no_trace_in_the_caches() -> None:
     segment = Segment(history(30, pages=3), 10, 20)
-    job = segment.pages.read_job(1, 30)
-    reads = list[Read]()
-    content = finished(job, lambda op: reads.append(op) or segment.shelf.execute(op))  # type: ignore[func-returns-value, arg-type]
+    content = segment.shelf.run(segment.pages.read_job(1, 30))
     expected = naive_page(segment.written, 1, 30)
     assert content == expected.image.rstrip(b"\0")
-    assert len(reads) == 2
+    assert len(segment.shelf.ops) == 2
     assert segment.pages.read_now(1, 30, segment.shelf.read) == expected
     for cache in (segment.pages.page_cache, segment.pages.block_cache):
         assert (len(cache), cache.hits, cache.misses) == (0, 0, 0)
     segment.rounds(1, 30)
-    reads.clear()
-    finished(segment.pages.read_job(1, 30), segment.shelf.execute)
-    assert reads == []  # but it takes what is there
+    segment.shelf.ops.clear()
+    assert segment.shelf.run(segment.pages.read_job(1, 30)) == content
+    assert segment.shelf.ops == []  # but it takes what is there
 
 
 def test_a_checker_reads_the_files_whatever_is_cached() -> None:

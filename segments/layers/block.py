@@ -1,0 +1,228 @@
+"""Rows sorted by (page, LSN), and their form in a layer's file: a block, read and checked as one.
+
+==========  =============  =====================================================================
+offset      bytes          content
+==========  =============  =====================================================================
+0           8              xxh3-64 of all that follows, seeded by the block's offset in its file
+8           4              codec: 0, as the rows and payloads are
+12          4              n, the number of rows, 1 or more
+16          4              p, the number of payload bytes
+20          40 n           rows (`segments.protocol.run`), by page, and by LSN within a page
+20 + 40 n   p              the payloads, in the order of their rows
+==========  =============  =====================================================================
+
+A row with `IMAGE_BIT` is an image: its page as of its LSN, without the zeros that end it. It stands
+directly behind the record of its page and LSN, or without one in a base layer, and says nothing
+else: no offset, no links, no mini-transaction.
+
+A layer has all the records of a page between its ends. So in rows of one page each record names the
+row before it as its predecessor, which is checked wherever rows are read or written: a lost record
+cannot go unnoticed, nor a wrong order.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from struct import Struct
+from typing import Final
+
+from segments.protocol import codec
+from segments.protocol.errors import Corrupt, DamagedLayer
+from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
+from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES
+from segments.protocol.run import (
+    IMAGE_BIT,
+    LENGTH_MASK,
+    MTR_SHIFT,
+    OFFSET_MASK,
+    OFFSET_SHIFT,
+    ROW,
+    WORDS,
+    Rows,
+    bytes_of,
+    payload_bytes,
+    words_of,
+)
+
+_SUM: Final = Struct("<Q")
+_HEAD: Final = Struct("<III")
+_RAW: Final = 0
+
+BLOCK_HEAD_BYTES: Final = _SUM.size + _HEAD.size
+
+NO_ROW: Final[tuple[PageId, Lsn]] = (-1, 0)
+"""Page and LSN of what is in front of all rows."""
+
+_COLUMN_BYTES: Final = 28  # of a row, beside it: page, LSN, meta, and where its payload starts
+
+assert BLOCK_HEAD_BYTES == 20
+
+
+class Block:
+    """Rows sorted by (page, LSN), at least one, with their columns. Nothing in it ever changes."""
+
+    __slots__ = ("images", "lsns", "metas", "pages", "payloads", "rows", "starts")
+
+    def __init__(
+        self,
+        data: Rows,
+        pages: array[int],
+        lsns: array[int],
+        metas: array[int],
+        starts: array[int],
+        images: Sequence[int],
+    ) -> None:
+        self.rows, self.payloads = data
+        self.pages = pages
+        self.lsns = lsns
+        self.metas = metas
+        self.starts = starts
+        """Where each row's payload starts in `payloads`; one more, where the last one ends."""
+        self.images = images
+        """Which rows are images, ascending."""
+
+    def __len__(self) -> int:
+        return len(self.pages)
+
+    @property
+    def size(self) -> int:
+        """Bytes of memory that it takes, about."""
+        return len(self.rows) + len(self.payloads) + len(self.pages) * _COLUMN_BYTES
+
+    def stored_bytes(self, start: int, stop: int) -> int:
+        """Bytes that the rows ``start <= row < stop`` take in a file."""
+        return (stop - start) * RECORD_OVERHEAD_BYTES + self.starts[stop] - self.starts[start]
+
+    def cut(self, start: int, stop: int) -> Rows:
+        """The rows ``start <= row < stop``."""
+        size = RECORD_OVERHEAD_BYTES
+        return Rows(
+            self.rows[start * size : stop * size],
+            self.payloads[self.starts[start] : self.starts[stop]],
+        )
+
+    def of_page(self, page: PageId) -> tuple[int, int]:
+        """The rows of ``page``: from a first one, inclusive, to a last one, exclusive."""
+        start = bisect_left(self.pages, page)
+        return start, bisect_right(self.pages, page, start)
+
+    def behind(self, page: PageId, lsn: Lsn, start: int = 0) -> int:
+        """The first row from ``start`` on behind (``page``, ``lsn``), or how many there are.
+
+        An image is not behind the record that it stands behind.
+        """
+        low = bisect_left(self.pages, page, start)
+        return bisect_right(self.lsns, lsn, low, bisect_right(self.pages, page, low))
+
+    def payload(self, row: int) -> bytes:
+        """The payload of one row: of an image, the page without the zeros that end it."""
+        return self.payloads[self.starts[row] : self.starts[row + 1]]
+
+    def apply(self, page: bytearray, start: int, stop: int) -> None:
+        """Make the changes of the records ``start <= row < stop``, none an image, to ``page``."""
+        payloads, starts = self.payloads, self.starts
+        at = starts[start]
+        for meta, end in zip(self.metas[start:stop], starts[start + 1 : stop + 1], strict=True):
+            offset = meta >> OFFSET_SHIFT & OFFSET_MASK
+            page[offset : offset + (meta & LENGTH_MASK)] = payloads[at : at + (meta & LENGTH_MASK)]
+            at = end
+
+
+def image_row(page: PageId, lsn: Lsn, image: bytes) -> Rows:
+    """The row of a page's ``image`` as of ``lsn``, whose last byte is not zero."""
+    return Rows(bytes_of((lsn, page, 0, 0, IMAGE_BIT | len(image))), image)
+
+
+def join(pieces: Sequence[Rows]) -> Rows:
+    """All of ``pieces``, one behind the other."""
+    if len(pieces) == 1:
+        return pieces[0]
+    rows, payloads = zip(*pieces, strict=True)
+    return Rows(b"".join(rows), b"".join(payloads))
+
+
+def sorted_block(
+    data: Rows, before: tuple[PageId, Lsn] = NO_ROW, start: Lsn = MAX_INTEGER
+) -> Block:
+    """``data``, at least one row, with every row checked: its fields, its place, its predecessor.
+
+    ``before`` is the page and LSN of the row in front of it. All records above ``start`` are known:
+    so the first one of a page follows none above it. Raises `Corrupt`.
+    """
+    last_page, last_lsn = before
+    imaged = False  # whether the row before is an image
+    images: list[int] = []
+    starts = array("I", (0,))
+    end, ended = 0, starts.append
+    for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(data.rows):
+        length = meta & LENGTH_MASK
+        if (
+            prev_page <= prev_volume < lsn <= MAX_INTEGER
+            and 0 < length <= PAGE_SIZE - (meta >> OFFSET_SHIFT & OFFSET_MASK)
+            and meta >> MTR_SHIFT < lsn
+            and not meta & IMAGE_BIT
+            and (
+                (last_page < page <= MAX_INTEGER and prev_page <= start)
+                or (page == last_page and prev_page == last_lsn)
+            )
+        ):
+            imaged = False
+        elif (
+            meta == IMAGE_BIT | length
+            and length <= PAGE_SIZE
+            and not (length and data.payloads[end + length - 1 : end + length] == b"\0")
+            and not prev_page
+            and not prev_volume
+            and 0 < lsn <= MAX_INTEGER
+            and (
+                last_page < page <= MAX_INTEGER
+                or (page == last_page and lsn == last_lsn and not imaged)
+            )
+        ):
+            imaged = True
+            images.append(len(starts) - 1)
+        else:
+            raise Corrupt(
+                f"page {page}: row {lsn} with {meta:#x}, which follows {prev_page}, stands behind "
+                f"row {last_lsn} of page {last_page}: expected it to follow that, or a later page"
+            )
+        last_page, last_lsn = page, lsn
+        end += payload_bytes(meta)
+        ended(end)
+    if end != len(data.payloads):
+        raise Corrupt(f"rows with {end} bytes of payload: expected {len(data.payloads)}")
+    words = words_of(data.rows)
+    return Block(data, words[1::WORDS], words[::WORDS], words[4::WORDS], starts, images)
+
+
+def encode_block(data: Rows, offset: int) -> bytes:
+    """``data``, sorted and at least one row, as it stands at ``offset`` of a layer's file."""
+    count = len(data.rows) // ROW.size
+    body = b"".join((_HEAD.pack(_RAW, count, len(data.payloads)), *data))
+    return _SUM.pack(codec.checksum(body, offset)) + body
+
+
+def read_block(data: bytes, offset: int, layer: int) -> Block:
+    """The block in ``data``, which stands at ``offset`` of layer number ``layer``.
+
+    Everything in it is checked; raises `DamagedLayer`.
+    """
+    where = f"the block at {offset}"
+    if len(data) < BLOCK_HEAD_BYTES:
+        raise DamagedLayer(layer, f"{where} has {len(data)} bytes: expected {BLOCK_HEAD_BYTES}")
+    (total,) = _SUM.unpack_from(data)
+    found = codec.checksum(memoryview(data)[_SUM.size :], offset)
+    if found != total:
+        raise DamagedLayer(layer, f"{where} has the sum {found:016x}: expected {total:016x}")
+    form, count, size = _HEAD.unpack_from(data, _SUM.size)
+    at = BLOCK_HEAD_BYTES + count * ROW.size
+    if form != _RAW or not count or len(data) != at + size:
+        raise DamagedLayer(
+            layer, f"{where} has {len(data)} bytes of codec {form}: expected {at + size} of 0"
+        )
+    try:
+        return sorted_block(Rows(data[BLOCK_HEAD_BYTES:at], data[at:]))
+    except Corrupt as error:
+        raise DamagedLayer(layer, f"{where}: {error}") from None
