@@ -209,9 +209,7 @@ class Materializer:
         if not page_lsn:
             return PageImage(page_id, 0, b"")
         image = _with_spans(found)
-        # What is folded is never above the VDL, heard of or not.
-        vdl = max(self._vdl, self._layers.folded)
-        through = min(reading.read_point, vdl, self._index.scl)
+        through = min(reading.read_point, self._vdl, self._index.scl)
         settled = bisect_right(found.records, through, key=_lsn_of)
         image = _with_records(image, found.records[:settled])
         lsn = found.records[settled - 1].lsn if settled else found.folded_lsn

@@ -162,8 +162,6 @@ class Search:
             self._take_rows(block, low)
             if self.found is not None or self.at <= low:
                 return None
-            if not self.named_by:
-                break  # what is older than the newest cannot be in blocks before this one either
         if self.named_by:
             raise self._missing()
         self.at = low
@@ -187,23 +185,16 @@ class Search:
     def _end_in_base(self, lsn: Lsn, image: bytes) -> None:
         """End at the image that stands for all there is of the page up to the base's end.
 
-        If a collection has overtaken the read, that is as of a record that was found already.
+        If a collection has overtaken the read, that is as of a record that was found already. To
+        make such changes again changes nothing.
         """
-        if self.named_by and lsn != self.at and not self._drop_through(lsn):
+        if self.named_by and lsn != self.at and not self._has_found(lsn):
             raise self._missing()
         self._end(lsn, image)
 
-    def _drop_through(self, lsn: Lsn) -> bool:
-        """Drop what was found at or below ``lsn``; returns whether that was in it."""
-        there = any(record.lsn == lsn for record in self.records)
-        self.records = [record for record in self.records if record.lsn > lsn]
-        spans, self.spans = self.spans, []
-        for block, start, stop in spans:
-            kept = bisect_right(block.lsns, lsn, start, stop)
-            there = there or (kept > start and block.lsns[kept - 1] == lsn)
-            if kept < stop:
-                self.spans.append(Span(block, kept, stop))
-        return there
+    def _has_found(self, lsn: Lsn) -> bool:
+        in_spans = (lsn in span.block.lsns[span.start : span.stop] for span in self.spans)
+        return any(in_spans) or any(record.lsn == lsn for record in self.records)
 
     def _take_rows(self, block: Block, low: Lsn) -> None:
         """Take the page's rows in ``block`` that lie above ``low``, from ``at`` downwards.

@@ -87,6 +87,7 @@ class Segment:
         while isinstance(answer := self.pages.read(reading), Need):
             yield len(answer.blocks)
             self.give(reading, answer)
+            assert len(reading._blocks) == len(answer.blocks)  # those of earlier rounds are gone
 
     def give(self, reading: Reading, need: Need) -> None:
         for ref in need.blocks:
@@ -162,6 +163,12 @@ def test_far_from_an_image_each_round_asks_for_as_much_as_all_before_it() -> Non
     assert segment.rounds(0, 3) == [1, 1, 1]
 
 
+def test_in_another_layer_it_begins_anew_with_one_block() -> None:
+    shelf = Shelf(block_bytes=1, interval=64)
+    segment = Segment(history(20), 10, 20, shelf=shelf, page_cache_bytes=0, block_cache_bytes=0)
+    assert segment.rounds(0, 20) == [1, 1, 2, 4, 2, 1, 1, 2, 4, 2]
+
+
 def test_blocks_at_hand_are_not_asked_for_again() -> None:
     shelf = Shelf(block_bytes=1, interval=64)
     segment = Segment(history(40), 40, shelf=shelf, page_cache_bytes=0)
@@ -181,6 +188,8 @@ def test_a_record_that_writes_the_whole_page_ends_the_way() -> None:
         for read_point in range(31):
             back = read_point % 5 + 1  # blocks: one for each record on the way
             assert sum(segment.rounds(0, read_point)) <= 2 * back
+    segment = Segment(chained(writes), 29)
+    assert segment.rounds(0, 30) == []
 
 
 def test_the_base_has_the_image_of_whatever_lies_below_it() -> None:
@@ -244,6 +253,27 @@ def test_nothing_above_the_vdl_is_kept() -> None:
     segment.rounds(0, 10)
     (_, version) = segment.pages.page_cache.versions()[0]
     assert (version.lsn, version.through) == (8, 8)
+
+
+def test_no_page_that_was_written_whole_above_the_vdl_is_kept() -> None:
+    segment = Segment(history(5), 5)
+    segment.write((6, 0, 0, b"x" * PAGE_SIZE))
+    segment.rounds(0, 6)
+    assert segment.pages.page_cache.versions() == []
+
+
+def test_records_that_come_again_after_all_were_dropped_are_read_again() -> None:
+    """A segment that lost its table drops what that may have annulled, and gets what is left."""
+    segment = Segment(history(10, pages=2))
+    segment.rounds(0, 10)
+    assert segment.pages.existing_pages(0, 9, 10, 100) == ([0, 1], 9)
+    segment.index.drop_records()
+    segment.pages.drop_above(0)
+    assert segment.pages.existing_pages(0, 9, 10, 100) == ([], 9)
+    segment.written = []
+    segment.write((9, 7, 0, b"other"), (10, 0, 0, b"other"))
+    segment.rounds(0, 10)
+    assert segment.pages.existing_pages(0, 9, 10, 100) == ([0, 7], 9)
 
 
 def test_nothing_above_the_scl_is_vouched_for() -> None:
@@ -331,6 +361,10 @@ def test_a_block_of_a_layer_that_is_gone_is_used_but_not_kept() -> None:
     segment.merge()
     segment.give(reading, need)
     assert len(segment.pages.block_cache) == 0
+    segment.rounds(0, 9)
+    assert len(segment.pages.block_cache) == 1
+    segment.merge()
+    assert len(segment.pages.block_cache) == 0
 
 
 # ---- background work and checkers ----------------------------------------------------------------
@@ -367,21 +401,21 @@ def test_a_checker_reads_the_files_whatever_is_cached() -> None:
 # ---- what contradicts itself ---------------------------------------------------------------------
 
 
-def without_page(segment: Segment, page: PageId, at: int) -> None:
-    """Make layer ``at`` one that has nothing of ``page``."""
+def without(segment: Segment, at: int, page: PageId, above: Lsn = 0) -> None:
+    """Make layer ``at`` one that has nothing of ``page`` above an LSN."""
     layers = segment.pages.layers.layers
-    others = [each for each in segment.written if each.page_id != page]
-    layer = segment.shelf.delta(others, layers[at].start, layers[at].end)
+    kept = [each for each in segment.written if each.page_id != page or each.lsn <= above]
+    layer = segment.shelf.delta(kept, layers[at].start, layers[at].end)
     segment.pages.set_layers(LayerMap((*layers[:at], layer, *layers[at + 1 :])))
 
 
 def test_a_record_that_is_missing_is_named() -> None:
     segment = Segment(history(30, pages=3), 10, 20)
-    without_page(segment, 0, 0)
-    reading = Reading(0, 20)
-    with pytest.raises(Corrupt, match="page 0: record 12 follows 9, which is missing"):
-        list(segment.needs(reading))
-    without_page(segment, 0, 1)
+    for left in (6, 0):
+        without(segment, 0, 0, above=left)
+        with pytest.raises(Corrupt, match="page 0: record 12 follows 9, which is missing"):
+            list(segment.needs(Reading(0, 20)))
+    without(segment, 1, 0)
     with pytest.raises(Corrupt, match="page 0: record 21 follows 18, which is missing"):
         segment.pages.read(Reading(0, 30))
 
