@@ -85,6 +85,8 @@ class Layer:
     """Payload bytes of its records: what their writers wrote."""
     page_count: int = attrs.field(eq=False)
     """How many pages have rows in it."""
+    new_page_count: int = attrs.field(eq=False)
+    """How many of them have their first record ever in it; all of a base layer."""
     first_pages: array[int] = attrs.field(eq=False, repr=False)
     """The page of each block's first row."""
     first_lsns: array[int] = attrs.field(eq=False, repr=False)
@@ -191,7 +193,7 @@ def open_layer(number: int, length: int) -> Job[tuple[Layer, NewPages]]:
     except ValueError as error:
         raise DamagedLayer(number, str(error)) from None
     layer = Layer(
-        number, start, end, base == 1, length, count, user_bytes, page_count,
+        number, start, end, base == 1, length, count, user_bytes, page_count, new,
         first_pages, first_lsns, offsets, bloom,
     )  # fmt: skip
     return layer, new_pages

@@ -97,7 +97,8 @@ class LayerWriter:
         length = self._at + sum(map(len, tail)) + FOOTER_BYTES
         layer = Layer(
             self.number, self.start, self.end, self.base, length, self._count, self._user_bytes,
-            self._bloom.count, self._first_pages, self._first_lsns, self._offsets, Bloom(bloom),
+            self._bloom.count, len(self._new_pages),
+            self._first_pages, self._first_lsns, self._offsets, Bloom(bloom),
         )  # fmt: skip
         return last + encode_tail(layer, tail), layer
 

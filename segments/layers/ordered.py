@@ -1,0 +1,188 @@
+"""Several sources of sorted rows as one: what folding, merging and collecting have in common.
+
+Each source is sorted by (page, LSN), and of one page an older source has the lower LSNs. So rows
+that are gathered by age, and sorted by page alone with a stable sort, are in order. What is
+gathered at once is cut at a (page, LSN) up to which every source has been read: neither all keys
+nor one page's whole history need to be in memory.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Final, Protocol
+
+from segments.layers.block import NO_ROW, Block, read_block, sorted_block
+from segments.layers.job import PAUSE, Job
+from segments.layers.layer import Layer
+from segments.protocol.ids import Lsn, PageId
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
+from segments.protocol.run import Rows
+
+_STEP_ROWS: Final = 1024
+_STEP_BYTES: Final = 256 << 10
+"""Most rows, and about most bytes, that are gathered at once: some 3 ms of work."""
+
+_READ_BYTES: Final = 64 << 10
+"""Of a layer, what is read at once; a block at least."""
+
+
+class Source(Protocol):
+    """Rows sorted by (page, LSN), in blocks."""
+
+    def next_block(self) -> Job[Block | None]:
+        """The block that follows, or None behind the last."""
+
+
+class LayerSource:
+    """The blocks of a layer, each read once; raises `DamagedLayer`."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._layer = layer
+        self._next = 0
+        self._read: deque[tuple[bytes, int]] = deque()  # blocks with their offsets
+
+    def next_block(self) -> Job[Block | None]:
+        """As of `Source`."""
+        if not self._read:
+            offsets, first = self._layer.offsets, self._next
+            blocks = len(offsets) - 1
+            if first == blocks:
+                return None
+            start = offsets[first]
+            end = max(first + 1, bisect_right(offsets, start + _READ_BYTES, first) - 1)
+            data = yield self._layer.read_blocks(first, end - first)
+            for at, stop in pairwise(offsets[first : end + 1]):
+                self._read.append((data[at - start : stop - start], at))
+            self._next = end
+        data, at = self._read.popleft()
+        return read_block(data, at, self._layer.number)
+
+
+class BlocksSource:
+    """Blocks in memory, each of which is let go when it has been taken."""
+
+    def __init__(self, blocks: Sequence[Block]) -> None:
+        self._blocks = deque(blocks)
+
+    def next_block(self) -> Job[Block | None]:
+        """As of `Source`."""
+        return self._blocks.popleft() if self._blocks else None
+        yield
+
+
+class _Cursor:
+    """What has been taken in of a source, and not yet gathered."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._blocks: deque[Block] = deque()
+        self._at = 0  # first row of the first block that is not gathered
+        self._ended = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether all rows of the source have been gathered."""
+        return self._ended and not self._blocks
+
+    def fill(self, rows: int, size: int) -> Job[None]:
+        """Take in ``rows`` rows, or those of ``size`` bytes, or all that are left."""
+        while not self._ended and not self._has(rows, size):
+            block = yield from self._source.next_block()
+            if block is None:
+                self._ended = True
+            else:
+                self._blocks.append(block)
+
+    def _has(self, rows: int, size: int) -> bool:
+        held = sum(map(len, self._blocks)) - self._at
+        return held >= rows or sum(len(block.payloads) for block in self._blocks) >= size
+
+    def reach(self, rows: int, size: int) -> tuple[PageId, Lsn]:
+        """Page and LSN of the last of so many rows, or of less if there are no more, or larger."""
+        at = self._at
+        for block in self._blocks:
+            stop = min(at + rows, len(block))
+            stop = max(at + 1, min(stop, bisect_right(block.starts, block.starts[at] + size) - 1))
+            rows -= stop - at
+            size -= block.starts[stop] - block.starts[at]
+            if stop < len(block) or rows <= 0 or size <= 0:
+                break
+            at = 0
+        return block.pages[stop - 1], block.lsns[stop - 1]
+
+    def take(self, page: PageId, lsn: Lsn) -> list[tuple[Block, int, int]]:
+        """Everything up to (``page``, ``lsn``), inclusive: rows from one, inclusive, to another."""
+        taken = []
+        while self._blocks:
+            block, at = self._blocks[0], self._at
+            whole = (block.pages[-1], block.lsns[-1]) <= (page, lsn)
+            stop = len(block) if whole else block.behind(page, lsn, at)
+            if stop > at:
+                taken.append((block, at, stop))
+            if not whole:
+                self._at = stop
+                break
+            self._blocks.popleft()
+            self._at = 0
+        return taken
+
+
+class Ordered:
+    """The rows of all sources, oldest source first, in one order and without a gap."""
+
+    def __init__(self, sources: Sequence[Source], start: Lsn) -> None:
+        """Sources that have all records above ``start``."""
+        self._cursors = [_Cursor(source) for source in sources]
+        self._start = start
+        self._last = NO_ROW
+
+    def next_block(self) -> Job[Block | None]:
+        """The rows that follow, as many as make a step; raises `Corrupt` if they cannot follow."""
+        count = max(1, len(self._cursors))
+        rows, size = max(1, _STEP_ROWS // count), max(1, _STEP_BYTES // count)
+        for cursor in self._cursors:
+            yield from cursor.fill(rows, size)
+        self._cursors = live = [cursor for cursor in self._cursors if not cursor.ended]
+        if not live:
+            return None
+        yield PAUSE
+        page, lsn = min(cursor.reach(rows, size) for cursor in live)
+        parts = [part for cursor in live for part in cursor.take(page, lsn)]
+        block = sorted_block(_gathered(parts), self._last, self._start)
+        self._last = page, lsn
+        return block
+
+
+def by_page(pages: array[int], rows: Sequence[bytes], payloads: Sequence[bytes]) -> Rows:
+    """Rows and payloads, one each for every entry of ``pages``, in the order of these."""
+    order = sorted(range(len(pages)), key=pages.__getitem__)
+    return Rows(b"".join([rows[k] for k in order]), b"".join([payloads[k] for k in order]))
+
+
+def _gathered(parts: Sequence[tuple[Block, int, int]]) -> Rows:
+    if len(parts) == 1:
+        block, start, stop = parts[0]
+        return block.cut(start, stop)
+    pages = array("Q")
+    rows: list[bytes] = []
+    payloads: list[bytes] = []
+    for block, start, stop in parts:
+        pages += block.pages[start:stop]
+        rows += split_rows(block.rows, start, stop)
+        payloads += split_payloads(block.payloads, block.starts[start : stop + 1])
+    return by_page(pages, rows, payloads)
+
+
+def split_rows(rows: bytes, start: int, stop: int) -> list[bytes]:
+    """The rows ``start <= row < stop``, each by itself."""
+    size = RECORD_OVERHEAD_BYTES
+    return [rows[at : at + size] for at in range(start * size, stop * size, size)]
+
+
+def split_payloads(payloads: bytes, starts: Sequence[int]) -> list[bytes]:
+    """The payloads that start at each of ``starts``, the last of which ends them."""
+    return [payloads[at:end] for at, end in pairwise(starts)]

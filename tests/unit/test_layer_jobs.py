@@ -1,0 +1,373 @@
+"""Folding, merging and collecting: random sequences with tiny blocks, beside a list of records."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.layers.block import Block, image_row, join
+from segments.layers.collect import collect_job
+from segments.layers.fold import fold_job
+from segments.layers.images import PageBefore, Spacing
+from segments.layers.job import PAUSE, Create, Extend, Job, Read, SyncFile
+from segments.layers.layer import Layer
+from segments.layers.merge import merge_job
+from segments.layers.ordered import BlocksSource, Ordered, Source
+from segments.protocol.errors import Corrupt, DamagedLayer
+from segments.protocol.ids import Lsn, PageId
+from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.run import IMAGE_BIT, Rows, encode_rows
+from tests.layer_rig import Files, by_page, chain, replayed
+
+TINY = Spacing(3, 200)
+NO_IMAGES = Spacing(1_000_000, 1)
+
+
+class History:
+    """One segment's records and layers, folded, merged and collected as a test says."""
+
+    def __init__(
+        self, records: list[RedoRecord], spacing: Spacing = TINY, block: int = 300
+    ) -> None:
+        self.records = records
+        self.layers: list[Layer] = []
+        self.files = Files()
+        self.asked: list[PageId] = []
+        self._spacing, self._block, self._number = spacing, block, 0
+
+    @property
+    def folded(self) -> Lsn:
+        return self.layers[-1].end if self.layers else 0
+
+    def within(self, start: Lsn, end: Lsn) -> list[RedoRecord]:
+        return [record for record in self.records if start < record.lsn <= end]
+
+    def fold(self, end: Lsn, pieces: int = 3) -> Layer:
+        start, records = self.folded, self.within(self.folded, end)
+        step = max(1, len(records) // pieces)
+        rows = [encode_rows(records[at : at + step]) for at in range(0, len(records), step)]
+        job = fold_job(
+            self._next(), start, end, rows,
+            block_bytes=self._block, spacing=self._spacing, page_before=self.before(start),
+        )  # fmt: skip
+        self.layers.append(self.files.run(job))
+        return self.layers[-1]
+
+    def merge(self, first: int, stop: int) -> Layer:
+        old = self.layers[first:stop]
+        job = merge_job(
+            self._next(), old,
+            block_bytes=self._block, spacing=self._spacing, page_before=self.before(old[0].start),
+        )  # fmt: skip
+        self.layers[first:stop] = [self.files.run(job)]
+        return self.layers[first]
+
+    def collect(self, stop: int) -> Layer:
+        job = collect_job(self._next(), self.layers[:stop], block_bytes=self._block)
+        self.layers[:stop] = [self.files.run(job)]
+        return self.layers[0]
+
+    def before(self, lsn: Lsn) -> PageBefore:
+        def page_before(page: PageId) -> Job[bytes]:
+            self.asked.append(page)
+            yield Read("layer-1", 0, 1)
+            return replayed(self.records, page, lsn)
+
+        return page_before
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def check(self) -> None:
+        """Every layer has just what it should, as its file alone says."""
+        for layer in self.layers:
+            opened, _ = self.files.opened(layer.number)
+            blocks = self.files.blocks(opened)
+            rows = (
+                join([block.cut(0, len(block)) for block in blocks]) if blocks else Rows(b"", b"")
+            )
+            records = self.within(layer.start, layer.end)
+            if layer.base:
+                assert rows == self._newest(records)
+            else:
+                self._check_delta(blocks, rows, records)
+        assert [layer.start for layer in self.layers[1:]] == [
+            layer.end for layer in self.layers[:-1]
+        ]
+
+    def _newest(self, records: list[RedoRecord]) -> Rows:
+        heads = {record.page_id: record.lsn for record in records}
+        images = [
+            image_row(page, lsn, replayed(records, page, lsn))
+            for page, lsn in sorted(heads.items())
+        ]
+        return join(images) if images else Rows(b"", b"")
+
+    def _check_delta(self, blocks: list[Block], rows: Rows, records: list[RedoRecord]) -> None:
+        expected, images = [], image_keys(blocks)
+        for record in by_page(records):
+            expected.append(encode_rows([record]))
+            if (record.page_id, record.lsn) in images:
+                page = replayed(self.records, record.page_id, record.lsn)
+                expected.append(image_row(record.page_id, record.lsn, page))
+        assert rows == (join(expected) if expected else Rows(b"", b""))
+        self._check_spacing(by_page(records), images)
+
+    def _check_spacing(self, records: list[RedoRecord], images: set[tuple[PageId, Lsn]]) -> None:
+        count = size = 0
+        for record, after in pairwise([*records, None]):
+            assert record is not None
+            count, size = count + 1, size + 40 + len(record.payload)
+            if (record.page_id, record.lsn) in images:
+                assert count * 2 >= self._spacing.records
+                assert size * 2 >= self._spacing.stored_bytes
+                count = size = 0
+            else:
+                assert count < self._spacing.records or size < self._spacing.stored_bytes
+            if after is None or after.page_id != record.page_id:
+                count = size = 0
+
+
+def image_keys(blocks: list[Block]) -> set[tuple[PageId, Lsn]]:
+    return {
+        (block.pages[row], block.lsns[row])
+        for block in blocks
+        for row in range(len(block))
+        if block.metas[row] & IMAGE_BIT
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.integers(0, 150),
+    st.integers(1, 8),
+    st.sampled_from([TINY, Spacing(1, 1), Spacing(5, 1), Spacing(1, 700), Spacing()]),
+    st.sampled_from([1, 150, 600, 16_384]),
+    st.sampled_from([1, 5, 40, 1_000]),
+)
+def test_random_sequences(
+    seed: int, count: int, pages: int, spacing: Spacing, block_bytes: int, step_rows: int
+) -> None:
+    random = Random(seed)
+    history = History(chain(random, count, pages), spacing, block_bytes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("segments.layers.ordered._STEP_ROWS", step_rows)
+        patch.setattr("segments.layers.ordered._READ_BYTES", step_rows * 50)
+        patch.setattr("segments.layers.fold._CHUNK_ROWS", step_rows)
+        take_random_actions(random, history)
+    history.check()
+
+
+def take_random_actions(random: Random, history: History) -> None:
+    """Folds of all there is, with merges and collections in between and behind."""
+    last = history.records[-1].lsn if history.records else 5
+    while history.folded < last or random.random() < 0.7:
+        layers = len(history.layers)
+        action = random.random()
+        if history.folded < last and (action < 0.6 or not layers):
+            history.fold(random.randint(history.folded + 1, last), random.randint(1, 9))
+        elif action < 0.85 and layers:
+            deltas = 1 if history.layers[0].base else 0
+            if deltas < layers:
+                first = random.randrange(deltas, layers)
+                history.merge(first, random.randint(first + 1, layers))
+        elif layers:
+            history.collect(random.randint(1, layers))
+
+
+def test_histories_go_over_the_bounds_of_steps_reads_and_chunks() -> None:
+    records = chain(Random(4), 9_000, 5)
+    history = History(records, Spacing(50, 3_000), 2_000)
+    history.fold(records[5_000].lsn, 1)
+    history.fold(records[5_100].lsn, 200)
+    history.fold(records[-1].lsn, 2)
+    history.merge(0, 3)
+    history.check()
+    history.collect(1)
+    history.check()
+
+
+def test_large_payloads_go_over_the_bounds_of_bytes() -> None:
+    records = chain(Random(5), 700, 9, payload=PAGE_SIZE)
+    history = History(records, Spacing(20, 30_000), 16_384)
+    for at in (200, 450, 699):
+        history.fold(records[at].lsn)
+    history.merge(1, 3)
+    history.merge(0, 2)
+    history.check()
+    history.collect(1)
+    history.check()
+
+
+def test_a_layer_depends_on_its_records_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not on how they came, nor on what a step takes: so layers of two segments can be equal."""
+    records = chain(Random(9), 400, 6)
+
+    def files(pieces: int) -> dict[str, bytes]:
+        history = History(records)
+        for at in (100, 200, 399):
+            history.fold(records[at].lsn, pieces)
+        old = list(history.layers)
+        history.merge(0, 3)
+        history.layers = old
+        history.collect(2)
+        return history.files.data
+
+    once = files(1)
+    for rows, size in ((1, 10**6), (7, 10**6), (10**6, 1), (10**6, 500)):
+        monkeypatch.setattr("segments.layers.ordered._STEP_ROWS", rows)
+        monkeypatch.setattr("segments.layers.ordered._STEP_BYTES", size)
+        monkeypatch.setattr("segments.layers.ordered._READ_BYTES", size)
+        monkeypatch.setattr("segments.layers.fold._CHUNK_ROWS", min(rows * 5, 10**6))
+        assert files(13) == once
+
+
+def test_a_page_is_asked_for_only_where_its_version_is_not_known() -> None:
+    records = chain(Random(1), 60, 1, payload=9)
+    history = History(records, Spacing(10, 1))
+    history.fold(records[29].lsn)
+    assert history.asked == [], "its first record is here"
+    history.fold(records[59].lsn)
+    assert history.asked == [0], "once for three images"
+    history.merge(0, 2)
+    assert history.asked == [0]
+    history.check()
+
+
+def test_images_that_stand_are_kept_and_close_ones_left_out() -> None:
+    records = chain(Random(1), 25, 1, payload=9)
+    history = History(records, Spacing(10, 1))
+    history.fold(records[12].lsn)  # an image behind the tenth, three records behind it
+    history.fold(records[24].lsn)  # behind the tenth again: the 23rd
+    merged = history.merge(0, 2)
+    rows = {lsn for _, lsn in image_keys(history.files.blocks(merged))}
+    assert rows == {records[9].lsn, records[19].lsn}
+    history.check()
+
+
+def test_a_layer_without_images_has_its_records_only() -> None:
+    records = chain(Random(2), 300, 4)
+    history = History(records, NO_IMAGES)
+    assert history.fold(records[-1].lsn).count == 300
+
+
+def test_the_file_is_created_extended_and_synced_and_not_published() -> None:
+    records = chain(Random(2), 300, 4)
+    history = History(records, NO_IMAGES)
+    history.fold(records[-1].lsn)
+    kinds = [type(op) for op in history.files.ops]
+    assert (kinds[0], set(kinds[1:-1]), kinds[-1]) == (Create, {Extend}, SyncFile)
+
+
+def test_each_block_is_read_once() -> None:
+    records = chain(Random(2), 900, 30)
+    history = History(records)
+    for at in (300, 600, 899):
+        history.fold(records[at].lsn)
+    old = list(history.layers)
+    history.files.ops.clear()
+    history.merge(0, 3)
+    history.check()
+    reads = [op for op in history.files.ops if isinstance(op, Read) and op.name != "layer-4"]
+    read = {layer.name: sum(op.length for op in reads if op.name == layer.name) for layer in old}
+    asked = sum(op.length == 1 for op in reads)  # by page_before
+    read["layer-1"] -= asked
+    assert read == {layer.name: layer.offsets[-1] - layer.offsets[0] for layer in old}
+
+
+def test_a_job_that_is_closed_leaves_a_file_that_is_not_synced() -> None:
+    records = chain(Random(2), 9_000, 30)
+    files = Files()
+    job = fold_job(
+        1, 0, records[-1].lsn, [encode_rows(records)],
+        block_bytes=1_000, spacing=NO_IMAGES, page_before=History(records).before(0),
+    )  # fmt: skip
+    while (op := next(job)) is PAUSE or not isinstance(op, Extend):
+        if op is not PAUSE:
+            files.execute(op)
+    job.close()
+    assert list(files.data) == ["layer-1"] and not files.synced
+
+
+# ---- what is wrong is not written ----------------------------------------------------------------
+
+
+def fold_of(records: list[RedoRecord], start: Lsn, end: Lsn, rows: list[Rows]) -> Job[Layer]:
+    return fold_job(
+        1, start, end, rows,
+        block_bytes=300, spacing=TINY, page_before=History(records).before(start),
+    )  # fmt: skip
+
+
+def test_a_record_missing_in_its_chain_is_not_folded_over() -> None:
+    records = chain(Random(6), 60, 3)
+    heads = {record.page_id: record.lsn for record in records}
+    for missing in records[20:]:
+        rows = [encode_rows([each]) for each in records[20:] if each is not missing]
+        job = fold_of(records, records[19].lsn, records[-1].lsn, rows)
+        if heads[missing.page_id] == missing.lsn:
+            assert Files().run(job).count >= 39  # nobody names it here
+        else:
+            with pytest.raises(Corrupt, match=f"page {missing.page_id}: "):
+                Files().run(job)
+
+
+def test_rows_that_no_record_can_have_are_not_folded() -> None:
+    records = chain(Random(6), 60, 3)
+    rows = encode_rows(records)
+    for broken in (
+        Rows(rows.rows, rows.payloads[:-1]),
+        encode_rows([records[0]._replace(prev_volume_lsn=records[0].lsn)]),
+        join(
+            [encode_rows(records[:1]), image_row(records[0].page_id, records[0].lsn, b"x" * 9_000)]
+        ),
+    ):
+        with pytest.raises(Corrupt, match="expected"):
+            Files().run(fold_of(records, 0, records[-1].lsn, [broken]))
+
+
+def test_a_damaged_block_ends_the_merge_and_says_which_layer() -> None:
+    records = chain(Random(6), 200, 3)
+    history = History(records)
+    for at in (100, 199):
+        history.fold(records[at].lsn)
+    layer = history.layers[1]
+    data = bytearray(history.files.data[layer.name])
+    data[layer.offsets[2] + 30] ^= 1
+    history.files.data[layer.name] = bytes(data)
+    with pytest.raises(DamagedLayer, match=f"layer-2: the block at {layer.offsets[2]}") as caught:
+        history.merge(0, 2)
+    assert caught.value.layer == 2
+    with pytest.raises(DamagedLayer, match="layer-2: "):
+        history.collect(2)
+
+
+def test_rows_that_are_lost_between_sources_are_missed() -> None:
+    """A merge that loses some at a boundary would be a bug of ours, and writes nothing."""
+    records = chain(Random(6), 200, 3)
+    history = History(records, NO_IMAGES)
+    for at in (100, 199):
+        history.fold(records[at].lsn)
+    sources = [history.files.blocks(layer) for layer in history.layers]
+    for number, blocks in enumerate(sources):
+        for lost in range(len(blocks) - 1):
+            kept = [*blocks[:lost], *blocks[lost + 1 :]]
+            given_now = [kept if at == number else each for at, each in enumerate(sources)]
+            ordered = Ordered([BlocksSource(each) for each in given_now], 0)
+            with pytest.raises(Corrupt, match="expected it to follow that"):
+                history.files.run(drained(ordered))
+    assert history.files.run(drained(Ordered([BlocksSource(each) for each in sources], 0))) == 200
+
+
+def drained(source: Source) -> Job[int]:
+    """How many rows there are in ``source``."""
+    count = 0
+    while (block := (yield from source.next_block())) is not None:
+        count += len(block)
+    return count

@@ -1,0 +1,168 @@
+"""Plans of merging and collecting: what they choose, and what all of them together cost."""
+
+from __future__ import annotations
+
+from array import array
+from itertools import pairwise
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.layers.bloom import Bloom
+from segments.layers.layer import Layer
+from segments.layers.tiers import Collect, Merge, Plan, Tiers
+from segments.protocol.errors import InvalidConfig
+
+UNIT = 1_000
+
+
+def layer(
+    number: int, start: int, end: int, length: int, *, base: bool = False, pages: int = 1
+) -> Layer:
+    return Layer(
+        number, start, end, base, length, 1, length, pages, pages,
+        array("Q"), array("Q"), array("Q", (64,)), Bloom(bytes(8)),
+    )  # fmt: skip
+
+
+def layers_of(*sizes: int, base: int = 0, pages: int = 1) -> list[Layer]:
+    """Layers of these sizes, a hundred LSNs each, perhaps behind a base of ``base`` bytes."""
+    made = [layer(0, 0, 100, base, base=True, pages=pages)] if base else []
+    for size in sizes:
+        start = made[-1].end if made else 0
+        made.append(layer(len(made), start, start + 100, size, pages=0 if base else 1))
+    return made
+
+
+def merged(layers: list[Layer], floor: int = 0, fan_out: int = 4) -> tuple[int, ...] | None:
+    """The places of the layers that are to be merged."""
+    plan = Tiers(UNIT, fan_out, 1e9).plan(layers, floor)
+    if plan is None:
+        return None
+    assert isinstance(plan, Merge)
+    return tuple(layers.index(each) for each in plan.layers)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ((1_000,) * 3, None),
+        ((1_000,) * 4, (0, 1, 2, 3)),
+        ((1_000,) * 6, (0, 1, 2, 3)),
+        ((4_000, 4_000, 4_000, 900, 1_000, 1_100, 30), (3, 4, 5, 6)),
+        ((4_000, 4_000, 4_000, 1_000, 1_000, 1_000), None),
+        ((4_000, 3_500, 4_800, 4_000, 1_000), (0, 1, 2, 3)),
+        ((16_000, 4_000, 4_000, 4_000, 4_000), (1, 2, 3, 4)),
+        ((16_000, 16_000, 16_000, 16_000), (0, 1, 2, 3)),
+        # a small one between larger ones is not left behind
+        ((4_000, 1_000, 4_000, 4_000), (0, 1, 2, 3)),
+        ((1_000, 4_000, 1_000, 1_000), None),
+        # lower tiers come first
+        ((4_000,) * 4 + (1_000,) * 4, (4, 5, 6, 7)),
+    ],
+)
+def test_four_of_one_tier_are_merged(
+    sizes: tuple[int, ...], expected: tuple[int, ...] | None
+) -> None:
+    assert merged(layers_of(*sizes)) == expected
+    with_base = layers_of(*sizes, base=10**6)
+    shifted = expected and tuple(each + 1 for each in expected)
+    assert merged(with_base) == shifted
+
+
+def test_the_fan_out_decides() -> None:
+    assert merged(layers_of(1_000, 1_000), fan_out=2) == (0, 1)
+    assert merged(layers_of(2_000, 1_000, 1_000), fan_out=2) == (1, 2)
+
+
+def test_layers_on_both_sides_of_the_floor_are_not_joined() -> None:
+    layers = layers_of(*[1_000] * 6)
+    assert merged(layers, floor=300) is None
+    assert merged(layers, floor=299) == (2, 3, 4, 5)
+    assert merged(layers, floor=499) == (0, 1, 2, 3)
+
+
+def collected(layers: list[Layer], floor: int, ratio: float = 1.0) -> int | None:
+    """How many layers are to be collected."""
+    plan = Tiers(UNIT, 100, ratio).plan(layers, floor)
+    if plan is None:
+        return None
+    assert isinstance(plan, Collect)
+    assert list(plan.layers) == layers[: len(plan.layers)]
+    return len(plan.layers)
+
+
+def test_what_is_below_the_floor_is_collected_when_it_is_worth_it() -> None:
+    layers = layers_of(2_000, 3_000, 4_000, base=5_000)
+    assert collected(layers, 400) == 4
+    assert collected(layers, 399) == 3
+    assert collected(layers, 299) is None
+    assert collected(layers, 299, ratio=0.4) == 2
+    assert collected(layers_of(500, base=100), 200) is None, "less than a unit"
+
+
+def test_a_first_base_is_thought_to_be_of_whole_pages() -> None:
+    assert collected(layers_of(8_000), 100) is None
+    assert collected(layers_of(8_200), 100) == 1
+    assert collected(layers_of(8_200, 8_000), 200) is None, "two pages"
+
+
+def test_new_pages_count_as_the_old_ones_do() -> None:
+    old = layer(0, 0, 100, 2_000, base=True, pages=10)
+    new = [layer(1, 100, 200, 2_500, pages=5), layer(2, 200, 300, 2_500, pages=5)]
+    assert collected([old, new[0]], 200) is None, "fifteen pages of 200 bytes"
+    assert collected([old, *new], 300) == 3
+
+
+def test_a_base_alone_is_left_alone() -> None:
+    assert Tiers(UNIT).plan(layers_of(base=10**6), 10**6) is None
+    assert Tiers(UNIT).plan([], 10**6) is None
+
+
+@pytest.mark.parametrize("values", [(0, 4, 1.0), (1, 1, 1.0), (1, 2, 0.0)])
+def test_what_makes_no_sense_is_refused(values: tuple[int, int, float]) -> None:
+    with pytest.raises(InvalidConfig, match="expected >= 1, >= 2 and above 0"):
+        Tiers(*values)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 1_000), st.integers(2, 5), st.integers(1, 2_000), st.integers(0, 300))
+def test_layers_stay_few_and_writing_is_bounded(
+    seed: int, fan_out: int, page_bytes: int, behind: int
+) -> None:
+    """Folds of any size, a floor that lags: what a plan says is done until there is none."""
+    random, tiers = Random(seed), Tiers(UNIT, fan_out)
+    layers: list[Layer] = []
+    folded = wrote = collected_bytes = based = 0
+    for turn in range(1, 300):
+        size = random.randint(UNIT // 10, UNIT)
+        start = layers[-1].end if layers else 0
+        layers.append(layer(10 * turn, start, 100 * turn, size, pages=1 if turn < 20 else 0))
+        folded += size
+        floor = 100 * (turn - behind)
+        while (plan := tiers.plan(layers, floor)) is not None:
+            done = outcome(plan, page_bytes)
+            at = layers.index(plan.layers[0])
+            layers[at : at + len(plan.layers)] = [done]
+            if isinstance(plan, Merge):
+                wrote += done.length
+            else:
+                based += done.length
+                collected_bytes += sum(each.length for each in plan.layers if not each.base)
+        tiers_there_are = 1 + (folded // UNIT + 1).bit_length() // (fan_out.bit_length() - 1)
+        assert len(layers) <= 2 * (fan_out - 1) * (tiers_there_are + 1) + 1
+    assert all(older.end == newer.start for older, newer in pairwise(layers))
+    assert wrote <= folded * (tiers_there_are + 1)
+    assert based <= collected_bytes + 20 * page_bytes
+
+
+def outcome(plan: Plan, page_bytes: int) -> Layer:
+    """The layer that a plan makes."""
+    number, start, end = plan.layers[0].number, plan.layers[0].start, plan.layers[-1].end
+    pages = sum(each.new_page_count for each in plan.layers)
+    if isinstance(plan, Merge):
+        size = sum(each.length for each in plan.layers)
+        return layer(number + 1, start, end, size, pages=pages)
+    return layer(number + 1, 0, end, pages * page_bytes, base=True, pages=pages)
