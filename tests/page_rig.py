@@ -64,10 +64,14 @@ class Shelf(Files):
         pages = [_image(naive_page(written, each, end)) for each in page_ids]
         return self.write(pages, 0, end, base=True)
 
+    def next_number(self) -> int:
+        """A number for a layer that is made by a job."""
+        return next(self._numbers)
+
     def write(self, rows: list[Rows], start: Lsn, end: Lsn, *, base: bool = False) -> Layer:
         """A layer of ``rows``, which are sorted."""
         writer = LayerWriter(
-            next(self._numbers), start, end,
+            self.next_number(), start, end,
             base=base, block_bytes=self.block_bytes, most_pages=len(rows),
         )  # fmt: skip
         return write_layer(self, writer, join(rows) if rows else Rows(b"", b""))

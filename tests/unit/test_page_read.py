@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segments.layers.collect import collect_job
+from segments.layers.fold import fold_job
+from segments.layers.images import Spacing
+from segments.layers.job import Job
+from segments.layers.layer import Layer
 from segments.layers.layer_map import LayerMap
 from segments.layers.materializer import Materializer, Reading
+from segments.layers.merge import merge_job
 from segments.layers.page_read import BlockRef, Need
 from segments.protocol.errors import ReadPointBelowFloor
 from segments.protocol.ids import Lsn, PageId, VolumeEpoch
@@ -22,12 +29,25 @@ from tests.page_rig import OpenIndex, Shelf
 PAGES = range(5)
 
 
+class Form(TypedDict):
+    """How layers are made."""
+
+    block_bytes: int
+    spacing: Spacing
+
+
 class Story:
     """A random life of one segment, and all that was ever written to it."""
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = draw
         self.shelf = Shelf(block_bytes=draw.choice([1, 200, 2000]), interval=draw.randint(2, 6))
+        self.by_jobs = draw.random() < 0.5
+        """Whether layers are made by those who do it in a segment, or as dumbly as can be."""
+        self.form = Form(
+            block_bytes=self.shelf.block_bytes,
+            spacing=Spacing(self.shelf.interval, draw.choice([1, 500])),
+        )
         self.caches = {
             "page_cache_bytes": draw.choice([0, 2000, 1 << 20]),
             "block_cache_bytes": draw.choice([0, 500, 1 << 20]),
@@ -70,7 +90,7 @@ class Story:
         ends = [lsn for lsn in lsns if layers.folded < lsn <= highest]
         if ends:
             end = self.draw.choice(ends)
-            layer = self.shelf.delta(self.written, layers.folded, end)
+            layer = self.delta(layers.folded, end)
             self.pages.set_layers(layers.replace([], [layer]))
             self.index.collect(end)
 
@@ -79,15 +99,36 @@ class Story:
         if len(deltas) > 1:
             at = self.draw.randrange(len(deltas) - 1)
             old = deltas[at : at + self.draw.randint(2, 4)]
-            layer = self.shelf.delta(self.written, old[0].start, old[-1].end)
+            layer = self.delta(old[0].start, old[-1].end, old)
             self.pages.set_layers(self.pages.layers.replace(old, [layer]))
 
     def collect(self) -> None:
         layers = self.pages.layers.layers
         if layers:
             old = layers[: self.draw.randint(1, len(layers))]
-            layer = self.shelf.base(self.written, old[-1].end)
+            layer = self.base(old)
             self.pages.set_layers(self.pages.layers.replace(old, [layer]))
+
+    def delta(self, start: Lsn, end: Lsn, old: Sequence[Layer] = ()) -> Layer:
+        """The layer of ``(start, end]``, as of all that was written, or folded or merged."""
+        if not self.by_jobs:
+            return self.shelf.delta(self.written, start, end)
+        number, form = self.shelf.next_number(), self.form
+
+        def page_before(page: PageId) -> Job[bytes]:
+            return self.pages.read_job(page, start)
+
+        if old:
+            return self.shelf.run(merge_job(number, old, page_before=page_before, **form))
+        pieces = self.index.pieces(start, end)
+        job = fold_job(number, start, end, pieces, page_before=page_before, **form)
+        return self.shelf.run(job)
+
+    def base(self, old: Sequence[Layer]) -> Layer:
+        if not self.by_jobs:
+            return self.shelf.base(self.written, old[-1].end)
+        block_bytes = self.shelf.block_bytes
+        return self.shelf.run(collect_job(self.shelf.next_number(), old, block_bytes=block_bytes))
 
     def truncate(self) -> None:
         self.epoch += 1
