@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from operator import sub
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -24,7 +25,7 @@ from segments.layers.page_cache import Version
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import ROW, payload_bytes
+from segments.protocol.run import ROW
 
 
 class BlockRef(NamedTuple):
@@ -237,10 +238,11 @@ def _newest_whole(block: Block, start: int, stop: int) -> int | None:
     """The last of the rows ``start <= row < stop`` that says all of its page, if there is one."""
     at = bisect_left(block.images, stop)
     newest = block.images[at - 1] if at and block.images[at - 1] >= start else None
-    if len(block.payloads) >= PAGE_SIZE:
-        for row in range(stop - 1, start - 1 if newest is None else newest, -1):
-            if payload_bytes(block.metas[row]) == PAGE_SIZE:
-                return row
+    low, ends = start if newest is None else newest + 1, block.starts
+    if ends[stop] - ends[low] >= PAGE_SIZE:
+        sizes = list(map(sub, ends[low + 1 : stop + 1], ends[low:stop]))
+        if PAGE_SIZE in sizes:
+            return stop - 1 - sizes[::-1].index(PAGE_SIZE)
     return newest
 
 
