@@ -49,10 +49,12 @@ class OpenRecords(Protocol):
     def scl(self) -> Lsn:
         """Everything up to here is held, here or in layers."""
 
-    def page_records(self, page_id: PageId, after_lsn: Lsn, through_lsn: Lsn) -> list[RedoRecord]:
+    def page_records(
+        self, page_id: PageId, after_lsn: Lsn, through_lsn: Lsn, /
+    ) -> list[RedoRecord]:
         """The page's linked records in ``(after_lsn, through_lsn]``, ascending."""
 
-    def pieces(self, after_lsn: Lsn, through_lsn: Lsn) -> list[Rows]:
+    def pieces(self, after_lsn: Lsn, through_lsn: Lsn, /) -> list[Rows]:
         """All linked records in ``(after_lsn, through_lsn]``, ascending, encoded."""
 
 

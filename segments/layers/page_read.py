@@ -25,7 +25,7 @@ from segments.layers.page_cache import Version
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import ROW
+from segments.protocol.run import CPL_BIT, MTR_SHIFT, OFFSET_MASK, OFFSET_SHIFT, ROW
 
 
 class BlockRef(NamedTuple):
@@ -77,6 +77,15 @@ class Found(NamedTuple):
     def page_lsn(self) -> Lsn:
         """The newest record in it; 0 for a page that has none."""
         return self.records[-1].lsn if self.records else self.folded_lsn
+
+    def history(self) -> list[RedoRecord]:
+        """The records above the image, ascending, for who tells what a read has done.
+
+        In those from layers ``prev_segment_lsn`` is 0: a layer does not keep it.
+        """
+        rows = ((block, row) for block, *ends in self.spans for row in range(*ends))
+        records = [*(_record(block, row) for block, row in rows), *self.records]
+        return [record for record in records if record.lsn > self.image_lsn]
 
 
 HeldBlocks: TypeAlias = Callable[[int, int], Block | None]
@@ -227,6 +236,14 @@ class Search:
         return Corrupt(
             f"page {self.page}: record {self.named_by} follows {self.at}, which is missing"
         )
+
+
+def _record(block: Block, row: int) -> RedoRecord:
+    lsn, page, prev_page, prev_volume, meta = ROW.unpack_from(block.rows, row * ROW.size)
+    return RedoRecord(
+        lsn, page, meta >> OFFSET_SHIFT & OFFSET_MASK, block.payload(row),
+        lsn - (meta >> MTR_SHIFT), meta & CPL_BIT != 0, prev_volume, 0, prev_page,
+    )  # fmt: skip
 
 
 def _prev_page(block: Block, row: int) -> Lsn:

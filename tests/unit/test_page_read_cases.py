@@ -342,6 +342,7 @@ def test_a_read_that_a_collection_overtakes_ends_at_the_base() -> None:
         assert segment.pages.read(reading) == naive_page(segment.written, 0, 9)
         assert reading.found is not None
         assert reading.found.image_lsn == end
+        assert [each.lsn for each in reading.found.history()] == [*range(end + 1, 10)]
 
 
 def test_a_read_whose_version_is_collected_meanwhile_is_refused() -> None:
@@ -409,6 +410,20 @@ def test_a_checker_reads_the_files_whatever_is_cached() -> None:
 
     assert segment.pages.read_now(0, 30, read) == naive_page(segment.written, 0, 30)
     assert names == ["layer-1"]
+
+
+def test_a_read_can_tell_what_it_has_done() -> None:
+    segment = Segment(history(30, pages=3), 10, 20, shelf=Shelf(interval=2))
+    for read_point, image_lsn in ((30, 15), (14, 6), (5, 0)):
+        reading = Reading(0, read_point)
+        list(segment.needs(reading))
+        assert reading.found is not None
+        assert reading.found.image_lsn == image_lsn
+        assert reading.found.history() == [
+            each._replace(prev_segment_lsn=0) if each.lsn <= 20 else each
+            for each in segment.written
+            if each.page_id == 0 and image_lsn < each.lsn <= read_point
+        ]
 
 
 # ---- what contradicts itself ---------------------------------------------------------------------
