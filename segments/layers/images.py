@@ -79,11 +79,13 @@ class WithImages:
         return None
 
     def _pages_to_see(self, block: Block) -> list[PageId]:
-        """Those where images may be missing, or stand; and which the next block may go on with."""
+        """Those where an image may be missing; the first and the last may be in other blocks, too.
+
+        Of all others images that stand are kept: they were far enough apart in their layers.
+        """
         pages = block.pages
         many = compress(pages, map(eq, pages, pages[self._spacing.records - 1 :]))
-        imaged = (pages[row] for row in block.images)
-        return sorted({pages[0], pages[-1], *many, *imaged})
+        return sorted({pages[0], pages[-1], *many})
 
     def _see(self, block: Block, start: int, stop: int) -> Job[None]:
         """The rows ``start <= row < stop``, all of one page."""

@@ -313,6 +313,15 @@ def test_a_layer_of_nothing_can_be_opened() -> None:
     assert list(opened.blocks_of(4, 0, 100)) == []
 
 
+@pytest.mark.parametrize(("start", "end", "base"), [(9, 8, False), (1, 9, True), (0, 2**63, True)])
+def test_a_layer_of_impossible_ends_is_damaged(start: int, end: int, base: bool) -> None:
+    files = Files()
+    writer = LayerWriter(2, start, end, base=base, block_bytes=100, most_pages=0)
+    files.data["layer-2"] = writer.begin() + writer.finish()[0]
+    with pytest.raises(DamagedLayer, match="layer-2: begins with"):
+        files.opened(2)
+
+
 def test_the_new_pages_of_a_base_are_all_of_its_pages() -> None:
     files = Files()
     writer = LayerWriter(2, 0, 9, base=True, block_bytes=100, most_pages=2)

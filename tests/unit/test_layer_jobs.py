@@ -251,6 +251,29 @@ def test_images_that_stand_are_kept_and_close_ones_left_out() -> None:
     history.check()
 
 
+@pytest.mark.parametrize("spacing", [Spacing(10, 1), Spacing(1, 10 * 41 - 40)])
+def test_an_image_half_as_far_as_it_might_be_is_kept(spacing: Spacing) -> None:
+    records = chain(Random(1), 17, 1, payload=1)
+    history = History(records, spacing)
+    history.fold(records[5].lsn)
+    history.fold(records[16].lsn)  # an image behind its tenth, the sixteenth of all
+    merged = history.merge(0, 2)
+    rows = {lsn for _, lsn in image_keys(history.files.blocks(merged))}
+    assert rows == {records[9].lsn, records[15].lsn}
+    history.check()
+
+
+def test_an_image_that_stands_where_one_is_due_is_not_made_again() -> None:
+    records = chain(Random(1), 40, 1, payload=9)
+    history = History(records, Spacing(10, 1))
+    history.fold(records[9].lsn)
+    history.fold(records[39].lsn)
+    history.asked.clear()
+    history.merge(1, 2)
+    assert history.asked == []
+    history.check()
+
+
 def test_a_layer_without_images_has_its_records_only() -> None:
     records = chain(Random(2), 300, 4)
     history = History(records, NO_IMAGES)
