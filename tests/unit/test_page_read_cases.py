@@ -203,6 +203,11 @@ def test_a_record_that_writes_the_whole_page_ends_the_way() -> None:
             assert sum(segment.rounds(0, read_point)) <= 2 * back
     segment = Segment(chained(writes), 29)
     assert segment.rounds(0, 30) == []
+    segment = Segment(chained(writes), 30, shelf=Shelf(block_bytes=1 << 20, interval=1000))
+    reading = Reading(0, 28)
+    assert list(segment.needs(reading)) == [1]
+    assert reading.found is not None
+    assert reading.found.image_lsn == 25  # of those in the block the newest
 
 
 def test_the_base_has_the_image_of_whatever_lies_below_it() -> None:
