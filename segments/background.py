@@ -18,8 +18,8 @@ from segments.config import SegmentConfig
 from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
 from segments.layers.images import PageBefore, Spacing
+from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
@@ -29,7 +29,7 @@ from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Lsn, PageId, SegmentId
+from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.transfer import Transfer

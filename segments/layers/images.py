@@ -9,7 +9,7 @@ the one before them is near.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from operator import eq
 from typing import NamedTuple, TypeAlias
@@ -36,7 +36,7 @@ class Spacing(NamedTuple):
     stored_bytes: int = 2 * PAGE_SIZE
 
 
-def applied(image: bytes, parts: list[tuple[Block, int, int]]) -> bytes:
+def applied(image: bytes, parts: Sequence[tuple[Block, int, int]]) -> bytes:
     """``image`` with the records of blocks, from row to row, without the zeros that end it."""
     page = bytearray(PAGE_SIZE)
     page[: len(image)] = image
