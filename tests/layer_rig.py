@@ -10,7 +10,7 @@ from typing import TypeVar
 import attrs
 
 from segments.layers.block import Block, read_block
-from segments.layers.job import Create, Delete, Extend, Job, Op, Publish, Read, SyncFile, finished
+from segments.layers.job import Create, Delete, Extend, Job, Op, Read, SyncFile, finished
 from segments.layers.layer import Layer, NewPages, open_layer
 from segments.layers.layer_writer import LayerWriter
 from segments.protocol.ids import Lsn, PageId
@@ -90,8 +90,6 @@ class Files:
                 self.synced.discard(name)
             case SyncFile(name):
                 self.synced.add(name)
-            case Publish(name, data):
-                self.data[name] = data
             case Delete(names):
                 for each in names:
                     del self.data[each]
