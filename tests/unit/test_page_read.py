@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segments.chain_index import ChainIndex
+from segments.layers.job import finished
 from segments.layers.layer_map import LayerMap
 from segments.layers.materializer import Materializer, Reading
-from segments.layers.page_read import Need
-from segments.layers.job import finished
+from segments.layers.page_read import BlockRef, Need
 from segments.protocol.errors import ReadPointBelowFloor
 from segments.protocol.ids import Lsn, PageId, VolumeEpoch
 from segments.protocol.messages import PageImage
@@ -130,7 +130,7 @@ class Story:
 
     def read(self, page: PageId, read_point: Lsn) -> PageImage | None:
         """The page, or None if its version was collected while it was read."""
-        reading, asked = Reading(page, read_point), set()
+        reading, asked = Reading(page, read_point), set[BlockRef]()
         try:
             while isinstance(answer := self.pages.read(reading), Need):
                 refs = answer.blocks

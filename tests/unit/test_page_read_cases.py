@@ -68,7 +68,6 @@ class Segment:
 
     def collect(self, end: Lsn) -> None:
         layers = self.pages.layers
-        old = [layer for layer in layers if layer.end <= end]
         base = self.seen(self.shelf.base(self.written, end))
         self.pages.set_layers(layers.with_layer(base))
 
@@ -98,9 +97,7 @@ class Segment:
 def history(count: int, *, pages: int = 1, size: int = 6) -> list[RedoRecord]:
     """A record of ``size`` bytes at each LSN, on ``pages`` pages in turn, at changing offsets."""
     draw = random.Random(count)
-    return chained(
-        [(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)]
-    )
+    return chained([(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)])
 
 
 # ---- what a read costs ---------------------------------------------------------------------------
@@ -173,7 +170,9 @@ def test_blocks_at_hand_are_not_asked_for_again() -> None:
 
 
 def test_a_record_that_writes_the_whole_page_ends_the_way() -> None:
-    writes = [(lsn, 0, 0, bytes([lsn]) * (PAGE_SIZE if lsn % 5 == 0 else 7)) for lsn in range(1, 31)]
+    writes = [
+        (lsn, 0, 0, bytes([lsn]) * (PAGE_SIZE if lsn % 5 == 0 else 7)) for lsn in range(1, 31)
+    ]
     shelf = Shelf(block_bytes=1, interval=1000)
     for ends in [(), (20,), (10, 20, 30)]:
         segment = Segment(
@@ -454,11 +453,11 @@ def test_damage_is_found_and_not_kept() -> None:
 
 @pytest.mark.parametrize("base", [False, True])
 @pytest.mark.parametrize("left", [None, b"", bytes(1000)])
-def test_a_layer_of_which_nothing_is_known_lets_nobody_pass(
-    base: bool, left: bytes | None
-) -> None:
+def test_a_layer_of_which_nothing_is_known_lets_nobody_pass(base: bool, left: bytes | None) -> None:
     """What it had, or had not, of any page; what lies above it is read."""
-    written = history(30, pages=3) + chained([(31, 0, 0, b"x" * PAGE_SIZE)], after=history(30, pages=3))
+    written = history(30, pages=3) + chained(
+        [(31, 0, 0, b"x" * PAGE_SIZE)], after=history(30, pages=3)
+    )
     segment = Segment(written, 10, 20, 31, page_cache_bytes=0, block_cache_bytes=0)
     if base:
         segment.collect(20)
