@@ -133,9 +133,9 @@ class Background:
     def foldable(self) -> Lsn:
         """Up to where the log is to be folded now; where it is folded already if nothing is due.
 
-        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL. That
-        VDL stands on a write quorum, which every later recovery meets: so none annuls what is in a
-        layer, and none asks for it in place of what it finds. Between a seal and its table nothing
+        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL.
+        That VDL stands on a write quorum, which every later recovery meets: so none annuls what is
+        in a layer, and none asks for it in place of what it finds. Between a seal and its table
         is folded: the recovery may fetch what is above the VDL that was told to it.
         """
         state, index = self._state, self._state.index
