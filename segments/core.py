@@ -86,6 +86,9 @@ from segments.wal import (
 
 P = ParamSpec("P")
 
+_LISTED_AT_ONCE: Final = 4_096
+"""Records in which new pages are looked for while time passes: some milliseconds of work."""
+
 
 class Outgoing(NamedTuple):
     """A message that may leave now."""
@@ -192,6 +195,8 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
+        if not self.state.index.look_into_more():
+            self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
         self.scrub.tick(now)
 
     # ---- output ----------------------------------------------------------------------------------

@@ -98,9 +98,10 @@ class Scrub:
             self._next_file(list(files))
 
     def _next_file(self, numbers: list[int]) -> None:
+        """Go on with the file behind this one, in the order of the log."""
         self._offset = 0
-        following = [each for each in numbers if each > self._number]
-        self._number = min(following, default=0)
+        following = numbers[numbers.index(self._number) + 1 :]
+        self._number = following[0] if following else 0
         if not following:
             self.promises_to_read = self.manifest_to_read = True
 

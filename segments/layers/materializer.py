@@ -54,6 +54,12 @@ class OpenRecords(Protocol):
     def pieces(self, after_lsn: Lsn, through_lsn: Lsn) -> list[Rows]:
         """All linked records in ``(after_lsn, through_lsn]``, ascending, encoded."""
 
+    def count_through(self, lsn: Lsn) -> int:
+        """How many linked records lie at or below ``lsn``."""
+
+    def linked_lsn(self, position: int) -> Lsn:
+        """The LSN of a linked record, counted from 0 at the oldest."""
+
 
 @attrs.define(eq=False)
 class Reading:
@@ -241,14 +247,18 @@ class Materializer:
         """Take in what a layer from a disk or a peer says: which pages are new in it, and since."""
         self._directory.load(pages, lsns)
 
-    def list_new_pages(self) -> None:
-        """Enter the pages of records that have come in since: in the background, a short step."""
-        scl, directory = self._index.scl, self._directory
-        done = max(self._listed, self._layers.folded)
-        if done < scl:
-            for piece in self._index.pieces(done, scl):
-                directory.add_first_records(piece.rows)
-        self._listed = max(self._listed, scl)
+    def list_new_pages(self, most: int | None = None) -> None:
+        """Enter the pages of records that have come in since, of ``most`` at most."""
+        index, done = self._index, max(self._listed, self._layers.folded)
+        through = index.scl
+        if done >= through:
+            return
+        if most is not None:
+            before, held = index.count_through(done), index.count_through(through)
+            through = index.linked_lsn(min(before + most, held) - 1)
+        for piece in index.pieces(done, through):
+            self._directory.add_first_records(piece.rows)
+        self._listed = through
 
     # ---- the log goes on -------------------------------------------------------------------------
 

@@ -19,9 +19,9 @@ DAMAGE_BUGS: Final = (
         section="protocol §6",
         edits=(
             Edit(
-                "segments.restart:plan_restart_steps",
-                "        found.durable_length,\n",
-                "        found.frames[-1].start if found.torn_bytes else found.durable_length,\n",
+                "segments.restart:restart_job",
+                "scan.durable_length - starts[-1])",
+                "(scan.frames[-1].start if scan.torn_bytes else scan.durable_length) - starts[-1])",
             ),
         ),
     ),
@@ -81,9 +81,7 @@ DAMAGE_BUGS: Final = (
         summary="damage that the scrub meets is counted, and stays",
         section="protocol §6",
         edits=(
-            Edit(
-                "segments.maintenance:Maintenance.require_rewrite", "self._rewrite = True", "pass"
-            ),
+            Edit("segments.scrub:Scrub.checked", "self.log_is_damaged = True", "pass"),
         ),
     ),
     Bug(
@@ -92,7 +90,7 @@ DAMAGE_BUGS: Final = (
         section="protocol §8",
         edits=(
             Edit(
-                "segments.maintenance:Maintenance.promises_scrubbed",
+                "segments.scrub:Scrub.promises_checked",
                 "self.promise_due = True",
                 "pass",
             ),
@@ -102,17 +100,17 @@ DAMAGE_BUGS: Final = (
         name="whole-at-the-vdl",
         summary="a damaged segment calls itself whole when it is at the VDL that it knows",
         section="protocol §8",
-        edits=(Edit(_WHOLE, ">= self._repair_lsn and", ">= min(self._repair_lsn, self.vdl) and"),),
+        edits=(Edit(_WHOLE, ">= self._repair_lsn\n", ">= min(self._repair_lsn, self.vdl)\n"),),
     ),
     Bug(
-        name="compacts-before-it-is-whole",
+        name="rewrites-before-it-is-whole",
         summary="a damaged log is written anew before it is repaired, and looks sound from then on",
         section="protocol §8",
         edits=(
             Edit(
-                "segments.maintenance:Maintenance.compaction_due",
-                "not self._state.whole or ",
-                "",
+                "segments.background:Background._rewrite_due",
+                "if not state.whole:",
+                "if False:",
             ),
         ),
     ),
@@ -250,7 +248,7 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "failed-promise-forgiven": promise_refused,
     "full-disk-is-lost": three_full,
     "whole-at-the-vdl": damaged_above_its_vdl,
-    "compacts-before-it-is-whole": damaged_and_kept_from_help,
+    "rewrites-before-it-is-whole": damaged_and_kept_from_help,
     "damaged-votes": damaged_witness,
     "waits-for-what-was-annulled": damage_annulled,
     "full-disk-is-given-up": three_full,

@@ -233,7 +233,7 @@ def gossip_from_the_past() -> Plan:
 
 def old_reader() -> Plan:
     """A version is read that the floor still protects, long after it was overwritten."""
-    plan = Plan(end_ms=700, buffer_pool_pages=1, collect_records=1)
+    plan = Plan(end_ms=700, buffer_pool_pages=1, fold_bytes=1, collect_ratio=0.01)
     plan.put(6, 0)
     plan.put(8, 0)
     plan.put(10, 1)

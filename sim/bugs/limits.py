@@ -84,25 +84,37 @@ LIMIT_BUGS: Final = (
     ),
     Bug(
         name="images-without-bound",
-        summary="the cache of page images is never emptied",
+        summary="the cache of versions of pages is never emptied",
         section="protocol §6",
         edits=(
             Edit(
-                "segments.materializer:_Images.keep",
-                "while len(self._evictable) > self._cache_limit:",
+                "segments.layers.page_cache:PageCache.put",
+                "while self.size > self._limit_bytes:",
                 "while False:",
             ),
         ),
     ),
     Bug(
-        name="log-never-compacted",
+        name="blocks-without-bound",
+        summary="the cache of blocks is never emptied",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.layers.block_cache:BlockCache.put",
+                "while self.size > self._limit_bytes:",
+                "while False:",
+            ),
+        ),
+    ),
+    Bug(
+        name="log-never-rewritten",
         summary="a log is written anew only when damage was found in it",
         section="protocol §6",
         edits=(
             Edit(
-                "segments.maintenance:Maintenance.compaction_due",
-                "if size <= config.compact_bytes:",
-                "if True:",
+                "segments.background:Background._rewrite_due",
+                "return size > config.compact_bytes and",
+                "return False and",
             ),
         ),
     ),
@@ -113,7 +125,7 @@ LIMIT_BUGS: Final = (
         edits=(
             Edit(
                 "segments.gossip:Gossip._answer_status",
-                "if status.scl > state.scl and status.reply_wanted:",
+                "if status.scl != state.scl and status.reply_wanted:",
                 "if status.scl >= state.scl:",
             ),
         ),

@@ -120,13 +120,13 @@ PROMISE_BUGS: Final = (
             Edit(
                 "segments.server:SegmentServer._store",
                 "    if write.append:\n"
-                "        await self._log.append(write.append)\n"
+                "        await log.append(write.append, write.top, core.state.head_frame)\n"
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)",
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)\n"
                 "    if write.append:\n"
-                "        await self._log.append(write.append)",
+                "        await log.append(write.append, write.top, core.state.head_frame)",
             ),
         ),
     ),
@@ -325,7 +325,7 @@ def long_log() -> Plan:
 
 def collected_meanwhile() -> Plan:
     """F knows an old VDL when the log behind it has been collected by the others."""
-    plan = Plan(end_ms=700, retention_lsns=0, collect_records=1)
+    plan = Plan(end_ms=700, retention_lsns=0, fold_bytes=1, collect_ratio=0.01)
     plan.put(6, 0)
     plan.part(9, "F", "A,B,C,D,E,writer")
     for at_ms in (10, 12, 14):

@@ -181,9 +181,9 @@ READER_BUGS: Final = (
         section="protocol §5",
         edits=(
             Edit(
-                "segments.materializer:Materializer.existing_pages",
-                "head(each, read_point)",
-                "head(each, self._index.scl)",
+                "segments.layers.materializer:Materializer.existing_pages",
+                "existing(first, last, read_point, limit)",
+                "existing(first, last, self._index.scl, limit)",
             ),
         ),
     ),
@@ -224,7 +224,7 @@ def strict_read_after_another() -> Plan:
 
 def _views(at_ms: tuple[float, float], holds_s: tuple[float, float]) -> Plan:
     """Two views stay open while writes pass; nothing is retained but for readers."""
-    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, collect_records=1)
+    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, fold_bytes=1, collect_ratio=0.01)
     for put_ms in (6, 8, 10):
         plan.put(put_ms, 0)
     for client, view_ms, hold_s in zip((1, 2), at_ms, holds_s, strict=True):
@@ -246,7 +246,7 @@ def two_views_at_one_point() -> Plan:
 
 def floor_of_a_former_writer() -> Plan:
     """F alone hears of a floor; the next writer opens without F, and below that."""
-    plan = Plan(end_ms=700, retention_lsns=0, collect_records=3)
+    plan = Plan(end_ms=700, retention_lsns=0, fold_bytes=1, collect_ratio=0.01)
     for at_ms in (6, 8, 10):
         plan.put(at_ms, 0)
     plan.cut(11, "writer-1", "A,B,C,D,E")

@@ -18,11 +18,12 @@ _WIPED_COMES_BACK: Final = (
         "self.storage.replace_disk()",
     ),
     Edit(
-        "segments.restart:plan_restart_steps",
-        "if found.durable_length <= stored.last_start:",
+        "segments.restart:restart_job",
+        "if scan.durable_length <= starts[-1]:",
         "if False:",
     ),
 )
+_BACKGROUND: Final = "segments.background:Background"
 _BLANK: Final = 2**63 - 1
 """What a segment on a blank disk would have to hold before it may vote: more than there can be."""
 _FOLLOWS_A_BLANK_DISK: Final = f"scan.frames[0].frame.entries[:1] == (HeldEntry({_BLANK}),)"
@@ -35,12 +36,12 @@ SEGMENT_BUGS: Final = (
         edits=(
             Edit(
                 _PERSIST,
-                "        try:\n            await self._store(write)\n",
-                "        early = write.replace is None\n"
+                "        try:\n            await self._store(core, log, write)\n",
+                "        early = not write.new_file\n"
                 "        if early:\n"
                 "            core.wrote()\n"
                 "            self._send(core)\n"
-                "        try:\n            await self._store(write)\n",
+                "        try:\n            await self._store(core, log, write)\n",
             ),
             Edit(
                 _PERSIST,
@@ -103,15 +104,9 @@ SEGMENT_BUGS: Final = (
         section="protocol §6; 2017 §4.2.3",
         edits=(
             Edit(
-                "segments.maintenance:Maintenance._collect",
-                "min(state.announced_floor, state.vdl, state.scl)",
-                "min(state.vdl, state.scl)",
-            ),
-            Edit(
-                "segments.state:SegmentState.collect",
-                "assert up_to <= min(self.vdl, self.announced_floor), "
-                "(up_to, self.vdl, self.announced_floor)",
-                "pass",
+                f"{_BACKGROUND}.planned",
+                "min(state.announced_floor, state.vdl)",
+                "state.vdl",
             ),
         ),
     ),
@@ -134,13 +129,13 @@ SEGMENT_BUGS: Final = (
     ),
     Bug(
         name="coalesce-above-vdl",
-        summary="records above the VDL are folded into page images",
+        summary="versions of pages above the VDL are kept",
         section="protocol §6; 2017 §3.3",
         edits=(
             Edit(
-                "segments.maintenance:Maintenance.tick",
-                "coalesce(state.vdl, budget)",
-                "coalesce(state.scl, budget)",
+                "segments.layers.materializer:Materializer._page",
+                "min(reading.read_point, vdl, self._index.scl)",
+                "min(reading.read_point, self._index.scl)",
             ),
         ),
     ),
@@ -178,9 +173,9 @@ SEGMENT_BUGS: Final = (
             ),
             Edit(
                 "segments.state:SegmentState.whole",
-                "return self.index.scl >= self._repair_lsn and",
-                f"copied = self._repair_lsn == {_BLANK} and 0 < self.vdl <= self.index.scl\n"
-                "    return (copied or self.index.scl >= self._repair_lsn) and",
+                "    return (\n        self.index.scl >= self._repair_lsn\n",
+                f"    copied = self._repair_lsn == {_BLANK} and 0 < self.vdl <= self.index.scl\n"
+                "    return (\n        (copied or self.index.scl >= self._repair_lsn)\n",
             ),
         ),
     ),

@@ -23,22 +23,27 @@ from aurora.events import (
 )
 from aurora.outgoing_log import OutgoingLog
 from segments.core import SegmentCore
+from segments.layers.materializer import Materializer
+from segments.manifest import PROMISE
 from segments.protocol.events import (
     BatchReceived,
     Event,
     GossipReceived,
-    LogCollected,
-    PagesReceived,
+    LayerPublished,
+    LayerReceived,
+    LogRewritten,
+    PageMaterialized,
+    ReadDeclined,
     RecordsApplied,
     Restored,
+    TableAdopted,
     WriteStarted,
     WriteSynced,
 )
-from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.state import SegmentState
-from segments.wal import CheckpointEntry, ImagesEntry
-from sim.check import rules_of_bounds
+from sim.check import rules_of_bounds, rules_of_layers
 from sim.check.findings import Findings
 from sim.check.invariants import READ_QUORUM
 from sim.plan.schedule import SECOND
@@ -83,12 +88,12 @@ class BoundChecks:
         """Who has answered each writer's seal."""
         self._fetched: dict[tuple[str, PgId], Lsn] = {}
         self._turn = 0
-        self._compacting: set[SegmentId] = set()
-        self._compacted: dict[SegmentId, int] = {}
-        """How long its log was when it was last written anew."""
-        self._collected: dict[SegmentId, int] = {}
+        self._was_long: dict[SegmentId, bool] = {}
+        """Whether its log was to be written anew before the last write of records began."""
         self._spoilt: set[SegmentId] = set()
         """Whose disks have rotted since their logs were last written anew."""
+        self._mending: set[SegmentId] = set()
+        """Those of them whose logs are being written anew, and that have not rotted since."""
         self._promise_spoilt: set[SegmentId] = set()
         """Whose promise slots have ever rotted."""
         self._pg_of = {each: group.pg_id for group in world.groups for each in group.members}
@@ -114,6 +119,7 @@ class BoundChecks:
     def rotted(self, segment: SegmentId) -> None:
         """What is on a segment's disk has changed: its log may be written anew for that."""
         self._spoilt.add(segment)
+        self._mending.discard(segment)
 
     def promise_rotted(self, segment: SegmentId) -> None:
         """A promise slot has changed on a segment's disk: it may be written for that."""
@@ -190,15 +196,10 @@ class BoundChecks:
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_write(self, segment: SegmentId, event: WriteStarted, core: SegmentCore) -> None:
-        self._compacting.discard(segment)  # a refused one has come to nothing
-        if event.compaction:
-            self._compacting.add(segment)
-            if segment not in self._spoilt:
-                known = self._compacted.get(segment), self._collected.get(segment, 0)
-                size, config = self._world.disks[segment].log_bytes, self._segment
-                self._hold(
-                    rules_of_bounds.is_written_anew_with_reason, segment, size, *known, config
-                )
+        if event.new_file:
+            self._begins_anew(segment, core)
+        elif event.frame_bytes:
+            self._was_long[segment] = self._is_long(segment, core)
         entries = len(core._in_flight or ())
         limit = self._segment.write_bytes
         if event.frame_bytes > limit:
@@ -208,39 +209,57 @@ class BoundChecks:
                 rules_of_bounds.writes_what_it_lacks, segment, core._in_flight, core.state.scl
             )
         elif event.promise:
-            slots = self._world.disks[segment].peek().promises
+            slots = self._world.disks[segment].content(PROMISE)
             rotted = segment in self._promise_spoilt
             self._hold(rules_of_bounds.promises_with_reason, segment, slots, rotted)
 
     def _on_synced(self, segment: SegmentId, _: WriteSynced, __: SegmentCore) -> None:
         disk, limit = self._world.disks[segment], self._segment.wal_file_bytes
-        for file in disk.log_files:
+        for file in disk.log_files[-1:]:  # those before it were looked at, or written anew
             if file.length > limit:
                 content = disk.content(file.name)
                 self._hold(rules_of_bounds.file_fits, segment, file.name, content, limit)
-        if segment in self._compacting:
-            self._compacting.discard(segment)
-            self._spoilt.discard(segment)
-            self._compacted[segment] = self._world.disks[segment].log_bytes
-            self._hold(
-                rules_of_bounds.runs_fit,
-                segment, self._world.disks[segment].peek().log, self._segment.gossip_bytes,
-            )  # fmt: skip
-            self._collected[segment] = 0
 
-    def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
-        self._compacting.discard(segment)
-        self._compacted.pop(segment, None)
-        self._collected[segment] = 0
+    def _begins_anew(self, segment: SegmentId, core: SegmentCore) -> None:
+        """The log goes on in a new file, as all of it up to there is to be written anew."""
+        if segment in self._spoilt:
+            self._mending.add(segment)
+            return
+        size, needed = self._world.disks[segment].log_bytes, core.state.index.encoded_bytes()
+        was_long = self._was_long.get(segment, False)
+        self._hold(
+            rules_of_bounds.is_written_anew_with_reason,
+            segment, size, needed, was_long, self._segment,
+        )  # fmt: skip
+
+    def _is_long(self, segment: SegmentId, core: SegmentCore) -> bool:
+        size, needed = self._world.disks[segment].log_bytes, core.state.index.encoded_bytes()
+        return rules_of_bounds.is_long(size, needed, self._segment)
+
+    def _on_less_open(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
+        """Less of the log is needed than before."""
+        known = self._was_long.get(segment, False)
+        self._was_long[segment] = known or self._is_long(segment, core)
+
+    def _on_rewritten(self, segment: SegmentId, _: LogRewritten, core: SegmentCore) -> None:
+        if segment in self._mending and not core.scrub.log_is_damaged:
+            self._spoilt.discard(segment)
+        self._mending.discard(segment)
+        self._was_long[segment] = False
+        disk = self._world.disks[segment]
+        content = disk.content(disk.log_files[0].name)
+        self._hold(rules_of_bounds.runs_fit, segment, content, self._segment.gossip_bytes)
+
+    def _on_restored(self, segment: SegmentId, _: Restored, core: SegmentCore | None) -> None:
+        self._mending.discard(segment)
+        self._was_long[segment] = core is not None and self._is_long(segment, core)
 
     def _on_input(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
         """Before it is queued: what waits already is held against the bound."""
         self._hold(rules_of_bounds.knows_its_queue, segment, core._queue_bytes, core._queue)
         if core._queue:
-            images = (CheckpointEntry, ImagesEntry)
-            waiting = [each for each in core._queue if not isinstance(each.entry, images)]
             limit = self._segment.queue_bytes
-            self._hold(rules_of_bounds.queue_fits, segment, waiting, limit)
+            self._hold(rules_of_bounds.queue_fits, segment, core._queue, limit)
 
     def _on_applied(self, segment: SegmentId, _: RecordsApplied, core: SegmentCore) -> None:
         unlinked = core.state.index.unlinked
@@ -248,10 +267,9 @@ class BoundChecks:
             limit = self._segment.unlinked_limit
             self._hold(rules_of_bounds.unlinked_fits, segment, unlinked, limit)
 
-    def _on_collected(self, segment: SegmentId, event: LogCollected, _: SegmentCore) -> None:
-        self._collected[segment] = self._collected.get(segment, 0) + event.records
-        limit = self._segment.coalesce_records
-        self._hold(rules_of_bounds.turn_fits, segment, event.records, limit)
+    def _on_question(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
+        limit = self._segment.queries
+        self._hold(rules_of_bounds.queries_fit, segment, core.querying, limit)
 
     # ---- now and then ----------------------------------------------------------------------------
 
@@ -270,11 +288,14 @@ class BoundChecks:
         hosts = [*cluster.hosts.values()]
         core = hosts[self._turn % len(hosts)].core
         if core is not None:
-            images = core.state.materializer
+            pages, blocks = _kept_by(core.state.materializer)
             self._hold(
-                rules_of_bounds.images_fit,
-                core.segment, images.kept_images(), images.base_count,
-                self._segment.image_cache_bytes,
+                rules_of_bounds.cache_fits,
+                core.segment, "versions of pages", pages, self._segment.image_cache_bytes,
+            )  # fmt: skip
+            self._hold(
+                rules_of_bounds.cache_fits,
+                core.segment, "blocks", blocks, self._segment.block_cache_bytes,
             )  # fmt: skip
         self._turn += 1
 
@@ -292,23 +313,17 @@ class BoundChecks:
 
     def at_rest(
         self, segment: SegmentId, state: SegmentState
-    ) -> list[tuple[Callable[..., object], Any, Any, Any, Any, Any]]:
-        """What is to be held of the log of a segment that has come to rest, with the values."""
+    ) -> list[tuple[Callable[..., object], *tuple[Any, ...]]]:
+        """What is to be held of a segment that has come to rest, with the values."""
         config, size = self._segment, self._world.disks[segment].log_bytes
-        if size <= config.compact_bytes:
-            return []
-        needed = max(rules_of_bounds.needed_bytes(state), self._compacted.get(segment, 0))
-        collected = self._collected.get(segment, 0)
+        durable = rules_of_layers.open_sizes(state, min(state.vdl, state.scl))
+        needed = sum(rules_of_layers.open_sizes(state, MAX_LSN))
+        layers = state.layers.layers
         return [
-            (
-                rules_of_bounds.log_is_compacted,
-                segment, size, needed, config.compact_bytes, config.compact_ratio,
-            ),
-            (
-                rules_of_bounds.collected_are_written_off,
-                segment, collected, config.compact_records, size, config.compact_bytes,
-            ),
-        ]  # fmt: skip
+            (rules_of_bounds.log_is_compacted, segment, size, needed, config),
+            (rules_of_layers.log_is_folded, segment, durable, config.fold_bytes),
+            (rules_of_layers.layers_are_few, segment, layers, config.fold_bytes, config.fan_out),
+        ]
 
 
 _ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {
@@ -325,9 +340,13 @@ _ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], N
     Restored: BoundChecks._on_restored,
     BatchReceived: BoundChecks._on_input,
     GossipReceived: BoundChecks._on_input,
-    PagesReceived: BoundChecks._on_input,
+    LayerReceived: BoundChecks._on_input,
     RecordsApplied: BoundChecks._on_applied,
-    LogCollected: BoundChecks._on_collected,
+    TableAdopted: BoundChecks._on_less_open,
+    LayerPublished: BoundChecks._on_less_open,
+    LogRewritten: BoundChecks._on_rewritten,
+    PageMaterialized: BoundChecks._on_question,
+    ReadDeclined: BoundChecks._on_question,
 }
 
 
@@ -335,3 +354,9 @@ def _held_by(log: OutgoingLog) -> int:
     """Encoded bytes that a log holds, but for what it has released and not yet cut off."""
     released = log._start * RECORD_OVERHEAD_BYTES + log._ends[log._start] - log._ends[0]
     return len(log._rows) + len(log._payloads) - released
+
+
+def _kept_by(pages: Materializer) -> tuple[list[int], list[int]]:
+    """What each version of a page takes that is kept in memory, and each block of a layer."""
+    versions = [len(version.image) for _, version in pages.page_cache.versions()]
+    return versions, [block.size for block in pages.block_cache._blocks.values()]

@@ -4,9 +4,9 @@ It is told of each step by the cores' trace events, and looks at the rest itself
 held after every event, what is costly every few (`Knobs.check_every`).
 
 Here are the handlers of the events, over one state of the run. Beside it `log_checks` follow the
-watermarks, `wire_checks` look at messages, `bound_checks` at what settings bound, `floor_checks` at
-the floor, `disk_checks` at disks, `reader_checks` at what readers may still need, `what_if`
-imagines recoveries, `ending` judges the end.
+watermarks, `wire_checks` look at messages, `layer_checks` at layers, `bound_checks` at what
+settings bound, `floor_checks` at the floor, `disk_checks` at disks, `reader_checks` at what readers
+may still need, `what_if` imagines recoveries, `ending` judges the end.
 
 (More than 400 lines: all events of a run, over one state.)
 """
@@ -36,7 +36,8 @@ from segments.protocol.events import (
     Event,
     GossipReceived,
     Hydrated,
-    PagesReceived,
+    LayerPublished,
+    LayerReceived,
     RecordsApplied,
     Restored,
     Sealed,
@@ -54,6 +55,7 @@ from sim.check.disk_checks import DiskChecks
 from sim.check.ending import Ending
 from sim.check.findings import Findings
 from sim.check.floor_checks import FloorChecks
+from sim.check.layer_checks import LayerChecks
 from sim.check.log_checks import LogChecks
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
@@ -100,7 +102,10 @@ class Checker(Listener):
         self.wire = WireChecks(world, self.reference, self.disks, self.findings)
         self.bounds = BoundChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
-        self.ending = Ending(world, self.reference, self.findings, self.disks, self.bounds)
+        self.layers = LayerChecks(world, self.reference, self.findings)
+        self.ending = Ending(
+            world, self.reference, self.findings, self.disks, self.bounds, self.layers
+        )
         self._cores: dict[str, WriterCore] = {}
         self.on_message = self.wire.on_message  # type: ignore[method-assign] # without a call more
 
@@ -274,7 +279,14 @@ class Checker(Listener):
             known = self._epochs.get(source, NO_EPOCH)
             self._hold(invariants.batch_of_our_epoch, source, known, view.epoch)
 
-    def _on_gossip(self, source: str, event: GossipReceived | PagesReceived) -> None:
+    def _on_layer_received(self, source: str, event: LayerReceived) -> None:
+        self._on_gossip(source, event)
+        self.layers.received(source, event)
+
+    def _on_published(self, source: str, event: LayerPublished) -> None:
+        self.layers.published(source, event, sound=not self.disks.is_damaged(source))
+
+    def _on_gossip(self, source: str, event: GossipReceived | LayerReceived) -> None:
         self._hold(
             invariants.gossip_of_our_epoch,
             source, self._state(source), self._epochs.get(source, NO_EPOCH),
@@ -313,6 +325,7 @@ class Checker(Listener):
 
     def _on_restored(self, source: str, _: Restored) -> None:
         state = self.disks.restarted(source)
+        self.layers.restarted(source, state)
         self.logs.restarted(source)
         self.logs.adopted(source, state)
         pg_id = self._world.cluster.hosts[source].group.pg_id
@@ -457,6 +470,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
     SegmentFailed: Checker._on_failed,
     BatchReceived: Checker._on_batch,
     GossipReceived: Checker._on_gossip,
-    PagesReceived: Checker._on_gossip,
+    LayerReceived: Checker._on_layer_received,
+    LayerPublished: Checker._on_published,
     AckSent: Checker._on_ack,
 }

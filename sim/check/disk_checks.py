@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segments.host import SegmentHost
-from segments.manifest import PROMISE, log_in
+from segments.manifest import MANIFEST, PROMISE, decode_manifest, log_in
 from segments.protocol.errors import MalformedFrame, SegmentLost
-from segments.protocol.ids import SegmentId
+from segments.protocol.ids import Lsn, SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.wal import NO_PROMISE, decode_promises, encode_promise, scan
@@ -175,6 +175,17 @@ class DiskChecks:
         if segment in self._promise_rotten or disk.identity is None:
             return None
         return disk.content(PROMISE)
+
+    def folded(self, segment: SegmentId) -> tuple[Lsn, Lsn] | None:
+        """Where a disk's base layer ends, and its last one; None if rot has been there."""
+        if segment in self._damaged:
+            return None
+        manifest = decode_manifest(self._world.disks[segment].content(MANIFEST))
+        if manifest is None:
+            return None
+        layers = manifest.layers
+        base_lsn = layers[0].end if layers and layers[0].base else 0
+        return base_lsn, layers[-1].end if layers else 0
 
     def shadowed(self, segment: SegmentId) -> SegmentState | None:
         """What a disk would restore now, to look at; None if damage keeps that from being told."""

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from segments.core import SegmentCore
-from segments.manifest import leftovers
+from segments.manifest import MANIFEST, PROMISE, decode_manifest, leftovers
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
     Event,
+    JobFailed,
     Restored,
     ScrubFoundBadManifest,
     ScrubFoundBadPromise,
@@ -34,8 +35,6 @@ DISK_MARKS: Final = (
     Mark("power lost by all six", "all segments of a group stopped within a millisecond"),
     Mark("power lost by all six and the writer", "and so did the writer"),
     Mark("crash before the answer", "a write was durable, and its segment stopped before it spoke"),
-    Mark("compaction interrupted", "a segment stopped while its log was written anew"),
-    Mark("compaction over a gap", "a log was written anew with records above a gap in it"),
     Mark("second crash during repair", "a damaged segment stopped again before it was whole"),
     Mark(
         "damaged and kept from help", "a damaged segment restarted, longer than a scrub after that"
@@ -48,7 +47,7 @@ DISK_MARKS: Final = (
     Mark("files left by a crash", "a segment stopped, and left files that no manifest names"),
     Mark("rotten manifest found", "the scrub found a manifest spoilt"),
     Mark("full disk with slack", "a disk with little room took a write"),
-    Mark("no room for a compaction", "a disk with little room refused to have its log anew"),
+    Mark("no room for a job", "a disk with little room refused a new layer, or its log anew"),
     Mark("queue limit filled", "a segment dropped what would have exceeded its queue"),
     Mark("write limit filled", "a segment left a part of its queue for the next write"),
     Mark("unlinked records let go", "a record too far above a gap had to come again"),
@@ -68,7 +67,6 @@ class DiskCoverage(Listener):
         self._writer_stopped_ns = -1 << 62
         self._writing: dict[SegmentId, tuple[WriteStarted, int]] = {}
         """The write under way, and the size of the log before it."""
-        self._over_gap: set[SegmentId] = set()
         self._damaged_ns: dict[SegmentId, int] = {}
         """Since when a segment that has restarted damaged is not whole."""
         self._promise_rotten: set[SegmentId] = set()
@@ -97,13 +95,12 @@ class DiskCoverage(Listener):
             self._count("power lost by all six")
             if now_ns - self._writer_stopped_ns <= _TOGETHER_NS:
                 self._count("power lost by all six and the writer")
-        if segment in self._writing and self._writing[segment][0].compaction:
-            self._count("compaction interrupted")
         if segment in self._damaged_ns:
             self._count("second crash during repair")
         self._look_at_promises(segment)
         disk = self._world.disks[segment]
-        if leftovers(disk.file_names(), disk.log_files):
+        manifest = decode_manifest(disk.content(MANIFEST))
+        if manifest is not None and leftovers(disk.file_names(), manifest):
             self._count("files left by a crash")
 
     def _is_dark(self, pg_id: int) -> bool:
@@ -120,7 +117,7 @@ class DiskCoverage(Listener):
         self._promise_rotten.add(segment)
 
     def _look_at_promises(self, segment: SegmentId) -> None:
-        slots = self._world.disks[segment].peek().promises
+        slots = self._world.disks[segment].content(PROMISE)
         sound = [
             _is_sound(each) for each in (slots[:PROMISE_SLOT_BYTES], slots[PROMISE_SLOT_BYTES:])
         ]
@@ -167,10 +164,7 @@ class DiskCoverage(Listener):
     def _on_write_started(self, source: str, event: WriteStarted) -> None:
         core = self._core(source)
         self._writing[source] = (event, self._world.disks[source].log_bytes)
-        self._over_gap.discard(source)
-        if event.compaction and core.state.index.unlinked:
-            self._over_gap.add(source)
-        if event.frame_bytes and core.has_input:
+        if event.frame_bytes and core._queue:
             self._count("write limit filled")
         dropped = self._dropped.get(source, 0)
         if core.dropped_messages > dropped:
@@ -181,16 +175,15 @@ class DiskCoverage(Listener):
 
     def _on_write_synced(self, source: str, _: WriteSynced) -> None:
         begun, _size = self._writing.pop(source)
-        if source in self._over_gap:
-            self._over_gap.discard(source)
-            self._count("compaction over a gap")
         if begun.frame_bytes and self._world.disks[source].capacity_bytes is not None:
             self._count("full disk with slack")
 
     def _on_write_failed(self, source: str, _: WriteFailed) -> None:
-        begun, _size = self._writing.pop(source)
-        if begun.compaction and self._world.disks[source].capacity_bytes is not None:
-            self._count("no room for a compaction")
+        self._writing.pop(source)
+
+    def _on_job_failed(self, source: str, _: JobFailed) -> None:
+        if self._world.disks[source].capacity_bytes is not None:
+            self._count("no room for a job")
 
     def _on_batch(self, source: str, event: BatchReceived) -> None:
         if event.lsns is not None:
@@ -224,6 +217,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[DiskCoverage, str, Any], None]]]
     WriteStarted: DiskCoverage._on_write_started,
     WriteSynced: DiskCoverage._on_write_synced,
     WriteFailed: DiskCoverage._on_write_failed,
+    JobFailed: DiskCoverage._on_job_failed,
     BatchReceived: DiskCoverage._on_batch,
     AckSent: DiskCoverage._on_ack,
 }

@@ -15,13 +15,15 @@ from segments.core import SegmentCore
 from segments.host import SegmentHost
 from segments.manifest import MANIFEST
 from segments.protocol.errors import SegmentLost
-from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId
+from segments.protocol.ids import MAX_LSN, Lsn, SegmentId
+from segments.protocol.record import PAGE_SIZE
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from sim.check import invariants, rules_of_bounds, rules_of_floors, rules_of_logs, rules_of_the_end
+from sim.check import invariants, rules_of_floors, rules_of_logs, rules_of_the_end
 from sim.check.bound_checks import BoundChecks
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
+from sim.check.layer_checks import LayerChecks
 from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
 from sim.plan.schedule import SECOND
@@ -56,12 +58,14 @@ class Ending:
         findings: Findings,
         disks: DiskChecks,
         bounds: BoundChecks,
+        layers: LayerChecks,
     ) -> None:
         self._world = world
         self._reference = reference
         self._findings = findings
         self._disks = disks
         self._bounds = bounds
+        self._layers = layers
         self._unsettled: tuple[str, str] | None = None
         """What has not come to rest yet, though everything has converged: the rule, and why."""
         self._restored: dict[SegmentId, SegmentState] = {}
@@ -136,10 +140,9 @@ class Ending:
     def _floors_follow(self, core: WriterCore) -> None:
         if not self.clients_only:
             return
-        floor, batch = core.reading.floor, self._world.cluster.config.segment.collect_records
+        floor, view = core.reading.floor, self._reference.writers[core.name]
         retention = self._world.schedule.knobs.retention_lsns
         if retention is not None:
-            view = self._reference.writers[core.name]
             self._hold(
                 rules_of_floors.floor_is_raised,
                 self._reference, view, floor, core.vdl, retention, MAX_LSN,
@@ -147,41 +150,49 @@ class Ending:
         for host, segment in self._running():
             state = segment.state
             self._hold(rules_of_the_end.floor_is_known, host.segment, state, core.vdl, floor)
-            below = state.index.count_through(min(floor, state.scl))
-            self._hold(rules_of_the_end.is_collected, host.segment, below, batch)
+            self._hold(rules_of_the_end.is_collected, *self._below(host, state, view, floor))
 
-    def _is_small(self, core: WriterCore) -> None:
-        interval = self._world.cluster.config.segment.image_interval
+    def _below(
+        self, host: SegmentHost, state: SegmentState, view: WriterView, floor: Lsn
+    ) -> tuple[SegmentId, list[int], float, float, int]:
+        """What a segment has below the floor, and what it would be collected for."""
+        config, layers = self._world.cluster.config.segment, state.layers
+        below = [each for each in layers if each.end <= floor]
+        page_bytes: float = PAGE_SIZE
+        if layers.base_lsn and layers.layers[0].count:
+            page_bytes = layers.layers[0].length / layers.layers[0].count
+        pages = 0
+        if below:
+            pages = len(self._reference.pages_of(view, host.group.pg_id, below[-1].end))
+        sizes = [each.length for each in below if not each.base]
+        return (
+            host.segment, sizes, pages * page_bytes, config.collect_ratio, config.fold_bytes
+        )  # fmt: skip
+
+    def _is_small(self, _: WriterCore) -> None:
         for host, segment in self._running():
             for predicate, *args in self._bounds.at_rest(host.segment, segment.state):
                 self._hold(predicate, *args)
-            for page_id in segment.state.index.pages():
-                chain = segment.state.materializer.chain(page_id, core.vdl)
-                self._hold(
-                    rules_of_bounds.replays_little, host.segment, page_id, len(chain) - 1, interval
-                )
 
     def _is_whole(self, core: WriterCore) -> None:
         view, config = self._reference.writers[core.name], self._world.cluster.config.segment
         for host, segment in self._running():
-            stored = self._world.disks[host.segment].peek()
-            if self._disks.is_damaged(host.segment) and not self._can_be_scrubbed(len(stored.log)):
+            disk = self._world.disks[host.segment]
+            can_be_scrubbed = self._can_be_scrubbed(disk.log_bytes)
+            if self._disks.is_damaged(host.segment) and not can_be_scrubbed:
                 continue
             try:
-                plan = plan_restart(host.segment, stored, config)
+                plan = plan_restart(host.segment, disk.peek(), config)
             except SegmentLost as lost:  # both promise slots have rotted: it has the promise
-                if self._disks.is_promise_rotten(host.segment) and not self._can_be_scrubbed(
-                    len(stored.log)
-                ):
+                if self._disks.is_promise_rotten(host.segment) and not can_be_scrubbed:
                     continue
                 rule = invariants.rule_of(rules_of_the_end.disk_is_whole).name
                 raise _Unsettled(rule, str(lost)) from None
             state, pg_id = plan.state, host.group.pg_id
             self._hold(
                 rules_of_the_end.disk_is_whole,
-                host.segment, segment.state, plan, len(stored.log),
+                host.segment, segment.state, plan, disk.log_bytes,
             )  # fmt: skip
-            disk = self._world.disks[host.segment]
             self._hold(
                 rules_of_the_end.files_are_whole,
                 host.segment, disk.file_names(), disk.content(MANIFEST),
@@ -236,15 +247,24 @@ class Ending:
         self._disks.look_at_all()
         for host in self._world.cluster.hosts.values():
             if host.lost is None and host.core is not None:
-                self._pages_agree(host.group.pg_id, view, core.vdl, host.core.state)
+                self._pages_agree(host, view, core.vdl, host.core.state)
+                pages = self._reference.pages_of(view, host.group.pg_id, core.vdl)
+                self._layers.replay_little(host.segment, host.core.state, pages, core.vdl)
                 restored = self._restored.get(host.segment)
                 if restored is not None:
-                    self._pages_agree(host.group.pg_id, view, core.vdl, restored)
+                    self._pages_agree(host, view, core.vdl, restored)
 
-    def _pages_agree(self, pg_id: PgId, view: WriterView, vdl: Lsn, state: SegmentState) -> None:
+    def _pages_agree(
+        self, host: SegmentHost, view: WriterView, vdl: Lsn, state: SegmentState
+    ) -> None:
+        files = self._world.disks[host.segment].peek()
+
+        def read(name: str, offset: int, length: int) -> bytes:
+            return bytes(files[name][offset : offset + length])
+
         for page_id in self._reference.pages():
-            if self._world.cluster.geometry.pg_of(page_id) == pg_id:
-                page = state.materializer.materialize(page_id, vdl)
+            if self._reference.group_of(page_id) == host.group.pg_id:
+                page = state.materializer.read_now(page_id, vdl, read)
                 self._findings.hold(
                     invariants.page_agrees,
                     self._reference, view, page_id, vdl, page.image or None,

@@ -1,8 +1,9 @@
 """Coverage marks: what a run reached, so that a fleet can tell what it never did.
 
 They follow from the cores' trace events and from how calls end, here and, for disks, in
-`sim.check.disk_marks`, for networks and writers in a row in `sim.check.storm_marks`; those of the
-failure table are counted by `sim.check.availability`. A mark is counted each time it is reached.
+`sim.check.disk_marks`, for layers in `sim.check.layer_marks`, for networks and writers in a row in
+`sim.check.storm_marks`; those of the failure table are counted by `sim.check.availability`. A
+mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -26,11 +27,9 @@ from aurora.events import (
 )
 from segments.protocol.errors import Unavailable
 from segments.protocol.events import (
-    BatchReceived,
     Event,
     GossipReceived,
     Hydrated,
-    LogCollected,
     PageMaterialized,
     ReadDeclined,
     RecordsApplied,
@@ -40,13 +39,12 @@ from segments.protocol.events import (
     TableAdopted,
     TableGossiped,
     WriteFailed,
-    WriteStarted,
-    WriteSynced,
 )
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageReply, ReadRefused
 from segments.protocol.record import PAGE_SIZE
 from sim.check.disk_marks import DISK_MARKS, DiskCoverage
+from sim.check.layer_marks import LAYER_MARKS, LayerCoverage
 from sim.check.mark import Mark
 from sim.check.reference_model import Reference
 from sim.check.storm_marks import STORM_MARKS, StormCoverage
@@ -77,12 +75,10 @@ MARKS: Final = {
         Mark("table adopted by gossip", "a segment took over a truncation table from a peer"),
         Mark("range forgotten", "a recovery left out of its table what all members had adopted"),
         Mark("adopted table spoilt", "a segment restarted without a table that it had adopted"),
-        Mark("segment hydrated by pages", "a segment so far behind that it got pages, not records"),
-        Mark("log collected", "records below the floor were folded into pages"),
-        Mark("compaction under load", "a log was written anew while batches arrived"),
+        *LAYER_MARKS,
         Mark("torn tail cut", "a restart cut off an unfinished write"),
         Mark("damaged frame healed", "a segment with a spoilt log was whole again after gossip"),
-        Mark("rot scrubbed away", "the scrub found damage, and the log was written anew"),
+        Mark("rot scrubbed away", "the scrub found damage in a log, which is then written anew"),
         Mark("disk refused a write", "a write failed, and was made again"),
         Mark("commit waited out an AZ + 1", "a commit came through after three of six were away"),
         Mark("commit spans groups", "one mini-transaction wrote to several protection groups"),
@@ -137,10 +133,10 @@ class Coverage(Listener):
         self._recovering: set[str] = set()
         self._offered: dict[SegmentId, Lsn] = {}
         self._damaged: set[SegmentId] = set()
-        self._compacting: set[SegmentId] = set()
         self._waiting: dict[str, Lsn] = {}
         self._table_met: dict[str, VolumeEpoch] = {}
         self._disks = DiskCoverage(world, self.count)
+        self._layers = LayerCoverage(world, self.count)
         self._outlived: dict[str, list[Lsn]] = {}
         self._storms = StormCoverage(world, reference, self.count)
 
@@ -149,6 +145,7 @@ class Coverage(Listener):
         if handler is not None:
             handler(self, source, event)
         self._disks.on_step(source, event)
+        self._layers.on_step(source, event)
         self._storms.on_step(source, event)
 
     def on_action(self, number: int, action: Action) -> None:
@@ -156,6 +153,7 @@ class Coverage(Listener):
 
     def on_crashed(self, segment: SegmentId) -> None:
         self._disks.on_crashed(segment)
+        self._layers.on_crashed(segment)
 
     def on_rotted(self, segment: SegmentId) -> None:
         self._disks.on_rotted(segment)
@@ -302,8 +300,7 @@ class Coverage(Listener):
             del self._offered[source]
         self._look_whether_healed(source)
 
-    def _on_hydrated(self, source: str, event: Hydrated) -> None:
-        self.count("segment hydrated by pages")
+    def _on_hydrated(self, source: str, _: Hydrated) -> None:
         self._look_whether_healed(source)
 
     def _look_whether_healed(self, source: SegmentId) -> None:
@@ -319,11 +316,7 @@ class Coverage(Listener):
     def _on_table_gossiped(self, _: str, event: TableGossiped) -> None:
         self.count("table adopted by gossip")
 
-    def _on_collected(self, _: str, event: LogCollected) -> None:
-        self.count("log collected")
-
     def _on_restored(self, source: str, event: Restored) -> None:
-        self._compacting.discard(source)
         if event.torn_bytes:
             self.count("torn tail cut")
         if not event.whole:
@@ -331,20 +324,7 @@ class Coverage(Listener):
         if event.lacks_table:
             self.count("adopted table spoilt")
 
-    def _on_write_started(self, source: str, event: WriteStarted) -> None:
-        if event.compaction:
-            self._compacting.add(source)
-
-    def _on_write_synced(self, source: str, _: WriteSynced) -> None:
-        self._compacting.discard(source)
-
-    def _on_batch(self, source: str, event: BatchReceived) -> None:
-        if source in self._compacting and event.lsns:
-            self._compacting.discard(source)
-            self.count("compaction under load")
-
-    def _on_write_failed(self, source: str, _: WriteFailed) -> None:
-        self._compacting.discard(source)
+    def _on_write_failed(self, _: str, __: WriteFailed) -> None:
         self.count("disk refused a write")
 
     def _on_scrub(self, _: str, event: ScrubFoundDamage) -> None:
@@ -370,11 +350,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[Coverage, str, Any], None]]] = {
     Hydrated: Coverage._on_hydrated,
     TableAdopted: Coverage._on_table,
     TableGossiped: Coverage._on_table_gossiped,
-    LogCollected: Coverage._on_collected,
     Restored: Coverage._on_restored,
-    WriteStarted: Coverage._on_write_started,
-    WriteSynced: Coverage._on_write_synced,
-    BatchReceived: Coverage._on_batch,
     WriteFailed: Coverage._on_write_failed,
     ScrubFoundDamage: Coverage._on_scrub,
 }

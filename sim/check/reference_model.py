@@ -130,7 +130,7 @@ class Reference:
 
     def pg_of(self, lsn: Lsn) -> PgId:
         """The protection group of a record."""
-        return pg_of_page(self.records[lsn].page_id, self._pg_count)
+        return self.group_of(self.records[lsn].page_id)
 
     def begin_writer(
         self, name: str, plan: RecoveryPlan, observed_before: Lsn, adopted: VolumeEpoch = NO_EPOCH
@@ -220,6 +220,18 @@ class Reference:
     def pages(self) -> list[PageId]:
         """Every page ever written."""
         return sorted(self._by_page)
+
+    def group_of(self, page_id: PageId) -> PgId:
+        """The protection group of a page."""
+        return pg_of_page(page_id, self._pg_count)
+
+    def pages_of(self, view: WriterView, pg_id: PgId, read_point: Lsn) -> list[PageId]:
+        """The pages of one group that had been written as of ``read_point``, ascending."""
+        return [
+            page_id
+            for page_id in self.pages()
+            if self.group_of(page_id) == pg_id and self.exists(view, page_id, read_point)
+        ]
 
     def chain_down(self, lsn: Lsn, stop: Lsn) -> Iterator[Lsn]:
         """The records of one group from ``lsn`` down to ``stop``, exclusive, by their links."""

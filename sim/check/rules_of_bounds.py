@@ -12,21 +12,26 @@ from typing import Final
 from segments.config import SegmentConfig
 from segments.core import Pending
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
-from segments.protocol.messages import PageImage
-from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord
+from segments.protocol.record import RedoRecord
 from segments.protocol.run import read_records
-from segments.state import SegmentState
 from segments.wal import RecordsEntry, scan
-from sim.check import invariants, rules_of_floors, rules_of_the_end, rules_of_wire
+from sim.check import (
+    invariants,
+    rules_of_floors,
+    rules_of_layers,
+    rules_of_the_end,
+    rules_of_wire,
+)
 from sim.check.invariants import Broken, holds
 from sim.world.history import Call
 
+_HEAD_AND_FRAME: Final = 2
 _ENTRY_BYTES: Final = 64
 """Of an entry that waits for the disk: what counts beside its records."""
 _ESCAPED: Final = 4 / 3
 """How much a frame may grow by what keeps its magic out of its body."""
-_PATIENCE: Final = 1.5
-"""The most that a segment's own share adds to when its log is due to be written anew."""
+_HEADS_BYTES: Final = 4096
+"""What a log takes besides its records, as far as that does not have it written anew."""
 
 
 @holds("bounds-are-kept")
@@ -94,7 +99,7 @@ def durable_log_is_let_go(
 
 @holds("bounds-are-kept")
 def queue_fits(segment: SegmentId, waiting: Sequence[Pending], limit: int) -> None:
-    """23: what waits for the disk, but for page images, which come of a request of its own.
+    """23: what waits for the disk.
 
     The first message may be of any size; a promise comes in as long as the rest is within bounds.
     """
@@ -138,8 +143,8 @@ def promises_with_reason(segment: SegmentId, slots: bytes, rotted: bool) -> None
 
 @holds("bounds-are-kept")
 def file_fits(segment: SegmentId, name: str, file: bytes, limit: int) -> None:
-    """23: a file of the log that holds more than one frame."""
-    if len(file) > limit and len(scan(file).frames) > 1:
+    """23: the last file of the log, if it has more than its head and one frame."""
+    if len(file) > limit and len(scan(file).frames) > _HEAD_AND_FRAME:
         raise Broken(
             f"{segment} has a file {name} of {len(file)} bytes: expected another one at {limit}"
         )
@@ -170,18 +175,23 @@ def write_fits(segment: SegmentId, size: int, entries: int, limit: int) -> None:
 
 @holds("bounds-are-kept")
 def is_written_anew_with_reason(
-    segment: SegmentId, size: int, before: int | None, collected: int, config: SegmentConfig
+    segment: SegmentId, size: int, needed: int, was_long: bool, config: SegmentConfig
 ) -> None:
     """23: a sound log is written anew as the settings say, and not more often.
 
-    ``before`` is how long it was when that was last done; None if its segment does not know.
+    ``needed`` bytes of it are still open; ``was_long``: so it had been before its last write.
     """
-    grown = before is None or size > config.compact_ratio * before
-    if size <= config.compact_bytes or not (grown or collected >= config.compact_records):
+    if not was_long and not is_long(size, needed, config):
         raise Broken(
-            f"{segment} writes its log of {size} bytes anew, with {collected} records collected "
-            f"since it took {before}, and nothing rotted: expected it to wait"
+            f"{segment} writes its log of {size} bytes anew, of which {needed} are not in layers, "
+            "and nothing rotted: expected it to wait"
         )
+
+
+def is_long(size: int, needed: int, config: SegmentConfig) -> bool:
+    """Whether a log of ``size`` bytes is to be written anew, of which ``needed`` are still open."""
+    most = config.compact_ratio * (needed + _HEADS_BYTES)
+    return size > config.compact_bytes and size > most
 
 
 @holds("bounds-are-kept")
@@ -192,24 +202,19 @@ def unlinked_fits(segment: SegmentId, unlinked: int, limit: int) -> None:
 
 
 @holds("bounds-are-kept")
-def images_fit(
-    segment: SegmentId, images: Sequence[PageImage], base_pages: int, limit: int
-) -> None:
-    """23: images beyond each page's newest, and its base if it has one."""
-    pages = len({each.page_id for each in images})
-    beyond = len(images) - pages - base_pages
-    if beyond * PAGE_SIZE > limit:
+def cache_fits(segment: SegmentId, what: str, sizes: Sequence[int], limit: int) -> None:
+    """23: versions of pages, or blocks of layers, in memory, each of so many bytes."""
+    if sum(sizes) > limit:
         raise Broken(
-            f"{segment} keeps {len(images)} images of {pages} pages, {base_pages} of them bases: "
-            f"expected at most {limit} bytes beyond bases and the newest"
+            f"{segment} keeps {len(sizes)} {what} of {sum(sizes)} bytes: expected at most {limit}"
         )
 
 
 @holds("bounds-are-kept")
-def turn_fits(segment: SegmentId, records: int, limit: int) -> None:
-    """23: records collected in one turn of background work."""
-    if records > limit:
-        raise Broken(f"{segment} collects {records} records at once: expected at most {limit}")
+def queries_fit(segment: SegmentId, waiting: int, limit: int) -> None:
+    """23: questions that wait for blocks of layers."""
+    if waiting > limit:
+        raise Broken(f"{segment} has {waiting} questions waiting: expected at most {limit}")
 
 
 @holds("bounds-are-kept")
@@ -275,43 +280,13 @@ def answered_in_time(call: Call, most_ns: int) -> None:
 
 
 @holds("bounds-are-kept")
-def log_is_compacted(
-    segment: SegmentId, size: int, needed: int, at_least: int, ratio: float
-) -> None:
-    """23, in the end: a log much longer than ``needed`` has been written anew."""
-    if size > max(at_least, ratio * _PATIENCE * needed):
+def log_is_compacted(segment: SegmentId, size: int, needed: int, config: SegmentConfig) -> None:
+    """23, in the end: a log that is long has been written anew; ``needed`` bytes are still open."""
+    if is_long(size, needed, config):
         raise Broken(
-            f"{segment} has a log of {size} bytes that could have {needed}: expected at most "
-            f"{at_least}, or {ratio} times as much"
+            f"{segment} has a log of {size} bytes, of which {needed} are not in layers: expected "
+            f"at most {config.compact_bytes}, or {config.compact_ratio} times as much"
         )
-
-
-@holds("bounds-are-kept")
-def collected_are_written_off(
-    segment: SegmentId, collected: int, limit: int, size: int, at_least: int
-) -> None:
-    """23, in the end: so many records were collected since its log was last written anew."""
-    if size > at_least and collected > limit * _PATIENCE:
-        raise Broken(
-            f"{segment} has {collected} collected records in a log of {size} bytes: expected at "
-            f"most {limit}"
-        )
-
-
-@holds("bounds-are-kept")
-def replays_little(segment: SegmentId, page_id: int, records: int, interval: int) -> None:
-    """23, in the end: records that a read of a page applies to the nearest image."""
-    if records > interval:
-        raise Broken(
-            f"{segment} replays {records} records for page {page_id}: expected at most {interval}"
-        )
-
-
-def needed_bytes(state: SegmentState) -> int:
-    """The most that the log of a segment takes if it is written anew."""
-    pages = sum(len(each.image.rstrip(b"\0")) for each in state.materializer.base_images())
-    records = sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in state.index.held())
-    return pages + records + 4096
 
 
 # ---- which setting is held by what ---------------------------------------------------------------
@@ -337,16 +312,19 @@ HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "segment.queue_bytes": queue_fits,
     "segment.write_bytes": write_fits,
     "segment.unlinked_limit": unlinked_fits,
-    "segment.image_interval": replays_little,
-    "segment.image_cache_bytes": images_fit,
-    "segment.coalesce_records": turn_fits,
+    "segment.image_interval": rules_of_layers.replays_little,
+    "segment.image_cache_bytes": cache_fits,
     "segment.gossip_bytes": rules_of_wire.records_fit,
     "segment.list_pages": rules_of_wire.list_fits,
-    "segment.collect_records": rules_of_the_end.is_collected,
+    "segment.wal_file_bytes": file_fits,
+    "segment.fold_bytes": rules_of_layers.log_is_folded,
+    "segment.block_bytes": rules_of_layers.block_fits,
+    "segment.block_cache_bytes": cache_fits,
+    "segment.fan_out": rules_of_layers.layers_are_few,
+    "segment.collect_ratio": rules_of_the_end.is_collected,
+    "segment.queries": queries_fit,
     "segment.compact_bytes": log_is_compacted,
     "segment.compact_ratio": log_is_compacted,
-    "segment.compact_records": collected_are_written_off,
-    "segment.wal_file_bytes": file_fits,
     "segment.scrub_interval_s": rules_of_the_end.disk_is_whole,
     "segment.scrub_bytes": rules_of_the_end.disk_is_whole,
 }

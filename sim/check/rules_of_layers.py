@@ -1,23 +1,29 @@
-"""What must hold of layers (16, 30), beside `sim.check.invariants`.
+"""What must hold of layers (16, 23, 30), beside `sim.check.invariants`.
 
 As there: predicates, which raise `Broken`. `sim.check.layer_checks` holds them when a layer becomes
-live, of the bytes that are on the disk then.
+live, of the bytes that are on the disk then, and `sim.check.ending` those of how much there is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
+from segments.layers.layer import Layer
 from segments.protocol.ids import Lsn, SegmentId
-from segments.protocol.record import Change, RedoRecord
+from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, Change, RedoRecord
+from segments.state import SegmentState
 from sim.check.invariants import Broken, holds
+
+_IMAGE_BYTES: Final = 2 * PAGE_SIZE
+"""An image of a page stands where so many bytes of it lie without one, and no sooner."""
 
 
 @holds("layers-hold-the-log")
 def folds_what_is_durable(segment: SegmentId, name: str, end: Lsn, vdl: Lsn) -> None:
     """30: a layer has nothing above ``vdl``, the highest that any writer has had."""
     if end > vdl:
-        raise Broken(f"{segment} has {name} with the log up to {end}: the VDL never was above {vdl}")
+        raise Broken(f"{segment} has {name} with the log up to {end}: no VDL was above {vdl}")
 
 
 @holds("layers-hold-the-log")
@@ -65,3 +71,72 @@ def tiles_the_log(segment: SegmentId, ends: Sequence[tuple[Lsn, Lsn]]) -> None:
         if start != last or end <= start:
             raise Broken(f"{segment} has layers of {ends}: expected each to begin where one ends")
         last = end
+
+
+# ---- how much there is (23) ----------------------------------------------------------------------
+
+
+@holds("bounds-are-kept")
+def block_fits(segment: SegmentId, name: str, sizes: Sequence[int], limit: int) -> None:
+    """23: a block of a layer, with rows of so many bytes, but for an image that leads it.
+
+    The last of them fills it.
+    """
+    if sum(sizes[:-1]) >= limit:
+        raise Broken(
+            f"{segment} has {name} with a block of {sum(sizes)} bytes in {len(sizes)} rows: "
+            f"expected the last of them to reach {limit}"
+        )
+
+
+@holds("bounds-are-kept")
+def log_is_folded(segment: SegmentId, sizes: Sequence[int], limit: int) -> None:
+    """23, in the end: what is durable leaves the log; records of so many bytes have not.
+
+    A segment counts with the mean size of a record, and leaves the fraction of a byte out.
+    """
+    if sum(sizes) - len(sizes) >= limit:
+        raise Broken(
+            f"{segment} has {sum(sizes)} bytes in its log that are durable: expected less than "
+            f"{limit}, and the rest in layers"
+        )
+
+
+@holds("bounds-are-kept")
+def layers_are_few(
+    segment: SegmentId, layers: Sequence[Layer], unit_bytes: int, fan_out: int
+) -> None:
+    """23, in the end: less than ``fan_out`` of each tier are left, on either side of the floor.
+
+    A tier begins at ``fan_out`` times the size of the one below it, up to the root of that.
+    """
+    sizes = [each.length for each in layers if not each.base]
+    tiers, size = 1, unit_bytes
+    while size < max(sizes, default=0):
+        tiers, size = tiers + 1, size * fan_out
+    most = 2 * (fan_out - 1) * tiers
+    if len(sizes) > most:
+        raise Broken(
+            f"{segment} has {len(sizes)} layers of {sizes} bytes: expected them merged to {most}"
+        )
+
+
+@holds("bounds-are-kept")
+def replays_little(
+    segment: SegmentId, page_id: int, layer: str, sizes: Sequence[int], interval: int
+) -> None:
+    """23, in the end: records of a layer, each of so many bytes, that a read of a page applies.
+
+    They lie behind an image, or there is none of the page before them in that layer.
+    """
+    if len(sizes) >= interval and sum(sizes) >= _IMAGE_BYTES:
+        raise Broken(
+            f"{segment} replays {len(sizes)} records of {sum(sizes)} bytes for page {page_id}, all "
+            f"of {layer}: expected an image behind {interval} of them"
+        )
+
+
+def open_sizes(state: SegmentState, through: Lsn) -> list[int]:
+    """What each record takes that is in a log and not in a layer, at or below an LSN."""
+    held = (each for each in state.index.held() if each.lsn <= through)
+    return [len(each.payload) + RECORD_OVERHEAD_BYTES for each in held]

@@ -97,8 +97,11 @@ def segment_is_idle(segment: SegmentId, core: SegmentCore) -> None:
         "applies a write": core.applying,
         f"has promised epoch {core._promised}, beyond {core.state.epoch}":
             core._promised != core.state.epoch,
-        "takes pages from a peer": core.gossip._hydration is not None,
-        "owes its promise": core.maintenance.promise_due,
+        "takes a layer from a peer": core.gossip.transfer is not None,
+        "reads for a question": core.querying > 0,
+        "owes its promise": core.scrub.promise_due,
+        "owes its manifest": core.scrub.manifest_is_damaged,
+        "owes a new file of its log": core.background.new_file_due,
     }  # fmt: skip
     found = ", ".join(what for what, so in left.items() if so)
     if found:
@@ -116,11 +119,18 @@ def floor_is_known(segment: SegmentId, state: SegmentState, vdl: Lsn, floor: Lsn
 
 
 @holds("floor-follows")
-def is_collected(segment: SegmentId, below: int, batch: int) -> None:
-    """25: of the records at or ``below`` the floor so few are left that it is not worth a turn."""
-    if below >= batch:
+def is_collected(
+    segment: SegmentId, below: Sequence[int], pages_bytes: float, ratio: float, fold_bytes: int
+) -> None:
+    """25: of what is ``below`` the floor so little is left that it is not worth a turn.
+
+    As the lengths of layers that are no base. Pages as of the last of them take ``pages_bytes``.
+    """
+    most = max(fold_bytes, ratio * pages_bytes)
+    if sum(below) >= most:
         raise Broken(
-            f"{segment} still has {below} records below its floor: expected less than {batch}"
+            f"{segment} still has layers of {list(below)} bytes below its floor: expected less "
+            f"than {most:.0f} bytes"
         )
 
 
@@ -129,11 +139,11 @@ def disk_is_whole(
     segment: SegmentId, state: SegmentState, plan: RestartPlan, log_bytes: int
 ) -> None:
     """22: ``plan`` is what a restart would make of it: nothing to mend, and the same segment."""
-    restored = plan.state
-    if plan.damage or plan.torn_bytes or plan.log_bytes != log_bytes:
+    restored, readable = plan.state, plan.files.log_bytes
+    if plan.damage or plan.torn_bytes or readable != log_bytes:
         places = ", ".join(f"{each.start} to {each.end}" for each in plan.damage) or "none"
         raise Broken(
-            f"the disk of {segment} can be read up to byte {plan.log_bytes} of {log_bytes}, with "
+            f"the disk of {segment} can be read up to byte {readable} of {log_bytes}, with "
             f"damage at bytes {places}: expected all of it"
         )
     if plan.promise is not None or restored.promise != state.promise:
@@ -143,13 +153,15 @@ def disk_is_whole(
             f"and the table of epoch {kept.table_epoch}: a restart finds epoch "
             f"{restored.promise.epoch} and {restored.promise.table_epoch}"
         )
-    said = (state.scl, state.epoch, state.table, state.whole)
-    found = (restored.scl, restored.epoch, restored.table, restored.whole)
+    said = (state.scl, state.epoch, state.table, state.whole, state.folded, state.floor)
+    found = (
+        restored.scl, restored.epoch, restored.table, restored.whole,
+        restored.folded, restored.floor,
+    )  # fmt: skip
     if said != found:
-        raise Broken(f"{segment} says SCL, epoch, table, whole {said}; its disk restores {found}")
-    if restored.floor > state.floor:
         raise Broken(
-            f"{segment} serves from {state.floor} on; its disk restores {restored.floor} only"
+            f"{segment} says SCL, epoch, table, whole, folded, floor {said}; its disk restores "
+            f"{found}"
         )
 
 
@@ -160,7 +172,7 @@ def files_are_whole(segment: SegmentId, names: Sequence[str], manifest: bytes) -
     middle = len(manifest) // 2
     if said is None or manifest[:middle] != manifest[middle:]:
         raise Broken(f"the manifest of {segment} is spoilt: expected two halves that are the same")
-    expected = sorted([MANIFEST, PROMISE, *(each.name for each in said.files)])
+    expected = sorted([MANIFEST, PROMISE, *said.names])
     if sorted(names) != expected:
         raise Broken(f"the disk of {segment} has {', '.join(names)}: expected {expected}")
 

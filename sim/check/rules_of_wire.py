@@ -6,25 +6,28 @@ As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.wire_
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
+from segments.layers.block import BLOCK_HEAD_BYTES, Block, read_block
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
-    GossipPages,
+    GossipLayer,
     GossipRecords,
+    GossipStatus,
     LogReply,
     PagesListed,
     SealReply,
     WriteBatch,
 )
-from segments.protocol.record import PAGE_SIZE
 from segments.protocol.run import RUN_HEAD_BYTES, read_records
 from segments.state import SegmentState
 from sim.check.invariants import READ_QUORUM, Broken, holds
 from sim.check.reference_model import WriterView
 from sim.world.history import Call
 
+_RECORD_AND_IMAGE: Final = 2
 _RUN_BYTES = RUN_HEAD_BYTES
 """Of a run of records: what is no record."""
 
@@ -193,10 +196,32 @@ def records_fit(who: str, message: WriteBatch | LogReply | GossipRecords, limit:
 
 
 @holds("bounds-are-kept")
-def pages_fit(who: str, message: GossipPages, limit: int) -> None:
-    """23: the pages of one message take ``limit`` bytes, unless it has a single one."""
-    if len(message.pages) > max(1, limit // PAGE_SIZE):
-        raise Broken(f"{who} sends {len(message.pages)} pages at once: expected {limit} bytes")
+def part_fits(who: str, message: GossipLayer, limit: int) -> None:
+    """23: the rows of a part of a layer take ``limit`` bytes, unless it has a single one.
+
+    Or a record that is first, with its image.
+    """
+    size = len(message.rows) - BLOCK_HEAD_BYTES
+    if size > limit and not _begins_with(read_block(message.rows, 0, 0)):
+        raise Broken(f"{who} sends {size} bytes of a layer at once: expected at most {limit}")
+
+
+def _begins_with(block: Block) -> bool:
+    """Whether there is nothing but a record, with its image if it has one, or an image alone."""
+    return len(block) == 1 or (len(block) == _RECORD_AND_IMAGE and list(block.images) == [1])
+
+
+@holds("layers-hold-the-log")
+def gives_what_is_on_disk(message: GossipStatus, base_lsn: Lsn, folded: Lsn) -> None:
+    """30: what a segment says to have in layers it has; ``base_lsn`` and ``folded`` are on disk.
+
+    Its disk may say more, for the moment in which it changes.
+    """
+    if message.base_lsn > base_lsn or message.folded > folded:
+        raise Broken(
+            f"{message.segment} says to have layers from {message.base_lsn} to {message.folded}: "
+            f"its disk has {base_lsn} to {folded}"
+        )
 
 
 @holds("bounds-are-kept")

@@ -19,6 +19,7 @@ from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from sim.check.invariants import Broken, holds, newest_view
@@ -133,7 +134,7 @@ class _Log:
                         f"hears of no VDL above {anchor}, and {source}, its source, has pages as "
                         f"of {index.base_lsn} in place of records"
                     )
-                records = list(index.linked_after(anchor))
+                records = read_records(index.runs_after(anchor, 1 << 40))
                 self._above[source, anchor] = records
             fetched[pg_id] = records
         return fetched

@@ -20,8 +20,9 @@ from segments.protocol.ids import Address, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
     EpochConfirmed,
-    GossipPages,
+    GossipLayer,
     GossipRecords,
+    GossipStatus,
     InstallTable,
     ListPages,
     LogReply,
@@ -244,10 +245,16 @@ class WireChecks:
         if len(event.payload) > self._gossip_bytes:
             self._hold(rules_of_wire.records_fit, event.source, message, self._gossip_bytes)
 
-    def _on_pages(self, event: NetworkEvent) -> None:
+    def _on_layer(self, event: NetworkEvent) -> None:
         if len(event.payload) > self._gossip_bytes:
-            message = cast("GossipPages", codec.decode(event.payload))
-            self._hold(rules_of_wire.pages_fit, event.source, message, self._gossip_bytes)
+            message = cast("GossipLayer", codec.decode(event.payload))
+            self._hold(rules_of_wire.part_fits, event.source, message, self._gossip_bytes)
+
+    def _on_status(self, event: NetworkEvent) -> None:
+        folded = self._disks.folded(event.source)
+        if folded is not None:
+            message = cast("GossipStatus", codec.decode(event.payload))
+            self._hold(rules_of_wire.gives_what_is_on_disk, message, *folded)
 
     def _on_listed(self, event: NetworkEvent) -> None:
         message = cast("PagesListed", codec.decode(event.payload))
@@ -266,7 +273,8 @@ _SENT: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
     _TAGS[ConfirmEpoch]: WireChecks._on_confirm,
     _TAGS[LogReply]: WireChecks._on_records,
     _TAGS[GossipRecords]: WireChecks._on_records,
-    _TAGS[GossipPages]: WireChecks._on_pages,
+    _TAGS[GossipLayer]: WireChecks._on_layer,
+    _TAGS[GossipStatus]: WireChecks._on_status,
     _TAGS[PagesListed]: WireChecks._on_listed,
 }
 _DELIVERED: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {

@@ -7,6 +7,7 @@ from random import Random
 import attrs
 
 from sim.plan.chance import choice
+from sim.plan.layer_knobs import layer_knobs
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import SECOND, Knobs
 
@@ -37,13 +38,12 @@ def draw_knobs(random: Random) -> Knobs:
         buffer_pool_pages=choice(random, (8, 16, 64)),
         batches_in_flight=choice(random, (1, 4, 8)),
         image_interval=choice(random, (1, 4, 16)),
-        compact_bytes=choice(random, (4 << 10, 64 << 10)),
-        collect_records=choice(random, (1, 32)),
         link=link,
         cross_az_link=cross,
         disk=disk,
         duration_ns=choice(random, (1, 2, 4)) * SECOND,
         max_mtr_writes=choice(random, (4_096, 4_096, 4_096, 3, 12)),
         max_mtr_bytes=choice(random, (4 << 20, 4 << 20, 16 << 10)),
-        wal_file_bytes=choice(random, (4, 8, 16)) << 10,
+        compact_bytes=choice(random, (4 << 10, 64 << 10)),
+        **layer_knobs(random),
     )

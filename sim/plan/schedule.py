@@ -55,10 +55,14 @@ class Knobs:
     gossip_interval_ns: int = 200 * MS
     gossip_bytes: int = 64 << 10
     hydration_timeout_ns: int = 5 * SECOND
-    collect_records: int = 32
+    wal_file_bytes: int = 16 << 10
+    fold_bytes: int = 16 << 10
+    block_bytes: int = 4 << 10
+    block_cache_bytes: int = 1 << 20
+    fan_out: int = 4
+    collect_ratio: float = 0.5
     compact_bytes: int = 64 << 10
-    compact_records: int = 100_000
-    wal_file_bytes: int = 16 << 20
+    compact_ratio: float = 2.0
     scrub_interval_ns: int = 500 * MS
     scrub_bytes: int = 1 << 20
     storage_retry_ns: int = 100 * MS
@@ -109,10 +113,14 @@ class Knobs:
                 hydration_timeout_s=max(self.hydration_timeout_ns, 4 * self.gossip_interval_ns)
                 / SECOND,
                 list_pages=8,
-                collect_records=self.collect_records,
-                compact_bytes=self.compact_bytes,
-                compact_records=self.compact_records,
                 wal_file_bytes=self.wal_file_bytes,
+                fold_bytes=self.fold_bytes,
+                block_bytes=self.block_bytes,
+                block_cache_bytes=self.block_cache_bytes,
+                fan_out=self.fan_out,
+                collect_ratio=self.collect_ratio,
+                compact_bytes=self.compact_bytes,
+                compact_ratio=self.compact_ratio,
                 scrub_interval_s=self.scrub_interval_ns / SECOND,
                 scrub_bytes=self.scrub_bytes,
                 storage_retry_s=self.storage_retry_ns / SECOND,

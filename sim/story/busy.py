@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-from segments.protocol.events import WriteStarted
+from segments.protocol.events import LayerPublished, LogRewritten, RecordsApplied
 from sim.durations import length
 from sim.story.evidence import Evidence
 from sim.story.focus import Focus
@@ -37,17 +37,17 @@ def busy(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     rewrites = _rewrites_at_the_end(evidence, source)
     if len(rewrites) > 1:
         text = (
-            f"{source} writes its log anew, for the first of {len(rewrites)} times in a row: "
-            f"nothing is appended in between"
+            f"{source} writes its log or layers anew, for the first of {len(rewrites)} times in a "
+            f"row: nothing is appended in between"
         )
         yield Line(rewrites[0].number, rewrites[0].time_ns, NEEDED, text)
 
 
-def _rewrites_at_the_end(evidence: Evidence, segment: str) -> list[Step[WriteStarted]]:
-    """The last writes of a segment, as far as all of them write its log anew."""
-    found: list[Step[WriteStarted]] = []
-    for step in reversed(evidence.of(WriteStarted, source=segment)):
-        if not step.event.compaction:
-            break
-        found.insert(0, step)
-    return found
+def _rewrites_at_the_end(
+    evidence: Evidence, segment: str
+) -> list[Step[LogRewritten | LayerPublished]]:
+    """What a segment has written anew since it took the last records."""
+    applied = evidence.of(RecordsApplied, source=segment)
+    last = applied[-1].number if applied else -1
+    found = evidence.of(LogRewritten, LayerPublished, source=segment)
+    return [step for step in found if step.number > last]

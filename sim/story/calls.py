@@ -140,7 +140,7 @@ def _told(evidence: Evidence, step: Step[_Leg]) -> str:
         case ReadDeclined():
             return f"{name} refuses: its SCL is {leg.scl}, its floor {leg.floor}"
         case PageMaterialized():
-            lsns = " ".join(str(record.lsn) for record in leg.records)
+            lsns = " ".join(str(record.lsn) for record in leg.changes)
             image = f"its image of LSN {leg.image_lsn}" if leg.image_lsn else "an empty page"
             return (
                 f"{name}, with SCL {evidence.scl_at(step)}, makes page {leg.page_id} as of "

@@ -11,8 +11,8 @@ from segments.protocol.events import (
     Event,
     GossipReceived,
     Hydrated,
+    LayerReceived,
     LogCollected,
-    PagesReceived,
     Restored,
     Sealed,
     TableGossiped,
@@ -39,8 +39,8 @@ def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line
         if not isinstance(begun, WriteStarted):
             continue
         then = steps[at + 1] if at + 1 < len(steps) else None
-        what = "its whole log anew" if begun.compaction else f"{begun.frame_bytes} bytes"
-        what = "its promise" if what == "0 bytes" else what
+        what = f"{begun.frame_bytes} bytes" if begun.frame_bytes else "its promise"
+        what = "a new file, as it writes its log anew" if begun.new_file else what
         text = f"{segment} begins to write {what}"
         if then is None:
             text += ", and has not synced them when the run ends"
@@ -112,7 +112,7 @@ def epochs(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line
             case TableGossiped(peer=peer, epoch=epoch):
                 text = f"{segment} is told of {evidence.owner(epoch)} by gossip from {peer}"
             case Hydrated(before=before, scl=scl):
-                text = f"{segment} takes over its peers' pages: SCL {before} -> {scl}"
+                text = f"{segment} takes over a peer's layer: SCL {before} -> {scl}"
         yield Line(step.number, step.time_ns, weight, text)
 
 
@@ -127,7 +127,10 @@ def received(evidence: Evidence, step: Step[Event], arrival: Arrival, weight: in
         epoch = f" (epoch {view.epoch.counter})" if view else ""
         text = f"{segment} takes {what} from {arrival.writer}{epoch}, batch {arrival.seq}"
     else:
-        what = "pages" if isinstance(arrival, PagesReceived) else f"gossip of {what}"
+        what = f"gossip of {what}"
+        if isinstance(arrival, LayerReceived):
+            pages = "pages as of" if arrival.base else f"the log above LSN {arrival.start_lsn} to"
+            what = f"a layer, {pages} LSN {arrival.end_lsn},"
         text = (
             f"{segment} takes {what} from {arrival.peer}, which is in "
             f"{evidence.epoch(arrival.epoch)} with {evidence.owner(arrival.table_epoch)}"
@@ -136,8 +139,8 @@ def received(evidence: Evidence, step: Step[Event], arrival: Arrival, weight: in
 
 
 def lsns_of(arrival: Arrival) -> tuple[Lsn, Lsn] | None:
-    """The first and the last record that came; None for a heartbeat, or for pages."""
-    return None if isinstance(arrival, PagesReceived) else arrival.lsns
+    """The first and the last record that came; None for a heartbeat, or for a layer."""
+    return None if isinstance(arrival, LayerReceived) else arrival.lsns
 
 
 def arrivals(evidence: Evidence, segment: SegmentId, lsn: Lsn) -> Iterator[Line]:

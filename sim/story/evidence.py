@@ -1,8 +1,8 @@
 """What the recorded steps prove: who got a record, who synced it, whose acknowledgement counted.
 
-A member *has* a record when a batch, gossip or pages with it arrived there. That its SCL is past
+A member *has* a record when a batch, gossip or a layer with it arrived there. That its SCL is past
 the LSN proves nothing: an SCL also steps over what a truncation has annulled. It has *synced* the
-record with the `WriteSynced` that belongs to the write of it.
+record with the `WriteSynced` that belongs to the write of it, or when the layer of a peer is live.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from segments.protocol.events import (
     Event,
     GossipReceived,
     Hydrated,
-    PagesReceived,
+    LayerPublished,
+    LayerReceived,
     RecordsApplied,
     Restored,
     Sealed,
@@ -44,7 +45,7 @@ B = TypeVar("B", bound=Event)
 C = TypeVar("C", bound=Event)
 D = TypeVar("D", bound=Event)
 
-Arrival: TypeAlias = BatchReceived | GossipReceived | PagesReceived
+Arrival: TypeAlias = BatchReceived | GossipReceived | LayerReceived
 """How a record comes to a segment."""
 
 
@@ -57,8 +58,10 @@ class Copy:
     """The first arrival with it."""
     linked: Step[RecordsApplied | Hydrated | Restored] | None = None
     """The SCL has reached it."""
-    synced: Step[WriteSynced] | None = None
+    synced: Step[WriteSynced | LayerPublished] | None = None
     """The sync of it."""
+    folded: Step[LayerPublished] | None = None
+    """The first layer with it is live: it has left the log, or came as a part of that layer."""
     acked: Step[AckSent] | None = None
     """The first acknowledgement with an SCL that counts it."""
     annulled: Step[TableAdopted] | None = None
@@ -243,15 +246,21 @@ class Evidence:
                     linked = copy.linked
                     if linked and not copy.synced and started.number > linked.number:
                         copy.synced = step  # the write began after it had taken effect
-                case BatchReceived() | GossipReceived() | PagesReceived() as arrival:
+                case BatchReceived() | GossipReceived() | LayerReceived() as arrival:
                     if not copy.held and self.carries(arrival, lsn):
                         copy = Copy(segment, arrived=step)
-                case RecordsApplied(before=before, scl=scl) | Hydrated(before=before, scl=scl):
+                case RecordsApplied(before=before, scl=scl):
                     arrived = copy.arrived
                     if arrived and not copy.linked and before < lsn <= scl:
                         copy.linked = step
                         if synced and synced[1].time_ns == step.time_ns:
                             copy.synced = synced[1] if synced[0].number > arrived.number else None
+                case LayerPublished(start_lsn=start, end_lsn=end):
+                    if copy.held and not copy.folded and start < lsn <= end:
+                        copy.folded = step
+                case Hydrated(before=before, scl=scl):
+                    if copy.arrived and not copy.linked and before < lsn <= scl:
+                        copy.linked, copy.synced = step, copy.folded
                 case AckSent(scl=scl):
                     if copy.linked and copy.held and not copy.acked and scl >= lsn:
                         copy.acked = step
@@ -273,9 +282,10 @@ class Evidence:
             copy.arrived = None
 
     def carries(self, arrival: Arrival, lsn: Lsn) -> bool:
-        """Whether what a segment received has the record, or pages with it."""
-        if isinstance(arrival, PagesReceived):
-            return arrival.base_lsn >= lsn and self.lives_in(lsn, arrival.table_epoch)
+        """Whether what a segment received has the record, or the newest pages up to there."""
+        if isinstance(arrival, LayerReceived):
+            within = arrival.start_lsn < lsn <= arrival.end_lsn
+            return within and self.lives_in(lsn, arrival.table_epoch)
         if not arrival.lsns or not arrival.lsns[0] <= lsn <= arrival.lsns[1]:
             return False
         if isinstance(arrival, GossipReceived):
@@ -316,6 +326,8 @@ class Evidence:
                     notes.append("arrived, not synced")
                 elif held and scl is not None and scl < lsn:
                     notes.append("above a gap")
+                elif held and (layer := core.state.layers.at(lsn)) is not None:
+                    notes.append(f"in {layer.name}")
                 held = held and applied
             elif down:
                 notes.append("down")

@@ -10,7 +10,7 @@ from segments.protocol.events import (
     BatchReceived,
     Event,
     Hydrated,
-    PagesReceived,
+    LayerReceived,
     RecordsApplied,
     Restored,
 )
@@ -35,6 +35,7 @@ def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
         vote = evidence.vote(lsn, name)
         if name != born.source and evidence.reference.is_live(view, lsn) and vote.by_quorum:
             yield from counted_by(evidence, lsn, name, weight - 2)
+    yield from _folded(evidence, lsn, weight - 3)
     yield holders(evidence, lsn, weight - 1)
 
 
@@ -92,7 +93,7 @@ def _way(evidence: Evidence, lsn: Lsn, born: Step[Event], weight: int) -> Iterat
         step = copy.arrived
         if step is None or isinstance(step.event, BatchReceived) or step is evidence.last:
             continue  # the last step is told as what ended the run
-        what = "pages with" if isinstance(step.event, PagesReceived) else "gossip with"
+        what = "a layer with" if isinstance(step.event, LayerReceived) else "gossip with"
         text = f"{segment} gets {what} LSN {lsn} from {step.event.peer}"
         yield Line(step.number, step.time_ns, weight - 3, text)
     yield from _synced(evidence, lsn, rest.values(), weight)
@@ -163,6 +164,18 @@ def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -
             f"LSN {lsn}, queued before, is synced at {together(_times(after))} all the same, with "
             f"the seal of {sealed} or after it"
         )
+        yield Line(first.number, first.time_ns, weight, text)
+
+
+def _folded(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
+    """Where it has left the log for a layer."""
+    found: dict[SegmentId, Step[Event]] = {}
+    for segment, copy in evidence.copies(lsn).items():
+        if copy.folded is not None:
+            found[segment] = copy.folded
+    if found:
+        first = min(found.values())
+        text = f"LSN {lsn} leaves the log for a layer at {together(_times(found))}"
         yield Line(first.number, first.time_ns, weight, text)
 
 

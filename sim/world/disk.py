@@ -31,7 +31,7 @@ from segments.protocol.errors import (
     StorageBroken,
     StorageFailed,
 )
-from segments.storage import Identity, check_extent, check_length, check_new, check_synced, absent
+from segments.storage import Identity, absent, check_extent, check_length, check_new, check_synced
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
 from sim.world import ambush as kinds
@@ -95,6 +95,8 @@ class SimulatedStorage:
         self._refusals = Refusals(self._random)
         self._ambush: Ambush | None = None
         self._crashes = 0
+        self.interrupted_files = False
+        """Whether the last crash came amid an operation on a file that was made or let go."""
         self.refusals = 0
         """Operations refused with `StorageFailed`, a crash aside."""
         self._rewriting = RewritingBound(scheduler, identity.segment)
@@ -282,6 +284,7 @@ class SimulatedStorage:
         self._crashed = True
         self._reading_until_ns = 0
         writes, self._writes = self._writes, []
+        self.interrupted_files = any(each.kind in kinds.OF_FILES for each in writes)
         for write in writes:
             self._scheduler.cancel(write.event)
             write.interrupt()

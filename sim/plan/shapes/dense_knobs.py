@@ -9,6 +9,7 @@ from __future__ import annotations
 from random import Random
 
 from sim.plan.chance import choice, happens
+from sim.plan.layer_knobs import layer_knobs
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, Knobs
 
@@ -31,7 +32,6 @@ def dense_knobs(random: Random) -> Knobs:
         seal_retry_ns=choice(random, (2, 5, 20, 100)) * MS,
         unlinked_limit=choice(random, (1, 8, 65_536)),
         image_interval=choice(random, (1, 4, 16)),
-        collect_records=choice(random, (1, 32)),
         gossip_interval_ns=choice(random, (20, 200, 1_000, 2_000, 5_000)) * MS,
         link=_link(random),
         disk=DiskProfile(
@@ -39,7 +39,8 @@ def dense_knobs(random: Random) -> Knobs:
             extra_mean_ns=choice(random, (0, 20, 100)) * _US,
         ),
         check_every=choice(random, (2, 8, 32)),
-        wal_file_bytes=choice(random, (4, 4, 8, 16)) << 10,
+        image_cache_bytes=choice(random, (0, 16 << 10, 64 << 20)),
+        **layer_knobs(random),
     )
 
 

@@ -40,9 +40,9 @@ def _draw(seeds: Seeds) -> Drawn:
         outgoing_bytes=choice(random, (2, 2, 64)) * PAGE_SIZE,
         gossip_interval_ns=choice(random, (5, 20, 100)) * MS,
         gossip_bytes=choice(random, (4 << 10, 16 << 10)),
-        collect_records=choice(random, (1, 2, 5)),
+        fold_bytes=choice(random, (1 << 10, 1 << 10, 4 << 10)),
         compact_bytes=choice(random, (0, 1 << 10, 64 << 10)),
-        compact_records=choice(random, (1, 5, 100_000)),
+        compact_ratio=choice(random, (1.1, 2.0)),
         scrub_interval_ns=choice(random, (10, 50)) * MS,
     )
     disks = seeds.stream("lulls disks")

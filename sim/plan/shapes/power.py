@@ -12,6 +12,7 @@ from typing import Final
 import attrs
 
 from sim.plan.chance import below, choice, happens
+from sim.plan.layer_knobs import layer_knobs
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
@@ -66,13 +67,11 @@ def draw_power_knobs(random: Random) -> Knobs:
         gossip_interval_ns=gossip_interval_ns,
         gossip_bytes=gossip_bytes,
         hydration_timeout_ns=choice(random, (20 * gossip_interval_ns, 5_000 * MS)),
-        collect_records=choice(random, (1,) if churning else (1, 8)),
         compact_bytes=choice(
             random, (0,) if gappy else (0, 0, _KIB) if churning else (0, _KIB, 4 * _KIB)
         ),
-        compact_records=choice(
-            random, (1,) if gappy else (1, 1, 5) if churning else (1, 5, 50, 100_000)
-        ),
+        compact_ratio=choice(random, (1.1,) if gappy else (1.1, 1.5) if churning else (1.5, 2.0)),
+        **layer_knobs(random, busy=churning),
         scrub_interval_ns=choice(random, (5, 20, 50)) * MS,
         scrub_bytes=choice(random, (4 * _KIB, 64 * _KIB)),
         storage_retry_ns=choice(random, (1, 5, 50)) * MS,
@@ -141,9 +140,10 @@ def _copying_knobs(random: Random, knobs: Knobs) -> Knobs:
         gossip_bytes=16 * _KIB,
         gossip_interval_ns=5 * MS,
         hydration_timeout_ns=5_000 * MS,
-        collect_records=1,
+        fold_bytes=_KIB,
+        collect_ratio=0.01,
         compact_bytes=0,
-        compact_records=1,
+        compact_ratio=1.1,
         disk=attrs.evolve(
             knobs.disk, minimum_ns=1_000 * _US, extra_mean_ns=choice(random, (0, 1_000)) * _US
         ),
