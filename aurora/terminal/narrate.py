@@ -432,7 +432,7 @@ class Narrator:
     def _hydrated(self, _: str, event: Hydrated) -> list[Text]:
         before, scl = event.before, event.scl
         if scl == before:
-            return [styled(f"the peer's layer is live in place of a damaged one, SCL stays {scl}")]
+            return [styled(f"the peer's layer is live, SCL stays {scl}")]
         return [styled(f"starts over from the peer's layer: SCL {before} → {scl}")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from io import StringIO
+from random import Random
 
 import attrs
 import pytest
@@ -19,6 +20,7 @@ from aurora.terminal.narrate import Narrator
 from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
+from segments.core import SegmentCore
 from segments.manifest import PROMISE
 from segments.protocol.errors import StorageBroken, StorageFull
 from segments.protocol.events import Event, RecordsApplied
@@ -30,9 +32,10 @@ from segments.protocol.messages import (
     Seal,
 )
 from segments.protocol.truncation import TruncationTable
-from tests.segment_rig import FIRST, SegmentRig
+from segments.restart import format_files, plan_restart
 from tests.terminal.playing import ROOT, play
 
+EPOCH = VolumeEpoch(1, 1)
 SCENARIO = (
     "put 1 0 a", "get 1 @1", "put 1 0 b", "get 1 @1", "get 1 strict", "crash A", "put 2 0 c",
     "restart A", "wait 2000", "partition F", "put 1 0 d", "heal", "pause B", "put 1 0 e",
@@ -75,14 +78,17 @@ def described(kind: type[Event]) -> tuple[list[str], str]:
 
 def rare_events(emitted: Emitted) -> None:
     """What a quiet cluster does not do: refuse a read, fail to write, adopt a table by gossip."""
-    rig = SegmentRig(trace=emitted)
-    rig.step(ReadPage(FIRST, 1, 1, 5, 5))
-    rig.step(ListPages(FIRST, 1, 0, 9, 0, 0, 5))
+    config = SegmentConfig()
+    plan = plan_restart("A0", format_files(EPOCH), config)
+    core = SegmentCore("A0", 0, ("B0",), plan.state, plan.files, config, Random(1), trace=emitted)
+    core.step("writer-1", ReadPage(EPOCH, 1, 1, 5, 5), 0.0)
+    core.step("writer-1", ListPages(EPOCH, 1, 0, 9, 0, 0, 5), 0.0)
+    core.step("B0", Seal(VolumeEpoch(2, 1), 1), 0.0)
+    assert core.take_write() is not None
+    core.write_failed()
     later = TruncationTable(VolumeEpoch(3, 1))
-    rig.step(Seal(VolumeEpoch(2, 1), 1), "B0")
-    assert rig.core.take_write() is not None
-    rig.core.write_failed()
-    rig.step(GossipStatus(later.epoch, "B0", later, 5, 5, 0, 0, reply_wanted=False), "B0")
+    status = GossipStatus(later.epoch, "B0", later, 5, 5, 0, 0, 0, reply_wanted=False)
+    core.step("B0", status, 0.0)
 
 
 async def stores(emitted: Emitted) -> None:
@@ -111,14 +117,16 @@ async def stores(emitted: Emitted) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(disk, "create", full)
             await write(8)
-        await write(40)
+        await write(41)  # the newest is page 1: of page 0 the pool has nothing
         for kind, at in (("wal-", 20), ("manifest", 20), (PROMISE, 20), ("layer-", 100)):
             spoil(kind, at)
             await trio.sleep(3.0)
-        cluster.crash("C D E F")
-        with trio.move_on_after(3.0):
-            await cluster.engine.get(0)  # one of two has it no more, and asks the other
-            await trio.sleep(3.0)
+        cluster.crash("B C D E F")
+        with trio.move_on_after(1.0):
+            await cluster.engine.get(0)
+        await cluster.restart("B C D E F")
+        await trio.sleep(3.0)
+        assert cluster.health().segments["A0"].status == "up"
 
 
 async def refusals(emitted: Emitted) -> None:
