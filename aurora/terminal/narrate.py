@@ -46,7 +46,6 @@ from aurora.terminal.text import (
     show_size,
     styled,
 )
-from segments.layers.layer import layer_name
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
@@ -328,11 +327,11 @@ class Narrator:
         return [styled(f"{wanted}: waiting for room; LSN limit {event.limit}", "bad")]
 
     def _layer_published(self, _: str, event: LayerPublished) -> list[Text]:
-        name = layer_name(event.number) + (", a base," if event.base else "")
+        name = _layer(event.number) + (", a base," if event.base else "")
         lsns = show_lsns(event.start_lsn + 1, event.end_lsn)
         size = f"{counted(event.rows, 'row')}, {show_size(event.file_bytes)}"
         if event.replaced:
-            old = joined([layer_name(each) for each in event.replaced])
+            old = joined([_layer(each) for each in event.replaced])
             told = f"in place of {old}"
         else:
             told = "which leave the log"
@@ -487,6 +486,11 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     ScrubFoundBadManifest: Narrator._scrub_found_bad_manifest,
     ScrubFoundBadPromise: Narrator._scrub_found_bad_promise,
 }
+
+
+def _layer(number: int) -> str:
+    """As its file is called."""
+    return f"layer-{number}"
 
 
 def _head(source: str) -> Text:

@@ -89,16 +89,16 @@ def test_a_chain_in_a_base_layer_and_below_it() -> None:
     def look(session: Session) -> None:
         if session.history[-1] != "wait 8000":
             return
-        core = session.cluster.hosts["A0"].core
-        assert core is not None
-        state = core.state
+        host = session.cluster.hosts["A0"]
+        assert host.core is not None
+        state = host.core.state
         assert state.floor > 1
-        lines = chain_lines(core, 1, state.scl, state.vdl)
+        lines = chain_lines(host, 1, None, 0)
         assert f"an image in {state.layers.layers[0].name}" in lines[-1]
         with pytest.raises(ReadPointBelowFloor):
-            chain_lines(core, 1, state.floor - 1, state.vdl)
+            chain_lines(host, 1, state.floor - 1, 0)
         with pytest.raises(PageNotFound):
-            chain_lines(core, 77, state.scl, state.vdl)
+            chain_lines(host, 77, None, 0)
 
     engine = EngineConfig(retention_lsns=0)
     with pytest.MonkeyPatch.context() as patch:
