@@ -52,9 +52,13 @@ class Background:
         scrub: Scrub,
         config: SegmentConfig,
         ask: Callable[[Transfer], None],
+        raised: Callable[[], None],
         trace: Tracer | None = None,
     ) -> None:
-        """``ask`` sends a peer the question for the next part of a layer."""
+        """``ask`` sends a peer the question for the next part of a layer.
+
+        ``raised`` is told when a layer of a peer has raised the SCL.
+        """
         self._segment = segment
         self._state = state
         self._files = files
@@ -62,6 +66,7 @@ class Background:
         self._scrub = scrub
         self._config = config
         self._ask = ask
+        self._raised = raised
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
@@ -266,6 +271,8 @@ class Background:
         """
         state, files = self._state, self._files
         damaged, epoch = self._scrub.log_is_damaged, state.table.epoch
+        if self._trace is not None:
+            self._trace(self._segment, events.RewriteStarted())
         self.new_file_due = True
         while self.new_file_due:
             yield Wait()
@@ -339,9 +346,16 @@ class Background:
             logs = tuple(each for each in manifest.logs if each.number not in numbers)
             return manifest._replace(logs=logs, layers=files)
 
-        yield SyncNames()
-        yield Republish(edit)
+        try:
+            yield SyncNames()
+            yield Republish(edit)
+        except StorageFailed:
+            yield Delete((layer.name,))
+            raise
+        before = self._state.scl
         self._state.use_layers(layers)
+        if self._state.scl > before:
+            self._raised()
         if self._trace is not None:
             published = events.LayerPublished(
                 layer.number, layer.start, layer.end, layer.base, layer.count, layer.length,

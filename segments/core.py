@@ -165,8 +165,9 @@ class SegmentCore:
         self.gossip = Gossip(segment, state, peers, config, random, trace)
         self.scrub = Scrub(segment, state, files, config, trace)
         self.background = Background(
-            segment, state, files, self.gossip, self.scrub, config, self._ask_for_part, trace
-        )
+            segment, state, files, self.gossip, self.scrub, config,
+            self._ask_for_part, self._layers_have_raised_scl, trace,
+        )  # fmt: skip
 
     @property
     def user_bytes_taken(self) -> int:
@@ -265,7 +266,7 @@ class SegmentCore:
 
     def _apply(self, batch: list[Pending]) -> Iterator[None]:
         pace = Pace()
-        acks: dict[Address, tuple[int, VolumeEpoch]] = {}
+        acks: list[tuple[Address, int, VolumeEpoch]] = []
         self.state.raise_epoch(max((each.epoch for each in batch), default=NO_EPOCH))
         for pending in batch:
             before = self.state.scl
@@ -273,16 +274,23 @@ class SegmentCore:
             if self._trace is not None:
                 self._note_applied(pending, before)
             if pending.ack is not None:
-                writer, seq = pending.ack
-                acks[writer] = (max(seq, acks.get(writer, (0, pending.epoch))[0]), pending.epoch)
+                acks.append((*pending.ack, pending.epoch))
             if pending.answer is not None:
                 pending.answer()
             if pace.ends_step(pending.size if pending.run is not None else 1):
                 yield
-        for writer, seq, epoch in self._drop_durable():
-            acks[writer] = (max(seq, acks.get(writer, (0, epoch))[0]), epoch)
-        for writer, (seq, epoch) in acks.items():
+        self._acknowledge_last([*acks, *self._drop_durable()])
+
+    def _acknowledge_last(self, batches: Iterable[tuple[Address, int, VolumeEpoch]]) -> None:
+        """Acknowledge the last batch of each writer."""
+        last: dict[Address, tuple[int, VolumeEpoch]] = {}
+        for writer, seq, epoch in batches:
+            last[writer] = (max(seq, last.get(writer, (0, epoch))[0]), epoch)
+        for writer, (seq, epoch) in last.items():
             self._acknowledge(writer, epoch, seq)
+
+    def _layers_have_raised_scl(self) -> None:
+        self._acknowledge_last(self._drop_durable())
 
     def _drop_durable(self) -> list[tuple[Address, int, VolumeEpoch]]:
         """Drop what waits and became durable meanwhile; returns the batches to acknowledge.

@@ -15,7 +15,7 @@ from segments.layers.job import PAUSE, Job
 from segments.layers.layer import Layer
 from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.run import IMAGE_BIT, Rows
+from segments.protocol.run import Rows
 
 NO_ROWS = Rows(b"", b"")
 
@@ -80,11 +80,16 @@ def _runs(block: Block, start: Lsn, first: tuple[PageId, Lsn]) -> list[tuple[int
 
 
 def _cuts(block: Block, row: int, stop: int, room: int) -> list[int]:
-    """Where to cut rows so that what there is room for can be taken: not before an image."""
+    """Where to cut rows so that what there is room for can be taken: no image off its record."""
     if block.stored_bytes(row, stop) <= room:
         return [stop]
-    metas = block.metas
-    return [at for at in range(row + 1, stop) if not metas[at] & IMAGE_BIT] + [stop]
+    images, pages, lsns = set(block.images), block.pages, block.lsns
+
+    def goes_on(at: int) -> bool:
+        """Whether a row is the image of the record before it."""
+        return at in images and (pages[at], lsns[at]) == (pages[at - 1], lsns[at - 1])
+
+    return [at for at in range(row + 1, stop) if not goes_on(at)] + [stop]
 
 
 class _Within:

@@ -261,6 +261,11 @@ class LogCollected(Event):
 
 
 @attrs.frozen
+class RewriteStarted(Event):
+    """The log is to be written anew; what comes meanwhile goes to a new file."""
+
+
+@attrs.frozen
 class LogRewritten(Event):
     """The log was written anew, but for what came meanwhile; how long that part is."""
 

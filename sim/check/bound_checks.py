@@ -36,6 +36,7 @@ from segments.protocol.events import (
     ReadDeclined,
     RecordsApplied,
     Restored,
+    RewriteStarted,
     TableAdopted,
     WriteStarted,
     WriteSynced,
@@ -88,8 +89,6 @@ class BoundChecks:
         """Who has answered each writer's seal."""
         self._fetched: dict[tuple[str, PgId], Lsn] = {}
         self._turn = 0
-        self._was_long: dict[SegmentId, bool] = {}
-        """Whether its log was to be written anew before the last write of records began."""
         self._spoilt: set[SegmentId] = set()
         """Whose disks have rotted since their logs were last written anew."""
         self._mending: set[SegmentId] = set()
@@ -196,10 +195,6 @@ class BoundChecks:
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_write(self, segment: SegmentId, event: WriteStarted, core: SegmentCore) -> None:
-        if event.new_file:
-            self._begins_anew(segment, core)
-        elif event.frame_bytes:
-            self._was_long[segment] = self._is_long(segment, core)
         entries = len(core._in_flight or ())
         limit = self._segment.write_bytes
         if event.frame_bytes > limit:
@@ -220,39 +215,26 @@ class BoundChecks:
                 content = disk.content(file.name)
                 self._hold(rules_of_bounds.file_fits, segment, file.name, content, limit)
 
-    def _begins_anew(self, segment: SegmentId, core: SegmentCore) -> None:
-        """The log goes on in a new file, as all of it up to there is to be written anew."""
+    def _begins_anew(self, segment: SegmentId, _: RewriteStarted, core: SegmentCore) -> None:
+        """All of the log up to here is to be written anew."""
         if segment in self._spoilt:
             self._mending.add(segment)
             return
         size, needed = self._world.disks[segment].log_bytes, core.state.index.encoded_bytes()
-        was_long = self._was_long.get(segment, False)
         self._hold(
-            rules_of_bounds.is_written_anew_with_reason,
-            segment, size, needed, was_long, self._segment,
-        )  # fmt: skip
-
-    def _is_long(self, segment: SegmentId, core: SegmentCore) -> bool:
-        size, needed = self._world.disks[segment].log_bytes, core.state.index.encoded_bytes()
-        return rules_of_bounds.is_long(size, needed, self._segment)
-
-    def _on_less_open(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
-        """Less of the log is needed than before."""
-        known = self._was_long.get(segment, False)
-        self._was_long[segment] = known or self._is_long(segment, core)
+            rules_of_bounds.is_written_anew_with_reason, segment, size, needed, self._segment
+        )
 
     def _on_rewritten(self, segment: SegmentId, _: LogRewritten, core: SegmentCore) -> None:
         if segment in self._mending and not core.scrub.log_is_damaged:
             self._spoilt.discard(segment)
         self._mending.discard(segment)
-        self._was_long[segment] = False
         disk = self._world.disks[segment]
         content = disk.content(disk.log_files[0].name)
         self._hold(rules_of_bounds.runs_fit, segment, content, self._segment.gossip_bytes)
 
-    def _on_restored(self, segment: SegmentId, _: Restored, core: SegmentCore | None) -> None:
+    def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
         self._mending.discard(segment)
-        self._was_long[segment] = core is not None and self._is_long(segment, core)
 
     def _on_input(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
         """Before it is queued: what waits already is held against the bound."""
@@ -342,9 +324,8 @@ _ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], N
     GossipReceived: BoundChecks._on_input,
     LayerReceived: BoundChecks._on_input,
     RecordsApplied: BoundChecks._on_applied,
-    TableAdopted: BoundChecks._on_less_open,
-    LayerPublished: BoundChecks._on_less_open,
     LogRewritten: BoundChecks._on_rewritten,
+    RewriteStarted: BoundChecks._begins_anew,
     PageMaterialized: BoundChecks._on_question,
     ReadDeclined: BoundChecks._on_question,
 }

@@ -175,13 +175,13 @@ def write_fits(segment: SegmentId, size: int, entries: int, limit: int) -> None:
 
 @holds("bounds-are-kept")
 def is_written_anew_with_reason(
-    segment: SegmentId, size: int, needed: int, was_long: bool, config: SegmentConfig
+    segment: SegmentId, size: int, needed: int, config: SegmentConfig
 ) -> None:
     """23: a sound log is written anew as the settings say, and not more often.
 
-    ``needed`` bytes of it are still open; ``was_long``: so it had been before its last write.
+    ``needed`` bytes of it are still open.
     """
-    if not was_long and not is_long(size, needed, config):
+    if not is_long(size, needed, config):
         raise Broken(
             f"{segment} writes its log of {size} bytes anew, of which {needed} are not in layers, "
             "and nothing rotted: expected it to wait"
