@@ -65,6 +65,7 @@ from segments.protocol.events import (
     RecordsApplied,
     RequestRefused,
     Restored,
+    RewriteStarted,
     ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     ScrubFoundDamage,
@@ -309,7 +310,7 @@ class Narrator:
 
     def _write_started(self, _: str, event: WriteStarted) -> list[Text]:
         if event.new_file:
-            return [styled("WAL: goes on in a new file; those before it are to be written anew")]
+            return [styled("WAL: a new file is begun")]
         promise = "the promise, then " if event.promise else ""
         return [styled(f"WAL: {promise}a frame of {event.frame_bytes} bytes, appended")]
 
@@ -343,6 +344,9 @@ class Narrator:
         return [
             styled(f"collected up to LSN {event.floor}, the floor is {event.announced}: {newest}")
         ]
+
+    def _rewrite_started(self, _: str, __: RewriteStarted) -> list[Text]:
+        return [styled("WAL: is to be written anew, and goes on in a new file")]
 
     def _log_rewritten(self, _: str, event: LogRewritten) -> list[Text]:
         size = show_size(event.log_bytes)
@@ -476,6 +480,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     RoomWaitStarted: Narrator._room_wait_started,
     LayerPublished: Narrator._layer_published,
     LogCollected: Narrator._log_collected,
+    RewriteStarted: Narrator._rewrite_started,
     LogRewritten: Narrator._log_rewritten,
     JobFailed: Narrator._job_failed,
     LayerDamaged: Narrator._layer_damaged,
