@@ -245,7 +245,7 @@ class BoundChecks:
         if segment in self._mending and not core.scrub.log_is_damaged:
             self._spoilt.discard(segment)
         self._mending.discard(segment)
-        self._was_long[segment] = False
+        self._was_long[segment] = self._is_long(segment, core)
         disk = self._world.disks[segment]
         content = disk.content(disk.log_files[0].name)
         self._hold(rules_of_bounds.runs_fit, segment, content, self._segment.gossip_bytes)
