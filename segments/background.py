@@ -136,7 +136,7 @@ class Background:
         **The fold rule:** a layer holds only records at or below the announced VDL and the SCL.
         That VDL stands on a write quorum, which every later recovery meets: so none annuls what is
         in a layer, and none asks for it in place of what it finds. Between a seal and its table
-        is folded: the recovery may fetch what is above the VDL that was told to it.
+        nothing is folded: the recovery may fetch what is above the VDL that was told to it.
         """
         state, index = self._state, self._state.index
         if state.lacks_table or state.table.epoch != state.epoch or not len(index):

@@ -13,7 +13,6 @@ from segments.layers.fold import fold_job
 from segments.layers.images import Spacing
 from segments.layers.job import PAUSE, Create, Extend, Job, Read, SyncFile
 from segments.layers.layer import Layer
-from segments.layers.merge import merge_job
 from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import Lsn

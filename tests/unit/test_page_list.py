@@ -9,12 +9,12 @@ import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segments.page_directory import PageDirectory
 
 from aurora.config import EngineConfig
 from aurora.engine import Engine
 from aurora.page_list import PageIds, checked_range
 from segments.config import SegmentConfig
-from segments.page_directory import PageDirectory
 from segments.protocol.errors import (
     Closed,
     InvalidLsn,
