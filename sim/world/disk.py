@@ -32,7 +32,7 @@ from segments.protocol.errors import (
     StorageBroken,
     StorageFailed,
 )
-from segments.storage import Identity, check_extent, check_length, check_new, check_synced, absent
+from segments.storage import Identity, absent, check_extent, check_length, check_new, check_synced
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
 from sim.world import ambush as kinds

@@ -94,6 +94,7 @@ def rare_events(emitted: Emitted) -> None:
     later = TruncationTable(VolumeEpoch(3, 1))
     core.maintenance.scrubbed(0, 0, bytes(100_000))
     core.maintenance.promises_scrubbed(b"")
+    core.maintenance.manifest_scrubbed(sound=False)
     core.maintenance.promise_due = False
     core.step("B0", Seal(VolumeEpoch(2, 1), 1), 0.0)
     assert core.take_write() is not None
