@@ -155,8 +155,8 @@ def compaction_over_a_gap() -> Plan:
     plan.fault(301.2, "heal_network")
     plan.keep_apart(301.2)
     plan.put(302, 0, client=3, length=5_000)
-    plan.fault(330, "crash", "A")
-    plan.fault(331, "restart", "A")
+    plan.fault(350, "crash", "A")
+    plan.fault(351, "restart", "A")
     return plan
 
 

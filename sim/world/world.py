@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from operator import itemgetter
+from typing import Final
 
 import trio
 
