@@ -144,10 +144,15 @@ def leftovers(names: Iterable[str], files: Iterable[LogFile]) -> list[str]:
 def log_files_in(files: Mapping[str, bytes | bytearray]) -> tuple[LogFile, ...]:
     """The files of the log on a disk, with their lengths; none if the log is lost."""
     named = decode_manifest(bytes(files.get(MANIFEST, b"")))
-    if named is None or named.files[-1].name not in files:
-        return ()
-    *sealed, last = named.files
-    return (*sealed, LogFile(last.number, len(files[last.name])))
+    return with_length(named.files, files) if named is not None else ()
+
+
+def with_length(
+    named: tuple[LogFile, ...], files: Mapping[str, bytes | bytearray]
+) -> tuple[LogFile, ...]:
+    """What a manifest of the disk names, with the length of the last; none if that is lost."""
+    last = files.get(named[-1].name) if named else None
+    return (*named[:-1], LogFile(named[-1].number, len(last))) if last is not None else ()
 
 
 def stored_in(files: Mapping[str, bytes | bytearray]) -> Stored:

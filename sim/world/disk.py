@@ -23,8 +23,8 @@ from segments.log_files import (
     Stored,
     decode_manifest,
     encode_manifest,
-    log_files_in,
     stored_in,
+    with_length,
 )
 from segments.protocol.errors import (
     Invalid,
@@ -91,6 +91,7 @@ class SimulatedStorage:
         self._writes: list[_Write] = []
         """At most two: of the foreground, and of the background."""
         self._background = trio.Lock()
+        self._decoded, self._named_files = b"", tuple[LogFile, ...]()
         self._crashed = self._broken = False
         self._slowness = 1.0
         self._refusals = Refusals(self._random)
@@ -132,15 +133,23 @@ class SimulatedStorage:
 
     def at_risk(self) -> list[str]:
         """Files that the durable manifest names, and that a crash could take, or has taken."""
-        manifest = decode_manifest(self.content(MANIFEST))
         files, durable = self._platter.files, self._platter.durable
-        names = [each.name for each in manifest.files] if manifest is not None else []
+        names = [each.name for each in self._named()]
         return [each for each in names if each not in files or files[each] is not durable.get(each)]
 
     @property
     def log_files(self) -> tuple[LogFile, ...]:
         """The files of the log that are durable, by the durable manifest."""
-        return log_files_in(self._platter.durable)
+        return with_length(self._named(), self._platter.durable)
+
+    def _named(self) -> tuple[LogFile, ...]:
+        """The files that the durable manifest names, decoded once: checkers ask at each step."""
+        manifest = self._platter.durable.get(MANIFEST, bytearray())
+        if manifest != self._decoded:
+            self._decoded = bytes(manifest)
+            said = decode_manifest(self._decoded)
+            self._named_files = said.files if said is not None else ()
+        return self._named_files
 
     @property
     def log_bytes(self) -> int:
