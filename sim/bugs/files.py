@@ -42,14 +42,17 @@ FILE_BUGS: Final = (
     ),
     Bug(
         name="manifest-not-synced",
-        summary="a manifest is written like any file, and its name is not synced",
+        summary="a later manifest is written like any file, and its name is not synced",
         section="protocol §6",
         edits=(
             Edit(
                 "segments.hot_log:HotLog._publish",
                 "        await self._storage.publish(MANIFEST, manifest)\n",
-                "        await self._storage.delete([MANIFEST])\n"
-                "        await self._make(MANIFEST, [manifest])\n",
+                "        if not self._manifest:\n"
+                "            await self._storage.publish(MANIFEST, manifest)\n"
+                "        else:\n"
+                "            await self._storage.delete([MANIFEST])\n"
+                "            await self._make(MANIFEST, [manifest])\n",
             ),
         ),
     ),
