@@ -41,7 +41,7 @@ FILE_BUGS: Final = (
     ),
     Bug(
         name="manifest-not-synced",
-        summary="a manifest is written like any file, and its name is not synced",
+        summary="a later manifest is written like any file, and its name is not synced",
         section="protocol §6",
         edits=(
             Edit(
