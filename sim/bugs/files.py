@@ -21,8 +21,8 @@ FILE_BUGS: Final = (
         edits=(
             Edit(
                 _PUBLISH,
-                "    yield SyncNames()\n    yield Republish(edit)\n",
-                "    yield Republish(edit)\n    yield SyncNames()\n",
+                "        yield SyncNames()\n        yield Republish(edit)\n",
+                "        yield Republish(edit)\n        yield SyncNames()\n",
             ),
             Edit(_BEGIN_FILE, "        await storage.sync_names()\n", ""),
         ),
@@ -34,8 +34,8 @@ FILE_BUGS: Final = (
         edits=(
             Edit(
                 _PUBLISH,
-                "    yield SyncNames()\n",
-                "    yield SyncNames()\n    yield Delete(tuple(gone))\n",
+                "        yield SyncNames()\n",
+                "        yield SyncNames()\n        yield Delete(tuple(gone))\n",
             ),
         ),
     ),
