@@ -21,7 +21,7 @@ from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RedoRecord
 from segments.protocol.run import join_runs
 
-_BLOCK_RECORDS: Final = 4_096
+_BLOCK_RECORDS: Final = 2_048
 _BLOCK_BYTES: Final = 1 << 20
 """A block has at most so much, unless it is a single run. So much may stay of what was dropped."""
 
@@ -108,13 +108,13 @@ class LinkedRuns:
     def _add_block(self) -> int:
         """Join runs that were not looked into, and small blocks before them, into one block."""
         runs = self._runs
-        first = start = self._blocks
-        records, size = len(runs[first].lsns), runs[first].run.size_bytes
-        stop = first + 1
+        start = self._blocks
+        records, size = len(runs[start].lsns), runs[start].run.size_bytes
+        stop = start + 1
         while stop < len(runs) and _has_room(records, size, runs[stop]):
             records, size = records + len(runs[stop].lsns), size + runs[stop].run.size_bytes
             stop += 1
-        new, pages = records, {page for held in runs[first:stop] for page in held.run.pages()}
+        new = records
         while start and len(runs[start - 1].lsns) <= records:
             if not _has_room(records, size, runs[start - 1]):
                 break
@@ -122,7 +122,7 @@ class LinkedRuns:
             records, size = records + len(runs[start].lsns), size + runs[start].run.size_bytes
         block = HeldRun(join_runs([held.run for held in runs[start:stop]]))
         block.look_into()
-        for page_id in pages:
+        for page_id in set(block.run.pages()[-new:]):
             self._directory.add(page_id)
         runs[start:stop] = [block]
         del self._lasts[start : stop - 1], self._ends[start : stop - 1]
