@@ -18,8 +18,8 @@ from segments.config import SegmentConfig
 from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
 from segments.layers.images import PageBefore, Spacing
+from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
@@ -29,7 +29,7 @@ from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Lsn, PageId, SegmentId
+from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.transfer import Transfer
@@ -133,9 +133,9 @@ class Background:
     def foldable(self) -> Lsn:
         """Up to where the log is to be folded now; where it is folded already if nothing is due.
 
-        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL. That
-        VDL stands on a write quorum, which every later recovery meets: so none annuls what is in a
-        layer, and none asks for it in place of what it finds. Between a seal and its table nothing
+        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL.
+        That VDL stands on a write quorum, which every later recovery meets: so none annuls what is
+        in a layer, and none asks for it in place of what it finds. Between a seal and its table
         is folded: the recovery may fetch what is above the VDL that was told to it.
         """
         state, index = self._state, self._state.index

@@ -63,18 +63,24 @@ class LinkedRuns:
         Meanwhile records may be looked into, but none may go.
         """
         after = max(after, self._base_lsn)
-        while (at := bisect_right(self._lasts, after)) < len(self._runs):
-            held = self._runs[at]
+        at = bisect_right(self._lasts, after)
+        while at < len(self._runs):
+            held, end = self._runs[at], self._ends[at]
             start, stop = held.span(after, through)
             if start < stop:
                 yield Span(held, start, stop)
             if stop < len(held.lsns):
                 return
-            after = held.lsns[-1]
+            at = bisect_right(self._ends, end)
 
     def find(self, lsn: Lsn) -> Span | None:
         """The record at ``lsn``, if it is held."""
-        return next(self.spans(lsn - 1, lsn), None)
+        at = bisect_left(self._lasts, lsn)
+        if at == len(self._runs) or lsn <= self._base_lsn:
+            return None
+        held = self._runs[at]
+        row = bisect_left(held.lsns, lsn)
+        return Span(held, row, row + 1) if held.lsns[row] == lsn else None
 
     def count_through(self, lsn: Lsn) -> int:
         """How many records lie at or below ``lsn``."""

@@ -1,10 +1,11 @@
 """Which files a segment consists of, as bytes. Pure: reads and writes no file.
 
-A segment is a *hot log*, files ``wal-N`` that hold frames (see `segments.wal`) from their first byte
-on, and *layers*, files ``layer-N`` (see `segments.layers.layer`), which tile the chain from its
-beginning up to where the log takes over. Frames go into the last file of the log. No number is used
-twice, for whatever kind of file. Which files are live, and in which order, the file ``manifest``
-says and nothing else: what it does not name is what a crash has left, and is ignored and deleted.
+A segment is a *hot log*, files ``wal-N`` that hold frames (see `segments.wal`) from their first
+byte on, and *layers*, files ``layer-N`` (see `segments.layers.layer`), which tile the chain from
+its beginning up to where the log takes over. Frames go into the last file of the log. No number is
+used twice, for whatever kind of file. Which files are live, and in which order, the file
+``manifest`` says and nothing else: what it does not name is what a crash has left, and is ignored
+and deleted.
 
 All integers are little-endian. The manifest holds the same bytes twice, in halves of whole blocks,
 so that rot in one place leaves one of them.

@@ -6,7 +6,7 @@ restart, which applies all of them again: there is one meaning of the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from segments.chain_index import ChainIndex
@@ -18,7 +18,7 @@ from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.run import Run, last_lsn_of, read_run
 from segments.protocol.truncation import TruncationTable
-from segments.steps import Pace, Steps, finished
+from segments.steps import Pace, Steps
 from segments.wal import (
     Entry,
     Frame,
@@ -31,7 +31,6 @@ from segments.wal import (
     SettledEntry,
     TableEntry,
     encode_frame,
-    encode_promise,
 )
 
 _RUN_RECORDS: Final = 1_024
@@ -116,9 +115,7 @@ class SegmentState:
     def whole(self) -> bool:
         """Whether everything this segment ever acknowledged is here; else it is no witness (§8)."""
         return (
-            self.index.scl >= self._repair_lsn
-            and not self.lacks_table
-            and not self.layers.damaged
+            self.index.scl >= self._repair_lsn and not self.lacks_table and not self.layers.damaged
         )
 
     @property

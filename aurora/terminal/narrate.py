@@ -46,7 +46,6 @@ from aurora.terminal.text import (
     show_size,
     styled,
 )
-from segments.layers.layer import layer_name
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
@@ -66,6 +65,7 @@ from segments.protocol.events import (
     RecordsApplied,
     RequestRefused,
     Restored,
+    RewriteStarted,
     ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     ScrubFoundDamage,
@@ -310,7 +310,7 @@ class Narrator:
 
     def _write_started(self, _: str, event: WriteStarted) -> list[Text]:
         if event.new_file:
-            return [styled("WAL: goes on in a new file; those before it are to be written anew")]
+            return [styled("WAL: a new file is begun")]
         promise = "the promise, then " if event.promise else ""
         return [styled(f"WAL: {promise}a frame of {event.frame_bytes} bytes, appended")]
 
@@ -328,11 +328,11 @@ class Narrator:
         return [styled(f"{wanted}: waiting for room; LSN limit {event.limit}", "bad")]
 
     def _layer_published(self, _: str, event: LayerPublished) -> list[Text]:
-        name = layer_name(event.number) + (", a base," if event.base else "")
+        name = _layer(event.number) + (", a base," if event.base else "")
         lsns = show_lsns(event.start_lsn + 1, event.end_lsn)
         size = f"{counted(event.rows, 'row')}, {show_size(event.file_bytes)}"
         if event.replaced:
-            old = joined([layer_name(each) for each in event.replaced])
+            old = joined([_layer(each) for each in event.replaced])
             told = f"in place of {old}"
         else:
             told = "which leave the log"
@@ -344,6 +344,9 @@ class Narrator:
         return [
             styled(f"collected up to LSN {event.floor}, the floor is {event.announced}: {newest}")
         ]
+
+    def _rewrite_started(self, _: str, __: RewriteStarted) -> list[Text]:
+        return [styled("WAL: is to be written anew, and goes on in a new file")]
 
     def _log_rewritten(self, _: str, event: LogRewritten) -> list[Text]:
         size = show_size(event.log_bytes)
@@ -432,7 +435,7 @@ class Narrator:
     def _hydrated(self, _: str, event: Hydrated) -> list[Text]:
         before, scl = event.before, event.scl
         if scl == before:
-            return [styled(f"the peer's layer is live in place of a damaged one, SCL stays {scl}")]
+            return [styled(f"the peer's layer is live, SCL stays {scl}")]
         return [styled(f"starts over from the peer's layer: SCL {before} → {scl}")]
 
 
@@ -477,6 +480,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     RoomWaitStarted: Narrator._room_wait_started,
     LayerPublished: Narrator._layer_published,
     LogCollected: Narrator._log_collected,
+    RewriteStarted: Narrator._rewrite_started,
     LogRewritten: Narrator._log_rewritten,
     JobFailed: Narrator._job_failed,
     LayerDamaged: Narrator._layer_damaged,
@@ -487,6 +491,11 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     ScrubFoundBadManifest: Narrator._scrub_found_bad_manifest,
     ScrubFoundBadPromise: Narrator._scrub_found_bad_promise,
 }
+
+
+def _layer(number: int) -> str:
+    """As its file is called."""
+    return f"layer-{number}"
 
 
 def _head(source: str) -> Text:

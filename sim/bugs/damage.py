@@ -80,9 +80,7 @@ DAMAGE_BUGS: Final = (
         name="scrub-mends-nothing",
         summary="damage that the scrub meets is counted, and stays",
         section="protocol §6",
-        edits=(
-            Edit("segments.scrub:Scrub.checked", "self.log_is_damaged = True", "pass"),
-        ),
+        edits=(Edit("segments.scrub:Scrub.checked", "self.log_is_damaged = True", "pass"),),
     ),
     Bug(
         name="bad-promise-stays",

@@ -108,9 +108,7 @@ FILE_BUGS: Final = (
         name="heartbeat-vdl-trusted",
         summary="a restart forgets that what is folded was at or below a VDL it had only heard of",
         section="protocol §6",
-        edits=(
-            Edit("segments.state:SegmentState.__init__", "= layers.folded\n", "= 0\n"),
-        ),
+        edits=(Edit("segments.state:SegmentState.__init__", "= layers.folded\n", "= 0\n"),),
     ),
     Bug(
         name="image-stale-after-fold",

@@ -36,8 +36,11 @@ SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
     "segments.wal:_check_page_count": _ARGUMENT,
     "segments.protocol.truncation:_ascending": _ARGUMENT,
     "segments.chain_index:ChainIndex.missing_ranges": _HEALTH,
+    "segments.chain_index:ChainIndex.payload_bytes": _HEALTH,
+    "segments.core:SegmentCore.user_bytes_taken": _HEALTH,
     "aurora.commit:PendingCommit._waits_for": _HEALTH,
     "aurora.consistency:VolumeConsistency.first_outstanding": _HEALTH,
+    "aurora.core:WriterCore.floor_held_by": _HEALTH,
     "aurora.core:WriterCore.is_current": _HEALTH,
     "aurora.quorum:QuorumModel.spare_for_write": _HEALTH,
     "aurora.recovery:Recovery.missing": _HEALTH,
@@ -49,8 +52,10 @@ SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
 _TELLING: Final = frozenset({"trace", "_trace", "note", "_note", "_note_applied", "_trace_read"})
 _SHOWN: Final = frozenset(
     {
-        "_evictions", "_hits", "_misses", "behind_since_s", "compactions", "damages_found", "wait",
-        "dropped_messages", "outstanding", "outstanding_since_s", "resends", "silent_since_s",
+        "_evictions", "_hits", "_misses", "_taken_before", "behind_since_s", "damages_found",
+        "dropped_messages", "hits", "layer_bytes_written", "log_bytes_written", "misses",
+        "outstanding", "outstanding_since_s", "payload_bytes_taken", "resends", "rewrites",
+        "silent_since_s", "wait",
     }
 )  # fmt: skip
 """Attributes that only health and statistics read."""

@@ -10,28 +10,29 @@ from random import Random
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 import aurora.events
 import segments.protocol.events
 from aurora.cluster import open_cluster
+from aurora.config import ClusterConfig, EngineConfig
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
+from segments.manifest import PROMISE
 from segments.protocol.errors import StorageBroken, StorageFull
 from segments.protocol.events import Event, RecordsApplied
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
-    GossipPages,
     GossipStatus,
     ListPages,
-    PageImage,
     ReadPage,
     Seal,
 )
 from segments.protocol.truncation import TruncationTable
-from segments.state import SegmentState
+from segments.restart import format_files, plan_restart
 from tests.terminal.playing import ROOT, play
 
 EPOCH = VolumeEpoch(1, 1)
@@ -50,7 +51,7 @@ EVENTS = [
     for each in vars(module).values()
     if isinstance(each, type) and issubclass(each, Event) and each is not Event
 ]
-SIMULATED = {aurora.events.RoomWaitStarted, segments.protocol.events.LogCollected}
+SIMULATED = {aurora.events.RoomWaitStarted}
 """Events of a volume under pressure: tests/simulation/test_marks.py sees them."""
 
 
@@ -75,30 +76,57 @@ def described(kind: type[Event]) -> tuple[list[str], str]:
     return [each.name for each in attrs.fields(kind)], meaning
 
 
-def segment(emitted: Emitted) -> SegmentCore:
-    config = SegmentConfig()
-    state = SegmentState(config)
-    state.epoch, state.table = EPOCH, TruncationTable(EPOCH)
-    return SegmentCore("A0", 0, ("B0",), state, config, Random(1), trace=emitted)
-
-
 def rare_events(emitted: Emitted) -> None:
-    """What a quiet cluster does not do: refuse a read, fail to write, be sent whole pages."""
-    core = segment(emitted)
+    """What a quiet cluster does not do: refuse a read, fail to write, adopt a table by gossip."""
+    config = SegmentConfig()
+    plan = plan_restart("A0", format_files(EPOCH), config)
+    core = SegmentCore("A0", 0, ("B0",), plan.state, plan.files, config, Random(1), trace=emitted)
     core.step("writer-1", ReadPage(EPOCH, 1, 1, 5, 5), 0.0)
     core.step("writer-1", ListPages(EPOCH, 1, 0, 9, 0, 0, 5), 0.0)
-    page = PageImage(1, 5, bytes(8192))
-    core.step("B0", GossipPages(EPOCH, "B0", core.state.table, 5, 5, 0, 0, (page,)), 0.0)
-    assert core.take_write() is not None
-    core.wrote()
-    later = TruncationTable(VolumeEpoch(3, 1))
-    core.maintenance.scrubbed(0, 0, bytes(100_000))
-    core.maintenance.promises_scrubbed(b"")
-    core.maintenance.promise_due = False
     core.step("B0", Seal(VolumeEpoch(2, 1), 1), 0.0)
     assert core.take_write() is not None
     core.write_failed()
-    core.step("B0", GossipStatus(later.epoch, "B0", later, 5, 5, 0, reply_wanted=False), 0.0)
+    later = TruncationTable(VolumeEpoch(3, 1))
+    status = GossipStatus(later.epoch, "B0", later, 5, 5, 0, 0, 0, reply_wanted=False)
+    core.step("B0", status, 0.0)
+
+
+async def stores(emitted: Emitted) -> None:
+    """What happens to layers and to a log; damage is found in each kind of file, and mended."""
+    small = SegmentConfig(
+        fold_bytes=2048, wal_file_bytes=2048, block_bytes=256, fan_out=2, scrub_interval_s=0.05,
+        block_cache_bytes=0, image_cache_bytes=0,
+    )  # fmt: skip
+    engine = EngineConfig(retention_lsns=0, buffer_pool_pages=1)
+    config = ClusterConfig(segment=small, engine=engine)
+    async with open_cluster(config=config, trace=emitted) as cluster:
+        disk = cluster.hosts["A0"].disk.storage  # type: ignore[attr-defined]
+
+        async def write(count: int) -> None:
+            for number in range(count):
+                await cluster.engine.put(number % 3, number, bytes([number % 255 + 1]) * 2000)
+            await trio.sleep(3.0)
+
+        def spoil(kind: str, at: int) -> None:
+            for name in [name for name in disk.files if name.startswith(kind)]:
+                disk.files[name][at] ^= 1
+
+        def full(*_: object) -> None:
+            raise StorageFull("no space for a layer")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(disk, "create", full)
+            await write(8)
+        await write(41)  # the newest is page 1: of page 0 the pool has nothing
+        for kind, at in (("wal-", 20), ("manifest", 20), (PROMISE, 20), ("layer-", 100)):
+            spoil(kind, at)
+            await trio.sleep(3.0)
+        cluster.crash("B C D E F")
+        with trio.move_on_after(1.0):
+            await cluster.engine.get(0)
+        await cluster.restart("B C D E F")
+        await trio.sleep(3.0)
+        assert cluster.health().segments["A0"].status == "up"
 
 
 async def refusals(emitted: Emitted) -> None:
@@ -143,6 +171,7 @@ def emitted() -> Emitted:
     assert all(played.succeeded), played.text
     rare_events(emitted)
     trio.run(refusals, emitted)
+    trio.run(stores, emitted, clock=MockClock(autojump_threshold=0.0))
     return emitted
 
 

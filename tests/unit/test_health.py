@@ -193,25 +193,45 @@ async def test_one_full_disk_is_told_though_nothing_waits_for_it(
         assert (level, text[-34:]) == (logging.INFO, ": D0 full (No space left on device)"[-34:])
 
 
-async def test_a_disk_without_room_for_a_shorter_log_says_so_and_still_takes_writes(
+async def test_a_disk_without_room_for_layers_says_so_and_still_takes_writes(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with open_cluster() as cluster:
+    config = ClusterConfig(segment=SegmentConfig(fold_bytes=1024))
+    async with open_cluster(config=config) as cluster:
         allow = refuse(cluster, "A", "extend", NO_SPACE)
-        server = cluster.hosts["A0"].server
-        assert server is not None
-        assert server.core is not None
-        server.core.maintenance.require_rewrite()
-        for _ in range(15):
+        for _ in range(40):
             await cluster.engine.put(1, 0, b"x")
-            await trio.sleep(0.2)
-        why = "No space left on device; its log only grows"
+            await trio.sleep(0.1)
+        why = "No space left on device; its layers are not written; the log only grows"
         assert status(cluster, "A0") == (SegmentStatus.FULL, why)
         assert cluster.health().segments["A0"].takes_writes
         assert [text.split(" (for")[0] for _, text in logged(caplog)] == [f"A0 full ({why})"]
         allow()
         await trio.sleep(3)
         assert status(cluster, "A0") == (SegmentStatus.UP, "")
+
+
+async def test_a_damaged_layer_is_told_until_peers_have_repaired_it(
+    autojump_clock: MockClock,
+) -> None:
+    segment = SegmentConfig(fold_bytes=1024, block_cache_bytes=0, image_cache_bytes=0)
+    config = ClusterConfig(segment=segment, engine=EngineConfig(retention_lsns=None))
+    async with open_cluster(config=config) as cluster:
+        for _ in range(40):
+            await cluster.engine.put(1, 0, b"x")
+        await trio.sleep(2)
+        files = storage_of(cluster, "A0").files
+        for name in [name for name in files if name.startswith("layer-")]:
+            files[name][100] ^= 1
+        cluster.crash("B C D E F")
+        with trio.move_on_after(1):
+            await cluster.engine.get_at(1, 5)
+        why = "part of a layer is lost; peers repair it"
+        assert status(cluster, "A0") == (SegmentStatus.DAMAGED, why)
+        await cluster.restart("B C D E F")
+        await trio.sleep(3)
+        assert status(cluster, "A0") == (SegmentStatus.UP, "")
+        await cluster.engine.get_at(1, 5)
 
 
 @pytest.mark.parametrize("error", [StorageFailed("bad sector"), StorageBroken("bad sync")])

@@ -13,7 +13,8 @@ from segments.layers.fold import fold_job
 from segments.layers.images import Spacing
 from segments.layers.job import PAUSE, Create, Extend, Job, Read, SyncFile
 from segments.layers.layer import Layer
-from segments.layers.ordered import BlocksSource, Ordered, Source
+from segments.layers.merge import merge_job
+from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import Lsn
 from segments.protocol.record import PAGE_SIZE, RedoRecord
@@ -134,6 +135,29 @@ def test_images_that_stand_are_kept_and_close_ones_left_out() -> None:
     history.check()
 
 
+@pytest.mark.parametrize("spacing", [Spacing(10, 1), Spacing(1, 10 * 41 - 40)])
+def test_an_image_half_as_far_as_it_might_be_is_kept(spacing: Spacing) -> None:
+    records = chain(Random(1), 17, 1, payload=1)
+    history = History(records, spacing)
+    history.fold(records[5].lsn)
+    history.fold(records[16].lsn)  # an image behind its tenth, the sixteenth of all
+    merged = history.merge(0, 2)
+    rows = {lsn for _, lsn in image_keys(history.files.blocks(merged))}
+    assert rows == {records[9].lsn, records[15].lsn}
+    history.check()
+
+
+def test_an_image_that_stands_where_one_is_due_is_not_made_again() -> None:
+    records = chain(Random(1), 40, 1, payload=9)
+    history = History(records, Spacing(10, 1))
+    history.fold(records[9].lsn)
+    history.fold(records[39].lsn)
+    history.asked.clear()
+    history.merge(1, 2)
+    assert history.asked == []
+    history.check()
+
+
 def test_a_layer_without_images_has_its_records_only() -> None:
     records = chain(Random(2), 300, 4)
     history = History(records, NO_IMAGES)
@@ -160,8 +184,32 @@ def test_each_block_is_read_once() -> None:
     reads = [op for op in history.files.ops if isinstance(op, Read) and op.name != "layer-4"]
     read = {layer.name: sum(op.length for op in reads if op.name == layer.name) for layer in old}
     asked = sum(op.length == 1 for op in reads)  # by page_before
+    blocks = sum(len(layer.first_pages) for layer in old)
+    assert len(reads) - asked < blocks / 4, "several are read at once"
     read["layer-1"] -= asked
     assert read == {layer.name: layer.offsets[-1] - layer.offsets[0] for layer in old}
+
+
+def test_steps_are_long_enough_and_bounded() -> None:
+    """In rows, and in bytes where rows are large; whatever the blocks."""
+    for size, most_rows, most_steps in ((40, 1_024, 8), (PAGE_SIZE, 256, 60)):
+        records = chain(Random(3), 2_400, 50, payload=size)
+        history = History(records, NO_IMAGES)
+        for at in (800, 1_600, 2_399):
+            history.fold(records[at].lsn)
+        source = Ordered([LayerSource(layer) for layer in history.layers], 0)
+        sizes = history.files.run(sizes_of(source))
+        assert sum(sizes) == 2_400
+        assert max(sizes) <= most_rows
+        assert len(sizes) <= most_steps
+
+
+def sizes_of(source: Source) -> Job[list[int]]:
+    """How many rows each block of ``source`` has."""
+    sizes = []
+    while (block := (yield from source.next_block())) is not None:
+        sizes.append(len(block))
+    return sizes
 
 
 def test_a_job_that_is_closed_leaves_a_file_that_is_not_synced() -> None:
@@ -244,13 +292,6 @@ def test_rows_that_are_lost_between_sources_are_missed() -> None:
             given_now = [kept if at == number else each for at, each in enumerate(sources)]
             ordered = Ordered([BlocksSource(each) for each in given_now], 0)
             with pytest.raises(Corrupt, match="expected it to follow that"):
-                history.files.run(drained(ordered))
-    assert history.files.run(drained(Ordered([BlocksSource(each) for each in sources], 0))) == 200
-
-
-def drained(source: Source) -> Job[int]:
-    """How many rows there are in ``source``."""
-    count = 0
-    while (block := (yield from source.next_block())) is not None:
-        count += len(block)
-    return count
+                history.files.run(sizes_of(ordered))
+    whole = Ordered([BlocksSource(each) for each in sources], 0)
+    assert sum(history.files.run(sizes_of(whole))) == 200

@@ -174,12 +174,15 @@ async def test_damage_and_what_waits_to_be_collected_are_counted(
 ) -> None:
     async with open_cluster(config=config(retention=0)) as cluster:
         await fill(cluster, 200, b"x")  # little of each page: its image would take more
-        found, core = of_a(cluster), cluster.hosts["A0"].core
-        assert core is not None
-        assert found.announced_floor == 200
-        below = [each for each in core.state.layers if each.end <= 200 and not each.base]
-        assert found.collectable_bytes == sum(each.length for each in below) > 0
-        layers = core.state.layers
+        async with cluster.engine.read_view(200):
+            await fill(cluster, 200, b"x")
+            found, core = of_a(cluster), cluster.hosts["A0"].core
+            assert core is not None
+            layers = core.state.layers
+            assert found.announced_floor == 200
+            below = [each for each in layers if each.end <= 200 and not each.base]
+            assert found.collectable_bytes == sum(each.length for each in below) > 0
+            assert found.collectable_bytes < found.layer_bytes
         core.state.materializer.set_layers(layers.with_damage(layers.layers[0].number))
         assert of_a(cluster).damaged_layers == 1
 
