@@ -490,16 +490,16 @@ def damaged() -> StoreRig:
     rig.work()
     layer = rig.state.layers.layers[0]
     rig.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
-    with pytest.raises(DamagedLayer) as caught:
-        for page_id in range(3):
+    for page_id in range(3):
+        try:
             rig.page(page_id, layer.end)
-    rig.core.background.found_damage(caught.value)
+        except DamagedLayer as damage:
+            rig.core.background.found_damage(damage)
+    assert rig.state.layers.damaged == {layer.number}
     return rig
 
 
-def test_a_segment_with_a_damaged_layer_is_no_witness_and_folds_but_neither_merges_nor_collects() -> (
-    None
-):
+def test_with_a_damaged_layer_a_segment_is_no_witness_and_does_nothing_but_fold() -> None:
     rig = damaged()
     assert not rig.state.whole and rig.core.scrub.damages_found == 1
     rig.core.background.found_damage(DamagedLayer(rig.state.layers.layers[0].number, "again"))
@@ -515,14 +515,36 @@ def test_a_segment_with_a_damaged_layer_is_no_witness_and_folds_but_neither_merg
     assert rig.core.background.planned() is None
 
 
-def test_a_job_that_meets_damage_leaves_no_file_and_says_where_it_was() -> None:
-    rig = mergeable()
-    layer = rig.state.layers.layers[1]
+@pytest.mark.parametrize("kind", ["merge", "collect"])
+def test_a_job_that_meets_damage_ends_and_leaves_no_file(kind: str) -> None:
+    """It must not take the segment down: a restart would begin the same job again."""
+    rig = JOBS[kind]()
+    layer = rig.state.layers.layers[-1]
     rig.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
     names = rig.names
-    with pytest.raises(DamagedLayer, match=layer.name):
-        rig.work()
-    assert rig.names == names
+    assert rig.work(now=50.0) == 1
+    assert rig.names == names and rig.state.layers.damaged == {layer.number}
+    assert not rig.state.whole and not rig.take_job(99.0)
+    [failed] = [each for each in rig.events if isinstance(each, events.JobFailed)]
+    assert layer.name in failed.reason
+
+
+def test_a_fold_that_needs_a_damaged_page_is_tried_again_a_little_later() -> None:
+    rig = filled(60, vdl=60)
+    rig.work()
+    rig.config = attrs.evolve(TINY, fold_bytes=64 << 10)
+    rig.restart()
+    layer = rig.state.layers.layers[0]
+    sound = rig.disk.files[layer.name][:]
+    for at in layer.offsets[:-1]:
+        rig.disk.files[layer.name][at + 30] ^= 1
+    big = [each._replace(payload=b"x" * 8_000) for each in CHAIN[60:75]]  # images are due in here
+    rig.take(big, vdl=75)
+    assert rig.work(now=50.0) == 1 and rig.state.folded == 60
+    assert rig.state.layers.damaged and not rig.take_job(50.5)
+    assert rig.work(now=52.0) == 1 and rig.state.folded == 60
+    rig.disk.files[layer.name] = sound
+    assert rig.work(now=54.0) == 1 and rig.state.folded == 75
 
 
 # ---- what is acknowledged ------------------------------------------------------------------------
