@@ -27,7 +27,7 @@ from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
-from segments.protocol.errors import DamagedLayer, StorageFailed
+from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
@@ -83,8 +83,22 @@ class Background:
 
     def take_job(self, now: float) -> Job[None] | None:
         """The job that is due, if any; none is taken before the last one has ended."""
-        if now < self._not_before:
-            return None
+        job = None if now < self._not_before else self._due(now)
+        return None if job is None else self._guarded(job, now)
+
+    def _guarded(self, job: Job[None], now: float) -> Job[None]:
+        """``job``, which ends at damage that it meets: what is damaged has to come from a peer.
+
+        Until then it would meet the same again and again.
+        """
+        try:
+            yield from job
+        except Corrupt as error:
+            if isinstance(error, DamagedLayer):
+                self.found_damage(error)
+            self.failed(str(error), now)
+
+    def _due(self, now: float) -> Job[None] | None:
         if (transfer := self._gossip.transfer) is not None:
             return self._take_over(transfer)
         state = self._state
@@ -114,7 +128,7 @@ class Background:
         return min(self._state.announced_floor, self._state.vdl)
 
     def failed(self, reason: str, now: float) -> None:
-        """The disk refused something to the job under way: the next one comes a little later."""
+        """The job under way has come to nothing: the next one comes a little later."""
         self._not_before = now + 10.0 * self._config.storage_retry_s
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
@@ -366,9 +380,9 @@ class Background:
 
 
 def _written(number: int, job: Job[_T]) -> Job[_T]:
-    """What ``job`` has written; if the disk refuses, or a layer is damaged, it leaves no file."""
+    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
     try:
         return (yield from job)
-    except (StorageFailed, DamagedLayer):
+    except (StorageFailed, Corrupt):
         yield Delete((f"layer-{number}",))
         raise

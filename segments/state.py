@@ -267,11 +267,11 @@ class SegmentState:
         """Frames of a log that, with the layers, restores this state; with the highest LSN in each.
 
         Each is made when it is asked for: what is folded or comes in meanwhile may be among them or
-        not. If a table is adopted meanwhile, they are of no use.
+        not. If a table is adopted meanwhile, they are of no use. However much comes, they end.
         """
+        limit, after, last = self._config.gossip_bytes, self.folded, self.highest_lsn
         yield self.head_frame(), 0
-        limit, after = self._config.gossip_bytes, self.folded
-        while run := self.index.runs_after(max(after, self.folded), limit):
+        while after < last and (run := self.index.runs_after(max(after, self.folded), limit)):
             after = last_lsn_of(run)
             yield self._records_frame(run), after
         for run in self.index.waiting_runs(limit):

@@ -1,4 +1,4 @@
-"""A layer from a peer: what is asked of whom, who can give it, and parts that are lost or strange."""
+"""A layer from a peer: what is asked of whom, who can give it, and parts lost or strange."""
 
 from __future__ import annotations
 
