@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.layers.block import Block, image_row, join
+from segments.layers.block import image_row, join
 from segments.layers.fold import _chunks, fold_job
 from segments.layers.images import Spacing
 from segments.layers.job import PAUSE, Create, Extend, Job, Read, SyncFile
