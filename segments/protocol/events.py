@@ -274,7 +274,7 @@ class LogRewritten(Event):
 
 @attrs.frozen
 class JobFailed(Event):
-    """The disk refused something to the work in the background: nothing of that job counts."""
+    """The disk refused something to a job in the background, or it met damage: none of it counts."""
 
     reason: str
 
