@@ -294,9 +294,12 @@ class Checker(Listener):
         )  # fmt: skip
 
     def _on_ack(self, source: str, event: AckSent) -> None:
+        core = self._world.cluster.hosts[source].core
+        assert core is not None
+        written = max([core.state.folded, *core.files._tops.values()])
         self._hold(
             invariants.acknowledges_what_is_synced,
-            source, event.scl, event.log_bytes, self._world.disks[source].log_bytes,
+            source, event.scl, written, event.log_bytes, self._world.disks[source].log_bytes,
         )  # fmt: skip
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:

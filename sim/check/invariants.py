@@ -350,13 +350,16 @@ def undamaged(segment: SegmentId, damage: Sequence[DamagedRange]) -> None:
 
 @holds("ack-after-sync")
 def acknowledges_what_is_synced(
-    segment: SegmentId, scl: Lsn, log_bytes: int, durable_bytes: int
+    segment: SegmentId, scl: Lsn, written: Lsn, log_bytes: int, durable_bytes: int
 ) -> None:
-    """7: what it acknowledges lies in the first ``log_bytes`` of its log."""
-    if log_bytes > durable_bytes:
+    """7: what it acknowledges lies in ``log_bytes`` of log and in layers.
+
+    ``written`` is the highest LSN in files whose writes have returned.
+    """
+    if scl > written or log_bytes > durable_bytes:
         raise Broken(
-            f"{segment} acknowledges SCL {scl} with {log_bytes} bytes of log, of which "
-            f"{durable_bytes} are durable"
+            f"{segment} acknowledges SCL {scl}, has written LSNs up to {written}, and takes its "
+            f"log for {log_bytes} bytes, of which {durable_bytes} are durable"
         )
 
 
