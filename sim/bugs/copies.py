@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sim.bugs.plan import Plan
+from sim.bugs.plan import Plan, folding
 from sim.bugs.registry import Bug, Edit
 
 _STATE: Final = "segments.state:SegmentState"
@@ -84,7 +84,7 @@ COPY_BUGS: Final = (
 
 def behind_the_layers() -> Plan:
     """F is away while the others fold the log, and a new writer has nothing of it either."""
-    plan = _folding(end_ms=1_000, gossip_bytes=1 << 10)
+    plan = folding(end_ms=1_000, gossip_bytes=1 << 10)
     plan.part(5, "F", "A,B,C,D,E,writer")
     for page in range(5):
         plan.put(6 + 2 * page, page, length=600)
@@ -109,14 +109,9 @@ def rewritten_over_a_gap() -> Plan:
     return plan
 
 
-def _folding(end_ms: float = 800, **knobs: Any) -> Plan:
-    """Everything is folded and collected at once."""
-    return Plan(end_ms=end_ms, retention_lsns=0, fold_bytes=1, collect_ratio=0.01, **knobs)
-
-
 def _rewriting(end_ms: float = 800, **knobs: Any) -> Plan:
-    """So is any log that is not small: it is soon written anew."""
-    return _folding(end_ms, compact_bytes=0, compact_ratio=1.1, wal_file_bytes=256 << 10, **knobs)
+    """Everything is folded at once, and any log that is not small is soon written anew."""
+    return folding(end_ms, compact_bytes=0, compact_ratio=1.1, wal_file_bytes=256 << 10, **knobs)
 
 
 def rewritten_with_a_range() -> Plan:
@@ -141,7 +136,7 @@ def rewritten_with_a_range() -> Plan:
 
 def peer_lost_amid_its_layer() -> Plan:
     """F takes a layer of A, slowly and in parts, when A loses its disk."""
-    plan = _folding(end_ms=1_000, gossip_bytes=16 << 10, gossip_interval_ns=20_000_000)
+    plan = folding(end_ms=1_000, gossip_bytes=16 << 10, gossip_interval_ns=20_000_000)
     plan.part(5, "F", "A,B,C,D,E,writer")
     for page in range(8):
         plan.put(6 + 2 * page, page, length=8_000)

@@ -254,12 +254,15 @@ def lagging_segment() -> Plan:
 
 
 def read_before_the_vdl_is_known() -> Plan:
-    """Segments hold two records, and have heard of a VDL of 1, when the first page is read."""
+    """Segments hold two records, and have heard of a VDL of 1, when the first page is read.
+
+    Other reads follow, so that segments are looked at before they hear of more.
+    """
     plan = Plan(buffer_pool_pages=1)
     plan.put(10, 0)
     plan.put(12, 1)
-    for at_ms in (14, 16, 18):
-        plan.get(at_ms, 0)
+    for page in range(8):
+        plan.get(14 + 2 * page, page)
     return plan
 
 

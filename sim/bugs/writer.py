@@ -136,11 +136,6 @@ WRITER_BUGS: Final = (
                 "assert record.prev_page_lsn == entry.head_lsn, (record, entry.head_lsn)",
                 "pass",
             ),
-            Edit(
-                "segments.layers.page_read:Search.take_open",
-                "if self.named_by and lsn != self.at:",
-                "if False:",
-            ),
         ),
     ),
 )

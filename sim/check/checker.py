@@ -201,6 +201,7 @@ class Checker(Listener):
             invariants.new_records,
             self.reference, view, records,
         )  # fmt: skip
+        self._hold(invariants.names_the_one_before, self.reference, view, records)
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self.reference.allocated(source, records)
         self._hold(
