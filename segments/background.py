@@ -18,8 +18,8 @@ from segments.config import SegmentConfig
 from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
 from segments.layers.images import PageBefore, Spacing
+from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
@@ -27,9 +27,9 @@ from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
-from segments.protocol.errors import DamagedLayer, StorageFailed
+from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Lsn, PageId, SegmentId
+from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.transfer import Transfer
@@ -83,8 +83,22 @@ class Background:
 
     def take_job(self, now: float) -> Job[None] | None:
         """The job that is due, if any; none is taken before the last one has ended."""
-        if now < self._not_before:
-            return None
+        job = None if now < self._not_before else self._due(now)
+        return None if job is None else self._guarded(job, now)
+
+    def _guarded(self, job: Job[None], now: float) -> Job[None]:
+        """``job``, which ends at damage that it meets: what is damaged has to come from a peer.
+
+        Until then it would meet the same again and again.
+        """
+        try:
+            yield from job
+        except Corrupt as error:
+            if isinstance(error, DamagedLayer):
+                self.found_damage(error)
+            self.failed(str(error), now)
+
+    def _due(self, now: float) -> Job[None] | None:
         if (transfer := self._gossip.transfer) is not None:
             return self._take_over(transfer)
         state = self._state
@@ -114,7 +128,7 @@ class Background:
         return min(self._state.announced_floor, self._state.vdl)
 
     def failed(self, reason: str, now: float) -> None:
-        """The disk refused something to the job under way: the next one comes a little later."""
+        """The job under way has come to nothing: the next one comes a little later."""
         self._not_before = now + 10.0 * self._config.storage_retry_s
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
@@ -133,10 +147,10 @@ class Background:
     def foldable(self) -> Lsn:
         """Up to where the log is to be folded now; where it is folded already if nothing is due.
 
-        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL. That
-        VDL stands on a write quorum, which every later recovery meets: so none annuls what is in a
-        layer, and none asks for it in place of what it finds. Between a seal and its table nothing
-        is folded: the recovery may fetch what is above the VDL that was told to it.
+        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL.
+        That VDL stands on a write quorum, which every later recovery meets: so none annuls what is
+        in a layer, and none asks for it in place of what it finds. Between a seal and its table
+        nothing is folded: the recovery may fetch what is above the VDL that was told to it.
         """
         state, index = self._state, self._state.index
         if state.lacks_table or state.table.epoch != state.epoch or not len(index):
@@ -366,9 +380,9 @@ class Background:
 
 
 def _written(number: int, job: Job[_T]) -> Job[_T]:
-    """What ``job`` has written; if the disk refuses, or a layer is damaged, it leaves no file."""
+    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
     try:
         return (yield from job)
-    except (StorageFailed, DamagedLayer):
+    except (StorageFailed, Corrupt):
         yield Delete((f"layer-{number}",))
         raise

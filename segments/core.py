@@ -476,9 +476,7 @@ class SegmentCore:
                 reading.found.changes(),
             )  # fmt: skip
             self._trace(self.segment, read)
-        reply = PageReply(
-            message.epoch, self.segment, message.request_id, message.read_point, page
-        )
+        reply = PageReply(message.epoch, self.segment, message.request_id, message.read_point, page)
         self._send(source, reply)
 
     def _query(self, job: Job[None]) -> None:

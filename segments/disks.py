@@ -37,8 +37,8 @@ from segments.protocol.errors import (
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.refusal import is_passing, storage_error
 from segments.protocol.volume import VolumeGeometry
-from segments.segment_directory import make_directory
 from segments.restart import format_files
+from segments.segment_directory import make_directory
 from segments.storage import Identity, MemoryStorage, Storage
 
 _MANIFEST = "volume.json"

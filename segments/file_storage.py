@@ -63,7 +63,7 @@ from segments.segment_directory import (
     format_directory,
     make_directory,
 )
-from segments.storage import Identity, check_extent, check_length, check_new, check_synced, absent
+from segments.storage import Identity, absent, check_extent, check_length, check_new, check_synced
 
 _NEW: Final = ".new"
 _MAX_READS: Final = 4

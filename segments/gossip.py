@@ -79,7 +79,7 @@ class Gossip:
         self._giving_until = 0.0
 
     def gives_layers(self, now: float) -> bool:
-        """Whether a peer is taking a layer, part by part: what it asks for must not go meanwhile."""
+        """Whether a peer is taking a layer, part by part, which must not go meanwhile."""
         return now < self._giving_until
 
     def tick(self, now: float) -> SegmentId | None:

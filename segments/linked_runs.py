@@ -20,7 +20,7 @@ from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import join_runs
 
-_BLOCK_RECORDS: Final = 4_096
+_BLOCK_RECORDS: Final = 2_048
 _BLOCK_BYTES: Final = 1 << 20
 """A block has at most so much, unless it is a single run. So much may stay of what was dropped."""
 
@@ -63,18 +63,24 @@ class LinkedRuns:
         Meanwhile records may be looked into, but none may go.
         """
         after = max(after, self._base_lsn)
-        while (at := bisect_right(self._lasts, after)) < len(self._runs):
-            held = self._runs[at]
+        at = bisect_right(self._lasts, after)
+        while at < len(self._runs):
+            held, end = self._runs[at], self._ends[at]
             start, stop = held.span(after, through)
             if start < stop:
                 yield Span(held, start, stop)
             if stop < len(held.lsns):
                 return
-            after = held.lsns[-1]
+            at = bisect_right(self._ends, end)
 
     def find(self, lsn: Lsn) -> Span | None:
         """The record at ``lsn``, if it is held."""
-        return next(self.spans(lsn - 1, lsn), None)
+        at = bisect_left(self._lasts, lsn)
+        if at == len(self._runs) or lsn <= self._base_lsn:
+            return None
+        held = self._runs[at]
+        row = bisect_left(held.lsns, lsn)
+        return Span(held, row, row + 1) if held.lsns[row] == lsn else None
 
     def count_through(self, lsn: Lsn) -> int:
         """How many records lie at or below ``lsn``."""
@@ -108,9 +114,9 @@ class LinkedRuns:
     def _add_block(self) -> int:
         """Join runs that were not looked into, and small blocks before them, into one block."""
         runs = self._runs
-        first = start = self._blocks
-        records, size = len(runs[first].lsns), runs[first].run.size_bytes
-        stop = first + 1
+        start = self._blocks
+        records, size = len(runs[start].lsns), runs[start].run.size_bytes
+        stop = start + 1
         while stop < len(runs) and _has_room(records, size, runs[stop]):
             records, size = records + len(runs[stop].lsns), size + runs[stop].run.size_bytes
             stop += 1

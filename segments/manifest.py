@@ -1,10 +1,11 @@
 """Which files a segment consists of, as bytes. Pure: reads and writes no file.
 
-A segment is a *hot log*, files ``wal-N`` that hold frames (see `segments.wal`) from their first byte
-on, and *layers*, files ``layer-N`` (see `segments.layers.layer`), which tile the chain from its
-beginning up to where the log takes over. Frames go into the last file of the log. No number is used
-twice, for whatever kind of file. Which files are live, and in which order, the file ``manifest``
-says and nothing else: what it does not name is what a crash has left, and is ignored and deleted.
+A segment is a *hot log*, files ``wal-N`` that hold frames (see `segments.wal`) from their first
+byte on, and *layers*, files ``layer-N`` (see `segments.layers.layer`), which tile the chain from
+its beginning up to where the log takes over. Frames go into the last file of the log. No number is
+used twice, for whatever kind of file. Which files are live, and in which order, the file
+``manifest`` says and nothing else: what it does not name is what a crash has left, and is ignored
+and deleted.
 
 All integers are little-endian. The manifest holds the same bytes twice, in halves of whole blocks,
 so that rot in one place leaves one of them.
@@ -202,8 +203,13 @@ def log_in(files: Mapping[str, bytes | bytearray]) -> StoredLog:
 
 def log_files_in(files: Mapping[str, bytes | bytearray]) -> tuple[LogFile, ...]:
     """The files of the log on a disk, with their lengths; none if the log is lost."""
-    named = decode_manifest(bytes(files.get(MANIFEST, b"")))
-    if named is None or named.logs[-1].name not in files:
-        return ()
-    *sealed, last = named.logs
-    return (*sealed, LogFile(last.number, len(files[last.name])))
+    manifest = decode_manifest(bytes(files.get(MANIFEST, b"")))
+    return with_length(manifest.logs, files) if manifest is not None else ()
+
+
+def with_length(
+    named: tuple[LogFile, ...], files: Mapping[str, bytes | bytearray]
+) -> tuple[LogFile, ...]:
+    """What a manifest of the disk names, with the length of the last; none if that is lost."""
+    last = files.get(named[-1].name)
+    return (*named[:-1], LogFile(named[-1].number, len(last))) if last is not None else ()

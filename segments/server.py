@@ -1,9 +1,9 @@
 """One segment at work: the thin trio shell around `segments.core`.
 
 It moves messages and bytes and decides nothing. Four loops share the core: one receives, steps and
-sends; one writes, syncs and tells the core; one lets time pass; one does the work in the background,
-job by job. So a read is answered while a sync is under way, and whatever arrives during a sync
-shares the next one. Questions that need the disk are answered by tasks of their own.
+sends; one writes, syncs and tells the core; one lets time pass; one does the work in the
+background, job by job. So a read is answered while a sync is under way, and whatever arrives during
+a sync shares the next one. Questions that need the disk are answered by tasks of their own.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class SegmentServer:
         return core, log
 
     async def _mend_manifest(self, log: HotLog) -> None:
-        """Write it again. A disk without room keeps nobody from serving: the scrub finds it again."""
+        """Write it again. Without room for it the segment serves: the scrub finds it again."""
         try:
             await log.republish(lambda manifest: manifest)
         except StorageBroken:
@@ -295,7 +295,7 @@ class SegmentServer:
     async def _perform(self, job: Job[T], core: SegmentCore | None = None) -> T:
         """The result of a job, whose operations are done here, with a turn for others after each.
 
-        What the disk refuses is thrown into the job. Amid the effects of a write it goes no further.
+        What the disk refuses is thrown into the job. Amid the effects of a write it waits.
         """
         step: Callable[[Any], Op | None] = job.send
         answer: object = None

@@ -6,7 +6,7 @@ restart, which applies all of them again: there is one meaning of the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from segments.chain_index import ChainIndex
@@ -18,7 +18,7 @@ from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.run import Run, last_lsn_of, read_run
 from segments.protocol.truncation import TruncationTable
-from segments.steps import Pace, Steps, finished
+from segments.steps import Pace, Steps
 from segments.wal import (
     Entry,
     Frame,
@@ -31,7 +31,6 @@ from segments.wal import (
     SettledEntry,
     TableEntry,
     encode_frame,
-    encode_promise,
 )
 
 _RUN_RECORDS: Final = 1_024
@@ -50,6 +49,7 @@ class SegmentState:
             page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
         )  # fmt: skip
         self.materializer.set_layers(layers)
+        self.materializer.announce(layers.folded)
         self.index.reset(layers.folded)
         self.epoch = NO_EPOCH
         """Highest epoch sealed or taken over; never goes down."""
@@ -116,9 +116,7 @@ class SegmentState:
     def whole(self) -> bool:
         """Whether everything this segment ever acknowledged is here; else it is no witness (§8)."""
         return (
-            self.index.scl >= self._repair_lsn
-            and not self.lacks_table
-            and not self.layers.damaged
+            self.index.scl >= self._repair_lsn and not self.lacks_table and not self.layers.damaged
         )
 
     @property
@@ -269,11 +267,11 @@ class SegmentState:
         """Frames of a log that, with the layers, restores this state; with the highest LSN in each.
 
         Each is made when it is asked for: what is folded or comes in meanwhile may be among them or
-        not. If a table is adopted meanwhile, they are of no use.
+        not. If a table is adopted meanwhile, they are of no use. However much comes, they end.
         """
+        limit, after, last = self._config.gossip_bytes, self.folded, self.highest_lsn
         yield self.head_frame(), 0
-        limit, after = self._config.gossip_bytes, self.folded
-        while run := self.index.runs_after(max(after, self.folded), limit):
+        while after < last and (run := self.index.runs_after(max(after, self.folded), limit)):
             after = last_lsn_of(run)
             yield self._records_frame(run), after
         for run in self.index.waiting_runs(limit):

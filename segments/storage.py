@@ -14,12 +14,13 @@ is made in the background is appended to when all of it is durable.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping, Sequence
-from typing import Final, Protocol
+from typing import Protocol
 
 import attrs
 import trio
 
-from segments.manifest import PROMISE, WHOLE as WHOLE
+from segments.manifest import PROMISE
+from segments.manifest import WHOLE as WHOLE
 from segments.protocol.errors import Invalid, SegmentLost
 from segments.protocol.ids import SegmentId
 from segments.wal import NO_PROMISE, encode_promise

@@ -117,9 +117,7 @@ class HeldEntry(NamedTuple):
     highest_lsn: Lsn
 
 
-Entry: TypeAlias = (
-    RecordsEntry | SealEntry | TableEntry | SettledEntry | HeadEntry | HeldEntry
-)
+Entry: TypeAlias = RecordsEntry | SealEntry | TableEntry | SettledEntry | HeadEntry | HeldEntry
 
 _ENTRIES: Final[dict[int, type[Entry]]] = {
     1: RecordsEntry,

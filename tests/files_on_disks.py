@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from segments.hot_log import HotLog
-from segments.storage import Storage
+from segments import manifest
+from segments.storage import WHOLE, Storage
 
 
 async def make_file(storage: Storage, name: str, chunks: Iterable[bytes]) -> None:
@@ -18,4 +18,5 @@ async def make_file(storage: Storage, name: str, chunks: Iterable[bytes]) -> Non
 
 async def log_in(storage: Storage) -> bytes:
     """The log that a restart finds."""
-    return (await HotLog(storage, 1 << 20).load()).log
+    files = {name: await storage.read(name, 0, WHOLE) for name in await storage.names()}
+    return manifest.log_in(files).log

@@ -1,33 +1,35 @@
-"""Layers by hand: records that are a chain, files in a dict, and a simple reader."""
+"""Layers by hand: records that are a chain, files in a dict, and simple readers and writers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 from random import Random
 from typing import TypeVar
 
 import attrs
 
-from segments.layers.block import Block, read_block
-from segments.layers.job import Create, Delete, Extend, Job, Op, Publish, Read, SyncFile, finished
+from segments.layers.block import Block, image_row, join, read_block
+from segments.layers.job import Create, Delete, Extend, Job, Op, Read, SyncFile, finished
 from segments.layers.layer import Layer, NewPages, open_layer
 from segments.layers.layer_writer import LayerWriter
 from segments.protocol.ids import Lsn, PageId
+from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import Rows
+from segments.protocol.run import ROW, WORDS, Rows, encode_rows, payload_bytes, words_of
+from tests.oracles import naive_page
 
 T = TypeVar("T")
 
 
 def chain(
-    random: Random, count: int, pages: int, *, first: Lsn = 1, payload: int = 40
+    random: Random, number: int, pages: int, *, first: Lsn = 1, payload: int = 40
 ) -> list[RedoRecord]:
-    """``count`` records of random changes to random pages, from LSN ``first`` on, with holes."""
+    """``number`` records of random changes to random pages, from LSN ``first`` on, with holes."""
     made: list[RedoRecord] = []
     heads: dict[PageId, Lsn] = {}
     lsn, prev = first, 0
-    for _ in range(count):
+    for _ in range(number):
         page = random.randrange(pages) ** 2
         size = random.randint(1, payload)
         offset = random.randint(0, PAGE_SIZE - size)
@@ -81,7 +83,7 @@ class Files:
         self.ops.append(op)
         match op:
             case Read(name, offset, length):
-                return self.data[name][offset : offset + length]
+                return self.read(name, offset, length)
             case Create(name):
                 assert name not in self.data
                 self.data[name] = b""
@@ -90,14 +92,16 @@ class Files:
                 self.synced.discard(name)
             case SyncFile(name):
                 self.synced.add(name)
-            case Publish(name, data):
-                self.data[name] = data
             case Delete(names):
                 for each in names:
                     del self.data[each]
             case _:
                 pass
         return None
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """A part of a file."""
+        return self.data[name][offset : offset + length]
 
     def opened(self, number: int) -> tuple[Layer, NewPages]:
         """Layer ``number``, from its file alone."""
@@ -114,17 +118,66 @@ def write_layer(
 ) -> Layer:
     """The layer of ``rows``, sorted, given to ``writer`` in pieces that end at these rows."""
     data = writer.begin()
-    size = len(rows.rows) // 40
+    size = len(rows.rows) // ROW.size
+    lengths = list(map(payload_bytes, words_of(rows.rows)[4::WORDS]))
     ends = sorted({min(each, size) for each in (*pieces, size)} - {0})
     start = taken = 0
     for end in ends:
-        part = rows.rows[start * 40 : end * 40]
-        length = sum(
-            int.from_bytes(part[at + 32 : at + 40], "little") & 0x3FFF
-            for at in range(0, len(part), 40)
-        )
+        part = rows.rows[start * ROW.size : end * ROW.size]
+        length = sum(lengths[start:end])
         data += b"".join(writer.add(Rows(part, rows.payloads[taken : taken + length])))
         start, taken = end, taken + length
     last, layer = writer.finish()
     files.data[layer.name] = data + last
     return layer
+
+
+def image_of(page: PageImage) -> Rows:
+    """The row that holds ``page``."""
+    return image_row(page.page_id, page.page_lsn, page.image.rstrip(b"\0"))
+
+
+@attrs.define
+class Shelf(Files):
+    """Files of layers that are made in the dumbest way, out of a list of all records."""
+
+    block_bytes: int = attrs.field(default=16 << 10, kw_only=True)
+    interval: int = attrs.field(default=64, kw_only=True)
+    """An image stands behind every so many records of a page in a layer."""
+    _numbers: count[int] = attrs.field(factory=lambda: count(1), init=False)
+
+    def delta(self, written: Iterable[RedoRecord], start: Lsn, end: Lsn) -> Layer:
+        """A layer of all that was written in ``(start, end]``."""
+        written = list(written)
+        rows, since_image, last = list[Rows](), 0, -1
+        for record in sorted(written, key=lambda each: (each.page_id, each.lsn)):
+            if not start < record.lsn <= end:
+                continue
+            since_image = since_image + 1 if record.page_id == last else 1
+            last = record.page_id
+            rows.append(encode_rows([record]))
+            if since_image == self.interval:
+                rows.append(image_of(naive_page(written, record.page_id, record.lsn)))
+                since_image = 0
+        return self.write(rows, start, end)
+
+    def base(self, written: Iterable[RedoRecord], end: Lsn) -> Layer:
+        """A layer of the newest version of each page at ``end``."""
+        written = list(written)
+        page_ids = sorted({each.page_id for each in written if each.lsn <= end})
+        pages = [image_of(naive_page(written, each, end)) for each in page_ids]
+        return self.write(pages, 0, end, base=True)
+
+    def write(self, rows: Iterable[Rows], start: Lsn, end: Lsn, *, base: bool = False) -> Layer:
+        """A layer of ``rows``, which are sorted."""
+        sorted_rows = list(rows)
+        writer = LayerWriter(
+            next(self._numbers), start, end,
+            base=base, block_bytes=self.block_bytes, most_pages=len(sorted_rows),
+        )  # fmt: skip
+        chunks = [writer.begin()]
+        if sorted_rows:
+            chunks += writer.add(join(sorted_rows))
+        last, layer = writer.finish()
+        self.data[layer.name] = b"".join((*chunks, last))
+        return layer

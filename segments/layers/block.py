@@ -138,6 +138,10 @@ class Block:
         """The payload of one row: of an image, the page without the zeros that end it."""
         return self.payloads[self.starts[row] : self.starts[row + 1]]
 
+    def page_offset(self, row: int) -> int:
+        """Where in its page a record begins to write."""
+        return self.metas[row] >> OFFSET_SHIFT & OFFSET_MASK
+
     def apply(self, page: bytearray, start: int, stop: int) -> None:
         """Make the changes of the records ``start <= row < stop``, none an image, to ``page``."""
         payloads, starts = self.payloads, self.starts

@@ -9,7 +9,7 @@ the one before them is near.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import compress
 from operator import eq
 from typing import NamedTuple, TypeAlias
@@ -36,7 +36,7 @@ class Spacing(NamedTuple):
     stored_bytes: int = 2 * PAGE_SIZE
 
 
-def applied(image: bytes, parts: list[tuple[Block, int, int]]) -> bytes:
+def applied(image: bytes, parts: Sequence[tuple[Block, int, int]]) -> bytes:
     """``image`` with the records of blocks, from row to row, without the zeros that end it."""
     page = bytearray(PAGE_SIZE)
     page[: len(image)] = image
@@ -79,11 +79,13 @@ class WithImages:
         return None
 
     def _pages_to_see(self, block: Block) -> list[PageId]:
-        """Those where images may be missing, or stand; and which the next block may go on with."""
+        """Those where an image may be missing; the first and the last may be in other blocks, too.
+
+        Of all others images that stand are kept: they were far enough apart in their layers.
+        """
         pages = block.pages
         many = compress(pages, map(eq, pages, pages[self._spacing.records - 1 :]))
-        imaged = (pages[row] for row in block.images)
-        return sorted({pages[0], pages[-1], *many, *imaged})
+        return sorted({pages[0], pages[-1], *many})
 
     def _see(self, block: Block, start: int, stop: int) -> Job[None]:
         """The rows ``start <= row < stop``, all of one page."""

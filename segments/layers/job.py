@@ -1,9 +1,9 @@
 """Work that needs the disk, as a generator of operations (sans-I/O).
 
-A job yields what it wants done, and is sent what comes of it; whoever runs it does the I/O: a shell
-with a real disk, the simulator, or `finished` over bytes in memory. Between two yields it runs for a
-few milliseconds at most. It may be closed at any yield, or have a `StorageFailed` thrown in: then
-what it had not published does not count.
+A job yields what it wants done, and is sent what comes of it; whoever runs it does the I/O: a
+shell with a real disk, the simulator, or `finished` over bytes in memory. Between two yields it
+runs for a few milliseconds at most. It may be closed at any yield, or have a `StorageFailed` thrown
+in: then what it had not published does not count.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ import attrs
 
 from segments.layers.block import Block, read_block
 from segments.layers.block_cache import BlockCache
+from segments.layers.images import applied
 from segments.layers.job import Job, Read
 from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.layers.page_cache import PageCache, Version
@@ -48,10 +49,12 @@ class OpenRecords(Protocol):
     def scl(self) -> Lsn:
         """Everything up to here is held, here or in layers."""
 
-    def page_records(self, page_id: PageId, after_lsn: Lsn, through_lsn: Lsn) -> list[RedoRecord]:
+    def page_records(
+        self, page_id: PageId, after_lsn: Lsn, through_lsn: Lsn, /
+    ) -> list[RedoRecord]:
         """The page's linked records in ``(after_lsn, through_lsn]``, ascending."""
 
-    def pieces(self, after_lsn: Lsn, through_lsn: Lsn) -> list[Rows]:
+    def pieces(self, after_lsn: Lsn, through_lsn: Lsn, /) -> list[Rows]:
         """All linked records in ``(after_lsn, through_lsn]``, ascending, encoded."""
 
     def count_through(self, lsn: Lsn) -> int:
@@ -158,7 +161,7 @@ class Materializer:
             for ref in answer.blocks:
                 data = read(ref.name, ref.offset, ref.length)
                 at_hand[ref.layer, ref.block] = read_block(data, ref.offset, ref.layer)
-        content = _content(answer) if answer.page_lsn else b""
+        content = _content(answer).ljust(PAGE_SIZE, b"\0") if answer.page_lsn else b""
         return PageImage(page_id, answer.page_lsn, content)
 
     def _plan(self, reading: Reading, planned: _Round) -> Found | Need:
@@ -214,16 +217,15 @@ class Materializer:
         page_id, page_lsn = reading.page_id, found.page_lsn
         if not page_lsn:
             return PageImage(page_id, 0, b"")
-        image = _with_spans(found)
-        # What is folded is never above the VDL, heard of or not.
-        vdl = max(self._vdl, self._layers.folded)
-        through = min(reading.read_point, vdl, self._index.scl)
+        image = _folded(found)
+        through = min(reading.read_point, self._vdl, self._index.scl)
         settled = bisect_right(found.records, through, key=_lsn_of)
         image = _with_records(image, found.records[:settled])
         lsn = found.records[settled - 1].lsn if settled else found.folded_lsn
         if 0 < lsn <= through:
             self.page_cache.put(page_id, Version(lsn, image.rstrip(b"\0"), through))
-        return PageImage(page_id, page_lsn, _with_records(image, found.records[settled:]))
+        image = _with_records(image, found.records[settled:])
+        return PageImage(page_id, page_lsn, image.ljust(PAGE_SIZE, b"\0"))
 
     # ---- which pages there are -------------------------------------------------------------------
 
@@ -287,23 +289,18 @@ class Materializer:
 
 
 def _content(found: Found) -> bytes:
-    """The whole page."""
-    return _with_records(_with_spans(found), found.records)
+    """The page, maybe without the zeros that end it."""
+    return _with_records(_folded(found), found.records)
 
 
-def _with_spans(found: Found) -> bytes:
-    if not found.spans:
-        return found.image.ljust(PAGE_SIZE, b"\0")
-    page = bytearray(found.image.ljust(PAGE_SIZE, b"\0"))
-    for block, start, stop in found.spans:
-        block.apply(page, start, stop)
-    return bytes(page)
+def _folded(found: Found) -> bytes:
+    return applied(found.image, found.spans) if found.spans else found.image
 
 
 def _with_records(image: bytes, records: Sequence[RedoRecord]) -> bytes:
     if not records:
         return image
-    page = bytearray(image)
+    page = bytearray(image.ljust(PAGE_SIZE, b"\0"))
     for record in records:
         offset, payload = record[2], record[3]
         page[offset : offset + len(payload)] = payload

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
+from operator import sub
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -24,7 +25,7 @@ from segments.layers.page_cache import Version
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, Change, RedoRecord
-from segments.protocol.run import OFFSET_MASK, OFFSET_SHIFT, ROW, payload_bytes
+from segments.protocol.run import OFFSET_MASK, OFFSET_SHIFT, ROW
 
 
 class BlockRef(NamedTuple):
@@ -77,11 +78,12 @@ class Found(NamedTuple):
         """The newest record in it; 0 for a page that has none."""
         return self.records[-1].lsn if self.records else self.folded_lsn
 
-
     def changes(self) -> list[Change]:
         """What is applied on the image, ascending."""
         folded = [
-            Change(block.lsns[row], block.metas[row] >> OFFSET_SHIFT & OFFSET_MASK, block.payload(row))
+            Change(
+                block.lsns[row], block.metas[row] >> OFFSET_SHIFT & OFFSET_MASK, block.payload(row)
+            )
             for block, start, stop in self.spans
             for row in range(start, stop)
         ]
@@ -162,14 +164,16 @@ class Search:
             if block is None:
                 # How far away the next image is nobody knows: as far again as we have come.
                 first = max(numbers.start, number + 1 - max(1, self._walked))
-                more = [each for each in range(number - 1, first - 1, -1) if not held(layer.number, each)]
+                more = [
+                    each
+                    for each in range(number - 1, first - 1, -1)
+                    if not held(layer.number, each)
+                ]
                 return _need(layer, [number, *more])
             self._walked += 1
             self._take_rows(block, low)
             if self.found is not None or self.at <= low:
                 return None
-            if not self.named_by:
-                break  # what is older than the newest cannot be in blocks before this one either
         if self.named_by:
             raise self._missing()
         self.at = low
@@ -193,23 +197,16 @@ class Search:
     def _end_in_base(self, lsn: Lsn, image: bytes) -> None:
         """End at the image that stands for all there is of the page up to the base's end.
 
-        If a collection has overtaken the read, that is as of a record that was found already.
+        If a collection has overtaken the read, that is as of a record that was found already. To
+        make such changes again changes nothing.
         """
-        if self.named_by and lsn != self.at and not self._drop_through(lsn):
+        if self.named_by and lsn != self.at and not self._has_found(lsn):
             raise self._missing()
         self._end(lsn, image)
 
-    def _drop_through(self, lsn: Lsn) -> bool:
-        """Drop what was found at or below ``lsn``; returns whether that was in it."""
-        there = any(record.lsn == lsn for record in self.records)
-        self.records = [record for record in self.records if record.lsn > lsn]
-        spans, self.spans = self.spans, []
-        for block, start, stop in spans:
-            kept = bisect_right(block.lsns, lsn, start, stop)
-            there = there or (kept > start and block.lsns[kept - 1] == lsn)
-            if kept < stop:
-                self.spans.append(Span(block, kept, stop))
-        return there
+    def _has_found(self, lsn: Lsn) -> bool:
+        in_spans = (lsn in span.block.lsns[span.start : span.stop] for span in self.spans)
+        return any(in_spans) or any(record.lsn == lsn for record in self.records)
 
     def _take_rows(self, block: Block, low: Lsn) -> None:
         """Take the page's rows in ``block`` that lie above ``low``, from ``at`` downwards.
@@ -252,10 +249,11 @@ def _newest_whole(block: Block, start: int, stop: int) -> int | None:
     """The last of the rows ``start <= row < stop`` that says all of its page, if there is one."""
     at = bisect_left(block.images, stop)
     newest = block.images[at - 1] if at and block.images[at - 1] >= start else None
-    if len(block.payloads) >= PAGE_SIZE:
-        for row in range(stop - 1, start - 1 if newest is None else newest, -1):
-            if payload_bytes(block.metas[row]) == PAGE_SIZE:
-                return row
+    low, ends = start if newest is None else newest + 1, block.starts
+    if ends[stop] - ends[low] >= PAGE_SIZE:
+        sizes = list(map(sub, ends[low + 1 : stop + 1], ends[low:stop]))
+        if PAGE_SIZE in sizes:
+            return stop - 1 - sizes[::-1].index(PAGE_SIZE)
     return newest
 
 

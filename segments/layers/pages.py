@@ -36,9 +36,7 @@ class PageDirectory:
 
     def __iter__(self) -> Iterator[tuple[PageId, Lsn]]:
         """Each page with its first LSN, by page; nothing may be added or dropped meanwhile."""
-        return zip(
-            chain.from_iterable(self._pages), chain.from_iterable(self._lsns), strict=True
-        )
+        return zip(chain.from_iterable(self._pages), chain.from_iterable(self._lsns), strict=True)
 
     # ---- pages come in ---------------------------------------------------------------------------
 
@@ -76,7 +74,9 @@ class PageDirectory:
             lsns[at] = min(lsns[at], lsn)
             return
         self._count += 1
-        if at == self._chunk_pages and number == len(self._pages) - 1:  # pages in order leave full chunks
+        if (
+            at == self._chunk_pages and number == len(self._pages) - 1
+        ):  # pages in order leave full chunks
             self._new_chunk(number + 1, array("Q", (page,)), array("Q", (lsn,)))
             return
         pages.insert(at, page)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sim.bugs.plan import ALL, Plan
+from sim.bugs.plan import Plan
 from sim.bugs.registry import Bug, Edit
 
 _STATE: Final = "segments.state:SegmentState"
@@ -118,9 +118,7 @@ def _folding(end_ms: float = 800, **knobs: Any) -> Plan:
 
 def _rewriting(end_ms: float = 800, **knobs: Any) -> Plan:
     """So is any log that is not small: it is soon written anew."""
-    return _folding(
-        end_ms, compact_bytes=0, compact_ratio=1.1, wal_file_bytes=256 << 10, **knobs
-    )
+    return _folding(end_ms, compact_bytes=0, compact_ratio=1.1, wal_file_bytes=256 << 10, **knobs)
 
 
 def rewritten_with_a_range() -> Plan:

@@ -80,9 +80,7 @@ DAMAGE_BUGS: Final = (
         name="scrub-mends-nothing",
         summary="damage that the scrub meets is counted, and stays",
         section="protocol §6",
-        edits=(
-            Edit("segments.scrub:Scrub.checked", "self.log_is_damaged = True", "pass"),
-        ),
+        edits=(Edit("segments.scrub:Scrub.checked", "self.log_is_damaged = True", "pass"),),
     ),
     Bug(
         name="bad-promise-stays",
@@ -100,7 +98,7 @@ DAMAGE_BUGS: Final = (
         name="whole-at-the-vdl",
         summary="a damaged segment calls itself whole when it is at the VDL that it knows",
         section="protocol §8",
-        edits=(Edit(_WHOLE, ">= self._repair_lsn\n", ">= min(self._repair_lsn, self.vdl)\n"),),
+        edits=(Edit(_WHOLE, ">= self._repair_lsn and", ">= min(self._repair_lsn, self.vdl) and"),),
     ),
     Bug(
         name="rewrites-before-it-is-whole",

@@ -2,9 +2,10 @@
 
 Not among them: shells that only move messages or say what is going on (`aurora.engine`,
 `aurora.transport`, `segments.server`, `segments.host`, `segments.protocol.refusal`, health);
-real files, and who only reads copies of them (`segments.file_storage`, `segments.locked_directory`,
-`segments.disks`, `segments.volume_copy`, `aurora.reader_core`: a simulated run never comes there,
-tests of their own kill, tear and take them away); the codec, messages, settings, ids, records and
+real files, and who only reads copies of them (`segments.file_storage`, `segments.open_file`,
+`segments.locked_directory`, `segments.segment_directory`, `segments.disks`, `segments.volume_copy`,
+`aurora.reader_core`: a simulated run never comes there, tests of their own kill, tear and take them
+away); the codec, messages, settings, ids, records and
 interfaces, which decide nothing beyond what their types say or refuse.
 """
 
@@ -39,6 +40,9 @@ CORES: Final[Mapping[str, str]] = {
     "segments.manifest": "which files a log consists of",
     "segments.hot_log": "when a file counts, and when it goes",
     "segments.chain_index": "SCL, gaps, what is cut off",
+    "segments.held_run": "a run, cut, and page by page",
+    "segments.linked_runs": "the chain, run by run, and its pages",
+    "segments.waiting_runs": "what lies above gaps, and what contradicts it",
     "segments.materializer": "a page at a read point",
     "segments.page_directory": "which pages a segment knows",
     "segments.wal": "frames, torn tails, damage, promises",

@@ -13,7 +13,9 @@ import pytest
 
 from tests.repo.sources import python_files, text
 
-PACKAGES: Final = ("segments/protocol/", "segments/", "aurora/", "aurora/terminal/")
+PACKAGES: Final = (
+    "segments/protocol/", "segments/layers/", "segments/", "aurora/", "aurora/terminal/",
+)  # fmt: skip
 
 
 def rooms(document: str, package: str) -> list[str]:

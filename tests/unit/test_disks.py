@@ -13,7 +13,6 @@ import trio
 
 from aurora.cluster import open_cluster
 from segments.disks import MemoryDisk, VolumeDirectory, format_storage
-from segments.hot_log import HotLog
 from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
@@ -27,6 +26,7 @@ from segments.protocol.errors import (
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.volume import VolumeGeometry
 from segments.storage import Identity
+from tests.files_on_disks import log_in
 
 EPOCH = VolumeEpoch(1, 5)
 ONE = VolumeGeometry(1)
@@ -45,7 +45,7 @@ async def test_a_volume_is_found_as_it_was_made(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["volume"]
     for disk in made.disks().values():
         storage = disk.open()
-        assert (await HotLog(storage, 1 << 20).load()).log
+        assert await log_in(storage)
         storage.close()
 
 

@@ -140,8 +140,10 @@ def test_blocks_are_of_the_size_asked_for() -> None:
 def test_an_image_begins_its_block_where_images_are_close() -> None:
     """So a read of what follows it, up to the next one, is one block."""
     files, layer, _, _ = made(1, 3_000, 2, 50, 4_000)
-    for block in files.blocks(layer):
+    blocks = files.blocks(layer)
+    for block in blocks:
         assert list(block.images) in ([], [0])
+    assert min(map(len, blocks[:-1])) > 30, "an image of 8 KiB does not fill it"
 
 
 @modestly
@@ -311,6 +313,15 @@ def test_a_layer_of_nothing_can_be_opened() -> None:
     assert (opened.count, opened.end, len(new_pages.pages)) == (0, 9, 0)
     assert opened == layer
     assert list(opened.blocks_of(4, 0, 100)) == []
+
+
+@pytest.mark.parametrize(("start", "end", "base"), [(9, 8, False), (1, 9, True), (0, 2**63, True)])
+def test_a_layer_of_impossible_ends_is_damaged(start: int, end: int, base: bool) -> None:
+    files = Files()
+    writer = LayerWriter(2, start, end, base=base, block_bytes=100, most_pages=0)
+    files.data["layer-2"] = writer.begin() + writer.finish()[0]
+    with pytest.raises(DamagedLayer, match="layer-2: begins with"):
+        files.opened(2)
 
 
 def test_the_new_pages_of_a_base_are_all_of_its_pages() -> None:

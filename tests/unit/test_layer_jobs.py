@@ -2,144 +2,24 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.layers.block import Block, image_row, join
-from segments.layers.collect import collect_job
-from segments.layers.fold import fold_job
-from segments.layers.images import PageBefore, Spacing
+from segments.layers.block import image_row, join
+from segments.layers.fold import _chunks, fold_job
+from segments.layers.images import Spacing
 from segments.layers.job import PAUSE, Create, Extend, Job, Read, SyncFile
 from segments.layers.layer import Layer
-from segments.layers.merge import merge_job
-from segments.layers.ordered import BlocksSource, Ordered, Source
+from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
 from segments.protocol.errors import Corrupt, DamagedLayer
-from segments.protocol.ids import Lsn, PageId
+from segments.protocol.ids import Lsn
 from segments.protocol.record import PAGE_SIZE, RedoRecord
-from segments.protocol.run import IMAGE_BIT, Rows, encode_rows
-from tests.layer_rig import Files, by_page, chain, replayed
-
-TINY = Spacing(3, 200)
-NO_IMAGES = Spacing(1_000_000, 1)
-
-
-class History:
-    """One segment's records and layers, folded, merged and collected as a test says."""
-
-    def __init__(
-        self, records: list[RedoRecord], spacing: Spacing = TINY, block: int = 300
-    ) -> None:
-        self.records = records
-        self.layers: list[Layer] = []
-        self.files = Files()
-        self.asked: list[PageId] = []
-        self._spacing, self._block, self._number = spacing, block, 0
-
-    @property
-    def folded(self) -> Lsn:
-        return self.layers[-1].end if self.layers else 0
-
-    def within(self, start: Lsn, end: Lsn) -> list[RedoRecord]:
-        return [record for record in self.records if start < record.lsn <= end]
-
-    def fold(self, end: Lsn, pieces: int = 3) -> Layer:
-        start, records = self.folded, self.within(self.folded, end)
-        step = max(1, len(records) // pieces)
-        rows = [encode_rows(records[at : at + step]) for at in range(0, len(records), step)]
-        job = fold_job(
-            self._next(), start, end, rows,
-            block_bytes=self._block, spacing=self._spacing, page_before=self.before(start),
-        )  # fmt: skip
-        self.layers.append(self.files.run(job))
-        return self.layers[-1]
-
-    def merge(self, first: int, stop: int) -> Layer:
-        old = self.layers[first:stop]
-        job = merge_job(
-            self._next(), old,
-            block_bytes=self._block, spacing=self._spacing, page_before=self.before(old[0].start),
-        )  # fmt: skip
-        self.layers[first:stop] = [self.files.run(job)]
-        return self.layers[first]
-
-    def collect(self, stop: int) -> Layer:
-        job = collect_job(self._next(), self.layers[:stop], block_bytes=self._block)
-        self.layers[:stop] = [self.files.run(job)]
-        return self.layers[0]
-
-    def before(self, lsn: Lsn) -> PageBefore:
-        def page_before(page: PageId) -> Job[bytes]:
-            self.asked.append(page)
-            yield Read("layer-1", 0, 1)
-            return replayed(self.records, page, lsn)
-
-        return page_before
-
-    def _next(self) -> int:
-        self._number += 1
-        return self._number
-
-    def check(self) -> None:
-        """Every layer has just what it should, as its file alone says."""
-        for layer in self.layers:
-            opened, _ = self.files.opened(layer.number)
-            blocks = self.files.blocks(opened)
-            rows = (
-                join([block.cut(0, len(block)) for block in blocks]) if blocks else Rows(b"", b"")
-            )
-            records = self.within(layer.start, layer.end)
-            if layer.base:
-                assert rows == self._newest(records)
-            else:
-                self._check_delta(blocks, rows, records)
-        assert [layer.start for layer in self.layers[1:]] == [
-            layer.end for layer in self.layers[:-1]
-        ]
-
-    def _newest(self, records: list[RedoRecord]) -> Rows:
-        heads = {record.page_id: record.lsn for record in records}
-        images = [
-            image_row(page, lsn, replayed(records, page, lsn))
-            for page, lsn in sorted(heads.items())
-        ]
-        return join(images) if images else Rows(b"", b"")
-
-    def _check_delta(self, blocks: list[Block], rows: Rows, records: list[RedoRecord]) -> None:
-        expected, images = [], image_keys(blocks)
-        for record in by_page(records):
-            expected.append(encode_rows([record]))
-            if (record.page_id, record.lsn) in images:
-                page = replayed(self.records, record.page_id, record.lsn)
-                expected.append(image_row(record.page_id, record.lsn, page))
-        assert rows == (join(expected) if expected else Rows(b"", b""))
-        self._check_spacing(by_page(records), images)
-
-    def _check_spacing(self, records: list[RedoRecord], images: set[tuple[PageId, Lsn]]) -> None:
-        count = size = 0
-        for record, after in pairwise([*records, None]):
-            assert record is not None
-            count, size = count + 1, size + 40 + len(record.payload)
-            if (record.page_id, record.lsn) in images:
-                assert count * 2 >= self._spacing.records
-                assert size * 2 >= self._spacing.stored_bytes
-                count = size = 0
-            else:
-                assert count < self._spacing.records or size < self._spacing.stored_bytes
-            if after is None or after.page_id != record.page_id:
-                count = size = 0
-
-
-def image_keys(blocks: list[Block]) -> set[tuple[PageId, Lsn]]:
-    return {
-        (block.pages[row], block.lsns[row])
-        for block in blocks
-        for row in range(len(block))
-        if block.metas[row] & IMAGE_BIT
-    }
+from segments.protocol.run import Rows, encode_rows
+from tests.layer_history import NO_IMAGES, TINY, History, image_keys
+from tests.layer_rig import Files, chain
 
 
 @settings(max_examples=150, deadline=None)
@@ -168,6 +48,9 @@ def take_random_actions(random: Random, history: History) -> None:
     """Folds of all there is, with merges and collections in between and behind."""
     last = history.records[-1].lsn if history.records else 5
     while history.folded < last or random.random() < 0.7:
+        if history.layers and random.random() < 0.2:
+            lowest = history.layers[0].end if history.layers[0].base else 1
+            history.take_base(random.randint(lowest, history.folded))
         layers = len(history.layers)
         action = random.random()
         if history.folded < last and (action < 0.6 or not layers):
@@ -251,6 +134,29 @@ def test_images_that_stand_are_kept_and_close_ones_left_out() -> None:
     history.check()
 
 
+@pytest.mark.parametrize("spacing", [Spacing(10, 1), Spacing(1, 10 * 41 - 40)])
+def test_an_image_half_as_far_as_it_might_be_is_kept(spacing: Spacing) -> None:
+    records = chain(Random(1), 17, 1, payload=1)
+    history = History(records, spacing)
+    history.fold(records[5].lsn)
+    history.fold(records[16].lsn)  # an image behind its tenth, the sixteenth of all
+    merged = history.merge(0, 2)
+    rows = {lsn for _, lsn in image_keys(history.files.blocks(merged))}
+    assert rows == {records[9].lsn, records[15].lsn}
+    history.check()
+
+
+def test_an_image_that_stands_where_one_is_due_is_not_made_again() -> None:
+    records = chain(Random(1), 40, 1, payload=9)
+    history = History(records, Spacing(10, 1))
+    history.fold(records[9].lsn)
+    history.fold(records[39].lsn)
+    history.asked.clear()
+    history.merge(1, 2)
+    assert history.asked == []
+    history.check()
+
+
 def test_a_layer_without_images_has_its_records_only() -> None:
     records = chain(Random(2), 300, 4)
     history = History(records, NO_IMAGES)
@@ -277,8 +183,50 @@ def test_each_block_is_read_once() -> None:
     reads = [op for op in history.files.ops if isinstance(op, Read) and op.name != "layer-4"]
     read = {layer.name: sum(op.length for op in reads if op.name == layer.name) for layer in old}
     asked = sum(op.length == 1 for op in reads)  # by page_before
+    blocks = sum(len(layer.first_pages) for layer in old)
+    assert len(reads) - asked < blocks / 4, "several are read at once"
     read["layer-1"] -= asked
     assert read == {layer.name: layer.offsets[-1] - layer.offsets[0] for layer in old}
+
+
+def test_steps_are_long_enough_and_bounded() -> None:
+    """In rows, and in bytes where rows are large; whatever the blocks."""
+    for size, most_rows, most_steps in ((40, 1_024, 8), (PAGE_SIZE, 256, 60)):
+        records = chain(Random(3), 2_400, 50, payload=size)
+        history = History(records, NO_IMAGES)
+        for at in (800, 1_600, 2_399):
+            history.fold(records[at].lsn)
+        source = Ordered([LayerSource(layer) for layer in history.layers], 0)
+        sizes = history.files.run(sizes_of(source))
+        assert sum(sizes) == 2_400
+        assert max(sizes) <= most_rows
+        assert len(sizes) <= most_steps
+
+
+def test_what_a_fold_sorts_at_once_is_bounded_in_rows_and_bytes() -> None:
+    record = RedoRecord(9, 4, 0, bytes(PAGE_SIZE), 8, True, 8, 7, 6)
+    small, large = encode_rows([record._replace(payload=b"x")]), encode_rows([record])
+    long = join([small] * 9_000)
+    assert [len(rows) // 40 for rows, _ in _chunks([long])] == [4_096, 4_096, 808]
+    assert [len(rows) // 40 for rows, _ in _chunks([small] * 9_000)] == [4_096, 4_096, 808]
+    assert [len(payloads) >> 10 for _, payloads in _chunks([large] * 200)] == [1_024, 576]
+    for pieces in ([long], [small] * 9_000, [large, long, small]):
+        assert join(list(_chunks(pieces))) == join(pieces)
+
+
+def test_what_is_written_at_once_is_bounded() -> None:
+    history = History(chain(Random(3), 800, 50, payload=PAGE_SIZE), NO_IMAGES)
+    history.fold(history.records[-1].lsn)
+    sizes = [len(op.data) for op in history.files.ops if isinstance(op, Extend)]
+    assert max(sizes) < 768 << 10 and min(sizes[:-1]) >= 256 << 10
+
+
+def sizes_of(source: Source) -> Job[list[int]]:
+    """How many rows each block of ``source`` has."""
+    sizes = []
+    while (block := (yield from source.next_block())) is not None:
+        sizes.append(len(block))
+    return sizes
 
 
 def test_a_job_that_is_closed_leaves_a_file_that_is_not_synced() -> None:
@@ -323,6 +271,7 @@ def test_rows_that_no_record_can_have_are_not_folded() -> None:
     rows = encode_rows(records)
     for broken in (
         Rows(rows.rows, rows.payloads[:-1]),
+        Rows(rows.rows, rows.payloads + b"x"),
         encode_rows([records[0]._replace(prev_volume_lsn=records[0].lsn)]),
         join(
             [encode_rows(records[:1]), image_row(records[0].page_id, records[0].lsn, b"x" * 9_000)]
@@ -361,13 +310,6 @@ def test_rows_that_are_lost_between_sources_are_missed() -> None:
             given_now = [kept if at == number else each for at, each in enumerate(sources)]
             ordered = Ordered([BlocksSource(each) for each in given_now], 0)
             with pytest.raises(Corrupt, match="expected it to follow that"):
-                history.files.run(drained(ordered))
-    assert history.files.run(drained(Ordered([BlocksSource(each) for each in sources], 0))) == 200
-
-
-def drained(source: Source) -> Job[int]:
-    """How many rows there are in ``source``."""
-    count = 0
-    while (block := (yield from source.next_block())) is not None:
-        count += len(block)
-    return count
+                history.files.run(sizes_of(ordered))
+    whole = Ordered([BlocksSource(each) for each in sources], 0)
+    assert sum(history.files.run(sizes_of(whole))) == 200

@@ -7,9 +7,9 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segments.materializer import Materializer
 
 from segments.chain_index import ChainIndex
-from segments.materializer import Materializer
 from segments.protocol.errors import Corrupt, ReadPointBelowFloor
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.messages import PageImage
@@ -350,7 +350,7 @@ def test_a_broken_page_chain_is_corrupt_and_names_both_records() -> None:
     records = history(5)
     _, pages = segment([*records[:3], records[3]._replace(prev_page_lsn=0)])
     pages.install([PageImage(0, 2, bytes(PAGE_SIZE))])
-    with pytest.raises(Corrupt, match="record 4 follows 0: expected 3"):
+    with pytest.raises(Corrupt, match="record 4 follows 0: expected 2"):
         pages.materialize(0, 4)
     _, pages = segment([*records[:2], records[2]._replace(page_id=1), *records[3:]])
     with pytest.raises(Corrupt, match="record 4 follows 3, which is missing"):

@@ -118,7 +118,7 @@ def memory(directory: PageDirectory) -> int:
 
 
 def test_a_page_takes_17_bytes() -> None:
-    count = 100_000
+    count = 30_000
     in_order, at_random = PageDirectory(), PageDirectory()
     for page in range(count):
         in_order.add(page, page + 1)

@@ -5,20 +5,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import attrs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segments.chain_index import ChainIndex
+from segments.layers.job import finished
 from segments.layers.layer_map import LayerMap
 from segments.layers.materializer import Materializer, Reading
-from segments.layers.page_read import Need
-from segments.layers.job import finished
+from segments.layers.page_read import BlockRef, Need
 from segments.protocol.errors import ReadPointBelowFloor
 from segments.protocol.ids import Lsn, PageId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
-from tests.read_rig import OpenIndex, Shelf
-from tests.oracles import chained, naive_page
+from tests.layer_rig import Shelf
+from tests.oracles import chained, insert, naive_page
 
 PAGES = range(5)
 
@@ -33,7 +35,7 @@ class Story:
             "page_cache_bytes": draw.choice([0, 2000, 1 << 20]),
             "block_cache_bytes": draw.choice([0, 500, 1 << 20]),
         }
-        self.index = OpenIndex()
+        self.index = ChainIndex(max_unlinked=10_000)
         self.pages = Materializer(self.index, **self.caches)
         self.written: list[RedoRecord] = []
         self.next_lsn, self.vdl = 1, 0
@@ -55,10 +57,10 @@ class Story:
     def deliver(self) -> None:
         if self.written:
             start = self.draw.randrange(len(self.written))
-            self.index.insert(self.written[start : start + self.draw.randint(1, 20)])
+            insert(self.index, self.written[start : start + self.draw.randint(1, 20)])
 
     def catch_up(self) -> None:
-        self.index.insert(self.written)
+        insert(self.index, self.written)
 
     def announce(self) -> None:
         self.vdl = max(self.vdl, self.draw.choice([0, *(each.lsn for each in self.written)]))
@@ -84,11 +86,15 @@ class Story:
             self.pages.set_layers(self.pages.layers.with_layer(layer))
 
     def collect(self) -> None:
-        layers = self.pages.layers.layers
-        if layers:
-            old = layers[: self.draw.randint(1, len(layers))]
-            layer = self.shelf.base(self.written, old[-1].end)
-            self.pages.set_layers(self.pages.layers.with_layer(layer))
+        """Up to where a layer ends, or amid one, as where a base comes from a peer."""
+        layers = self.pages.layers
+        ends = [each.end for each in layers]
+        if self.draw.random() < 0.3:
+            ends = [each.lsn for each in self.written if each.lsn <= layers.folded]
+        ends = [end for end in ends if end >= layers.base_lsn]
+        if ends:
+            base = self.shelf.base(self.written, self.draw.choice(ends))
+            self.pages.set_layers(layers.with_layer(base))
 
     def truncate(self) -> None:
         self.epoch += 1
@@ -101,14 +107,20 @@ class Story:
     def restart(self) -> None:
         """From the files of the layers, and from what the hot log still has."""
         held, layers = self.index.held(), self.pages.layers
-        opened = [self.shelf.open(layer) for layer in layers]
-        self.index = OpenIndex()
+        opened = [self.shelf.opened(layer.number) for layer in layers]
+        self.index = ChainIndex(max_unlinked=10_000)
         self.pages = Materializer(self.index, **self.caches)
-        self.pages.set_layers(LayerMap(tuple(layer for layer, _ in opened)))
+        starts = [layer.start for layer in layers]
+        assert all(layer.start <= start for (layer, _), start in zip(opened, starts, strict=True))
+        clipped = [
+            attrs.evolve(layer, start=start)
+            for (layer, _), start in zip(opened, starts, strict=True)
+        ]
+        self.pages.set_layers(LayerMap(tuple(clipped)))
         self.index.reset(layers.folded)
         for _, (page_ids, lsns) in opened:
             self.pages.load_pages(page_ids, lsns)
-        self.index.insert(held)
+        insert(self.index, held)
         self.pages.announce(self.vdl)
 
     def list_pages(self) -> None:
@@ -118,7 +130,7 @@ class Story:
 
     def read(self, page: PageId, read_point: Lsn) -> PageImage | None:
         """The page, or None if its version was collected while it was read."""
-        reading, asked = Reading(page, read_point), set()
+        reading, asked = Reading(page, read_point), set[BlockRef]()
         try:
             while isinstance(answer := self.pages.read(reading), Need):
                 refs = answer.blocks

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable
 import attrs
 import pytest
 
+from segments.chain_index import ChainIndex
 from segments.layers.bloom import Bloom
 from segments.layers.job import Read, finished
-from segments.layers.layer import Layer
+from segments.layers.layer import Layer, unreadable
 from segments.layers.layer_map import LayerMap
 from segments.layers.materializer import Materializer, Reading
 from segments.layers.page_read import Need
@@ -19,8 +20,8 @@ from segments.protocol.ids import Lsn, PageId, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
-from tests.read_rig import OpenIndex, Shelf
-from tests.oracles import chained, naive_page
+from tests.layer_rig import Shelf
+from tests.oracles import chained, insert, naive_page
 
 ALL_ONES = Bloom(b"\xff" * 8)
 ALL_ZEROS = Bloom(bytes(8))
@@ -46,8 +47,8 @@ class Segment:
         self.written = list(written)
         self.shelf = Shelf() if shelf is None else shelf
         self.seen = seen
-        self.index = OpenIndex()
-        self.index.insert(self.written)
+        self.index = ChainIndex(max_unlinked=10_000)
+        insert(self.index, self.written)
         self.pages = Materializer(
             self.index, page_cache_bytes=page_cache_bytes, block_cache_bytes=block_cache_bytes
         )
@@ -57,7 +58,7 @@ class Segment:
 
     def write(self, *writes: tuple[Lsn, PageId, int, bytes]) -> None:
         self.written += chained(writes, after=self.written)
-        self.index.insert(self.written)
+        insert(self.index, self.written)
 
     def fold(self, end: Lsn) -> None:
         layers = self.pages.layers
@@ -67,7 +68,6 @@ class Segment:
 
     def collect(self, end: Lsn) -> None:
         layers = self.pages.layers
-        old = [layer for layer in layers if layer.end <= end]
         base = self.seen(self.shelf.base(self.written, end))
         self.pages.set_layers(layers.with_layer(base))
 
@@ -97,9 +97,7 @@ class Segment:
 def history(count: int, *, pages: int = 1, size: int = 6) -> list[RedoRecord]:
     """A record of ``size`` bytes at each LSN, on ``pages`` pages in turn, at changing offsets."""
     draw = random.Random(count)
-    return chained(
-        [(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)]
-    )
+    return chained([(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)])
 
 
 # ---- what a read costs ---------------------------------------------------------------------------
@@ -172,7 +170,9 @@ def test_blocks_at_hand_are_not_asked_for_again() -> None:
 
 
 def test_a_record_that_writes_the_whole_page_ends_the_way() -> None:
-    writes = [(lsn, 0, 0, bytes([lsn]) * (PAGE_SIZE if lsn % 5 == 0 else 7)) for lsn in range(1, 31)]
+    writes = [
+        (lsn, 0, 0, bytes([lsn]) * (PAGE_SIZE if lsn % 5 == 0 else 7)) for lsn in range(1, 31)
+    ]
     shelf = Shelf(block_bytes=1, interval=1000)
     for ends in [(), (20,), (10, 20, 30)]:
         segment = Segment(
@@ -420,7 +420,7 @@ def test_a_kept_version_that_a_record_does_not_follow_is_told_of() -> None:
     segment = Segment(history(4))
     segment.rounds(0, 4)
     last = segment.written[-1]
-    segment.index.insert([RedoRecord(5, 0, 0, b"x", 5, True, 4, last.lsn, 3)])
+    insert(segment.index, [RedoRecord(5, 0, 0, b"x", 5, True, 4, last.lsn, 3)])
     with pytest.raises(Corrupt, match="page 0: record 5 follows 3: expected 4"):
         segment.pages.read(Reading(0, 5))
 
@@ -449,6 +449,28 @@ def test_damage_is_found_and_not_kept() -> None:
     with pytest.raises(DamagedLayer):
         finished(segment.pages.read_job(0, 9), lambda op: b"")
     assert segment.rounds(0, 9) == [1]
+
+
+@pytest.mark.parametrize("base", [False, True])
+@pytest.mark.parametrize("left", [None, b"", bytes(1000)])
+def test_a_layer_of_which_nothing_is_known_lets_nobody_pass(base: bool, left: bytes | None) -> None:
+    """What it had, or had not, of any page; what lies above it is read."""
+    written = history(30, pages=3) + chained(
+        [(31, 0, 0, b"x" * PAGE_SIZE)], after=history(30, pages=3)
+    )
+    segment = Segment(written, 10, 20, 31, page_cache_bytes=0, block_cache_bytes=0)
+    if base:
+        segment.collect(20)
+    number = segment.pages.layers.layers[0].number
+    lost = segment.pages.layers.layers[0]
+    dark = unreadable(number, lost.start, lost.end, lost.base, lost.length)
+    others = segment.pages.layers.layers[1:]
+    segment.pages.set_layers(LayerMap((dark, *others), frozenset({number})))
+    segment.shelf.data[lost.name] = left or b""
+    for page in (1, 2, 7):
+        with pytest.raises(DamagedLayer, match=lost.name):
+            list(segment.needs(Reading(page, 31)))
+    assert segment.rounds(0, 31) == [1]
 
 
 # ---- which pages there are -----------------------------------------------------------------------

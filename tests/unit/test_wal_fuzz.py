@@ -11,8 +11,6 @@ from segments import wal
 from segments.protocol import codec
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import VolumeEpoch
-from segments.protocol.messages import PageImage
-from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
 
 modestly = settings(max_examples=100, deadline=None)
@@ -40,18 +38,12 @@ tables = st.builds(
     integers,
     st.sets(st.integers(1, 2**63 - 1), max_size=6),
 )
-images = st.builds(
-    PageImage,
-    integers,
-    integers,
-    blobs.map(lambda start: start.ljust(PAGE_SIZE, b"\0")),
-)
 entries = st.one_of(
     st.builds(wal.RecordsEntry, integers, integers, blobs),
     st.builds(wal.SealEntry, epochs),
     st.builds(wal.TableEntry, integers, tables),
-    st.builds(wal.CheckpointEntry, epochs, tables, integers, integers, integers, integers),
-    st.builds(wal.ImagesEntry, integers, st.lists(images, max_size=3).map(tuple)),
+    st.builds(wal.SettledEntry, epochs),
+    st.builds(wal.HeadEntry, epochs, tables, integers, integers),
     st.builds(wal.HeldEntry, integers),
 )
 frames = st.builds(wal.Frame, epochs, st.lists(entries, max_size=4).map(tuple))
@@ -60,7 +52,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=4),
     max_leaves=20,
 )
-near_entries = st.lists(st.integers(0, 7) | plain, max_size=8)
+near_entries = st.lists(st.integers(0, 9) | plain, max_size=8)
 near_bodies = st.tuples(integers | plain, integers | plain, st.lists(near_entries, max_size=3))
 
 

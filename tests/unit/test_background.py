@@ -1,0 +1,579 @@
+"""What a segment does on its own account: when, in which order on the disk, and whatever fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from random import Random
+
+import attrs
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.layers.job import Create, Delete, Republish, Wait
+from segments.layers.tiers import Collect, Merge
+from segments.manifest import MANIFEST, PROMISE
+from segments.protocol import events
+from segments.protocol.errors import DamagedLayer, StorageFailed
+from segments.protocol.ids import Lsn
+from segments.protocol.messages import Seal, WriteAck
+from segments.protocol.truncation import TruncationTable
+from segments.wal import Promise, encode_promise, scan
+from tests.oracles import naive_page
+from tests.store_rig import (
+    FIRST,
+    SECOND,
+    TINY,
+    StoreRig,
+    batch,
+    crashes,
+    durable,
+    records,
+)
+
+CHAIN = records(range(1, 401))
+LONG = attrs.evolve(TINY, compact_bytes=0, compact_ratio=1.5)
+"""A log that is rewritten when it is long."""
+
+
+def filled(last: int, *, vdl: Lsn = 0, floor: Lsn = 0, step: int = 10) -> StoreRig:
+    rig = StoreRig()
+    more(rig, last, vdl=vdl, floor=floor, step=step)
+    return rig
+
+
+def more(rig: StoreRig, last: int, *, vdl: Lsn = 0, floor: Lsn = 0, step: int = 10) -> None:
+    for at in range(rig.state.scl, last, step):
+        rig.take(CHAIN[at : min(last, at + step)])
+    rig.take([], vdl=vdl, floor=floor)
+
+
+def check_pages(rig: StoreRig) -> None:
+    """Every version that is left is a replay of the records."""
+    state = rig.state
+    for read_point in range(max(1, state.floor), state.scl + 1, 7):
+        for page_id in range(3):
+            expected = naive_page(CHAIN[: state.scl], page_id, read_point)
+            assert rig.page(page_id, read_point) == expected
+            assert rig.read(page_id, read_point) == expected.image.rstrip(b"\0")
+
+
+# ---- the fold rule -------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_what_is_folded_lies_at_or_below_the_announced_vdl_and_the_scl(seed: int) -> None:
+    """2017 §4.3: no recovery annuls what a writer has announced, all else it may."""
+    random = Random(seed)
+    rig = StoreRig()
+    vdl = 0
+    for _ in range(random.randint(1, 12)):
+        start = random.randrange(200)
+        vdl = max(vdl, random.choice([vdl, random.randint(0, 250)]))
+        rig.step(batch(CHAIN[start : start + random.randint(1, 60)], vdl=vdl))
+        if random.random() < 0.5:
+            rig.step(batch(CHAIN[rig.state.scl : rig.state.scl + 40], vdl=vdl))
+        rig.settle()
+        rig.work(jobs=random.randint(0, 2))
+        state = rig.state
+        assert state.folded <= min(vdl, state.scl)
+        assert state.folded == 0 or state.folded == CHAIN[state.folded - 1].lsn
+    assert rig.core.background.foldable() <= min(vdl, rig.state.scl)
+    check_pages(rig)
+
+
+def test_a_fold_is_due_when_enough_can_be_folded_and_not_before() -> None:
+    rig = filled(200)
+    assert not rig.take_job(), "nothing is announced"
+    record_bytes = rig.state.index.encoded_bytes() / 200
+    due = -(-TINY.fold_bytes // int(record_bytes))
+    rig.take([], vdl=due - 2)
+    assert not rig.take_job()
+    rig.take([], vdl=due + 2)
+    rig.work()
+    assert rig.state.folded == due + 2
+
+
+def test_a_log_that_is_much_too_long_is_folded_however_little_it_holds() -> None:
+    """What was sent again and again stands in it as often, and would be read at each restart."""
+    rig = StoreRig()
+    run = CHAIN[:10]
+    rig.take(run[:5], vdl=8)
+    rig.take([])
+    size = rig.files.log_bytes
+    assert not rig.take_job()
+    while rig.files.log_bytes <= 2 * TINY.fold_bytes:
+        rig.step(batch(CHAIN[20:30]))
+        rig.settle()
+        assert rig.files.log_bytes > size
+    assert not rig.take_job(), "most of it cannot be folded"
+    rig.take(run)
+    rig.take(CHAIN[10:20], vdl=30)
+    assert rig.take_job()
+    rig.work()
+    assert rig.state.folded == 30 and len(rig.files.manifest.logs) == 1
+
+
+def test_a_fold_takes_a_bounded_part_of_what_has_gathered() -> None:
+    rig = filled(400, vdl=400)
+    assert rig.work(jobs=1) == 1
+    first = rig.state.layers.layers[0]
+    assert 4 * TINY.fold_bytes * 0.7 < first.user_bytes + 40 * first.end < 4 * TINY.fold_bytes * 1.1
+    rig.work()
+    assert rig.state.folded > 350
+
+
+def test_nothing_is_folded_between_a_seal_and_its_table() -> None:
+    rig = filled(100, vdl=60)
+    rig.seal(SECOND)
+    assert not rig.take_job()
+    rig.install(TruncationTable(FIRST).extended(SECOND, 80, 200))
+    rig.work()
+    assert rig.state.folded == 60
+
+
+def test_nothing_is_folded_without_the_table_that_was_adopted() -> None:
+    rig = filled(90)
+    rig.take(CHAIN[90:100], vdl=60)
+    rig.disk.files[PROMISE] = bytearray(encode_promise(Promise(SECOND, SECOND)) * 2)
+    rig.restart()
+    assert rig.state.lacks_table and rig.state.index.scl == 100
+    assert not rig.take_job()
+    rig.install(TruncationTable(FIRST).extended(SECOND, 100, 200))
+    assert rig.take_job()
+
+
+def test_log_files_go_as_a_prefix_of_what_is_folded() -> None:
+    rig = filled(200)
+    rig.take([], vdl=95)
+    before = [each.number for each in rig.files.manifest.logs]
+    rig.work()
+    left = [each.number for each in rig.files.manifest.logs]
+    assert left == before[-len(left) :] and 1 < len(left) < len(before)
+    assert all(f"wal-{each}" in rig.disk.files for each in left)
+    assert not any(f"wal-{each}" in rig.disk.files for each in before[: -len(left)])
+    held = [
+        entry
+        for each in rig.files.manifest.logs[:1]
+        for found in scan(bytes(rig.disk.files[each.name])).frames
+        for entry in found.frame.entries
+    ]
+    assert held
+    rig.restart()
+    assert (rig.state.scl, rig.state.folded) == (200, 95)
+
+
+# ---- merges and collection -----------------------------------------------------------------------
+
+
+def test_layers_become_few_and_what_is_below_the_floor_the_newest_versions() -> None:
+    rig = StoreRig()
+    for last in range(30, 401, 30):
+        more(rig, last, vdl=last, floor=max(0, last - 100))
+        rig.work()
+        assert len(rig.state.layers) <= 5
+        assert rig.state.floor <= max(0, last - 100)
+        check_pages(rig)
+    kinds = {type(each) for each in rig.events}
+    assert {events.LayerPublished, events.LogCollected} <= kinds
+    assert rig.state.floor > 200
+    before = durable(rig)
+    rig.restart()
+    assert durable(rig) == before
+    check_pages(rig)
+
+
+@pytest.mark.parametrize(
+    ("vdl", "floor", "base"), [(200, 150, 150), (150, 200, 150), (200, 0, 0), (0, 150, 0)]
+)
+def test_collection_stays_at_or_below_floor_and_vdl(vdl: Lsn, floor: Lsn, base: Lsn) -> None:
+    """2017 §3.3: a version that somebody may read, or that may be annulled, is not collected."""
+    rig = StoreRig()
+    for last in range(50, 201, 50):
+        more(rig, last, vdl=min(last, vdl))
+        rig.work(jobs=1)
+    rig.take([], floor=floor)
+    rig.work()
+    assert rig.state.floor <= base
+    assert rig.state.floor == 0 if base == 0 else rig.state.floor > 0
+    check_pages(rig)
+
+
+def test_nothing_is_collected_while_a_peer_takes_a_layer() -> None:
+    rig = collectable()
+    assert isinstance(rig.core.background.planned(), Collect)
+    rig.core.gossip._giving_until = 100.0
+    assert not rig.take_job(now=99.0)
+    assert rig.take_job(now=100.0)
+
+
+def collectable() -> StoreRig:
+    rig = filled(60, vdl=60)
+    rig.work()
+    rig.take([], floor=60)
+    return rig
+
+
+def mergeable() -> StoreRig:
+    rig = StoreRig()
+    for last in (30, 60):
+        more(rig, last, vdl=last)
+        assert rig.work(jobs=1) == 1
+    assert isinstance(rig.core.background.planned(), Merge)
+    return rig
+
+
+def foldable() -> StoreRig:
+    rig = mergeable()
+    rig.work()
+    more(rig, 150, vdl=120)
+    return rig
+
+
+def rewritable() -> StoreRig:
+    rig = filled(60, vdl=60)
+    rig.work()
+    more(rig, 110)
+    rig.core.scrub.log_is_damaged = True
+    return rig
+
+
+def spoilt_manifest() -> StoreRig:
+    rig = filled(60, vdl=60)
+    rig.work()
+    rig.disk.files[MANIFEST][5] ^= 1
+    rig.core.scrub.manifest_to_read = True
+    rig.core.scrub.manifest_checked(sound=False)
+    return rig
+
+
+JOBS: dict[str, Callable[[], StoreRig]] = {
+    "fold": foldable,
+    "merge": mergeable,
+    "collect": collectable,
+    "rewrite": rewritable,
+    "mend": spoilt_manifest,
+}
+each_job = pytest.mark.parametrize("kind", JOBS)
+
+
+# ---- the order on the disk -----------------------------------------------------------------------
+
+
+def asked(rig: StoreRig) -> list[str]:
+    """What one job asks of the disk, an extension once however often."""
+    before = len(rig.disk.asked)
+    assert rig.work(jobs=1) == 1
+    words = rig.disk.asked[before:]
+    return [each for at, each in enumerate(words) if at == 0 or words[at - 1] != each]
+
+
+def test_a_layer_counts_when_all_of_it_is_durable_and_what_it_replaces_goes_last() -> None:
+    rig = StoreRig()
+    more(rig, 30, vdl=30)
+    assert asked(rig) == [
+        "create layer-3", "extend layer-3", "sync layer-3", "sync names", "publish manifest",
+        "delete wal-1",
+    ]  # fmt: skip
+    more(rig, 60, vdl=60)
+    rig.work(jobs=1)
+    [one, two] = rig.state.layers
+    number = rig.files.take_number() + 1
+    assert asked(rig) == [
+        f"create layer-{number}", f"extend layer-{number}", f"sync layer-{number}", "sync names",
+        "publish manifest", f"delete {one.name} {two.name}",
+    ]  # fmt: skip
+
+
+def test_a_log_is_written_anew_behind_a_roll_and_takes_the_place_of_what_was_there() -> None:
+    rig = rewritable()
+    old = [each.name for each in rig.files.manifest.logs]
+    rolled = rig.files.take_number() + 2  # the number of the new log is taken behind it
+    assert asked(rig) == [
+        f"create wal-{rolled - 1}", f"extend wal-{rolled - 1}", f"sync wal-{rolled - 1}",
+        "sync names", "publish manifest",
+        f"create wal-{rolled}", f"extend wal-{rolled}", f"sync wal-{rolled}", "sync names",
+        "publish manifest", " ".join(["delete", *old]),
+    ]  # fmt: skip
+    assert [each.number for each in rig.files.manifest.logs] == [rolled, rolled - 1]
+
+
+@each_job
+def test_a_restart_amid_any_job_finds_the_same(kind: str) -> None:
+    """At every operation, whatever of what is not durable a crash leaves."""
+    rig = JOBS[kind]()
+    before = durable(rig)
+    for now in crashes(rig):
+        assert durable(now) == before
+    assert rig.take_job()
+    steps = 0
+    while rig.job is not None:
+        if isinstance(rig.step_job(), Wait):
+            rig.write()
+        steps += 1
+        assert durable(rig) == before
+        for back in crashes(rig):
+            assert durable(back) == before
+            left = set(back.names) - back.files.manifest.names
+            assert not left, "what a crash has left is deleted"
+    assert steps > (5 if kind != "mend" else 1)
+    check_pages(rig)
+
+
+@each_job
+def test_a_disk_that_refuses_any_step_leaves_everything_as_it_was_and_no_file(kind: str) -> None:
+    refused_at = 0
+    while True:
+        rig = JOBS[kind]()
+        if kind == "rewrite":  # the roll is a write's, not the job's
+            rig.core.background.new_file_due = True
+            rig.write()
+        before, names, manifest = durable(rig), rig.names, rig.files.manifest
+        rest = refused_at
+
+        def refuse(words: str) -> bool:
+            nonlocal rest
+            rest -= not words.startswith("delete")
+            return rest == -1
+
+        rig.disk.refuse = refuse
+        assert rig.take_job()
+        if kind == "rewrite":
+            rig.step_job()
+            rig.core.background.new_file_due = False
+        try:
+            while rig.job is not None:
+                rig.step_job()
+        except StorageFailed as error:
+            rig.core.background.failed(str(error), 50.0)
+        else:
+            break
+        assert (durable(rig), rig.names, rig.files.manifest) == (before, names, manifest)
+        assert isinstance(rig.events[-1], events.JobFailed)
+        assert not rig.take_job(50.0), "it is left alone for a while"
+        rig.disk.refuse = lambda _: False
+        assert rig.work(now=60.0) >= 1, "and tried again"
+        assert durable(rig) == before
+        back = StoreRig(files=rig.disk.files)
+        assert durable(back) == before
+        refused_at += 1
+    assert refused_at == {"mend": 1}.get(
+        kind, rig.disk.asked.count("publish manifest") and refused_at
+    )
+    assert refused_at >= (1 if kind == "mend" else 5)
+
+
+@each_job
+def test_a_job_that_is_abandoned_leaves_nothing_that_a_restart_would_not_delete(kind: str) -> None:
+    """As when the segment stops: the generator is closed at any of its steps."""
+    stop = 0
+    while True:
+        rig = JOBS[kind]()
+        before = durable(rig)
+        assert rig.take_job()
+        for _ in range(stop):
+            if rig.job is not None and isinstance(rig.step_job(), Wait):
+                rig.write()
+        if rig.job is None:
+            break
+        rig.job.close()
+        rig.restart()
+        assert durable(rig) == before
+        stop += 1
+
+
+# ---- the log, written anew -----------------------------------------------------------------------
+
+
+def begun_rewrite() -> StoreRig:
+    """A rewrite whose file is made, and not yet synced."""
+    rig = rewritable()
+    assert rig.take_job()
+    while not isinstance(op := rig.step_job(), Create):
+        if isinstance(op, Wait):
+            rig.write()
+    return rig
+
+
+def test_records_that_come_while_the_log_is_written_anew_are_kept() -> None:
+    """And do not keep it from ending, however many they are."""
+    rig = begun_rewrite()
+    at = rig.state.scl
+    while rig.job is not None:
+        rig.take(CHAIN[at : at + 1])
+        at += 1
+        rig.step_job()
+    assert at > 113 and rig.state.scl == at
+    assert not rig.core.scrub.log_is_damaged and rig.core.background.rewrites == 1
+    before = durable(rig)
+    for back in crashes(rig):
+        assert durable(back) == before and back.state.whole
+
+
+def test_records_above_a_gap_are_in_the_log_that_is_written_anew() -> None:
+    rig = filled(50)
+    rig.step(batch(CHAIN[60:80]))
+    rig.settle()
+    rig.core.scrub.log_is_damaged = True
+    before = durable(rig)
+    rig.work()
+    rig.restart()
+    assert durable(rig) == before and rig.state.index.unlinked == 20
+
+
+def test_a_table_that_is_adopted_meanwhile_makes_a_new_log_of_no_use() -> None:
+    """It may hold what the table annuls, and would stand before it."""
+    rig = begun_rewrite()
+    rig.seal(SECOND)
+    rig.install(TruncationTable(FIRST).extended(SECOND, 90, 300))
+    ops = []
+    while rig.job is not None:
+        ops.append(rig.step_job())
+    assert [type(each) for each in ops if each is not None][-1] is Delete
+    assert not any(isinstance(each, Republish) for each in ops)
+    assert rig.core.scrub.log_is_damaged and rig.core.background.rewrites == 0
+    before = durable(rig)
+    for back in crashes(rig):
+        assert durable(back) == before
+    assert rig.work(now=99.0) >= 1 and not rig.core.scrub.log_is_damaged
+    rig.restart()
+    assert durable(rig) == before and rig.state.scl == 90
+
+
+def test_a_log_that_is_much_longer_than_what_it_holds_is_written_anew_and_then_left_alone() -> None:
+    rig = StoreRig(config=attrs.evolve(LONG, compact_bytes=20_000))
+    rig.take(CHAIN[:5])
+    while rig.files.log_bytes <= 20_000:
+        rig.step(batch(CHAIN[20:30]))  # above a gap, so that it is written over and over
+        rig.settle()
+    before = durable(rig)
+    assert rig.work() == 1 and rig.core.background.rewrites == 1
+    assert rig.files.log_bytes < 3_000
+    assert not rig.take_job()
+    rig.restart()
+    assert durable(rig) == before
+
+
+def test_damage_that_comes_back_is_mended_at_growing_intervals() -> None:
+    rig = filled(20)
+    times = []
+    for turn in range(2_000):
+        rig.core.scrub.log_is_damaged = True
+        if rig.work(now=turn * 0.05):
+            times.append(turn * 0.05)
+    assert 5 < len(times) < 20
+    pauses = [round(after - before, 3) for before, after in pairwise(times)]
+    assert pauses == sorted(pauses)
+
+
+def test_a_segment_that_is_not_whole_does_not_write_its_log_anew() -> None:
+    """A clean log would hide what is missing."""
+    rig = filled(60)
+    frame = scan(bytes(rig.disk.files["wal-1"])).frames[1]
+    rig.disk.files["wal-1"][frame.start + 20] ^= 1
+    rig.restart()
+    rig.core.scrub.log_is_damaged = True
+    assert not rig.state.whole and not rig.take_job()
+    more(rig, 60)
+    rig.take(CHAIN[:60])
+    assert rig.state.whole and rig.work() == 1
+    assert not scan(rig.log).damage
+
+
+# ---- damage in a layer ---------------------------------------------------------------------------
+
+
+def damaged() -> StoreRig:
+    rig = foldable()
+    rig.work()
+    layer = rig.state.layers.layers[0]
+    rig.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
+    for page_id in range(3):
+        try:
+            rig.page(page_id, layer.end)
+        except DamagedLayer as damage:
+            rig.core.background.found_damage(damage)
+    assert rig.state.layers.damaged == {layer.number}
+    return rig
+
+
+def test_with_a_damaged_layer_a_segment_is_no_witness_and_does_nothing_but_fold() -> None:
+    rig = damaged()
+    assert not rig.state.whole and rig.core.scrub.damages_found == 1
+    rig.core.background.found_damage(DamagedLayer(rig.state.layers.layers[0].number, "again"))
+    rig.core.background.found_damage(DamagedLayer(999, "of a layer that is gone"))
+    assert rig.core.scrub.damages_found == 1
+    assert rig.seal(SECOND) is None
+    rig.install(TruncationTable(FIRST).extended(SECOND, 150, 300))
+    chain = CHAIN[:150] + records(range(301, 401), prev=150, after=CHAIN[:150])
+    for at in range(150, 250, 25):
+        rig.take(chain[at : at + 25], epoch=SECOND, vdl=chain[at + 24].lsn, floor=chain[at].lsn)
+        rig.work()
+    assert rig.state.folded >= 320
+    assert rig.core.background.planned() is None
+
+
+@pytest.mark.parametrize("kind", ["merge", "collect"])
+def test_a_job_that_meets_damage_ends_and_leaves_no_file(kind: str) -> None:
+    """It must not take the segment down: a restart would begin the same job again."""
+    rig = JOBS[kind]()
+    layer = rig.state.layers.layers[-1]
+    rig.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
+    names = rig.names
+    assert rig.work(now=50.0) == 1
+    assert rig.names == names and rig.state.layers.damaged == {layer.number}
+    assert not rig.state.whole and not rig.take_job(99.0)
+    [failed] = [each for each in rig.events if isinstance(each, events.JobFailed)]
+    assert layer.name in failed.reason
+
+
+def test_a_fold_that_needs_a_damaged_page_is_tried_again_a_little_later() -> None:
+    rig = filled(60, vdl=60)
+    rig.work()
+    rig.config = attrs.evolve(TINY, fold_bytes=64 << 10)
+    rig.restart()
+    layer = rig.state.layers.layers[0]
+    sound = rig.disk.files[layer.name][:]
+    for at in layer.offsets[:-1]:
+        rig.disk.files[layer.name][at + 30] ^= 1
+    big = [each._replace(payload=b"x" * 8_000) for each in CHAIN[60:75]]  # images are due in here
+    rig.take(big, vdl=75)
+    assert rig.work(now=50.0) == 1 and rig.state.folded == 60
+    assert rig.state.layers.damaged and not rig.take_job(50.5)
+    assert rig.work(now=52.0) == 1 and rig.state.folded == 60
+    rig.disk.files[layer.name] = sound
+    assert rig.work(now=54.0) == 1 and rig.state.folded == 75
+
+
+# ---- what is acknowledged ------------------------------------------------------------------------
+
+
+def test_a_write_is_acknowledged_at_any_step_of_any_job() -> None:
+    """2017 §3.3: nothing in the background holds up a writer."""
+    for make in JOBS.values():
+        rig = make()
+        chain, at = CHAIN, rig.state.scl
+        assert rig.take_job()
+        while rig.job is not None:
+            [ack] = rig.ask(batch(chain[at : at + 1]), WriteAck)
+            at += 1
+            assert ack.scl == at
+            rig.step_job()
+        rig.restart()
+        assert rig.state.scl == at
+
+
+def test_a_seal_during_a_fold_does_not_undo_it_and_is_answered() -> None:
+    rig = foldable()
+    assert rig.take_job()
+    rig.step_job()
+    rig.step(Seal(SECOND, 1))
+    rig.settle()
+    while rig.job is not None:
+        rig.step_job()
+    assert rig.state.folded == 120
+    rig.install(TruncationTable(FIRST).extended(SECOND, 120, 300))
+    rig.restart()
+    assert (rig.state.scl, rig.state.folded, rig.state.table.epoch) == (120, 120, SECOND)
