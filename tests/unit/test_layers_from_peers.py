@@ -1,0 +1,408 @@
+"""Hydration and healing: what is missing or damaged comes from a peer as a layer (2017 §3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segments.layers.job import Op, Wait
+from segments.protocol import events
+from segments.protocol.errors import DamagedLayer, StorageFailed
+from segments.protocol.ids import Lsn
+from segments.protocol.messages import FetchLayer, GossipLayer, Message, WriteAck
+from segments.protocol.truncation import TruncationTable
+from tests.oracles import naive_page
+from tests.store_rig import FIRST, SECOND, TINY, StoreRig, batch, crashes, durable, records
+
+CHAIN = records(range(1, 401), pages=5)
+TICK = 0.5
+
+Watch = Callable[[Op | None], object]
+
+
+class Pair:
+    """Two segments of a group, and the network between them: `A0` takes what `B0` has."""
+
+    def __init__(self, ours: StoreRig, theirs: StoreRig) -> None:
+        self.ours, self.theirs = ours, theirs
+        self.now = 0.0
+        self.lost: Callable[[Message], bool] = lambda _: False
+        self.sent: list[Message] = []
+        self.late: list[Message] = []
+        """Parts that came, to come once more."""
+
+    def deliver(self) -> None:
+        """What both have said, until neither says anything more."""
+        while True:
+            said = [
+                (source, to, each.message)
+                for source, to in ((self.ours, self.theirs), (self.theirs, self.ours))
+                for each in [*source.settle(), *source.answers()]
+                if each.destination == to.segment
+            ]
+            for source, to, message in said:
+                self.sent.append(message)
+                if not self.lost(message):
+                    to.step(message, source.segment, self.now)
+            if not said:
+                return
+
+    def tell(self) -> None:
+        """One round of gossip: how far the other is."""
+        status = self.theirs.core.gossip.status(reply_wanted=True)
+        self.ours.step(status, self.theirs.segment, self.now)
+        self.deliver()
+
+    def work(self, watch: Watch = lambda _: None) -> int:
+        """Do what is due at ours, with time passing while it waits; returns how many jobs."""
+        jobs = 0
+        while self.ours.take_job(self.now):
+            jobs += 1
+            while self.ours.job is not None:
+                op = self.ours.step_job()
+                watch(op)
+                self.deliver()
+                transfer = self.ours.core.gossip.transfer
+                if isinstance(op, Wait) and transfer is not None and transfer.part is None:
+                    self.pass_time()
+        return jobs
+
+    def pass_time(self) -> None:
+        self.now += TICK
+        self.ours.core.tick(self.now)
+        self.theirs.core.tick(self.now)
+        self.deliver()
+
+    def catch_up(self, watch: Watch = lambda _: None) -> None:
+        for _ in range(100):
+            self.tell()
+            ours = self.ours.state
+            if not self.work(watch) and ours.whole and ours.scl == self.theirs.state.scl:
+                return
+            self.now += TICK
+        raise AssertionError("it does not catch up")
+
+    def check(self) -> None:
+        """Ours has all that theirs has, and reads it; a restart finds the same."""
+        state = self.ours.state
+        assert state.whole and state.scl == self.theirs.state.scl
+        for read_point in range(max(1, state.floor), state.scl + 1, 11):
+            for page_id in range(5):
+                expected = naive_page(CHAIN[: state.scl], page_id, read_point)
+                assert self.ours.page(page_id, read_point) == expected
+        pages = state.materializer.existing_pages(0, 99, state.scl, 99)
+        assert pages == self.theirs.state.materializer.existing_pages(0, 99, state.scl, 99)
+        before = durable(self.ours)
+        for back in crashes(self.ours):
+            assert durable(back) == before
+
+
+def peer(last: Lsn, *, floor: Lsn = 0, step: int = 40) -> StoreRig:
+    """A segment with layers, collected up to about ``floor``."""
+    rig = StoreRig("B0")
+    for at in range(0, last, step):
+        run = CHAIN[at : min(last, at + step)]
+        rig.take(run, vdl=run[-1].lsn, floor=min(floor, run[-1].lsn))
+        rig.work()
+    return rig
+
+
+def asked(pair: Pair) -> list[tuple[Lsn, Lsn, bool]]:
+    """The layers that were asked for."""
+    found = [message[2:5] for message in pair.sent if isinstance(message, FetchLayer)]
+    return list(dict.fromkeys(found))
+
+
+# ---- hydration -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("floor", "held"), [(0, 0), (0, 60), (250, 0), (250, 60), (250, 330)])
+def test_a_segment_far_behind_takes_layers_and_then_records(floor: Lsn, held: Lsn) -> None:
+    theirs = peer(350, floor=floor)
+    theirs.take(CHAIN[350:360])
+    assert bool(theirs.state.floor) == bool(floor) and theirs.state.folded >= 320
+    ours = StoreRig()
+    if held:
+        ours.take(CHAIN[:held], vdl=held)
+        ours.work()
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+    base = theirs.state.floor
+    if held < theirs.state.folded:
+        parts = sum(isinstance(each, GossipLayer) for each in pair.sent)
+        assert parts > (3 if held < 300 else 0)
+        assert asked(pair)[0][2] == (held < base)
+    hydrated = [each for each in ours.events if isinstance(each, events.Hydrated)]
+    assert [each.before for each in hydrated][:1] == ([held] if held < theirs.state.folded else [])
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_parts_that_are_lost_or_come_twice_do_no_harm(seed: int) -> None:
+    random = Random(seed)
+    pair = Pair(StoreRig(), peer(350, floor=random.choice([0, 200])))
+    share = random.choice([0.1, 0.5])
+    pair.lost = lambda message: (
+        isinstance(message, FetchLayer | GossipLayer) and random.random() < share
+    )
+
+    def twice(_: Op | None) -> None:
+        parts = [each for each in pair.sent if isinstance(each, GossipLayer)]
+        if parts and random.random() < 0.3:
+            pair.ours.step(random.choice(parts), "B0", pair.now)
+
+    pair.catch_up(twice)
+    pair.check()
+
+
+def test_records_that_come_meanwhile_stay_and_link_to_the_layer() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    pair = Pair(ours, theirs)
+    at = theirs.state.scl
+
+    def write(_: Op | None) -> None:
+        nonlocal at
+        if at < 380:
+            for rig in (ours, theirs):
+                rig.step(batch(CHAIN[at : at + 4], vdl=at))
+            at += 4
+            theirs.settle()
+            ours.settle()
+
+    pair.tell()
+    pair.work(write)
+    assert ours.state.scl == at > 300, "what came is linked as soon as the layer is live"
+    pair.catch_up()
+    pair.check()
+
+
+def test_who_wrote_is_acknowledged_when_a_layer_brings_what_waits_for_the_disk() -> None:
+    ours, theirs = StoreRig(), peer(280)
+    folded = theirs.state.folded
+    ours.step(theirs.core.gossip.status(reply_wanted=False), "B0")
+    ours.step(batch(CHAIN[folded - 10 : folded], seq=7, vdl=280))
+    assert ours.take_job()
+    acks: list[WriteAck] = []
+    while ours.job is not None:
+        ours.step_job()
+        for to, message in ours.core.take_sends():
+            if to == "writer":
+                assert isinstance(message, WriteAck)
+                acks.append(message)
+            theirs.step(message, "A0")
+        for _, message in theirs.answers():
+            ours.step(message, "B0")
+    acks += ours.said(WriteAck)
+    assert [(ack.seq, ack.scl) for ack in acks] == [(7, folded)]
+    assert ours.core.take_write() is None, "nothing of it is written again"
+
+
+def test_a_peer_that_collects_meanwhile_is_asked_for_its_base() -> None:
+    """Not as long as it gives: only one that has heard nothing for long."""
+    ours, theirs = StoreRig(), peer(300)
+    pair = Pair(ours, theirs)
+    collected = False
+
+    def collect(_: Op | None) -> None:
+        nonlocal collected
+        given_parts = sum(isinstance(each, GossipLayer) for each in pair.sent)
+        if given_parts == 2 and not collected:
+            collected = True
+            theirs.take([], floor=280)
+            theirs.work(now=pair.now)
+            assert theirs.state.floor == 0, "while it gives"
+            theirs.work(now=pair.now + 2 * TINY.hydration_timeout_s)
+            assert theirs.state.floor > 0
+
+    pair.catch_up(collect)
+    pair.check()
+    assert collected
+    first, *rest = asked(pair)
+    assert not first[2] and rest[0] == (0, theirs.state.floor, True)
+    assert not any("layer" in each and each not in ours.files.manifest.names for each in ours.names)
+
+
+def test_a_peer_that_goes_is_given_up_and_leaves_no_file() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    pair = Pair(ours, theirs)
+    parts = 0
+
+    def gone(message: Message) -> bool:
+        nonlocal parts
+        parts += isinstance(message, GossipLayer)
+        return isinstance(message, GossipLayer) and parts > 2
+
+    before, names = durable(ours), ours.names
+    pair.lost = gone
+    pair.tell()
+    assert pair.work() == 1
+    assert (durable(ours), ours.names, ours.core.gossip.transfer) == (before, names, None)
+    assert parts > 10, "it was asked again and again"
+    assert TINY.hydration_timeout_s <= pair.now <= 2 * TINY.hydration_timeout_s
+    pair.lost = lambda _: False
+    pair.catch_up()
+    pair.check()
+
+
+def test_a_disk_that_refuses_any_step_of_a_transfer_leaves_all_as_it_was() -> None:
+    at = 0
+    while True:
+        ours = StoreRig()
+        ours.take(CHAIN[:10], vdl=10)
+        pair = Pair(ours, peer(200, floor=100))
+        before, names, rest = durable(ours), ours.names, at
+
+        def refuse(words: str) -> bool:
+            nonlocal rest
+            rest -= not words.startswith("delete")
+            return rest == -1
+
+        ours.disk.refuse = refuse
+        pair.tell()
+        try:
+            pair.work()
+        except StorageFailed as error:
+            ours.core.background.failed(str(error), pair.now)
+        else:
+            break
+        assert (durable(ours), ours.names, ours.core.gossip.transfer) == (before, names, None)
+        ours.disk.refuse = lambda _: False
+        at += 1
+    assert at > 5
+
+
+def test_a_crash_amid_a_transfer_finds_what_was_there_before() -> None:
+    ours = StoreRig()
+    ours.take(CHAIN[:10], vdl=10)
+    pair = Pair(ours, peer(200, floor=100))
+    before = durable(ours)
+    named = False
+
+    def look(_: Op | None) -> None:
+        nonlocal named, before
+        if bool(ours.files.manifest.layers) != named:
+            named = not named
+            before = durable(StoreRig(files=ours.disk.files))
+        for back in crashes(ours, 2):
+            assert durable(back) == before
+            assert set(back.names) == back.files.manifest.names
+
+    pair.tell()
+    assert pair.work(look) >= 1 and named
+
+
+def test_a_table_adopted_during_a_transfer_does_not_annul_what_it_brings() -> None:
+    """What is folded at a peer no recovery annuls: it goes on, of the epoch that is now."""
+    ours, theirs = StoreRig(), peer(300)
+    pair = Pair(ours, theirs)
+    table = TruncationTable(FIRST).extended(SECOND, 300, 900)
+    steps = 0
+
+    def seal(_: Op | None) -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 6:
+            for rig in (ours, theirs):
+                rig.step(batch([], vdl=300))
+                rig.install(table)
+
+    pair.catch_up(seal)
+    pair.check()
+    assert ours.state.table == theirs.state.table == table
+
+
+# ---- healing -------------------------------------------------------------------------------------
+
+
+def with_damage(rig: StoreRig, which: int, how: str) -> None:
+    """Spoil a layer: one block of it, which a read meets, or all that a restart looks at."""
+    layer = rig.state.layers.layers[which]
+    match how:
+        case "block":
+            rig.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
+            rig.core.background.found_damage(DamagedLayer(layer.number, "a block"))
+        case "footer":
+            rig.disk.files[layer.name][-20] ^= 1
+            rig.restart()
+        case "gone":
+            del rig.disk.files[layer.name]
+            rig.restart()
+    assert rig.state.layers.damaged == {layer.number} and not rig.state.whole
+
+
+@pytest.mark.parametrize("how", ["block", "footer", "gone"])
+@pytest.mark.parametrize(("floor", "which"), [(0, 0), (0, -1), (200, 0), (200, -1)])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_damaged_layer_is_healed_by_a_peer_that_may_have_folded_less(
+    how: str, floor: Lsn, which: int, behind: bool
+) -> None:
+    ours = StoreRig("A0", files=peer(320, floor=floor).disk.files)
+    theirs = StoreRig("B0") if behind else peer(320, floor=floor)
+    if behind:
+        theirs.take(CHAIN[:320])
+        assert theirs.state.folded == 0
+    with_damage(ours, which, how)
+    numbers = ours.state.layers.damaged
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+    assert not ours.state.layers.damaged
+    assert not any(f"layer-{number}" in ours.names for number in numbers)
+
+
+def test_a_damaged_layer_that_the_peer_has_collected_is_healed_by_its_base() -> None:
+    """What the base does not reach of the layers above it stays, with a raised start."""
+    ours = StoreRig("A0", files=peer(200).disk.files)
+    theirs = peer(320, floor=150)
+    ends = [each.end for each in ours.state.layers]
+    assert not ours.state.floor and theirs.state.floor not in ends
+    with_damage(ours, 0, "block")
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+    assert asked(pair)
+    assert ours.state.floor >= theirs.state.floor > 0
+
+
+def test_layers_with_raised_starts_are_read_merged_and_collected_as_others() -> None:
+    ours = StoreRig("A0", files=peer(200).disk.files)
+    theirs = peer(320, floor=150)
+    with_damage(ours, 0, "block")
+    pair = Pair(ours, theirs)
+    while ours.state.layers.damaged:
+        pair.tell()
+        assert ours.take_job(pair.now)
+        while ours.job is not None:
+            ours.step_job()
+            pair.deliver()
+    raised = [each for each in ours.state.layers if not each.base]
+    assert ours.state.floor and raised[0].start == ours.state.floor
+    assert ours.files.manifest.layers[1].start == ours.state.floor
+    for last in range(240, 401, 40):
+        ours.take(CHAIN[ours.state.scl : last], vdl=last, floor=last - 60)
+        ours.work(now=99.0)
+    assert ours.state.floor > 250
+    for read_point in range(ours.state.floor, 401, 9):
+        for page_id in range(5):
+            assert ours.page(page_id, read_point) == naive_page(CHAIN, page_id, read_point)
+    before = durable(ours)
+    ours.restart()
+    assert durable(ours) == before
+
+
+def test_a_peer_that_is_damaged_itself_gives_nothing_of_it() -> None:
+    ours = StoreRig("A0", files=peer(320).disk.files)
+    theirs = peer(320)
+    with_damage(ours, 0, "block")
+    layer = theirs.state.layers.layers[0]
+    theirs.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
+    pair = Pair(ours, theirs)
+    pair.tell()
+    pair.work()
+    assert ours.state.layers.damaged and ours.core.gossip.transfer is None
+    assert theirs.state.layers.damaged == {layer.number}, "it has noticed"
