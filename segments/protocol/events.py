@@ -274,11 +274,7 @@ class LogRewritten(Event):
 
 @attrs.frozen
 class JobFailed(Event):
-<<<<<<< HEAD
     """A job in the background met damage, or a refusal of the disk: nothing of it counts."""
-=======
-    """The disk refused something to a job in the background, or it met damage: none of it counts."""
->>>>>>> storetests
 
     reason: str
 
