@@ -344,7 +344,9 @@ class Background:
     def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
         """Make ``layer``, whose bytes are durable, live in place of ``old``."""
         layers = self._state.layers.with_layer(layer)
-        logs = self._files.without_folded(layers.folded)
+        # A damaged log says that something is missing: no file of it goes before that is here.
+        folded_through = layers.folded if self._state.whole else 0
+        logs = self._files.without_folded(folded_through)
         left = {each.number for each in logs}
         folded = [each for each in self._files.manifest.logs if each.number not in left]
         live = {each.number for each in layers}
