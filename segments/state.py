@@ -61,6 +61,8 @@ class SegmentState:
         """Highest PGMRPL that the writer of the adopted table has announced; 0: none yet."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
+        self._sized_table: TruncationTable | None = None  # the one that `_head_bytes` is of
+        self._head_bytes = 0
 
     @property
     def layers(self) -> LayerMap:
@@ -282,8 +284,10 @@ class SegmentState:
         return encode_frame(self.epoch, [held, RecordsEntry(self.vdl, 0, run)])
 
     def live_bytes(self) -> int:
-        """About how large the log would be if it were written anew."""
-        return self.index.encoded_bytes() + 4096
+        """About how large the log would be if it were written anew: two files with a head each."""
+        if self._sized_table is not self.table:
+            self._sized_table, self._head_bytes = self.table, len(self.head_frame())
+        return self.index.encoded_bytes() + 2 * self._head_bytes + 4096
 
 
 def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:

@@ -272,6 +272,7 @@ def test_rows_that_no_record_can_have_are_not_folded() -> None:
     for broken in (
         Rows(rows.rows, rows.payloads[:-1]),
         Rows(rows.rows, rows.payloads + b"x"),
+        join([rows, image_row(99_999, records[-1].lsn, b"x")]),
         encode_rows([records[0]._replace(prev_volume_lsn=records[0].lsn)]),
         join(
             [encode_rows(records[:1]), image_row(records[0].page_id, records[0].lsn, b"x" * 9_000)]

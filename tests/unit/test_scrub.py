@@ -174,5 +174,5 @@ def test_the_files_of_a_log_are_read_in_its_order_whatever_their_numbers() -> No
     first, *others = [each.number for each in rig.files.manifest.logs]
     assert others and first > others[0]
     assert scrub(rig) == 0
-    rig.disk.files[rig.files.last_log.name][-5] ^= 1
+    rig.disk.files[f"wal-{others[0]}"][-5] ^= 1
     assert scrub(rig) > 0

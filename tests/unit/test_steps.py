@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -18,35 +20,36 @@ from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.disks import format_storage
 from segments.file_storage import FileStorage
-from segments.manifest import stored_in
+from segments.layers import block, collect, fold, layer_writer, ordered
+from segments.layers.job import PAUSE, Job, Op, reader_of
+from segments.layers.layer_map import NO_LAYERS
 from segments.protocol import codec
-from segments.protocol.messages import GossipPages, GossipStatus, PageImage, WriteAck
-from segments.protocol.record import PAGE_SIZE, RedoRecord
+from segments.protocol.messages import WriteAck
+from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.transport import Envelope
-from segments.protocol.truncation import TruncationTable
-from segments.restart import plan_restart_steps
+from segments.restart import restart_job
 from segments.server import SegmentServer
 from segments.state import SegmentState
 from segments.steps import STEP_BYTES, Pace, Steps, finished
 from segments.storage import WHOLE, Identity, MemoryStorage
 from segments.wal import NO_PROMISE, encode_promise, scan, scan_steps
+from tests.layer_rig import chain
 from tests.oracles import insert
-from tests.segment_rig import FIRST, SegmentRig, batch, records
+from tests.store_rig import FIRST, StoreRig, batch, records
 
 MANY = records(range(1, 6_001))
 """Some 260 KB of log."""
 RUN = 1_000
 IDENTITY = Identity("volume", "A0")
+CONFIG = SegmentConfig()
 
 
 async def stored(storage: MemoryStorage) -> None:
-    """Format a disk, and write `MANY` to it as a segment would."""
-    await format_storage(storage, FIRST)
-    rig = SegmentRig()
-    formatted = len(rig.log)
+    """Write `MANY` to a disk as a segment would."""
+    rig = StoreRig(config=CONFIG)
     for at in range(0, len(MANY), RUN):
         rig.take(MANY[at : at + RUN])
-    await storage.append("wal-1", bytes(rig.log[formatted:]))
+    storage.files = {name: bytearray(data) for name, data in rig.disk.files.items()}
 
 
 def segment(network: InProcessNetwork, storage: MemoryStorage) -> SegmentServer:
@@ -70,6 +73,18 @@ def steps_of(steps: Steps[object]) -> int:
     return sum(1 for _ in steps)
 
 
+def pauses_of(job: Job[object], execute: Callable[[Op], bytes | None]) -> int:
+    """How often a job lets others run without asking for anything."""
+    pauses, answer = 0, None
+    while True:
+        try:
+            op = job.send(answer)
+        except StopIteration:
+            return pauses
+        pauses += op is PAUSE
+        answer = None if op is PAUSE else execute(op)
+
+
 def test_all_steps_at_once_give_the_result() -> None:
     def three() -> Steps[str]:
         yield
@@ -88,13 +103,14 @@ def test_a_step_ends_when_its_bytes_have_gathered() -> None:
 async def test_a_log_is_read_in_steps_that_its_size_bounds() -> None:
     storage = MemoryStorage(IDENTITY)
     await stored(storage)
-    held = stored_in(storage.files)
-    log = held.log
+    log = bytes(storage.files["wal-1"])
     least = len(log) // (STEP_BYTES + 64 * RUN)
     assert least >= 1
     assert steps_of(scan_steps(log)) >= least
-    assert steps_of(SegmentState.restore_steps(SegmentConfig(), scan(log), NO_PROMISE)) >= least
-    assert steps_of(plan_restart_steps("A0", held, SegmentConfig())) >= 2 * least
+    restored = SegmentState.restore_steps(CONFIG, NO_LAYERS, scan(log), NO_PROMISE)
+    assert steps_of(restored) >= least
+    job = restart_job("A0", tuple(storage.files), CONFIG)
+    assert pauses_of(job, reader_of(storage.files)) >= 2 * least
 
 
 async def test_others_run_while_a_segment_restarts() -> None:
@@ -121,7 +137,7 @@ async def test_others_run_while_a_segment_restarts() -> None:
 
 
 def test_a_large_write_takes_effect_in_steps_and_is_acknowledged_at_their_end() -> None:
-    rig = SegmentRig()
+    rig = StoreRig(config=CONFIG)
     for at in range(0, len(MANY), RUN):
         rig.step(batch(MANY[at : at + RUN], seq=at + 1))
     write = rig.core.take_write()
@@ -139,7 +155,7 @@ def test_a_large_write_takes_effect_in_steps_and_is_acknowledged_at_their_end() 
         steps += 1
     assert steps >= 2
     assert [ack.scl for ack in rig.said(WriteAck)] == [len(MANY)]
-    assert rig.core.take_write() is None and not rig.core.has_input
+    assert rig.core.take_write() is None and not rig.core.write_due
 
 
 async def test_a_message_waits_until_the_write_before_it_has_taken_effect() -> None:
@@ -176,46 +192,87 @@ def scl_acknowledged(envelopes: Sequence[Envelope]) -> int:
     return max([each.scl for each in messages if isinstance(each, WriteAck)], default=0)
 
 
-def test_pages_of_a_peer_count_only_when_all_are_there() -> None:
-    pages = [PageImage(page_id, 50, bytes([1]) * PAGE_SIZE) for page_id in range(600)]
-    config = SegmentConfig(gossip_bytes=4 << 20, queue_bytes=64 << 20, write_bytes=32 << 20)
-    rig = SegmentRig(config=config)
-    rig.step(batch([], vdl=60))
-    table = TruncationTable(FIRST)
-    rig.step(GossipPages(FIRST, "B0", table, 60, 50, 0, 0, tuple(pages)), source="B0")
-    write = rig.core.take_write()
-    assert write is not None
-    rig.store(write)
-    rig.core.wrote()
-    steps = 0
-    while rig.core.applying:
-        assert (rig.state.scl, rig.state.floor, rig.state.index.base_lsn) == (0, 0, 0)
-        rig.core.apply_more()
-        steps += 1
-    assert steps >= 2
-    assert (rig.state.scl, rig.state.floor) == (50, 50)
-    assert rig.state.materializer.materialize(599, 50).image == bytes([1]) * PAGE_SIZE
-    rig.step(GossipStatus(FIRST, "B0", table, 50, 60, 0, False), source="B0")
+# ---- jobs ----------------------------------------------------------------------------------------
+
+MOST_ROWS = 3 * 4_096
+"""Rows that one step may handle, each counted as often as it is looked at: some 10 ms."""
 
 
-# ---- collection ----------------------------------------------------------------------------------
+@contextmanager
+def rows_counted() -> Iterator[list[int]]:
+    """Counts the rows that are checked, sorted or put into blocks, in its only place."""
+    counted = [0]
+
+    def counting(module: Any, name: str, rows: Callable[..., int]) -> None:
+        inner = getattr(module, name)
+
+        def outer(*args: Any, **named: Any) -> Any:
+            counted[0] += rows(*args)
+            return inner(*args, **named)
+
+        patch.setattr(module, name, outer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        size = RECORD_OVERHEAD_BYTES
+        for module in (block, collect, fold, layer_writer, ordered):
+            if hasattr(module, "sorted_block"):
+                counting(module, "sorted_block", lambda data, *_: len(data.rows) // size)
+        counting(layer_writer, "encode_block", lambda data, _: len(data.rows) // size)
+        counting(fold, "by_page", lambda pages, *_: len(pages))
+        yield counted
 
 
-def test_collection_goes_in_turns_until_it_has_caught_up() -> None:
-    rig = SegmentRig(config=SegmentConfig(collect_records=10, coalesce_records=100))
-    for at in range(0, 3_000, RUN):
-        rig.take(MANY[at : at + RUN])
-    rig.step(batch([], vdl=3_000, floor=3_000))
-    turns, held = 0, len(rig.state.index)
-    rig.core.tick(0.0)
-    while rig.core.maintenance.behind:
-        assert held - len(rig.state.index) <= 100
-        held = len(rig.state.index)
-        rig.core.tick(0.0)
-        turns += 1
-    assert turns >= 29 and len(rig.state.index) < 10
-    rig.core.tick(0.0)
-    assert not rig.core.maintenance.behind
+def most_rows_in_a_step(rig: StoreRig, job: Job[None]) -> tuple[int, int]:
+    """Of a job: the most rows in one step, and all rows."""
+    with rows_counted() as counted:
+        most, rig.job = 0, job
+        while rig.job is not None:
+            before = counted[0]
+            rig.step_job()
+            most = max(most, counted[0] - before)
+        return most, counted[0]
+
+
+def history(count: int, pages: int, payload: int) -> tuple[StoreRig, list[RedoRecord]]:
+    """A segment that holds so many records, all announced, and nothing of them in layers."""
+    rig = StoreRig(config=CONFIG)
+    run = chain(Random(1), count, pages, payload=payload)
+    for at in range(0, count, 500):
+        rig.take(run[at : at + 500])
+    rig.take([], vdl=run[-1].lsn)
+    return rig, run
+
+
+each_history = pytest.mark.parametrize(
+    ("count", "pages", "payload"), [(20_000, 40, 9), (20_000, 1, 9), (3_000, 5, 900)]
+)
+
+
+@each_history
+def test_a_step_of_a_fold_is_of_bounded_work(count: int, pages: int, payload: int) -> None:
+    rig, run = history(count, pages, payload)
+    most, total = most_rows_in_a_step(rig, rig.core.background._fold(run[-1].lsn))
+    assert rig.state.folded == run[-1].lsn
+    assert total >= 3 * count
+    assert most <= MOST_ROWS
+
+
+@each_history
+@pytest.mark.parametrize("kind", ["merge", "collect"])
+def test_a_step_of_a_merge_or_of_a_collection_is_of_bounded_work(
+    kind: str, count: int, pages: int, payload: int
+) -> None:
+    rig, run = history(count, pages, payload)
+    background = rig.core.background
+    for at in range(count // 4, count + 1, count // 4):
+        most_rows_in_a_step(rig, background._fold(run[at - 1].lsn))
+    layers = rig.state.layers.layers
+    assert len(layers) == 4
+    make = background._merge if kind == "merge" else background._collect
+    most, total = most_rows_in_a_step(rig, make(layers))
+    assert len(rig.state.layers) == 1
+    assert total >= count
+    assert most <= MOST_ROWS
 
 
 # ---- what Python and the disk do -----------------------------------------------------------------
