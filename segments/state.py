@@ -272,11 +272,12 @@ class SegmentState:
         not. If a table is adopted meanwhile, they are of no use. However much comes, they end.
         """
         limit, after, last = self._config.gossip_bytes, self.folded, self.highest_lsn
+        waiting = self.index.waiting_runs(limit)  # a gap may be filled until it is their turn
         yield self.head_frame(), 0
         while after < last and (run := self.index.runs_after(max(after, self.folded), limit)):
             after = last_lsn_of(run)
             yield self._records_frame(run), after
-        for run in self.index.waiting_runs(limit):
+        for run in waiting:
             yield self._records_frame(run), last_lsn_of(run)
 
     def _records_frame(self, run: bytes) -> bytes:
