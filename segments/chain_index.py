@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, filterfalse
+from math import inf
 from typing import Final
 
 from segments.held_run import HeldRun, Span, encoded_runs
@@ -32,7 +33,7 @@ class ChainIndex:
     of records; and where a run is cut, all of its rows are looked into.
     """
 
-    def __init__(self, *, max_unlinked: int) -> None:
+    def __init__(self, *, max_unlinked: float = inf) -> None:
         self.base_lsn: Lsn = 0
         """Everything of the chain up to here, inclusive, is in page images and not in the log."""
         self.scl: Lsn = 0
@@ -128,6 +129,11 @@ class ChainIndex:
             for follower in self._waiting.take_what_follows(self.scl):
                 self._link(follower)
         self._waiting.keep_nearest(self._max_unlinked)
+
+    def bound(self, max_unlinked: int) -> None:
+        """From now on keep so many records above a gap, the nearest to the SCL."""
+        self._max_unlinked = max_unlinked
+        self._waiting.keep_nearest(max_unlinked)
 
     def _link(self, held: HeldRun) -> None:
         self._linked.append(held)

@@ -41,9 +41,14 @@ class SegmentState:
     """One segment's epoch, truncation table, records and pages."""
 
     def __init__(self, config: SegmentConfig, layers: LayerMap = NO_LAYERS) -> None:
-        """Nothing but what is in ``layers``."""
+        """Nothing but what is in ``layers``.
+
+        What lies above gaps of the log has no bound before the core begins to run: a log that was
+        written anew has records in another order than they came in, and what it drops for want of
+        room may be what was acknowledged later.
+        """
         self._config = config
-        self.index = ChainIndex(max_unlinked=config.unlinked_limit)
+        self.index = ChainIndex()
         self.materializer = Materializer(
             self.index,
             page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
@@ -272,12 +277,11 @@ class SegmentState:
         not. If a table is adopted meanwhile, they are of no use. However much comes, they end.
         """
         limit, after, last = self._config.gossip_bytes, self.folded, self.highest_lsn
-        waiting = self.index.waiting_runs(limit)  # a gap may be filled until it is their turn
         yield self.head_frame(), 0
         while after < last and (run := self.index.runs_after(max(after, self.folded), limit)):
             after = last_lsn_of(run)
             yield self._records_frame(run), after
-        for run in waiting:
+        for run in self.index.waiting_runs(limit):
             yield self._records_frame(run), last_lsn_of(run)
 
     def _records_frame(self, run: bytes) -> bytes:

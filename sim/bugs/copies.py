@@ -62,7 +62,7 @@ COPY_BUGS: Final = (
         edits=(
             Edit(
                 f"{_STATE}.log_frames",
-                "for run in waiting:",
+                "for run in self.index.waiting_runs(limit):",
                 "for run in ():",
             ),
         ),
