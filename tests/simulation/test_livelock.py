@@ -145,9 +145,12 @@ def test_a_storm_of_messages_while_time_passes(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(BUGS, "storm", Bug(name="storm", summary="", section="", edits=(edit,)))
     link = LinkProfile(minimum_ns=1_000, extra_mean_ns=0)
     plan = Plan(end_ms=300, link=link, gossip_interval_ns=20 * MS)
-    plan.put(10, 0)
-    plan.fault(15, "slow_disk", "A", factor=1_000)
+    plan.part(5, "B", "C,D,E,F")
+    plan.cut(5, "writer-1", "B")
+    plan.put(10, 0)  # A is ahead of B, and nobody else brings that to B
+    plan.fault(15, "slow_disk", "A", factor=2_000)
     plan.fault(20, "recover")
+    plan.cut(20.1, "writer-2", "B")
     stormy = run(plan.schedule("no storm"))
     assert stormy.verdict is Verdict.PASSED, stormy.finding
     with planted("storm"):
