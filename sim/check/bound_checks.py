@@ -218,7 +218,7 @@ class BoundChecks:
         if segment in self._spoilt:
             self._mending.add(segment)
             return
-        size, needed = self._world.disks[segment].log_bytes, core.state.index.encoded_bytes()
+        size, needed = self._world.disks[segment].log_bytes, _needed_by(core.state)
         self._hold(
             rules_of_bounds.is_written_anew_with_reason, segment, size, needed, self._segment
         )
@@ -297,7 +297,7 @@ class BoundChecks:
         """What is to be held of a segment that has come to rest, with the values."""
         config, size = self._segment, self._world.disks[segment].log_bytes
         durable = rules_of_layers.open_sizes(state, min(state.vdl, state.scl))
-        needed = sum(rules_of_layers.open_sizes(state, MAX_LSN))
+        needed = _needed_by(state)
         layers = state.layers.layers
         return [
             (rules_of_bounds.log_is_compacted, segment, size, needed, config),
@@ -333,6 +333,11 @@ def _held_by(log: OutgoingLog) -> int:
     """Encoded bytes that a log holds, but for what it has released and not yet cut off."""
     released = log._start * RECORD_OVERHEAD_BYTES + log._ends[log._start] - log._ends[0]
     return len(log._rows) + len(log._payloads) - released
+
+
+def _needed_by(state: SegmentState) -> int:
+    """What must stand in a log: the records that are in no layer, and the heads of two files."""
+    return sum(rules_of_layers.open_sizes(state, MAX_LSN)) + 2 * len(state.head_frame())
 
 
 def _kept_by(pages: Materializer) -> tuple[list[int], list[int]]:
