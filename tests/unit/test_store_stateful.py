@@ -57,7 +57,7 @@ class Store(RuleBasedStateMachine):
         """Add to the chain, and send it, or not; what was there before is announced, or most."""
         random = Random(seed)
         self.announce(random.choice([0.0, 0.9, 1.0]), random.choice([0.0, 0.5, 1.0]))
-        writes = []
+        writes: list[tuple[int, int, int, bytes]] = []
         for _ in range(count):
             self.next_lsn += random.choice([0, 0, 3])
             payload = random.randbytes(random.randint(1, size if len(writes) < 8 else 60))
