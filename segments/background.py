@@ -150,7 +150,7 @@ class Background:
         **The fold rule:** a layer holds only records at or below the announced VDL and the SCL.
         That VDL stands on a write quorum, which every later recovery meets: so none annuls what is
         in a layer, and none asks for it in place of what it finds. Between a seal and its table
-        is folded: the recovery may fetch what is above the VDL that was told to it.
+        nothing is folded: the recovery may fetch what is above the VDL that was told to it.
         """
         state, index = self._state, self._state.index
         if state.lacks_table or state.table.epoch != state.epoch or not len(index):
@@ -345,13 +345,15 @@ class Background:
     def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
         """Make ``layer``, whose bytes are durable, live in place of ``old``."""
         layers = self._state.layers.with_layer(layer)
-        logs = self._files.without_folded(layers.folded)
+        # A damaged log says that something is missing: no file of it goes before that is here.
+        whole, files = self._state.whole, self._files
+        logs = files.without_folded(layers.folded) if whole else files.manifest.logs
         left = {each.number for each in logs}
-        folded = [each for each in self._files.manifest.logs if each.number not in left]
+        folded = [each for each in files.manifest.logs if each.number not in left]
         live = {each.number for each in layers}
         gone = [each.name for each in folded]
         gone += [each.name for each in old if each.number not in live]
-        files = tuple(
+        layer_files = tuple(
             LayerFile(each.number, each.length, each.start, each.end, each.base) for each in layers
         )
 
@@ -359,7 +361,7 @@ class Background:
 
         def edit(manifest: Manifest) -> Manifest:
             logs = tuple(each for each in manifest.logs if each.number not in numbers)
-            return manifest._replace(logs=logs, layers=files)
+            return manifest._replace(logs=logs, layers=layer_files)
 
         try:
             yield SyncNames()

@@ -40,13 +40,12 @@ class HeldRun:
 
     # ---- its pages -------------------------------------------------------------------------------
 
-    def look_into(self) -> set[PageId]:
-        """Check all rows, and learn their pages; returns them. Raises `MalformedMessage`."""
+    def look_into(self) -> None:
+        """Check all rows, and learn their pages; raises `MalformedMessage`."""
         if self.ends and not self._pages:
             pages = self.run.pages()
             self._order = array("I", sorted(range(len(pages)), key=pages.__getitem__))
             self._pages = array("Q", map(pages.__getitem__, self._order))
-        return set(self._pages)
 
     def rows_of(self, page_id: PageId, after: Lsn, through: Lsn) -> array[int]:
         """The page's rows with ``after < lsn <= through``, ascending; it was looked into."""

@@ -20,7 +20,7 @@ from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import join_runs
 
-_BLOCK_RECORDS: Final = 4_096
+_BLOCK_RECORDS: Final = 2_048
 _BLOCK_BYTES: Final = 1 << 20
 """A block has at most so much, unless it is a single run. So much may stay of what was dropped."""
 
@@ -118,9 +118,9 @@ class LinkedRuns:
     def _add_block(self) -> int:
         """Join runs that were not looked into, and small blocks before them, into one block."""
         runs = self._runs
-        first = start = self._blocks
-        records, size = len(runs[first].lsns), runs[first].run.size_bytes
-        stop = first + 1
+        start = self._blocks
+        records, size = len(runs[start].lsns), runs[start].run.size_bytes
+        stop = start + 1
         while stop < len(runs) and _has_room(records, size, runs[stop]):
             records, size = records + len(runs[stop].lsns), size + runs[stop].run.size_bytes
             stop += 1

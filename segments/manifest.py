@@ -203,8 +203,13 @@ def log_in(files: Mapping[str, bytes | bytearray]) -> StoredLog:
 
 def log_files_in(files: Mapping[str, bytes | bytearray]) -> tuple[LogFile, ...]:
     """The files of the log on a disk, with their lengths; none if the log is lost."""
-    named = decode_manifest(bytes(files.get(MANIFEST, b"")))
-    if named is None or named.logs[-1].name not in files:
-        return ()
-    *sealed, last = named.logs
-    return (*sealed, LogFile(last.number, len(files[last.name])))
+    manifest = decode_manifest(bytes(files.get(MANIFEST, b"")))
+    return with_length(manifest.logs, files) if manifest is not None else ()
+
+
+def with_length(
+    named: tuple[LogFile, ...], files: Mapping[str, bytes | bytearray]
+) -> tuple[LogFile, ...]:
+    """What a manifest of the disk names, with the length of the last; none if that is lost."""
+    last = files.get(named[-1].name)
+    return (*named[:-1], LogFile(named[-1].number, len(last))) if last is not None else ()

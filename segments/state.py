@@ -49,6 +49,7 @@ class SegmentState:
             page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
         )  # fmt: skip
         self.materializer.set_layers(layers)
+        self.materializer.announce(layers.folded)
         self.index.reset(layers.folded)
         self.epoch = NO_EPOCH
         """Highest epoch sealed or taken over; never goes down."""

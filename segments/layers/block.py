@@ -25,7 +25,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, compress, count
 from struct import Struct
 from typing import Final
 
@@ -175,9 +175,7 @@ def sorted_block(
     """
     last_page, last_lsn = before
     imaged = False  # whether the row before is an image
-    images: list[int] = []
-    starts = array("I", (0,))
-    end, ended = 0, starts.append
+    block = unchecked_block(data)
     for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(data.rows):
         length = meta & LENGTH_MASK
         if (
@@ -194,7 +192,6 @@ def sorted_block(
         elif (
             meta == IMAGE_BIT | length
             and length <= PAGE_SIZE
-            and not (length and data.payloads[end + length - 1 : end + length] == b"\0")
             and not prev_page
             and not prev_volume
             and 0 < lsn <= MAX_INTEGER
@@ -204,25 +201,33 @@ def sorted_block(
             )
         ):
             imaged = True
-            images.append(len(starts) - 1)
         else:
             raise Corrupt(
                 f"page {page}: row {lsn} with {meta:#x}, which follows {prev_page}, stands behind "
                 f"row {last_lsn} of page {last_page}: expected it to follow that, or a later page"
             )
         last_page, last_lsn = page, lsn
-        end += payload_bytes(meta)
-        ended(end)
-    if end != len(data.payloads):
-        raise Corrupt(f"rows with {end} bytes of payload: expected {len(data.payloads)}")
+    for row in block.images:
+        if block.payload(row).endswith(b"\0"):
+            raise Corrupt(f"page {block.pages[row]}: an image that ends in a zero: expected none")
+    return block
+
+
+def unchecked_block(data: Rows) -> Block:
+    """``data`` with its columns, to be checked later; raises `Corrupt` if bytes are missing."""
     words = words_of(data.rows)
-    return Block(data, words[1::WORDS], words[::WORDS], words[4::WORDS], starts, images)
+    metas = words[4::WORDS]
+    starts = array("I", accumulate(map(payload_bytes, metas), initial=0))
+    if starts[-1] != len(data.payloads):
+        raise Corrupt(f"rows with {starts[-1]} bytes of payload: expected {len(data.payloads)}")
+    images = compress(count(), map(IMAGE_BIT.__and__, metas))
+    return Block(data, words[1::WORDS], words[::WORDS], metas, starts, list(images))
 
 
 def encode_block(data: Rows, offset: int) -> bytes:
     """``data``, sorted and at least one row, as it stands at ``offset`` of a layer's file."""
-    count = len(data.rows) // ROW.size
-    body = b"".join((_HEAD.pack(_RAW, count, len(data.payloads)), *data))
+    rows = len(data.rows) // ROW.size
+    body = b"".join((_HEAD.pack(_RAW, rows, len(data.payloads)), *data))
     return _SUM.pack(codec.checksum(body, offset)) + body
 
 
@@ -238,9 +243,9 @@ def read_block(data: bytes, offset: int, layer: int) -> Block:
     found = codec.checksum(memoryview(data)[_SUM.size :], offset)
     if found != total:
         raise DamagedLayer(layer, f"{where} has the sum {found:016x}: expected {total:016x}")
-    form, count, size = _HEAD.unpack_from(data, _SUM.size)
-    at = BLOCK_HEAD_BYTES + count * ROW.size
-    if form != _RAW or not count or len(data) != at + size:
+    form, rows, size = _HEAD.unpack_from(data, _SUM.size)
+    at = BLOCK_HEAD_BYTES + rows * ROW.size
+    if form != _RAW or not rows or len(data) != at + size:
         raise DamagedLayer(
             layer, f"{where} has {len(data)} bytes of codec {form}: expected {at + size} of 0"
         )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate
 from typing import Final
 
-from segments.layers.block import Block, join, sorted_block
+from segments.layers.block import Block, join, unchecked_block
 from segments.layers.images import PageBefore, Spacing, WithImages
 from segments.layers.job import PAUSE, Job
 from segments.layers.layer import Layer
@@ -56,14 +54,14 @@ def sorted_blocks(pieces: Sequence[Rows]) -> Iterator[Block]:
 
 
 def _sorted(chunk: Rows) -> Block:
-    """Rows in the order of their LSNs, sorted by page, and checked."""
-    words = words_of(chunk.rows)
-    pages = words[1::WORDS]
-    starts = array("I", accumulate(map(payload_bytes, words[4::WORDS]), initial=0))
-    if starts[-1] != len(chunk.payloads):
-        raise Corrupt(f"rows with {starts[-1]} bytes of payload: expected {len(chunk.payloads)}")
-    rows = split_rows(chunk.rows, 0, len(pages))
-    return sorted_block(by_page(pages, rows, split_payloads(chunk.payloads, starts)))
+    """Rows in the order of their LSNs, sorted by page; they are checked when they are joined."""
+    block = unchecked_block(chunk)
+    if block.images:
+        lsn = block.lsns[block.images[0]]
+        raise Corrupt(f"row {lsn} is an image: expected records only")
+    rows = split_rows(chunk.rows, 0, len(block))
+    payloads = split_payloads(chunk.payloads, block.starts)
+    return unchecked_block(by_page(block.pages, rows, payloads))
 
 
 def _chunks(pieces: Iterable[Rows]) -> Iterator[Rows]:

@@ -41,9 +41,10 @@ def part_job(
 ) -> Job[Part]:
     """Rows of ``(start, end]`` from page and LSN ``first`` on, inclusive.
 
-    At most about ``limit_bytes``, and at least one if there are any. ``base``: the newest version at ``end`` of each page instead, and
-    ``start`` is 0. ``layers`` have all of the range that is folded, oldest first; ``open_blocks``
-    the rest, sorted, older ones first. Raises `DamagedLayer`, and `Corrupt` if a record is missing.
+    At most about ``limit_bytes``, and at least one if there are any. ``base``: the newest version
+    at ``end`` of each page instead, and ``start`` is 0. ``layers`` have all of the range that is
+    folded, oldest first; ``open_blocks`` the rest, sorted, older ones first. Raises `DamagedLayer`,
+    and `Corrupt` if a record is missing.
     """
     sources: list[Source] = [_Within(LayerSource(each, first[0]), first[0], end) for each in layers]
     sources += [_Within(BlocksSource([block]), first[0], end) for block in open_blocks]

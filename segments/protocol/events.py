@@ -274,7 +274,7 @@ class LogRewritten(Event):
 
 @attrs.frozen
 class JobFailed(Event):
-    """The disk refused something to a job in the background, or it met damage: none of it counts."""
+    """A job in the background met damage, or a refusal of the disk: nothing of it counts."""
 
     reason: str
 

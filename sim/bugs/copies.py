@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sim.bugs.plan import ALL, Plan
+from sim.bugs.plan import Plan
 from sim.bugs.registry import Bug, Edit
 
 _STATE: Final = "segments.state:SegmentState"

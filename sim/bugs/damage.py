@@ -98,7 +98,7 @@ DAMAGE_BUGS: Final = (
         name="whole-at-the-vdl",
         summary="a damaged segment calls itself whole when it is at the VDL that it knows",
         section="protocol §8",
-        edits=(Edit(_WHOLE, ">= self._repair_lsn\n", ">= min(self._repair_lsn, self.vdl)\n"),),
+        edits=(Edit(_WHOLE, ">= self._repair_lsn and", ">= min(self._repair_lsn, self.vdl) and"),),
     ),
     Bug(
         name="rewrites-before-it-is-whole",

@@ -21,8 +21,8 @@ FILE_BUGS: Final = (
         edits=(
             Edit(
                 _PUBLISH,
-                "    yield SyncNames()\n    yield Republish(edit)\n",
-                "    yield Republish(edit)\n    yield SyncNames()\n",
+                "        yield SyncNames()\n        yield Republish(edit)\n",
+                "        yield Republish(edit)\n        yield SyncNames()\n",
             ),
             Edit(_BEGIN_FILE, "        await storage.sync_names()\n", ""),
         ),
@@ -34,14 +34,14 @@ FILE_BUGS: Final = (
         edits=(
             Edit(
                 _PUBLISH,
-                "    yield SyncNames()\n",
-                "    yield SyncNames()\n    yield Delete(tuple(gone))\n",
+                "        yield SyncNames()\n",
+                "        yield SyncNames()\n        yield Delete(tuple(gone))\n",
             ),
         ),
     ),
     Bug(
         name="manifest-not-synced",
-        summary="a manifest is written like any file, and its name is not synced",
+        summary="a later manifest is written like any file, and its name is not synced",
         section="protocol §6",
         edits=(
             Edit(

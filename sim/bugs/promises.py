@@ -50,8 +50,8 @@ PROMISE_BUGS: Final = (
             ),
             Edit(
                 f"{_CORE}._apply",
-                "(0, pending.epoch))[0]), pending.epoch)",
-                "(0, NO_EPOCH))[0]), self.state.table.epoch)",
+                "acks.append((*pending.ack, pending.epoch))",
+                "acks.append((*pending.ack, self.state.table.epoch))",
             ),
         ),
     ),

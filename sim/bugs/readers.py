@@ -111,7 +111,7 @@ READER_BUGS: Final = (
         summary="the floor stays where the volume was opened",
         section="protocol §6; 2017 §4.2.3",
         edits=(
-            Edit("aurora.core:WriterCore._update_floor", "if retention is not None:", "if False:"),
+            Edit("aurora.core:WriterCore._update_floor", "if kept_from is not None:", "if False:"),
         ),
     ),
     Bug(

@@ -104,9 +104,9 @@ SEGMENT_BUGS: Final = (
         section="protocol §6; 2017 §4.2.3",
         edits=(
             Edit(
-                f"{_BACKGROUND}.planned",
-                "min(state.announced_floor, state.vdl)",
-                "state.vdl",
+                f"{_BACKGROUND}.collectable_floor",
+                "min(self._state.announced_floor, self._state.vdl)",
+                "self._state.vdl",
             ),
         ),
     ),
@@ -134,7 +134,7 @@ SEGMENT_BUGS: Final = (
         edits=(
             Edit(
                 "segments.layers.materializer:Materializer._page",
-                "min(reading.read_point, vdl, self._index.scl)",
+                "min(reading.read_point, self._vdl, self._index.scl)",
                 "min(reading.read_point, self._index.scl)",
             ),
         ),
@@ -173,9 +173,9 @@ SEGMENT_BUGS: Final = (
             ),
             Edit(
                 "segments.state:SegmentState.whole",
-                "    return (\n        self.index.scl >= self._repair_lsn\n",
+                "    return (\n        self.index.scl >= self._repair_lsn and",
                 f"    copied = self._repair_lsn == {_BLANK} and 0 < self.vdl <= self.index.scl\n"
-                "    return (\n        (copied or self.index.scl >= self._repair_lsn)\n",
+                "    return (\n        (copied or self.index.scl >= self._repair_lsn) and",
             ),
         ),
     ),

@@ -29,7 +29,6 @@ from segments.protocol.events import (
     BatchReceived,
     Event,
     GossipReceived,
-    LayerPublished,
     LayerReceived,
     LogRewritten,
     PageMaterialized,
@@ -37,7 +36,6 @@ from segments.protocol.events import (
     RecordsApplied,
     Restored,
     RewriteStarted,
-    TableAdopted,
     WriteStarted,
     WriteSynced,
 )

@@ -41,6 +41,8 @@ class _Way:
     sent_lsn: Lsn = 0
     silences: int = 0
     """How often something was sent again since the segment was last heard of."""
+    unsure: bool = False
+    """Whether the writer may have come to one of these before what it heard at the same moment."""
     heard_ns: int = -1
     quickest_ns: float = inf
     slowest_ns: int = 0
@@ -89,6 +91,7 @@ class PaceChecks:
             self._sends_again(event, way)
             way.waiting.clear()
             way.silences += 1
+            way.unsure |= way.heard_ns == event.time_ns
             way.sent_lsn = last
         way.sent_lsn = max(way.sent_lsn, last)
         way.waiting.append((seq, last, event.time_ns))
@@ -106,10 +109,14 @@ class PaceChecks:
 
     def _pause_ns(self, way: _Way) -> tuple[int, int]:
         """The least and the most until something is sent again, at the next tick."""
-        doubled = 1 << min(way.silences, _DOUBLINGS)
         least_ns, most_ns = (
-            min(self._most_ns, max(self._least_ns, _PATIENCE * each) * doubled)
-            for each in (way.quickest_ns if way.quickest_ns < inf else 0, way.slowest_ns)
+            min(
+                self._most_ns, max(self._least_ns, _PATIENCE * each) * (1 << min(known, _DOUBLINGS))
+            )
+            for each, known in (
+                (way.quickest_ns if way.quickest_ns < inf else 0, way.silences - way.unsure),
+                (way.slowest_ns, way.silences),
+            )
         )
         return int(least_ns) - _ROUNDING_NS, int(most_ns) + self._tick_ns + _ROUNDING_NS
 
@@ -134,7 +141,7 @@ class PaceChecks:
         _, _, _, seq, scl = codec.unpack(event.payload)
         way = self._way(event.destination, event.source)
         patient_ns, _ = self._pause_ns(way)
-        way.heard_ns, way.silences = event.time_ns, 0
+        way.heard_ns, way.silences, way.unsure = event.time_ns, 0, False
         way.sent_lsn = max(way.sent_lsn, scl)
         while way.waiting and way.waiting[0][1] <= scl:
             number, _, sent_ns = way.waiting.popleft()
@@ -149,6 +156,7 @@ class PaceChecks:
         way = self._way(event.destination, event.source)
         if way.asked_ns is not None:
             way.asked_ns, way.silences, way.heard_ns = None, 0, event.time_ns
+            way.unsure = False
             way.waiting.clear()
             way.sent_lsn = 0
 

@@ -2,9 +2,10 @@
 
 Not among them: shells that only move messages or say what is going on (`aurora.engine`,
 `aurora.transport`, `segments.server`, `segments.host`, `segments.protocol.refusal`, health);
-real files, and who only reads copies of them (`segments.file_storage`, `segments.locked_directory`,
-`segments.disks`, `segments.volume_copy`, `aurora.reader_core`: a simulated run never comes there,
-tests of their own kill, tear and take them away); the codec, messages, settings, ids, records and
+real files, and who only reads copies of them (`segments.file_storage`, `segments.open_file`,
+`segments.locked_directory`, `segments.segment_directory`, `segments.disks`, `segments.volume_copy`,
+`aurora.reader_core`: a simulated run never comes there, tests of their own kill, tear and take them
+away); the codec, messages, settings, ids, records and
 interfaces, which decide nothing beyond what their types say or refuse.
 """
 

@@ -23,7 +23,7 @@ from segments.manifest import (
     Manifest,
     decode_manifest,
     encode_manifest,
-    log_files_in,
+    with_length,
 )
 from segments.protocol.errors import (
     Invalid,
@@ -90,6 +90,8 @@ class SimulatedStorage:
         self._writes: list[_Write] = []
         """At most two: of the foreground, and of the background."""
         self._background = trio.Lock()
+        self._decoded = b""
+        self._said: Manifest | None = None
         self._crashed = self._broken = False
         self._slowness = 1.0
         self._refusals = Refusals(self._random)
@@ -133,15 +135,23 @@ class SimulatedStorage:
 
     def at_risk(self) -> list[str]:
         """Files that the durable manifest names, and that a crash could take, or has taken."""
-        manifest = decode_manifest(self.content(MANIFEST))
         files, durable = self._platter.files, self._platter.durable
-        names = sorted(manifest.names) if manifest is not None else []
+        names = sorted(manifest.names) if (manifest := self._named()) is not None else []
         return [each for each in names if each not in files or files[each] is not durable.get(each)]
 
     @property
     def log_files(self) -> tuple[LogFile, ...]:
         """The files of the log that are durable, by the durable manifest."""
-        return log_files_in(self._platter.durable)
+        manifest = self._named()
+        return with_length(manifest.logs, self._platter.durable) if manifest is not None else ()
+
+    def _named(self) -> Manifest | None:
+        """The durable manifest, decoded once: checkers ask at each step."""
+        manifest = self._platter.durable.get(MANIFEST, bytearray())
+        if manifest != self._decoded:
+            self._decoded = bytes(manifest)
+            self._said = decode_manifest(self._decoded)
+        return self._said
 
     @property
     def log_bytes(self) -> int:

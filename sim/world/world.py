@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from operator import itemgetter
+from typing import Final
 
 import trio
 
@@ -34,7 +35,8 @@ from sim.world.scheduler import VirtualScheduler
 from sim.world.trace import Trace
 from sim.world.traffic import Traffic
 
-_WRITER_BITS = 62
+_WRITER_BITS: Final = 62
+_AT_ONCE: Final = DiskProfile(minimum_ns=0, extra_mean_ns=0)
 
 
 class SimulatedDiskHandle:
@@ -110,7 +112,7 @@ class World:
     async def build(self, nursery: trio.Nursery) -> None:
         """Make the volume, start its segments, and open its first writer, all in ``nursery``."""
         for disk in self.disks.values():
-            disk.profile = DiskProfile()  # a volume is made on disks that work
+            disk.profile = _AT_ONCE  # that is not what the run is about
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
         config = self.schedule.knobs.cluster_config()
         random = self._seeds.stream("cluster")

@@ -74,11 +74,11 @@ def break_segment(directory: Path, how: int) -> None:
     elif how == 1:
         (directory / "promise").write_bytes(b"")
     elif how == 2:
-        (directory / "log").write_bytes(b"")
+        (directory / "wal-1").write_bytes(b"")
     else:
-        log = bytearray((directory / "log").read_bytes())
+        log = bytearray((directory / "wal-1").read_bytes())
         log[len(log) // 2] ^= 1
-        (directory / "log").write_bytes(log)
+        (directory / "wal-1").write_bytes(log)
 
 
 async def test_any_three_of_six_still_give_everything(tmp_path: Path) -> None:

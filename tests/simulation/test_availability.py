@@ -326,7 +326,7 @@ def test_every_fault_that_is_known_here_exists_or_is_of_disks() -> None:
 def test_bounds_follow_the_settings() -> None:
     link, disk = LinkProfile(extra_mean_ns=0), DiskProfile(extra_mean_ns=0)
     quick = bounds_of(Knobs(link=link, disk=disk))
-    assert quick.trip_ns == 2 * (2 * link.minimum_ns + 3 * disk.minimum_ns)
+    assert quick.trip_ns == 4 * link.minimum_ns + 21 * disk.minimum_ns
     assert quick.resends_ns < 150 * MS and quick.read_attempts == 0
     assert quick.settle_ns(0) < quick.settle_ns(50 * MS) < quick.settle_ns(SECOND)
     assert quick.settle_ns(SECOND) == quick.settle_ns(60 * SECOND) < SECOND

@@ -492,6 +492,73 @@ def test_two_writes_at_once_are_a_mistake() -> None:
     world.run(main)
 
 
+def test_what_is_done_in_the_background_runs_beside_an_append_and_takes_turns() -> None:
+    world = World()
+    disk, done = world.disk, list[str]()
+
+    async def say(name: str, operation: Awaitable[object]) -> None:
+        await operation
+        done.append(f"{name} {world.scheduler.now_ns / MS:g}")
+
+    async def main() -> None:
+        await disk.create("b")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say, "file", disk.sync_file("b"))
+            await world.scheduler.sleep_ns(MS // 4)
+            nursery.start_soon(say, "names", disk.sync_names())
+            nursery.start_soon(say, "append", disk.append("a", b"data"))
+            await trio.lowlevel.checkpoint()
+            assert disk.busy_until_ns == MS + MS // 4
+
+    world.run(main)
+    assert done == ["file 1", "append 1.25", "names 2"]
+
+
+def test_a_crash_interrupts_what_is_under_way_both_here_and_there() -> None:
+    left: set[tuple[bool, bool]] = set()
+    for seed in range(40):
+        world = World(seed=seed, content=b"synced")
+        disk = world.disk
+
+        async def refused(operation: Awaitable[object]) -> None:
+            with pytest.raises(StorageFailed, match="crashed"):
+                await operation
+
+        async def main(disk: SimulatedStorage = disk, world: World = world) -> None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(refused, disk.publish("m", b"new"))
+                nursery.start_soon(refused, disk.append("a", DATA))
+                await world.scheduler.sleep_ns(1)
+                nursery.start_soon(refused, disk.delete(["a"]))  # waits for its turn
+                await world.scheduler.sleep_ns(MS // 2)
+                disk.crash()
+            await disk.names()
+            await disk.append("a", b"on")
+            await disk.sync_names()
+
+        world.run(main)
+        assert world.files["a"].startswith(b"synced") and world.files["a"].endswith(b"on")
+        left.add(("m" in world.files, len(world.files["a"]) > 8))
+    assert len(left) == 4
+
+
+def test_what_a_file_is_extended_by_is_not_durable_again() -> None:
+    left = set()
+    for seed in range(40):
+        world = World(seed=seed, content=b"synced")
+
+        async def main(disk: SimulatedStorage = world.disk) -> None:
+            await disk.extend("a", b" and more")
+            with pytest.raises(Invalid, match="append to a, of which not all is durable"):
+                await disk.append("a", b"!")
+            disk.crash()
+            await disk.names()
+
+        world.run(main)
+        left.add(world.files["a"])
+    assert left == {b"synced", b"synced" + bytes(9), b"synced and more"}
+
+
 def test_a_full_disk_refuses_until_there_is_room() -> None:
     most = PROMISES + 10
     world = World(capacity=most)

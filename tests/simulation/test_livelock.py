@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import trio
+from segments.maintenance import Maintenance
 
 from segments.core import SegmentCore
 from segments.hot_log import HotLog
-from segments.maintenance import Maintenance
 from segments.protocol import codec
 from segments.protocol.errors import Invalid
 from segments.protocol.events import LogCollected

@@ -110,7 +110,7 @@ def test_every_mark_counted_is_a_known_one() -> None:
 
 
 def test_what_is_collected_is_told_with_its_numbers() -> None:
-    knobs = Knobs(retention_lsns=0, collect_records=1, duration_ns=400 * MS)
+    knobs = Knobs(retention_lsns=0, fold_bytes=1 << 10, collect_ratio=0.01, duration_ns=400 * MS)
     collecting = Run(World(Schedule(seed=1, knobs=knobs, operations=PUTS)))
     seen: list[LogCollected] = []
 
@@ -120,5 +120,5 @@ def test_what_is_collected_is_told_with_its_numbers() -> None:
                 seen.append(event)
 
     collecting.world.listen(Looking())
-    assert collecting.run().marks["log collected"] == len(seen)
-    assert seen and all(0 < each.floor <= each.announced and each.records for each in seen)
+    assert collecting.run().marks["base collected"] == len(seen)
+    assert seen and all(0 < each.floor <= each.announced and each.rows for each in seen)

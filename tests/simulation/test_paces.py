@@ -90,6 +90,18 @@ def test_an_answer_that_came_late_may_have_taught_the_writer_nothing() -> None:
         wire.sends(35, 3)
 
 
+def test_an_answer_that_comes_as_patience_runs_out_may_have_been_heard_after_that() -> None:
+    """The silence that was counted is none then, and the next pause no longer."""
+    wire = Wire()
+    wire.sends(0, 1)
+    wire.sends(1, 2)
+    wire.hears(10, 1)
+    wire.sends(10, 2)
+    wire.sends(20, 2)
+    with pytest.raises(Broken, match="sends A0 something again"):
+        wire.sends(39, 2)
+
+
 def test_what_follows_one_that_was_lost_is_no_sooner_for_that() -> None:
     wire = Wire()
     wire.sends(0, 1)

@@ -14,7 +14,8 @@ from sim.plan.shapes.power import POWER
 from sim.run import RunResult, Verdict, run
 
 KNOBS = Knobs(
-    duration_ns=120 * MS, retention_lsns=0, collect_records=1, compact_bytes=0, compact_records=5,
+    duration_ns=120 * MS, retention_lsns=0, fold_bytes=1 << 10, wal_file_bytes=4 << 10, fan_out=2,
+    collect_ratio=0.01, compact_bytes=0, compact_ratio=1.1,
     scrub_interval_ns=5 * MS, gossip_interval_ns=10 * MS, storage_retry_ns=2 * MS,
     heartbeat_interval_ns=5 * MS,
 )  # fmt: skip
@@ -86,7 +87,7 @@ def test_both_slots_may_rot_after_a_restart_has_read_them() -> None:
 @pytest.mark.parametrize(
     ("fault", "write", "mark"),
     [
-        ("crash_amid_write", "compaction", "compaction interrupted"),
+        ("crash_amid_write", "compaction", "crash amid a job"),
         ("crash_after_write", "append", "crash before the answer"),
     ],
 )
@@ -107,7 +108,7 @@ def test_promises_are_torn_now_and_then() -> None:
 
 def test_a_damaged_segment_without_help_stays_so_and_is_no_witness() -> None:
     marks = marks_of(
-        action(40, "bit_rot", "A", frame=0),
+        action(40, "bit_rot", "A", frame=-1),
         action(40.1, "partition", "A"),
         action(40.2, "crash", "A"),
         action(42, "restart", "A"),
@@ -120,9 +121,9 @@ def test_a_damaged_segment_without_help_stays_so_and_is_no_witness() -> None:
     assert marks["damaged frame healed"] == 1
 
 
-def test_a_disk_with_little_room_takes_small_writes_and_no_new_log() -> None:
+def test_a_disk_with_little_room_takes_small_writes_and_no_new_layer() -> None:
     marks = marks_of(action(30, "disk_full", "A,B", slack=400), action(90, "disk_free", "A,B"))
-    assert marks["full disk with slack"] > 0 and marks["no room for a compaction"] > 0
+    assert marks["full disk with slack"] > 0 and marks["no room for a job"] > 0
 
 
 def test_no_more_is_taken_than_a_group_survives() -> None:

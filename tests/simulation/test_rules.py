@@ -19,10 +19,8 @@ from segments.manifest import Stored
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
-    GossipPages,
     LogReply,
     NeedTable,
-    PageImage,
     PagesListed,
     SealReply,
 )
@@ -46,7 +44,6 @@ from sim.world.history import Call
 from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, records
 
 SIX = tuple("ABCDEF")
-ANEW = SegmentConfig(compact_bytes=99, compact_records=7)
 
 
 def reference_of_ten(lal: int = 5) -> tuple[Reference, WriterView]:
@@ -93,14 +90,6 @@ def log_reply(count: int) -> LogReply:
 
 def seal_reply(epoch: VolumeEpoch, scl: int, table: VolumeEpoch = FIRST) -> SealReply:
     return SealReply(epoch, "A0", 1, scl, 0, 0, TruncationTable(table))
-
-
-def pages(count: int) -> tuple[PageImage, ...]:
-    return tuple(PageImage(each, 1, b"x" * 8192) for each in range(count))
-
-
-def gossip_pages(count: int) -> GossipPages:
-    return GossipPages(FIRST, "A0", TruncationTable(FIRST), 1, 1, 0, 0, pages(count))
 
 
 def listed(count: int) -> PagesListed:
@@ -195,8 +184,6 @@ TEN, VIEW = reference_of_ten()
         (rules_of_wire.is_passed_on_at_once, (call_of(9, "W"), 14), (call_of(9, "W"), 13)),
         (rules_of_wire.is_passed_on_at_once, (call_of(0, "W"), 2), (call_of(1, "W"), 2)),
         (rules_of_wire.records_fit, ("W", log_reply(1), 1), ("W", log_reply(9), 1)),
-        (rules_of_wire.pages_fit, ("A0", gossip_pages(2), 2 * 8192),
-         ("A0", gossip_pages(3), 2 * 8192)),
         (rules_of_wire.list_fits, ("A0", listed(3), 3), ("A0", listed(4), 3)),
         (rules_of_wire.can_be_read, ("A0", codec.encode(NeedTable(FIRST, "A0"))),
          ("A0", codec.encode(NeedTable(FIRST, "A0")) + b"x")),
@@ -211,16 +198,8 @@ TEN, VIEW = reference_of_ten()
         (rules_of_bounds.durable_log_is_let_go, ("W", 0, 11, 10, 7, 7), ("W", 0, 11, 10, 6, 7)),
         (rules_of_bounds.queue_fits, ("A0", waiting(900, 0), 73), ("A0", waiting(900, 1), 73)),
         (rules_of_bounds.queue_fits, ("A0", waiting(9, 64), 137), ("A0", waiting(9, 65), 137)),
-        (rules_of_bounds.is_written_anew_with_reason, ("A0", 201, 100, 0, ANEW),
-         ("A0", 200, 100, 0, ANEW)),
-        (rules_of_bounds.is_written_anew_with_reason, ("A0", 101, 100, 7, ANEW),
-         ("A0", 101, 100, 6, ANEW)),
-        (rules_of_bounds.is_written_anew_with_reason, ("A0", 100, None, 0, ANEW),
-         ("A0", 99, None, 0, ANEW)),
         (rules_of_bounds.write_fits, ("A0", 9_999, 1, 999), ("A0", 9_999, 2, 999)),
         (rules_of_bounds.unlinked_fits, ("A0", 4, 4), ("A0", 5, 4)),
-        (rules_of_bounds.images_fit, ("A0", pages(3), 0, 0), ("A0", pages(3) * 2, 2, 8191)),
-        (rules_of_bounds.turn_fits, ("A0", 4, 4), ("A0", 5, 4)),
         (rules_of_bounds.fetched_once, ("W", "0", 3, [4, 5]), ("W", "0", 3, [4, 4])),
         (rules_of_bounds.gives_way, ("W", 5, 4), ("W", 6, 4)),
         (
@@ -239,14 +218,9 @@ TEN, VIEW = reference_of_ten()
          ("A0", promised(FIRST, FIRST), False)),
         (rules_of_bounds.runs_fit, ("A0", log_of(1), 1), ("A0", log_of(9), 1)),
         (rules_of_bounds.answered_in_time, (call_of(9), 9), (call_of(10), 9)),
-        (rules_of_bounds.log_is_compacted, ("A0", 300, 100, 50, 2.0), ("A0", 301, 100, 50, 2.0)),
-        (rules_of_bounds.collected_are_written_off, ("A0", 15, 10, 99, 50),
-         ("A0", 16, 10, 99, 50)),
-        (rules_of_bounds.replays_little, ("A0", 1, 4, 4), ("A0", 1, 5, 4)),
         (rules_of_the_end.is_lost_rightly, ("A0", "gone", True), ("A0", "gone", False)),
         (rules_of_the_end.all_is_durable, ("W", 4, 4), ("W", 3, 4)),
         (rules_of_the_end.is_heard_of, ("W", "A0", 4, 4), ("W", "A0", 3, 4)),
-        (rules_of_the_end.is_collected, ("A0", 3, 4), ("A0", 4, 4)),
         (rules_of_the_end.floor_is_known, ("A0", state_at(3), 0, 0), ("A0", state_at(3), 3, 0)),
         (rules_of_the_end.log_is_held, ("A0", 0, None, state_at(3)),
          ("A0", 0, 2, state_at(3))),

@@ -386,7 +386,7 @@ def test_bad_files_are_refused_with_place_and_reason(text: str, error: str) -> N
             "fail_writes",
             "A",
             "write='reading'",
-            "write: found 'reading': expected one of any, append, promise, compaction, cut",
+            "write: found 'reading': expected one of any, append, promise, compaction, file, names",
         ),
         ("bit_rot", "A", "offset=99999999", "offset: found 99999999: expected an integer from 0"),
         (

@@ -83,6 +83,10 @@ def rare_events(emitted: Emitted) -> None:
     core = SegmentCore("A0", 0, ("B0",), plan.state, plan.files, config, Random(1), trace=emitted)
     core.step("writer-1", ReadPage(EPOCH, 1, 1, 5, 5), 0.0)
     core.step("writer-1", ListPages(EPOCH, 1, 0, 9, 0, 0, 5), 0.0)
+    core.scrub.tick(0.0)
+    core.scrub.promises_checked(b"")
+    core.scrub.manifest_checked(sound=False)
+    core.scrub.promise_due = False
     core.step("B0", Seal(VolumeEpoch(2, 1), 1), 0.0)
     assert core.take_write() is not None
     core.write_failed()

@@ -288,7 +288,7 @@ async def test_segments_whose_directories_are_removed_while_open_acknowledge_not
 async def test_a_volume_that_is_moved_while_open_leaves_the_one_in_its_place_alone(
     tmp_path: Path,
 ) -> None:
-    small = SegmentConfig(compact_bytes=0, compact_records=1, collect_records=1)
+    small = SegmentConfig(fold_bytes=1024, wal_file_bytes=1024, collect_ratio=0.01)
     config = ClusterConfig(engine=EngineConfig(retention_lsns=0), segment=small)
     path, moved = tmp_path / "v", tmp_path / "moved"
     async with open_cluster(path, config=config) as old:
@@ -297,7 +297,7 @@ async def test_a_volume_that_is_moved_while_open_leaves_the_one_in_its_place_alo
         await write_some(path)
         before = contents(path)
         with trio.fail_after(PATIENCE_S):
-            while not all(each.core.maintenance.compactions for each in old.hosts.values()):  # type: ignore[union-attr]
+            while not all(each.core.state.floor for each in old.hosts.values()):  # type: ignore[union-attr]
                 await old.engine.put(1, 0, b"older")
         assert contents(path) == before
     async with open_cluster(moved) as old:

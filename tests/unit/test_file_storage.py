@@ -545,11 +545,11 @@ class HeldCall:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         name = {"rename": "replace"}.get(name, name)
         self.started, self.go = trio.Event(), threading.Event()
-        token, call = trio.lowlevel.current_trio_token(), getattr(os, name)
+        self.token, call = trio.lowlevel.current_trio_token(), getattr(os, name)
 
         def held(*args: Any, **keywords: Any) -> Any:
             monkeypatch.setattr(os, name, call)
-            token.run_sync_soon(self.started.set)
+            self.token.run_sync_soon(self.started.set)
             assert self.go.wait(10)
             return call(*args, **keywords)
 
@@ -600,18 +600,27 @@ async def test_what_is_done_in_the_background_takes_turns(
 
 
 @pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
 async def test_a_file_is_closed_when_the_last_who_reads_it_is_through(
-    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, replaced: bool
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, begun: bool, replaced: bool
 ) -> None:
+    """And it may be read to its end, though its name has gone, or leads to another one."""
     await storage.publish("manifest", b"old")
     held, seen, closed = HeldCall(monkeypatch, "pread"), list[bytes](), list[int]()
-    close = os.close
+    close, look = os.close, storage._read
 
     def closing(file: int) -> None:
         closed.append(file)
         close(file)
 
+    def looking_late(*args: Any) -> bytes:
+        held.token.run_sync_soon(held.started.set)
+        assert held.go.wait(10)
+        return look(*args)
+
     monkeypatch.setattr(os, "close", closing)
+    if not begun:
+        monkeypatch.setattr(storage, "_read", looking_late)
     file = storage._files["manifest"].descriptor
 
     async def read() -> None:

@@ -9,11 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segments.layers.block import image_row, join
-from segments.layers.fold import fold_job
+from segments.layers.fold import _chunks, fold_job
 from segments.layers.images import Spacing
 from segments.layers.job import PAUSE, Create, Extend, Job, Read, SyncFile
 from segments.layers.layer import Layer
-from segments.layers.merge import merge_job
 from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import Lsn
@@ -204,6 +203,24 @@ def test_steps_are_long_enough_and_bounded() -> None:
         assert len(sizes) <= most_steps
 
 
+def test_what_a_fold_sorts_at_once_is_bounded_in_rows_and_bytes() -> None:
+    record = RedoRecord(9, 4, 0, bytes(PAGE_SIZE), 8, True, 8, 7, 6)
+    small, large = encode_rows([record._replace(payload=b"x")]), encode_rows([record])
+    long = join([small] * 9_000)
+    assert [len(rows) // 40 for rows, _ in _chunks([long])] == [4_096, 4_096, 808]
+    assert [len(rows) // 40 for rows, _ in _chunks([small] * 9_000)] == [4_096, 4_096, 808]
+    assert [len(payloads) >> 10 for _, payloads in _chunks([large] * 200)] == [1_024, 576]
+    for pieces in ([long], [small] * 9_000, [large, long, small]):
+        assert join(list(_chunks(pieces))) == join(pieces)
+
+
+def test_what_is_written_at_once_is_bounded() -> None:
+    history = History(chain(Random(3), 800, 50, payload=PAGE_SIZE), NO_IMAGES)
+    history.fold(history.records[-1].lsn)
+    sizes = [len(op.data) for op in history.files.ops if isinstance(op, Extend)]
+    assert max(sizes) < 768 << 10 and min(sizes[:-1]) >= 256 << 10
+
+
 def sizes_of(source: Source) -> Job[list[int]]:
     """How many rows each block of ``source`` has."""
     sizes = []
@@ -254,6 +271,8 @@ def test_rows_that_no_record_can_have_are_not_folded() -> None:
     rows = encode_rows(records)
     for broken in (
         Rows(rows.rows, rows.payloads[:-1]),
+        Rows(rows.rows, rows.payloads + b"x"),
+        join([rows, image_row(99_999, records[-1].lsn, b"x")]),
         encode_rows([records[0]._replace(prev_volume_lsn=records[0].lsn)]),
         join(
             [encode_rows(records[:1]), image_row(records[0].page_id, records[0].lsn, b"x" * 9_000)]

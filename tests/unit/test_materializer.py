@@ -7,9 +7,9 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from segments.materializer import Materializer
 
 from segments.chain_index import ChainIndex
-from segments.materializer import Materializer
 from segments.protocol.errors import Corrupt, ReadPointBelowFloor
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.messages import PageImage

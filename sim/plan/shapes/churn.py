@@ -2,7 +2,7 @@
 
 A steady stream of writes; what is sent to a few segments gets lost for a moment, again and
 again. The gap stays open until it is sent again, which takes several turns of a segment: what is
-linked is collected meanwhile, and each collection has the log written anew. Segments stop, and
+linked is folded meanwhile, and the log written anew as soon as most of it is. Segments stop, and
 writers come, amid all that.
 """
 
@@ -52,11 +52,11 @@ def _knobs(random: Random) -> Knobs:
         gossip_bytes=16 * _KIB,
         hydration_timeout_ns=5 * gossip_interval_ns,
         compact_bytes=0,
-        compact_ratio=choice(random, (1.1, 1.3)),
+        compact_ratio=1.1,
         wal_file_bytes=64 * _KIB,
-        fold_bytes=choice(random, (1, 4)) * _KIB,
+        fold_bytes=_KIB,
         block_bytes=choice(random, (256, _KIB)),
-        fan_out=2,
+        fan_out=choice(random, (2, 4)),
         collect_ratio=0.01,
         scrub_interval_ns=_TURN_NS,
         storage_retry_ns=choice(random, (1, 5)) * MS,
@@ -76,7 +76,7 @@ def _knobs(random: Random) -> Knobs:
 def _calls(random: Random, knobs: Knobs) -> list[Operation]:
     """More than a write a millisecond, by several clients, and a few reads."""
     clients, pages = between(random, 3, 6), choice(random, (1, 3, 8))
-    length = choice(random, (8, 100))
+    length = choice(random, (600, 1_200))
     calls = []
     for at_ns in range(_FIRST_NS, knobs.duration_ns, _PAUSE_NS):
         writes = happens(random, 0.9)
