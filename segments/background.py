@@ -175,6 +175,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from state.index.look_into_steps(through)
         layer = yield from _written(
             number,
             fold_job(

@@ -20,6 +20,7 @@ from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import NO_RECORDS, Rows, Run
 from segments.protocol.truncation import TruncationTable
+from segments.steps import Steps
 from segments.waiting_runs import WaitingRuns
 
 _ANY: Final = MAX_INTEGER
@@ -153,6 +154,12 @@ class ChainIndex:
         A step of some milliseconds. Returns how many records it was; 0 when all are indexed.
         """
         return self._linked.look_into_more()
+
+    def look_into_steps(self, through: Lsn) -> Steps[None]:
+        """Index the pages of all linked records up to ``through``, step by step."""
+        while self._linked.lacks(through):
+            self._linked.look_into_more()
+            yield
 
     def pages(self) -> list[PageId]:
         """Pages with linked records in the log, ascending."""
