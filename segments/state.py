@@ -41,7 +41,12 @@ class SegmentState:
     """One segment's epoch, truncation table, records and pages."""
 
     def __init__(self, config: SegmentConfig, layers: LayerMap = NO_LAYERS) -> None:
-        """Nothing but what is in ``layers``."""
+        """Nothing but what is in ``layers``.
+
+        What lies above gaps of the log has no bound before the core begins to run: a log that was
+        written anew has records in another order than they came in, and what it drops for want of
+        room may be what was acknowledged later.
+        """
         self._config = config
         self.index = ChainIndex()
         self.materializer = Materializer(

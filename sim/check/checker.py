@@ -201,6 +201,7 @@ class Checker(Listener):
             invariants.new_records,
             self.reference, view, records,
         )  # fmt: skip
+        self._hold(invariants.names_the_one_before, self.reference, view, records)
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self.reference.allocated(source, records)
         self._hold(
@@ -294,9 +295,12 @@ class Checker(Listener):
         )  # fmt: skip
 
     def _on_ack(self, source: str, event: AckSent) -> None:
+        core = self._world.cluster.hosts[source].core
+        assert core is not None
+        written = max([core.state.folded, *core.files._tops.values()])
         self._hold(
             invariants.acknowledges_what_is_synced,
-            source, event.scl, event.log_bytes, self._world.disks[source].log_bytes,
+            source, event.scl, written, event.log_bytes, self._world.disks[source].log_bytes,
         )  # fmt: skip
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:
