@@ -15,7 +15,8 @@ from aurora.recovery_plan import RecoveryPlan
 from segments.chain_index import ChainIndex
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.truncation import TruncationTable
-from segments.wal import DamagedRange, Promise, encode_promise
+from segments.wal import Promise, encode_promise
+from segments.wal_scan import DamagedRange
 from sim.check import (
     invariants,
     rules_of_availability,
