@@ -348,13 +348,15 @@ class Background:
     def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
         """Make ``layer``, whose bytes are durable, live in place of ``old``."""
         layers = self._state.layers.with_layer(layer)
-        logs = self._files.without_folded(layers.folded)
+        # A damaged log says that something is missing: no file of it goes before that is here.
+        whole, files = self._state.whole, self._files
+        logs = files.without_folded(layers.folded) if whole else files.manifest.logs
         left = {each.number for each in logs}
-        folded = [each for each in self._files.manifest.logs if each.number not in left]
+        folded = [each for each in files.manifest.logs if each.number not in left]
         live = {each.number for each in layers}
         gone = [each.name for each in folded]
         gone += [each.name for each in old if each.number not in live]
-        files = tuple(
+        layer_files = tuple(
             LayerFile(each.number, each.length, each.start, each.end, each.base) for each in layers
         )
 
@@ -362,7 +364,7 @@ class Background:
 
         def edit(manifest: Manifest) -> Manifest:
             logs = tuple(each for each in manifest.logs if each.number not in numbers)
-            return manifest._replace(logs=logs, layers=files)
+            return manifest._replace(logs=logs, layers=layer_files)
 
         try:
             yield SyncNames()

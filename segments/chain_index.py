@@ -32,7 +32,8 @@ class ChainIndex:
     of records; and where a run is cut, all of its rows are looked into.
     """
 
-    def __init__(self, *, max_unlinked: int) -> None:
+    def __init__(self, *, max_unlinked: int | None = None) -> None:
+        """``max_unlinked``: most records held above a gap; None: no limit, see `limit_unlinked`."""
         self.base_lsn: Lsn = 0
         """Everything of the chain up to here, inclusive, is in page images and not in the log."""
         self.scl: Lsn = 0
@@ -105,6 +106,16 @@ class ChainIndex:
         """The LSN of a linked record, counted from 0 at the oldest in the log."""
         return self._linked.lsn_at(position)
 
+    def limit_unlinked(self, most: int) -> None:
+        """Hold at most so many records above a gap from now on.
+
+        What a restart replays has no limit. Layers stand for a part of it, so a gap may have been
+        filled at another time than when it came; and which records had found room then, and were
+        linked later, and acknowledged, nobody knows any more.
+        """
+        self._max_unlinked = most
+        self._waiting.keep_nearest(most)
+
     # ---- records come in -------------------------------------------------------------------------
 
     def insert_run(self, run: Run) -> None:
@@ -127,7 +138,8 @@ class ChainIndex:
             self._link(part)
             for follower in self._waiting.take_what_follows(self.scl):
                 self._link(follower)
-        self._waiting.keep_nearest(self._max_unlinked)
+        if self._max_unlinked is not None:
+            self._waiting.keep_nearest(self._max_unlinked)
 
     def _link(self, held: HeldRun) -> None:
         self._linked.append(held)

@@ -148,6 +148,7 @@ class SegmentCore:
         self.segment = segment
         self.pg_id = pg_id
         self.state = state
+        state.index.limit_unlinked(config.unlinked_limit)
         self.files = files
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""

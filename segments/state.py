@@ -44,7 +44,7 @@ class SegmentState:
     def __init__(self, config: SegmentConfig, layers: LayerMap = NO_LAYERS) -> None:
         """Nothing but what is in ``layers``."""
         self._config = config
-        self.index = ChainIndex(max_unlinked=config.unlinked_limit)
+        self.index = ChainIndex()
         self.materializer = Materializer(
             self.index,
             page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
