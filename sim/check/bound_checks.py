@@ -24,7 +24,7 @@ from aurora.events import (
 from aurora.outgoing_log import OutgoingLog
 from segments.core import SegmentCore
 from segments.layers.materializer import Materializer
-from segments.manifest import PROMISE
+from segments.manifest import PROMISE, log_part
 from segments.protocol.events import (
     BatchReceived,
     Event,
@@ -210,8 +210,8 @@ class BoundChecks:
         disk, limit = self._world.disks[segment], self._segment.wal_file_bytes
         for file in disk.log_files[-1:]:  # those before it were looked at, or written anew
             if file.length > limit:
-                content = disk.content(file.name)
-                self._hold(rules_of_bounds.file_fits, segment, file.name, content, limit)
+                part = log_part(file, disk.content(file.name))
+                self._hold(rules_of_bounds.file_fits, segment, file.name, part, limit)
 
     def _begins_anew(self, segment: SegmentId, _: RewriteStarted, core: SegmentCore) -> None:
         """All of the log up to here is to be written anew."""
@@ -228,8 +228,9 @@ class BoundChecks:
             self._spoilt.discard(segment)
         self._mending.discard(segment)
         disk = self._world.disks[segment]
-        content = disk.content(disk.log_files[0].name)
-        self._hold(rules_of_bounds.runs_fit, segment, content, self._segment.gossip_bytes)
+        file = disk.log_files[0]
+        part = log_part(file, disk.content(file.name))
+        self._hold(rules_of_bounds.runs_fit, segment, part, self._segment.gossip_bytes)
 
     def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
         self._mending.discard(segment)

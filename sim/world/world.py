@@ -21,7 +21,7 @@ from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.volume import ProtectionGroup
 from segments.storage import Identity
-from segments.wal import scan
+from segments.wal_scan import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
@@ -266,7 +266,7 @@ class World:
         Damage to that one cannot be told from a torn write: no protocol survives it when it was
         acknowledged, so it is not planned (protocol §8).
         """
-        found = scan(log_in(self.disks[segment].peek()).log)
+        found = scan(log_in(self.disks[segment].peek()).parts)
         return found.frames[-1].start if found.frames else 0
 
     def rot_segment(
@@ -278,7 +278,7 @@ class World:
         round from 0, or from -1 backwards), or anywhere.
         """
         stored = log_in(self.disks[segment].peek())
-        found = scan(stored.log)
+        found = scan(stored.parts)
         if len(found.frames) < 2:
             return
         start, end = 0, found.frames[-1].start

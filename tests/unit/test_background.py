@@ -19,7 +19,8 @@ from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import Seal, WriteAck
 from segments.protocol.truncation import TruncationTable
-from segments.wal import Promise, encode_promise, scan
+from segments.wal import Promise, encode_promise
+from tests.files_on_disks import scanned
 from tests.oracles import naive_page
 from tests.store_rig import (
     FIRST,
@@ -157,7 +158,7 @@ def test_log_files_go_as_a_prefix_of_what_is_folded() -> None:
     held = [
         entry
         for each in rig.files.manifest.logs[:1]
-        for found in scan(bytes(rig.disk.files[each.name])).frames
+        for found in scanned(rig.disk.files, each.name).frames
         for entry in found.frame.entries
     ]
     assert held
@@ -491,7 +492,7 @@ def test_damage_that_comes_back_is_mended_at_growing_intervals() -> None:
 def test_a_segment_that_is_not_whole_does_not_write_its_log_anew() -> None:
     """A clean log would hide what is missing."""
     rig = filled(60)
-    frame = scan(bytes(rig.disk.files["wal-1"])).frames[1]
+    frame = scanned(rig.disk.files, "wal-1").frames[1]
     rig.disk.files["wal-1"][frame.start + 20] ^= 1
     rig.restart()
     rig.core.scrub.log_is_damaged = True
@@ -499,7 +500,7 @@ def test_a_segment_that_is_not_whole_does_not_write_its_log_anew() -> None:
     more(rig, 60)
     rig.take(CHAIN[:60])
     assert rig.state.whole and rig.work() == 1
-    assert not scan(rig.log).damage
+    assert not scanned(rig.disk.files).damage
 
 
 # ---- damage in a layer ---------------------------------------------------------------------------
