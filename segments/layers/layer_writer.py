@@ -19,7 +19,7 @@ from segments.layers.layer import (
 )
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.run import IMAGE_BIT, LENGTH_MASK, WORDS, Rows, bytes_of, words_of
+from segments.protocol.run import IMAGE_BIT, WORDS, Rows, bytes_of, words_of
 
 
 class LayerWriter:
@@ -132,8 +132,7 @@ class LayerWriter:
                         self._new_pages.append(pages[row])
                         self._new_lsns.append(lsns[row])
         self._count += len(block)
-        images = sum(len(block.payload(k)) for k in block.images)
-        self._user_bytes += sum(map(LENGTH_MASK.__and__, block.metas)) - images
+        self._user_bytes += len(block.payloads) - sum(len(block.payload(k)) for k in block.images)
         self._last = pages[-1], lsns[-1]
 
     def _cut(self, block: Block, at: int) -> int:

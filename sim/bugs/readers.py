@@ -133,8 +133,8 @@ READER_BUGS: Final = (
         edits=(
             Edit(
                 "aurora.retention:Retention.tick",
-                "marks.append((vdl, now))\n    elif",
-                "marks.append((vdl, now - self._seconds))\n    elif",
+                "marks.append((vdl, now))",
+                "marks.append((vdl, now if marks else now - self._seconds))",
             ),
         ),
     ),
