@@ -115,6 +115,30 @@ READER_BUGS: Final = (
         ),
     ),
     Bug(
+        name="retention-by-the-wrong-clock",
+        summary="how old a version is, the clock on the wall tells, which somebody sets",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.core:WriterCore._update_floor",
+                "tick(self.vdl, now)",
+                "tick(self.vdl, self._clock.now_us() / 1e6)",
+            ),
+        ),
+    ),
+    Bug(
+        name="what-is-found-counts-as-old",
+        summary="a writer lets go of what it finds at its opening before that is old enough",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.retention:Retention.tick",
+                "marks.append((vdl, now))",
+                "marks.append((vdl, now if marks else now - self._seconds))",
+            ),
+        ),
+    ),
+    Bug(
         name="retention-counts-annulled",
         summary="LSNs that recoveries have annulled count as versions that are retained",
         section="protocol §6",

@@ -121,6 +121,7 @@ INVARIANTS: Final = {
         Invariant(
             30, "layers-hold-the-log", "a layer has the records of its range, none above the VDL"
         ),
+        Invariant(31, "clocks-go-forward", "each CPL, and it alone, carries its writer's clock"),
     )
 }
 

@@ -295,6 +295,7 @@ def log_is_compacted(segment: SegmentId, size: int, needed: int, config: Segment
 
 HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "engine.retention_lsns": rules_of_floors.keeps_what_is_retained,
+    "engine.retention_s": rules_of_floors.keeps_what_is_young,
     "engine.max_mtr_writes": mtr_fits,
     "engine.max_mtr_bytes": mtr_fits,
     "engine.buffer_pool_pages": pool_fits,

@@ -34,6 +34,7 @@ from sim.world.network_policy import NetworkPolicy, RandomPolicy
 from sim.world.scheduler import VirtualScheduler
 from sim.world.trace import Trace
 from sim.world.traffic import Traffic
+from sim.world.wall_clock import WallClock
 
 _WRITER_BITS: Final = 62
 _AT_ONCE: Final = DiskProfile(minimum_ns=0, extra_mean_ns=0)
@@ -116,10 +117,11 @@ class World:
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
         config = self.schedule.knobs.cluster_config()
         random = self._seeds.stream("cluster")
+        wall = WallClock(self._seeds.within("wall clock"))
         self._nursery = nursery
         self.cluster, fresh = await new_volume(
             nursery, self.network, self._geometry, handles, self._epoch, config, random,
-            trace=self._on_step,
+            clock=lambda: wall.at(self.scheduler.now_ns), trace=self._on_step,
         )  # fmt: skip
         for disk in self.disks.values():
             disk.profile = self.schedule.knobs.disk
