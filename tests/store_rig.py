@@ -51,7 +51,8 @@ SECOND = VolumeEpoch(2, 9)
 THIRD = VolumeEpoch(3, 8)
 TINY = SegmentConfig(
     wal_file_bytes=1 << 10, fold_bytes=1 << 10, block_bytes=1 << 8, fan_out=2, image_interval=4,
-    collect_ratio=0.05, compact_bytes=1 << 40, gossip_bytes=1 << 10, scrub_bytes=4 << 10, scrub_interval_s=0.1,
+    collect_ratio=0.05, compact_bytes=1 << 40, gossip_bytes=1 << 10, scrub_bytes=4 << 10,
+    scrub_interval_s=0.1,
 )  # fmt: skip
 """Every boundary is met by a few dozen records; the log is never too long."""
 

@@ -23,7 +23,7 @@ from segments.protocol.record import PAGE_SIZE
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from tests.oracles import naive_page
-from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, durable, records
+from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, durable, records
 
 TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
 CONFIG = SegmentConfig(
@@ -31,12 +31,12 @@ CONFIG = SegmentConfig(
 )
 
 
-def rigs(*names: str) -> dict[str, SegmentRig]:
-    return {name: SegmentRig(name, CONFIG) for name in names}
+def rigs(*names: str) -> dict[str, StoreRig]:
+    return {name: StoreRig(name, CONFIG) for name in names}
 
 
 def talk(
-    segments: dict[str, SegmentRig],
+    segments: dict[str, StoreRig],
     seconds: float,
     *,
     start: float = 0.0,
@@ -57,7 +57,7 @@ def talk(
     return said
 
 
-def collected(rig: SegmentRig, last: int, floor: int, pages: int = 9) -> None:
+def collected(rig: StoreRig, last: int, floor: int, pages: int = 9) -> None:
     """A segment with history up to ``last`` of which ``floor`` has left the log."""
     rig.take(records(range(1, last + 1), pages=pages), vdl=last)
     rig.ask(batch([], vdl=last, floor=floor), WriteAck)
@@ -109,7 +109,7 @@ def test_between_equals_there_is_no_more_than_the_status() -> None:
 
 def test_who_has_promised_an_epoch_that_is_not_durable_yet_answers_no_gossip() -> None:
     """It would name the old epoch, be refused with a status, and answer that, round and round."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 4)))
     status = GossipStatus(SECOND, "B0", rig.state.table, 0, 0, 0, True)
     rig.step(status, "B0")
@@ -197,7 +197,7 @@ def test_gossip_brings_an_epoch_without_its_table() -> None:
 # ---- pages ---------------------------------------------------------------------------------------
 
 
-def check_hydrated(pair: dict[str, SegmentRig], last: int, pages: int) -> None:
+def check_hydrated(pair: dict[str, StoreRig], last: int, pages: int) -> None:
     state = pair["B0"].state
     assert state.scl == last
     history = records(range(1, last + 1), pages=pages)

@@ -28,13 +28,13 @@ from segments.protocol.messages import (
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import DEFAULT_LAL
-from tests.segment_rig import FIRST, MEMBERS, SECOND, THIRD, SegmentRig, batch, records
+from tests.store_rig import FIRST, MEMBERS, SECOND, THIRD, StoreRig, batch, records
 
 
 def test_a_recovery_waits_longer_for_a_slow_source_each_time() -> None:
     """Only three segments answer, and the one that alone holds the newest record takes 4 s."""
     delays = {"A0": 4.0, "C0": 0.01, "E0": 0.01}
-    rigs = {segment: SegmentRig(segment) for segment in delays}
+    rigs = {segment: StoreRig(segment) for segment in delays}
     run = records(range(1, 4))
     for segment, rig in rigs.items():
         rig.take(run if segment == "A0" else run[:2])
@@ -67,7 +67,7 @@ def test_a_recovery_waits_longer_for_a_slow_source_each_time() -> None:
 
 def test_a_sealed_segment_learns_no_more_floors_of_the_former_writer() -> None:
     config = SegmentConfig(collect_records=1)
-    rigs = {member: SegmentRig(member, config) for member in MEMBERS}
+    rigs = {member: StoreRig(member, config) for member in MEMBERS}
     for rig in rigs.values():
         rig.step(batch(records(range(1, 101)), vdl=0, floor=0))
         rig.settle()
@@ -94,7 +94,7 @@ def test_a_sealed_segment_learns_no_more_floors_of_the_former_writer() -> None:
 
 
 def test_an_annulled_record_in_the_last_frame_is_not_waited_for_after_damage() -> None:
-    rig, run = SegmentRig("A0"), records(range(1, 6))
+    rig, run = StoreRig("A0"), records(range(1, 6))
     rig.take(run[:2])
     rotten = len(rig.log) + 20
     rig.take(run[2:3])
@@ -115,7 +115,7 @@ def test_an_annulled_record_in_the_last_frame_is_not_waited_for_after_damage() -
 
 
 def test_a_seal_that_the_disk_refused_leaves_nobody_between_two_epochs() -> None:
-    rig, run = SegmentRig("A0"), records(range(1, 6))
+    rig, run = StoreRig("A0"), records(range(1, 6))
     rig.take(run[:3])
     rig.step(Seal(SECOND, 1))
     assert rig.core.take_write() is not None
@@ -131,7 +131,7 @@ def test_a_seal_that_the_disk_refused_leaves_nobody_between_two_epochs() -> None
 
 
 def test_a_message_larger_than_the_queue_fits_an_empty_one() -> None:
-    rig = SegmentRig("A0", SegmentConfig(queue_bytes=64 << 10))
+    rig = StoreRig("A0", SegmentConfig(queue_bytes=64 << 10))
     run = [record._replace(payload=bytes(8_000)) for record in records(range(1, 21), pages=1)]
     assert rig.take(run) == 20
     assert rig.core.dropped_messages == 0
@@ -140,7 +140,7 @@ def test_a_message_larger_than_the_queue_fits_an_empty_one() -> None:
 def test_pages_are_not_collected_away_from_under_a_slow_receiver() -> None:
     """Each request names a base that has been left behind: the next transfer must hold it still."""
     config = SegmentConfig(collect_records=1, gossip_bytes=16 << 10)
-    rig = SegmentRig("A0", config)
+    rig = StoreRig("A0", config)
     lsn, now = 0, 0.0
     base: int | None = None
     moved = 0
