@@ -41,7 +41,7 @@ from sim.check.invariants import Broken
 from sim.check.log_checks import DurableLog
 from sim.check.reference_model import Reference, WriterView, ranges_after
 from sim.world.history import Call
-from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, records
+from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, records
 
 SIX = tuple("ABCDEF")
 
@@ -110,7 +110,7 @@ def log_of(count: int) -> bytes:
 
 
 def state_at(scl: int) -> Any:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, scl + 1)))
     return rig.state
 
@@ -238,7 +238,7 @@ def test_a_rule_tells_the_last_value_that_is_right_from_the_first_that_is_wrong(
 
 
 def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 4)))
     log = bytes(rig.log)
 
@@ -247,7 +247,7 @@ def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
         rules_of_the_end.disk_is_whole("A0", rig.state, plan, len(log))
 
     hold(log, rig.promises)
-    first = len(SegmentRig().log)
+    first = len(StoreRig().log)
     rotten = log[: first // 2] + bytes([log[first // 2] ^ 1]) + log[first // 2 + 1 :]
     torn_slot = rig.promises[:-1] + bytes([rig.promises[-1] ^ 1])
     for spoilt, promises, told in (
@@ -261,7 +261,7 @@ def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
 
 
 def test_a_segment_that_has_not_come_to_rest_is_told() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rules_of_the_end.segment_is_idle("A0", rig.core)
     rig.core.step("writer", batch(records([1])), 0.0)
     with pytest.raises(Broken, match="A0 waits for its disk, though"):
