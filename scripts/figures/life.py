@@ -115,7 +115,7 @@ async def _live(
 ) -> SegmentCore:
     """Write ``records``, wait until no work in the background is due, and end."""
     storage = FileStorage.format(directory, IDENTITY)
-    await format_storage(storage, EPOCH)
+    await format_storage(storage, EPOCH, Random(1))
     network = InProcessNetwork(1_024)
     writer = network.attach("writer")
     server = SegmentServer(SEGMENT, 0, (), storage, network.attach(SEGMENT), config, Random(2))
