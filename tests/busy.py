@@ -15,7 +15,7 @@ BUSY: Final = Schedule(
     knobs=Knobs(
         pg_count=2, lal=200, retention_lsns=20, buffer_pool_pages=8, batches_in_flight=2,
         image_interval=4, image_cache_bytes=1 << 10, wal_file_bytes=16 << 10, fold_bytes=1 << 10,
-        collect_ratio=0.05, compact_bytes=4 << 10, compact_ratio=1.1,
+        block_bytes=512, fan_out=2, collect_ratio=0.05, compact_bytes=4 << 10, compact_ratio=1.1,
         gossip_bytes=16 << 10, check_every=64, duration_ns=900 * MS, liveness_ns=20_000 * MS,
     ),
     actions=(

@@ -27,7 +27,7 @@ from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.protocol.volume import pg_of_page, standard_members
 from tests.oracles import naive_page
-from tests.segment_rig import FIRST, SegmentRig
+from tests.store_rig import FIRST, StoreRig
 
 PAGES = 6
 
@@ -59,7 +59,7 @@ class VolumePump:
             gossip_bytes=16 << 10, hydration_timeout_s=1.0, image_interval=2,
         )  # fmt: skip
         self.rigs = {
-            segment: SegmentRig(segment, segment_config)
+            segment: StoreRig(segment, segment_config)
             for model in self.groups.values()
             for segment in model.members
         }
@@ -289,7 +289,7 @@ class VolumePump:
         """Invariant 2: what a recovery from just these segments' disks would decide, now."""
         rigs = {}
         for segment in [each for members in alive.values() for each in members]:
-            copy = rigs[segment] = SegmentRig(segment, self.rigs[segment].config)
+            copy = rigs[segment] = StoreRig(segment, self.rigs[segment].config)
             copy.log = bytearray(self.rigs[segment].log)
             copy.promises = self.rigs[segment].promises
             copy.restart()

@@ -87,7 +87,7 @@ FILE_BUGS: Final = (
         name="file-without-a-head",
         summary="a new file of the log does not begin with what those before it have said",
         section="protocol §6",
-        edits=(Edit("segments.hot_log:HotLog.append", "[head(), frame]", "[frame]"),),
+        edits=(Edit("segments.hot_log:HotLog.append", "[head(), body]", "[body]"),),
     ),
     Bug(
         name="fold-above-vdl",

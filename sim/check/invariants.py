@@ -51,7 +51,8 @@ from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.wal import DamagedRange, decode_promises
+from segments.wal import decode_promises
+from segments.wal_scan import DamagedRange
 from sim.check.linearizability import check_calls
 from sim.check.reference_model import Reference, WriterView, is_annulled
 from sim.world.history import Call, Outcome
@@ -120,6 +121,7 @@ INVARIANTS: Final = {
         Invariant(
             30, "layers-hold-the-log", "a layer has the records of its range, none above the VDL"
         ),
+        Invariant(31, "clocks-go-forward", "each CPL, and it alone, carries its writer's clock"),
     )
 }
 

@@ -15,7 +15,8 @@ from segments.layers.pages import PageDirectory
 from segments.manifest import PROMISE
 from segments.protocol.ids import MAX_LSN, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
-from segments.wal import DamagedRange, Promise, encode_promise
+from segments.wal import Promise, encode_promise
+from segments.wal_scan import DamagedRange
 from sim.check import (
     invariants,
     rules_of_availability,

@@ -96,11 +96,10 @@ class Model:
         above = [lsn for lsn in lsns if lsn > self.scl]
         assert (index.base_lsn, index.scl) == (self.base, self.scl)
         assert index.held() == [self.held[lsn] for lsn in lsns]
-        pieces = [
-            read_records(run) for run in index.held_in_runs(3, 2 * (RECORD_OVERHEAD_BYTES + 9))
-        ]
-        assert [record for run in pieces for record in run] == index.held()
-        assert all(0 < len(run) <= 3 for run in pieces)
+        limit = 2 * (RECORD_OVERHEAD_BYTES + 9)
+        pieces = [read_records(run) for run in index.waiting_runs(limit)]
+        assert [record for run in pieces for record in run] == [self.held[lsn] for lsn in above]
+        assert all(len(run) == 1 or 0 < most_encoded(run) <= limit for run in pieces)
         assert (len(index), index.unlinked) == (len(lsns), len(above))
         assert index.highest_lsn == max([*lsns, self.base])
         assert index.encoded_bytes() == most_encoded(self.held.values())

@@ -9,7 +9,7 @@ import pytest
 from aurora.outgoing_log import OutgoingLog
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import encode_run, read_records
-from tests.segment_rig import records
+from tests.store_rig import records
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -39,18 +39,18 @@ from segments.wal import (
     encode_promise,
     scan,
 )
-from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, batch, durable, records
+from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, durable, records
 
 TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
 
 
-def rot(rig: SegmentRig, frame: int) -> None:
+def rot(rig: StoreRig, frame: int) -> None:
     """Flip a bit of a frame's body, on the disk."""
     found = scan(bytes(rig.log)).frames[frame]
     rig.log[found.start + 20] ^= 1
 
 
-def caught_up(rig: SegmentRig, table: TruncationTable, lsns: range) -> None:
+def caught_up(rig: StoreRig, table: TruncationTable, lsns: range) -> None:
     """What a whole peer sends: its table, then the records after our SCL."""
     rig.step(GossipStatus(table.epoch, "B0", table, lsns[-1], 0, 0, False), "B0")
     rig.settle()
@@ -70,7 +70,7 @@ class Acknowledged:
         self.scl_of: dict[VolumeEpoch, int] = {}
         self.epoch = FIRST
 
-    def hear(self, rig: SegmentRig) -> None:
+    def hear(self, rig: StoreRig) -> None:
         for _, message in rig.core.take_sends():
             if isinstance(message, WriteAck):
                 known = self.scl_of.get(message.epoch, 0)
@@ -78,7 +78,7 @@ class Acknowledged:
             if isinstance(message, SealReply):
                 self.epoch = max(self.epoch, message.epoch)
 
-    def check(self, rig: SegmentRig) -> None:
+    def check(self, rig: StoreRig) -> None:
         state = rig.state
         assert state.epoch >= self.epoch
         assert state.whole
@@ -86,7 +86,7 @@ class Acknowledged:
         assert state.scl >= self.scl_of.get(state.table.epoch, 0)
 
 
-def some_message(random: Random, rig: SegmentRig, history: list[int]) -> tuple[str, Message]:
+def some_message(random: Random, rig: StoreRig, history: list[int]) -> tuple[str, Message]:
     """Anything a segment may meet, of the present, an old or a new epoch."""
     state = rig.state
     table, epoch = state.table, state.epoch
@@ -119,7 +119,7 @@ def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
     config = SegmentConfig(
         collect_records=4, compact_bytes=4 << 10, compact_ratio=1.1, image_interval=2
     )
-    rig = SegmentRig(config=config)
+    rig = StoreRig(config=config)
     history, said = list(range(1, 30)), Acknowledged()
     for _ in range(150):
         source, message = some_message(random, rig, history)
@@ -158,7 +158,7 @@ def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
 
 def test_a_torn_tail_is_cut_at_every_byte() -> None:
     """§6: what is appended next can be read again (torn-tail-kept)."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records([1, 2]))
     whole = bytes(rig.log)
     rig.take(records([3, 4], prev=2))
@@ -174,7 +174,7 @@ def test_a_torn_tail_is_cut_at_every_byte() -> None:
 
 def test_a_crash_between_the_table_and_its_promise_leaves_a_whole_segment() -> None:
     """Else power lost by all at that moment would leave nobody to vote, for ever."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 9)))
     rig.step(InstallTable(SECOND, 1, TABLE))
     write = rig.core.take_write()
@@ -195,7 +195,7 @@ def test_a_crash_between_the_table_and_its_promise_leaves_a_whole_segment() -> N
 
 def test_a_damaged_frame_of_records_is_no_shorter_log() -> None:
     """§8: no witness until peers have filled it up to its highest valid record."""
-    rig = SegmentRig()
+    rig = StoreRig()
     for lsn in (1, 2, 3):
         rig.take(records([lsn], prev=lsn - 1))
     rot(rig, 2)
@@ -214,7 +214,7 @@ def test_what_is_annulled_is_not_waited_for_though_the_vdl_is_of_another_group()
 
     Nobody but its writer can tell that no record of the group is missing between 1 and 2.
     """
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records([1]))
     rig.take(records([3], prev=1))
     rig.seal(SECOND)
@@ -233,7 +233,7 @@ def test_what_is_annulled_is_not_waited_for_though_the_vdl_is_of_another_group()
 @pytest.mark.parametrize("last", ["seal", "late records", "heartbeat of another"])
 def test_damage_is_told_by_the_frame_behind_it_whatever_that_holds(last: str) -> None:
     """The last records are spoilt, and what follows them does not name a higher one."""
-    rig = SegmentRig()
+    rig = StoreRig()
     chain = records(range(1, 9))
     rig.take(chain[:3])
     if last == "late records":
@@ -260,7 +260,7 @@ def _same(table: TruncationTable, epoch: VolumeEpoch) -> TruncationTable:
 
 
 def test_damage_that_is_not_repaired_survives_another_restart() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records([1, 2, 3]))
     rig.take(records([4, 5], prev=3))
     rig.seal(SECOND)
@@ -276,7 +276,7 @@ def test_damage_that_is_not_repaired_survives_another_restart() -> None:
 
 def test_a_lost_table_is_told_by_the_promise() -> None:
     """The segment acknowledged the table: a recovery may count on it (§8)."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 9)))
     rig.install(TABLE)
     rig.take(records([101], prev=5), SECOND)
@@ -293,7 +293,7 @@ def test_a_lost_table_is_told_by_the_promise() -> None:
 
 def test_a_lost_table_is_told_even_when_its_frame_was_the_last() -> None:
     """A rotten last frame looks like a torn tail; seals are kept in a second place (§8)."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 9)))
     rig.install(TABLE)
     rot(rig, 2)
@@ -308,9 +308,9 @@ SHORTER = TruncationTable(THIRD, (TruncationRange(102, 200, THIRD),), SECOND)
 """Of the recovery after `TABLE`, which all members had adopted."""
 
 
-def robbed_of_its_table() -> SegmentRig:
+def robbed_of_its_table() -> StoreRig:
     """It holds 6 to 8, which `TABLE` annuls, and that has rotted."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 9)))
     rig.install(TABLE)
     rig.take(records([101], prev=5), SECOND)
@@ -356,7 +356,7 @@ def test_who_lacks_its_table_takes_no_records_and_gives_none() -> None:
 
 
 def test_that_a_table_is_settled_is_kept_once_and_told() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.install(TABLE)
     rig.step(batch([], epoch=SECOND))
     assert rig.state.table.settled == NO_EPOCH
@@ -381,7 +381,7 @@ def test_that_a_table_is_settled_is_kept_once_and_told() -> None:
 
 
 def test_that_a_table_is_settled_comes_by_gossip_too() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.install(TABLE)
     known = TABLE.with_settled(SECOND)
     rig.step(GossipStatus(SECOND, "B0", known, 0, 0, 0, False), "B0")
@@ -390,7 +390,7 @@ def test_that_a_table_is_settled_comes_by_gossip_too() -> None:
 
 
 def test_a_lost_seal_is_still_a_promise() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.seal(SECOND)
     rot(rig, 1)
     rig.restart()
@@ -402,7 +402,7 @@ def test_a_lost_seal_is_still_a_promise() -> None:
 
 def test_what_was_acknowledged_is_asked_for_although_a_table_annuls_the_highest() -> None:
     """Records 4 and 5 were acknowledged, 8 was never: the table annuls only that one."""
-    rig = SegmentRig()
+    rig = StoreRig()
     chain = records(range(1, 9))
     rig.take(chain[:3])
     rig.take(chain[3:5])
@@ -416,7 +416,7 @@ def test_what_was_acknowledged_is_asked_for_although_a_table_annuls_the_highest(
     assert rig.state.scl == 5 and rig.state.whole
 
 
-def compacted(rig: SegmentRig) -> None:
+def compacted(rig: StoreRig) -> None:
     """Collect all but the last records, and write the log anew: a head, four parts, records."""
     rig.take(records(range(1, 41), pages=20), vdl=30)
     rig.ask(batch([], vdl=30, floor=30), WriteAck)
@@ -432,7 +432,7 @@ def test_a_damaged_checkpoint_is_not_taken_for_a_whole_one(
     frame: int, everything_collected: bool
 ) -> None:
     config = SegmentConfig(collect_records=1, gossip_bytes=5 * PAGE_SIZE)
-    rig = SegmentRig(config=config)
+    rig = StoreRig(config=config)
     compacted(rig)
     if everything_collected:
         rig.ask(batch([], vdl=40, floor=40), WriteAck)
@@ -458,7 +458,7 @@ def test_parts_of_two_checkpoints_do_not_make_one() -> None:
         return ImagesEntry(50, (PageImage(page_id, 40, image),))
 
     head = CheckpointEntry(FIRST, TruncationTable(FIRST), 50, 50, 50, 2)
-    rig = SegmentRig()
+    rig = StoreRig()
     log = bytes(rig.log)
     parts: list[Entry] = [head, part(1), head, part(1), part(2)]
     frames = [encode_frame(FIRST, [HeldEntry(0), each]) for each in parts]
@@ -475,7 +475,7 @@ def test_parts_of_two_checkpoints_do_not_make_one() -> None:
 
 
 def test_a_promise_names_seal_and_table_once_they_are_durable() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.seal(SECOND)
     assert decode_promises(rig.promises) == Promise(SECOND, FIRST)
     rig.install(TABLE)
@@ -485,7 +485,7 @@ def test_a_promise_names_seal_and_table_once_they_are_durable() -> None:
 
 
 def test_a_promise_that_outlives_its_log_is_never_lowered() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.promises = encode_promise(Promise(THIRD, SECOND)) * 2
     rig.restart()
     fourth = VolumeEpoch(4, 1)
@@ -497,7 +497,7 @@ def test_a_promise_that_outlives_its_log_is_never_lowered() -> None:
 
 def test_records_alone_write_no_promise() -> None:
     """One sync for each group commit, not three."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.step(batch(records([1])))
     write = rig.core.take_write()
     assert write is not None and write.promise is None
@@ -515,7 +515,7 @@ def pages_message(base: int, pages: int = 2, *, at: int = 0, more: int = 0) -> G
 
 
 def test_two_hydrations_under_way_replay_as_they_ran() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.step(pages_message(40), "B0")
     rig.step(pages_message(50), "C0")
     rig.settle()
@@ -527,7 +527,7 @@ def test_two_hydrations_under_way_replay_as_they_ran() -> None:
 
 def test_a_hydration_that_the_disk_refused_in_part_did_not_happen() -> None:
     config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
-    rig = SegmentRig(config=config)
+    rig = StoreRig(config=config)
     rig.step(pages_message(50, pages=30), "B0")
     assert rig.write(), "the head"
     assert rig.core.take_write() is not None
@@ -544,7 +544,7 @@ def test_a_hydration_that_the_disk_refused_in_part_did_not_happen() -> None:
 
 def test_parts_of_a_hydration_whose_head_was_refused_complete_no_other_one() -> None:
     config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
-    rig = SegmentRig(config=config)
+    rig = StoreRig(config=config)
     rig.step(pages_message(50, pages=24), "B0")
     for _ in ("head", "part 1", "part 2"):
         rig.write()
@@ -559,7 +559,7 @@ def test_parts_of_a_hydration_whose_head_was_refused_complete_no_other_one() -> 
 
 def test_a_log_is_not_written_anew_amid_a_hydration() -> None:
     config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
-    rig = SegmentRig(config=config)
+    rig = StoreRig(config=config)
     rig.step(pages_message(50, pages=24), "B0")
     rig.write()
     rig.core.maintenance.require_rewrite()
@@ -571,14 +571,14 @@ def test_a_log_is_not_written_anew_amid_a_hydration() -> None:
 
 
 def test_a_lower_table_never_replaces_a_higher_one() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.install(TABLE)
     rig.state.adopt_table(TruncationTable(FIRST))
     assert rig.state.table == TABLE
 
 
 def test_records_above_a_hydration_link_to_it() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     above = records([51, 52], prev=50, pages=100)
     rig.take(above)
     rig.step(pages_message(50), "B0")
@@ -590,7 +590,7 @@ def test_records_above_a_hydration_link_to_it() -> None:
 
 
 def test_what_the_first_state_of_all_is() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     state = rig.state
     assert (state.epoch, state.table, state.scl, state.vdl) == (FIRST, TruncationTable(FIRST), 0, 0)
     assert state.epoch > NO_EPOCH and state.whole
