@@ -227,7 +227,7 @@ def test_a_disk_that_is_written_anew_without_end() -> None:
     async def main() -> None:
         disk = SimulatedStorage(scheduler, Random(1), Identity("sim", "A0"))
         for number in count(1):
-            file = LogFile(number, 100)
+            file = LogFile(number, 100, 0)
             await make_file(disk, file.name, [bytes(100)])
             await disk.sync_names()
             await disk.publish(MANIFEST, encode_manifest(Manifest((file,), (), number + 1)))

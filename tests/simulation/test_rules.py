@@ -16,7 +16,7 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
-from segments.manifest import PROMISE
+from segments.manifest import PROMISE, LogFile, filled
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -29,7 +29,8 @@ from segments.protocol.run import encode_run, read_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import Promise, RecordsEntry, encode_frame, encode_promise
+from segments.wal import Promise, RecordsEntry, encode_body, encode_promise
+from segments.wal_scan import LogPart
 from sim.check import (
     rules_of_bounds,
     rules_of_disks,
@@ -106,8 +107,11 @@ def lacking(through: int) -> list[Pending]:
     return [Pending(RecordsEntry(0, 0, run), FIRST, run=read_run(run))]
 
 
-def log_of(count: int) -> bytes:
-    return encode_frame(FIRST, [RecordsEntry(0, 0, run_of(count))])
+def log_of(count: int, frames: int = 1) -> LogPart:
+    """A file of a log, with so many records in each of its frames."""
+    body = encode_body(FIRST, [RecordsEntry(0, 0, run_of(count))])
+    _, data = filled(LogFile(1, 0, 5), [body] * frames)
+    return LogPart(5, b"".join(data))
 
 
 def state_at(scl: int) -> Any:
@@ -217,6 +221,8 @@ TEN, VIEW = reference_of_ten()
          ("A0", promised(FIRST, FIRST), False)),
         (rules_of_bounds.promises_with_reason, ("A0", promised(FIRST, FIRST), True),
          ("A0", promised(FIRST, FIRST), False)),
+        (rules_of_bounds.file_fits, ("A0", "wal-1", log_of(1, frames=2), 9),
+         ("A0", "wal-1", log_of(1, frames=3), 9)),
         (rules_of_bounds.runs_fit, ("A0", log_of(1), 1), ("A0", log_of(9), 1)),
         (rules_of_bounds.answered_in_time, (call_of(9), 9), (call_of(10), 9)),
         (rules_of_the_end.is_lost_rightly, ("A0", "gone", True), ("A0", "gone", False)),
@@ -266,7 +272,7 @@ def test_a_disk_that_restores_other_layers_is_told() -> None:
     rig = StoreRig(config=attrs.evolve(TINY, fold_bytes=1))
     rig.take(records(range(1, 4)), vdl=3)
     before = dict(rig.disk.files)
-    assert rig.work() == 1
+    assert rig.work()
     plan = plan_restart("A0", before, rig.config)
     with pytest.raises(Broken, match=r"folded, floor \(3, .*, 3, 0\); its disk .*, 0, 0\)"):
         rules_of_the_end.disk_is_whole("A0", rig.state, plan, plan.files.log_bytes)
