@@ -199,6 +199,7 @@ class SegmentCore:
         if not self.state.index.look_into_more():
             self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
         self.scrub.tick(now)
+        self.background.look_at_space()
 
     # ---- output ----------------------------------------------------------------------------------
 
@@ -428,7 +429,8 @@ class SegmentCore:
         self._queue_records(entry, run, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
-        self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+        ack = WriteAck(epoch, self.segment, seq, self.state.scl, *self.background.space)
+        self._send(writer, ack)
         if self._trace is not None:
             sent = events.AckSent(writer, seq, self.state.scl, self.files.log_bytes)
             self._trace(self.segment, sent)
@@ -553,7 +555,10 @@ class SegmentCore:
 
     def _on_install_table(self, source: Address, message: InstallTable, _: float) -> None:
         def answer() -> None:
-            reply = TableInstalled(message.epoch, self.segment, message.request_id, self.state.scl)
+            reply = TableInstalled(
+                message.epoch, self.segment, message.request_id, self.state.scl,
+                *self.background.space,
+            )  # fmt: skip
             self._send(source, reply)
 
         if message.table.epoch != message.epoch:
