@@ -12,7 +12,7 @@ names it and no longer names what it replaces, and then the deletion of that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from segments.config import SegmentConfig
 from segments.gossip import Gossip
@@ -30,13 +30,16 @@ from segments.protocol import events
 from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
-from segments.protocol.space import Space
 from segments.scrub import Scrub
-from segments.space import space_of
+from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer
 
 _T = TypeVar("_T")
+
+
+_MOST_FOLDED: Final = 4
+"""A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
 
 
 class Background:
@@ -69,7 +72,8 @@ class Background:
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
-        self.space = self._space()
+        self.watch = SpaceWatch(segment, state, files, self.tiers, config, trace)
+        self.look_at_space()
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -120,7 +124,9 @@ class Background:
         state = self._state
         if state.layers.damaged:
             return None
-        return self.tiers.plan(state.layers.layers, self.collectable_floor, short=self.space.short)
+        return self.tiers.plan(
+            state.layers.layers, self.collectable_floor, short=self.watch.space.short
+        )
 
     @property
     def collectable_floor(self) -> Lsn:
@@ -128,14 +134,7 @@ class Background:
         return min(self._state.announced_floor, self._state.vdl)
 
     def look_at_space(self) -> None:
-        """See how much space is needed."""
-        was, self.space = self.space, self._space()
-        if self.space.short is not was.short and self._trace is not None:
-            self._trace(self._segment, events.SpaceLookedAt(*self.space, self.space.short))
-
-    def _space(self) -> Space:
-        floor = self.collectable_floor
-        return space_of(self._files, self._state.layers, self.tiers, floor, self._config)
+        self.watch.look(self.collectable_floor)
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
@@ -171,7 +170,7 @@ class Background:
             count * record_bytes < self._config.fold_bytes and not self._log_is_long(count)
         ):
             return state.folded
-        most = max(1, self.tiers.most_folded // record_bytes)
+        most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
         return index.linked_lsn(min(count, most) - 1)
 
     def _log_is_long(self, foldable: int) -> bool:
@@ -338,6 +337,7 @@ class Background:
 
     def wrote(self) -> None:
         """The write under way is durable."""
+        self.watch.wrote(self.collectable_floor)
         if self._beginning_file:
             self.new_file_due = self._beginning_file = False
 
@@ -380,6 +380,7 @@ class Background:
             raise
         before = self._state.scl
         self._state.use_layers(layers)
+        self.look_at_space()
         if self._state.scl > before:
             self._raised()
         if self._trace is not None:

@@ -429,7 +429,7 @@ class SegmentCore:
         self._queue_records(entry, run, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
-        ack = WriteAck(epoch, self.segment, seq, self.state.scl, *self.background.space)
+        ack = WriteAck(epoch, self.segment, seq, self.state.scl, *self.background.watch.space)
         self._send(writer, ack)
         if self._trace is not None:
             sent = events.AckSent(writer, seq, self.state.scl, self.files.log_bytes)
@@ -557,7 +557,7 @@ class SegmentCore:
         def answer() -> None:
             reply = TableInstalled(
                 message.epoch, self.segment, message.request_id, self.state.scl,
-                *self.background.space,
+                *self.background.watch.space,
             )  # fmt: skip
             self._send(source, reply)
 

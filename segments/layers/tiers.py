@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate, groupby, takewhile
-from typing import Final, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import attrs
 
@@ -32,9 +32,6 @@ class Collect(NamedTuple):
 
 Plan: TypeAlias = Merge | Collect
 
-MOST_FOLDED: Final = 4
-"""A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
-
 
 @attrs.frozen
 class Tiers:
@@ -53,11 +50,6 @@ class Tiers:
                 f"tiers of {self.unit_bytes} bytes by {self.fan_out}, collected at "
                 f"{self.collect_ratio}: expected >= 1, >= 2 and above 0"
             )
-
-    @property
-    def most_folded(self) -> int:
-        """About what a fold writes at most, in bytes."""
-        return MOST_FOLDED * self.unit_bytes
 
     def plan(self, layers: Sequence[Layer], floor: Lsn, *, short: bool = False) -> Plan | None:
         """What to do next with ``layers``, which tile what is folded, oldest first; None: nothing.
