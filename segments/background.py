@@ -32,10 +32,12 @@ from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
+from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer
 
 _T = TypeVar("_T")
+
 
 _MOST_FOLDED: Final = 4
 """A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
@@ -74,6 +76,8 @@ class Background:
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
+        self.watch = SpaceWatch(segment, state, files, self.tiers, config, trace)
+        self.look_at_space()
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -124,12 +128,17 @@ class Background:
         state = self._state
         if state.layers.damaged:
             return None
-        return self.tiers.plan(state.layers.layers, self.collectable_floor)
+        return self.tiers.plan(
+            state.layers.layers, self.collectable_floor, short=self.watch.space.short
+        )
 
     @property
     def collectable_floor(self) -> Lsn:
         """Layers that end at or below this may be collected."""
         return min(self._state.announced_floor, self._state.vdl)
+
+    def look_at_space(self) -> None:
+        self.watch.look(self.collectable_floor)
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
@@ -333,6 +342,7 @@ class Background:
 
     def wrote(self) -> None:
         """The write under way is durable."""
+        self.watch.wrote(self.collectable_floor)
         if self._beginning_file:
             self.new_file_due = self._beginning_file = False
 
@@ -375,6 +385,7 @@ class Background:
             raise
         before = self._state.scl
         self._state.use_layers(layers)
+        self.look_at_space()
         if self._state.scl > before:
             self._raised()
         if self._trace is not None:

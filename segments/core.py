@@ -201,6 +201,7 @@ class SegmentCore:
         if not self.state.index.look_into_more():
             self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
         self.scrub.tick(now)
+        self.background.look_at_space()
 
     # ---- output ----------------------------------------------------------------------------------
 
@@ -430,7 +431,8 @@ class SegmentCore:
         self._queue_records(entry, run, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
-        self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+        ack = WriteAck(epoch, self.segment, seq, self.state.scl, *self.background.watch.space)
+        self._send(writer, ack)
         if self._trace is not None:
             sent = events.AckSent(writer, seq, self.state.scl, self.files.log_bytes)
             self._trace(self.segment, sent)
@@ -555,7 +557,10 @@ class SegmentCore:
 
     def _on_install_table(self, source: Address, message: InstallTable, _: float) -> None:
         def answer() -> None:
-            reply = TableInstalled(message.epoch, self.segment, message.request_id, self.state.scl)
+            reply = TableInstalled(
+                message.epoch, self.segment, message.request_id, self.state.scl,
+                *self.background.watch.space,
+            )  # fmt: skip
             self._send(source, reply)
 
         if message.table.epoch != message.epoch:

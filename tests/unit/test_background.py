@@ -163,6 +163,8 @@ def test_log_files_go_as_a_prefix_of_what_is_folded() -> None:
         for entry in found.frame.entries
     ]
     assert held
+    folded = rig.state.folded
+    assert 0 < folded <= 95
     rig.restart()
     assert (rig.state.scl, rig.state.folded) == (200, folded)
 
