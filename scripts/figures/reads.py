@@ -24,7 +24,7 @@ async def _cold_reads(sizes: Sizes) -> tuple[float, float]:
     """Median milliseconds to read a page after a long and after a short history, from layers."""
     config = ClusterConfig(
         engine=EngineConfig(buffer_pool_pages=1),  # so each read evicts the last
-        segment=SegmentConfig(fold_bytes=1, image_cache_bytes=0, block_cache_bytes=0),
+        segment=SegmentConfig(fold_bytes=256 << 10, image_cache_bytes=0, block_cache_bytes=0),
     )
     short_page, long_page = 1, 2
     taken: dict[int, list[float]] = {short_page: [], long_page: []}

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -54,7 +54,7 @@ class OpenRecords(Protocol):
     ) -> list[RedoRecord]:
         """The page's linked records in ``(after_lsn, through_lsn]``, ascending."""
 
-    def pieces(self, after_lsn: Lsn, through_lsn: Lsn, /) -> list[Rows]:
+    def pieces(self, after_lsn: Lsn, through_lsn: Lsn, /) -> Iterator[Rows]:
         """All linked records in ``(after_lsn, through_lsn]``, ascending, encoded."""
 
     def count_through(self, lsn: Lsn) -> int:
