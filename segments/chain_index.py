@@ -135,6 +135,10 @@ class ChainIndex:
 
     # ---- the chain -------------------------------------------------------------------------------
 
+    def unseen(self, through: Lsn) -> int:
+        """How many linked records up to ``through`` have not been indexed by page, about."""
+        return self._linked.unseen(through)
+
     def look_into_more(self) -> int:
         """Index the pages of a few linked records, ahead of the reads that need it.
 

@@ -33,8 +33,9 @@ def fold_job(
 ) -> Job[Layer]:
     """Layer ``number`` of the records in ``(start, end]``: ``pieces`` in the order of their LSNs.
 
-    A piece is asked for when it is sorted: so few bytes are there twice. Rows are checked; raises `Corrupt` for what no record can be, or if one is missing in
-    its page's chain. ``page_before`` gives pages as of ``start``.
+    Each piece is asked for when it is sorted, so few bytes are there twice. Rows are checked;
+    raises `Corrupt` for what no record can be, or if one is missing in its page's chain.
+    ``page_before`` gives pages as of ``start``.
     """
     blocks = []
     for block in sorted_blocks(pieces):
