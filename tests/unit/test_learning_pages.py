@@ -7,7 +7,7 @@ import pytest
 
 from segments.layers.job import PAUSE
 from segments.protocol.ids import PageId
-from segments.protocol.messages import ListPages, PageReply, PagesListed, ReadPage, Seal
+from segments.protocol.messages import ListPages, PageReply, PagesListed, ReadPage
 from tests.oracles import naive_page
 from tests.store_rig import FIRST, SECOND, TINY, StoreRig, records
 
