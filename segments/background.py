@@ -20,7 +20,17 @@ from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
 from segments.layers.images import PageBefore, Spacing
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
+from segments.layers.job import (
+    PAUSE,
+    Create,
+    Delete,
+    Extend,
+    Job,
+    Republish,
+    SyncFile,
+    SyncNames,
+    Wait,
+)
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
@@ -114,6 +124,8 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
+        if state.is_behind(state.scl):
+            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -154,6 +166,11 @@ class Background:
             self._state.materializer.set_layers(layers.with_damage(damage.layer))
             if self._trace is not None:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
+        while self._state.learn_more():
+            yield PAUSE
 
     # ---- the fold --------------------------------------------------------------------------------
 

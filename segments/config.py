@@ -225,7 +225,7 @@ class SegmentConfig:
     )  # fmt: skip
     """Length of a file of the log, at which the next one begins."""
     fold_bytes: int = setting(
-        4 << 20, 1, 1 << 30, unit="bytes",
+        2 << 20, 1, 1 << 30, unit="bytes",
         cost="larger: memory, and a longer restart; smaller: more layers, which are merged more "
         "often",
     )  # fmt: skip

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import Any, Final, NamedTuple, ParamSpec
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import attrs
 
@@ -34,7 +34,7 @@ from segments.config import SegmentConfig
 from segments.gossip import GiveLayer, Gossip, GossipMessage, TakeLayer, TakeRecords, TakeTable
 from segments.layers.block import encode_block
 from segments.layers.fold import sorted_blocks
-from segments.layers.job import Job, Read
+from segments.layers.job import PAUSE, Job, Read
 from segments.layers.materializer import Reading
 from segments.layers.page_read import Need
 from segments.layers.stream import part_job
@@ -86,9 +86,7 @@ from segments.wal import (
 )
 
 P = ParamSpec("P")
-
-_LISTED_AT_ONCE: Final = 4_096
-"""Records in which new pages are looked for while time passes: some milliseconds of work."""
+M = TypeVar("M", ReadPage, ListPages)
 
 
 class Outgoing(NamedTuple):
@@ -198,8 +196,7 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
-        if not self.state.index.look_into_more():
-            self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
+        self.state.learn_more()
         self.scrub.tick(now)
         self.background.look_at_space()
 
@@ -438,14 +435,30 @@ class SegmentCore:
             self._trace(self.segment, sent)
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
+        if self.state.is_behind(message.read_point):
+            self._query(self._later(source, message, self._read_page))
+        elif (job := self._read_page(source, message)) is not None:
+            self._query(job)
+
+    def _later(
+        self, source: Address, message: M, answer: Callable[[Address, M], Job[None] | None]
+    ) -> Job[None]:
+        """Answer once the pages of the records are known that a restart has found."""
+        while self.state.is_behind(message.read_point) and self.state.learn_more():
+            yield PAUSE
+        if message.epoch == self._promised and (job := answer(source, message)) is not None:
+            yield from job
+
+    def _read_page(self, source: Address, message: ReadPage) -> Job[None] | None:
+        """Answer now, or return what answers when blocks have been read."""
         if not self._can_answer(source, message, message.page_id):
-            return
+            return None
         reading = Reading(message.page_id, message.read_point)
         found = self.state.materializer.read(reading)
         if isinstance(found, PageImage):
             self._reply_page(source, message, reading, found)
-        else:
-            self._query(self._read_blocks(source, message, reading, found))
+            return None
+        return self._read_blocks(source, message, reading, found)
 
     def _read_blocks(
         self, source: Address, message: ReadPage, reading: Reading, need: Need
@@ -504,9 +517,17 @@ class SegmentCore:
         return queries
 
     def _on_list_pages(self, source: Address, message: ListPages, _: float) -> None:
+        if message.from_page > message.through_page:
+            raise MalformedMessage(
+                f"pages {message.from_page} to {message.through_page}: expected ascending"
+            )
+        if self.state.is_behind(message.read_point):
+            self._query(self._later(source, message, self._list_pages))
+        else:
+            self._list_pages(source, message)
+
+    def _list_pages(self, source: Address, message: ListPages) -> None:
         first, last, read_point = message.from_page, message.through_page, message.read_point
-        if first > last:
-            raise MalformedMessage(f"pages {first} to {last}: expected ascending")
         if not self._can_answer(source, message, None):
             return
         limit = max(1, min(message.limit, self._config.list_pages))

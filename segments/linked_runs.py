@@ -111,6 +111,11 @@ class LinkedRuns:
         blocks = self._blocks
         return blocks < len(self._runs) and (not blocks or self._lasts[blocks - 1] < through)
 
+    def unseen(self, through: Lsn) -> int:
+        """How many records up to ``through`` have not been looked into, about."""
+        seen = self._ends[self._blocks - 1] if self._blocks else self._gone
+        return max(0, self._gone + self.count_through(through) - seen)
+
     def look_into_more(self) -> int:
         """One step of that: index a block; returns how many records were new, 0 if none is left."""
         return self._add_block() if self._blocks < len(self._runs) else 0
