@@ -6,7 +6,7 @@ one at a time, and so can end at each of them; and `MemoryDisk.crashed` is what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -60,14 +60,22 @@ M = TypeVar("M", bound=Message)
 
 
 def records(
-    lsns: Iterable[Lsn], *, prev: Lsn = 0, pages: int = 3, after: Iterable[RedoRecord] = ()
+    lsns: Iterable[Lsn],
+    *,
+    prev: Lsn = 0,
+    pages: int = 3,
+    after: Iterable[RedoRecord] = (),
+    size: int = 0,
 ) -> list[RedoRecord]:
-    """A chain of one-record MTRs at ``lsns``, on ``pages`` pages in turn, after ``prev``."""
+    """A chain of one-record MTRs at ``lsns``, on ``pages`` pages in turn, after ``prev``.
+
+    A payload is the LSN in digits, and dots up to ``size`` bytes.
+    """
     heads = {record.page_id: record.lsn for record in after}
     made = []
     for lsn in lsns:
         page_id = lsn % pages
-        payload = b"%d" % lsn
+        payload = (b"%d" % lsn).ljust(size, b".")
         head = heads.get(page_id, 0)
         made.append(RedoRecord(lsn, page_id, 0, payload, lsn, True, prev, prev, head))
         prev = heads[page_id] = lsn
@@ -414,6 +422,20 @@ class StoreRig:
         """A page as reads see it, by all caches, without the zeros that end it."""
         image: bytes = self.run(self.state.materializer.read_job(page_id, read_point))
         return image
+
+
+def collected(rig: StoreRig, run: Sequence[RedoRecord], floor: Lsn) -> None:
+    """Have ``run``, all announced, from its start on: up to ``floor`` in a base, above in the log.
+
+    What is to be in the base must be enough for a fold and a collection, and the rest too little.
+    """
+    for upto, floor_then in ((floor, 0), (run[-1].lsn, floor)):
+        lacking = [each for each in run if rig.state.scl < each.lsn <= upto]
+        rig.ask(batch(lacking, vdl=floor, floor=floor_then), WriteAck)
+        rig.work()
+    rig.ask(batch([], vdl=run[-1].lsn), WriteAck)
+    state = rig.state
+    assert (state.floor, state.folded, state.scl) == (floor, floor, run[-1].lsn)
 
 
 def durable(rig: StoreRig) -> tuple[object, ...]:
