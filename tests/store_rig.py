@@ -44,6 +44,7 @@ from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.restart import RestartPlan, format_files, plan_restart
 from segments.state import SegmentState
+from segments.wal import scan
 
 MEMBERS = tuple(f"{letter}0" for letter in "ABCDEF")
 FIRST = VolumeEpoch(1, 7)
@@ -233,16 +234,24 @@ class StoreRig:
 
     # ---- writes ----------------------------------------------------------------------------------
 
-    def store(self, write: Write, *, promise: bool = True) -> None:
-        """What a shell and a disk make of a write; without its promise, if it crashes between."""
+    def store(self, write: Write, *, promise: bool = True, torn: int | None = None) -> None:
+        """What a shell and a disk make of a write.
+
+        ``torn`` bytes of a frame, or all of it and no promise, if it crashes then.
+        """
         if write.new_file:
             self._begin_file([self.state.head_frame()], 0)
         if write.append:
             last = self.files.last_log
             if last.length + len(write.append) > self.config.wal_file_bytes:
+                if torn is not None:
+                    self.disk.create(f"wal-{self.files.take_number()}")  # nobody knows of it
+                    return
                 self._begin_file([self.state.head_frame(), write.append], write.top)
             else:
-                self.disk.append(last.name, write.append)
+                self.disk.append(last.name, write.append[:torn])
+                if torn is not None:
+                    return
                 self.files.appended(len(write.append), write.top)
         if write.promise is not None and promise:
             self.disk.files[PROMISE] = bytearray(write.promise * 2)
@@ -408,6 +417,19 @@ class StoreRig:
     def log(self) -> bytes:
         """All files of its log, one after the other."""
         return log_in(self.disk.files).log
+
+    def rot(self, at: int) -> None:
+        """Flip a bit of byte ``at`` of `log`, on the disk."""
+        for name, length in ((each.name, each.length) for each in log_in(self.disk.files).files):
+            if at < length:
+                self.disk.files[name][at] ^= 1
+                return
+            at -= length
+        raise AssertionError("the log ends before that")
+
+    def rot_frame(self, nth: int) -> None:
+        """Flip a bit of the body of a frame of `log`, counted from 0."""
+        self.rot(scan(self.log).frames[nth].start + 20)
 
     @property
     def names(self) -> list[str]:
