@@ -12,6 +12,7 @@ names it and no longer names what it replaces, and then the deletion of that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Final, TypeVar
 
 from segments.config import SegmentConfig
@@ -25,7 +26,7 @@ from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
-from segments.manifest import LayerFile, LogFile, Manifest
+from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
 from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
@@ -51,13 +52,15 @@ class Background:
         gossip: Gossip,
         scrub: Scrub,
         config: SegmentConfig,
+        random: Random,
         ask: Callable[[Transfer], None],
         raised: Callable[[], None],
         trace: Tracer | None = None,
     ) -> None:
-        """``ask`` sends a peer the question for the next part of a layer.
+        """``random`` draws the salts of new files.
 
-        ``raised`` is told when a layer of a peer has raised the SCL.
+        ``ask`` sends a peer the question for the next part of a layer; ``raised`` is told when a
+        layer of a peer has raised the SCL.
         """
         self._segment = segment
         self._state = state
@@ -65,6 +68,7 @@ class Background:
         self._gossip = gossip
         self._scrub = scrub
         self._config = config
+        self._random = random
         self._ask = ask
         self._raised = raised
         self._trace = trace
@@ -175,6 +179,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from state.index.look_into_steps(through)
         layer = yield from _written(
             number,
             fold_job(
@@ -291,25 +296,25 @@ class Background:
         while self.new_file_due:
             yield Wait()
         old = {each.number for each in files.manifest.logs[:-1]}
-        number = files.take_number()
-        name, length, top = f"wal-{number}", 0, 0
+        file, top = files.new_log(self._random), 0
+        name = file.name
         try:
             yield Create(name)
-            for frame, highest in state.log_frames():
+            for body, highest in state.log_frames():
+                file, [frame] = filled(file, [body])
                 yield Extend(name, frame)
-                length, top = length + len(frame), max(top, highest)
+                top = max(top, highest)
             yield SyncFile(name)
             if state.table.epoch != epoch:  # it may have what this table annuls
                 yield Delete((name,))
                 return
             yield SyncNames()
-            file = LogFile(number, length)
 
             def edit(manifest: Manifest) -> Manifest:
                 kept = (each for each in manifest.logs if each.number not in old)
                 return manifest._replace(logs=(file, *kept))
 
-            yield Republish(edit, {number: top})
+            yield Republish(edit, {file.number: top})
         except StorageFailed:
             yield Delete((name,))
             raise
@@ -319,7 +324,7 @@ class Background:
             self._rewrite_at = now + self._rewrite_pause_s
             self._rewrite_pause_s = max(self._config.scrub_interval_s, 2.0 * self._rewrite_pause_s)
         if self._trace is not None:
-            self._trace(self._segment, events.LogRewritten(length))
+            self._trace(self._segment, events.LogRewritten(file.length))
         yield Delete(tuple(f"wal-{each}" for each in sorted(old)))
 
     def taken_new_file(self) -> None:
@@ -344,13 +349,15 @@ class Background:
     def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
         """Make ``layer``, whose bytes are durable, live in place of ``old``."""
         layers = self._state.layers.with_layer(layer)
-        logs = self._files.without_folded(layers.folded)
+        # A damaged log says that something is missing: no file of it goes before that is here.
+        whole, files = self._state.whole, self._files
+        logs = files.without_folded(layers.folded) if whole else files.manifest.logs
         left = {each.number for each in logs}
-        folded = [each for each in self._files.manifest.logs if each.number not in left]
+        folded = [each for each in files.manifest.logs if each.number not in left]
         live = {each.number for each in layers}
         gone = [each.name for each in folded]
         gone += [each.name for each in old if each.number not in live]
-        files = tuple(
+        layer_files = tuple(
             LayerFile(each.number, each.length, each.start, each.end, each.base) for each in layers
         )
 
@@ -358,7 +365,7 @@ class Background:
 
         def edit(manifest: Manifest) -> Manifest:
             logs = tuple(each for each in manifest.logs if each.number not in numbers)
-            return manifest._replace(logs=logs, layers=files)
+            return manifest._replace(logs=logs, layers=layer_files)
 
         try:
             yield SyncNames()

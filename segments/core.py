@@ -75,12 +75,13 @@ from segments.steps import Pace
 from segments.transfer import Transfer
 from segments.wal import (
     Entry,
+    FrameBody,
     HeldEntry,
     RecordsEntry,
     SealEntry,
     SettledEntry,
     TableEntry,
-    encode_frame,
+    encode_body,
     encode_promise,
 )
 
@@ -107,8 +108,8 @@ class Write:
 
     promise: bytes | None
     """New contents of both promise slots, once the log is durable."""
-    append: bytes = b""
-    """One frame for the end of the log; may be empty."""
+    append: FrameBody | None = None
+    """One frame for the end of the log."""
     top: Lsn = 0
     """The highest LSN of a record in that frame; 0 if there is none."""
     new_file: bool = False
@@ -147,6 +148,7 @@ class SegmentCore:
         self.segment = segment
         self.pg_id = pg_id
         self.state = state
+        state.index.limit_unlinked(config.unlinked_limit)
         self.files = files
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""
@@ -165,7 +167,7 @@ class SegmentCore:
         self.gossip = Gossip(segment, state, peers, config, random, trace)
         self.scrub = Scrub(segment, state, files, config, trace)
         self.background = Background(
-            segment, state, files, self.gossip, self.scrub, config,
+            segment, state, files, self.gossip, self.scrub, config, random,
             self._ask_for_part, self._layers_have_raised_scl, trace,
         )  # fmt: skip
 
@@ -233,7 +235,7 @@ class SegmentCore:
         promises = epoch > self.state.epoch or any(
             not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
         )
-        frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
+        frame = encode_body(epoch, [held, *(each.entry for each in batch)])
         if promises:
             self.scrub.writing_promise()
         top = max([each.run.last_lsn for each in batch if each.run is not None], default=0)

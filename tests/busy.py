@@ -26,7 +26,7 @@ BUSY: Final = Schedule(
         Action(at_ns=400 * MS, kind="take_over"),
         Action(at_ns=500 * MS, kind="clog", target="writers", params={"others": "az2"}),
         Action(at_ns=620 * MS, kind="heal_network"),
-        Action(at_ns=880 * MS, kind="bit_rot", target="D0", params={"bits": 2}),
+        Action(at_ns=880 * MS, kind="bit_rot", target="E0", params={"bits": 2}),
     ),
     operations=tuple(
         Operation(

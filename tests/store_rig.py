@@ -25,7 +25,7 @@ from segments.layers.job import (
     Wait,
 )
 from segments.live_files import LiveFiles
-from segments.manifest import MANIFEST, PROMISE, LogFile, Manifest, encode_manifest, log_in
+from segments.manifest import MANIFEST, PROMISE, Manifest, encode_manifest, filled, log_in
 from segments.protocol import codec
 from segments.protocol.errors import StorageFailed
 from segments.protocol.ids import MAX_LSN, Lsn, VolumeEpoch
@@ -44,7 +44,8 @@ from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from segments.restart import RestartPlan, format_files, plan_restart
 from segments.state import SegmentState
-from segments.wal import scan
+from segments.wal import FrameBody
+from tests.files_on_disks import scanned
 
 MEMBERS = tuple(f"{letter}0" for letter in "ABCDEF")
 FIRST = VolumeEpoch(1, 7)
@@ -203,7 +204,8 @@ class StoreRig:
         self.segment = segment
         self.config = config
         self.events: list[object] = []
-        self.disk = MemoryDisk(format_files(FIRST) if files is None else files)
+        self.random = Random(1)
+        self.disk = MemoryDisk(format_files(FIRST, 7) if files is None else files)
         self.core = self._start()
 
     # ---- its life --------------------------------------------------------------------------------
@@ -223,7 +225,7 @@ class StoreRig:
         self.job: Job[None] | None = None
         self._answer: object = None
         return SegmentCore(
-            self.segment, int(group), peers, plan.state, plan.files, self.config, Random(1),
+            self.segment, int(group), peers, plan.state, plan.files, self.config, self.random,
             trace=lambda _, event: self.events.append(event),
         )  # fmt: skip
 
@@ -241,23 +243,23 @@ class StoreRig:
         """
         if write.new_file:
             self._begin_file([self.state.head_frame()], 0)
-        if write.append:
-            last = self.files.last_log
-            if last.length + len(write.append) > self.config.wal_file_bytes:
+        if write.append is not None:
+            last, size = self.files.last_log, write.append.frame_bytes
+            if last.length + size > self.config.wal_file_bytes:
                 if torn is not None:
                     self.disk.create(f"wal-{self.files.take_number()}")  # nobody knows of it
                     return
                 self._begin_file([self.state.head_frame(), write.append], write.top)
             else:
-                self.disk.append(last.name, write.append[:torn])
+                self.disk.append(last.name, write.append.at(last.salt, last.length)[:torn])
                 if torn is not None:
                     return
-                self.files.appended(len(write.append), write.top)
+                self.files.appended(size, write.top)
         if write.promise is not None and promise:
             self.disk.files[PROMISE] = bytearray(write.promise * 2)
 
-    def _begin_file(self, frames: list[bytes], top: Lsn) -> None:
-        file = LogFile(self.files.take_number(), sum(map(len, frames)))
+    def _begin_file(self, bodies: list[FrameBody], top: Lsn) -> None:
+        file, frames = filled(self.files.new_log(self.random), bodies)
         self.disk.create(file.name)
         for frame in frames:
             self.disk.extend(file.name, frame)
@@ -429,7 +431,7 @@ class StoreRig:
 
     def rot_frame(self, nth: int) -> None:
         """Flip a bit of the body of a frame of `log`, counted from 0."""
-        self.rot(scan(self.log).frames[nth].start + 20)
+        self.rot(scanned(self.disk.files).frames[nth].start + 30)
 
     @property
     def names(self) -> list[str]:

@@ -71,7 +71,7 @@ def test_without_a_mistake_nothing_is_found() -> None:
          "self.table = table.with_settled(self.table.settled)",
          "self.table = TruncationTable(table.epoch, table.ranges[:-1])"),
         ("ack-after-sync", "segments.core:SegmentCore._acknowledge",
-         "seq, self.state.scl))", "seq, self.state.scl + 1))"),
+         "seq, self.state.scl))", "seq, self.state.scl + (self.segment == 'D0')))"),
         ("history", "aurora.reading:Confirmation.done",
          "self.error is not None", "self.error is None"),
         ("needless-unavailability", "aurora.read_router:PendingRead._start_round",

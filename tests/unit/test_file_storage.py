@@ -32,10 +32,10 @@ from segments.wal import (
     HeldEntry,
     Promise,
     decode_promises,
-    encode_frame,
+    encode_body,
     encode_promise,
-    scan,
 )
+from segments.wal_scan import LogPart, scan
 from tests.files_on_disks import make_file
 
 IDENTITY = Identity("volume-1", "A0")
@@ -710,11 +710,13 @@ async def test_segments_sync_at_the_same_time(
 
 
 async def test_a_torn_tail_is_cut_and_what_follows_can_be_read(directory: Path) -> None:
-    frames = [encode_frame(VolumeEpoch(1, 1), [HeldEntry(each)]) for each in range(3)]
+    bodies = [encode_body(VolumeEpoch(1, 1), [HeldEntry(each)]) for each in range(3)]
+    size = bodies[0].frame_bytes
+    frames = [body.at(7, at) for body, at in zip(bodies, (0, size, size), strict=True)]
     for tail in (frames[1][:-1], frames[1][:3], bytes(5_000), b"garbage"):
         (directory / "wal-1").write_bytes(frames[0] + tail)
         storage = FileStorage.open(directory, IDENTITY)
-        found = scan(await contents(storage))
+        found = scan([LogPart(7, await contents(storage))])
         assert (found.durable_length, found.torn_bytes) == (len(frames[0]), len(tail))
         await storage.truncate("wal-1", found.durable_length)
         await storage.append("wal-1", frames[2])

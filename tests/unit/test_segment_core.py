@@ -30,7 +30,8 @@ from segments.protocol.messages import (
 )
 from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
-from segments.wal import RecordsEntry, scan
+from segments.wal import RecordsEntry
+from tests.files_on_disks import scanned
 from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, collected, durable, records
 
 SECOND_TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
@@ -82,7 +83,7 @@ def test_what_arrives_during_a_write_goes_into_the_next() -> None:
     rig.core.wrote()
     rig.write()
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(1, 1), (3, 3)]
-    assert len(scan(bytes(rig.log)).frames) == 3, "the format's frame, and one for each write"
+    assert len(scanned(rig.disk.files).frames) == 3, "the format's frame, and one for each write"
 
 
 def test_each_writer_is_answered_for_its_own_batch() -> None:
@@ -136,7 +137,7 @@ def test_what_came_again_while_the_disk_was_busy_is_not_written_again() -> None:
     rig.write()
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(4, 3)]
     assert not rig.core.write_due
-    assert len(scan(bytes(rig.log)).frames) == 3, "the format's frame, and one for each write"
+    assert len(scanned(rig.disk.files).frames) == 3, "the format's frame, and one for each write"
 
 
 def test_a_full_queue_drops_records_and_keeps_promises() -> None:
@@ -255,7 +256,7 @@ def test_a_seal_drops_what_is_queued_and_counts_what_is_in_flight() -> None:
     assert reply is not None and (reply.scl, reply.table.epoch) == (2, FIRST)
     assert all(
         record.lsn <= 2
-        for scanned in scan(bytes(rig.log)).frames
+        for scanned in scanned(rig.disk.files).frames
         for entry in scanned.frame.entries
         if isinstance(entry, RecordsEntry)
         for record in read_records(entry.records)

@@ -78,7 +78,7 @@ async def test_a_disk_without_log_or_promises_is_lost_and_left_as_it_is(
     spoil: Callable[[MemoryStorage], None],
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     spoil(storage)
     before = deepcopy(storage.files)
     with pytest.raises(SegmentLost, match=r"segment A0 has lost its (log|promises): (no|a sp)"):
@@ -91,7 +91,7 @@ async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
     autojump_clock: trio.testing.MockClock, slot: int
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     server = _server(InProcessNetwork(64), storage)
     sound = deepcopy(storage.files)
     async with trio.open_nursery() as nursery:
@@ -112,7 +112,7 @@ async def test_the_scrub_repairs_a_manifest_before_the_other_half_is_needed(
     autojump_clock: trio.testing.MockClock, half: int
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     server = _server(InProcessNetwork(64), storage)
     sound = deepcopy(storage.files)
     async with trio.open_nursery() as nursery:
@@ -130,7 +130,7 @@ async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     storage = StuckPromises(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     network = InProcessNetwork(64)
     writer = network.attach("writer")
     storage.stuck = True

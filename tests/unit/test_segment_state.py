@@ -8,6 +8,7 @@ import attrs
 import pytest
 
 from segments.config import SegmentConfig
+from segments.core import Write
 from segments.manifest import PROMISE
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -32,8 +33,8 @@ from segments.wal import (
     RecordsEntry,
     decode_promises,
     encode_promise,
-    scan,
 )
+from tests.files_on_disks import scanned
 from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, durable, records
 
 TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
@@ -50,6 +51,10 @@ def caught_up(rig: StoreRig, table: TruncationTable, lsns: range) -> None:
 
 
 # ---- crashes -------------------------------------------------------------------------------------
+
+
+def frame_bytes(write: Write) -> int:
+    return 0 if write.append is None else write.append.frame_bytes
 
 
 class Acknowledged:
@@ -126,7 +131,7 @@ def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
                 rig.core.write_failed()
             else:
                 if fate < 0.9:
-                    rig.store(write, torn=random.randrange(len(write.append) + 1))
+                    rig.store(write, torn=random.randrange(frame_bytes(write) + 1))
                 else:
                     rig.store(write, promise=False)
                 rig.restart(rig.disk.crashed(random))
@@ -183,7 +188,7 @@ def test_a_crash_between_the_table_and_its_promise_leaves_a_whole_segment() -> N
     rig.step(InstallTable(SECOND, 1, TABLE))
     write = rig.core.take_write()
     assert write is not None and write.promise is not None
-    for torn in range(len(write.append)):
+    for torn in range(frame_bytes(write)):
         rig.store(write, torn=torn)
         rig.restart()
         assert rig.state.whole and rig.seal(FIRST) is not None, "never promised"
@@ -515,9 +520,9 @@ def test_what_the_first_state_of_all_is() -> None:
     state = rig.state
     assert (state.epoch, state.table, state.scl, state.vdl) == (FIRST, TruncationTable(FIRST), 0, 0)
     assert state.epoch > NO_EPOCH and state.whole
-    assert scan(rig.log).frames[0].frame.entries == (HeldEntry(0), state.head())
+    assert scanned(rig.disk.files).frames[0].frame.entries == (HeldEntry(0), state.head())
     rig.take(records([1]))
-    held, run = scan(rig.log).frames[1].frame.entries
+    held, run = scanned(rig.disk.files).frames[1].frame.entries
     assert held == HeldEntry(0) and isinstance(run, RecordsEntry)
 
 
