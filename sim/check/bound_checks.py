@@ -338,7 +338,7 @@ def _held_by(log: OutgoingLog) -> int:
 
 def _needed_by(state: SegmentState) -> int:
     """What must stand in a log: the records that are in no layer, and the heads of two files."""
-    return sum(rules_of_layers.open_sizes(state, MAX_LSN)) + 2 * len(state.head_frame())
+    return sum(rules_of_layers.open_sizes(state, MAX_LSN)) + 2 * state.head_frame().frame_bytes
 
 
 def _kept_by(pages: Materializer) -> tuple[list[int], list[int]]:
