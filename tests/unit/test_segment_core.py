@@ -479,9 +479,8 @@ def test_a_log_without_its_table_is_not_given() -> None:
     """It may hold what that table annuls."""
     rig = StoreRig()
     rig.take(records(range(1, 9)))
-    rotten = len(rig.log) + 30
     second_writer(rig)
-    rig.disk.files["wal-1"][rotten] ^= 0xFF
+    rig.rot_frame(-1)
     rig.restart()
     assert rig.state.lacks_table
     refused = [ReadRefused(SECOND, "A0", 1, rig.state.scl, 0)]
