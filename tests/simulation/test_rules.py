@@ -15,7 +15,7 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
-from segments.manifest import Stored
+from segments.manifest import PROMISE
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -28,7 +28,8 @@ from segments.protocol.run import encode_run, read_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import Promise, RecordsEntry, encode_frame, encode_promise
+from segments.wal import Promise, RecordsEntry, encode_body, encode_promise
+from segments.wal_scan import LogPart
 from sim.check import (
     rules_of_bounds,
     rules_of_disks,
@@ -41,6 +42,7 @@ from sim.check.invariants import Broken
 from sim.check.log_checks import DurableLog
 from sim.check.reference_model import Reference, WriterView, ranges_after
 from sim.world.history import Call
+from tests.files_on_disks import scanned
 from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, records
 
 SIX = tuple("ABCDEF")
@@ -105,8 +107,8 @@ def lacking(through: int) -> list[Pending]:
     return [Pending(RecordsEntry(0, 0, run), FIRST, run=read_run(run))]
 
 
-def log_of(count: int) -> bytes:
-    return encode_frame(FIRST, [RecordsEntry(0, 0, run_of(count))])
+def log_of(count: int) -> LogPart:
+    return LogPart(7, encode_body(FIRST, [RecordsEntry(0, 0, run_of(count))]).at(7, 0))
 
 
 def state_at(scl: int) -> Any:
@@ -240,24 +242,26 @@ def test_a_rule_tells_the_last_value_that_is_right_from_the_first_that_is_wrong(
 def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
     rig = StoreRig()
     rig.take(records(range(1, 4)))
-    log = bytes(rig.log)
+    log_bytes = rig.files.log_bytes
 
-    def hold(log: bytes, promises: bytes) -> None:
-        plan = plan_restart("A0", Stored(log, promises), rig.config)
-        rules_of_the_end.disk_is_whole("A0", rig.state, plan, len(log))
+    def hold(**spoilt: bytes) -> None:
+        files = rig.disk.files | {name.replace("_", "-"): data for name, data in spoilt.items()}
+        plan = plan_restart("A0", files, rig.config)
+        rules_of_the_end.disk_is_whole("A0", rig.state, plan, log_bytes)
 
-    hold(log, rig.promises)
-    first = len(StoreRig().log)
+    hold()
+    log, promises = bytes(rig.disk.files["wal-1"]), bytes(rig.disk.files[PROMISE])
+    first = scanned(rig.disk.files).frames[0].end
     rotten = log[: first // 2] + bytes([log[first // 2] ^ 1]) + log[first // 2 + 1 :]
-    torn_slot = rig.promises[:-1] + bytes([rig.promises[-1] ^ 1])
-    for spoilt, promises, told in (
-        (log + b"x", rig.promises, "can be read up to byte"),
-        (rotten, rig.promises, "with damage at bytes 0 to"),
-        (log, torn_slot, "the promise slots of A0"),
-        (log[:first], rig.promises, r"says SCL, epoch, table, whole \(3,"),
-    ):
-        with pytest.raises(Broken, match=told):
-            hold(spoilt, promises)
+    with pytest.raises(Broken, match="can be read up to byte"):
+        hold(wal_1=log + b"x")
+    with pytest.raises(Broken, match="with damage at bytes 0 to"):
+        hold(wal_1=rotten)
+    with pytest.raises(Broken, match="the promise slots of A0"):
+        hold(promise=promises[:-1] + bytes([promises[-1] ^ 1]))
+    log_bytes = first
+    with pytest.raises(Broken, match=r"says SCL, epoch, table, whole, folded, floor \(3,"):
+        hold(wal_1=log[:first])
 
 
 def test_a_segment_that_has_not_come_to_rest_is_told() -> None:
