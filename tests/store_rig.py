@@ -354,6 +354,20 @@ class StoreRig:
         self.job = None
         return done
 
+    def work_on(self, now: float = 0.0) -> None:
+        """Do what is due in the background, writes as well, until nothing is or a peer must act."""
+        while self.take_job(now):
+            while self.job is not None:
+                if isinstance(self.step_job(), Wait) and not self.write():
+                    return
+
+    def some_steps(self, random: Random, now: float) -> None:
+        """Do a few steps of the job that is due or under way, and perhaps not all."""
+        self.take_job(now)
+        for _ in range(random.randint(1, 12)):
+            if self.job is not None:
+                self.step_job()
+
     def answers(self) -> list[Outgoing]:
         """What is said, questions that need the disk among it."""
         for query in self.core.take_queries():

@@ -11,7 +11,6 @@ import pytest
 
 from segments.core import Outgoing
 from segments.layers.block import BLOCK_HEAD_BYTES
-from segments.layers.job import Wait
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.messages import (
     FetchLayer,
@@ -52,20 +51,12 @@ def talk(
             rig.core.tick(now)
         for _ in range(6):
             for name, rig in segments.items():
-                work(rig, now)
+                rig.work_on(now)
                 for each in [*rig.settle(), *rig.answers()]:
                     said.append((name, each))
                     for _ in range(spoil(each) if each.destination in segments else 0):
                         segments[each.destination].step(each.message, name, now)
     return said
-
-
-def work(rig: StoreRig, now: float) -> None:
-    """Do what is due in the background, until it waits for a peer."""
-    while rig.take_job(now):
-        while rig.job is not None:
-            if isinstance(rig.step_job(), Wait) and not rig.write():
-                return
 
 
 def history(last: Lsn) -> list[RedoRecord]:
@@ -251,13 +242,13 @@ def test_a_part_of_a_transfer_that_is_lost_is_asked_for_again_until_it_is_given_
     collected(pair["A0"], history(60), 50)
     taker = pair["B0"]
     taker.step(pair["A0"].core.gossip.status(reply_wanted=False), "A0")
-    work(taker, 0.0)
+    taker.work_on(0.0)
     [asked] = [each for each in taker.settle() if isinstance(each.message, FetchLayer)]
     again = []
     for at in range(1, 1_200):
         taker.core.tick(at / 1_000)
         again += [(at, each) for each in taker.settle() if isinstance(each.message, FetchLayer)]
-        work(taker, at / 1_000)
+        taker.work_on(at / 1_000)
     assert {each for _, each in again} == {asked} == {asked._replace(destination="A0")}
     assert [at for at, _ in again] == [63 * nth for nth in range(1, 16)], "a sixteenth of a second"
     assert taker.core.gossip.transfer is None
@@ -306,11 +297,11 @@ def test_a_layer_that_was_not_asked_for_is_not_taken() -> None:
     taker = StoreRig("B0", CONFIG)
     [part] = giver.ask(FetchLayer(FIRST, "B0", 0, 50, True, 0, 0), GossipLayer, "B0")
     taker.step(part, "A0")
-    work(taker, 0.0)
+    taker.work_on(0.0)
     assert taker.settle() == []
 
     taker.step(giver.core.gossip.status(reply_wanted=False), "A0")
-    work(taker, 0.0)
+    taker.work_on(0.0)
     transfer = taker.core.gossip.transfer
     assert transfer is not None
     taker.step(part, "C0")

@@ -137,7 +137,7 @@ def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
                 rig.restart(rig.disk.crashed(random))
                 said.check(rig)
         if random.random() < 0.3:
-            some_steps_of_a_job(random, rig, now)
+            rig.some_steps(random, now)
         said.check(rig)
     before = rested(rig)
     rig.restart()
@@ -147,13 +147,6 @@ def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
     assert rig.core.background.rewrites == 1
     rig.restart()
     assert durable(rig) == before
-
-
-def some_steps_of_a_job(random: Random, rig: StoreRig, now: float) -> None:
-    rig.take_job(now)
-    for _ in range(random.randint(1, 12)):
-        if rig.job is not None:
-            rig.step_job()
 
 
 def rested(rig: StoreRig) -> tuple[object, ...]:
