@@ -16,11 +16,7 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
-<<<<<<< HEAD
 from segments.manifest import PROMISE, LogFile, filled
-=======
-from segments.manifest import PROMISE
->>>>>>> tests2
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -47,12 +43,7 @@ from sim.check.invariants import Broken
 from sim.check.log_checks import DurableLog
 from sim.check.reference_model import Reference, WriterView, ranges_after
 from sim.world.history import Call
-<<<<<<< HEAD
 from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, records
-=======
-from tests.files_on_disks import scanned
-from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, records
->>>>>>> tests2
 
 SIX = tuple("ABCDEF")
 
@@ -116,16 +107,11 @@ def lacking(through: int) -> list[Pending]:
     return [Pending(RecordsEntry(0, 0, run), FIRST, run=read_run(run))]
 
 
-<<<<<<< HEAD
 def log_of(count: int, frames: int = 1) -> LogPart:
     """A file of a log, with so many records in each of its frames."""
     body = encode_body(FIRST, [RecordsEntry(0, 0, run_of(count))])
     _, data = filled(LogFile(1, 0, 5), [body] * frames)
     return LogPart(5, b"".join(data))
-=======
-def log_of(count: int) -> LogPart:
-    return LogPart(7, encode_body(FIRST, [RecordsEntry(0, 0, run_of(count))]).at(7, 0))
->>>>>>> tests2
 
 
 def state_at(scl: int) -> Any:
@@ -261,7 +247,6 @@ def test_a_rule_tells_the_last_value_that_is_right_from_the_first_that_is_wrong(
 def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
     rig = StoreRig()
     rig.take(records(range(1, 4)))
-<<<<<<< HEAD
     log, slots = rig.log, bytes(rig.disk.files[PROMISE])
 
     def hold(log: bytes, promises: bytes) -> None:
@@ -281,28 +266,6 @@ def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
     ):
         with pytest.raises(Broken, match=told):
             hold(spoilt, promises)
-=======
-    log_bytes = rig.files.log_bytes
-
-    def hold(**spoilt: bytes) -> None:
-        files = rig.disk.files | {name.replace("_", "-"): data for name, data in spoilt.items()}
-        plan = plan_restart("A0", files, rig.config)
-        rules_of_the_end.disk_is_whole("A0", rig.state, plan, log_bytes)
-
-    hold()
-    log, promises = bytes(rig.disk.files["wal-1"]), bytes(rig.disk.files[PROMISE])
-    first = scanned(rig.disk.files).frames[0].end
-    rotten = log[: first // 2] + bytes([log[first // 2] ^ 1]) + log[first // 2 + 1 :]
-    with pytest.raises(Broken, match="can be read up to byte"):
-        hold(wal_1=log + b"x")
-    with pytest.raises(Broken, match="with damage at bytes 0 to"):
-        hold(wal_1=rotten)
-    with pytest.raises(Broken, match="the promise slots of A0"):
-        hold(promise=promises[:-1] + bytes([promises[-1] ^ 1]))
-    log_bytes = first
-    with pytest.raises(Broken, match=r"says SCL, epoch, table, whole, folded, floor \(3,"):
-        hold(wal_1=log[:first])
->>>>>>> tests2
 
 
 def test_a_disk_that_restores_other_layers_is_told() -> None:
