@@ -510,6 +510,9 @@ class SegmentCore:
             raise MalformedMessage(f"pages {first} to {last}: expected ascending")
         if not self._can_answer(source, message, None):
             return
+        if self.state.layers.damaged:  # which pages begin in one that cannot be opened is unknown
+            self._refuse_read(source, message, None)
+            return
         limit = max(1, min(message.limit, self._config.list_pages))
         found, through = self.state.materializer.existing_pages(first, last, read_point, limit)
         reply = PagesListed(
