@@ -113,7 +113,7 @@ class Background:
             yield from job
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
-                self.found_damage(error)
+                self.found_damage(error, "a job")
             self.failed(str(error), now)
 
     def _due(self, now: float) -> Job[None] | None:
@@ -158,14 +158,17 @@ class Background:
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
 
-    def found_damage(self, damage: DamagedLayer) -> None:
-        """A part of a layer is not what was written: what it holds has to come from a peer."""
+    def found_damage(self, damage: DamagedLayer, by: str) -> None:
+        """A part of a layer is not what was written: what it holds has to come from a peer.
+
+        ``by`` says what has met it, as of `LayerDamaged`.
+        """
         layers = self._state.layers
         if damage.layer in layers.numbers and damage.layer not in layers.damaged:
             self._scrub.damages_found += 1
             self._state.materializer.set_layers(layers.with_damage(damage.layer))
             if self._trace is not None:
-                self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
+                self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
 
     def _learn_pages(self) -> Job[None]:
         """Learn the pages of all records, step by step, before a fold or a read does it at once."""

@@ -32,6 +32,7 @@ import attrs
 from segments.background import Background
 from segments.config import SegmentConfig
 from segments.gossip import GiveLayer, Gossip, GossipMessage, TakeLayer, TakeRecords, TakeTable
+from segments.layer_scrub import LayerScrub
 from segments.layers.block import encode_block
 from segments.layers.fold import sorted_blocks
 from segments.layers.job import PAUSE, Job, Read
@@ -168,6 +169,9 @@ class SegmentCore:
             segment, state, files, self.gossip, self.scrub, config, random,
             self._ask_for_part, self._layers_have_raised_scl, trace,
         )  # fmt: skip
+        self.layer_scrub = LayerScrub(
+            state, config, lambda damage: self.background.found_damage(damage, "the scrub")
+        )
 
     @property
     def user_bytes_taken(self) -> int:
@@ -199,6 +203,7 @@ class SegmentCore:
         self.state.learn_more()
         self.scrub.tick(now)
         self.background.look_at_space()
+        self.layer_scrub.tick(now)
 
     # ---- output ----------------------------------------------------------------------------------
 
@@ -477,7 +482,7 @@ class SegmentCore:
                 found = self.state.materializer.read(reading)
         except (DamagedLayer, StorageFailed) as error:
             if isinstance(error, DamagedLayer):
-                self.background.found_damage(error)
+                self.background.found_damage(error, "a read")
             if message.epoch == self._promised:
                 self._refuse_read(source, message, message.page_id)
         else:
@@ -529,6 +534,9 @@ class SegmentCore:
     def _list_pages(self, source: Address, message: ListPages) -> None:
         first, last, read_point = message.from_page, message.through_page, message.read_point
         if not self._can_answer(source, message, None):
+            return
+        if self.state.layers.damaged:  # which pages begin in one that cannot be opened is unknown
+            self._refuse_read(source, message, None)
             return
         limit = max(1, min(message.limit, self._config.list_pages))
         found, through = self.state.materializer.existing_pages(first, last, read_point, limit)
@@ -641,7 +649,7 @@ class SegmentCore:
                 base=base, first=(page_id, lsn), limit_bytes=self._config.gossip_bytes,
             )  # fmt: skip
         except DamagedLayer as error:
-            self.background.found_damage(error)
+            self.background.found_damage(error, "a peer")
             return
         except StorageFailed:
             return
