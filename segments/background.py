@@ -12,7 +12,7 @@ names it and no longer names what it replaces, and then the deletion of that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 from segments.config import SegmentConfig
 from segments.gossip import Gossip
@@ -34,6 +34,7 @@ from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
+from segments.layers.writing import written
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, LogFile, Manifest
 from segments.protocol import events
@@ -43,8 +44,6 @@ from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.transfer import Transfer
-
-_T = TypeVar("_T")
 
 _MOST_FOLDED: Final = 4
 """A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
@@ -192,7 +191,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
-        layer = yield from _written(
+        layer = yield from written(
             number,
             fold_job(
                 number, start, through, state.index.pieces(start, through),
@@ -206,7 +205,7 @@ class Background:
 
     def _merge(self, old: Sequence[Layer]) -> Job[None]:
         config, number = self._config, self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number,
             merge_job(
                 number, old, block_bytes=config.block_bytes, spacing=self._spacing,
@@ -217,7 +216,7 @@ class Background:
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
         yield from self._publish(layer, old)
@@ -237,7 +236,7 @@ class Background:
         state, number = self._state, self._files.take_number()
         before = state.scl
         try:
-            taken = yield from _written(number, self._parts(transfer, number))
+            taken = yield from written(number, self._parts(transfer, number))
             if taken is not None:
                 layer, new_pages = taken
                 state.materializer.load_pages(*new_pages)
@@ -394,12 +393,3 @@ class Background:
             )  # fmt: skip
             self._trace(self._segment, published)
         yield Delete(tuple(gone))
-
-
-def _written(number: int, job: Job[_T]) -> Job[_T]:
-    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
-    try:
-        return (yield from job)
-    except (StorageFailed, Corrupt):
-        yield Delete((f"layer-{number}",))
-        raise
