@@ -51,6 +51,7 @@ SHELLS: Final = (
     "segments/disks.py",
     "segments/file_storage.py",
     "segments/host.py",
+    "segments/hot_log.py",
     "segments/pausing.py",
     "segments/server.py",
     "segments/storage.py",
