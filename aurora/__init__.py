@@ -41,6 +41,7 @@ from segments.protocol.errors import (
     StorageFull,
     Unavailable,
     VolumeLocked,
+    VolumeRolledBack,
 )
 from segments.protocol.record import PAGE_SIZE
 
@@ -89,6 +90,7 @@ __all__ = [
     "StorageFull",
     "Unavailable",
     "VolumeLocked",
+    "VolumeRolledBack",
     "WaitKind",
     "Waiting",
     "__version__",

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from segments.protocol.ids import Lsn, PgId, VolumeEpoch
+from segments.protocol.heard import Mark
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
 
@@ -26,6 +27,10 @@ class RecoveryPlan:
     """What is to be re-replicated: the records that not every write quorum is known to hold."""
     floor: Lsn = 0
     """Oldest read point that every segment heard of still serves."""
+    heard: Mapping[SegmentId, Mark] = attrs.field(factory=dict)
+    """The highest mark of each segment that its peers had heard."""
+    rolled_back: Mapping[SegmentId, str] = attrs.field(factory=dict)
+    """Who has less than that, and so is lost: how much, and who has heard of more."""
 
     @classmethod
     def fresh(cls, epoch: VolumeEpoch, pg_ids: Sequence[PgId]) -> RecoveryPlan:

@@ -35,6 +35,7 @@ from segments.maintenance import Maintenance
 from segments.protocol import events
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.events import Event, Tracer
+from segments.protocol.heard import LOST, Mark
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
@@ -63,6 +64,7 @@ from segments.protocol.messages import (
 from segments.protocol.record import RedoRecord
 from segments.protocol.run import encode_run, read_records
 from segments.protocol.truncation import TruncationTable
+from segments.rollback import TELLING, heard_of
 from segments.state import SegmentState
 from segments.steps import Pace
 from segments.wal import (
@@ -70,6 +72,8 @@ from segments.wal import (
     Entry,
     HeldEntry,
     ImagesEntry,
+    LostEntry,
+    MarksEntry,
     RecordsEntry,
     SealEntry,
     SettledEntry,
@@ -131,13 +135,20 @@ class SegmentCore:
         random: Random,
         *,
         log_bytes: int = 0,
+        accepts_rollback: bool = False,
         trace: Tracer | None = None,
     ) -> None:
+        """``accepts_rollback``: an older copy of its disk may serve as if it were the disk."""
         self.segment = segment
         self.pg_id = pg_id
         self.state = state
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""
+        self.lost: str | None = None
+        """Why this segment must not go on: its disk was rolled back. It says nothing more, and
+        ends once that is written down (`take_write`)."""
+        self._peers = peers
+        self._accepts_rollback = accepts_rollback
         self._config = config
         self._trace = trace
         self._promised = state.epoch
@@ -155,7 +166,13 @@ class SegmentCore:
         """Take one message from ``source`` at time ``now`` (seconds of any clock)."""
         assert not self.applying, "a message amid the effects of a write"
         handler = _HANDLERS.get(type(message))
-        if handler is None or not self._admit(source, message):
+        if handler is None or self.lost is not None:
+            return
+        if type(message) in TELLING and self._is_rolled_back(
+            source, heard_of(self.segment, message)
+        ):
+            return
+        if not self._admit(source, message):
             return
         try:
             handler(self, source, message, now)
@@ -178,17 +195,19 @@ class SegmentCore:
     def take_sends(self) -> list[Outgoing]:
         """The messages that may leave now; each is given once."""
         sends, self._sends = self._sends, []
-        return sends
+        return sends if self.lost is None else []
 
     @property
     def has_input(self) -> bool:
         """Whether anything waits for the disk."""
-        return bool(self._queue)
+        return bool(self._queue) or self.lost is not None
 
     def take_write(self) -> Write | None:
         """The next write, or None when there is none or one is under way."""
         if self._in_flight is not None:
             return None
+        if self.lost is not None:
+            return None if self.state.lost is not None else self._last_write(self.lost)
         if self.maintenance.promise_due:
             self._in_flight = []
             self.maintenance.writing_promise()
@@ -205,11 +224,20 @@ class SegmentCore:
         promises = epoch > self.state.epoch or any(
             not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
         )
-        frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
+        marks = [MarksEntry(*each) for each in self.state.heard.take_unwritten()]
+        frame = encode_frame(epoch, [held, *marks, *(each.entry for each in batch)])
         self.maintenance.appending(len(frame))
         if promises:
             self.maintenance.writing_promise()
         return Write(self._encoded_promise(batch) if promises else None, frame, None)
+
+    def _last_write(self, lost: str) -> Write:
+        """So that it is known after a restart, too, whoever is there then."""
+        self._in_flight = []
+        self.state.lost = lost
+        frame = encode_frame(self.state.epoch, [HeldEntry(self.state.highest_lsn), LostEntry(lost)])
+        self.maintenance.appending(len(frame))
+        return Write(None, frame, None)
 
     def wrote(self) -> None:
         """The write last taken is durable: what it carried takes effect, and may be answered.
@@ -294,6 +322,7 @@ class SegmentCore:
         """
         self._in_flight = None
         self.note(events.WriteFailed, reason)
+        self.state.heard.unwritten = True
         self.maintenance.write_failed()
         self._requeue(
             each
@@ -360,6 +389,21 @@ class SegmentCore:
         kinds = (CheckpointEntry, ImagesEntry)
         return max((each.base_lsn for each in waiting if isinstance(each, kinds)), default=0)
 
+    # ---- what others have heard ------------------------------------------------------------------
+
+    def _is_rolled_back(self, source: Address, heard: Mark) -> bool:
+        """Whether this segment is lost: ``source`` knows that it once had more than it has (§8).
+
+        Before anything else in the message: under a higher table it could not be told any more.
+        """
+        if self._accepts_rollback or not self.state.contradicts(heard):
+            return False
+        has = self.state.mark
+        known = "has found that out" if heard == LOST else f"has heard of {heard}"
+        self.lost = f"the disk of {self.segment} was rolled back to {has}: {source} {known}"
+        self.note(events.RolledBack, source, heard, has)
+        return True
+
     # ---- admission -------------------------------------------------------------------------------
 
     def _admit(self, source: Address, message: Message) -> bool:
@@ -401,8 +445,12 @@ class SegmentCore:
     def _on_write_batch(self, source: Address, message: WriteBatch, _: float) -> None:
         if not self._has_table(source, message.epoch):
             return
+        told = message.heard.get(self.segment, 0)
+        if told > self.state.scl and self._is_rolled_back(source, Mark(message.epoch, told)):
+            return
         self.state.announced(message.vdl, message.floor)
         self.state.ends_at(message.tail_lsn, message.vdl)
+        self.state.heard.hear_scls(message.epoch, message.heard, self._peers)
         if message.settled:
             self._settle(message.epoch)
         records = read_records(message.records)
@@ -511,6 +559,8 @@ class SegmentCore:
     def _on_gossip(self, source: Address, message: GossipMessage, now: float) -> None:
         if isinstance(message, GossipStatus) and message.table.epoch == self.state.table.epoch:
             self._settle(message.table.settled)
+        if isinstance(message, GossipStatus) and source in self._peers:
+            self._hear(source, message)
         match self.gossip.step(source, message, now, self._awaited_base_lsn):
             case None:
                 pass
@@ -524,6 +574,13 @@ class SegmentCore:
                 self._send(source, answer)
             case _:
                 pass  # it would name an epoch below the one promised, and be refused, and so on
+
+    def _hear(self, peer: SegmentId, status: GossipStatus) -> None:
+        """Remember where a peer stands, by its own words, and what it has heard of others."""
+        self.state.heard.hear_all(status.heard, self._peers)
+        # What it says between a seal and its table may be younger than its seal reply.
+        if status.epoch == status.table.epoch:
+            self.state.heard.hear(peer, Mark(status.table.epoch, status.scl))
 
     def _take_gossiped(
         self, source: Address, entry: RecordsEntry, records: list[RedoRecord]

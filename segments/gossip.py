@@ -16,6 +16,7 @@ import attrs
 from segments.config import SegmentConfig
 from segments.protocol import events
 from segments.protocol.events import Tracer
+from segments.protocol.heard import Mark, is_rolled_back
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
 from segments.protocol.messages import (
     FetchPages,
@@ -116,6 +117,7 @@ class Gossip:
         return GossipStatus(
             state.epoch, self._segment, state.table,
             state.scl, state.vdl, state.announced_floor, reply_wanted,
+            state.whole, state.heard.all,
         )  # fmt: skip
 
     def step(
@@ -142,7 +144,7 @@ class Gossip:
         # Two segments with the same table: their LSNs mean the same records.
         match message:
             case GossipStatus():
-                return self._answer_status(message)
+                return self._answer_status(source, message)
             case GossipRecords():
                 return self._take_records(source, message)
             case GossipPages():
@@ -150,8 +152,13 @@ class Gossip:
 
     # ---- records ---------------------------------------------------------------------------------
 
-    def _answer_status(self, status: GossipStatus) -> GossipMessage | None:
+    def _answer_status(self, source: Address, status: GossipStatus) -> GossipMessage | None:
         state = self._state
+        if status.whole and is_rolled_back(
+            Mark(status.table.epoch, status.scl), state.heard.of(source)
+        ):
+            # Or an old message. Its sender knows which, and is to be told before it gets records.
+            return self.status(reply_wanted=False)
         # Between a seal and its table the floor is still the former writer's, and the next
         # one may have readers below it.
         level = state.table.epoch == state.epoch

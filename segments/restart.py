@@ -42,12 +42,13 @@ def plan_restart(segment: SegmentId, stored: Stored, config: SegmentConfig) -> R
 
 
 def plan_restart_steps(
-    segment: SegmentId, stored: Stored, config: SegmentConfig
+    segment: SegmentId, stored: Stored, config: SegmentConfig, *, accepts_rollback: bool = False
 ) -> Steps[RestartPlan]:
     """Decide from all that a disk holds.
 
     Raises `SegmentLost` if its log or its promises are lost: a formatted log has a frame, and never
-    loses its last, and without a promise nobody knows what the segment may still accept.
+    loses its last, and without a promise nobody knows what the segment may still accept. Also if it
+    is known to be an older copy, unless that is accepted.
     """
     found = yield from scan_steps(stored.log)
     if not found.frames:
@@ -57,6 +58,8 @@ def plan_restart_steps(
         )
     promise = _promise_in(segment, stored.promises)
     state = yield from SegmentState.restore_steps(config, found, promise)
+    if state.lost is not None and not accepts_rollback:
+        raise SegmentLost(state.lost)
     slots = encode_promise(state.promise)
     return RestartPlan(
         state,

@@ -17,6 +17,7 @@ from segments.core import SegmentCore, Write
 from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,
+    SegmentLost,
     StorageBroken,
     StorageFailed,
 )
@@ -44,6 +45,7 @@ class SegmentServer:
         config: SegmentConfig,
         random: Random,
         *,
+        accepts_rollback: bool = False,
         trace: Tracer | None = None,
     ) -> None:
         self.segment = segment
@@ -63,6 +65,7 @@ class SegmentServer:
         self.endpoint = endpoint
         self._config = config
         self._random = random
+        self._accepts_rollback = accepts_rollback
         self._trace = trace
         self._work = trio.Event()
         self._applied = trio.Event()
@@ -72,8 +75,9 @@ class SegmentServer:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore from the storage, then serve.
 
-        Raises `SegmentLost` if the disk was lost, `StorageFailed` if it cannot be read or written
-        now, `StorageBroken` later: open the storage anew, for another server.
+        Raises `SegmentLost` if the disk was lost or, as soon as that is known, rolled back;
+        `StorageFailed` if it cannot be read or written now, `StorageBroken` later: open the storage
+        anew, for another server.
         """
         self.core = await self._restart()
         task_status.started()
@@ -85,7 +89,10 @@ class SegmentServer:
     async def _restart(self) -> SegmentCore:
         storage = self._storage
         stored = await storage.load()
-        plan = await self._in_steps(plan_restart_steps(self.segment, stored, self._config))
+        steps = plan_restart_steps(
+            self.segment, stored, self._config, accepts_rollback=self._accepts_rollback
+        )
+        plan = await self._in_steps(steps)
         if plan.torn_bytes:
             await storage.truncate(plan.log_bytes)
         if plan.promise is not None:
@@ -99,7 +106,7 @@ class SegmentServer:
             self._trace(self.segment, restored)
         return SegmentCore(
             self.segment, self.pg_id, self._peers, state, self._config, self._random,
-            log_bytes=plan.log_bytes, trace=self._trace,
+            log_bytes=plan.log_bytes, accepts_rollback=self._accepts_rollback, trace=self._trace,
         )  # fmt: skip
 
     async def _in_steps(self, steps: Steps[T]) -> T:
@@ -151,6 +158,8 @@ class SegmentServer:
                 core.write_failed(str(error))
                 self._refused(error, compaction=write.replace is not None)
                 self.storage_failures += 1
+                if core.lost is not None:
+                    raise SegmentLost(core.lost) from error
                 await trio.sleep(self._config.storage_retry_s)
                 continue
             finally:
@@ -164,6 +173,8 @@ class SegmentServer:
             core.wrote()
             if core.applying:
                 await self._apply_rest(core)
+            if core.state.lost is not None and core.lost is not None:
+                raise SegmentLost(core.lost)  # which its log says, too
             self._send(core)
 
     async def _until_applied(self, core: SegmentCore) -> None:

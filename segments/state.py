@@ -13,6 +13,7 @@ from typing import Final
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
 from segments.materializer import Materializer
+from segments.protocol.heard import Heard, HeardMarks, Mark, is_rolled_back
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import PageImage, SealReply
 from segments.protocol.record import PAGE_SIZE, RedoRecord
@@ -26,6 +27,8 @@ from segments.wal import (
     HeldEntry,
     ImagesEntry,
     LogScan,
+    LostEntry,
+    MarksEntry,
     Promise,
     RecordsEntry,
     SealEntry,
@@ -70,6 +73,10 @@ class SegmentState:
         self.floor: Lsn = 0
         """Oldest read point that is served: the announced floor of the last collection. Readers of
         a later writer may be below it, and are served by others: no peer is told of it."""
+        self.heard = HeardMarks()
+        """What was heard of the other members; what is not written down yet is no less true."""
+        self.lost: str | None = None
+        """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
         self._checkpoint: _CheckpointReader | None = None
@@ -103,6 +110,7 @@ class SegmentState:
             highest = yield from _highest_ever_held(scan)
             state._repair_lsn = state.table.survivor(highest)
         state._checkpoint = None
+        state.heard.take_unwritten()  # all of it comes from there
         return state
 
     @property
@@ -134,11 +142,29 @@ class SegmentState:
         """What is kept in the second place, beside the log."""
         return Promise(self.epoch, max(self.table.epoch, self._promised_table))
 
+    @property
+    def mark(self) -> Mark:
+        """How far it has the log, and under which table."""
+        return Mark(self.table.epoch, self.index.scl)
+
+    def contradicts(self, heard: Mark) -> bool:
+        """Whether somebody has heard more of this segment than it has: its disk was rolled back."""
+        return is_rolled_back(self.mark, heard) and self.whole
+
     def seal_reply(self, segment: SegmentId, epoch: VolumeEpoch, request_id: int) -> SealReply:
         """What a `whole` segment in this state brings to the recovery that seals ``epoch`` (§7)."""
         assert self.whole, f"{segment} is no witness"
         floor = max(self.floor, self.announced_floor)
-        return SealReply(epoch, segment, request_id, self.scl, self.vdl, floor, self.table)
+        return SealReply(
+            epoch,
+            segment,
+            request_id,
+            self.scl,
+            self.vdl,
+            floor,
+            self.table,
+            self.heard.all,
+        )
 
     # ---- one entry -------------------------------------------------------------------------------
 
@@ -176,6 +202,10 @@ class SegmentState:
                 self._checkpoint = _CheckpointReader(entry)
             case ImagesEntry():
                 self._apply_images(entry)
+            case MarksEntry(epoch, scls):
+                self.heard.hear_all((Heard(epoch, scls),), scls)
+            case LostEntry(why):
+                self.lost = why
             case HeldEntry():
                 pass  # only `restore` asks, after damage
         if self._checkpoint is not None and self._checkpoint.complete:
@@ -219,10 +249,12 @@ class SegmentState:
 
         What the writer before announced as its floor is forgotten: its successor may have readers
         below that, as it knows only what three segments had collected. So is what was collected
-        here for it, which would spread by gossip.
+        here for it, which would spread by gossip. And an older copy that adopts a table was
+        accepted as it is.
         """
         if table.epoch <= self.table.epoch:
             return
+        self.lost = None
         if table.settled > self.table.epoch:
             self._drop_doubtful()
         self.table = table.with_settled(self.table.settled)
@@ -279,7 +311,8 @@ class SegmentState:
         head = CheckpointEntry(
             self.epoch, self.table, self.vdl, self.floor, self.index.base_lsn, parts
         )
-        yield encode_frame(head.epoch, [held, head])
+        marks = [MarksEntry(*each) for each in self.heard.all]
+        yield encode_frame(head.epoch, [held, *marks, head])
         pages = self.materializer.base_images()
         while part := tuple(islice(pages, per_part)):
             yield encode_frame(head.epoch, [held, ImagesEntry(head.base_lsn, part)])

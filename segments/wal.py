@@ -1,5 +1,7 @@
 """The write-ahead log of a segment, as bytes. Pure: reads and writes no file.
 
+(More than 400 lines: one format, entry by entry.)
+
 A log is a sequence of frames, one for each group commit, and a frame is written only once the one
 before it is durable. So a crash can spoil the last frame alone. All integers are little-endian.
 
@@ -41,6 +43,7 @@ import attrs
 
 from segments.protocol import codec
 from segments.protocol.errors import Invalid, MalformedFrame, MalformedMessage
+from segments.protocol.heard import Scls
 from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE
@@ -129,9 +132,23 @@ class HeldEntry(NamedTuple):
     highest_lsn: Lsn
 
 
+class MarksEntry(NamedTuple):
+    """What was heard of other members, under the table of ``epoch``."""
+
+    epoch: VolumeEpoch
+    scls: Scls
+
+
+class LostEntry(NamedTuple):
+    """The segment has found out that its disk was rolled back, and why: it must not serve again."""
+
+    why: str
+
+
 Entry: TypeAlias = (
-    RecordsEntry | SealEntry | TableEntry | SettledEntry | CheckpointEntry | ImagesEntry | HeldEntry
-)
+    RecordsEntry | SealEntry | TableEntry | SettledEntry
+    | CheckpointEntry | ImagesEntry | HeldEntry | MarksEntry | LostEntry
+)  # fmt: skip
 
 _ENTRIES: Final[dict[int, type[Entry]]] = {
     1: RecordsEntry,
@@ -141,6 +158,8 @@ _ENTRIES: Final[dict[int, type[Entry]]] = {
     5: ImagesEntry,
     7: HeldEntry,
     8: SettledEntry,
+    9: MarksEntry,
+    10: LostEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
 _FIELDS: Final = {kind: codec.fields_decoder(entry) for kind, entry in _ENTRIES.items()}

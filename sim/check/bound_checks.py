@@ -115,6 +115,12 @@ class BoundChecks:
         """What is on a segment's disk has changed: its log may be written anew for that."""
         self._spoilt.add(segment)
 
+    def rolled_back(self, segment: SegmentId) -> None:
+        """A segment's log is an older one: what was known of its length no longer holds."""
+        self._compacted.pop(segment, None)
+        self._compacting.discard(segment)
+        self._collected.pop(segment, None)
+
     def promise_rotted(self, segment: SegmentId) -> None:
         """A promise slot has changed on a segment's disk: it may be written for that."""
         self._promise_spoilt.add(segment)

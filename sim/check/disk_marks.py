@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from aurora.events import RollbackFound
 from segments.core import SegmentCore
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.events import (
@@ -16,6 +17,7 @@ from segments.protocol.events import (
     BatchReceived,
     Event,
     Restored,
+    RolledBack,
     ScrubFoundBadPromise,
     WriteFailed,
     WriteStarted,
@@ -42,6 +44,9 @@ DISK_MARKS: Final = (
     Mark("promise slot torn", "a crash left one of the two promise slots torn"),
     Mark("promise slot rotten", "a promise slot had rotted, and was written again"),
     Mark("promises lost", "a segment stopped with neither promise slot sound: it is lost"),
+    Mark("disk rolled back", "a disk became an older copy of itself"),
+    Mark("rolled back and told so", "its segment heard of that, and was lost"),
+    Mark("rolled back and left out", "a recovery held its seal reply against what others heard"),
     Mark("full disk with slack", "a disk with little room took a write"),
     Mark("no room for a compaction", "a disk with little room refused to have its log anew"),
     Mark("queue limit filled", "a segment dropped what would have exceeded its queue"),
@@ -128,6 +133,15 @@ class DiskCoverage(Listener):
 
     # ---- damage ----------------------------------------------------------------------------------
 
+    def on_rolled_back(self, _: SegmentId) -> None:
+        self._count("disk rolled back")
+
+    def _on_told(self, _: str, __: RolledBack) -> None:
+        self._count("rolled back and told so")
+
+    def _on_left_out(self, _: str, __: RollbackFound) -> None:
+        self._count("rolled back and left out")
+
     def on_rotted(self, segment: SegmentId) -> None:
         if not self._world.cluster.hosts[segment].started:
             self._count("rot at rest")
@@ -211,4 +225,6 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[DiskCoverage, str, Any], None]]]
     WriteFailed: DiskCoverage._on_write_failed,
     BatchReceived: DiskCoverage._on_batch,
     AckSent: DiskCoverage._on_ack,
+    RolledBack: DiskCoverage._on_told,
+    RollbackFound: DiskCoverage._on_left_out,
 }

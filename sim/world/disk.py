@@ -201,6 +201,12 @@ class SimulatedStorage:
         self._log = bytearray()
         self._promises = b""
 
+    def put_back(self, copy: Stored) -> None:
+        """Hold what it held when `peek` returned this; whoever uses it must have crashed."""
+        if not self._crashed and self._write is not None:
+            raise Invalid("an older copy under a running segment: expected it to have crashed")
+        self._log, self._promises = bytearray(copy.log), copy.promises
+
     def replace_disk(self) -> None:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
         self._identity = self._formatted_for

@@ -98,6 +98,7 @@ EXPECTED = {
     "compacts-before-it-is-whole": "scl-has-no-gap",
     "damaged-votes": "a-seal-is-final",
     "waits-for-what-was-annulled": "annulled-is-gone",
+    "rollback-unseen": "rollback-is-seen",
     "strict-by-two": "history",
     "confirms-any-epoch": "history",
     "confirmed-in-advance": "history",
@@ -130,6 +131,7 @@ OF_WHAT_MUST_HAPPEN = (
 )
 
 RANDOM_ONLY = (
+    "compaction-forgets-marks",
     "promise-written-once",
     "scrub-mends-nothing",
     "bad-promise-stays",

@@ -22,6 +22,7 @@ from sim.check import (
     rules_of_bounds,
     rules_of_floors,
     rules_of_logs,
+    rules_of_rollback,
     rules_of_the_end,
     rules_of_wire,
     what_if,
@@ -37,7 +38,8 @@ from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
 
 RULES = (
     rules_of_availability,
-    invariants, rules_of_bounds, rules_of_floors, rules_of_logs, rules_of_the_end, rules_of_wire,
+    invariants, rules_of_bounds, rules_of_floors, rules_of_logs, rules_of_rollback,
+    rules_of_the_end, rules_of_wire,
     what_if,
 )  # fmt: skip
 

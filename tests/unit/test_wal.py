@@ -31,6 +31,8 @@ ENTRIES: tuple[wal.Entry, ...] = (
     wal.CheckpointEntry(EPOCH, TABLE, vdl=8, floor=4, base_lsn=4, parts=2),
     wal.ImagesEntry(4, (PageImage(1, 2, PAGE), PageImage(2, 3, EMPTY_PAGE))),
     wal.HeldEntry(9),
+    wal.LostEntry("rolled back"),
+    wal.MarksEntry(VolumeEpoch(1, 2), {"B0": 7, "C0": 0}),
 )
 
 

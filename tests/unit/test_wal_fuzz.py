@@ -53,6 +53,8 @@ entries = st.one_of(
     st.builds(wal.CheckpointEntry, epochs, tables, integers, integers, integers, integers),
     st.builds(wal.ImagesEntry, integers, st.lists(images, max_size=3).map(tuple)),
     st.builds(wal.HeldEntry, integers),
+    st.builds(wal.LostEntry, st.text(max_size=8)),
+    st.builds(wal.MarksEntry, epochs, st.dictionaries(st.text(max_size=3), integers, max_size=6)),
 )
 frames = st.builds(wal.Frame, epochs, st.lists(entries, max_size=4).map(tuple))
 plain = st.recursive(
