@@ -133,6 +133,18 @@ DAMAGE_BUGS: Final = (
             ),
         ),
     ),
+    Bug(
+        name="rollback-unseen",
+        summary="what others have heard of a segment is not compared with what it has",
+        section="protocol §8",
+        edits=(Edit("segments.protocol.heard:is_rolled_back", "has < heard", "False"),),
+    ),
+    Bug(
+        name="head-forgets-marks",
+        summary="a file of the log begins without what was heard of others",
+        section="protocol §8",
+        edits=(Edit(f"{_STATE}.head_frame", "*marks, self.head()", "self.head()"),),
+    ),
 )
 
 _FIRST_RECORDS: Final = 1
@@ -240,6 +252,25 @@ def damage_annulled() -> Plan:
     return plan
 
 
+def rolled_back_witness() -> Plan:
+    """A write reaches A to D, and E hears how far A has come; then A is as before that write."""
+    plan = Plan(end_ms=200, gossip_interval_ns=2_000_000)
+    plan.put(6, 0)
+    plan.fault(9, "copy_disk", "A")
+    for at, letter in enumerate("ABCDE"):
+        others = [each for each in "ABCDEF"[at + 1 :] if letter + each != "AE"]
+        plan.part(9, letter, ",".join(others))
+    plan.cut(9, "E", "A")
+    plan.part(9, "E,F", "writer-1")
+    plan.put(10, 0)
+    plan.fault(60, "crash_writer")
+    plan.fault(60, "roll_back", "A")
+    plan.part(60, "B,C,D", "writer-2")
+    plan.fault(66, "recover")
+    plan.fault(100, "heal_network")
+    return plan
+
+
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "torn-tail-cut-too-far": torn_once,
     "failed-sync-forgiven": sync_refused,
@@ -250,4 +281,5 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "damaged-votes": damaged_witness,
     "waits-for-what-was-annulled": damage_annulled,
     "full-disk-is-given-up": three_full,
+    "rollback-unseen": rolled_back_witness,
 }
