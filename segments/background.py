@@ -253,14 +253,12 @@ class Background:
     def _take_over(self, transfer: Transfer) -> Job[None]:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
-        before = state.scl
         try:
             taken = yield from written(number, self._parts(transfer, number))
             if taken is not None:
                 layer, new_pages = taken
-                state.materializer.load_pages(*new_pages)
-                yield from self._publish(layer, state.layers.between(layer.start, layer.end))
-                self._note_hydrated(before)
+                old = state.layers.between(layer.start, layer.end)
+                yield from self._publish(layer, old, new_pages)
         finally:
             self._gossip.transferred()
 
@@ -292,10 +290,6 @@ class Background:
         yield Extend(name, last)
         yield SyncFile(name)
         return layer, writer.new_pages
-
-    def _note_hydrated(self, before: Lsn) -> None:
-        if self._trace is not None:
-            self._trace(self._segment, events.Hydrated(before, self._state.scl))
 
     # ---- the log, written anew -------------------------------------------------------------------
 
@@ -377,8 +371,13 @@ class Background:
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
-        """Make ``layer``, whose bytes are durable, live in place of ``old``."""
+    def _publish(
+        self, layer: Layer, old: Sequence[Layer], new_pages: NewPages | None = None
+    ) -> Job[None]:
+        """Make ``layer``, whose bytes are durable, live in place of ``old``.
+
+        ``new_pages`` are those of a layer that comes from a peer.
+        """
         layers = self._state.layers.with_layer(layer)
         # A damaged log says that something is missing: no file of it goes before that is here.
         whole, files = self._state.whole, self._files
@@ -405,14 +404,18 @@ class Background:
             yield Delete((layer.name,))
             raise
         before = self._state.scl
+        if new_pages is not None:
+            self._state.materializer.load_pages(*new_pages)
         self._state.use_layers(layers)
         self.look_at_space()
-        if self._state.scl > before:
-            self._raised()
         if self._trace is not None:
             published = events.LayerPublished(
                 layer.number, layer.start, layer.end, layer.base, layer.count, layer.length,
                 tuple(each.number for each in old if each.number not in live),
             )  # fmt: skip
             self._trace(self._segment, published)
+            if new_pages is not None:
+                self._trace(self._segment, events.Hydrated(before, self._state.scl))
+        if self._state.scl > before:
+            self._raised()
         yield Delete(tuple(gone))
