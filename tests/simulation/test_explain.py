@@ -22,7 +22,7 @@ from segments.protocol.events import (
     BatchReceived,
     Event,
     GossipReceived,
-    PagesReceived,
+    LayerReceived,
     RecordsApplied,
     WriteStarted,
     WriteSynced,
@@ -349,8 +349,8 @@ def proved(steps: Sequence[Step[Event]], claim: str, lsn: Lsn, name: str) -> boo
 
 def brings(step: Step[Event], lsn: Lsn) -> bool:
     match step.event:
-        case PagesReceived(base_lsn=base_lsn):
-            return base_lsn >= lsn
+        case LayerReceived(end_lsn=end_lsn):
+            return end_lsn >= lsn
         case BatchReceived(lsns=(first, last)) | GossipReceived(lsns=(first, last)):
             return first <= lsn <= last
     return False
@@ -385,7 +385,7 @@ def evidence_of(run: Told, *steps: tuple[str, Event]) -> Evidence:
 
 
 COMES = ("A0", BatchReceived("writer-1", seq=1, lsns=(1, 1), vdl=0))
-STARTS = ("A0", WriteStarted(61, promise=False, compaction=False))
+STARTS = ("A0", WriteStarted(61, promise=False, new_file=False))
 SYNCS = ("A0", WriteSynced(log_bytes=105))
 APPLIES = ("A0", RecordsApplied(count=1, before=0, scl=1))
 ACKS = ("A0", AckSent("writer-1", seq=1, scl=1, log_bytes=105))
@@ -503,7 +503,7 @@ def test_a_sentence_that_needs_more_rows_than_there_are_gives_way() -> None:
 
 
 def test_a_version_collected_too_early_is_told_with_the_floor_and_the_reader() -> None:
-    knobs = Knobs(duration_ns=200 * MS, collect_records=1, check_every=1)
+    knobs = Knobs(duration_ns=200 * MS, fold_bytes=1, collect_ratio=0.01, check_every=1)
     operations = (
         Operation(at_ns=0, client=4, kind="put", pages=(8, 3), length=8),
         Operation(at_ns=0, client=4, kind="view", pages=(7,), age=0.76, hold_ns=200 * MS),
