@@ -208,12 +208,8 @@ class Background:
         layer = yield from _written(
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
-        yield from self._publish(layer, old)
-        if self._trace is not None:
-            collected = events.LogCollected(
-                layer.end, sum(each.count for each in old), self._state.announced_floor
-            )
-            self._trace(self._segment, collected)
+        rows, announced = sum(each.count for each in old), self._state.announced_floor
+        yield from self._publish(layer, old, events.LogCollected(layer.end, rows, announced))
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)
@@ -346,8 +342,10 @@ class Background:
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
-        """Make ``layer``, whose bytes are durable, live in place of ``old``."""
+    def _publish(
+        self, layer: Layer, old: Sequence[Layer], why: events.Event | None = None
+    ) -> Job[None]:
+        """Make ``layer``, whose bytes are durable, live in place of ``old``; tell of ``why``."""
         layers = self._state.layers.with_layer(layer)
         # A damaged log says that something is missing: no file of it goes before that is here.
         whole, files = self._state.whole, self._files
@@ -378,6 +376,8 @@ class Background:
         if self._state.scl > before:
             self._raised()
         if self._trace is not None:
+            if why is not None:
+                self._trace(self._segment, why)
             published = events.LayerPublished(
                 layer.number, layer.start, layer.end, layer.base, layer.count, layer.length,
                 tuple(each.number for each in old if each.number not in live),
