@@ -37,6 +37,9 @@ from segments.wal_scan import LogScan
 _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a log that is written anew."""
 
+_LEARNED_AT_ONCE: Final = 4_096
+"""Records whose pages are learned in a step."""
+
 
 class SegmentState:
     """One segment's epoch, truncation table, records and pages."""
@@ -108,7 +111,6 @@ class SegmentState:
             for entry in frame.entries:
                 state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
-                    state.index.look_into_more()  # or the first read would have to, at once
                     yield
         if scan.damage:
             highest = yield from _highest_ever_held(scan)
@@ -256,6 +258,21 @@ class SegmentState:
             self.index.reset(layers.folded)
         elif layers.folded > self.index.base_lsn:
             self.index.collect(layers.folded)
+
+    # ---- pages of records that came in -----------------------------------------------------------
+
+    def is_behind(self, through: Lsn) -> bool:
+        """Whether it takes long to learn the pages of all records up to ``through``.
+
+        So it is after a restart from a long log: it is read, and looked into when there is time.
+        """
+        return self.index.unseen(through) > 2 * _LEARNED_AT_ONCE
+
+    def learn_more(self) -> bool:
+        """Learn the pages of some records: a step of some milliseconds; False if none are left."""
+        if self.index.look_into_more():
+            return True
+        return self.materializer.list_new_pages(_LEARNED_AT_ONCE)
 
     def pages_at_most(self) -> int:
         """So many pages are known here, and a few more may be in records that came just now."""
