@@ -238,12 +238,9 @@ class Background:
         layer = yield from written(
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
-        yield from self._publish(layer, old)
-        if self._trace is not None:
-            collected = events.LogCollected(
-                layer.end, sum(each.count for each in old), self._state.announced_floor
-            )
-            self._trace(self._segment, collected)
+        rows, announced = sum(each.count for each in old), self._state.announced_floor
+        why = events.LogCollected(layer.end, rows, announced)
+        yield from self._publish(layer, old, why=why)
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)
@@ -372,9 +369,13 @@ class Background:
     # ---- files -----------------------------------------------------------------------------------
 
     def _publish(
-        self, layer: Layer, old: Sequence[Layer], new_pages: NewPages | None = None
+        self,
+        layer: Layer,
+        old: Sequence[Layer],
+        new_pages: NewPages | None = None,
+        why: events.Event | None = None,
     ) -> Job[None]:
-        """Make ``layer``, whose bytes are durable, live in place of ``old``.
+        """Make ``layer``, whose bytes are durable, live in place of ``old``; tell of ``why``.
 
         ``new_pages`` are those of a layer that comes from a peer.
         """
@@ -409,6 +410,8 @@ class Background:
         self._state.use_layers(layers)
         self.look_at_space()
         if self._trace is not None:
+            if why is not None:
+                self._trace(self._segment, why)
             published = events.LayerPublished(
                 layer.number, layer.start, layer.end, layer.base, layer.count, layer.length,
                 tuple(each.number for each in old if each.number not in live),
