@@ -21,6 +21,7 @@ from segments.protocol.events import (
     LogRewritten,
     PageMaterialized,
     Restored,
+    SpaceLookedAt,
     WriteFailed,
     WriteStarted,
     WriteSynced,
@@ -46,6 +47,8 @@ LAYER_MARKS: Final = (
     Mark("log written anew over a gap", "a log was written anew with records above a gap in it"),
     Mark("log written anew under load", "batches arrived while a log was written anew"),
     Mark("crash amid a job", "a segment stopped while it worked in the background"),
+    Mark("space short", "a segment needed all the space that it may take"),
+    Mark("space freed", "a segment that was short of space had some again"),
     Mark("leftover layer deleted", "a restart deleted a layer that no manifest names"),
 )
 
@@ -116,6 +119,9 @@ class LayerCoverage(Listener):
     def _on_collected(self, _: str, __: LogCollected) -> None:
         self._count("base collected")
 
+    def _on_space(self, _: str, event: SpaceLookedAt) -> None:
+        self._count("space short" if event.short else "space freed")
+
     def _on_hydrated(self, _: str, __: Hydrated) -> None:
         self._count("layer taken from a peer")
 
@@ -174,6 +180,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[LayerCoverage, str, Any], None]]
     LayerPublished: LayerCoverage._on_published,
     LogCollected: LayerCoverage._on_collected,
     Hydrated: LayerCoverage._on_hydrated,
+    SpaceLookedAt: LayerCoverage._on_space,
     PageMaterialized: LayerCoverage._on_page,
     WriteStarted: LayerCoverage._on_write_started,
     WriteSynced: LayerCoverage._on_write_ended,
