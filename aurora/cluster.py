@@ -432,7 +432,7 @@ async def _assemble(
         return await new_volume(
             nursery, network, geometry, disks, epoch, config, random, trace=trace
         )
-    volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
+    volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch, random)
     cluster = Cluster(nursery, network, geometry, volume.disks(), config, random, trace=trace)
     return cluster, None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
@@ -478,7 +478,7 @@ async def new_volume(
     that of the first writer.
     """
     for disk in disks.values():
-        await format_storage(disk.open(), epoch)
+        await format_storage(disk.open(), epoch, random)
     cluster = Cluster(nursery, network, geometry, disks, config, random, clock=clock, trace=trace)
     return cluster, RecoveryPlan.fresh(epoch, geometry.pg_ids)
 

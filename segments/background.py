@@ -12,6 +12,7 @@ names it and no longer names what it replaces, and then the deletion of that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Final, TypeVar
 
 from segments.config import SegmentConfig
@@ -19,13 +20,23 @@ from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
 from segments.layers.images import PageBefore, Spacing
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
+from segments.layers.job import (
+    PAUSE,
+    Create,
+    Delete,
+    Extend,
+    Job,
+    Republish,
+    SyncFile,
+    SyncNames,
+    Wait,
+)
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
-from segments.manifest import LayerFile, LogFile, Manifest
+from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
 from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
@@ -53,13 +64,15 @@ class Background:
         gossip: Gossip,
         scrub: Scrub,
         config: SegmentConfig,
+        random: Random,
         ask: Callable[[Transfer], None],
         raised: Callable[[], None],
         trace: Tracer | None = None,
     ) -> None:
-        """``ask`` sends a peer the question for the next part of a layer.
+        """``random`` draws the salts of new files.
 
-        ``raised`` is told when a layer of a peer has raised the SCL.
+        ``ask`` sends a peer the question for the next part of a layer; ``raised`` is told when a
+        layer of a peer has raised the SCL.
         """
         self._segment = segment
         self._state = state
@@ -67,6 +80,7 @@ class Background:
         self._gossip = gossip
         self._scrub = scrub
         self._config = config
+        self._random = random
         self._ask = ask
         self._raised = raised
         self._trace = trace
@@ -99,7 +113,7 @@ class Background:
             yield from job
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
-                self.found_damage(error)
+                self.found_damage(error, "a job")
             self.failed(str(error), now)
 
     def _due(self, now: float) -> Job[None] | None:
@@ -110,6 +124,8 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
+        if state.is_behind(state.scl):
+            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -142,14 +158,22 @@ class Background:
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
 
-    def found_damage(self, damage: DamagedLayer) -> None:
-        """A part of a layer is not what was written: what it holds has to come from a peer."""
+    def found_damage(self, damage: DamagedLayer, by: str) -> None:
+        """A part of a layer is not what was written: what it holds has to come from a peer.
+
+        ``by`` says what has met it, as of `LayerDamaged`.
+        """
         layers = self._state.layers
         if damage.layer in layers.numbers and damage.layer not in layers.damaged:
             self._scrub.damages_found += 1
             self._state.materializer.set_layers(layers.with_damage(damage.layer))
             if self._trace is not None:
-                self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
+                self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
+        while self._state.learn_more():
+            yield PAUSE
 
     # ---- the fold --------------------------------------------------------------------------------
 
@@ -184,6 +208,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from state.index.look_into_steps(through)
         layer = yield from _written(
             number,
             fold_job(
@@ -300,25 +325,25 @@ class Background:
         while self.new_file_due:
             yield Wait()
         old = {each.number for each in files.manifest.logs[:-1]}
-        number = files.take_number()
-        name, length, top = f"wal-{number}", 0, 0
+        file, top = files.new_log(self._random), 0
+        name = file.name
         try:
             yield Create(name)
-            for frame, highest in state.log_frames():
+            for body, highest in state.log_frames():
+                file, [frame] = filled(file, [body])
                 yield Extend(name, frame)
-                length, top = length + len(frame), max(top, highest)
+                top = max(top, highest)
             yield SyncFile(name)
             if state.table.epoch != epoch:  # it may have what this table annuls
                 yield Delete((name,))
                 return
             yield SyncNames()
-            file = LogFile(number, length)
 
             def edit(manifest: Manifest) -> Manifest:
                 kept = (each for each in manifest.logs if each.number not in old)
                 return manifest._replace(logs=(file, *kept))
 
-            yield Republish(edit, {number: top})
+            yield Republish(edit, {file.number: top})
         except StorageFailed:
             yield Delete((name,))
             raise
@@ -328,7 +353,7 @@ class Background:
             self._rewrite_at = now + self._rewrite_pause_s
             self._rewrite_pause_s = max(self._config.scrub_interval_s, 2.0 * self._rewrite_pause_s)
         if self._trace is not None:
-            self._trace(self._segment, events.LogRewritten(length))
+            self._trace(self._segment, events.LogRewritten(file.length))
         yield Delete(tuple(f"wal-{each}" for each in sorted(old)))
 
     def taken_new_file(self) -> None:

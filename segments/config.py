@@ -225,7 +225,7 @@ class SegmentConfig:
     )  # fmt: skip
     """Length of a file of the log, at which the next one begins."""
     fold_bytes: int = setting(
-        4 << 20, 1, 1 << 30, unit="bytes",
+        2 << 20, 1, 1 << 30, unit="bytes",
         cost="larger: memory, and a longer restart; smaller: more layers, which are merged more "
         "often",
     )  # fmt: skip
@@ -279,12 +279,12 @@ class SegmentConfig:
         1.0, 0.001, DAY_S, unit="seconds",
         cost="larger: damage is found later; smaller: more reading",
     )  # fmt: skip
-    """Time between two pieces of the log that are read again and checked."""
+    """Time between two pieces that are read again and checked, of the log as of the layers."""
     scrub_bytes: int = setting(
         1 << 20, 4 << 10, 64 << 20, unit="bytes",
         cost="larger: messages wait longer for the check; smaller: a round takes longer",
     )  # fmt: skip
-    """Size of such a piece; a larger frame is read whole."""
+    """Size of such a piece; a larger frame or block is read whole."""
     storage_retry_s: float = setting(
         0.1, 0.001, 60.0, unit="seconds",
         cost="larger: a segment comes back later once its disk takes writes again; smaller: more "

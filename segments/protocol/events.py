@@ -293,6 +293,8 @@ class LayerDamaged(Event):
     """A part of a layer is not what was written: what it holds has to come from a peer."""
 
     number: int
+    by: str
+    """What has met it: a read, a peer, a job, the scrub or a restart, with its article."""
     what: str
 
 

@@ -110,9 +110,7 @@ READER_BUGS: Final = (
         name="floor-never-rises",
         summary="the floor stays where the volume was opened",
         section="protocol §6; 2017 §4.2.3",
-        edits=(
-            Edit("aurora.core:WriterCore._update_floor", "if kept_from is not None:", "if False:"),
-        ),
+        edits=(Edit("aurora.core:WriterCore._update_floor", "if kept is not None:", "if False:"),),
     ),
     Bug(
         name="retention-by-the-wrong-clock",

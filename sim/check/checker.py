@@ -29,6 +29,7 @@ from aurora.events import (
     WriterStarted,
 )
 from aurora.quorum import QuorumModel
+from segments.layers.layer import layer_name
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import (
     AckSent,
@@ -207,6 +208,7 @@ class Checker(Listener):
             invariants.new_records,
             self.reference, view, records,
         )  # fmt: skip
+        self._hold(invariants.names_the_one_before, self.reference, view, records)
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
         self._clocks[source] = records[-1].clock_us
@@ -292,7 +294,9 @@ class Checker(Listener):
         self.layers.received(source, event)
 
     def _on_published(self, source: str, event: LayerPublished) -> None:
-        self.layers.published(source, event, sound=not self.disks.is_damaged(source))
+        rotten = layer_name(event.number) in self.disks.rotten_layers.of(source)
+        sound = not rotten and not self.disks.is_damaged(source)
+        self.layers.published(source, event, sound=sound)
 
     def _on_gossip(self, source: str, event: GossipReceived | LayerReceived) -> None:
         self._hold(
@@ -302,9 +306,12 @@ class Checker(Listener):
         )  # fmt: skip
 
     def _on_ack(self, source: str, event: AckSent) -> None:
+        core = self._world.cluster.hosts[source].core
+        assert core is not None
+        written = max([core.state.folded, *core.files._tops.values()])
         self._hold(
             invariants.acknowledges_what_is_synced,
-            source, event.scl, event.log_bytes, self._world.disks[source].log_bytes,
+            source, event.scl, written, event.log_bytes, self._world.disks[source].log_bytes,
         )  # fmt: skip
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:
@@ -351,6 +358,9 @@ class Checker(Listener):
     def on_rotted(self, segment: SegmentId) -> None:
         self.disks.rotted(segment)
         self.bounds.rotted(segment)
+
+    def on_layer_rotted(self, segment: SegmentId, name: str) -> None:
+        self.disks.layer_rotted(segment, name)
 
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self.disks.promise_rotted(segment)

@@ -10,11 +10,13 @@ from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import Lsn, SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import NO_PROMISE, decode_promises, encode_promise, scan
+from segments.wal import NO_PROMISE, decode_promises, encode_promise
+from segments.wal_scan import scan
 from sim.check import invariants, rules_of_disks, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference
+from sim.check.rotten_layers import RottenLayers
 from sim.world.world import World
 
 
@@ -32,6 +34,7 @@ class DiskChecks:
         self._promise_rotten: set[SegmentId] = set()
         self._spoilt: set[SegmentId] = set()
         """Whose disks have ever rotted."""
+        self.rotten_layers = RottenLayers(world)
         self._failures: dict[SegmentId, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
 
@@ -53,6 +56,12 @@ class DiskChecks:
         """A segment's disk is not what was written, until it has been repaired."""
         self._damaged.add(segment)
         self._spoilt.add(segment)
+        if segment in self._down:
+            self._down[segment] = self._left(segment)
+
+    def layer_rotted(self, segment: SegmentId, name: str) -> None:
+        """A layer is not what was written, until another file has taken its place."""
+        self.rotten_layers.rotted(segment, name)
         if segment in self._down:
             self._down[segment] = self._left(segment)
 
@@ -132,6 +141,7 @@ class DiskChecks:
         if not host.up or host.core is None or host.lost is not None:
             return
         state, core = host.core.state, host.core
+        self.rotten_layers.look(host.segment)
         if core._in_flight is None and not core.applying:
             self._findings.hold(
                 rules_of_disks.knows_its_log,
@@ -140,7 +150,7 @@ class DiskChecks:
         if host.segment in self._damaged:
             restored = self._left(host.segment)
             repaired = restored is not None and restored.whole and restored.scl >= state.scl
-            log = log_in(self._world.disks[host.segment].peek()).log
+            log = log_in(self._world.disks[host.segment].peek()).parts
             if repaired and not scan(log).damage:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return
@@ -224,7 +234,7 @@ class DiskChecks:
         if segment not in self._damaged:
             self._findings.hold(invariants.undamaged, segment, plan.damage)
             self._knows_what_pages_stand_for(segment, plan.state)
-            if segment not in self._promise_rotten:
+            if segment not in self._promise_rotten and not self.rotten_layers.of(segment):
                 self._findings.hold(rules_of_disks.restores_a_witness, segment, plan.state)
         return plan.state
 

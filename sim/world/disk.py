@@ -19,6 +19,7 @@ import trio
 from segments.manifest import (
     MANIFEST,
     PROMISE,
+    LayerFile,
     LogFile,
     Manifest,
     decode_manifest,
@@ -144,6 +145,12 @@ class SimulatedStorage:
         """The files of the log that are durable, by the durable manifest."""
         manifest = self._named()
         return with_length(manifest.logs, self._platter.durable) if manifest is not None else ()
+
+    @property
+    def layer_files(self) -> tuple[LayerFile, ...]:
+        """The layers that are live, by the durable manifest, ascending."""
+        manifest = self._named()
+        return manifest.layers if manifest is not None else ()
 
     def _named(self) -> Manifest | None:
         """The durable manifest, decoded once: checkers ask at each step."""
@@ -309,7 +316,7 @@ class SimulatedStorage:
 
     def replace_disk(self) -> None:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
-        self._identity, blank = self._formatted_for, LogFile(1, 0)
+        self._identity, blank = self._formatted_for, LogFile(1, 0, 0)
         self._platter.put(PROMISE, encode_promise(NO_PROMISE) * _SLOTS)
         self._platter.put(MANIFEST, encode_manifest(Manifest((blank,), (), 2)))
         self._platter.put(blank.name, b"")

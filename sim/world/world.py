@@ -2,6 +2,8 @@
 
 It offers what faults and clients need, and tells its listeners what happens; what is played in it
 and what must hold there is none of its business (`sim.run`).
+
+(More than 400 lines: all that can be done to one run, over one state.)
 """
 
 from __future__ import annotations
@@ -21,13 +23,14 @@ from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.volume import ProtectionGroup
 from segments.storage import Identity
-from segments.wal import scan
+from segments.wal_scan import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
 from sim.world.ambush import Ambush
 from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
+from sim.world.layer_parts import place_in
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
 from sim.world.network_policy import NetworkPolicy, RandomPolicy
@@ -262,13 +265,21 @@ class World:
             for listener in self._listeners:
                 listener.on_rotted(segment)
 
+    def rot_layer(self, segment: SegmentId, bits: int, which: int | None, part: str) -> None:
+        """Flip bits in one byte of one of a segment's layers: see `place_in`."""
+        disk = self.disks[segment]
+        place = place_in(self._rot.random, disk.layer_files, disk.peek(), which, part)
+        if place is not None and disk.rot(*place, bits):
+            for listener in self._listeners:
+                listener.on_layer_rotted(segment, place[0])
+
     def can_rot(self, segment: SegmentId) -> int:
         """How many bytes of a segment's log can rot: all of its frames but the last.
 
         Damage to that one cannot be told from a torn write: no protocol survives it when it was
         acknowledged, so it is not planned (protocol §8).
         """
-        found = scan(log_in(self.disks[segment].peek()).log)
+        found = scan(log_in(self.disks[segment].peek()).parts)
         return found.frames[-1].start if found.frames else 0
 
     def rot_segment(
@@ -280,7 +291,7 @@ class World:
         round from 0, or from -1 backwards), or anywhere.
         """
         stored = log_in(self.disks[segment].peek())
-        found = scan(stored.log)
+        found = scan(stored.parts)
         if len(found.frames) < 2:
             return
         start, end = 0, found.frames[-1].start
