@@ -271,7 +271,6 @@ class BoundChecks:
         core = hosts[self._turn % len(hosts)].core
         if core is not None:
             pages, blocks = _kept_by(core.state.materializer)
-            self._space(core)
             self._hold(
                 rules_of_bounds.cache_fits,
                 core.segment, "versions of pages", pages, self._segment.image_cache_bytes,
@@ -281,15 +280,6 @@ class BoundChecks:
                 core.segment, "blocks", blocks, self._segment.block_cache_bytes,
             )  # fmt: skip
         self._turn += 1
-
-    def _space(self, core: SegmentCore) -> None:
-        """What a segment's files take, for whoever writes to it has heard of that in time."""
-        limit = self._segment.disk_bytes
-        if limit is None:
-            return
-        disk, layers = self._world.disks[core.segment], core.files.manifest.layers
-        size = disk.log_bytes + sum(each.length for each in layers)
-        self._hold(rules_of_bounds.space_kept, core.segment, size, limit, 0)
 
     def returned(self, call: Call) -> None:
         """A client has been answered."""

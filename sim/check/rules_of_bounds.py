@@ -20,6 +20,7 @@ from sim.check import (
     invariants,
     rules_of_floors,
     rules_of_layers,
+    rules_of_space,
     rules_of_the_end,
     rules_of_wire,
 )
@@ -291,16 +292,6 @@ def log_is_compacted(segment: SegmentId, size: int, needed: int, config: Segment
         )
 
 
-@holds("bounds-are-kept")
-def space_kept(segment: SegmentId, size: int, limit: int, on_its_way: int) -> None:
-    """23: files take no more than they may, whatever was ``on_its_way`` when space became short."""
-    if size > limit + on_its_way:
-        raise Broken(
-            f"{segment} has files of {size} bytes: expected at most {limit}, and {on_its_way} that "
-            "were part of the log when that was told"
-        )
-
-
 # ---- which setting is held by what ---------------------------------------------------------------
 
 HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
@@ -335,7 +326,7 @@ HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "segment.block_cache_bytes": cache_fits,
     "segment.fan_out": rules_of_layers.layers_are_few,
     "segment.collect_ratio": rules_of_the_end.is_collected,
-    "segment.disk_bytes": space_kept,
+    "segment.disk_bytes": rules_of_space.tells_its_space,
     "segment.queries": queries_fit,
     "segment.compact_bytes": log_is_compacted,
     "segment.compact_ratio": log_is_compacted,

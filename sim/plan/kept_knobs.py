@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
 import attrs
 
 from sim.plan.chance import choice, happens
 from sim.plan.schedule import MS, Knobs
 
-_OF_A_FILE = 16
-"""The least space is so many times a file of the log, or what makes a fold due."""
+_KIB: Final = 1 << 10
+_LEAST: Final = 16
+"""Space for so many files of the log, or folds, is the least there can be."""
 
 
 def with_limits(random: Random, knobs: Knobs) -> Knobs:
@@ -19,7 +21,10 @@ def with_limits(random: Random, knobs: Knobs) -> Knobs:
         lsns = knobs.retention_lsns if happens(random, 0.3) else 0
         retention_ns = choice(random, (1, 10, 50, 200, 500)) * MS
         knobs = attrs.evolve(knobs, retention_ns=retention_ns, retention_lsns=lsns)
-    if happens(random, 0.2):
-        least = _OF_A_FILE * max(knobs.wal_file_bytes, knobs.fold_bytes)
-        knobs = attrs.evolve(knobs, disk_bytes=least * choice(random, (1, 1, 2, 4)))
+    if happens(random, 0.15):
+        disk_bytes = _LEAST * _KIB * choice(random, (1, 1, 2, 4))
+        lsns = 0 if happens(random, 0.7) else knobs.retention_lsns
+        knobs = attrs.evolve(
+            knobs, disk_bytes=disk_bytes, retention_lsns=lsns, wal_file_bytes=_KIB, fold_bytes=_KIB
+        )
     return knobs
