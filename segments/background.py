@@ -35,6 +35,7 @@ from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
+from segments.layers.writing import written
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
@@ -223,7 +224,7 @@ class Background:
 
     def _merge(self, old: Sequence[Layer]) -> Job[None]:
         config, number = self._config, self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number,
             merge_job(
                 number, old, block_bytes=config.block_bytes, spacing=self._spacing,
@@ -234,7 +235,7 @@ class Background:
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
         yield from self._publish(layer, old)
@@ -254,7 +255,7 @@ class Background:
         state, number = self._state, self._files.take_number()
         before = state.scl
         try:
-            taken = yield from _written(number, self._parts(transfer, number))
+            taken = yield from written(number, self._parts(transfer, number))
             if taken is not None:
                 layer, new_pages = taken
                 state.materializer.load_pages(*new_pages)
@@ -415,12 +416,3 @@ class Background:
             )  # fmt: skip
             self._trace(self._segment, published)
         yield Delete(tuple(gone))
-
-
-def _written(number: int, job: Job[_T]) -> Job[_T]:
-    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
-    try:
-        return (yield from job)
-    except (StorageFailed, Corrupt):
-        yield Delete((f"layer-{number}",))
-        raise

@@ -231,17 +231,20 @@ class SegmentCore:
             return Write(None, new_file=True)
         if not self._queue:
             return None
-        batch = self._take_queue()
-        self._in_flight = batch
-        held = HeldEntry(self.state.highest_lsn)
-        epoch = max(*(each.epoch for each in batch), self.state.epoch)
-        promises = epoch > self.state.epoch or any(
-            not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
-        )
-        frame = encode_body(epoch, [held, *(each.entry for each in batch)])
+        batch = self._in_flight = self._take_queue()
+        epoch, top, promises = self.state.epoch, 0, False
+        entries: list[Entry] = [HeldEntry(self.state.highest_lsn)]
+        for pending in batch:
+            entries.append(pending.entry)
+            if pending.epoch > epoch:
+                epoch, promises = pending.epoch, True
+            if pending.run is not None:
+                top = max(top, pending.run.last_lsn)
+            elif type(pending.entry) is not SettledEntry:
+                promises = True
         if promises:
             self.scrub.writing_promise()
-        top = max([each.run.last_lsn for each in batch if each.run is not None], default=0)
+        frame = encode_body(epoch, entries)
         return Write(self._encoded_promise(batch) if promises else None, frame, top)
 
     def wrote(self) -> None:
@@ -272,7 +275,8 @@ class SegmentCore:
     def _apply(self, batch: list[Pending]) -> Iterator[None]:
         pace = Pace()
         acks: list[tuple[Address, int, VolumeEpoch]] = []
-        self.state.raise_epoch(max((each.epoch for each in batch), default=NO_EPOCH))
+        for pending in batch:
+            self.state.raise_epoch(pending.epoch)
         for pending in batch:
             before = self.state.scl
             self.state.apply(pending.entry, pending.run)
@@ -284,7 +288,9 @@ class SegmentCore:
                 pending.answer()
             if pace.ends_step(pending.size if pending.run is not None else 1):
                 yield
-        self._acknowledge_last([*acks, *self._drop_durable()])
+        if self._queue:
+            acks += self._drop_durable()
+        self._acknowledge_last(acks)
 
     def _acknowledge_last(self, batches: Iterable[tuple[Address, int, VolumeEpoch]]) -> None:
         """Acknowledge the last batch of each writer."""
@@ -687,6 +693,9 @@ class SegmentCore:
 
     def _take_queue(self) -> list[Pending]:
         """The front of the queue, as much as one write carries."""
+        if self._queue_bytes <= self._config.write_bytes:
+            batch, self._queue, self._queue_bytes = self._queue, [], 0
+            return batch
         size, count = 0, 0
         for pending in self._queue:
             size += pending.size

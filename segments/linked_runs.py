@@ -49,11 +49,12 @@ class LinkedRuns:
 
     def append(self, held: HeldRun) -> None:
         """Take in the run that follows."""
-        self._ends.append(self._end + len(held.lsns))
+        count, size = len(held.lsns), held.run.size_bytes
+        self._ends.append(self._end + count)
         self._lasts.append(held.lsns[-1])
         self._runs.append(held)
-        self.size_bytes += held.run.size_bytes
-        self.payload_bytes_taken += held.run.size_bytes - RECORD_OVERHEAD_BYTES * len(held.lsns)
+        self.size_bytes += size
+        self.payload_bytes_taken += size - RECORD_OVERHEAD_BYTES * count
 
     # ---- what is held ----------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ def _opening_ms(lived: Lived, turns: int) -> tuple[float, float]:
 
 
 def _opening(name: str, records: int, sizes: Sizes) -> Figure:
-    lived = LIVES.get(records, sizes.live_pages)
+    lived = LIVES.get(records, sizes)
     taken, computed = _opening_ms(lived, sizes.turns)
     return judge(
         name, f"opening of six segments with {records:,} records each", "ms", taken,

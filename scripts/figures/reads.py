@@ -98,7 +98,7 @@ def _blocks_read(lived: Lived, reads: int) -> float:
 
 def _cold_blocks(name: str, factor: float, sizes: Sizes, *, collects: bool) -> Figure:
     value, limit = (
-        _blocks_read(LIVES.get(records, sizes.live_pages, collects=collects), sizes.cold_reads)
+        _blocks_read(LIVES.get(records, sizes, collects=collects), sizes.cold_reads)
         for records in (sizes.long_history, sizes.history)
     )
     collected = ", collected" if collects else ""

@@ -52,6 +52,7 @@ SHELLS: Final = (
     "segments/file_storage.py",
     "segments/io_threads.py",
     "segments/host.py",
+    "segments/hot_log.py",
     "segments/pausing.py",
     "segments/server.py",
     "segments/storage.py",
