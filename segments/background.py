@@ -210,7 +210,7 @@ class Background:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
         yield from state.index.look_into_steps(through)
-        layer = yield from _written(
+        layer = yield from written(
             number,
             fold_job(
                 number, start, through, state.index.pieces(start, through),
