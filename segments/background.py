@@ -28,7 +28,7 @@ from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
-from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
+from segments.protocol.errors import Corrupt, DamagedLayer, SpoiltRun, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
@@ -100,6 +100,8 @@ class Background:
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
                 self.found_damage(error)
+            if isinstance(error, SpoiltRun):
+                self._state.give_up(error)
             self.failed(str(error), now)
 
     def _due(self, now: float) -> Job[None] | None:
@@ -180,6 +182,8 @@ class Background:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
         yield from state.index.look_into_steps(through)
+        if state.scl < through:  # a run has been given up meanwhile
+            return
         layer = yield from _written(
             number,
             fold_job(
@@ -315,7 +319,7 @@ class Background:
                 return manifest._replace(logs=(file, *kept))
 
             yield Republish(edit, {file.number: top})
-        except StorageFailed:
+        except (StorageFailed, SpoiltRun):
             yield Delete((name,))
             raise
         self.rewrites += 1

@@ -40,7 +40,7 @@ from segments.layers.page_read import Need
 from segments.layers.stream import part_job
 from segments.live_files import LiveFiles
 from segments.protocol import events
-from segments.protocol.errors import DamagedLayer, MalformedMessage, StorageFailed
+from segments.protocol.errors import DamagedLayer, MalformedMessage, SpoiltRun, StorageFailed
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
@@ -186,6 +186,9 @@ class SegmentCore:
             return
         try:
             handler(self, source, message, now)
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
+            self.dropped_messages += 1
         except MalformedMessage:
             self.dropped_messages += 1
 
@@ -198,8 +201,7 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
-        if not self.state.index.look_into_more():
-            self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
+        self.state.look_into_more(_LISTED_AT_ONCE)
         self.scrub.tick(now)
 
     # ---- output ----------------------------------------------------------------------------------
@@ -460,9 +462,11 @@ class SegmentCore:
                 ):
                     return
                 found = self.state.materializer.read(reading)
-        except (DamagedLayer, StorageFailed) as error:
+        except (DamagedLayer, SpoiltRun, StorageFailed) as error:
             if isinstance(error, DamagedLayer):
                 self.background.found_damage(error)
+            if isinstance(error, SpoiltRun):
+                self.state.give_up(error)
             if message.epoch == self._promised:
                 self._refuse_read(source, message, message.page_id)
         else:
@@ -608,14 +612,18 @@ class SegmentCore:
     def _give_layer(self, source: Address, request: FetchLayer) -> Job[None]:
         """Send the part of a layer that was asked for."""
         state, (_, _, start, end, base, page_id, lsn) = self.state, request
-        open_rows = state.index.pieces(max(start, state.folded), end) if end > state.folded else []
         try:
+            folded = state.folded
+            open_rows = state.index.pieces(max(start, folded), end) if end > folded else []
             rows, following = yield from part_job(
                 state.layers.between(start, end), [*sorted_blocks(open_rows)], start, end,
                 base=base, first=(page_id, lsn), limit_bytes=self._config.gossip_bytes,
             )  # fmt: skip
         except DamagedLayer as error:
             self.background.found_damage(error)
+            return
+        except SpoiltRun as spoilt:
+            state.give_up(spoilt)
             return
         except StorageFailed:
             return
