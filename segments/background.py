@@ -20,11 +20,22 @@ from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
 from segments.layers.images import PageBefore, Spacing
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
+from segments.layers.job import (
+    PAUSE,
+    Create,
+    Delete,
+    Extend,
+    Job,
+    Republish,
+    SyncFile,
+    SyncNames,
+    Wait,
+)
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
+from segments.layers.writing import written
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
@@ -32,10 +43,12 @@ from segments.protocol.errors import Corrupt, DamagedLayer, SpoiltRun, StorageFa
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
+from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer
 
 _T = TypeVar("_T")
+
 
 _MOST_FOLDED: Final = 4
 """A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
@@ -74,6 +87,8 @@ class Background:
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
+        self.watch = SpaceWatch(segment, state, files, self.tiers, config, trace)
+        self.look_at_space()
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -99,7 +114,7 @@ class Background:
             yield from job
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
-                self.found_damage(error)
+                self.found_damage(error, "a job")
             if isinstance(error, SpoiltRun):
                 self._state.give_up(error)
             self.failed(str(error), now)
@@ -112,6 +127,8 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
+        if state.is_behind(state.scl):
+            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -126,12 +143,17 @@ class Background:
         state = self._state
         if state.layers.damaged:
             return None
-        return self.tiers.plan(state.layers.layers, self.collectable_floor)
+        return self.tiers.plan(
+            state.layers.layers, self.collectable_floor, short=self.watch.space.short
+        )
 
     @property
     def collectable_floor(self) -> Lsn:
         """Layers that end at or below this may be collected."""
         return min(self._state.announced_floor, self._state.vdl)
+
+    def look_at_space(self) -> None:
+        self.watch.look(self.collectable_floor)
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
@@ -139,14 +161,22 @@ class Background:
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
 
-    def found_damage(self, damage: DamagedLayer) -> None:
-        """A part of a layer is not what was written: what it holds has to come from a peer."""
+    def found_damage(self, damage: DamagedLayer, by: str) -> None:
+        """A part of a layer is not what was written: what it holds has to come from a peer.
+
+        ``by`` says what has met it, as of `LayerDamaged`.
+        """
         layers = self._state.layers
         if damage.layer in layers.numbers and damage.layer not in layers.damaged:
             self._scrub.damages_found += 1
-            self._state.materializer.set_layers(layers.with_damage(damage.layer))
+            self._state.damaged(damage.layer)
             if self._trace is not None:
-                self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
+                self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
+        while self._state.learn_more():
+            yield PAUSE
 
     # ---- the fold --------------------------------------------------------------------------------
 
@@ -184,7 +214,7 @@ class Background:
         yield from state.index.look_into_steps(through)
         if state.scl < through:  # a run has been given up meanwhile
             return
-        layer = yield from _written(
+        layer = yield from written(
             number,
             fold_job(
                 number, start, through, state.index.pieces(start, through),
@@ -198,7 +228,7 @@ class Background:
 
     def _merge(self, old: Sequence[Layer]) -> Job[None]:
         config, number = self._config, self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number,
             merge_job(
                 number, old, block_bytes=config.block_bytes, spacing=self._spacing,
@@ -209,7 +239,7 @@ class Background:
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
         yield from self._publish(layer, old)
@@ -229,7 +259,7 @@ class Background:
         state, number = self._state, self._files.take_number()
         before = state.scl
         try:
-            taken = yield from _written(number, self._parts(transfer, number))
+            taken = yield from written(number, self._parts(transfer, number))
             if taken is not None:
                 layer, new_pages = taken
                 state.materializer.load_pages(*new_pages)
@@ -337,6 +367,7 @@ class Background:
 
     def wrote(self) -> None:
         """The write under way is durable."""
+        self.watch.wrote(self.collectable_floor)
         if self._beginning_file:
             self.new_file_due = self._beginning_file = False
 
@@ -379,6 +410,7 @@ class Background:
             raise
         before = self._state.scl
         self._state.use_layers(layers)
+        self.look_at_space()
         if self._state.scl > before:
             self._raised()
         if self._trace is not None:
@@ -388,12 +420,3 @@ class Background:
             )  # fmt: skip
             self._trace(self._segment, published)
         yield Delete(tuple(gone))
-
-
-def _written(number: int, job: Job[_T]) -> Job[_T]:
-    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
-    try:
-        return (yield from job)
-    except (StorageFailed, Corrupt):
-        yield Delete((f"layer-{number}",))
-        raise

@@ -169,6 +169,10 @@ class ChainIndex:
 
     # ---- the chain -------------------------------------------------------------------------------
 
+    def unseen(self, through: Lsn) -> int:
+        """How many linked records up to ``through`` have not been indexed by page, about."""
+        return self._linked.unseen(through)
+
     def look_into_more(self) -> int:
         """Index the pages of a few linked records, ahead of the reads that need it.
 
@@ -194,13 +198,15 @@ class ChainIndex:
         """The page's linked records with ``after < lsn <= through``, ascending."""
         return self._linked.page_records(page_id, after, through)
 
-    def pieces(self, after: Lsn, through: Lsn) -> list[Rows]:
+    def pieces(self, after: Lsn, through: Lsn) -> Iterator[Rows]:
         """Linked records with ``after < lsn <= through``, packed, in the order of their LSNs.
 
+        They are those of now, whatever comes or goes until each is copied, when it is asked for.
         Raises `NotFound` if some of them have already left the log.
         """
         self._linked.look_into(min(through, self.scl))
-        return [span.rows() for span in self._spans_after(after, through)]
+        spans = list(self._spans_after(after, through))
+        return (span.rows() for span in spans)
 
     def linked_after(self, lsn: Lsn) -> Iterator[RedoRecord]:
         """Linked records above ``lsn``, ascending, one by one; none may come or go meanwhile.

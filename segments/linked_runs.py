@@ -50,11 +50,12 @@ class LinkedRuns:
 
     def append(self, held: HeldRun) -> None:
         """Take in the run that follows."""
-        self._ends.append(self._end + len(held.lsns))
+        count, size = len(held.lsns), held.run.size_bytes
+        self._ends.append(self._end + count)
         self._lasts.append(held.lsns[-1])
         self._runs.append(held)
-        self.size_bytes += held.run.size_bytes
-        self.payload_bytes_taken += held.run.size_bytes - RECORD_OVERHEAD_BYTES * len(held.lsns)
+        self.size_bytes += size
+        self.payload_bytes_taken += size - RECORD_OVERHEAD_BYTES * count
 
     # ---- what is held ----------------------------------------------------------------------------
 
@@ -111,6 +112,11 @@ class LinkedRuns:
         """Whether records up to ``through`` have not been looked into."""
         blocks = self._blocks
         return blocks < len(self._runs) and (not blocks or self._lasts[blocks - 1] < through)
+
+    def unseen(self, through: Lsn) -> int:
+        """How many records up to ``through`` have not been looked into, about."""
+        seen = self._ends[self._blocks - 1] if self._blocks else self._gone
+        return max(0, self._gone + self.count_through(through) - seen)
 
     def look_into_more(self) -> int:
         """One step of that: index a block; returns how many records were new, 0 if none is left."""

@@ -1,8 +1,8 @@
 """The scrub: what is on the disk is read again at intervals, before somebody needs it.
 
-The log is read in pieces, from its beginning to its end, then the promise slots, the manifest and
-the layers, and so on. What the log, the slots or the manifest have lost is still in memory, and is
-written anew; what a layer has lost comes from a peer.
+The log is read in pieces, from its beginning to its end, then the promise slots and the manifest,
+and so on. What they have lost is still in memory, and is written anew. Layers are read beside that
+(`segments.layer_scrub`): what one has lost comes from a peer.
 """
 
 from __future__ import annotations

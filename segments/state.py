@@ -7,7 +7,7 @@ restart, which applies all of them again: there is one meaning of the log.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
@@ -34,8 +34,13 @@ from segments.wal import (
 )
 from segments.wal_scan import LogScan
 
+T = TypeVar("T")
+
 _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a log that is written anew."""
+
+_LEARNED_AT_ONCE: Final = 4_096
+"""Records whose pages are learned in a step."""
 
 
 class SegmentState:
@@ -109,7 +114,6 @@ class SegmentState:
             for entry in frame.entries:
                 state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
-                    state._mended(state.index.look_into_more)  # or the first read would have to
                     yield
         if scan.damage:
             highest = yield from _highest_ever_held(scan)
@@ -231,7 +235,7 @@ class SegmentState:
         self.announced_floor = 0
         self.raise_epoch(table.epoch)
         before = self.index.scl
-        self._mended(lambda: self.index.truncate(table))
+        self.mended(lambda: self.index.truncate(table))
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = table.survivor(self._repair_lsn)
@@ -246,6 +250,10 @@ class SegmentState:
         self.index.drop_records()
         self.materializer.drop_above(self.index.scl)
 
+    def damaged(self, layer: int) -> None:
+        """The layer with this number is not what was written: what it holds must not be used."""
+        self.mended(lambda: self.materializer.set_layers(self.layers.with_damage(layer)))
+
     def use_layers(self, layers: LayerMap) -> None:
         """``layers`` are live from now on: what they hold leaves the log.
 
@@ -253,11 +261,29 @@ class SegmentState:
         announced VDL, which was folded here or, above the SCL, at a peer.
         """
         assert self.folded <= layers.folded <= self.vdl, (self.folded, layers.folded, self.vdl)
-        self._mended(lambda: self.materializer.set_layers(layers))  # before the index lets go
+        self.mended(lambda: self.materializer.set_layers(layers))  # before the index lets go
         if layers.folded > self.scl:
             self.index.reset(layers.folded)
         elif layers.folded > self.index.base_lsn:
             self.index.collect(layers.folded)
+
+    # ---- pages of records that came in -----------------------------------------------------------
+
+    def is_behind(self, through: Lsn) -> bool:
+        """Whether it takes long to learn the pages of all records up to ``through``.
+
+        So it is after a restart from a long log: it is read, and looked into when there is time.
+        """
+        return self.index.unseen(through) > 2 * _LEARNED_AT_ONCE
+
+    def learn_more(self) -> bool:
+        """Learn the pages of some records: a step of some milliseconds; False if none are left."""
+        return self.mended(
+            lambda: (
+                self.index.look_into_more() > 0
+                or self.materializer.list_new_pages(_LEARNED_AT_ONCE)
+            )
+        )
 
     # ---- runs that no writer makes ---------------------------------------------------------------
 
@@ -266,24 +292,13 @@ class SegmentState:
         """How many runs were left out or dropped because of impossible rows."""
         return self.index.spoilt_runs
 
-    def look_into_more(self, most_listed: int) -> None:
-        """Index a few more records, or list the pages of ``most_listed``: some milliseconds."""
-
-        def step() -> None:
-            if not self.index.look_into_more():
-                self.materializer.list_new_pages(most_listed)
-
-        self._mended(step)
-
-    def _mended(self, action: Callable[[], object]) -> None:
-        """Do what changes nothing when it meets a spoilt run, until it meets none any more."""
+    def mended(self, action: Callable[[], T]) -> T:
+        """What ``action`` returns, which changes nothing as long as it meets a spoilt run."""
         while True:
             try:
-                action()
+                return action()
             except SpoiltRun as spoilt:
                 self.give_up(spoilt)
-            else:
-                return
 
     def give_up(self, spoilt: SpoiltRun) -> None:
         """Drop a run whose rows are impossible, as if the disk had spoilt it.

@@ -56,9 +56,14 @@ def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus) -> Wanted | None:
 
 
 def can_give(layers: LayerMap, scl: Lsn, request: FetchLayer) -> bool:
-    """Whether a segment with these layers and this SCL has all that ``request`` asks for."""
+    """Whether a segment with these layers and this SCL has all that ``request`` asks for.
+
+    And none of it in a layer that it knows to be damaged.
+    """
     start, end = request.start_lsn, request.end_lsn
     if not start < end <= scl or (request.base and start):
+        return False
+    if any(each.number in layers.damaged for each in layers.between(start, end)):
         return False
     return layers.base_lsn <= (end if request.base else start)
 

@@ -356,7 +356,12 @@ class Narrator:
         return [styled(f"background: not done, nothing of it counts: {event.reason}", "bad")]
 
     def _layer_damaged(self, _: str, event: LayerDamaged) -> list[Text]:
-        return [styled(f"{event.what}; what it holds has to come from a peer", "bad")]
+        return [
+            styled(
+                f"{event.by} meets damage: {event.what}; what it holds has to come from a peer",
+                "bad",
+            )
+        ]
 
     def _layer_received(self, _: str, event: LayerReceived) -> list[Text]:
         kind = "a base layer" if event.base else "a layer"

@@ -36,6 +36,8 @@ from sim.world.listener import Listener
 from sim.world.world import World
 
 _LOOK_EVERY_NS: Final = 20 * MS
+_ASKED_IN_VAIN: Final = 6
+"""So often in a row the same one of five peers is asked once in ten thousand times."""
 
 _WRITES_BESIDE: Final = {
     rules.SOME_AWAY: "write judged with one or two away",
@@ -107,6 +109,9 @@ class Availability(Listener):
     def on_rotted(self, segment: SegmentId) -> None:
         self.readiness.lose_count(segment)
 
+    def on_layer_rotted(self, segment: SegmentId, name: str) -> None:
+        self.readiness.rotten_layers.rotted(segment, name)
+
     # ---- looking ---------------------------------------------------------------------------------
 
     def _look(self) -> None:
@@ -166,6 +171,9 @@ class Availability(Listener):
         bound_ns = self.bounds.catch_up_ns
         if self.bounds.read_attempts or len(group.standing.away) > 1:
             bound_ns += self.bounds.hydration_ns
+        # One that is asked for what is spoilt there, too, has nothing to say.
+        others = sum(each is not segment and each.has_rotted for each in group.segments)
+        bound_ns += _ASKED_IN_VAIN * others * self.bounds.hydration_ns
         self._findings.hold(
             rules.catches_up,
             segment.name, segment.lacks, now_ns, since_ns, bound_ns, group.standing,

@@ -29,6 +29,7 @@ from aurora.events import (
     WriterStarted,
 )
 from aurora.quorum import QuorumModel
+from segments.layers.layer import layer_name
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import (
     AckSent,
@@ -293,7 +294,9 @@ class Checker(Listener):
         self.layers.received(source, event)
 
     def _on_published(self, source: str, event: LayerPublished) -> None:
-        self.layers.published(source, event, sound=not self.disks.is_damaged(source))
+        rotten = layer_name(event.number) in self.disks.rotten_layers.of(source)
+        sound = not rotten and not self.disks.is_damaged(source)
+        self.layers.published(source, event, sound=sound)
 
     def _on_gossip(self, source: str, event: GossipReceived | LayerReceived) -> None:
         self._hold(
@@ -355,6 +358,9 @@ class Checker(Listener):
     def on_rotted(self, segment: SegmentId) -> None:
         self.disks.rotted(segment)
         self.bounds.rotted(segment)
+
+    def on_layer_rotted(self, segment: SegmentId, name: str) -> None:
+        self.disks.layer_rotted(segment, name)
 
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self.disks.promise_rotted(segment)

@@ -19,20 +19,30 @@ from segments.protocol.ids import MAX_LSN, Lsn, SegmentId
 from segments.protocol.record import PAGE_SIZE
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from sim.check import invariants, rules_of_floors, rules_of_logs, rules_of_the_end
+from sim.check import (
+    invariants,
+    rules_of_floors,
+    rules_of_layers,
+    rules_of_logs,
+    rules_of_the_end,
+)
 from sim.check.bound_checks import BoundChecks
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
 from sim.check.layer_checks import LayerChecks
 from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
+from sim.check.rotten_layers import damage_in
 from sim.plan.schedule import SECOND
 from sim.wording import counted
+from sim.world.disk import SimulatedStorage
 from sim.world.history import Outcome
 from sim.world.world import World
 
 _SCRUBS: Final = 8
 """Rounds of the scrub that a repair may take, with pauses between two of them."""
+_TRANSFERS: Final = 4
+"""Times that a transfer may break off."""
 _SECOND_CHANCE_NS: Final = 2 * SECOND
 
 
@@ -181,6 +191,9 @@ class Ending:
             can_be_scrubbed = self._can_be_scrubbed(disk.log_bytes)
             if self._disks.is_damaged(host.segment) and not can_be_scrubbed:
                 continue
+            rotten = bool(self._disks.rotten_layers.of(host.segment))
+            if rotten and not self._can_be_healed(disk):
+                continue
             try:
                 plan = plan_restart(host.segment, disk.peek(), config)
             except SegmentLost as lost:  # both promise slots have rotted: it has the promise
@@ -193,6 +206,8 @@ class Ending:
                 rules_of_the_end.disk_is_whole,
                 host.segment, segment.state, plan, disk.log_bytes,
             )  # fmt: skip
+            damage = damage_in(disk.layer_files, disk.peek()) if rotten else []
+            self._hold(rules_of_layers.layers_are_whole, host.segment, damage)
             self._hold(
                 rules_of_the_end.files_are_whole,
                 host.segment, disk.file_names(), disk.content(MANIFEST),
@@ -207,6 +222,16 @@ class Ending:
         knobs = self._world.schedule.knobs
         rounds_ns = knobs.scrub_interval_ns * (2 + log_bytes // knobs.scrub_bytes)
         return _SCRUBS * rounds_ns + _SECOND_CHANCE_NS < knobs.liveness_ns
+
+    def _can_be_healed(self, disk: SimulatedStorage) -> bool:
+        """Whether the scrub finds what has rotted in layers, and peers heal it, within the bound.
+
+        A peer that has nothing to say is asked in vain for the time that a transfer may take.
+        """
+        knobs = self._world.schedule.knobs
+        pieces = sum(3 + each.length // knobs.scrub_bytes for each in disk.layer_files)
+        needed_ns = pieces * knobs.scrub_interval_ns + _TRANSFERS * knobs.hydration_timeout_ns
+        return needed_ns + _SECOND_CHANCE_NS < knobs.liveness_ns
 
     def _hold(self, predicate: Callable[..., object], *args: Any) -> None:
         """Hold a predicate that may come true later; not yet raises `_Unsettled`."""
@@ -246,7 +271,8 @@ class Ending:
         self._history(view, opened_ns)
         self._disks.look_at_all()
         for host in self._world.cluster.hosts.values():
-            if host.lost is None and host.core is not None:
+            rotten = self._disks.rotten_layers.of(host.segment)
+            if host.lost is None and host.core is not None and not rotten:
                 self._pages_agree(host, view, core.vdl, host.core.state)
                 pages = self._reference.pages_of(view, host.group.pg_id, core.vdl)
                 self._layers.replay_little(host.segment, host.core.state, pages, core.vdl)

@@ -1,4 +1,4 @@
-"""What must hold of layers (16, 23, 30), beside `sim.check.invariants`.
+"""What must hold of layers (16, 22, 23, 30), beside `sim.check.invariants`.
 
 As there: predicates, which raise `Broken`. `sim.check.layer_checks` holds them when a layer becomes
 live, of the bytes that are on the disk then, and `sim.check.ending` those of how much there is.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from segments.layers.layer import Layer
+from segments.protocol.errors import DamagedLayer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, Change, RedoRecord
 from segments.state import SegmentState
@@ -71,6 +72,14 @@ def tiles_the_log(segment: SegmentId, ends: Sequence[tuple[Lsn, Lsn]]) -> None:
         if start != last or end <= start:
             raise Broken(f"{segment} has layers of {ends}: expected each to begin where one ends")
         last = end
+
+
+@holds("disks-are-whole")
+def layers_are_whole(segment: SegmentId, damage: Sequence[DamagedLayer]) -> None:
+    """22: in the end all layers are what was written: what had rotted was found, and has gone."""
+    if damage:
+        found = "; ".join(map(str, damage))
+        raise Broken(f"the disk of {segment} has damage in layers that nobody has healed: {found}")
 
 
 # ---- how much there is (23) ----------------------------------------------------------------------

@@ -325,7 +325,7 @@ def with_damage(rig: StoreRig, which: int, how: str) -> None:
     match how:
         case "block":
             rig.disk.files[layer.name][layer.offsets[0] + 30] ^= 1
-            rig.core.background.found_damage(DamagedLayer(layer.number, "a block"))
+            rig.core.background.found_damage(DamagedLayer(layer.number, "a block"), "a read")
         case "footer":
             rig.disk.files[layer.name][-20] ^= 1
             rig.restart()
@@ -406,3 +406,8 @@ def test_a_peer_that_is_damaged_itself_gives_nothing_of_it() -> None:
     pair.work()
     assert ours.state.layers.damaged and ours.core.gossip.transfer is None
     assert theirs.state.layers.damaged == {layer.number}, "it has noticed"
+    pair.sent.clear()
+    pair.tell()
+    pair.work()
+    assert asked(pair) and not any(isinstance(each, GossipLayer) for each in pair.sent)
+    assert not theirs.core.take_queries(), "and looks for it no more"
