@@ -39,7 +39,7 @@ from segments.layers.writing import written
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
-from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
+from segments.protocol.errors import Corrupt, DamagedLayer, SpoiltRun, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
@@ -115,6 +115,8 @@ class Background:
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
                 self.found_damage(error, "a job")
+            if isinstance(error, SpoiltRun):
+                self._state.give_up(error)
             self.failed(str(error), now)
 
     def _due(self, now: float) -> Job[None] | None:
@@ -167,7 +169,7 @@ class Background:
         layers = self._state.layers
         if damage.layer in layers.numbers and damage.layer not in layers.damaged:
             self._scrub.damages_found += 1
-            self._state.materializer.set_layers(layers.with_damage(damage.layer))
+            self._state.damaged(damage.layer)
             if self._trace is not None:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
 
@@ -210,6 +212,8 @@ class Background:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
         yield from state.index.look_into_steps(through)
+        if state.scl < through:  # a run has been given up meanwhile
+            return
         layer = yield from written(
             number,
             fold_job(
@@ -336,7 +340,7 @@ class Background:
                 return manifest._replace(logs=(file, *kept))
 
             yield Republish(edit, {file.number: top})
-        except StorageFailed:
+        except (StorageFailed, SpoiltRun):
             yield Delete((name,))
             raise
         self.rewrites += 1
