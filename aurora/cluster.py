@@ -9,13 +9,14 @@ crashed, restarted, paused and slowed, in tests as in production.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from os import PathLike, fspath
 from pathlib import Path
 from random import Random, SystemRandom
 from reprlib import repr as shown
+from time import time_ns
 
 import attrs
 import trio
@@ -61,9 +62,13 @@ class Cluster:
         random: Random,
         *,
         read_only: bool = False,
+        clock: Callable[[], int] = time_ns,
         trace: Tracer | None = None,
     ) -> None:
-        """``read_only`` says that ``disks`` are copies: recovered once, and then only read."""
+        """``read_only`` says that ``disks`` are copies: recovered once, and then only read.
+
+        ``clock`` gives writers the time, in nanoseconds since the epoch of Unix.
+        """
         self.config = config = config.of_volume(geometry)
         self.read_only = read_only
         self.geometry = geometry
@@ -86,6 +91,7 @@ class Cluster:
         self._nursery = nursery
         self._closed = False
         self._random = random
+        self._clock = clock
         self._trace = trace
         self._writer_scopes: dict[Engine, trio.CancelScope] = {}
         self._writers = 0
@@ -252,7 +258,7 @@ class Cluster:
         engine = Engine(
             self.network.attach(name), models, self.geometry.lal, self.config.engine, writer_id,
             fresh=fresh, read_only=self.read_only, counter=self._next_counter(),
-            trace=self._trace, names=lambda: self.writer_names,
+            clock=self._clock, trace=self._trace, names=lambda: self.writer_names,
         )  # fmt: skip
         self.engines.append(engine)
         self._forget_ended_writers()  # the one before may have ended while it was the latest
@@ -426,7 +432,7 @@ async def _assemble(
         return await new_volume(
             nursery, network, geometry, disks, epoch, config, random, trace=trace
         )
-    volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch)
+    volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch, random)
     cluster = Cluster(nursery, network, geometry, volume.disks(), config, random, trace=trace)
     return cluster, None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
@@ -463,6 +469,7 @@ async def new_volume(
     config: ClusterConfig,
     random: Random,
     *,
+    clock: Callable[[], int] = time_ns,
     trace: Tracer | None = None,
 ) -> tuple[Cluster, RecoveryPlan]:
     """Make ``disks``, all of them empty, a new volume; as `Cluster`, and the plan to open it with.
@@ -471,8 +478,8 @@ async def new_volume(
     that of the first writer.
     """
     for disk in disks.values():
-        await format_storage(disk.open(), epoch)
-    cluster = Cluster(nursery, network, geometry, disks, config, random, trace=trace)
+        await format_storage(disk.open(), epoch, random)
+    cluster = Cluster(nursery, network, geometry, disks, config, random, clock=clock, trace=trace)
     return cluster, RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
 

@@ -117,6 +117,13 @@ class EngineConfig:
     annulled do not count, and a read view that is open keeps its own for longer. Older versions are
     folded into the pages, so that memory, disk and the time it takes to open the volume follow its
     pages and this number, however long it is written to. None keeps every version for ever."""
+    retention_s: float | None = setting(
+        None, 0.001, 36_500 * DAY_S, unit="seconds", optional=True,
+        cost="larger: disk for all that is written in that time; smaller: old versions are gone "
+        "sooner; None: their number alone counts",
+    )  # fmt: skip
+    """Page versions that were current so lately stay readable, besides those of `retention_lsns`:
+    the floor is the lower of both. What a writer finds at its opening counts as written then."""
     max_mtr_writes: int = setting(
         4_096, 1, 1 << 20, unit="records",
         cost="larger: the loop is held up while one mini-transaction is made",

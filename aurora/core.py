@@ -12,6 +12,7 @@ through it (protocol §7, step 7). A refusal that names a higher epoch ends it (
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from time import time_ns
 from typing import Any, Final
 
 from aurora import events
@@ -25,7 +26,10 @@ from aurora.outgoing_log import OutgoingLog
 from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
 from aurora.recovery_plan import RecoveryPlan
+from aurora.retention import Retention
 from aurora.segment_stream import Announcement, SegmentStream
+from aurora.volume_space import VolumeSpace
+from aurora.writer_clock import WriterClock
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
@@ -55,12 +59,14 @@ class WriterCore:
         config: EngineConfig,
         *,
         fresh: bool = False,
+        clock: Callable[[], int] = time_ns,
         trace: Tracer | None = None,
         name: str = "writer",
     ) -> None:
         """``lal`` is the volume's LSN allocation limit.
 
-        ``fresh`` says that the segments were formatted with this plan's table already.
+        ``fresh`` says that the segments were formatted with this plan's table already. ``clock``
+        gives nanoseconds since the epoch of Unix.
         """
         self.name = name
         self.epoch = plan.epoch
@@ -80,8 +86,12 @@ class WriterCore:
         self._plan_tails = plan.tails
         self._allocator = LsnAllocator(plan.next_lsn, lal, self.last_annulled_lsn)
         self._chains = VolumeChains(plan.vdl, plan.tails)
+        self._clock = WriterClock(clock, plan.clock_us)
+        self._retention = Retention(config)
         self._consistency = VolumeConsistency(plan.vdl, plan.tails)
-        self._logs = {pg_id: self._log_of(plan, pg_id) for pg_id in groups}
+        self._logs = {
+            pg_id: OutgoingLog.holding(plan.records[pg_id], plan.tails[pg_id]) for pg_id in groups
+        }
         self._trackers = {
             pg_id: QuorumTracker(model, plan.epoch) for pg_id, model in groups.items()
         }
@@ -94,6 +104,7 @@ class WriterCore:
             pg_id: [self.streams[segment] for segment in model.members]
             for pg_id, model in groups.items()
         }
+        self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._sends: list[tuple[SegmentId, Message]] = []
@@ -106,15 +117,6 @@ class WriterCore:
         self.outstanding_since_s = 0.0
         if trace is not None:
             trace(name, events.WriterStarted(plan, fresh))
-
-    @staticmethod
-    def _log_of(plan: RecoveryPlan, pg_id: PgId) -> OutgoingLog:
-        """The group's outgoing log, holding what is to be re-replicated."""
-        records = plan.records[pg_id]
-        log = OutgoingLog(records[0].prev_segment_lsn if records else plan.tails[pg_id])
-        if records:
-            log.append(records)
-        return log
 
     # ---- watermarks ------------------------------------------------------------------------------
 
@@ -211,7 +213,8 @@ class WriterCore:
         """
         pool, pg_count = self.pool, self.pg_count
         first_lsn = self._allocator.allocate(len(writes), self.vdl)
-        records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of)
+        clock_us = self._clock.now_us()
+        records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of, clock_us)
         pg_ids = [pg_of_page(record.page_id, pg_count) for record in records]
         self._consistency.allocated(records, pg_ids)
         pool.apply(records, self.vdl)
@@ -237,7 +240,7 @@ class WriterCore:
         if self.fenced is not None:
             return
         if self.opened:  # as for the VDL: what it has planned, a next recovery may not find
-            self._update_floor()
+            self._update_floor(now)
         announcement = self._announce()
         for stream in self.streams.values():
             if stream.on_timer(now):
@@ -253,20 +256,16 @@ class WriterCore:
         if outstanding != self.outstanding:
             self.outstanding, self.outstanding_since_s = outstanding, now
 
-    def _update_floor(self) -> None:
-        kept_from = self._kept_from()
-        if kept_from is not None:
-            self.reading.update_floor(kept_from)
-
-    def _kept_from(self) -> Lsn | None:
-        """The oldest version that is to stay readable, whether anybody reads; None: all are."""
-        retention = self._config.retention_lsns
-        return None if retention is None else self.table.lsn_behind(self.vdl, retention)
+    def _update_floor(self, now: float) -> None:
+        self._retention.tick(self.vdl, now)
+        kept = self._retention.kept(self.table, self.vdl)
+        if kept is not None:
+            self.reading.update_floor(kept.lsn)
 
     def floor_held_by(self) -> FloorHold:
         """What keeps the floor from rising."""
-        reading, retention = self.reading, self._config.retention_lsns
-        return FloorHold.of(reading.floor, self._kept_from(), retention, reading.oldest_read_point)
+        kept = self._retention.kept(self.table, self.vdl)
+        return FloorHold.of(self.reading.floor, kept, self.reading.oldest_read_point)
 
     def take_sends(self, now: float) -> list[tuple[SegmentId, Message]]:
         """The messages to send now: batches for every stream that has something to send."""
@@ -309,6 +308,7 @@ class WriterCore:
         if stream is None or ack.epoch != self.epoch:
             return
         stream.on_ack(ack, now)
+        self.space.heard(stream, ack)
         self._ready[stream] = None
         self._observe(stream, ack.scl)
 
@@ -317,6 +317,7 @@ class WriterCore:
         if stream is None or message.epoch != self.epoch or stream.installed:
             return
         stream.on_installed(message.scl)
+        self.space.heard(stream, message)
         self._ready[stream] = None
         if self._trace is not None:
             self._trace(self.name, events.TableAcknowledged(message.segment, message.scl))

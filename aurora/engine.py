@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from time import time_ns
 from typing import NamedTuple
 
 import attrs
@@ -133,6 +134,7 @@ class Engine:
         fresh: RecoveryPlan | None = None,
         read_only: bool = False,
         counter: int = 2,
+        clock: Callable[[], int] = time_ns,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
@@ -142,6 +144,7 @@ class Engine:
         ``read_only`` says that the segments are copies: they are recovered, and then only read.
 
         ``counter`` is a guess at an epoch that nobody has sealed yet; segments correct it.
+        ``clock`` gives nanoseconds since the epoch of Unix, for the commits.
         ``names`` knows writers by their ids, for the epochs in errors.
         """
         self.name = endpoint.address
@@ -151,7 +154,8 @@ class Engine:
         self._trace = trace
         self._shell = WriterShell(
             endpoint, groups, lal, config, writer_id,
-            fresh=fresh, read_only=read_only, counter=counter, trace=trace, names=names,
+            fresh=fresh, read_only=read_only, counter=counter, clock=clock,
+            trace=trace, names=names,
         )  # fmt: skip
         self._usable = self._shell.usable
 
@@ -162,7 +166,8 @@ class Engine:
 
         Durable means VDL >= LSN: a write quorum (4 of 6) holds it and everything before it (2017
         §4.2.2). ``data`` is bytes, a bytearray, a memoryview or the like, and is copied before the
-        call first waits. Raises `InvalidPage` or `InvalidWrite` before anything changes; `Fenced`
+        call first waits. Raises `InvalidPage`, `InvalidWrite` or `VolumeFull` before anything
+        changes; `Fenced`
         or `Closed` if this writer ended before the commit was acknowledged, which may then survive
         or not.
         """

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 import attrs
 
+from aurora.retention import Kept
 from segments.protocol.ids import Lsn
 
 
@@ -16,6 +17,8 @@ class FloorHolder(StrEnum):
     """A read view that is open, or a read under way, is of an older version than must be kept."""
     RETENTION = "retention"
     """So many LSNs behind the VDL stay readable, whether anybody reads or not."""
+    AGE = "retention in time"
+    """What is younger than that stays readable, whether anybody reads or not."""
     EVERYTHING = "everything is kept"
     """No retention is set: versions are kept for ever."""
     EARLIER = "an earlier floor"
@@ -35,20 +38,18 @@ class FloorHold:
     """The same for people."""
 
     @classmethod
-    def of(
-        cls, floor: Lsn, kept_from: Lsn | None, retention: int | None, oldest: Lsn | None
-    ) -> FloorHold:
+    def of(cls, floor: Lsn, kept: Kept | None, oldest: Lsn | None) -> FloorHold:
         """Of an open volume.
 
-        ``kept_from``: the oldest version that ``retention`` LSNs keep; both None: all are kept.
+        ``kept``: what retention keeps; None: everything.
         ``oldest``: the oldest read point that somebody holds; None if nobody reads.
         """
-        if kept_from is None:
+        if kept is None:
             return cls(FloorHolder.EVERYTHING, floor, "every version is kept: no retention is set")
-        if oldest is not None and oldest < kept_from:
+        if oldest is not None and oldest < kept.lsn:
             return cls(FloorHolder.READER, oldest, f"a reader holds version {oldest}")
-        if kept_from < floor:
+        if kept.by_time:
+            return cls(FloorHolder.AGE, max(floor, kept.lsn), kept.text)
+        if kept.lsn < floor:
             return cls(FloorHolder.EARLIER, floor, f"it was {floor} when the writer came")
-        return cls(
-            FloorHolder.RETENTION, kept_from, f"{retention:,} LSNs behind the VDL stay readable"
-        )
+        return cls(FloorHolder.RETENTION, kept.lsn, kept.text)

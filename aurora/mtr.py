@@ -167,10 +167,12 @@ class VolumeChains:
         writes: Sequence[PageWrite],
         page_head: Callable[[PageId], Lsn | None],
         pg_of: Callable[[PageId], PgId],
+        clock_us: int = 0,
     ) -> list[RedoRecord]:
         """Make the records of one MTR, with LSNs from ``first_lsn`` on, and move the chains' heads.
 
-        ``page_head`` gives a page's newest change (0 for none). Two writes of the MTR on one page
+        ``page_head`` gives a page's newest change (0 for none); ``clock_us`` is the writer's clock.
+        Two writes of the MTR on one page
         chain to each other: the second follows the first, not what was there before.
         """
         assert writes, "an MTR without a write has no records"
@@ -196,6 +198,7 @@ class VolumeChains:
                 prev_volume_lsn,
                 segment_heads[pg_id],
                 page_heads[page_id],
+                clock_us if lsn == last_lsn else 0,
             )
             records.append(_as_record(fields))
             segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn

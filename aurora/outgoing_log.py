@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from segments.protocol.ids import Lsn
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
-from segments.protocol.run import Rows, encode_rows, join_rows
+from segments.protocol.run import WORDS, Rows, encode_rows, join_rows, payload_bytes, words_of
 
 _CUT_BYTES = 64 << 10
 """What has been released is cut off in pieces of this size, or half of all if that is more."""
@@ -46,6 +46,14 @@ class OutgoingLog:
         self._start = 0  # records that have been released, and are not cut off yet
         self._memo: tuple[Lsn, int, Lsn, OutgoingRun] | None = None
 
+    @classmethod
+    def holding(cls, records: Sequence[RedoRecord], tail_lsn: Lsn) -> OutgoingLog:
+        """With what is to be sent again, or else empty, behind the newest record of the group."""
+        log = cls(records[0].prev_segment_lsn if records else tail_lsn)
+        if records:
+            log.append(records)
+        return log
+
     def __len__(self) -> int:
         return len(self._lsns) - 1 - self._start
 
@@ -60,7 +68,8 @@ class OutgoingLog:
         self._rows += rows
         self._payloads += payloads
         self._lsns.extend([record[0] for record in records])
-        ends = accumulate([len(record[3]) for record in records], initial=self._ends[-1])
+        sizes = map(payload_bytes, words_of(rows)[4::WORDS])
+        ends = accumulate(sizes, initial=self._ends[-1])
         next(ends)
         self._ends.extend(ends)
         self.tail_lsn = self._lsns[-1]

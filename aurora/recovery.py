@@ -98,9 +98,10 @@ def plan_recovery(
         for pg_id, group in fetched.items()
     }
     floor = max(reply.floor for reply in everyone)
+    clock_us = max((each.clock_us for group in records.values() for each in group), default=0)
     needed = table.without_settled(vdl, retention)
     return RecoveryPlan(
-        epoch, needed.extended(epoch, vdl, last_lsn), vcl, vdl, tails, records, floor
+        epoch, needed.extended(epoch, vdl, last_lsn), vcl, vdl, tails, records, floor, clock_us
     )
 
 

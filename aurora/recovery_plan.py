@@ -26,6 +26,8 @@ class RecoveryPlan:
     """What is to be re-replicated: the records that not every write quorum is known to hold."""
     floor: Lsn = 0
     """Oldest read point that every segment heard of still serves."""
+    clock_us: int = 0
+    """The latest clock of a writer before, in the log above the VDL that was announced; 0: none."""
 
     @classmethod
     def fresh(cls, epoch: VolumeEpoch, pg_ids: Sequence[PgId]) -> RecoveryPlan:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf, isfinite
+from time import time_ns
 
 import trio
 
@@ -54,6 +55,7 @@ class WriterShell:
         fresh: RecoveryPlan | None = None,
         read_only: bool = False,
         counter: int = 2,
+        clock: Callable[[], int] = time_ns,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
@@ -74,6 +76,7 @@ class WriterShell:
         self._fresh = fresh
         self._read_only = read_only
         self._counter = counter
+        self._clock = clock
         self._names = names
         self._run: trio.lowlevel.TrioToken | None = None
         self._intake: CommitIntake | None = None
@@ -178,7 +181,8 @@ class WriterShell:
             plan = self._fresh or await self._recover()
             core = self.core = (ReaderCore if self._read_only else WriterCore)(
                 plan, self.groups, self._lal, self.config,
-                fresh=self._fresh is not None, trace=self.trace, name=self.name,
+                fresh=self._fresh is not None, clock=self._clock,
+                trace=self.trace, name=self.name,
             )  # fmt: skip
             intake = self._intake = CommitIntake(core, self.trace)
             self._observed_vdl = core.vdl

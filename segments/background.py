@@ -12,6 +12,7 @@ names it and no longer names what it replaces, and then the deletion of that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from random import Random
 from typing import Final, TypeVar
 
 from segments.config import SegmentConfig
@@ -19,22 +20,34 @@ from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
 from segments.layers.images import PageBefore, Spacing
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
+from segments.layers.job import (
+    PAUSE,
+    Create,
+    Delete,
+    Extend,
+    Job,
+    Republish,
+    SyncFile,
+    SyncNames,
+    Wait,
+)
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
 from segments.live_files import LiveFiles
-from segments.manifest import LayerFile, LogFile, Manifest
+from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
 from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
+from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer
 
 _T = TypeVar("_T")
+
 
 _MOST_FOLDED: Final = 4
 """A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
@@ -51,13 +64,15 @@ class Background:
         gossip: Gossip,
         scrub: Scrub,
         config: SegmentConfig,
+        random: Random,
         ask: Callable[[Transfer], None],
         raised: Callable[[], None],
         trace: Tracer | None = None,
     ) -> None:
-        """``ask`` sends a peer the question for the next part of a layer.
+        """``random`` draws the salts of new files.
 
-        ``raised`` is told when a layer of a peer has raised the SCL.
+        ``ask`` sends a peer the question for the next part of a layer; ``raised`` is told when a
+        layer of a peer has raised the SCL.
         """
         self._segment = segment
         self._state = state
@@ -65,11 +80,14 @@ class Background:
         self._gossip = gossip
         self._scrub = scrub
         self._config = config
+        self._random = random
         self._ask = ask
         self._raised = raised
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
+        self.watch = SpaceWatch(segment, state, files, self.tiers, config, trace)
+        self.look_at_space()
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -106,6 +124,8 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
+        if state.is_behind(state.scl):
+            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -120,12 +140,17 @@ class Background:
         state = self._state
         if state.layers.damaged:
             return None
-        return self.tiers.plan(state.layers.layers, self.collectable_floor)
+        return self.tiers.plan(
+            state.layers.layers, self.collectable_floor, short=self.watch.space.short
+        )
 
     @property
     def collectable_floor(self) -> Lsn:
         """Layers that end at or below this may be collected."""
         return min(self._state.announced_floor, self._state.vdl)
+
+    def look_at_space(self) -> None:
+        self.watch.look(self.collectable_floor)
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
@@ -144,6 +169,11 @@ class Background:
             self._state.materializer.set_layers(layers.with_damage(damage.layer))
             if self._trace is not None:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
+        while self._state.learn_more():
+            yield PAUSE
 
     # ---- the fold --------------------------------------------------------------------------------
 
@@ -178,6 +208,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from state.index.look_into_steps(through)
         layer = yield from _written(
             number,
             fold_job(
@@ -294,25 +325,25 @@ class Background:
         while self.new_file_due:
             yield Wait()
         old = {each.number for each in files.manifest.logs[:-1]}
-        number = files.take_number()
-        name, length, top = f"wal-{number}", 0, 0
+        file, top = files.new_log(self._random), 0
+        name = file.name
         try:
             yield Create(name)
-            for frame, highest in state.log_frames():
+            for body, highest in state.log_frames():
+                file, [frame] = filled(file, [body])
                 yield Extend(name, frame)
-                length, top = length + len(frame), max(top, highest)
+                top = max(top, highest)
             yield SyncFile(name)
             if state.table.epoch != epoch:  # it may have what this table annuls
                 yield Delete((name,))
                 return
             yield SyncNames()
-            file = LogFile(number, length)
 
             def edit(manifest: Manifest) -> Manifest:
                 kept = (each for each in manifest.logs if each.number not in old)
                 return manifest._replace(logs=(file, *kept))
 
-            yield Republish(edit, {number: top})
+            yield Republish(edit, {file.number: top})
         except StorageFailed:
             yield Delete((name,))
             raise
@@ -322,7 +353,7 @@ class Background:
             self._rewrite_at = now + self._rewrite_pause_s
             self._rewrite_pause_s = max(self._config.scrub_interval_s, 2.0 * self._rewrite_pause_s)
         if self._trace is not None:
-            self._trace(self._segment, events.LogRewritten(length))
+            self._trace(self._segment, events.LogRewritten(file.length))
         yield Delete(tuple(f"wal-{each}" for each in sorted(old)))
 
     def taken_new_file(self) -> None:
@@ -331,6 +362,7 @@ class Background:
 
     def wrote(self) -> None:
         """The write under way is durable."""
+        self.watch.wrote(self.collectable_floor)
         if self._beginning_file:
             self.new_file_due = self._beginning_file = False
 
@@ -373,6 +405,7 @@ class Background:
             raise
         before = self._state.scl
         self._state.use_layers(layers)
+        self.look_at_space()
         if self._state.scl > before:
             self._raised()
         if self._trace is not None:

@@ -20,6 +20,7 @@ from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import NO_RECORDS, Rows, Run
 from segments.protocol.truncation import TruncationTable
+from segments.steps import Steps
 from segments.waiting_runs import WaitingRuns
 
 _ANY: Final = MAX_INTEGER
@@ -32,7 +33,8 @@ class ChainIndex:
     of records; and where a run is cut, all of its rows are looked into.
     """
 
-    def __init__(self, *, max_unlinked: int) -> None:
+    def __init__(self, *, max_unlinked: int | None = None) -> None:
+        """``max_unlinked``: most records held above a gap; None: no limit, see `limit_unlinked`."""
         self.base_lsn: Lsn = 0
         """Everything of the chain up to here, inclusive, is in page images and not in the log."""
         self.scl: Lsn = 0
@@ -105,6 +107,16 @@ class ChainIndex:
         """The LSN of a linked record, counted from 0 at the oldest in the log."""
         return self._linked.lsn_at(position)
 
+    def limit_unlinked(self, most: int) -> None:
+        """Hold at most so many records above a gap from now on.
+
+        What a restart replays has no limit. Layers stand for a part of it, so a gap may have been
+        filled at another time than when it came; and which records had found room then, and were
+        linked later, and acknowledged, nobody knows any more.
+        """
+        self._max_unlinked = most
+        self._waiting.keep_nearest(most)
+
     # ---- records come in -------------------------------------------------------------------------
 
     def insert_run(self, run: Run) -> None:
@@ -127,7 +139,8 @@ class ChainIndex:
             self._link(part)
             for follower in self._waiting.take_what_follows(self.scl):
                 self._link(follower)
-        self._waiting.keep_nearest(self._max_unlinked)
+        if self._max_unlinked is not None:
+            self._waiting.keep_nearest(self._max_unlinked)
 
     def _link(self, held: HeldRun) -> None:
         self._linked.append(held)
@@ -135,12 +148,22 @@ class ChainIndex:
 
     # ---- the chain -------------------------------------------------------------------------------
 
+    def unseen(self, through: Lsn) -> int:
+        """How many linked records up to ``through`` have not been indexed by page, about."""
+        return self._linked.unseen(through)
+
     def look_into_more(self) -> int:
         """Index the pages of a few linked records, ahead of the reads that need it.
 
         A step of some milliseconds. Returns how many records it was; 0 when all are indexed.
         """
         return self._linked.look_into_more()
+
+    def look_into_steps(self, through: Lsn) -> Steps[None]:
+        """Index the pages of all linked records up to ``through``, step by step."""
+        while self._linked.lacks(through):
+            self._linked.look_into_more()
+            yield
 
     def pages(self) -> list[PageId]:
         """Pages with linked records in the log, ascending."""
@@ -154,13 +177,15 @@ class ChainIndex:
         """The page's linked records with ``after < lsn <= through``, ascending."""
         return self._linked.page_records(page_id, after, through)
 
-    def pieces(self, after: Lsn, through: Lsn) -> list[Rows]:
+    def pieces(self, after: Lsn, through: Lsn) -> Iterator[Rows]:
         """Linked records with ``after < lsn <= through``, packed, in the order of their LSNs.
 
+        They are those of now, whatever comes or goes until each is copied, when it is asked for.
         Raises `NotFound` if some of them have already left the log.
         """
         self._linked.look_into(min(through, self.scl))
-        return [span.rows() for span in self._spans_after(after, through)]
+        spans = list(self._spans_after(after, through))
+        return (span.rows() for span in spans)
 
     def linked_after(self, lsn: Lsn) -> Iterator[RedoRecord]:
         """Linked records above ``lsn``, ascending, one by one; none may come or go meanwhile.

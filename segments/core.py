@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import Any, Final, NamedTuple, ParamSpec
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import attrs
 
@@ -35,7 +35,7 @@ from segments.gossip import GiveLayer, Gossip, GossipMessage, TakeLayer, TakeRec
 from segments.layer_scrub import LayerScrub
 from segments.layers.block import encode_block
 from segments.layers.fold import sorted_blocks
-from segments.layers.job import Job, Read
+from segments.layers.job import PAUSE, Job, Read
 from segments.layers.materializer import Reading
 from segments.layers.page_read import Need
 from segments.layers.stream import part_job
@@ -76,19 +76,18 @@ from segments.steps import Pace
 from segments.transfer import Transfer
 from segments.wal import (
     Entry,
+    FrameBody,
     HeldEntry,
     RecordsEntry,
     SealEntry,
     SettledEntry,
     TableEntry,
-    encode_frame,
+    encode_body,
     encode_promise,
 )
 
 P = ParamSpec("P")
-
-_LISTED_AT_ONCE: Final = 4_096
-"""Records in which new pages are looked for while time passes: some milliseconds of work."""
+M = TypeVar("M", ReadPage, ListPages)
 
 
 class Outgoing(NamedTuple):
@@ -108,8 +107,8 @@ class Write:
 
     promise: bytes | None
     """New contents of both promise slots, once the log is durable."""
-    append: bytes = b""
-    """One frame for the end of the log; may be empty."""
+    append: FrameBody | None = None
+    """One frame for the end of the log."""
     top: Lsn = 0
     """The highest LSN of a record in that frame; 0 if there is none."""
     new_file: bool = False
@@ -148,6 +147,7 @@ class SegmentCore:
         self.segment = segment
         self.pg_id = pg_id
         self.state = state
+        state.index.limit_unlinked(config.unlinked_limit)
         self.files = files
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""
@@ -166,7 +166,7 @@ class SegmentCore:
         self.gossip = Gossip(segment, state, peers, config, random, trace)
         self.scrub = Scrub(segment, state, files, config, trace)
         self.background = Background(
-            segment, state, files, self.gossip, self.scrub, config,
+            segment, state, files, self.gossip, self.scrub, config, random,
             self._ask_for_part, self._layers_have_raised_scl, trace,
         )  # fmt: skip
         self.layer_scrub = LayerScrub(
@@ -200,9 +200,9 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
-        if not self.state.index.look_into_more():
-            self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
+        self.state.learn_more()
         self.scrub.tick(now)
+        self.background.look_at_space()
         self.layer_scrub.tick(now)
 
     # ---- output ----------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ class SegmentCore:
         promises = epoch > self.state.epoch or any(
             not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
         )
-        frame = encode_frame(epoch, [held, *(each.entry for each in batch)])
+        frame = encode_body(epoch, [held, *(each.entry for each in batch)])
         if promises:
             self.scrub.writing_promise()
         top = max([each.run.last_lsn for each in batch if each.run is not None], default=0)
@@ -433,20 +433,37 @@ class SegmentCore:
         self._queue_records(entry, run, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
-        self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+        ack = WriteAck(epoch, self.segment, seq, self.state.scl, *self.background.watch.space)
+        self._send(writer, ack)
         if self._trace is not None:
             sent = events.AckSent(writer, seq, self.state.scl, self.files.log_bytes)
             self._trace(self.segment, sent)
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
+        if self.state.is_behind(message.read_point):
+            self._query(self._later(source, message, self._read_page))
+        elif (job := self._read_page(source, message)) is not None:
+            self._query(job)
+
+    def _later(
+        self, source: Address, message: M, answer: Callable[[Address, M], Job[None] | None]
+    ) -> Job[None]:
+        """Answer once the pages of the records are known that a restart has found."""
+        while self.state.is_behind(message.read_point) and self.state.learn_more():
+            yield PAUSE
+        if message.epoch == self._promised and (job := answer(source, message)) is not None:
+            yield from job
+
+    def _read_page(self, source: Address, message: ReadPage) -> Job[None] | None:
+        """Answer now, or return what answers when blocks have been read."""
         if not self._can_answer(source, message, message.page_id):
-            return
+            return None
         reading = Reading(message.page_id, message.read_point)
         found = self.state.materializer.read(reading)
         if isinstance(found, PageImage):
             self._reply_page(source, message, reading, found)
-        else:
-            self._query(self._read_blocks(source, message, reading, found))
+            return None
+        return self._read_blocks(source, message, reading, found)
 
     def _read_blocks(
         self, source: Address, message: ReadPage, reading: Reading, need: Need
@@ -505,9 +522,17 @@ class SegmentCore:
         return queries
 
     def _on_list_pages(self, source: Address, message: ListPages, _: float) -> None:
+        if message.from_page > message.through_page:
+            raise MalformedMessage(
+                f"pages {message.from_page} to {message.through_page}: expected ascending"
+            )
+        if self.state.is_behind(message.read_point):
+            self._query(self._later(source, message, self._list_pages))
+        else:
+            self._list_pages(source, message)
+
+    def _list_pages(self, source: Address, message: ListPages) -> None:
         first, last, read_point = message.from_page, message.through_page, message.read_point
-        if first > last:
-            raise MalformedMessage(f"pages {first} to {last}: expected ascending")
         if not self._can_answer(source, message, None):
             return
         if self.state.layers.damaged:  # which pages begin in one that cannot be opened is unknown
@@ -561,7 +586,10 @@ class SegmentCore:
 
     def _on_install_table(self, source: Address, message: InstallTable, _: float) -> None:
         def answer() -> None:
-            reply = TableInstalled(message.epoch, self.segment, message.request_id, self.state.scl)
+            reply = TableInstalled(
+                message.epoch, self.segment, message.request_id, self.state.scl,
+                *self.background.watch.space,
+            )  # fmt: skip
             self._send(source, reply)
 
         if message.table.epoch != message.epoch:

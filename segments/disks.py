@@ -17,6 +17,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from random import Random
 from reprlib import repr as shown
 from typing import Protocol
 
@@ -25,6 +26,7 @@ import trio
 
 from segments.file_storage import FileStorage
 from segments.locked_directory import LockedDirectory
+from segments.manifest import SALT_BITS
 from segments.protocol import codec
 from segments.protocol.errors import (
     Corrupt,
@@ -59,9 +61,12 @@ class Disk(Protocol):
         """Lose everything on it."""
 
 
-async def format_storage(storage: Storage, epoch: VolumeEpoch) -> None:
-    """Make a new storage a segment of a new volume, whose first writer has ``epoch``."""
-    for name, data in format_files(epoch).items():
+async def format_storage(storage: Storage, epoch: VolumeEpoch, random: Random) -> None:
+    """Make a new storage a segment of a new volume, whose first writer has ``epoch``.
+
+    ``random`` draws the salt of its log.
+    """
+    for name, data in format_files(epoch, random.getrandbits(SALT_BITS)).items():
         await storage.publish(name, data)
 
 
@@ -141,9 +146,14 @@ class VolumeDirectory:
 
     @classmethod
     async def create(
-        cls, path: Path, volume_id: str, geometry: VolumeGeometry, epoch: VolumeEpoch
+        cls,
+        path: Path,
+        volume_id: str,
+        geometry: VolumeGeometry,
+        epoch: VolumeEpoch,
+        random: Random,
     ) -> VolumeDirectory:
-        """A new volume at ``path``, which is missing or an empty directory.
+        """A new volume at ``path``, which is missing or an empty directory; as `format_storage`.
 
         Raises `VolumeLocked` if somebody else is making it, or just has; `Invalid` if something
         else is there, `StorageFailed` if the disk refuses.
@@ -156,7 +166,7 @@ class VolumeDirectory:
                     raise VolumeLocked(f"{path}: somebody else has just made a volume there")
                 _check_free(path, names)
                 await trio.to_thread.run_sync(_begin, path, manifest)
-                await volume._format(epoch)
+                await volume._format(epoch, random)
                 await trio.to_thread.run_sync(_finish, path)
         except (OSError, RuntimeError, MemoryError) as error:
             if not is_passing(error):
@@ -164,14 +174,14 @@ class VolumeDirectory:
             raise storage_error(f"{path} cannot be made", error) from error
         return volume
 
-    async def _format(self, epoch: VolumeEpoch) -> None:
+    async def _format(self, epoch: VolumeEpoch, random: Random) -> None:
         for segment, disk in self.disks().items():
             # In a thread, like all that syncs: the loop serves others, too.
             storage = await trio.to_thread.run_sync(
                 FileStorage.format, self.path / segment, disk.identity
             )
             try:
-                await format_storage(storage, epoch)
+                await format_storage(storage, epoch, random)
             finally:
                 storage.close()
 

@@ -166,10 +166,14 @@ class Gossip:
     # ---- layers ----------------------------------------------------------------------------------
 
     def _give(self, request: FetchLayer, now: float) -> GiveLayer | GossipStatus:
-        """Go on with a transfer, and collect nothing until it ends; or tell what there is."""
+        """Go on with a transfer, or tell what there is; and collect nothing until it ends.
+
+        What is told of must still be here when it is asked for, or nobody would ever be served by
+        a segment that collects much.
+        """
+        self._giving_until = now + self._config.hydration_timeout_s
         if not can_give(self._state.layers, self._state.scl, request):
             return self.status(reply_wanted=False)
-        self._giving_until = now + self._config.hydration_timeout_s
         return GiveLayer(request)
 
     def fetch(self, transfer: Transfer) -> FetchLayer:

@@ -13,17 +13,19 @@ So if the last file has none, it is not torn: it was spoilt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from random import Random
 from types import MappingProxyType
 from typing import Final
 
 import trio
 
 from segments.live_files import LiveFiles
-from segments.manifest import MANIFEST, LogFile, Manifest, encode_manifest
+from segments.manifest import MANIFEST, Manifest, encode_manifest, filled
 from segments.protocol.errors import StorageBroken, StorageFailed
 from segments.protocol.ids import Lsn
 from segments.storage import WHOLE, Storage
+from segments.wal import FrameBody
 
 NOTHING_NEW: Final[Mapping[int, Lsn]] = MappingProxyType({})
 """For a manifest that names no new file of the log."""
@@ -37,39 +39,46 @@ class HotLog:
     """
 
     def __init__(
-        self, storage: Storage, files: LiveFiles, manifest: bytes, *, file_bytes: int
+        self,
+        storage: Storage,
+        files: LiveFiles,
+        manifest: bytes,
+        random: Random,
+        *,
+        file_bytes: int,
     ) -> None:
-        """``manifest`` is what stands on the disk.
+        """``manifest`` is what stands on the disk; ``random`` draws the salts of new files.
 
         A file takes no further frame that would make it longer than ``file_bytes``.
         """
         self._storage = storage
         self._files = files
+        self._random = random
         self._file_bytes = file_bytes
         self._manifest = manifest
         """What the manifest on disk is, or is about to be."""
         self._publishing = False
         self._turn = trio.Lock()
 
-    async def append(self, frame: bytes, top: Lsn, head: Callable[[], bytes]) -> None:
+    async def append(self, body: FrameBody, top: Lsn, head: Callable[[], FrameBody]) -> None:
         """Write one frame to the end, all of it or nothing, durably.
 
-        ``top`` is the highest LSN in it, 0 if there is none; ``head`` makes the frame that a new
-        file begins with.
+        ``top`` is the highest LSN in it, 0 if there is none; ``head`` makes what a new file begins
+        with.
         """
         last = self._files.last_log
-        if last.length + len(frame) > self._file_bytes:
-            await self._begin_file([head(), frame], top)
+        if last.length + body.frame_bytes > self._file_bytes:
+            await self._begin_file([head(), body], top)
         else:
-            await self._storage.append(last.name, frame)
-            self._files.appended(len(frame), top)
+            await self._storage.append(last.name, body.at(last.salt, last.length))
+            self._files.appended(body.frame_bytes, top)
 
-    async def new_file(self, head: bytes) -> None:
-        """Go on in a new file, which begins with the frame ``head``."""
+    async def new_file(self, head: FrameBody) -> None:
+        """Go on in a new file, which begins with ``head``."""
         await self._begin_file([head], 0)
 
-    async def _begin_file(self, frames: list[bytes], top: Lsn) -> None:
-        file = LogFile(self._files.take_number(), sum(map(len, frames)))
+    async def _begin_file(self, bodies: Iterable[FrameBody], top: Lsn) -> None:
+        file, frames = filled(self._files.new_log(self._random), bodies)
         storage = self._storage
         try:
             await storage.create(file.name)

@@ -103,9 +103,18 @@ class LinkedRuns:
 
         Raises `MalformedMessage` if rows are damaged.
         """
-        while not self._blocks or self._lasts[self._blocks - 1] < through:
-            if not self.look_into_more():
-                break
+        while self.lacks(through):
+            self.look_into_more()
+
+    def lacks(self, through: Lsn) -> bool:
+        """Whether records up to ``through`` have not been looked into."""
+        blocks = self._blocks
+        return blocks < len(self._runs) and (not blocks or self._lasts[blocks - 1] < through)
+
+    def unseen(self, through: Lsn) -> int:
+        """How many records up to ``through`` have not been looked into, about."""
+        seen = self._ends[self._blocks - 1] if self._blocks else self._gone
+        return max(0, self._gone + self.count_through(through) - seen)
 
     def look_into_more(self) -> int:
         """One step of that: index a block; returns how many records were new, 0 if none is left."""

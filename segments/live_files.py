@@ -9,8 +9,9 @@ says, and each begins with all that those before it have said of epochs, tables 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from random import Random
 
-from segments.manifest import LayerFile, LogFile, Manifest
+from segments.manifest import SALT_BITS, LayerFile, LogFile, Manifest
 from segments.protocol.ids import Lsn
 
 
@@ -32,6 +33,10 @@ class LiveFiles:
         """A number for a new file: it is not used again while this segment runs."""
         self._next_number += 1
         return self._next_number - 1
+
+    def new_log(self, random: Random) -> LogFile:
+        """A new file of the log, with nothing in it."""
+        return LogFile(self.take_number(), 0, random.getrandbits(SALT_BITS))
 
     @property
     def last_log(self) -> LogFile:

@@ -20,8 +20,9 @@ offset       bytes  half of a manifest
 16           8      the lowest number that was never used
 24           8      number of the first file of the log
 32           8      its length in bytes
+40           8      its salt, see `segments.wal`
 ...          ...    so for each file; the last one grows, and its length is 0
-24 + 16 n    8      number of the first layer
+24 + 24 n    8      number of the first layer
 ...          8      its length in bytes
 ...          8      start: it holds records above this LSN
 ...          8      end: and up to this one, inclusive
@@ -42,17 +43,22 @@ from typing import Final, NamedTuple
 
 from segments.protocol import codec
 from segments.protocol.ids import Lsn
+from segments.wal import FrameBody
+from segments.wal_scan import LogPart
 
 MANIFEST: Final = "manifest"
 PROMISE: Final = "promise"
 """The promise slots, see `segments.wal`."""
+
+SALT_BITS: Final = 64
+"""Of the salt of a file of the log."""
 
 WHOLE: Final = 1 << 62
 """As a length to read: all there is."""
 
 _MAGIC: Final = b"\xc1MAN"
 _HEAD: Final = Struct("<4sIIIQ")
-_LOG: Final = Struct("<QQ")
+_LOG: Final = Struct("<QQQ")
 _LAYER: Final = Struct("<QQQQQ")
 _SUM_BYTES: Final = 8
 _BLOCK: Final = 4096
@@ -65,11 +71,22 @@ class LogFile(NamedTuple):
 
     number: int
     length: int
+    salt: int
+    """Seeds the sums of its frames: any 64 bits, drawn for it alone."""
 
     @property
     def name(self) -> str:
         """Its name on the disk."""
         return f"wal-{self.number}"
+
+
+def filled(file: LogFile, bodies: Iterable[FrameBody]) -> tuple[LogFile, list[bytes]]:
+    """``file`` with a frame more for each of ``bodies``; and these frames."""
+    frames: list[bytes] = []
+    for body in bodies:
+        frames.append(body.at(file.salt, file.length))
+        file = file._replace(length=file.length + body.frame_bytes)
+    return file, frames
 
 
 class LayerFile(NamedTuple):
@@ -113,7 +130,7 @@ def encode_manifest(manifest: Manifest) -> bytes:
     """The bytes of ``manifest``; the length of its last log file is left out."""
     *sealed, last = manifest.logs
     head = _HEAD.pack(_MAGIC, len(manifest.logs), len(manifest.layers), 0, manifest.next_number)
-    logs = [_LOG.pack(*each) for each in (*sealed, LogFile(last.number, 0))]
+    logs = [_LOG.pack(*each) for each in (*sealed, last._replace(length=0))]
     half = b"".join([head, *logs, *(_LAYER.pack(*each) for each in manifest.layers)])
     half += codec.checksum(half).to_bytes(_SUM_BYTES, "little")
     return half.ljust(-(-len(half) // _BLOCK) * _BLOCK, b"\0") * 2
@@ -186,19 +203,28 @@ def leftovers(names: Iterable[str], manifest: Manifest) -> list[str]:
 class StoredLog(NamedTuple):
     """The log on a disk, as it is: nothing cut, nothing checked."""
 
-    log: bytes
-    """All files of the log, one after the other. What is missing of one that is not the last is
-    zeros, so that everything behind it stays where it was."""
+    parts: tuple[LogPart, ...]
+    """What is missing of a file that is not the last is zeros, so that everything behind it stays
+    where it was."""
     files: tuple[LogFile, ...]
     """What it consists of, with their lengths; none if the manifest or the last file is lost."""
+
+    @property
+    def log(self) -> bytes:
+        """All files of the log, one after the other."""
+        return b"".join([each.data for each in self.parts])
 
 
 def log_in(files: Mapping[str, bytes | bytearray]) -> StoredLog:
     """The log of a disk with these files."""
     live = log_files_in(files)
-    parts = [bytes(files.get(each.name, b"")[: each.length]) for each in live]
-    log = b"".join([part.ljust(each.length, b"\0") for part, each in zip(parts, live, strict=True)])
-    return StoredLog(log, live)
+    parts = tuple([log_part(each, bytes(files.get(each.name, b""))) for each in live])
+    return StoredLog(parts, live)
+
+
+def log_part(file: LogFile, data: bytes) -> LogPart:
+    """A file of which ``data`` has been read, as long as it is to be."""
+    return LogPart(file.salt, data[: file.length].ljust(file.length, b"\0"))
 
 
 def log_files_in(files: Mapping[str, bytes | bytearray]) -> tuple[LogFile, ...]:
@@ -211,5 +237,6 @@ def with_length(
     named: tuple[LogFile, ...], files: Mapping[str, bytes | bytearray]
 ) -> tuple[LogFile, ...]:
     """What a manifest of the disk names, with the length of the last; none if that is lost."""
-    last = files.get(named[-1].name)
-    return (*named[:-1], LogFile(named[-1].number, len(last))) if last is not None else ()
+    *sealed, growing = named
+    last = files.get(growing.name)
+    return (*sealed, growing._replace(length=len(last))) if last is not None else ()

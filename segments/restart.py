@@ -26,7 +26,9 @@ from segments.manifest import (
     Manifest,
     decode_manifest,
     encode_manifest,
+    filled,
     leftovers,
+    log_part,
     numbered_above,
 )
 from segments.protocol.errors import DamagedLayer, MalformedFrame, SegmentLost
@@ -35,17 +37,15 @@ from segments.protocol.run import last_lsn_of
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
-    DamagedRange,
     HeadEntry,
     HeldEntry,
-    LogScan,
     Promise,
     RecordsEntry,
     decode_promises,
-    encode_frame,
+    encode_body,
     encode_promise,
-    scan_steps,
 )
+from segments.wal_scan import DamagedRange, LogPart, LogScan, scan_steps
 
 
 @attrs.frozen
@@ -74,16 +74,18 @@ class RestartPlan:
     """Files that a crash has left, to be deleted."""
 
 
-def format_files(epoch: VolumeEpoch) -> dict[str, bytes]:
+def format_files(epoch: VolumeEpoch, salt: int) -> dict[str, bytes]:
     """The files of a segment of a new volume, whose first writer has ``epoch``, in their order.
 
-    The manifest, without which they are nothing, comes last.
+    ``salt`` is that of the first file of the log. The manifest, without which they are nothing,
+    comes last.
     """
     table = TruncationTable(epoch)
-    log = LogFile(1, 0)
+    head = encode_body(epoch, [HeldEntry(0), HeadEntry(epoch, table, 0, 0)])
+    log, [frame] = filled(LogFile(1, 0, salt), [head])
     return {
         PROMISE: encode_promise(Promise(epoch, table.epoch)) * 2,
-        log.name: encode_frame(epoch, [HeldEntry(0), HeadEntry(epoch, table, 0, 0)]),
+        log.name: frame,
         MANIFEST: encode_manifest(Manifest((log,), (), 2)),
     }
 
@@ -114,7 +116,7 @@ def restart_job(
     if scan.durable_length <= starts[-1]:
         raise SegmentLost(
             f"segment {segment} has lost its log: no sound frame in {manifest.logs[-1].name}, in "
-            f"{len(log) - starts[-1]} bytes, expected one at least"
+            f"{len(log[-1].data)} bytes, expected one at least"
         )
     state = yield from SegmentState.restore_steps(config, layers, scan, promise)
     for each in new_pages:
@@ -193,22 +195,22 @@ def _open_layer(file: LayerFile) -> Job[tuple[Layer, NewPages]]:
     return attrs.evolve(layer, start=file.start), new_pages
 
 
-def _read_log(manifest: Manifest) -> Job[tuple[bytes, list[int]]]:
-    """All files of the log, one after the other, and where each starts.
+def _read_log(manifest: Manifest) -> Job[tuple[list[LogPart], list[int]]]:
+    """All files of the log, and where each starts in it.
 
     What is missing of one that is not the last is zeros, so that all behind it stays where it was.
     """
-    parts: list[bytes] = []
+    parts: list[LogPart] = []
     starts, start = [], 0
     *sealed, last = manifest.logs
     for file in sealed:
         data = yield Read(file.name, 0, file.length)
-        parts.append(data.ljust(file.length, b"\0"))
+        parts.append(log_part(file, data))
         starts.append(start)
         start += file.length
-    parts.append((yield Read(last.name, 0, WHOLE)))
+    parts.append(LogPart(last.salt, (yield Read(last.name, 0, WHOLE))))
     starts.append(start)
-    return b"".join(parts), starts
+    return parts, starts
 
 
 def _tops(manifest: Manifest, starts: Sequence[int], scan: LogScan) -> dict[int, Lsn]:

@@ -15,7 +15,8 @@ from segments.protocol import events
 from segments.protocol.events import Tracer
 from segments.protocol.ids import SegmentId
 from segments.state import SegmentState
-from segments.wal import encode_promise, verify
+from segments.wal import encode_promise
+from segments.wal_scan import verify
 
 
 class Piece(NamedTuple):
@@ -24,6 +25,8 @@ class Piece(NamedTuple):
     name: str
     offset: int
     length: int
+    salt: int
+    """Of the file."""
 
 
 class Scrub:
@@ -76,7 +79,8 @@ class Scrub:
         if self._number not in [each.number for each in logs]:
             self._number, self._offset = logs[0].number, 0
         file = next(each for each in logs if each.number == self._number)
-        return Piece(file.name, self._offset, min(self._length, file.length - self._offset))
+        length = min(self._length, file.length - self._offset)
+        return Piece(file.name, self._offset, length, file.salt)
 
     def checked(self, piece: Piece, data: bytes) -> None:
         """Check what was read of the log. What the disk lost is still in memory."""
@@ -84,7 +88,7 @@ class Scrub:
         file = files.get(self._number)
         if file is None or piece[:2] != (file.name, self._offset):
             return
-        sound_bytes, damaged = verify(data)
+        sound_bytes, damaged = verify(data, piece.salt, piece.offset)
         at_end = piece.offset + len(data) >= file.length or len(data) < piece.length
         if damaged or (at_end and sound_bytes < file.length - piece.offset):
             self._found_damage(piece.offset + sound_bytes)

@@ -112,7 +112,7 @@ class SegmentServer:
             await storage.truncate(files.last_log.name, files.last_log.length)
         if plan.promise is not None:
             await storage.write_promise(plan.promise)
-        log = HotLog(storage, files, plan.manifest, file_bytes=config.wal_file_bytes)
+        log = HotLog(storage, files, plan.manifest, self._random, file_bytes=config.wal_file_bytes)
         if plan.manifest_is_spoilt:
             await self._mend_manifest(log)
         if plan.leftovers:
@@ -214,12 +214,14 @@ class SegmentServer:
     async def _store(self, core: SegmentCore, log: HotLog, write: Write) -> None:
         if self._trace is not None:
             started = events.WriteStarted(
-                len(write.append), promise=write.promise is not None, new_file=write.new_file
+                0 if write.append is None else write.append.frame_bytes,
+                promise=write.promise is not None,
+                new_file=write.new_file,
             )
             self._trace(self.segment, started)
         if write.new_file:
             await log.new_file(core.state.head_frame())
-        if write.append:
+        if write.append is not None:
             await log.append(write.append, write.top, core.state.head_frame)
         if write.promise is not None:
             await self._keep_promise(write.promise)
@@ -264,7 +266,7 @@ class SegmentServer:
         scrub = core.scrub
         piece = scrub.take_piece(now)
         if piece is not None:
-            scrub.checked(piece, await self._storage.read(*piece))
+            scrub.checked(piece, await self._storage.read(*piece[:3]))
         if scrub.promises_to_read:
             scrub.promises_checked(await self._storage.read(PROMISE, 0, WHOLE))
         if scrub.manifest_to_read:

@@ -22,28 +22,37 @@ from segments.steps import Pace, Steps
 from segments.wal import (
     Entry,
     Frame,
+    FrameBody,
     HeadEntry,
     HeldEntry,
-    LogScan,
     Promise,
     RecordsEntry,
     SealEntry,
     SettledEntry,
     TableEntry,
-    encode_frame,
+    encode_body,
 )
+from segments.wal_scan import LogScan
 
 _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a log that is written anew."""
+
+_LEARNED_AT_ONCE: Final = 4_096
+"""Records whose pages are learned in a step."""
 
 
 class SegmentState:
     """One segment's epoch, truncation table, records and pages."""
 
     def __init__(self, config: SegmentConfig, layers: LayerMap = NO_LAYERS) -> None:
-        """Nothing but what is in ``layers``."""
+        """Nothing but what is in ``layers``.
+
+        What lies above gaps of the log has no bound before the core begins to run: a log that was
+        written anew has records in another order than they came in, and what it drops for want of
+        room may be what was acknowledged later.
+        """
         self._config = config
-        self.index = ChainIndex(max_unlinked=config.unlinked_limit)
+        self.index = ChainIndex()
         self.materializer = Materializer(
             self.index,
             page_cache_bytes=config.image_cache_bytes, block_cache_bytes=config.block_cache_bytes,
@@ -102,7 +111,6 @@ class SegmentState:
             for entry in frame.entries:
                 state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
-                    state.index.look_into_more()  # or the first read would have to, at once
                     yield
         if scan.damage:
             highest = yield from _highest_ever_held(scan)
@@ -251,6 +259,21 @@ class SegmentState:
         elif layers.folded > self.index.base_lsn:
             self.index.collect(layers.folded)
 
+    # ---- pages of records that came in -----------------------------------------------------------
+
+    def is_behind(self, through: Lsn) -> bool:
+        """Whether it takes long to learn the pages of all records up to ``through``.
+
+        So it is after a restart from a long log: it is read, and looked into when there is time.
+        """
+        return self.index.unseen(through) > 2 * _LEARNED_AT_ONCE
+
+    def learn_more(self) -> bool:
+        """Learn the pages of some records: a step of some milliseconds; False if none are left."""
+        if self.index.look_into_more():
+            return True
+        return self.materializer.list_new_pages(_LEARNED_AT_ONCE)
+
     def pages_at_most(self) -> int:
         """So many pages are known here, and a few more may be in records that came just now."""
         return self.materializer.page_count() + len(self.index)
@@ -261,11 +284,11 @@ class SegmentState:
         """What a file of the log begins with, so that those before it may go."""
         return HeadEntry(self.epoch, self.table, self.vdl, self.announced_floor)
 
-    def head_frame(self) -> bytes:
+    def head_frame(self) -> FrameBody:
         """The first frame of a file of the log."""
-        return encode_frame(self.epoch, [HeldEntry(self.highest_lsn), self.head()])
+        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), self.head()])
 
-    def log_frames(self) -> Iterator[tuple[bytes, Lsn]]:
+    def log_frames(self) -> Iterator[tuple[FrameBody, Lsn]]:
         """Frames of a log that, with the layers, restores this state; with the highest LSN in each.
 
         Each is made when it is asked for: what is folded or comes in meanwhile may be among them or
@@ -279,14 +302,14 @@ class SegmentState:
         for run in self.index.waiting_runs(limit):
             yield self._records_frame(run), last_lsn_of(run)
 
-    def _records_frame(self, run: bytes) -> bytes:
+    def _records_frame(self, run: bytes) -> FrameBody:
         held = HeldEntry(self.highest_lsn)
-        return encode_frame(self.epoch, [held, RecordsEntry(self.vdl, 0, run)])
+        return encode_body(self.epoch, [held, RecordsEntry(self.vdl, 0, run)])
 
     def live_bytes(self) -> int:
         """About how large the log would be if it were written anew: two files with a head each."""
         if self._sized_table is not self.table:
-            self._sized_table, self._head_bytes = self.table, len(self.head_frame())
+            self._sized_table, self._head_bytes = self.table, self.head_frame().frame_bytes
         return self.index.encoded_bytes() + 2 * self._head_bytes + 4096
 
 

@@ -96,13 +96,13 @@ class WaitingRuns:
         self.records = self.size_bytes = 0
         return taken
 
-    def keep_nearest(self, most: int) -> None:
+    def keep_nearest(self, most: float) -> None:
         """Drop the records above the ``most`` lowest."""
         while self.records > most:
             held = self._runs.pop()
             self._count(held, -1)
             if self.records < most:
-                self.add(held.cut(0, most - self.records))
+                self.add(held.cut(0, int(most) - self.records))
 
     def _count(self, held: HeldRun, sign: int) -> None:
         self.records += sign * len(held.lsns)

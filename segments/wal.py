@@ -1,6 +1,6 @@
 """The write-ahead log of a segment, as bytes. Pure: reads and writes no file.
 
-A log is a sequence of frames, one for each group commit, and a frame is written only once the one
+A log is files of frames, a frame for each group commit, and a frame is written only once the one
 before it is durable. So a crash can spoil the last frame alone. All integers are little-endian.
 
 ==========  =====  ==========================================================
@@ -8,17 +8,22 @@ offset      bytes  frame
 ==========  =====  ==========================================================
 0           4      magic, ``C1 57 41 4C``
 4           4      n, the number of bytes in the body
-8           8      xxh3-64 of the four length bytes and the body
-16          n      body: msgpack, stuffed
+8           4      p, how many of them are msgpack
+12          4      the lower half of the xxh3-64 of bytes 0 to 12
+16          8      xxh3-64 of the body
+24          p      msgpack
+24 + p      n - p  the runs of records in the order of their entries, as they came
 ==========  =====  ==========================================================
 
 The msgpack is ``[epoch counter, epoch writer, [[kind, field, ...], ...]]`` with the fields of an
-entry in the order of its class; a truncation table is ``[epoch, [[start, end, epoch], ...], settled
-epoch, [[start, end, live], ...]]``. Stuffing puts a zero byte behind every occurrence of the first
-three bytes of the magic. A body therefore never contains the magic, and two things follow. Behind a
-damaged frame, the next magic is the next frame, even when pages hold what looks like frames (a log
-that somebody stores in this engine). And looking for it takes time linear in the log, whatever is
-in it: nothing is summed beyond the next magic.
+entry in the order of its class, and the length of a run in its place; a truncation table is
+``[epoch, [[start, end, epoch], ...], settled epoch, [[start, end, live], ...]]``.
+
+**Both sums are seeded by the place of the frame**: by its offset in its file xor the *salt* of that
+file, 64 random bits that only the manifest names. So a frame is one at its own place alone: what a
+file held before, what another one holds, and logs that somebody stores in pages are none, whatever
+is in them. And as the head has a sum of its own, looking for the next frame behind damage takes
+time linear in the log: a body is summed only where a frame was written.
 
 ==========  =====  ==========================================================
 offset      bytes  promise slot
@@ -43,15 +48,14 @@ from segments.protocol import codec
 from segments.protocol.errors import Invalid, MalformedFrame, MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
-from segments.steps import Pace, Steps, finished
 
 MAGIC: Final = b"\xc1WAL"
 """Starts a frame; 0xC1 is the one byte that msgpack never uses."""
-_STUFFED: Final = MAGIC[:3]
-_STUFFING: Final = _STUFFED + b"\0"
 
-_HEADER: Final = Struct("<4sIQ")
-HEADER_BYTES: Final = _HEADER.size
+_SUMMED: Final = Struct("<4sII")
+_SUMS: Final = Struct("<IQ")
+_HALF: Final = 0xFFFF_FFFF
+HEADER_BYTES: Final = _SUMMED.size + _SUMS.size
 MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """Longest frame, header included."""
 
@@ -62,10 +66,8 @@ PROMISE_BYTES: Final = _PROMISE.size
 PROMISE_SLOT_BYTES: Final = 4096
 """Length of one encoded promise."""
 
-assert HEADER_BYTES == 16
+assert HEADER_BYTES == 24
 assert PROMISE_BYTES == 44
-assert len(set(MAGIC)) == len(MAGIC) == 4, "a magic that overlapped itself could not be stuffed"
-assert 0 not in MAGIC, "the stuffing must break the magic"
 
 
 # ---- entries -------------------------------------------------------------------------------------
@@ -128,29 +130,63 @@ _ENTRIES: Final[dict[int, type[Entry]]] = {
     9: HeadEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
-_FIELDS: Final = {kind: codec.fields_decoder(entry) for kind, entry in _ENTRIES.items()}
+_FIELDS: Final = {
+    kind: codec.fields_decoder(entry)
+    for kind, entry in _ENTRIES.items()
+    if entry is not RecordsEntry
+}
 _EPOCH_FIELDS: Final = codec.fields_decoder(VolumeEpoch)
+
+
+class _PackedRecords(NamedTuple):
+    """What the msgpack says of a `RecordsEntry`."""
+
+    vdl: Lsn
+    floor: Lsn
+    length: int
+
+
+_PACKED_RECORDS_FIELDS: Final = codec.fields_decoder(_PackedRecords)
 
 
 def _plain(entry: Entry) -> tuple[object, ...]:
     """``entry`` as the array that is packed."""
-    kind = _KINDS[type(entry)]
     match entry:
+        case RecordsEntry(vdl, floor, records):
+            return (1, vdl, floor, len(records))
         case TableEntry(vdl, table):
-            return (kind, vdl, codec.plain_table(table))
+            return (3, vdl, codec.plain_table(table))
         case HeadEntry(epoch, table):
-            return (kind, epoch, codec.plain_table(table), *entry[2:])
-    return (kind, *entry)
+            return (9, epoch, codec.plain_table(table), *entry[2:])
+    return (_KINDS[type(entry)], *entry)
 
 
-def _entry(values: Any) -> Entry:
-    if type(values) is not tuple or not values or type(values[0]) is not int:
-        raise MalformedFrame(f"an entry of type {type(values).__name__}: expected [kind, ...]")
-    fields = _FIELDS.get(values[0])
-    if fields is None:
-        raise MalformedFrame(f"entry kind {values[0]}: expected any of {sorted(_FIELDS)}")
-    entry: Entry = fields(values)
-    return entry
+class _Body:
+    """A body that is decoded: the runs behind the msgpack are taken one after the other."""
+
+    def __init__(self, body: bytes, packed_bytes: int) -> None:
+        self._body = body
+        self.at = packed_bytes
+
+    def entry(self, values: Any) -> Entry:
+        """What one array of the msgpack stands for."""
+        if type(values) is not tuple or not values or type(values[0]) is not int:
+            raise MalformedFrame(f"an entry of type {type(values).__name__}: expected [kind, ...]")
+        if values[0] == 1:
+            return self._records(_PACKED_RECORDS_FIELDS(values))
+        fields = _FIELDS.get(values[0])
+        if fields is None:
+            raise MalformedFrame(f"entry kind {values[0]}: expected any of {sorted(_FIELDS)}")
+        entry: Entry = fields(values)
+        return entry
+
+    def _records(self, packed: _PackedRecords) -> RecordsEntry:
+        start, self.at = self.at, self.at + packed.length
+        if self.at > len(self._body):
+            raise MalformedFrame(
+                f"a run of {packed.length} bytes, with {len(self._body) - start} left in the body"
+            )
+        return RecordsEntry(packed.vdl, packed.floor, self._body[start : self.at])
 
 
 # ---- frames --------------------------------------------------------------------------------------
@@ -164,137 +200,85 @@ class Frame:
     entries: tuple[Entry, ...]
 
 
-def encode_frame(epoch: VolumeEpoch, entries: Iterable[Entry]) -> bytes:
-    """One frame; raises `Invalid` if it would exceed `MAX_FRAME_BYTES`."""
-    packed = codec.pack((epoch.counter, epoch.writer_id, [_plain(entry) for entry in entries]))
-    body = packed.replace(_STUFFED, _STUFFING)
-    if HEADER_BYTES + len(body) > MAX_FRAME_BYTES:
-        raise Invalid(
-            f"a frame of {HEADER_BYTES + len(body)} bytes: expected at most {MAX_FRAME_BYTES}"
-        )
-    total = codec.checksum(len(body).to_bytes(4, "little") + body)
-    return _HEADER.pack(MAGIC, len(body), total) + body
+class FrameBody(NamedTuple):
+    """What one group commit writes, encoded: only its place makes a frame of it."""
+
+    packed_bytes: int
+    """How much of it is msgpack."""
+    data: bytes
+
+    @property
+    def frame_bytes(self) -> int:
+        """The length of the frame that it makes, wherever that lies."""
+        return HEADER_BYTES + len(self.data)
+
+    def at(self, salt: int, offset: int) -> bytes:
+        """The frame at byte ``offset`` of the file with this ``salt``."""
+        seed = salt ^ offset
+        summed = _SUMMED.pack(MAGIC, len(self.data), self.packed_bytes)
+        sums = _SUMS.pack(codec.checksum(summed, seed) & _HALF, codec.checksum(self.data, seed))
+        return b"".join((summed, sums, self.data))
 
 
-def decode_body(body: bytes) -> Frame:
-    """The frame with this (stuffed) body; raises `MalformedFrame` for anything else."""
+def encode_body(epoch: VolumeEpoch, entries: Iterable[Entry]) -> FrameBody:
+    """The body of one frame; raises `Invalid` if that would exceed `MAX_FRAME_BYTES`."""
+    runs = [b""]
+    plain = []
+    for entry in entries:
+        plain.append(_plain(entry))
+        if type(entry) is RecordsEntry:
+            runs.append(entry.records)
+    packed = runs[0] = codec.pack((epoch.counter, epoch.writer_id, plain))
+    body = FrameBody(len(packed), b"".join(runs))
+    if body.frame_bytes > MAX_FRAME_BYTES:
+        raise Invalid(f"a frame of {body.frame_bytes} bytes: expected at most {MAX_FRAME_BYTES}")
+    return body
+
+
+def decode_body(packed_bytes: int, data: bytes) -> Frame:
+    """The frame with this body, as `FrameBody`; raises `MalformedFrame` for anything else."""
     try:
-        values = codec.unpack(body.replace(_STUFFING, _STUFFED))
+        values = codec.unpack(data[:packed_bytes])
         if type(values) is not tuple or len(values) != 3 or type(values[2]) is not tuple:
-            raise MalformedFrame(f"{len(body)} bytes of body: expected [counter, writer, entries]")
+            raise MalformedFrame(f"{len(data)} bytes of body: expected [counter, writer, entries]")
         epoch: VolumeEpoch = _EPOCH_FIELDS((0, *values[:2]))
-        return Frame(epoch, tuple([_entry(each) for each in values[2]]))
+        body = _Body(data, packed_bytes)
+        entries = tuple([body.entry(each) for each in values[2]])
+        if body.at != len(data):
+            raise MalformedFrame(f"{len(data) - body.at} bytes behind the runs: expected none")
+        return Frame(epoch, entries)
     except MalformedMessage as error:
-        raise MalformedFrame(f"a body of {len(body)} bytes: {error}") from None
+        raise MalformedFrame(f"a body of {len(data)} bytes: {error}") from None
     except RecursionError:
-        raise MalformedFrame(f"a body of {len(body)} bytes, nested too deeply to show") from None
+        raise MalformedFrame(f"a body of {len(data)} bytes, nested too deeply to show") from None
 
 
-# ---- logs ----------------------------------------------------------------------------------------
+class FrameHead(NamedTuple):
+    """What says the head of a frame whose sums are right."""
 
-
-class ScannedFrame(NamedTuple):
-    """A frame and where it lies: bytes ``start <= at < end`` of the log."""
-
-    start: int
+    packed_bytes: int
     end: int
-    frame: Frame
+    """Where the frame ends, in what it was found in."""
 
 
-class DamagedRange(NamedTuple):
-    """Bytes ``start <= at < end`` that are no frame, although frames were written there."""
+def frame_at(data: bytes, start: int, seed: int) -> FrameHead | None:
+    """The head of the frame at ``start`` of ``data``; None if there is no sound one.
 
-    start: int
-    end: int
-
-
-@attrs.frozen
-class LogScan:
-    """All that a log still says."""
-
-    frames: tuple[ScannedFrame, ...]
-    """Every sound frame, in order."""
-    damage: tuple[DamagedRange, ...]
-    """What was durable once and is spoilt now; frames are missing there. Ascending, disjoint."""
-    durable_length: int
-    """Where the last sound frame ends: cut here, and continue here."""
-    torn_bytes: int
-    """Length of the tail behind that, which a crash has left unfinished."""
-
-
-def scan(log: bytes) -> LogScan:
-    """What `scan_steps` returns, at once."""
-    return finished(scan_steps(log))
-
-
-def scan_steps(log: bytes) -> Steps[LogScan]:
-    """Read a log from its start, as far as there are sound frames, across damage.
-
-    What has a sound frame behind it is damage; what has none is a torn tail, since a rotten last
-    frame looks like one. A frame whose checksum is right but whose body is not one of this format
-    was written whole: it is damage too, wherever it lies, and never cut off.
+    ``seed`` is the place where it is to be one: salt of the file xor offset in it.
     """
-    frames: list[ScannedFrame] = []
-    damage: list[DamagedRange] = []
-    pace = Pace()
-    durable_length = start = 0
-    while start >= 0:
-        end = _frame_end(log, start)
-        if end is None:
-            start = log.find(MAGIC, start + 1)
-            continue
-        if durable_length < start:
-            _add_damage(damage, durable_length, start)
-        try:
-            frames.append(ScannedFrame(start, end, decode_body(log[start + HEADER_BYTES : end])))
-        except MalformedFrame:
-            _add_damage(damage, start, end)
-        if pace.ends_step(end - start):
-            yield
-        durable_length = start = end
-    return LogScan(tuple(frames), tuple(damage), durable_length, len(log) - durable_length)
-
-
-class Verified(NamedTuple):
-    """What checksums alone say of a piece of a log that starts with a frame."""
-
-    sound_bytes: int
-    """Sound frames from the start of the piece, one after the other, end here."""
-    damaged: bool
-    """Whether there is a sound frame behind something that is none."""
-
-
-def verify(piece: bytes) -> Verified:
-    """Check the checksums of a piece of a log, without looking into its frames."""
-    start = 0
-    while (end := _frame_end(piece, start)) is not None:
-        start = end
-    sound_bytes = start
-    while start >= 0:
-        start = piece.find(MAGIC, start + 1)
-        if start >= 0 and _frame_end(piece, start) is not None:
-            return Verified(sound_bytes, damaged=True)
-    return Verified(sound_bytes, damaged=False)
-
-
-def _frame_end(log: bytes, start: int) -> int | None:
-    """Where the frame at ``start`` ends; None if there is no sound one."""
-    if not log.startswith(MAGIC, start) or start + HEADER_BYTES > len(log):
+    if not data.startswith(MAGIC, start) or start + HEADER_BYTES > len(data):
         return None
-    _, length, total = _HEADER.unpack_from(log, start)
+    _, length, packed_bytes = _SUMMED.unpack_from(data, start)
+    head_sum, body_sum = _SUMS.unpack_from(data, start + _SUMMED.size)
     body = start + HEADER_BYTES
     end = body + length
-    if end > len(log) or end - start > MAX_FRAME_BYTES or log.find(MAGIC, body, end) >= 0:
+    if end > len(data) or end - start > MAX_FRAME_BYTES or packed_bytes > length:
         return None
-    if codec.checksum(log[start + 4 : start + 8] + log[body:end]) != total:
+    if codec.checksum(data[start : start + _SUMMED.size], seed) & _HALF != head_sum:
         return None
-    return int(end)
-
-
-def _add_damage(damage: list[DamagedRange], start: int, end: int) -> None:
-    if damage and damage[-1].end == start:
-        start = damage.pop().start
-    damage.append(DamagedRange(start, end))
+    if codec.checksum(memoryview(data)[body:end], seed) != body_sum:
+        return None
+    return FrameHead(packed_bytes, end)
 
 
 # ---- promises ------------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def run_world(
             handles = {segment_id: SimulatedDiskHandle(each) for segment_id, each in disks.items()}
             cluster, fresh = await new_volume(
                 nursery, network, geometry, handles, FIRST_EPOCH, config,
-                seeds.stream("cluster"), trace=trace,
+                seeds.stream("cluster"), clock=lambda: scheduler.now_ns, trace=trace,
             )  # fmt: skip
             await cluster.start_segments()
             await cluster.open_writer(fresh=fresh)

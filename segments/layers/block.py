@@ -43,6 +43,7 @@ from segments.protocol.run import (
     WORDS,
     Rows,
     bytes_of,
+    clock_us,
     payload_bytes,
     words_of,
 )
@@ -136,7 +137,15 @@ class Block:
 
     def payload(self, row: int) -> bytes:
         """The payload of one row: of an image, the page without the zeros that end it."""
-        return self.payloads[self.starts[row] : self.starts[row + 1]]
+        start = self.starts[row]
+        return self.payloads[start : start + (self.metas[row] & LENGTH_MASK)]
+
+    def clock_us(self, row: int) -> int:
+        """The writer's clock when the mini-transaction that ends with ``row`` was committed.
+
+        In microseconds; 0 for a row that ends none.
+        """
+        return clock_us(self.metas[row], self.payloads[self.starts[row] : self.starts[row + 1]])
 
     def page_offset(self, row: int) -> int:
         """Where in its page a record begins to write."""

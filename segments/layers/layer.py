@@ -84,7 +84,7 @@ class Layer:
     count: int = attrs.field(eq=False)
     """How many rows it has, images included."""
     user_bytes: int = attrs.field(eq=False)
-    """Payload bytes of its records: what their writers wrote."""
+    """Payload bytes of its records: what their writers wrote, and when."""
     page_count: int = attrs.field(eq=False)
     """How many pages have rows in it."""
     new_page_count: int = attrs.field(eq=False)

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class AuroraError(Exception):
     """Root of all errors raised on purpose."""
@@ -82,6 +84,23 @@ class ReadPointBelowFloor(Invalid):
 
 class PageNotFound(NotFound):
     """The page had not been written at the read point."""
+
+
+class VolumeFull(Unavailable):
+    """Too few segments have room: nothing was written, and nothing is until space is freed.
+
+    It frees itself once old versions need not be kept any more; `disk_bytes` is the limit.
+    """
+
+    def __init__(self, text: str, segments: Mapping[str, tuple[int, int]], kept_for: str) -> None:
+        super().__init__(text, segments, kept_for)
+        self.segments = segments
+        """Of each that is short: the bytes it needs, room for its own work included, and may."""
+        self.kept_for = kept_for
+        """What keeps old versions, which would free space."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class VolumeLocked(Unavailable):

@@ -41,6 +41,8 @@ class RedoRecord(NamedTuple):
     ``prev_volume_lsn``   the record before it in the volume; LSNs have holes, so it is not lsn - 1
     ``prev_segment_lsn``  the record before it in its protection group
     ``prev_page_lsn``     the record before it on its page
+    ``clock_us``          if it is a CPL, its writer's clock at the commit, in microseconds since
+                          the epoch of Unix; else 0
     """
 
     lsn: Lsn
@@ -52,6 +54,7 @@ class RedoRecord(NamedTuple):
     prev_volume_lsn: Lsn
     prev_segment_lsn: Lsn
     prev_page_lsn: Lsn
+    clock_us: int = 0
 
 
 class Change(NamedTuple):

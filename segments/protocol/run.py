@@ -17,9 +17,13 @@ offset      bytes          content
 
 ``meta`` holds, from its lowest bit upwards, the payload's length (14 bits), its offset in the page
 (13), whether the record ends its mini-transaction (1), a bit that is zero, and ``lsn - mtr_id``
-(35). A row's prev_segment_lsn is the LSN of the row before it, so a run cannot fork. The rows are
-of one length and the payloads stand behind them, so runs are cut and joined without decoding, and
-one column of all rows is read at once.
+(35). Behind the payload of a record that ends its mini-transaction stands its writer's clock, in
+microseconds since the epoch of Unix: p counts 8 bytes more for each of these than the lengths say
+(`payload_bytes`).
+
+A row's prev_segment_lsn is the LSN of the row before it, so a run cannot fork. The rows are of one
+length and the payloads stand behind them, so runs are cut and joined without decoding, and one
+column of all rows is read at once.
 
 `read_run` makes the checks that a segment owes before it acknowledges (whole, sound, ascending);
 what a row says of its page is checked when rows are looked into (`Run.payload_ends`).
@@ -67,9 +71,25 @@ assert PAGE_SIZE <= LENGTH_MASK
 assert PAGE_SIZE == 1 << (CPL_SHIFT - OFFSET_SHIFT)
 
 
+_CLOCK: Final = Struct("<Q")
+MAX_CLOCK_US: Final = (1 << 64) - 1
+"""The latest time that a record can carry."""
+_CLOCK_SHIFT: Final = CPL_SHIFT - _CLOCK.size.bit_length() + 1  # takes the bit to the place of 8
+
+assert _CLOCK.size == CPL_BIT >> _CLOCK_SHIFT
+
+
 def payload_bytes(meta: int) -> int:
-    """How long the payload of a row with this ``meta`` is, in bytes."""
-    return meta & LENGTH_MASK
+    """How many bytes stand behind the rows for one with this ``meta``: its change, and its clock.
+
+    The change are the first ``meta & LENGTH_MASK`` of them.
+    """
+    return (meta & LENGTH_MASK) + (meta >> _CLOCK_SHIFT & _CLOCK.size)
+
+
+def clock_us(meta: int, stored: bytes) -> int:
+    """The writer's clock in what is stored for a row with this ``meta``; 0 if it has none."""
+    return _CLOCK.unpack_from(stored, meta & LENGTH_MASK)[0] if meta & CPL_BIT else 0
 
 
 class Rows(NamedTuple):
@@ -83,7 +103,8 @@ class Rows(NamedTuple):
 def encode_rows(records: Sequence[RedoRecord]) -> Rows:
     """Encode records that follow each other in their group's chain."""
     words: list[int] = []
-    for lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, _, prev_page in records:
+    payloads: list[bytes] = []
+    for lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, _, prev_page, clock in records:
         meta = (
             (lsn - mtr_id) << MTR_SHIFT
             | is_cpl << CPL_SHIFT
@@ -91,7 +112,10 @@ def encode_rows(records: Sequence[RedoRecord]) -> Rows:
             | len(payload)
         )
         words += (lsn, page_id, prev_page, prev_volume, meta)
-    return Rows(bytes_of(words), b"".join([record[3] for record in records]))
+        payloads.append(payload)
+        if is_cpl:
+            payloads.append(_CLOCK.pack(clock))
+    return Rows(bytes_of(words), b"".join(payloads))
 
 
 def join_rows(prev_lsn: Lsn, last_lsn: Lsn, pieces: Sequence[Rows]) -> bytes:
@@ -142,7 +166,7 @@ class Run(NamedTuple):
         ends, at, prev_segment = array("I"), 0, self.prev_lsn
         rows = memoryview(self.data)[RUN_HEAD_BYTES : self._payloads_at]
         for lsn, page_id, prev_page, prev_volume, meta in ROW.iter_unpack(rows):
-            length, offset = payload_bytes(meta), meta >> OFFSET_SHIFT & OFFSET_MASK
+            length, offset = meta & LENGTH_MASK, meta >> OFFSET_SHIFT & OFFSET_MASK
             if not (
                 meta >> MTR_SHIFT < lsn
                 and page_id <= MAX_INTEGER
@@ -152,7 +176,7 @@ class Run(NamedTuple):
             ):
                 raise MalformedMessage(f"a row with impossible fields at LSN {lsn}: {meta:#x}")
             prev_segment = lsn
-            at += length
+            at += payload_bytes(meta)
             ends.append(at)
         if at != len(self.data) - self._payloads_at:
             raise MalformedMessage(
@@ -173,11 +197,12 @@ class Run(NamedTuple):
                 data, RUN_HEAD_BYTES + row * ROW.size
             )
             end = payloads + ends[row]
+            stored = data[end - payload_bytes(meta) : end]
             values = (
-                lsn, page_id, meta >> OFFSET_SHIFT & OFFSET_MASK,
-                data[end - payload_bytes(meta) : end],
+                lsn, page_id, meta >> OFFSET_SHIFT & OFFSET_MASK, stored[: meta & LENGTH_MASK],
                 lsn - (meta >> MTR_SHIFT), meta & CPL_BIT != 0,
                 prev_volume, lsns[row - 1] if row else self.prev_lsn, prev_page,
+                clock_us(meta, stored),
             )  # fmt: skip
             found.append(as_record(values))
         return found

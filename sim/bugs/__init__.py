@@ -73,6 +73,7 @@ PLANS: Final = (
     | tables.PLANS
     | copies.PLANS
     | damage.PLANS
+    | files.PLANS
     | readers.PLANS
     | limits.PLANS
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from sim.bugs.plan import Plan
+from sim.bugs.plan import Plan, folding
 from sim.bugs.registry import Bug, Edit
 
 _STATE: Final = "segments.state:SegmentState"
@@ -84,10 +84,10 @@ COPY_BUGS: Final = (
 
 def behind_the_layers() -> Plan:
     """F is away while the others fold the log, and a new writer has nothing of it either."""
-    plan = _folding(end_ms=1_000, gossip_bytes=1 << 10)
+    plan = folding(end_ms=1_000, gossip_bytes=1 << 10)
     plan.part(5, "F", "A,B,C,D,E,writer")
-    for at_ms in (6, 8, 10, 12, 14):
-        plan.put(at_ms, 0, length=600)
+    for page in range(5):
+        plan.put(6 + 2 * page, page, length=600)
     plan.fault(400, "recover")
     plan.put(420, 1, client=1)
     plan.fault(500, "heal_network")
@@ -96,29 +96,22 @@ def behind_the_layers() -> Plan:
 
 def rewritten_over_a_gap() -> Plan:
     """A lacks LSN 4 and 5 and has 6 when it writes its log anew; 4 and 5 come alone."""
-    plan = _rewriting(batch_bytes=16 << 10)
-    for at_ms in (6, 8, 10):
-        plan.put(at_ms, 0, length=8_000)
-    plan.cut(300, "writer-1", "A")
-    plan.keep_apart(300)
-    for client in (1, 2):
-        plan.put(300.5, 0, client=client, length=8_000)
-    plan.fault(301.2, "heal_network")
-    plan.keep_apart(301.2)
-    plan.put(302, 0, client=3, length=5_000)
-    plan.fault(430, "crash", "A")
-    plan.fault(431, "restart", "A")
+    plan = _rewriting(batch_bytes=16 << 10, resend_min_ns=100_000_000)
+    plan.keep_apart(5)
+    for client in range(3):
+        plan.put(6, 0, client=client, length=8_000)
+    plan.cut(8, "writer-1", "A")
+    for client in (3, 4):
+        plan.put(8.5, 0, client=client, length=8_000)
+    plan.fault(9.5, "heal_network")
+    plan.keep_apart(9.5)
+    plan.put(10, 0, client=5, length=5_000)
     return plan
 
 
-def _folding(end_ms: float = 800, **knobs: Any) -> Plan:
-    """Everything is folded and collected at once."""
-    return Plan(end_ms=end_ms, retention_lsns=0, fold_bytes=1, collect_ratio=0.01, **knobs)
-
-
 def _rewriting(end_ms: float = 800, **knobs: Any) -> Plan:
-    """So is any log that is not small: it is soon written anew."""
-    return _folding(end_ms, compact_bytes=0, compact_ratio=1.1, wal_file_bytes=256 << 10, **knobs)
+    """Everything is folded at once, and any log that is not small is soon written anew."""
+    return folding(end_ms, compact_bytes=0, compact_ratio=1.1, wal_file_bytes=256 << 10, **knobs)
 
 
 def rewritten_with_a_range() -> Plan:
@@ -143,7 +136,7 @@ def rewritten_with_a_range() -> Plan:
 
 def peer_lost_amid_its_layer() -> Plan:
     """F takes a layer of A, slowly and in parts, when A loses its disk."""
-    plan = _folding(end_ms=1_000, gossip_bytes=16 << 10, gossip_interval_ns=20_000_000)
+    plan = folding(end_ms=1_000, gossip_bytes=16 << 10, gossip_interval_ns=20_000_000)
     plan.part(5, "F", "A,B,C,D,E,writer")
     for page in range(8):
         plan.put(6 + 2 * page, page, length=8_000)

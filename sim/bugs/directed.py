@@ -253,13 +253,16 @@ def lagging_segment() -> Plan:
     return plan
 
 
-def images_of_the_tail() -> Plan:
-    """Three segments hold a record that is not durable, when it is time to make images."""
-    plan = Plan(end_ms=400, image_interval=1)
-    plan.part(5, "D,E,F", "writer-1")
+def read_before_the_vdl_is_known() -> Plan:
+    """Segments hold two records, and have heard of a VDL of 1, when the first page is read.
+
+    Other reads follow, so that segments are looked at before they hear of more.
+    """
+    plan = Plan(buffer_pool_pages=1)
     plan.put(10, 0)
-    plan.fault(200, "crash_writer")
-    plan.fault(201, "recover")
+    plan.put(12, 1)
+    for page in range(8):
+        plan.get(14 + 2 * page, page)
     return plan
 
 
@@ -369,7 +372,7 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "evict-above-vdl": small_pool,
     "serve-below-required": lagging_segment,
     "lal-ignored": too_many_lsns,
-    "coalesce-above-vdl": images_of_the_tail,
+    "coalesce-above-vdl": read_before_the_vdl_is_known,
     "retransmit-not-idempotent": everything_twice,
     "torn-tail-kept": torn_twice,
     "wiped-rejoins": sealed_and_wiped,

@@ -1,12 +1,14 @@
 """Bugs of files and layers: what is durable when, and what becomes of records that are folded.
 
-Whatever a crash makes of files is drawn, so only random seeds play most of them.
+Whatever a crash makes of files is drawn: bugs that need one are left to random seeds.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
+from sim.bugs.plan import Plan, folding
 from sim.bugs.registry import Bug, Edit
 
 _PUBLISH: Final = "segments.background:Background._publish"
@@ -85,7 +87,7 @@ FILE_BUGS: Final = (
         name="file-without-a-head",
         summary="a new file of the log does not begin with what those before it have said",
         section="protocol §6",
-        edits=(Edit("segments.hot_log:HotLog.append", "[head(), frame]", "[frame]"),),
+        edits=(Edit("segments.hot_log:HotLog.append", "[head(), body]", "[body]"),),
     ),
     Bug(
         name="fold-above-vdl",
@@ -139,9 +141,12 @@ FILE_BUGS: Final = (
     ),
     Bug(
         name="bloom-denies",
-        summary="a filter is asked for other bits than those that were set",
+        summary="a filter is asked for other bits than those that were set, and nobody wonders",
         section="protocol §6",
-        edits=(Edit("segments.layers.bloom:Bloom.may_hold", "digest >> 32 | 1", "digest >> 32"),),
+        edits=(
+            Edit("segments.layers.bloom:Bloom.may_hold", "digest >> 32 | 1", "digest >> 32"),
+            Edit(f"{_MATERIALIZER}._plan", "if not answer.page_lsn:", "if False:"),
+        ),
     ),
     Bug(
         name="merge-loses-a-boundary",
@@ -173,3 +178,87 @@ FILE_BUGS: Final = (
         ),
     ),
 )
+
+
+def folded_before_it_is_durable() -> Plan:
+    """A, B and C hold a record that is not durable when it is time to fold."""
+    plan = folding()
+    plan.part(5, "D,E,F", "writer-1")
+    plan.put(10, 0)
+    return plan
+
+
+def long_tail() -> Plan:
+    """A, B and C hold files full of what is not durable when they fold the first record."""
+    plan = folding(wal_file_bytes=1 << 10)
+    plan.put(10, 0)
+    plan.part(12, "D,E,F", "writer-1")
+    for client in range(4):
+        plan.put(14 + client, 0, client=client, length=600)
+    return plan
+
+
+def many_files() -> Plan:
+    """The log goes on in one file after the other, and what is in the first is folded."""
+    plan = folding(wal_file_bytes=1 << 10)
+    for turn in range(8):
+        plan.put(10 + 20 * turn, turn, length=600)
+    return plan
+
+
+def all_folded() -> Plan:
+    """All that a segment has of a VDL is a layer when its power fails."""
+    plan = folding()
+    plan.put(10, 0)
+    plan.fault(300, "crash", "A")
+    plan.fault(301, "restart", "A")
+    return plan
+
+
+def read_before_the_fold() -> Plan:
+    """A page is read, then written again, and that is folded; then it is read once more."""
+    plan = folding(buffer_pool_pages=1)
+    for put_ms in (10, 200):
+        plan.put(put_ms, 0)
+        plan.put(put_ms + 4, 1)  # it takes the place of the other in the pool
+        for at_ms in range(put_ms + 10, put_ms + 190, 10):
+            plan.get(at_ms, 0)
+            plan.get(at_ms + 5, 1)
+    return plan
+
+
+def many_layers() -> Plan:
+    """Each record is a layer of its own, and two of them are merged."""
+    plan = folding(end_ms=1_000, retention_lsns=None, fan_out=2)
+    for turn in range(6):
+        plan.put(10 + 120 * turn, turn % 2)
+    return plan
+
+
+def collected_twice() -> Plan:
+    """A page is collected, written again, and collected again."""
+    plan = folding()
+    plan.put(10, 0)
+    plan.put(200, 0)
+    return plan
+
+
+def read_of_layers() -> Plan:
+    """Pages are read that are in a layer and not in memory."""
+    plan = folding(end_ms=500, retention_lsns=None, buffer_pool_pages=1, image_cache_bytes=0)
+    for page in range(8):
+        plan.put(10 + 2 * page, page)
+        plan.get(300 + 2 * page, page)
+    return plan
+
+
+PLANS: Final[dict[str, Callable[[], Plan]]] = {
+    "log-file-dropped-early": long_tail,
+    "file-without-a-head": many_files,
+    "fold-above-vdl": folded_before_it_is_durable,
+    "heartbeat-vdl-trusted": all_folded,
+    "image-stale-after-fold": read_before_the_fold,
+    "bloom-denies": read_of_layers,
+    "merge-loses-a-boundary": many_layers,
+    "collect-forgets-the-floor-of-a-page": collected_twice,
+}

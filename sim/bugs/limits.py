@@ -80,7 +80,7 @@ LIMIT_BUGS: Final = (
         name="unlinked-without-bound",
         summary="a segment keeps any number of records above a gap",
         section="protocol §6",
-        edits=(Edit(_INSERT, "self._waiting.keep_nearest(self._max_unlinked)", "pass"),),
+        edits=(Edit(_INSERT, "if self._max_unlinked is not None:", "if False:"),),
     ),
     Bug(
         name="images-without-bound",

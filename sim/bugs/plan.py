@@ -87,3 +87,9 @@ class Plan:
             actions=tuple(sorted(self._actions, key=lambda each: each.at_ns)),
             operations=tuple(sorted(self._operations, key=lambda each: each.at_ns)),
         )  # fmt: skip
+
+
+def folding(end_ms: float = 400.0, **knobs: Any) -> Plan:
+    """What can be folded is folded at once, and what is below the floor is collected at once."""
+    at_once = {"retention_lsns": 0, "fold_bytes": 1, "collect_ratio": 0.01}
+    return Plan(end_ms, **at_once | knobs)

@@ -119,13 +119,13 @@ PROMISE_BUGS: Final = (
         edits=(
             Edit(
                 "segments.server:SegmentServer._store",
-                "    if write.append:\n"
+                "    if write.append is not None:\n"
                 "        await log.append(write.append, write.top, core.state.head_frame)\n"
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)",
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)\n"
-                "    if write.append:\n"
+                "    if write.append is not None:\n"
                 "        await log.append(write.append, write.top, core.state.head_frame)",
             ),
         ),

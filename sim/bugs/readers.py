@@ -110,8 +110,30 @@ READER_BUGS: Final = (
         name="floor-never-rises",
         summary="the floor stays where the volume was opened",
         section="protocol §6; 2017 §4.2.3",
+        edits=(Edit("aurora.core:WriterCore._update_floor", "if kept is not None:", "if False:"),),
+    ),
+    Bug(
+        name="retention-by-the-wrong-clock",
+        summary="how old a version is, the clock on the wall tells, which somebody sets",
+        section="protocol §6",
         edits=(
-            Edit("aurora.core:WriterCore._update_floor", "if kept_from is not None:", "if False:"),
+            Edit(
+                "aurora.core:WriterCore._update_floor",
+                "tick(self.vdl, now)",
+                "tick(self.vdl, self._clock.now_us() / 1e6)",
+            ),
+        ),
+    ),
+    Bug(
+        name="what-is-found-counts-as-old",
+        summary="a writer lets go of what it finds at its opening before that is old enough",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.retention:Retention.tick",
+                "marks.append((vdl, now))",
+                "marks.append((vdl, now if marks else now - self._seconds))",
+            ),
         ),
     ),
     Bug(

@@ -24,7 +24,7 @@ from aurora.events import (
 from aurora.outgoing_log import OutgoingLog
 from segments.core import SegmentCore
 from segments.layers.materializer import Materializer
-from segments.manifest import PROMISE
+from segments.manifest import PROMISE, log_part
 from segments.protocol.events import (
     BatchReceived,
     Event,
@@ -210,15 +210,15 @@ class BoundChecks:
         disk, limit = self._world.disks[segment], self._segment.wal_file_bytes
         for file in disk.log_files[-1:]:  # those before it were looked at, or written anew
             if file.length > limit:
-                content = disk.content(file.name)
-                self._hold(rules_of_bounds.file_fits, segment, file.name, content, limit)
+                part = log_part(file, disk.content(file.name))
+                self._hold(rules_of_bounds.file_fits, segment, file.name, part, limit)
 
     def _begins_anew(self, segment: SegmentId, _: RewriteStarted, core: SegmentCore) -> None:
         """All of the log up to here is to be written anew."""
         if segment in self._spoilt:
             self._mending.add(segment)
             return
-        size, needed = self._world.disks[segment].log_bytes, core.state.index.encoded_bytes()
+        size, needed = self._world.disks[segment].log_bytes, _needed_by(core.state)
         self._hold(
             rules_of_bounds.is_written_anew_with_reason, segment, size, needed, self._segment
         )
@@ -228,8 +228,9 @@ class BoundChecks:
             self._spoilt.discard(segment)
         self._mending.discard(segment)
         disk = self._world.disks[segment]
-        content = disk.content(disk.log_files[0].name)
-        self._hold(rules_of_bounds.runs_fit, segment, content, self._segment.gossip_bytes)
+        file = disk.log_files[0]
+        part = log_part(file, disk.content(file.name))
+        self._hold(rules_of_bounds.runs_fit, segment, part, self._segment.gossip_bytes)
 
     def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
         self._mending.discard(segment)
@@ -297,7 +298,7 @@ class BoundChecks:
         """What is to be held of a segment that has come to rest, with the values."""
         config, size = self._segment, self._world.disks[segment].log_bytes
         durable = rules_of_layers.open_sizes(state, min(state.vdl, state.scl))
-        needed = sum(rules_of_layers.open_sizes(state, MAX_LSN))
+        needed = _needed_by(state)
         layers = state.layers.layers
         return [
             (rules_of_bounds.log_is_compacted, segment, size, needed, config),
@@ -333,6 +334,11 @@ def _held_by(log: OutgoingLog) -> int:
     """Encoded bytes that a log holds, but for what it has released and not yet cut off."""
     released = log._start * RECORD_OVERHEAD_BYTES + log._ends[log._start] - log._ends[0]
     return len(log._rows) + len(log._payloads) - released
+
+
+def _needed_by(state: SegmentState) -> int:
+    """What must stand in a log: the records that are in no layer, and the heads of two files."""
+    return sum(rules_of_layers.open_sizes(state, MAX_LSN)) + 2 * state.head_frame().frame_bytes
 
 
 def _kept_by(pages: Materializer) -> tuple[list[int], list[int]]:

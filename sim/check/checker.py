@@ -49,7 +49,7 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.state import SegmentState
-from sim.check import invariants, what_if
+from sim.check import invariants, rules_of_clocks, what_if
 from sim.check.bound_checks import BoundChecks
 from sim.check.client_checks import ClientChecks
 from sim.check.disk_checks import DiskChecks
@@ -88,6 +88,8 @@ class Checker(Listener):
         self._observed_vdl: Lsn = 0
         self._observed_before: dict[str, Lsn] = {}
         self._vcl: dict[str, Lsn] = {}
+        self._clocks: dict[str, int] = {}
+        """What each writer's clock has shown."""
         self._epochs: dict[SegmentId, VolumeEpoch] = {}
         self._held: dict[tuple[VolumeEpoch, PgId], dict[SegmentId, Lsn]] = {}
         self._sealed: dict[PgId, dict[SegmentId, tuple[VolumeEpoch, Lsn]]] = {}
@@ -171,6 +173,9 @@ class Checker(Listener):
         self._vcl[source] = plan.vdl
         if not event.fresh:
             self.logs.planned(source, plan)
+        seen = (each.clock_us for group in plan.records.values() for each in group)
+        self._clocks[source] = max(seen, default=0)
+        self.floors.starts_at(source, plan.floor)
         if event.fresh:
             self._opened(view)
 
@@ -184,6 +189,7 @@ class Checker(Listener):
     def _opened(self, view: WriterView) -> None:
         view.opened = True
         self._opened_ns[view.name] = self._world.scheduler.now_ns
+        self.floors.opened(view.name)
         self._hold(invariants.opens_above_the_observed, view)
         for name, highest in self.reference.highest_by.items():
             other = self.reference.writers[name]
@@ -202,7 +208,10 @@ class Checker(Listener):
             invariants.new_records,
             self.reference, view, records,
         )  # fmt: skip
+        self._hold(invariants.names_the_one_before, self.reference, view, records)
         self._hold(invariants.within_lal, view, core, self._lal, records)
+        self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
+        self._clocks[source] = records[-1].clock_us
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,
@@ -297,9 +306,12 @@ class Checker(Listener):
         )  # fmt: skip
 
     def _on_ack(self, source: str, event: AckSent) -> None:
+        core = self._world.cluster.hosts[source].core
+        assert core is not None
+        written = max([core.state.folded, *core.files._tops.values()])
         self._hold(
             invariants.acknowledges_what_is_synced,
-            source, event.scl, event.log_bytes, self._world.disks[source].log_bytes,
+            source, event.scl, written, event.log_bytes, self._world.disks[source].log_bytes,
         )  # fmt: skip
 
     def _epoch_moved(self, segment: SegmentId, state: SegmentState) -> None:

@@ -10,7 +10,8 @@ from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import Lsn, SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import NO_PROMISE, decode_promises, encode_promise, scan
+from segments.wal import NO_PROMISE, decode_promises, encode_promise
+from segments.wal_scan import scan
 from sim.check import invariants, rules_of_disks, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
@@ -149,7 +150,7 @@ class DiskChecks:
         if host.segment in self._damaged:
             restored = self._left(host.segment)
             repaired = restored is not None and restored.whole and restored.scl >= state.scl
-            log = log_in(self._world.disks[host.segment].peek()).log
+            log = log_in(self._world.disks[host.segment].peek()).parts
             if repaired and not scan(log).damage:
                 self._damaged.discard(host.segment)  # repaired, and written anew
             return

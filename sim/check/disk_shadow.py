@@ -14,7 +14,8 @@ from segments.manifest import MANIFEST, PROMISE, log_in
 from segments.protocol.ids import SegmentId
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import decode_promises, scan
+from segments.wal import decode_promises
+from segments.wal_scan import scan
 
 
 class DiskShadow:
@@ -33,9 +34,10 @@ class DiskShadow:
         It belongs to the shadow, and changes with the next call. Raises `SegmentLost`.
         """
         state, self._state = self._state, None
-        manifest, log = bytes(files.get(MANIFEST, b"")), log_in(files).log
+        manifest, stored = bytes(files.get(MANIFEST, b"")), log_in(files)
+        log = stored.log
         if state is not None and manifest == self._manifest and log.startswith(self._log):
-            found = scan(log[len(self._log) :])
+            found = scan(stored.parts, len(self._log))
             if found.damage or found.torn_bytes:
                 return None
             for scanned in found.frames:

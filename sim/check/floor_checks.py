@@ -23,6 +23,8 @@ _AT_THE_VDL: Final = ("put", "get", "strict_get")
 _HEARTBEATS: Final = 2
 _TICKS: Final = 4
 """So long a floor may stay where it is once nothing keeps it there."""
+_MARKED: Final = 1.02
+"""Versions may be kept for so many times as long as they must be."""
 
 
 class FloorChecks:
@@ -35,13 +37,24 @@ class FloorChecks:
         self._hold = findings.hold
         self._retention = config.retention_lsns
         patience_s = _HEARTBEATS * config.heartbeat_interval_s + _TICKS * config.tick_interval_s
-        self._patience_ns = int(patience_s * SECOND)
+        self._young_ns = int((config.retention_s or 0.0) * SECOND)
+        self._patience_ns = int(patience_s * SECOND + self._young_ns * _MARKED)
+        self._opened: dict[str, tuple[int, Lsn]] = {}
+        """When each writer opened, and where its floor was until then."""
         self._reading: dict[int, tuple[str, Lsn]] = {}
         """Of each call under way its writer, and an LSN below which it does not read."""
         self._read: deque[tuple[int, str, Lsn]] = deque()
         """Of those that have ended lately; first, when."""
         self._seen: deque[tuple[int, str, Lsn]] = deque()
         """When which writer had which VDL; those that were so lately, and one more."""
+
+    def starts_at(self, writer: str, floor: Lsn) -> None:
+        """A writer has planned to begin with this floor."""
+        self._opened[writer] = self._world.scheduler.now_ns, floor
+
+    def opened(self, writer: str) -> None:
+        """It has opened the volume."""
+        self._opened[writer] = self._world.scheduler.now_ns, self._opened[writer][1]
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
@@ -74,6 +87,11 @@ class FloorChecks:
         seen.append((now_ns, name, vdl))
         while len(seen) > 1 and seen[1][0] <= since_ns:
             seen.popleft()
+        if self._young_ns:
+            self._hold(
+                rules_of_floors.keeps_what_is_young,
+                name, floor, self._current_lately(name, now_ns), self._young_ns / SECOND,
+            )  # fmt: skip
         while self._read and self._read[0][0] < since_ns:
             self._read.popleft()
         then_ns, of, old_vdl = seen[0]
@@ -84,6 +102,14 @@ class FloorChecks:
             rules_of_floors.floor_is_raised,
             self._reference, view, floor, old_vdl, self._retention, self._readers(name),
         )  # fmt: skip
+
+    def _current_lately(self, writer: str, now_ns: int) -> Lsn:
+        """The VDL of that time ago, or a bit later; the first floor if it had not opened then."""
+        opened_ns, floor = self._opened[writer]
+        then_ns = now_ns - self._young_ns
+        if opened_ns > then_ns:
+            return floor
+        return next(vdl for at_ns, name, vdl in self._seen if name == writer and at_ns >= then_ns)
 
     def _readers(self, writer: str) -> Lsn:
         """An LSN below which no call of these times reads, as far as is known."""

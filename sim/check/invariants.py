@@ -47,11 +47,12 @@ from aurora.core import WriterCore
 from aurora.quorum import QuorumModel
 from segments.layers.page_cache import Version
 from segments.protocol.errors import MalformedFrame
-from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.wal import DamagedRange, decode_promises
+from segments.wal import decode_promises
+from segments.wal_scan import DamagedRange
 from sim.check.linearizability import check_calls
 from sim.check.reference_model import Reference, WriterView, is_annulled
 from sim.world.history import Call, Outcome
@@ -120,6 +121,7 @@ INVARIANTS: Final = {
         Invariant(
             30, "layers-hold-the-log", "a layer has the records of its range, none above the VDL"
         ),
+        Invariant(31, "clocks-go-forward", "each CPL, and it alone, carries its writer's clock"),
     )
 }
 
@@ -163,6 +165,22 @@ def new_records(reference: Reference, view: WriterView, records: Sequence[RedoRe
             raise Broken(f"{view.name} allocates LSN {record.lsn} again")
         if is_annulled(view.annulled, record.lsn):
             raise Broken(f"{view.name} allocates LSN {record.lsn} in an annulled range")
+
+
+@holds("one-lsn-one-record")
+def names_the_one_before(
+    reference: Reference, view: WriterView, records: Sequence[RedoRecord]
+) -> None:
+    """1, for the records of one MTR: each names the record of its page that stands before it."""
+    newest: dict[PageId, Lsn] = {}
+    for lsn, page_id, prev in ((each.lsn, each.page_id, each.prev_page_lsn) for each in records):
+        expected = newest[page_id] if page_id in newest else reference.newest_of(view, page_id)
+        if prev != expected:
+            raise Broken(
+                f"{view.name} allocates LSN {lsn} of page {page_id} after {prev}: expected "
+                f"{expected}"
+            )
+        newest[page_id] = lsn
 
 
 @holds("lal-bounds-the-log")
@@ -350,13 +368,16 @@ def undamaged(segment: SegmentId, damage: Sequence[DamagedRange]) -> None:
 
 @holds("ack-after-sync")
 def acknowledges_what_is_synced(
-    segment: SegmentId, scl: Lsn, log_bytes: int, durable_bytes: int
+    segment: SegmentId, scl: Lsn, written: Lsn, log_bytes: int, durable_bytes: int
 ) -> None:
-    """7: what it acknowledges lies in the first ``log_bytes`` of its log."""
-    if log_bytes > durable_bytes:
+    """7: what it acknowledges lies in ``log_bytes`` of log and in layers.
+
+    ``written`` is the highest LSN in files whose writes have returned.
+    """
+    if scl > written or log_bytes > durable_bytes:
         raise Broken(
-            f"{segment} acknowledges SCL {scl} with {log_bytes} bytes of log, of which "
-            f"{durable_bytes} are durable"
+            f"{segment} acknowledges SCL {scl}, has written LSNs up to {written}, and takes its "
+            f"log for {log_bytes} bytes, of which {durable_bytes} are durable"
         )
 
 

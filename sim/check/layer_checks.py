@@ -124,7 +124,7 @@ class LayerChecks:
                     offset = block.metas[row] >> OFFSET_SHIFT & OFFSET_MASK
                     self._findings.hold(
                         rules_of_layers.has_the_change, segment, file.name, block.pages[row],
-                        Change(lsn, offset, block.payload(row)), record,
+                        Change(lsn, offset, block.payload(row)), block.clock_us(row), record,
                     )  # fmt: skip
         expected = self._reference.chain(view, pg_id, file.start, file.end)
         self._findings.hold(rules_of_layers.has_the_records, segment, file.name, found, expected)

@@ -14,7 +14,8 @@ from segments.core import Pending
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.protocol.run import read_records
-from segments.wal import RecordsEntry, scan
+from segments.wal import RecordsEntry
+from segments.wal_scan import LogPart, scan
 from sim.check import (
     invariants,
     rules_of_floors,
@@ -142,18 +143,19 @@ def promises_with_reason(segment: SegmentId, slots: bytes, rotted: bool) -> None
 
 
 @holds("bounds-are-kept")
-def file_fits(segment: SegmentId, name: str, file: bytes, limit: int) -> None:
+def file_fits(segment: SegmentId, name: str, file: LogPart, limit: int) -> None:
     """23: the last file of the log, if it has more than its head and one frame."""
-    if len(file) > limit and len(scan(file).frames) > _HEAD_AND_FRAME:
+    size = len(file.data)
+    if size > limit and len(scan([file]).frames) > _HEAD_AND_FRAME:
         raise Broken(
-            f"{segment} has a file {name} of {len(file)} bytes: expected another one at {limit}"
+            f"{segment} has a file {name} of {size} bytes: expected another one at {limit}"
         )
 
 
 @holds("bounds-are-kept")
-def runs_fit(segment: SegmentId, log: bytes, limit: int) -> None:
-    """23: each run of records in a ``log`` just written anew, unless it has a single one."""
-    entries = (entry for scanned in scan(log).frames for entry in scanned.frame.entries)
+def runs_fit(segment: SegmentId, file: LogPart, limit: int) -> None:
+    """23: each run of records in a ``file`` just written anew, unless it has a single one."""
+    entries = (entry for scanned in scan([file]).frames for entry in scanned.frame.entries)
     for entry in entries:
         if isinstance(entry, RecordsEntry) and len(entry.records) > limit + _ENTRY_BYTES:
             count = len(read_records(entry.records))
@@ -293,6 +295,7 @@ def log_is_compacted(segment: SegmentId, size: int, needed: int, config: Segment
 
 HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "engine.retention_lsns": rules_of_floors.keeps_what_is_retained,
+    "engine.retention_s": rules_of_floors.keeps_what_is_young,
     "engine.max_mtr_writes": mtr_fits,
     "engine.max_mtr_bytes": mtr_fits,
     "engine.buffer_pool_pages": pool_fits,

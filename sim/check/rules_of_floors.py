@@ -27,6 +27,16 @@ def keeps_what_is_retained(
 
 
 @holds("floor-follows")
+def keeps_what_is_young(writer: str, floor: Lsn, most: Lsn, retention_s: float) -> None:
+    """25: what was current so lately stays readable; ``most`` is the highest VDL of that time."""
+    if floor > most:
+        raise Broken(
+            f"{writer} has its floor at {floor}: expected at most {most}, which was current "
+            f"{retention_s:g} s ago"
+        )
+
+
+@holds("floor-follows")
 def floor_is_raised(
     reference: Reference, view: WriterView, floor: Lsn, vdl: Lsn, retention: int, readers: Lsn
 ) -> None:

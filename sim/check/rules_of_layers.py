@@ -43,15 +43,15 @@ def has_the_records(
 
 @holds("layers-hold-the-log")
 def has_the_change(
-    segment: SegmentId, name: str, page_id: int, found: Change, record: RedoRecord
+    segment: SegmentId, name: str, page_id: int, found: Change, clock_us: int, record: RedoRecord
 ) -> None:
     """30: what a layer says of a record is what its writer wrote."""
     expected = Change(record.lsn, record.offset, record.payload)
-    if page_id != record.page_id or found != expected:
+    if (page_id, clock_us) != (record.page_id, record.clock_us) or found != expected:
         raise Broken(
-            f"{segment} has {name} with LSN {found.lsn} of page {page_id}, {found.offset} and "
-            f"{found.payload[:20]!r}: expected page {record.page_id}, {expected.offset} and "
-            f"{expected.payload[:20]!r}"
+            f"{segment} has {name} with LSN {found.lsn} of page {page_id}, {found.offset}, "
+            f"{found.payload[:20]!r} and clock {clock_us}: expected page {record.page_id}, "
+            f"{expected.offset}, {expected.payload[:20]!r} and {record.clock_us}"
         )
 
 

@@ -179,7 +179,7 @@ class WireChecks:
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_ack(self, event: NetworkEvent) -> None:
-        _, (counter, writer_id), segment, _, scl = codec.unpack(event.payload)
+        _, (counter, writer_id), segment, _, scl, *_ = codec.unpack(event.payload)
         epoch = VolumeEpoch(counter, writer_id)
         self.questions.told(segment, epoch, scl)
         self._after_seals(segment, epoch, scl)

@@ -45,7 +45,8 @@ CORES: Final[Mapping[str, str]] = {
     "segments.waiting_runs": "what lies above gaps, and what contradicts it",
     "segments.materializer": "a page at a read point",
     "segments.page_directory": "which pages a segment knows",
-    "segments.wal": "frames, torn tails, damage, promises",
+    "segments.wal": "frames, promises",
+    "segments.wal_scan": "torn tails, damage",
     "segments.protocol.truncation": "annulled ranges",
     "segments.protocol.volume": "which group a page belongs to",
 }

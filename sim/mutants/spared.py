@@ -30,10 +30,7 @@ _HEALTH: Final = "is asked by health and the terminal alone"
 
 SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
     "segments.wal:_plain": _CODEC,
-    "segments.wal:_stripped": _CODEC,
-    "segments.wal:_entry": _CODEC,
-    "segments.wal:_widened": _CODEC,
-    "segments.wal:_check_page_count": _ARGUMENT,
+    "segments.wal:_Body.entry": _CODEC,
     "segments.protocol.truncation:_ascending": _ARGUMENT,
     "segments.chain_index:ChainIndex.missing_ranges": _HEALTH,
     "segments.chain_index:ChainIndex.payload_bytes": _HEALTH,

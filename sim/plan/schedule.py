@@ -36,6 +36,7 @@ class Knobs:
     lal: int = 100_000
     # The settings of engine and segments, by their names there.
     retention_lsns: int | None = None
+    retention_ns: int | None = None
     max_mtr_writes: int = 4_096
     max_mtr_bytes: int = 4 << 20
     buffer_pool_pages: int = 64
@@ -85,6 +86,7 @@ class Knobs:
             lal=self.lal,
             engine=EngineConfig(
                 retention_lsns=self.retention_lsns,
+                retention_s=None if self.retention_ns is None else self.retention_ns / SECOND,
                 max_mtr_writes=self.max_mtr_writes,
                 max_mtr_bytes=self.max_mtr_bytes,
                 buffer_pool_pages=self.buffer_pool_pages,

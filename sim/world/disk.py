@@ -316,7 +316,7 @@ class SimulatedStorage:
 
     def replace_disk(self) -> None:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
-        self._identity, blank = self._formatted_for, LogFile(1, 0)
+        self._identity, blank = self._formatted_for, LogFile(1, 0, 0)
         self._platter.put(PROMISE, encode_promise(NO_PROMISE) * _SLOTS)
         self._platter.put(MANIFEST, encode_manifest(Manifest((blank,), (), 2)))
         self._platter.put(blank.name, b"")

@@ -23,7 +23,7 @@ from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.volume import ProtectionGroup
 from segments.storage import Identity
-from segments.wal import scan
+from segments.wal_scan import scan
 from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
@@ -37,6 +37,7 @@ from sim.world.network_policy import NetworkPolicy, RandomPolicy
 from sim.world.scheduler import VirtualScheduler
 from sim.world.trace import Trace
 from sim.world.traffic import Traffic
+from sim.world.wall_clock import WallClock
 
 _WRITER_BITS: Final = 62
 _AT_ONCE: Final = DiskProfile(minimum_ns=0, extra_mean_ns=0)
@@ -119,10 +120,11 @@ class World:
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
         config = self.schedule.knobs.cluster_config()
         random = self._seeds.stream("cluster")
+        wall = WallClock(self._seeds.within("wall clock"))
         self._nursery = nursery
         self.cluster, fresh = await new_volume(
             nursery, self.network, self._geometry, handles, self._epoch, config, random,
-            trace=self._on_step,
+            clock=lambda: wall.at(self.scheduler.now_ns), trace=self._on_step,
         )  # fmt: skip
         for disk in self.disks.values():
             disk.profile = self.schedule.knobs.disk
@@ -277,7 +279,7 @@ class World:
         Damage to that one cannot be told from a torn write: no protocol survives it when it was
         acknowledged, so it is not planned (protocol §8).
         """
-        found = scan(log_in(self.disks[segment].peek()).log)
+        found = scan(log_in(self.disks[segment].peek()).parts)
         return found.frames[-1].start if found.frames else 0
 
     def rot_segment(
@@ -289,7 +291,7 @@ class World:
         round from 0, or from -1 backwards), or anywhere.
         """
         stored = log_in(self.disks[segment].peek())
-        found = scan(stored.log)
+        found = scan(stored.parts)
         if len(found.frames) < 2:
             return
         start, end = 0, found.frames[-1].start

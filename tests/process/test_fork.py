@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from random import Random
 
 import trio
 
@@ -111,7 +112,7 @@ async def test_a_child_of_who_makes_a_volume_does_not_keep_it_locked(tmp_path: P
     path = tmp_path / "v"
 
     async def create() -> None:
-        await VolumeDirectory.create(path, "v", VolumeGeometry(1), VolumeEpoch(1, 5))
+        await VolumeDirectory.create(path, "v", VolumeGeometry(1), VolumeEpoch(1, 5), Random(1))
 
     with ExitStack() as living:
         async with trio.open_nursery() as nursery:

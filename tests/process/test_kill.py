@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from aurora import open_cluster
-from segments.wal import scan
+from tests.files_on_disks import scanned
 from tests.patience import PATIENCE_S
 from tests.process.committer import CONFIG, check
 
@@ -72,7 +72,7 @@ class Victim:
         for _ in range(3):
             data[len(data) // 3 + self.random.randrange(len(data) // 3)] ^= 0x40
         log.write_bytes(data)
-        assert scan(bytes(data)).damage
+        assert scanned({each.name: each.read_bytes() for each in log.parent.iterdir()}).damage
 
 
 async def test_nothing_acknowledged_is_lost_however_often_the_process_is_killed(

@@ -18,7 +18,7 @@ from segments.protocol.record import RedoRecord
 from segments.protocol.run import encode_run
 from segments.server import SegmentServer
 from segments.storage import Identity, MemoryStorage, Storage
-from segments.wal import scan
+from tests.files_on_disks import scanned
 
 EPOCH = VolumeEpoch(1, 1)
 IDENTITY = Identity("v", "A0")
@@ -56,7 +56,7 @@ async def send(writer: InProcessEndpoint, lsn: int) -> None:
 async def test_regression_nothing_stays_between_a_torn_tail_and_what_is_written_after_it() -> None:
     """A fault of an earlier engine: garbage was left in front of new entries, which it then hid."""
     storage = MemoryStorage(IDENTITY)
-    await format_storage(storage, EPOCH)
+    await format_storage(storage, EPOCH, Random(1))
     file = storage.files["wal-1"]
     ends = [len(file)]
     for lsn in range(1, 7):
@@ -66,11 +66,11 @@ async def test_regression_nothing_stays_between_a_torn_tail_and_what_is_written_
     for cut in range(ends[4], ends[6] + 1):
         for garbage in (b"", bytes(7), b"\xc1WAL\xff\xff"):
             torn = MemoryStorage(IDENTITY)
-            await format_storage(torn, EPOCH)
+            await format_storage(torn, EPOCH, Random(1))
             torn.files["wal-1"] = bytearray(log[:cut] + garbage)
             survived = max(lsn for lsn, end in enumerate(ends) if end <= cut)
             assert await write(torn, 1, 8) == survived
-            found = scan(bytes(torn.files["wal-1"]))
+            found = scanned(torn.files)
             assert not found.damage
             assert not found.torn_bytes
             assert await write(torn, 9, 9) == 8, "what came after the tear is read again"
@@ -78,7 +78,7 @@ async def test_regression_nothing_stays_between_a_torn_tail_and_what_is_written_
 
 async def test_a_torn_file_is_really_shortened(tmp_path: Path) -> None:
     storage = FileStorage.format(tmp_path / "A0", IDENTITY)
-    await format_storage(storage, EPOCH)
+    await format_storage(storage, EPOCH, Random(1))
     await write(storage, 1, 3)
     storage.close()
     log = tmp_path / "A0" / "wal-1"
@@ -90,7 +90,9 @@ async def test_a_torn_file_is_really_shortened(tmp_path: Path) -> None:
         before = await write(storage, 1, 4)
         storage.close()
         assert before < 3
-        assert not scan(log.read_bytes()).torn_bytes
+        assert not scanned(
+            {each.name: each.read_bytes() for each in log.parent.iterdir()}
+        ).torn_bytes
         storage = FileStorage.open(tmp_path / "A0", IDENTITY)
         assert await write(storage, 1, 4) == 4
         storage.close()

@@ -50,6 +50,7 @@ LAYERS: Final = {
 SHELLS: Final = (
     "segments/disks.py",
     "segments/file_storage.py",
+    "segments/io_threads.py",
     "segments/host.py",
     "segments/pausing.py",
     "segments/server.py",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 
@@ -12,15 +11,19 @@ import pytest
 import trio
 
 from aurora.recovery_plan import RecoveryPlan
-from segments.chain_index import ChainIndex
-from segments.protocol.ids import VolumeEpoch
+from segments.layers.pages import PageDirectory
+from segments.manifest import PROMISE
+from segments.protocol.ids import MAX_LSN, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
-from segments.wal import DamagedRange, Promise, encode_promise
+from segments.wal import Promise, encode_promise
+from segments.wal_scan import DamagedRange
 from sim.check import (
     invariants,
     rules_of_availability,
     rules_of_bounds,
+    rules_of_disks,
     rules_of_floors,
+    rules_of_layers,
     rules_of_logs,
     rules_of_the_end,
     rules_of_wire,
@@ -33,17 +36,17 @@ from sim.plan.shapes.mixed import MIXED
 from sim.run import Verdict, run
 from sim.world.disk import SimulatedStorage
 from tests.repo.sources import python_files, text
-from tests.segment_rig import FIRST, SECOND, THIRD, SegmentRig, records
+from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, records
 
 RULES = (
     rules_of_availability,
-    invariants, rules_of_bounds, rules_of_floors, rules_of_logs, rules_of_the_end, rules_of_wire,
-    what_if,
+    invariants, rules_of_bounds, rules_of_disks, rules_of_floors, rules_of_layers, rules_of_logs,
+    rules_of_the_end, rules_of_wire, what_if,
 )  # fmt: skip
 
 
 def test_a_record_in_an_annulled_range_is_told() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 6)))
     view = view_of()
     invariants.nothing_annulled("A0", rig.state, view)
@@ -91,13 +94,12 @@ def test_a_segment_that_lists_what_is_too_new_is_found(
     )
     schedule = attrs.evolve(schedule, operations=tuple(listing))
     assert run(schedule).verdict is Verdict.PASSED
-    head = ChainIndex.page_head
+    existing = PageDirectory.existing
 
-    def newest(index: ChainIndex, page_id: int, read_point: int) -> int:
-        listing = sys._getframe(1).f_code.co_name == "<listcomp>"
-        return head(index, page_id, index.scl if listing else read_point)
+    def newest(pages: PageDirectory, first: int, last: int, _: int, limit: int) -> object:
+        return existing(pages, first, last, MAX_LSN, limit)
 
-    monkeypatch.setattr(ChainIndex, "page_head", newest)
+    monkeypatch.setattr(PageDirectory, "existing", newest)
     result = run(schedule)
     assert result.verdict is Verdict.VIOLATION
     assert result.invariant == "reads-match-the-model"
@@ -105,19 +107,19 @@ def test_a_segment_that_lists_what_is_too_new_is_found(
 
 
 def test_a_promise_that_is_not_on_disk_is_told() -> None:
-    rig = SegmentRig()
-    before = rig.promises
+    rig = StoreRig()
+    before = bytes(rig.disk.files[PROMISE])
     rig.seal(SECOND)
-    invariants.promise_kept("A0", rig.state, rig.promises)
+    invariants.promise_kept("A0", rig.state, bytes(rig.disk.files[PROMISE]))
     with pytest.raises(Broken, match=r"A0 answers by .*; its disk promises"):
         invariants.promise_kept("A0", rig.state, before)
 
 
 def test_a_table_that_is_not_promised_is_told() -> None:
     """The log has the table; but if that is spoilt, nothing says that there was one."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.install(TruncationTable(FIRST).extended(SECOND, 0, 9))
-    invariants.promise_kept("A0", rig.state, rig.promises)
+    invariants.promise_kept("A0", rig.state, bytes(rig.disk.files[PROMISE]))
     only_sealed = encode_promise(Promise(SECOND, FIRST)) * 2
     with pytest.raises(Broken, match=r"A0 answers by .*; its disk promises"):
         invariants.promise_kept("A0", rig.state, only_sealed)
@@ -125,7 +127,7 @@ def test_a_table_that_is_not_promised_is_told() -> None:
 
 def test_slots_without_any_promise_are_told() -> None:
     with pytest.raises(Broken, match="A0 has lost its promise: no promise in 256 bytes"):
-        invariants.promise_kept("A0", SegmentRig().state, bytes(256))
+        invariants.promise_kept("A0", StoreRig().state, bytes(256))
 
 
 def test_a_run_whose_disks_forget_promises_ends_with_that(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +137,7 @@ def test_a_run_whose_disks_forget_promises_ends_with_that(monkeypatch: pytest.Mo
     monkeypatch.setattr(SimulatedStorage, "write_promise", forget)
     result = run(generate(1, MIXED))
     assert result.invariant == "epochs-only-rise"
-    assert "its disk promises" in result.finding
+    assert "; its promise slots say " in result.finding
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_a_run_whose_disks_forget_promises_ends_with_that(monkeypatch: pytest.Mo
 def test_gossip_of_the_past_is_told(
     epoch: VolumeEpoch, table_epoch: VolumeEpoch, told: str | None
 ) -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.seal(SECOND)
     with nullcontext() if told is None else pytest.raises(Broken, match=told):
         invariants.gossip_of_our_epoch("A0", rig.state, SECOND, epoch, table_epoch)
@@ -192,7 +194,8 @@ def view_of(*, vdl: int = 0, observed: int = 0, last: int = 0) -> WriterView:
         (invariants.survives_whole, (1, [4, 5], [4, 5], 2), (1, [4, 5], [4], 2)),
         (invariants.scl_rises, ("A0", 3, 3), ("A0", 3, 2)),
         (invariants.undamaged, ("A0", []), ("A0", [DamagedRange(4, 9)])),
-        (invariants.acknowledges_what_is_synced, ("A0", 1, 90, 90), ("A0", 1, 91, 90)),
+        (invariants.acknowledges_what_is_synced, ("A0", 1, 1, 90, 90), ("A0", 1, 1, 91, 90)),
+        (invariants.acknowledges_what_is_synced, ("A0", 1, 1, 90, 90), ("A0", 2, 1, 90, 90)),
         (invariants.epoch_rises, ("A0", FIRST, FIRST), ("A0", SECOND, FIRST)),
         (invariants.batch_of_our_epoch, ("A0", FIRST, SECOND), ("A0", SECOND, FIRST)),
         (invariants.opens_readable, ("writer-1", 5, 5), ("writer-1", 5, 6)),

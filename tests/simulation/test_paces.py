@@ -14,7 +14,7 @@ from sim.check.invariants import Broken
 from sim.check.pace_checks import PaceChecks
 from sim.plan.schedule import MS, Knobs
 from sim.world.network import NetworkEvent
-from tests.segment_rig import FIRST, batch, records
+from tests.store_rig import FIRST, batch, records
 
 KNOBS = Knobs(resend_min_ns=10 * MS, resend_max_ns=40 * MS)
 

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from random import Random
 
+import attrs
 import pytest
 
-from segments.config import SegmentConfig
-from segments.core import SegmentCore
-from segments.manifest import Stored
-from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import GossipRecords, InstallTable, Seal, WriteBatch
 from segments.protocol.record import RedoRecord
-from segments.protocol.run import NO_RECORDS, encode_run, read_run
+from segments.protocol.run import NO_RECORDS, encode_run
 from segments.protocol.truncation import TruncationTable
-from segments.restart import plan_restart
-from segments.state import SegmentState, format_log
 from sim.bugs import Bug, Edit
 from sim.bugs.plan import Plan
 from sim.run import RunResult, Verdict, run
 from sim.world.history import Outcome
+from tests.store_rig import FIRST, SECOND, TINY, StoreRig, records
 
 # ---- floors of writers that never opened, or are gone --------------------------------------------
 
@@ -34,7 +29,7 @@ def floor_of_a_writer_that_never_opened(end_ms: float) -> Plan:
 
     Writer 3 does not hear of B0, and opens at VDL 2.
     """
-    plan = Plan(end_ms=end_ms, pg_count=2, retention_lsns=0, collect_records=1)
+    plan = Plan(end_ms=end_ms, pg_count=2, retention_lsns=0, fold_bytes=1, collect_ratio=0.01)
     plan.put(6, 0, 1)
     plan.cut(150, "writer-1", "A0,C0,D0,E0,F0")
     plan.keep_apart(150)
@@ -71,53 +66,34 @@ def test_a_floor_from_a_planned_vdl_would_be_found() -> None:
 
 
 def test_a_restart_does_not_bring_back_a_former_writers_floor() -> None:
-    old, new = VolumeEpoch(1, 1), VolumeEpoch(2, 2)
-    config = SegmentConfig()
-    log, promise = format_log(old)
-    stored, slots = bytearray(log), promise * 2
-
-    def restored() -> SegmentState:
-        return plan_restart("A0", Stored(bytes(stored), slots), config).state
-
-    core = SegmentCore("A0", 0, ("B0",), restored(), config, Random(1), log_bytes=len(stored))
-
-    def write_all() -> None:
-        nonlocal slots
-        while (write := core.take_write()) is not None:
-            stored.extend(write.append)
-            slots = write.promise * 2 if write.promise else slots
-            core.wrote()
-
-    core.step("writer-1", WriteBatch(old, 1, 0, 0, 4, False, encoded(1, 2, 3, 4)), 0.0)
-    write_all()
-    core.step("writer-1", WriteBatch(old, 2, 4, 4, 4, False, NO_RECORDS), 0.0)  # the floor is 4
-    core.step("writer-2", Seal(new, 1), 0.0)
-    write_all()
-    table = TruncationTable(old).extended(new, 5, 105)
-    core.step("writer-2", InstallTable(new, 0, table), 0.0)  # on its way to the disk, when
-    core.step("B0", GossipRecords(new, "B0", TruncationTable(old), 4, encoded(5)), 0.0)
-    write_all()
-    after = restored()
-    assert after.table.epoch == core.state.table.epoch == new
-    assert after.scl == core.state.scl == 5
-    assert after.announced_floor == core.state.announced_floor == 0
+    rig = StoreRig()
+    rig.step(WriteBatch(FIRST, 1, 0, 0, 4, False, encoded(1, 2, 3, 4)), "writer-1")
+    rig.settle()
+    rig.step(WriteBatch(FIRST, 2, 4, 4, 4, False, NO_RECORDS), "writer-1")  # the floor is 4
+    rig.step(Seal(SECOND, 1), "writer-2")
+    rig.settle()
+    table = TruncationTable(FIRST).extended(SECOND, 5, 105)
+    rig.step(InstallTable(SECOND, 0, table), "writer-2")  # on its way to the disk, when
+    rig.step(GossipRecords(SECOND, "B0", TruncationTable(FIRST), 4, encoded(5)), "B0")
+    rig.settle()
+    before = rig.state
+    rig.restart()
+    assert rig.state.table.epoch == before.table.epoch == SECOND
+    assert rig.state.scl == before.scl == 5
+    assert rig.state.announced_floor == before.announced_floor == 0
 
 
 def test_what_was_collected_for_a_former_writer_is_no_floor_of_the_next() -> None:
     """A segment served readers of a later writer who were below it, and told its peers."""
-    old, new = VolumeEpoch(1, 1), VolumeEpoch(2, 2)
-    state = SegmentState(SegmentConfig())
-    state.adopt_table(TruncationTable(old))
-    state.add_run(read_run(encoded(1, 2, 3)))
-    state.announced(3, 3)
-    assert state.collect(3) == 3
-    state.adopt_table(TruncationTable(old).extended(new, 3, 103))
-    assert (state.floor, state.announced_floor) == (3, 0)
-    state.add_run(read_run(encoded(104)))
-    slots = format_log(new)[1] * 2
-    log = b"".join(state.checkpoint_frames())
-    copy = plan_restart("A0", Stored(log, slots), SegmentConfig()).state
-    assert (copy.floor, copy.announced_floor, copy.vdl) == (3, 0, 3)
+    rig = StoreRig(config=attrs.evolve(TINY, fold_bytes=1, collect_ratio=0.01))
+    rig.take(records(range(1, 4)), vdl=3, floor=3)
+    rig.work()
+    rig.seal(SECOND)
+    rig.install(TruncationTable(FIRST).extended(SECOND, 3, 103))
+    assert (rig.state.floor, rig.state.announced_floor) == (3, 0)
+    rig.take(records([104], prev=3, after=records(range(1, 4))), epoch=SECOND, vdl=3)
+    rig.restart()
+    assert (rig.state.floor, rig.state.announced_floor, rig.state.vdl) == (3, 0, 3)
 
 
 def encoded(*lsns: int) -> bytes:
@@ -135,7 +111,7 @@ def planted(*edits: Edit) -> AbstractContextManager[None]:
 
 def view_beside_writes() -> Plan:
     """A view stays open while ten writes pass; nothing is retained but for readers."""
-    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, collect_records=1)
+    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, fold_bytes=1, collect_ratio=0.01)
     for at_ms in (6, 8, 10):
         plan.put(at_ms, 0)
     plan.view(20, 0, hold_s=0.4, client=1)

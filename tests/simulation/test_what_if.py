@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
+import attrs
 import pytest
 
 from aurora.quorum import QuorumModel
@@ -17,7 +18,7 @@ from sim.check import what_if
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference
 from sim.check.what_if import any_read_quorum_recovers, combined
-from tests.segment_rig import FIRST, MEMBERS, SegmentRig, batch, records
+from tests.store_rig import FIRST, MEMBERS, TINY, StoreRig, batch, records
 
 GROUPS = {0: QuorumModel(MEMBERS)}
 
@@ -32,9 +33,20 @@ def reference(count: int) -> Reference:
 
 
 def state(held: Lsn, vdl: Lsn) -> SegmentState:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.step(batch(records(range(1, held + 1)), vdl=vdl))
     rig.settle()
+    return rig.state
+
+
+def collected(held: Lsn, floor: Lsn) -> SegmentState:
+    """As of a segment that has only the newest versions left below a floor."""
+    rig = StoreRig(config=attrs.evolve(TINY, fold_bytes=1))
+    rig.take(records(range(1, floor + 1)), vdl=floor, floor=floor)
+    rig.work()
+    assert rig.state.layers.base_lsn == floor
+    rig.take(records(range(floor + 1, held + 1), prev=floor, after=records(range(1, floor + 1))))
+    rig.state.announced(held, floor)
     return rig.state
 
 
@@ -86,18 +98,13 @@ def test_a_source_with_a_hole_below_its_scl_is_told() -> None:
 
 
 def test_pages_stand_for_the_records_that_were_collected() -> None:
-    durable = {each: state(10, 10) for each in MEMBERS}
-    for each in durable.values():
-        each.announced(10, 7)
-        each.collect(7)
+    durable = {each: collected(10, 7) for each in MEMBERS}
     assert recover(reference(10), durable, 10) == len(MEMBERS) - 2  # one for each source
 
 
 def test_pages_whose_vdl_nobody_has_heard_of_are_told() -> None:
-    durable = {each: state(10, 10) for each in MEMBERS}
+    durable = {each: collected(10, 7) for each in MEMBERS}
     for each in durable.values():
-        each.announced(10, 7)
-        each.collect(7)
         each.vdl = 6
     with pytest.raises(Broken, match="no VDL above 6, and A0, its source, has pages as of 7 "):
         recover(reference(10), durable, 10)

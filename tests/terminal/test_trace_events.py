@@ -79,7 +79,7 @@ def described(kind: type[Event]) -> tuple[list[str], str]:
 def rare_events(emitted: Emitted) -> None:
     """What a quiet cluster does not do: refuse a read, fail to write, adopt a table by gossip."""
     config = SegmentConfig()
-    plan = plan_restart("A0", format_files(EPOCH), config)
+    plan = plan_restart("A0", format_files(EPOCH, 7), config)
     core = SegmentCore("A0", 0, ("B0",), plan.state, plan.files, config, Random(1), trace=emitted)
     core.step("writer-1", ReadPage(EPOCH, 1, 1, 5, 5), 0.0)
     core.step("writer-1", ListPages(EPOCH, 1, 0, 9, 0, 0, 5), 0.0)

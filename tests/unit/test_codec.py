@@ -8,7 +8,7 @@ import pytest
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
-from segments.protocol.messages import GossipPages, PageImage, Seal, SealReply, WriteAck
+from segments.protocol.messages import GossipLayer, PageImage, PageReply, Seal, SealReply, WriteAck
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import Gap, TruncationTable
 
@@ -73,9 +73,20 @@ def test_bytes_missing_or_left_over_are_malformed(data: bytes) -> None:
 
 
 def test_pages_are_whole_or_absent() -> None:
-    pages = (PageImage(1, 5, bytes(PAGE_SIZE)), PageImage(2, 0, b""))
-    message = GossipPages(EPOCH, "A0", TruncationTable(EPOCH), 9, 8, 0, 0, pages)
-    assert codec.decode(codec.encode(message)) == message
-    spoilt = message._replace(pages=(PageImage(1, 5, bytes(PAGE_SIZE - 1)),))
+    for page in (PageImage(1, 5, bytes(PAGE_SIZE)), PageImage(2, 0, b"")):
+        message = PageReply(EPOCH, "A0", 1, 9, page)
+        assert codec.decode(codec.encode(message)) == message
+    spoilt = message._replace(page=PageImage(1, 5, bytes(PAGE_SIZE - 1)))
     with pytest.raises(MalformedMessage, match="8192 bytes"):
         codec.decode(codec.encode(spoilt))
+
+
+def test_rows_of_a_layer_travel_as_they_are() -> None:
+    """What they say is looked into by who takes them, against the layer that he asked for."""
+    for rows in (b"", bytes(range(256))):
+        message = GossipLayer(
+            EPOCH, "A0", TruncationTable(EPOCH), 9, 0, 8, True, 0, 0, 3, 7, 40, rows
+        )
+        assert codec.decode(codec.encode(message)) == message
+    with pytest.raises(MalformedMessage):
+        codec.decode(codec.encode(message._replace(base=1)))  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
 import trio
@@ -33,7 +34,7 @@ ONE = VolumeGeometry(1)
 
 
 async def create(path: Path, geometry: VolumeGeometry = ONE) -> VolumeDirectory:
-    return await VolumeDirectory.create(path, "v", geometry, EPOCH)
+    return await VolumeDirectory.create(path, "v", geometry, EPOCH, Random(1))
 
 
 async def test_a_volume_is_found_as_it_was_made(tmp_path: Path) -> None:
@@ -125,7 +126,9 @@ def unfinished(path: Path, made: VolumeDirectory, segments: int, marker: bytes |
 
 @pytest.mark.parametrize("segments", [0, 1, 5, 12])
 async def test_what_an_interrupted_creation_left_is_cleared(tmp_path: Path, segments: int) -> None:
-    other = await VolumeDirectory.create(tmp_path / "other", "w", VolumeGeometry(2), EPOCH)
+    other = await VolumeDirectory.create(
+        tmp_path / "other", "w", VolumeGeometry(2), EPOCH, Random(1)
+    )
     unfinished(tmp_path / "v", other, segments, None if segments else b"{")
     if segments:
         (tmp_path / "v" / "A0" / "wal-1").write_bytes(b"half")
@@ -139,7 +142,7 @@ async def test_what_an_interrupted_creation_left_is_cleared(tmp_path: Path, segm
 
 
 async def test_a_creation_that_was_interrupted_clears_nothing_but_its_own(tmp_path: Path) -> None:
-    other = await VolumeDirectory.create(tmp_path / "other", "w", ONE, EPOCH)
+    other = await VolumeDirectory.create(tmp_path / "other", "w", ONE, EPOCH, Random(1))
     unfinished(tmp_path / "v", other, 6, None)
     (tmp_path / "v" / "thesis").write_text("precious")
     (tmp_path / "w").mkdir()
@@ -180,7 +183,7 @@ async def test_two_makers_of_one_volume_leave_each_other_alone(tmp_path: Path) -
         os.close(lock)
     first = await create(path)
     with pytest.raises(VolumeLocked, match="somebody else has just made"):
-        await VolumeDirectory.create(path, "other", ONE, EPOCH)
+        await VolumeDirectory.create(path, "other", ONE, EPOCH, Random(1))
     assert VolumeDirectory.find(path) == first
 
 
@@ -241,7 +244,7 @@ async def test_a_disk_that_refuses_is_a_typed_error(tmp_path: Path) -> None:
 
 async def test_a_wiped_disk_is_a_lost_segment(tmp_path: Path) -> None:
     memory = MemoryDisk(Identity("v", "A0"))
-    await format_storage(memory.storage, EPOCH)
+    await format_storage(memory.storage, EPOCH, Random(1))
     volume = await create(tmp_path / "v")
     (tmp_path / "v" / "B0").rename(tmp_path / "elsewhere")
     (tmp_path / "v" / "B0").symlink_to("../elsewhere")

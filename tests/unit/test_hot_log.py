@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from random import Random
 
 import pytest
 import trio
@@ -10,13 +11,29 @@ import trio.testing
 
 from segments.hot_log import HotLog
 from segments.live_files import LiveFiles
-from segments.manifest import LayerFile, LogFile, Manifest, encode_manifest, log_in
+from segments.manifest import LayerFile, LogFile, Manifest, encode_manifest, filled, log_in
 from segments.protocol.errors import StorageBroken, StorageFailed
 from segments.storage import Identity, MemoryStorage
+from segments.wal import FrameBody
 
 IDENTITY = Identity("volume-1", "A0")
-FRAMES = [bytes([at]) * 40 for at in range(1, 12)]
-"""Two fit into a file of 100 bytes."""
+BODIES = [FrameBody(0, bytes([at]) * 14) for at in range(1, 12)]
+"""Frames of 38 bytes: two fit into a file of 100."""
+LONG = FrameBody(0, bytes(126))
+"""A frame of 150 bytes."""
+
+
+class Salts(Random):
+    """Gives the file of each number that number as its salt."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self._last = 1
+
+    def getrandbits(self, bits: int) -> int:
+        assert bits == 64
+        self._last += 1
+        return self._last
 
 
 class Watched(MemoryStorage):
@@ -65,21 +82,31 @@ class Watched(MemoryStorage):
         return sorted(each for each in self.files if each not in ("manifest", "promise"))
 
 
+def on_disk(files: Mapping[int, Sequence[FrameBody]]) -> bytes:
+    """A log of these files: by the number of each, which is its salt, its frames."""
+    return b"".join(
+        b"".join(filled(LogFile(number, 0, number), bodies)[1]) for number, bodies in files.items()
+    )
+
+
 class Rig:
     """A log of one frame in one file, just opened."""
 
     def __init__(self) -> None:
         self.storage = Watched()
-        manifest = encode_manifest(Manifest((LogFile(1, 0),), (), 2))
-        self.storage.files |= {"manifest": bytearray(manifest), "wal-1": bytearray(FRAMES[0])}
-        self.files = LiveFiles(Manifest((LogFile(1, 40),), (), 2), {1: 1})
-        self.log = HotLog(self.storage, self.files, manifest, file_bytes=100)
+        manifest = encode_manifest(Manifest((LogFile(1, 0, 1),), (), 2))
+        self.storage.files |= {
+            "manifest": bytearray(manifest),
+            "wal-1": bytearray(on_disk({1: BODIES[:1]})),
+        }
+        self.files = LiveFiles(Manifest((LogFile(1, 38, 1),), (), 2), {1: 1})
+        self.log = HotLog(self.storage, self.files, manifest, Salts(), file_bytes=100)
         self.heads = 0
 
-    async def append(self, frame: bytes, top: int = 0) -> None:
-        await self.log.append(frame, top, self.head)
+    async def append(self, body: FrameBody, top: int = 0) -> None:
+        await self.log.append(body, top, self.head)
 
-    def head(self) -> bytes:
+    def head(self) -> FrameBody:
         self.heads += 1
         return HEAD
 
@@ -88,8 +115,8 @@ class Rig:
         return log_in(self.storage.files).log
 
 
-HEAD = b"head" * 5
-"""With one frame behind it a file of 100 bytes has no room for another."""
+HEAD = FrameBody(0, b"")
+"""A frame of 24 bytes: behind it two more fit into a file of 100."""
 NEW_FILE = ["create", "extend", "extend", "sync_file"]
 
 
@@ -102,13 +129,15 @@ def began(number: int) -> list[str]:
 async def test_a_full_file_is_followed_by_another_that_counts_when_it_is_named() -> None:
     rig = Rig()
     for at in range(1, 5):
-        await rig.append(FRAMES[at], at + 1)
-    assert rig.written == b"".join([*FRAMES[:2], HEAD, *FRAMES[2:4], HEAD, FRAMES[4]])
+        await rig.append(BODIES[at], at + 1)
+    assert rig.written == on_disk(
+        {1: BODIES[:2], 2: [HEAD, *BODIES[2:4]], 3: [HEAD, BODIES[4]]}
+    )  # fmt: skip
     assert (rig.files.log_bytes, rig.heads) == (len(rig.written), 2)
     assert rig.storage.asked == [
         "append wal-1", *began(2), "append wal-2", *began(3),
     ]  # fmt: skip
-    sealed = (LogFile(1, 80), LogFile(2, 100), LogFile(3, 0))
+    sealed = (LogFile(1, 76, 1), LogFile(2, 100, 2), LogFile(3, 0, 3))
     assert rig.storage.files["manifest"] == encode_manifest(Manifest(sealed, (), 4))
     assert [each.number for each in rig.files.without_folded(4)] == [3]
     assert [each.number for each in rig.files.without_folded(3)] == [2, 3]
@@ -116,9 +145,9 @@ async def test_a_full_file_is_followed_by_another_that_counts_when_it_is_named()
 
 async def test_a_frame_longer_than_a_file_has_one_of_its_own() -> None:
     rig = Rig()
-    for frame in (bytes(150), bytes(150), FRAMES[1]):
-        await rig.append(frame)
-    assert [len(rig.storage.files[each]) for each in rig.storage.log_files] == [40, 170, 170, 60]
+    for body in (LONG, LONG, BODIES[1]):
+        await rig.append(body)
+    assert [len(rig.storage.files[each]) for each in rig.storage.log_files] == [38, 174, 174, 62]
 
 
 async def test_the_log_goes_on_in_a_new_file_when_it_is_asked_to() -> None:
@@ -127,35 +156,35 @@ async def test_the_log_goes_on_in_a_new_file_when_it_is_asked_to() -> None:
     assert rig.storage.asked == [
         "create wal-2", "extend wal-2", "sync_file wal-2", "sync_names", "publish manifest",
     ]  # fmt: skip
-    assert rig.files.last_log == LogFile(2, 20)
+    assert rig.files.last_log == LogFile(2, 24, 2)
     assert [each.number for each in rig.files.without_folded(1)] == [2]
-    await rig.append(FRAMES[1])
-    assert rig.written == FRAMES[0] + HEAD + FRAMES[1]
+    await rig.append(BODIES[1])
+    assert rig.written == on_disk({1: BODIES[:1], 2: [HEAD, BODIES[1]]})
 
 
 @pytest.mark.parametrize("operation", ["create", "extend", "sync_file", "sync_names", "publish"])
 async def test_a_refused_file_leaves_the_log_as_it_was_and_no_room_taken(operation: str) -> None:
     rig = Rig()
-    await rig.append(FRAMES[1])
+    await rig.append(BODIES[1])
     before = bytes(rig.storage.files["manifest"])
     rig.storage.refused[operation] = StorageFailed("no room")
     with pytest.raises(StorageFailed, match="no room"):
-        await rig.append(FRAMES[2])
+        await rig.append(BODIES[2])
     assert (rig.written, rig.files.log_bytes, rig.storage.log_files) == (
-        b"".join(FRAMES[:2]), 80, ["wal-1"],
+        on_disk({1: BODIES[:2]}), 76, ["wal-1"],
     )  # fmt: skip
     assert rig.storage.files["manifest"] == before
-    await rig.append(FRAMES[2])
-    assert rig.written == FRAMES[0] + FRAMES[1] + HEAD + FRAMES[2]
+    await rig.append(BODIES[2])
+    assert rig.written == on_disk({1: BODIES[:2], 3: [HEAD, BODIES[2]]})
     assert rig.storage.log_files == ["wal-1", "wal-3"], "no number comes twice"
 
 
 async def test_a_broken_storage_is_asked_for_nothing_more() -> None:
     rig = Rig()
-    await rig.append(FRAMES[1])
+    await rig.append(BODIES[1])
     rig.storage.refused["sync_names"] = StorageBroken("who knows")
     with pytest.raises(StorageBroken):
-        await rig.append(FRAMES[2])
+        await rig.append(BODIES[2])
     assert rig.storage.asked[-1] == "sync_names"
 
 
@@ -189,9 +218,9 @@ async def test_who_edits_the_manifest_while_another_does_takes_nothing_back(
         if not layer_first:
             await trio.testing.wait_all_tasks_blocked(0.0)
             nursery.start_soon(rig.log.republish, with_layer)
-    said = Manifest((LogFile(1, 40), LogFile(2, 0)), (LAYER,), 3)
+    said = Manifest((LogFile(1, 38, 1), LogFile(2, 0, 2)), (LAYER,), 3)
     assert rig.storage.files["manifest"] == encode_manifest(said)
-    assert rig.files.manifest[:2] == ((LogFile(1, 40), LogFile(2, 20)), (LAYER,))
+    assert rig.files.manifest[:2] == ((LogFile(1, 38, 1), LogFile(2, 24, 2)), (LAYER,))
 
 
 async def test_a_manifest_that_the_disk_refuses_is_as_it_was() -> None:
@@ -225,6 +254,6 @@ async def test_a_manifest_is_sound_if_it_is_what_was_written_even_while_it_is() 
     rig.storage.read = slowly  # type: ignore[method-assign]
     async with trio.open_nursery() as nursery:
         nursery.start_soon(look)
-        await rig.append(bytes(90))
-        await rig.append(bytes(90))
+        await rig.append(LONG)
+        await rig.append(LONG)
     assert answers == [True]

@@ -25,7 +25,7 @@ from segments.manifest import (
 )
 from segments.protocol import codec
 
-LOGS = (LogFile(3, 50), LogFile(9, 7), LogFile(10, 0))
+LOGS = (LogFile(3, 50, 503), LogFile(9, 7, 509), LogFile(10, 0, 5010))
 LAYERS = (LayerFile(4, 900, 0, 20, True), LayerFile(2, 800, 20, 31, False))
 MANIFEST = Manifest(LOGS, LAYERS, 12)
 BLOCK = 4096
@@ -35,7 +35,11 @@ BLOCK = 4096
 
 
 def test_a_manifest_is_what_its_description_says() -> None:
-    half = b"\xc1MAN" + struct.pack("<IIIQ", 3, 2, 0, 12) + struct.pack("<6Q", 3, 50, 9, 7, 10, 0)
+    half = (
+        b"\xc1MAN"
+        + struct.pack("<IIIQ", 3, 2, 0, 12)
+        + struct.pack("<9Q", 3, 50, 503, 9, 7, 509, 10, 0, 5010)
+    )
     half += struct.pack("<10Q", 4, 900, 0, 20, 1, 2, 800, 20, 31, 0)
     half += struct.pack("<Q", codec.checksum(half))
     assert encode_manifest(MANIFEST) == half.ljust(BLOCK, b"\0") * 2
@@ -47,13 +51,13 @@ NUMBERS = st.integers(1, 1 << 60)
 
 
 @given(
-    st.lists(st.tuples(NUMBERS, NUMBERS), min_size=1, max_size=300),
+    st.lists(st.tuples(NUMBERS, NUMBERS, st.integers(0, 2**64 - 1)), min_size=1, max_size=300),
     st.lists(NUMBERS, unique=True, max_size=120).map(sorted),
     st.booleans(),
     NUMBERS,
 )
 def test_a_manifest_of_any_length_says_what_was_written(
-    rows: list[tuple[int, int]], ends: list[int], base: bool, next_number: int
+    rows: list[tuple[int, int, int]], ends: list[int], base: bool, next_number: int
 ) -> None:
     layers = [
         LayerFile(number, 7 * number, start, end, base and not start)
@@ -61,7 +65,7 @@ def test_a_manifest_of_any_length_says_what_was_written(
     ]
     manifest = Manifest(tuple(LogFile(*row) for row in rows), tuple(layers), next_number)
     encoded = encode_manifest(manifest)
-    said = (*manifest.logs[:-1], LogFile(manifest.logs[-1].number, 0))
+    said = (*manifest.logs[:-1], manifest.logs[-1]._replace(length=0))
     assert decode_manifest(encoded) == manifest._replace(logs=said)
     assert len(encoded) % (2 * BLOCK) == 0
 
@@ -129,13 +133,17 @@ def test_only_what_a_segment_has_left_is_left_over() -> None:
 
 
 def on_disk() -> dict[str, bytes]:
-    manifest = encode_manifest(Manifest((LogFile(8, 5), LogFile(2, 3), LogFile(9, 0)), (), 10))
+    manifest = encode_manifest(
+        Manifest((LogFile(8, 5, 508), LogFile(2, 3, 502), LogFile(9, 0, 509)), (), 10)
+    )
     return {"manifest": manifest, "wal-8": b"first", "wal-2": b"and", "wal-9": b"last"}
 
 
 def test_the_log_is_its_files_in_the_order_of_the_manifest() -> None:
     files = on_disk() | {"wal-7": b"not named"}
-    assert log_in(files) == (b"firstandlast", (LogFile(8, 5), LogFile(2, 3), LogFile(9, 4)))
+    assert log_in(files).log == b"firstandlast"
+    assert log_in(files).files == (LogFile(8, 5, 508), LogFile(2, 3, 502), LogFile(9, 4, 509))
+    assert log_in(files).parts == ((508, b"first"), (502, b"and"), (509, b"last"))
     assert log_files_in(files) == log_in(files).files
 
 
@@ -178,16 +186,20 @@ def test_numbers_are_given_out_once_and_the_manifest_says_so() -> None:
 def test_what_is_appended_and_cut_is_the_last_file_and_is_counted() -> None:
     files = live()
     files.appended(100, 50)
-    assert (files.last_log, files.log_bytes, files.layer_bytes) == (LogFile(10, 100), 157, 1700)
+    assert (files.last_log, files.log_bytes, files.layer_bytes) == (
+        LogFile(10, 100, 5010),
+        157,
+        1700,
+    )
     files.cut(60)
-    assert (files.last_log, files.log_bytes) == (LogFile(10, 60), 117)
+    assert (files.last_log, files.log_bytes) == (LogFile(10, 60, 5010), 117)
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=6), st.integers(0, 50))
 def test_log_files_go_as_a_prefix_of_what_is_folded_and_never_the_last(
     tops: list[int], folded: int
 ) -> None:
-    logs = tuple(LogFile(at, 10) for at in range(len(tops)))
+    logs = tuple(LogFile(at, 10, 0) for at in range(len(tops)))
     files = LiveFiles(Manifest(logs, (), 99), dict(enumerate(tops)))
     left = files.without_folded(folded)
     assert left and left == logs[len(logs) - len(left) :]
@@ -202,12 +214,12 @@ def test_a_file_is_as_high_as_the_highest_record_that_was_ever_added_to_it() -> 
     files.appended(10, 0)
     files.appended(10, 55)
     add: Callable[[Manifest], Manifest] = lambda manifest: manifest._replace(  # noqa: E731
-        logs=(*manifest.logs, LogFile(12, 10))
+        logs=(*manifest.logs, LogFile(12, 10, 5012))
     )
     files.republished(add, {12: 70})
     files.appended(5, 65)
     add_empty: Callable[[Manifest], Manifest] = lambda manifest: manifest._replace(  # noqa: E731
-        logs=(*manifest.logs, LogFile(13, 10))
+        logs=(*manifest.logs, LogFile(13, 10, 5013))
     )
     files.republished(add_empty, {13: 0})
     numbers = {

@@ -100,6 +100,26 @@ def history(count: int, *, pages: int = 1, size: int = 6) -> list[RedoRecord]:
     return chained([(n, n % pages, n % 5, draw.randbytes(size)) for n in range(1, count + 1)])
 
 
+# ---- what a read gives ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ends", [(), (3,), (2, 3)])
+def test_a_page_never_written_has_no_lsn_and_no_bytes(ends: tuple[Lsn, ...]) -> None:
+    segment = Segment(history(3), *ends)
+    assert segment.pages.read(Reading(7, 3)) == PageImage(7, 0, b"")
+    assert segment.rounds(0, 0) == []
+
+
+@pytest.mark.parametrize("ends", [(), (3,), (1, 2)])
+def test_records_of_one_page_apply_in_order_and_to_their_places(ends: tuple[Lsn, ...]) -> None:
+    writes = [(1, 0, 0, b"aaaa"), (2, 0, 2, b"bbbb"), (3, 0, PAGE_SIZE - 1, b"z")]
+    segment = Segment(chained(writes), *ends)
+    segment.rounds(0, 3)
+    page = segment.pages.read(Reading(0, 3))
+    assert isinstance(page, PageImage)
+    assert (len(page.image), page.image[:7], page.image[-2:]) == (PAGE_SIZE, b"aabbbb\0", b"\0z")
+
+
 # ---- what a read costs ---------------------------------------------------------------------------
 
 
@@ -481,6 +501,14 @@ def test_pages_are_listed_wherever_their_records_are() -> None:
     assert segment.pages.existing_pages(0, 9, 40, 100) == ([0, 1, 2, 3], 9)
     assert segment.pages.existing_pages(0, 9, 2, 100) == ([1, 2], 9)
     assert segment.pages.existing_pages(1, 9, 40, 2) == ([1, 2], 2)
+
+
+def test_pages_are_listed_from_the_floor_on_also_when_they_are_in_the_base_alone() -> None:
+    segment = Segment(history(20, pages=4), 20)
+    segment.collect(20)
+    assert segment.pages.existing_pages(0, 9, 20, 100) == ([0, 1, 2, 3], 9)
+    with pytest.raises(ReadPointBelowFloor, match="19: expected >= 20"):
+        segment.pages.existing_pages(0, 9, 19, 100)
 
 
 def test_pages_that_are_folded_before_anybody_lists_them_are_listed() -> None:

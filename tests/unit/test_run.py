@@ -16,6 +16,7 @@ from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import MAX_INTEGER
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import (
+    MAX_CLOCK_US,
     NO_RECORDS,
     RUN_HEAD_BYTES,
     Run,
@@ -28,7 +29,7 @@ from segments.protocol.run import (
 
 modestly = settings(max_examples=60, deadline=None)
 
-RECORD = RedoRecord(9, 4, 100, b"abc", 8, True, 8, 7, 6)
+RECORD = RedoRecord(9, 4, 100, b"abc", 8, True, 8, 7, 6, 1_700_000_000_000_001)
 integers = st.integers(0, MAX_INTEGER)
 
 
@@ -39,17 +40,18 @@ def chains(draw: st.DrawFn, min_size: int = 0) -> list[RedoRecord]:
     prev, made = lsns[0], []
     for lsn in lsns[1:]:
         payload = draw(st.binary(min_size=1, max_size=PAGE_SIZE))
-        first = max(1, lsn - (1 << 35) + 1)
+        first, is_cpl = max(1, lsn - (1 << 35) + 1), draw(st.booleans())
         record = RedoRecord(
             lsn,
             draw(integers),
             draw(st.integers(0, PAGE_SIZE - len(payload))),
             payload,
             draw(st.integers(first, lsn)),
-            draw(st.booleans()),
+            is_cpl,
             draw(st.integers(prev, lsn - 1)),
             prev,
             draw(st.integers(0, prev)),
+            draw(st.integers(0, MAX_CLOCK_US)) if is_cpl else 0,
         )
         made.append(record)
         prev = lsn
@@ -70,7 +72,8 @@ def summed(body: bytes) -> bytes:
 def test_the_format_is_fixed() -> None:
     """Segments of different builds talk to each other, and read each other's logs."""
     meta = 3 | 100 << 14 | 1 << 27 | (9 - 8) << 29
-    assert encode_run([RECORD]) == run_of((9, 4, 6, 8, meta), prev=7, payloads=b"abc")
+    stored = b"abc" + struct.pack("<Q", 1_700_000_000_000_001)
+    assert encode_run([RECORD]) == run_of((9, 4, 6, 8, meta), prev=7, payloads=stored)
     assert encode_run([]) == NO_RECORDS == b""
     assert read_records(NO_RECORDS) == []
 
@@ -84,7 +87,7 @@ def test_records_survive(records: list[RedoRecord]) -> None:
         run = read_run(data)
         assert list(run.lsns) == [each.lsn for each in records]
         assert (run.prev_lsn, run.last_lsn) == (records[0].prev_segment_lsn, records[-1].lsn)
-        payloads = sum(len(each.payload) for each in records)
+        payloads = sum(len(each.payload) + 8 * each.is_cpl for each in records)
         assert len(data) == RUN_HEAD_BYTES + RECORD_OVERHEAD_BYTES * len(records) + payloads
 
 
@@ -106,6 +109,7 @@ def test_pieces_join(records: list[RedoRecord], data: st.DataObject) -> None:
         ((9, 4, 6, 8, 3 | 8190 << 14), 7),  # beyond the page
         ((9, 4, 6, 8, 4), 7),  # more payload than there is
         ((9, 4, 6, 8, 2), 7),  # less
+        ((9, 4, 6, 8, 3 | 1 << 27), 7),  # no clock behind the payload of a CPL
         ((9, 4, 6, 9, 3), 7),  # after itself in the volume
         ((9, 4, 6, 6, 3), 7),  # after itself in the group
         ((9, 4, 8, 8, 3), 7),  # on its page after what comes before it in the group

@@ -12,7 +12,6 @@ import trio
 from aurora.transport import InProcessNetwork
 from segments.config import SegmentConfig
 from segments.disks import format_storage
-from segments.manifest import LogFile, encode_manifest
 from segments.protocol import codec
 from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import VolumeEpoch
@@ -79,7 +78,7 @@ async def test_a_disk_without_log_or_promises_is_lost_and_left_as_it_is(
     spoil: Callable[[MemoryStorage], None],
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     spoil(storage)
     before = deepcopy(storage.files)
     with pytest.raises(SegmentLost, match=r"segment A0 has lost its (log|promises): (no|a sp)"):
@@ -92,19 +91,19 @@ async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
     autojump_clock: trio.testing.MockClock, slot: int
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     server = _server(InProcessNetwork(64), storage)
     sound = deepcopy(storage.files)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         assert server.core is not None
         await trio.sleep(10)
-        assert (storage.files, server.core.maintenance.damages_found) == (sound, 0)
+        assert (storage.files, server.core.scrub.damages_found) == (sound, 0)
         spoilt = storage.files["promise"]
         spoilt[slot * len(spoilt) // 2 + 10] ^= 1
         await trio.sleep(10)
         assert storage.files == sound
-        assert server.core.maintenance.damages_found == 1
+        assert server.core.scrub.damages_found == 1
         nursery.cancel_scope.cancel()
 
 
@@ -113,26 +112,25 @@ async def test_the_scrub_repairs_a_manifest_before_the_other_half_is_needed(
     autojump_clock: trio.testing.MockClock, half: int
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     server = _server(InProcessNetwork(64), storage)
+    sound = deepcopy(storage.files)
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         assert server.core is not None
         spoilt = storage.files["manifest"]
         spoilt[half * len(spoilt) // 2 + 10] ^= 1
         await trio.sleep(10)
-        assert server.core.maintenance.damages_found == 1
+        assert server.core.scrub.damages_found == 1
         nursery.cancel_scope.cancel()
-    manifest = bytes(storage.files["manifest"])
-    assert manifest == encode_manifest([LogFile(2, 0)], 3), "a new log, and all of it named"
-    assert sorted(storage.files) == ["manifest", "promise", "wal-2"]
+    assert storage.files == sound
 
 
 async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     storage = StuckPromises(Identity("volume", "A0"))
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     network = InProcessNetwork(64)
     writer = network.attach("writer")
     storage.stuck = True

@@ -9,7 +9,7 @@ from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Message, WriteAck, WriteBatch
 from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
-from tests.segment_rig import FIRST, records
+from tests.store_rig import FIRST, records
 
 TABLE = TruncationTable(FIRST)
 CONFIG = EngineConfig(batches_in_flight=2, batch_bytes=16 << 10)

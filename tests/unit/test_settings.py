@@ -23,7 +23,7 @@ import aurora
 from scripts.settings_page import GROUPS, placed
 from segments.config import LARGEST_BATCH_BYTES, Relation, Setting, settings_of
 from segments.protocol.ids import VolumeEpoch
-from segments.wal import MAGIC, MAX_FRAME_BYTES, Entry, HeldEntry, RecordsEntry, encode_frame
+from segments.wal import MAX_FRAME_BYTES, Entry, HeldEntry, RecordsEntry, encode_body
 
 SETTINGS: Final[dict[str, Setting]] = {
     place + each.name: each for kind, place, _ in GROUPS for each in settings_of(kind)
@@ -147,12 +147,11 @@ async def test_a_configuration_of_another_class_opens_nothing() -> None:
 
 
 def test_the_longest_batch_fits_a_frame_whatever_is_in_it() -> None:
-    """At worst all of it is what a frame may not contain, and grows by a third."""
-    magic = (MAGIC[:3] * (LARGEST_BATCH_BYTES // 3 + 1))[:LARGEST_BATCH_BYTES]
-    entries: list[Entry] = [HeldEntry(1), RecordsEntry(1, 1, magic)]
-    assert len(encode_frame(VolumeEpoch(1, 1), entries)) < MAX_FRAME_BYTES - (1 << 20)
+    longest = bytes(LARGEST_BATCH_BYTES)
+    entries: list[Entry] = [HeldEntry(1), RecordsEntry(1, 1, longest)]
+    assert encode_body(VolumeEpoch(1, 1), entries).frame_bytes < MAX_FRAME_BYTES - (1 << 20)
     with pytest.raises(aurora.Invalid, match="a frame of"):
-        encode_frame(VolumeEpoch(1, 1), [RecordsEntry(1, 1, magic + magic)])
+        encode_body(VolumeEpoch(1, 1), [RecordsEntry(1, 1, longest + longest)])
 
 
 # ---- relations -----------------------------------------------------------------------------------

@@ -12,10 +12,14 @@ from trio.testing import MockClock
 from aurora.cluster import Cluster, open_cluster
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.floor import FloorHold, FloorHolder
+from aurora.retention import Kept
 from segments.config import SegmentConfig
 from segments.protocol.events import Event, LayerPublished
 from segments.statistics import SegmentStatistics
 
+CLOCK = 8
+ROW = 10 + CLOCK
+"""What `fill` writes in one mini-transaction, and its clock."""
 SMALL = SegmentConfig(fold_bytes=2048, wal_file_bytes=2048, block_bytes=256, fan_out=2)
 
 
@@ -80,9 +84,9 @@ async def test_bytes_are_those_on_the_disk_and_those_that_went_there(
         to_layers = sum(size for name, size in written if name.startswith("layer-"))
         assert found.layer_bytes_written == to_layers == sum(each.file_bytes for each in published)
         assert any(each.replaced for each in published)  # merges are counted, too
-        assert found.user_bytes_taken == found.user_bytes_held == 4_000
-        assert found.write_amplification == (found.log_bytes_written + to_layers) / 4_000
-        assert found.space_amplification == (found.log_bytes + found.layer_bytes) / 4_000
+        assert found.user_bytes_taken == found.user_bytes_held == 400 * ROW
+        assert found.write_amplification == (found.log_bytes_written + to_layers) / (400 * ROW)
+        assert found.space_amplification == (found.log_bytes + found.layer_bytes) / (400 * ROW)
         state = cluster.hosts["A0"].core.state  # type: ignore[union-attr]
         assert (found.folded, found.open_records) == (state.folded, 400 - state.folded)
         assert found.layers == len(state.layers) == sum(each.layers for each in found.tiers)
@@ -98,10 +102,10 @@ async def test_a_segment_that_comes_up_counts_from_there(autojump_clock: MockClo
         found = of_a(cluster)
         assert (found.user_bytes_taken, found.layer_bytes_written) == (0, 0)
         assert found.write_amplification is None
-        assert found.user_bytes_held == before.user_bytes_held == 1_000
+        assert found.user_bytes_held == before.user_bytes_held == 100 * ROW
         assert (found.log_bytes, found.tiers) == (before.log_bytes, before.tiers)
         await fill(cluster, 3)
-        assert of_a(cluster).user_bytes_taken == 30
+        assert of_a(cluster).user_bytes_taken == 3 * ROW
 
 
 async def test_what_a_recovery_annuls_was_not_taken_in(autojump_clock: MockClock) -> None:
@@ -110,7 +114,7 @@ async def test_what_a_recovery_annuls_was_not_taken_in(autojump_clock: MockClock
         cluster.crash("az3 B")
         with trio.move_on_after(2.0):
             await cluster.engine.put(1, 0, b"never durable")
-        assert of_a(cluster).user_bytes_taken == 113
+        assert of_a(cluster).user_bytes_taken == 10 * ROW + len(b"never durable") + CLOCK
         cluster.pause("A C D")
         await cluster.restart("az3 B")
         nursery.start_soon(cluster.recover)
@@ -119,8 +123,8 @@ async def test_what_a_recovery_annuls_was_not_taken_in(autojump_clock: MockClock
         await trio.sleep(3.0)
         assert cluster.statistics().writer is not None
         for each in cluster.statistics().segments.values():
-            assert each.user_bytes_held == 100
-        assert of_a(cluster).user_bytes_taken == 100
+            assert each.user_bytes_held == 10 * ROW
+        assert of_a(cluster).user_bytes_taken == 10 * ROW
 
 
 async def test_collected_records_leave_the_pages_that_they_made(autojump_clock: MockClock) -> None:
@@ -134,9 +138,9 @@ async def test_collected_records_leave_the_pages_that_they_made(autojump_clock: 
         assert found.tiers[0].tier is None
         assert found.base_lsn > 0
         kept = found.user_bytes_held // 8192  # each page once, and what is above the base
-        assert found.user_bytes_held == kept * 8192
+        assert found.user_bytes_held == kept * 8192 + (kept - 4) * CLOCK
         assert 4 <= kept < 24
-        assert found.user_bytes_taken == 24 * 8192
+        assert found.user_bytes_taken == 24 * (8192 + CLOCK)
 
 
 async def test_the_tiers_are_those_that_merges_are_planned_by(autojump_clock: MockClock) -> None:
@@ -219,19 +223,22 @@ async def test_who_holds_the_floor_back(autojump_clock: MockClock) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept_from", "oldest", "holder", "lsn"),
+    ("kept", "oldest", "holder", "lsn"),
     [
         (None, 12, FloorHolder.EVERYTHING, 10),
-        (20, None, FloorHolder.RETENTION, 20),
-        (20, 20, FloorHolder.RETENTION, 20),
-        (20, 19, FloorHolder.READER, 19),
-        (9, None, FloorHolder.EARLIER, 10),
-        (9, 11, FloorHolder.EARLIER, 10),
-        (10, 11, FloorHolder.RETENTION, 10),
+        (Kept(20, False, ""), None, FloorHolder.RETENTION, 20),
+        (Kept(20, False, ""), 20, FloorHolder.RETENTION, 20),
+        (Kept(20, False, ""), 19, FloorHolder.READER, 19),
+        (Kept(9, False, ""), None, FloorHolder.EARLIER, 10),
+        (Kept(9, False, ""), 11, FloorHolder.EARLIER, 10),
+        (Kept(10, False, ""), 11, FloorHolder.RETENTION, 10),
+        (Kept(20, True, ""), None, FloorHolder.AGE, 20),
+        (Kept(20, True, ""), 19, FloorHolder.READER, 19),
+        (Kept(0, True, ""), None, FloorHolder.AGE, 10),
     ],
 )
 def test_what_allows_least_is_named(
-    kept_from: int | None, oldest: int | None, holder: FloorHolder, lsn: int
+    kept: Kept | None, oldest: int | None, holder: FloorHolder, lsn: int
 ) -> None:
-    found = FloorHold.of(10, kept_from, 7, oldest)
+    found = FloorHold.of(10, kept, oldest)
     assert (found.holder, found.lsn) == (holder, lsn)

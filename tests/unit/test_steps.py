@@ -23,6 +23,7 @@ from segments.file_storage import FileStorage
 from segments.layers import block, collect, fold, layer_writer, ordered
 from segments.layers.job import PAUSE, Job, Op, reader_of
 from segments.layers.layer_map import NO_LAYERS
+from segments.manifest import log_in
 from segments.protocol import codec
 from segments.protocol.messages import WriteAck
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
@@ -32,7 +33,8 @@ from segments.server import SegmentServer
 from segments.state import SegmentState
 from segments.steps import STEP_BYTES, Pace, Steps, finished
 from segments.storage import WHOLE, Identity, MemoryStorage
-from segments.wal import NO_PROMISE, encode_promise, scan, scan_steps
+from segments.wal import NO_PROMISE, encode_promise
+from segments.wal_scan import scan, scan_steps
 from tests.layer_rig import chain
 from tests.oracles import insert
 from tests.store_rig import FIRST, StoreRig, batch, records
@@ -103,11 +105,11 @@ def test_a_step_ends_when_its_bytes_have_gathered() -> None:
 async def test_a_log_is_read_in_steps_that_its_size_bounds() -> None:
     storage = MemoryStorage(IDENTITY)
     await stored(storage)
-    log = bytes(storage.files["wal-1"])
-    least = len(log) // (STEP_BYTES + 64 * RUN)
+    parts = log_in(storage.files).parts
+    least = len(parts[0].data) // (STEP_BYTES + 64 * RUN)
     assert least >= 1
-    assert steps_of(scan_steps(log)) >= least
-    restored = SegmentState.restore_steps(CONFIG, NO_LAYERS, scan(log), NO_PROMISE)
+    assert steps_of(scan_steps(parts)) >= least
+    restored = SegmentState.restore_steps(CONFIG, NO_LAYERS, scan(parts), NO_PROMISE)
     assert steps_of(restored) >= least
     job = restart_job("A0", tuple(storage.files), CONFIG)
     assert pauses_of(job, reader_of(storage.files)) >= 2 * least
@@ -162,7 +164,7 @@ async def test_a_message_waits_until_the_write_before_it_has_taken_effect() -> N
     many = records(range(1, 20_001))  # so many steps that somebody else sees one, whoever is first
     storage = HeldDisk(IDENTITY)
     storage.go.set()
-    await format_storage(storage, FIRST)
+    await format_storage(storage, FIRST, Random(1))
     storage.go = trio.Event()  # so that all the rest gathers behind the first write
     network = InProcessNetwork(64)
     writer = network.attach("writer")

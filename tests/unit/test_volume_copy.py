@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path, PosixPath
+from random import Random
 from typing import ClassVar
 
 import pytest
@@ -32,7 +33,7 @@ class BusyPath(PosixPath):
 
 
 async def made(path: Path) -> VolumeDirectory:
-    return await VolumeDirectory.create(path, "v", VolumeGeometry(1), VolumeEpoch(1, 5))
+    return await VolumeDirectory.create(path, "v", VolumeGeometry(1), VolumeEpoch(1, 5), Random(1))
 
 
 async def test_each_disk_is_copied_and_what_is_written_to_the_copy_stays_there(

@@ -14,12 +14,12 @@ import aurora
 from aurora.lsn_allocator import LsnAllocator
 from aurora.transport import InProcessNetwork
 from segments.disks import MemoryDisk
-from segments.manifest import MANIFEST, LogFile, Manifest, encode_manifest
+from segments.manifest import MANIFEST, LogFile, Manifest, encode_manifest, filled
 from segments.protocol.ids import MAX_LSN, VolumeEpoch
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.protocol.volume import MAX_LAL, VolumeGeometry
 from segments.storage import Identity
-from segments.wal import HeadEntry, HeldEntry, Promise, encode_frame, encode_promise
+from segments.wal import HeadEntry, HeldEntry, Promise, encode_body, encode_promise
 from tests.files_on_disks import make_file
 
 LAL = 100
@@ -77,9 +77,10 @@ async def volume_annulled_below(lsn: int, lal: int = LAL) -> AsyncIterator[auror
     for segment in geometry.groups()[0].members:
         disk = disks[segment] = MemoryDisk(Identity("old", segment))
         await disk.storage.write_promise(encode_promise(Promise(EPOCH, EPOCH)))
-        frame = encode_frame(EPOCH, [HeldEntry(0), HeadEntry(EPOCH, table, 0, 0)])
-        await make_file(disk.storage, "wal-1", [frame])
-        manifest = encode_manifest(Manifest((LogFile(1, 0),), (), 2))
+        head = encode_body(EPOCH, [HeldEntry(0), HeadEntry(EPOCH, table, 0, 0)])
+        log, frames = filled(LogFile(1, 0, 5), [head])
+        await make_file(disk.storage, log.name, frames)
+        manifest = encode_manifest(Manifest((log,), (), 2))
         await disk.storage.publish(MANIFEST, manifest)
     network = InProcessNetwork(1_000)
     async with trio.open_nursery() as nursery:

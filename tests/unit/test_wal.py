@@ -1,9 +1,8 @@
-"""Frames of the log, what a scan makes of spoilt ones, and promise slots."""
+"""Frames of the log, and promise slots."""
 
 from __future__ import annotations
 
-from itertools import pairwise
-from typing import cast
+import struct
 
 import pytest
 
@@ -21,8 +20,9 @@ TABLE = TruncationTable(
     EPOCH,
     (Gap(1, 4, 2),),
 )
+RUN = b"as it came, " + wal.MAGIC
 ENTRIES: tuple[wal.Entry, ...] = (
-    wal.RecordsEntry(vdl=7, floor=3, records=b"as it came, " + wal.MAGIC),
+    wal.RecordsEntry(vdl=7, floor=3, records=RUN),
     wal.SealEntry(VolumeEpoch(4, 1)),
     wal.TableEntry(vdl=8, table=TABLE),
     wal.SettledEntry(VolumeEpoch(2, 5)),
@@ -31,15 +31,10 @@ ENTRIES: tuple[wal.Entry, ...] = (
 )
 
 
-def small_frames(count: int) -> list[bytes]:
-    return [
-        wal.encode_frame(EPOCH, [wal.RecordsEntry(each, 0, b"run %d" % each)])
-        for each in range(1, count + 1)
-    ]
-
-
-def contents(scan: wal.LogScan) -> list[wal.Frame]:
-    return [each.frame for each in scan.frames]
+def decoded(value: object) -> wal.Frame:
+    """The frame with ``value`` as msgpack, and no run."""
+    packed = codec.pack(value)
+    return wal.decode_body(len(packed), packed)
 
 
 # ---- entries and frames --------------------------------------------------------------------------
@@ -47,51 +42,79 @@ def contents(scan: wal.LogScan) -> list[wal.Frame]:
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda each: type(each).__name__)
 def test_each_entry_comes_back_as_it_was(entry: wal.Entry) -> None:
-    body = wal.encode_frame(EPOCH, [entry])[wal.HEADER_BYTES :]
-    found = wal.decode_body(body)
+    found = wal.decode_body(*wal.encode_body(EPOCH, [entry]))
     assert found == wal.Frame(EPOCH, (entry,))
     assert type(found.entries[0]) is type(entry)
 
 
 def test_a_frame_carries_many_entries_in_order() -> None:
-    log = wal.encode_frame(EPOCH, ENTRIES)
-    assert contents(wal.scan(log)) == [wal.Frame(EPOCH, ENTRIES)]
+    many = (*ENTRIES, *ENTRIES[::-1])
+    body = wal.encode_body(EPOCH, many)
+    assert wal.decode_body(*body) == wal.Frame(EPOCH, many)
+    assert body.data.endswith(RUN * 2), "runs are as they came, behind all else"
 
 
 def test_a_head_of_the_right_shape_is_read() -> None:
     """The malformed ones below differ from this one in a single place."""
     head = (9, (1, 1), ((1, 1), (), (1, 1), ()), 1, 1)
     epoch = VolumeEpoch(1, 1)
-    [found] = wal.decode_body(codec.pack((1, 2, [head]))).entries
+    [found] = decoded((1, 2, [head])).entries
     assert found == wal.HeadEntry(epoch, TruncationTable(epoch, (), epoch), 1, 1)
 
 
 def test_the_documented_layout() -> None:
-    frame = wal.encode_frame(VolumeEpoch(1, 2), [wal.HeldEntry(3)])
-    body = bytes.fromhex("93 01 02 91 92 07 03")
-    length = bytes.fromhex("07 00 00 00")
-    total = codec.checksum(length + body).to_bytes(8, "little")
-    assert frame == b"\xc1WAL" + length + total + body
-
-
-def test_a_body_never_contains_the_magic() -> None:
-    sly = wal.MAGIC + wal.MAGIC[:3] + b"\0" + wal.MAGIC[:3] + wal.MAGIC[:1] + wal.MAGIC * 3
-    for start in range(len(sly)):
-        entry = wal.RecordsEntry(1, 1, sly[start:])
-        frame = wal.encode_frame(EPOCH, [entry])
-        assert frame.find(wal.MAGIC, 1) < 0
-        assert wal.decode_body(frame[wal.HEADER_BYTES :]).entries == (entry,)
+    salt, offset = 0xF00D_0000_1234_5678, 0x1000
+    packed = bytes.fromhex("93 01 02 92 92 07 03 94 01 04 05 03")
+    summed = b"\xc1WAL" + struct.pack("<II", 15, 12)
+    head_sum = codec.checksum(summed, salt ^ offset) % 2**32
+    body_sum = codec.checksum(packed + b"run", salt ^ offset)
+    entries: list[wal.Entry] = [wal.HeldEntry(3), wal.RecordsEntry(4, 5, b"run")]
+    frame = wal.encode_body(VolumeEpoch(1, 2), entries).at(salt, offset)
+    assert frame == summed + struct.pack("<IQ", head_sum, body_sum) + packed + b"run"
+    assert wal.frame_at(bytes(9) + frame, 9, salt ^ offset) == (12, 9 + len(frame))
 
 
 def test_a_frame_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = wal.RecordsEntry(1, 1, b"x" * 100)
-    frame = wal.encode_frame(EPOCH, [entry])
+    frame = wal.encode_body(EPOCH, [entry]).at(1, 0)
     monkeypatch.setattr(wal, "MAX_FRAME_BYTES", len(frame))
-    assert wal.encode_frame(EPOCH, [entry]) == frame
+    assert wal.encode_body(EPOCH, [entry]).at(1, 0) == frame
+    assert wal.frame_at(frame, 0, 1)
     monkeypatch.setattr(wal, "MAX_FRAME_BYTES", len(frame) - 1)
     with pytest.raises(Invalid, match=f"{len(frame)} bytes: expected at most {len(frame) - 1}"):
-        wal.encode_frame(EPOCH, [entry])
-    assert wal.scan(frame).frames == ()
+        wal.encode_body(EPOCH, [entry])
+    assert not wal.frame_at(frame, 0, 1)
+
+
+def test_a_frame_is_one_at_its_own_place_alone() -> None:
+    body = wal.encode_body(EPOCH, ENTRIES)
+    frame = body.at(5, 1000)
+    assert wal.frame_at(frame, 0, 5 ^ 1000) == (body.packed_bytes, len(frame))
+    for salt, offset in ((5, 1001), (5, 0), (4, 1000), (2**63 + 5, 1000)):
+        assert not wal.frame_at(frame, 0, salt ^ offset)
+
+
+def test_a_flipped_bit_anywhere_and_a_cut_anywhere_spoil_a_frame() -> None:
+    frame = wal.encode_body(EPOCH, ENTRIES).at(5, 1000)
+    for at in range(len(frame)):
+        assert not wal.frame_at(frame[:at], 0, 5 ^ 1000)
+        for bit in range(8):
+            spoilt = bytearray(frame)
+            spoilt[at] ^= 1 << bit
+            assert not wal.frame_at(bytes(spoilt), 0, 5 ^ 1000)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "rest"),
+    [((3,), b""), ((3,), b"ru"), ((3,), b"run."), ((2, 3), b"runs"), ((), b"."), ((0, 3), b"runs")],
+)
+def test_runs_that_are_not_all_of_the_rest_are_malformed(
+    lengths: tuple[int, ...], rest: bytes
+) -> None:
+    packed = codec.pack((1, 2, [(1, 1, 1, each) for each in lengths]))
+    wal.decode_body(len(packed), packed + bytes(sum(lengths)))
+    with pytest.raises(MalformedFrame):
+        wal.decode_body(len(packed), packed + rest)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +133,12 @@ def test_a_frame_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         (1, 2, [(0, 1)]),
         (1, 2, [(7, 1, 1)]),
         (1, 2, [("1", 1, 1)]),
-        (1, 2, [(True, 1, 1, b"")]),
+        (1, 2, [(True, 1, 1, 0)]),
         (1, 2, [(1, 1, 1)]),
         (1, 2, [(1, 1, 1, "text")]),
-        (1, 2, [(1, 1, -1, b"")]),
+        (1, 2, [(1, 1, 1, b"run")]),
+        (1, 2, [(1, 1, -1, 0)]),
+        (1, 2, [(1, 1, 1, -1)]),
         (1, 2, [(2, 1)]),
         (1, 2, [(2, (1, 2, 3))]),
         (1, 2, [(3, 1, ((1, 1), ((5, 4),)))]),
@@ -129,7 +154,7 @@ def test_a_frame_that_is_too_long_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_a_body_of_the_wrong_shape_is_malformed(value: object) -> None:
     with pytest.raises(MalformedFrame):
-        wal.decode_body(codec.pack(value))
+        decoded(value)
 
 
 @pytest.mark.parametrize("depth", [10, 500, 1_000, 1_020, 5_000])
@@ -137,136 +162,7 @@ def test_deep_nesting_is_malformed_too(depth: int) -> None:
     nest = b"\x91" * depth + b"\xc0"
     for body in (nest, b"\x93\x01\x01\x91\x92\x02\x92\x01" + nest, b"\x93\x01" + nest + b"\x90"):
         with pytest.raises(MalformedFrame):
-            wal.decode_body(body)
-
-
-# ---- scans ---------------------------------------------------------------------------------------
-
-
-def test_an_empty_log() -> None:
-    assert wal.scan(b"") == wal.LogScan((), (), 0, 0)
-
-
-def test_a_sound_log_is_read_whole() -> None:
-    frames = small_frames(5)
-    found = wal.scan(b"".join(frames))
-    starts = [sum(map(len, frames[:each])) for each in range(6)]
-    places = [(each.start, each.end) for each in found.frames]
-    assert places == list(pairwise(starts))
-    assert [cast("wal.RecordsEntry", each.entries[0]).vdl for each in contents(found)] == [
-        *range(1, 6)
-    ]
-    assert (found.damage, found.durable_length, found.torn_bytes) == ((), starts[-1], 0)
-
-
-@pytest.mark.parametrize("rest", [b"", bytes(700), b"\xff" * 9, wal.MAGIC * 5, wal.MAGIC[:3]])
-def test_a_last_frame_torn_at_any_byte_is_a_tail(rest: bytes) -> None:
-    frames = small_frames(3)
-    sound, last = b"".join(frames[:2]), frames[2]
-    for cut in range(len(last)):
-        log = sound + last[:cut] + rest
-        found = wal.scan(log)
-        assert found.durable_length == len(sound)
-        assert found.torn_bytes == len(log) - len(sound)
-        assert found.damage == ()
-        assert len(found.frames) == 2
-
-
-def test_a_frame_appended_after_the_cut_is_read() -> None:
-    frames = small_frames(3)
-    log = frames[0] + frames[1][:-1] + bytes(100)
-    log = log[: wal.scan(log).durable_length] + frames[2]
-    found = wal.scan(log)
-    assert contents(found) == contents(wal.scan(frames[0])) + contents(wal.scan(frames[2]))
-    assert (found.damage, found.torn_bytes) == ((), 0)
-
-
-def test_frames_behind_garbage_are_read_and_the_garbage_is_told() -> None:
-    frames = small_frames(3)
-    for garbage in (b"x", bytes(50), wal.MAGIC, wal.MAGIC * 9, wal.MAGIC[:3], frames[0][:-1]):
-        log = frames[0] + garbage + frames[1] + garbage + frames[2] + garbage
-        found = wal.scan(log)
-        assert contents(found) == contents(wal.scan(b"".join(frames)))
-        second = len(frames[0] + garbage + frames[1])
-        assert found.damage == (
-            (len(frames[0]), len(frames[0]) + len(garbage)),
-            (second, second + len(garbage)),
-        )
-        assert (found.durable_length, found.torn_bytes) == (len(log) - len(garbage), len(garbage))
-
-
-def test_a_flipped_bit_at_every_place_spoils_its_own_frame_only() -> None:
-    frames = small_frames(4)
-    log = b"".join(frames)
-    truth = wal.scan(log).frames
-    for at in range(len(log)):
-        hit = next(index for index, each in enumerate(truth) if at < each.end)
-        start, end, _ = truth[hit]
-        for bit in (0, 3, 7):
-            spoilt = bytearray(log)
-            spoilt[at] ^= 1 << bit
-            found = wal.scan(bytes(spoilt))
-            assert found.frames == truth[:hit] + truth[hit + 1 :]
-            last = hit == len(frames) - 1
-            assert found.damage == (() if last else ((start, end),))
-            assert found.durable_length == (start if last else len(log))
-            assert found.torn_bytes == (end - start if last else 0)
-
-
-def test_damage_at_the_very_start_and_over_several_frames() -> None:
-    frames = small_frames(4)
-    log = bytes(len(frames[0] + frames[1])) + frames[2] + frames[3]
-    found = wal.scan(log)
-    assert found.damage == ((0, len(frames[0] + frames[1])),)
-    assert [each.start for each in found.frames] == [
-        len(frames[0] + frames[1]),
-        len(frames[0] + frames[1] + frames[2]),
-    ]
-
-
-def test_frames_that_pages_hold_are_never_taken_for_frames_of_the_log() -> None:
-    inner = wal.encode_frame(VolumeEpoch(99, 99), [wal.SealEntry(VolumeEpoch(99, 99))])
-    outer = wal.encode_frame(EPOCH, [wal.RecordsEntry(1, 0, inner * 3)])
-    last = small_frames(1)[0]
-    for at in range(wal.HEADER_BYTES):
-        log = outer[:at] + bytes([outer[at] ^ 1]) + outer[at + 1 :] + last
-        found = wal.scan(log)
-        assert [each.frame.epoch for each in found.frames] == [EPOCH]
-        assert found.damage == ((0, len(outer)),)
-
-
-def sealed(body: bytes) -> bytes:
-    """A frame whose checksum is right, whatever its body."""
-    length = len(body).to_bytes(4, "little")
-    return wal.MAGIC + length + codec.checksum(length + body).to_bytes(8, "little") + body
-
-
-def test_a_whole_frame_of_an_unknown_format_is_damage_even_at_the_end() -> None:
-    frame = small_frames(1)[0]
-    foreign = sealed(codec.pack((1, 2, [(50, 1)])))
-    found = wal.scan(frame + foreign + foreign)
-    assert found.damage == ((len(frame), len(frame + foreign + foreign)),)
-    assert (found.durable_length, found.torn_bytes) == (len(frame + foreign + foreign), 0)
-
-
-def test_the_work_of_a_scan_is_linear(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hostile logs: magics all over, each in front of a length up to the end of the log."""
-    summed = 0
-    checksum = codec.checksum
-
-    def counting(data: bytes) -> int:
-        nonlocal summed
-        summed += len(data)
-        return checksum(data)
-
-    monkeypatch.setattr(codec, "checksum", counting)
-    size = 400_000
-    claim = wal.MAGIC + (size // 2).to_bytes(4, "little") + bytes(8)
-    for unit in (wal.MAGIC, claim, claim + b"x" * 80, claim[:5], claim[:9]):
-        log = unit * (size // 2 // len(unit)) + bytes(size // 2)
-        summed = 0
-        assert wal.scan(log).frames == ()
-        assert summed <= 5 * len(log)
+            wal.decode_body(len(body), body)
 
 
 # ---- promises ------------------------------------------------------------------------------------
@@ -295,20 +191,3 @@ def test_a_spoilt_slot_leaves_the_other() -> None:
             wal.decode_promises(spoilt + spoilt)
     with pytest.raises(MalformedFrame):
         wal.decode_promises(b"\0")
-
-
-# ---- verifying -----------------------------------------------------------------------------------
-
-
-def test_verifying_agrees_with_scanning_at_every_damage() -> None:
-    log = b"".join(
-        wal.encode_frame(EPOCH, [wal.HeldEntry(at), wal.SealEntry(EPOCH)]) for at in range(4)
-    )
-    assert wal.verify(log) == wal.Verified(len(log), damaged=False)
-    for at in range(len(log)):
-        spoilt = log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]
-        found, verified = wal.scan(spoilt), wal.verify(spoilt)
-        assert verified.damaged == bool(found.damage)
-        if not found.damage:
-            assert verified.sound_bytes == found.durable_length < len(log)
-        assert wal.verify(log[:at]).sound_bytes == wal.scan(log[:at]).durable_length
