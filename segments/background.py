@@ -115,8 +115,6 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
-        if state.is_behind(state.scl):
-            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -153,11 +151,6 @@ class Background:
             if self._trace is not None:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
 
-    def _learn_pages(self) -> Job[None]:
-        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
-        while self._state.learn_more():
-            yield PAUSE
-
     # ---- the fold --------------------------------------------------------------------------------
 
     def foldable(self) -> Lsn:
@@ -191,6 +184,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from self._learn_pages()
         layer = yield from written(
             number,
             fold_job(
@@ -200,6 +194,11 @@ class Background:
             ),
         )  # fmt: skip
         yield from self._publish(layer, ())
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records in steps, where it would be done at once after that."""
+        while self._state.is_behind(self._state.scl) and self._state.learn_more():
+            yield PAUSE
 
     # ---- merges and collection -------------------------------------------------------------------
 
@@ -359,6 +358,7 @@ class Background:
 
     def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
         """Make ``layer``, whose bytes are durable, live in place of ``old``."""
+        yield from self._learn_pages()
         layers = self._state.layers.with_layer(layer)
         logs = self._files.without_folded(layers.folded)
         left = {each.number for each in logs}
