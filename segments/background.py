@@ -127,8 +127,6 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
-        if state.is_behind(state.scl):
-            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -173,11 +171,6 @@ class Background:
             if self._trace is not None:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
 
-    def _learn_pages(self) -> Job[None]:
-        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
-        while self._state.learn_more():
-            yield PAUSE
-
     # ---- the fold --------------------------------------------------------------------------------
 
     def foldable(self) -> Lsn:
@@ -211,6 +204,7 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from self._learn_pages()
         yield from state.index.look_into_steps(through)
         if state.scl < through:  # a run has been given up meanwhile
             return
@@ -223,6 +217,11 @@ class Background:
             ),
         )  # fmt: skip
         yield from self._publish(layer, ())
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records in steps, where it would be done at once after that."""
+        while self._state.is_behind(self._state.scl) and self._state.learn_more():
+            yield PAUSE
 
     # ---- merges and collection -------------------------------------------------------------------
 
@@ -383,6 +382,7 @@ class Background:
 
         ``new_pages`` are those of a layer that comes from a peer.
         """
+        yield from self._learn_pages()
         layers = self._state.layers.with_layer(layer)
         # A damaged log says that something is missing: no file of it goes before that is here.
         whole, files = self._state.whole, self._files
