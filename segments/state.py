@@ -111,9 +111,12 @@ class SegmentState:
                     state.index.look_into_more()  # or the first read would have to, at once
                     yield
         if scan.damage:
-            highest = yield from _highest_ever_held(scan)
-            state._repair_lsn = state.table.survivor(highest)
+            state.lost_up_to((yield from _highest_ever_held(scan)))
         return state
+
+    def lost_up_to(self, highest: Lsn) -> None:
+        """Some of what was ever held may be lost, of which ``highest`` was the highest LSN."""
+        self._repair_lsn = self.table.survivor(highest)
 
     @property
     def scl(self) -> Lsn:
