@@ -100,8 +100,7 @@ class SegmentState:
         it once acknowledged may be missing.
         """
         state = cls(config, layers)
-        state.epoch = promise.epoch
-        state._promised_table = promise.table_epoch
+        state.promised(promise)
         pace = Pace()
         for _, _, frame in scan.frames:
             state.raise_epoch(frame.epoch)
@@ -113,6 +112,11 @@ class SegmentState:
         if scan.damage:
             state.lost_up_to((yield from _highest_ever_held(scan)))
         return state
+
+    def promised(self, promise: Promise) -> None:
+        """Begin with what stands beside the log."""
+        self.epoch = promise.epoch
+        self._promised_table = promise.table_epoch
 
     def lost_up_to(self, highest: Lsn) -> None:
         """Some of what was ever held may be lost, of which ``highest`` was the highest LSN."""

@@ -42,7 +42,9 @@ def line_of(outcome: ConvertedSegment | LeftOut) -> str:
         f"SCL {outcome.scl:,}"
     )
     if outcome.damaged_bytes:
-        text += f"; {outcome.damaged_bytes:,} bytes damaged, to be healed by its peers"
+        text += f"; {outcome.damaged_bytes:,} bytes of its log were damaged"
+    if not outcome.whole:
+        text += "; its peers have to heal it"
     if outcome.torn_bytes:
         text += f"; {outcome.torn_bytes:,} bytes of an unfinished write cut off"
     return text

@@ -87,11 +87,12 @@ _KINDS: Final[dict[int, type[Any]]] = {
     2: SealEntry,
     3: TableEntry,
     4: CheckpointEntry,
-    5: ImagesEntry,
     7: HeldEntry,
     8: SettledEntry,
 }
 _FIELDS: Final = {kind: codec.fields_decoder(entry) for kind, entry in _KINDS.items()}
+_IMAGES: Final = 5
+_PAGE_FIELDS: Final = codec.fields_decoder(PageImage)
 _EPOCH_FIELDS: Final = codec.fields_decoder(VolumeEpoch)
 
 
@@ -173,25 +174,37 @@ def _decode_body(body: bytes) -> tuple[VolumeEpoch, tuple[OldEntry, ...]]:
 def _entry(values: Any) -> OldEntry:
     if type(values) is not tuple or not values or type(values[0]) is not int:
         raise MalformedFrame(f"an entry of type {type(values).__name__}: expected [kind, ...]")
+    if values[0] == _IMAGES:
+        return _images(values)
     fields = _FIELDS.get(values[0])
     if fields is None:
-        raise MalformedFrame(f"entry kind {values[0]}: expected any of {sorted(_FIELDS)}")
+        kinds = sorted([*_FIELDS, _IMAGES])
+        raise MalformedFrame(f"entry kind {values[0]}: expected any of {kinds}")
     entry: Any = fields(values)
     if type(entry) is RecordsEntry:
         return RunEntry(entry.vdl, entry.floor, with_clocks(entry.records))
-    if type(entry) is ImagesEntry:
-        _check_images(entry)
     checked: OldEntry = entry
     return checked
 
 
-def _check_images(entry: ImagesEntry) -> None:
+def _images(values: tuple[Any, ...]) -> ImagesEntry:
+    if len(values) != 3 or type(values[1]) is not int or type(values[2]) is not tuple:
+        raise MalformedFrame(f"{len(values)} values of page images: expected [5, base, [...]]")
+    entry = ImagesEntry(values[1], tuple([_page(each) for each in values[2]]))
     for page_id, lsn, image in entry.pages:
         if not 0 < lsn <= entry.base_lsn or len(image) > PAGE_SIZE or image.endswith(b"\0"):
             raise MalformedFrame(
                 f"the image of page {page_id} as of LSN {lsn}, of {len(image)} bytes: expected one "
                 f"at or below {entry.base_lsn}, of {PAGE_SIZE} bytes at most, without zeros behind"
             )
+    return entry
+
+
+def _page(value: Any) -> PageImage:
+    if type(value) is not tuple:
+        raise MalformedFrame(f"an image of type {type(value).__name__}: expected [page, LSN, ...]")
+    page: PageImage = _PAGE_FIELDS((0, *value))
+    return page
 
 
 def with_clocks(data: bytes) -> Run:

@@ -27,7 +27,7 @@ from segments.conversion.old_log import (
 )
 from segments.layers.block import Block, image_row, join, sorted_block
 from segments.layers.job import PAUSE, Create, Extend, Job, SyncFile, SyncNames
-from segments.layers.layer import Layer
+from segments.layers.layer import unreadable
 from segments.layers.layer_map import LayerMap
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.writing import write_job
@@ -55,8 +55,10 @@ class ConvertedSegment:
     records: int
     """In its log."""
     scl: Lsn
+    whole: bool
+    """Whether all that it ever acknowledged is here; else its peers have to heal it."""
     damaged_bytes: int
-    """Of the old log; if not 0, the segment may have to be healed by its peers."""
+    """Of the old log."""
     torn_bytes: int
     """At the end of the old log, which a crash had left unfinished."""
 
@@ -81,15 +83,14 @@ def convert_job(segment: SegmentId, log: bytes, promises: bytes, salt: int) -> J
             "expected one at least"
         )
     state, images = _replayed(old, _promise_in(segment, promises))
-    layers = yield from _write_base(state, images)
-    state.use_layers(LayerMap(layers))
+    layers = yield from _write_base(state.folded, images)
     log_file = yield from _write_log(state, salt, spoilt=old.damaged_bytes > 0)
     yield SyncNames()
-    files = tuple(LayerFile(each.number, each.length, 0, each.end, True) for each in layers)
     converted = ConvertedSegment(
-        segment, len(images), len(state.index), state.scl, old.damaged_bytes, old.torn_bytes
-    )
-    return Outcome(converted, encode_manifest(Manifest((log_file,), files, _LOG + 1)))
+        segment, len(images), len(state.index), state.scl,
+        state.whole, old.damaged_bytes, old.torn_bytes,
+    )  # fmt: skip
+    return Outcome(converted, encode_manifest(Manifest((log_file,), layers, _LOG + 1)))
 
 
 def _promise_in(segment: SegmentId, slots: bytes) -> Promise:
@@ -119,11 +120,11 @@ class _Checkpoint:
 
 
 class _Replay:
-    """The state of a segment, without layers, and the images that stand for its first records."""
+    """The state of a segment, and the images that its first layer is to have."""
 
     def __init__(self, promise: Promise) -> None:
         self.state = SegmentState(SegmentConfig())
-        self.state.raise_epoch(promise.epoch)
+        self.state.promised(promise)
         self.images: dict[PageId, PageImage] = {}
         self._checkpoint: _Checkpoint | None = None
 
@@ -160,7 +161,9 @@ class _Replay:
         # What was collected, here or at a peer, lay at or below a VDL that was announced there.
         state.announced(max(head.vdl, head.base_lsn), 0)
         if head.base_lsn >= state.scl:
-            state.index.reset(head.base_lsn)
+            # The layer that is to be written: nothing is read from it here.
+            layer = unreadable(_LAYER, 0, head.base_lsn, base=True, length=0)
+            state.use_layers(LayerMap((layer,)))
             self.images = checkpoint.pages
 
 
@@ -216,16 +219,14 @@ class _Images:
         return block
 
 
-def _write_base(state: SegmentState, images: list[PageImage]) -> Job[tuple[Layer, ...]]:
-    """The layer of all that has left the old log; none if nothing has."""
-    base_lsn = state.index.base_lsn
-    if not base_lsn:
+def _write_base(end: Lsn, images: list[PageImage]) -> Job[tuple[LayerFile, ...]]:
+    """The layer of all up to ``end``, inclusive; none if that is 0."""
+    if not end:
         return ()
-    writer = LayerWriter(
-        _LAYER, 0, base_lsn, base=True,
-        block_bytes=SegmentConfig().block_bytes, most_pages=len(images),
-    )  # fmt: skip
-    return ((yield from write_job(writer, _Images(images))),)
+    block_bytes = SegmentConfig().block_bytes
+    writer = LayerWriter(_LAYER, 0, end, base=True, block_bytes=block_bytes, most_pages=len(images))
+    layer = yield from write_job(writer, _Images(images))
+    return (LayerFile(_LAYER, layer.length, 0, end, True),)
 
 
 def _write_log(state: SegmentState, salt: int, *, spoilt: bool) -> Job[LogFile]:

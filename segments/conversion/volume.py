@@ -64,8 +64,9 @@ def convert_volume(path: Path, random: Random, has_write: HasWrite, told: Told) 
 
     ``random`` draws the salts of the new logs. Raises `Invalid` if there is no volume,
     `OtherFormat` if it is of a format that cannot be converted, `VolumeLocked` if somebody has it
-    open, `Corrupt` if too many segments are lost, `StorageFailed` if the disk refuses. In all these
-    cases the volume is what it was; if the disk refuses the last step, it may be converted.
+    open, `Corrupt` if too many segments are lost or damaged, `StorageFailed` if the disk refuses.
+    In all these cases the volume is what it was; if the disk refuses the last step, it may be
+    converted.
     """
     _find(path)
     try:
@@ -144,16 +145,28 @@ def _check_quorums(
     outcomes: Mapping[SegmentId, ConvertedSegment | LeftOut],
     has_write: HasWrite,
 ) -> None:
-    """Raise `Corrupt` if so many of a group are lost that nothing could be written any more."""
-    lost = {each: found.why for each, found in outcomes.items() if isinstance(found, LeftOut)}
+    """Raise `Corrupt` if too few of a group have all that they ever acknowledged.
+
+    The version that wrote the volume can heal damage, and read what three segments still hold.
+    """
+    missing = {each: why for each, found in outcomes.items() if (why := _misses(found))}
     for group in volume.geometry.groups():
-        if not has_write(group, [each for each in group.members if each not in lost]):
-            reasons = "; ".join(f"{each}: {lost[each]}" for each in group.members if each in lost)
+        if not has_write(group, [each for each in group.members if each not in missing]):
+            reasons = "; ".join(missing[each] for each in group.members if each in missing)
             raise Corrupt(
-                f"{volume.path} has lost more of group {group.pg_id} than can be written without: "
-                f"expected a write quorum ({reasons}). Nothing has been changed: the version that "
-                "wrote the volume can still read it, with read_only, if three segments are left"
+                f"{volume.path}, group {group.pg_id}: {reasons}: expected a write quorum of whole "
+                "segments. Nothing has been changed: open the volume with the version that wrote "
+                "it, where peers heal what is damaged; or read it there, if segments are lost"
             )
+
+
+def _misses(outcome: ConvertedSegment | LeftOut) -> str:
+    """Why a segment does not have all that it acknowledged; empty if it has."""
+    if isinstance(outcome, LeftOut):
+        return f"{outcome.segment} is lost ({outcome.why})"
+    if outcome.whole:
+        return ""
+    return f"{outcome.segment} is damaged ({outcome.damaged_bytes} bytes of its log)"
 
 
 def _convert_segment(
