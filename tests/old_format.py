@@ -113,13 +113,13 @@ def unpack_fixture(directory: Path) -> Path:
     return directory / "volume"
 
 
-async def check_fixture(path: Path, *, read_only: bool = False) -> None:
-    """Open the converted fixture: all that could be read can be."""
+async def check_fixture(path: Path, *, read_only: bool = False, every: int = 1) -> None:
+    """Open the converted fixture: all that could be read can be, at every so many-th LSN."""
     expected = json.loads(ZipFile(FIXTURE).read("expected.json"))
     assert len(expected) == 87
     config = ClusterConfig(engine=EngineConfig(retention_lsns=None))
     async with open_cluster(path, read_only=read_only, config=config) as cluster:
-        for lsn, pages in expected.items():
+        for lsn, pages in list(expected.items())[::every]:
             async with cluster.engine.read_view(int(lsn)) as view:
                 found = {str(page): _digest(await view.get(page)) async for page in view.pages()}
             assert found == pages, f"as of LSN {lsn}"

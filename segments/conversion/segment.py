@@ -26,7 +26,7 @@ from segments.conversion.old_log import (
     read_old_log,
 )
 from segments.layers.block import Block, image_row, join, sorted_block
-from segments.layers.job import PAUSE, Create, Extend, Job, SyncFile, SyncNames
+from segments.layers.job import PAUSE, Create, Extend, Job, SyncFile
 from segments.layers.layer import unreadable
 from segments.layers.layer_map import LayerMap
 from segments.layers.layer_writer import LayerWriter
@@ -65,7 +65,7 @@ class ConvertedSegment:
 
 @attrs.frozen
 class Outcome:
-    """New files that are durable, and the manifest that makes them the segment's."""
+    """The manifest that makes new files the segment's, which are durable but for their names."""
 
     converted: ConvertedSegment
     manifest: bytes
@@ -85,7 +85,6 @@ def convert_job(segment: SegmentId, log: bytes, promises: bytes, salt: int) -> J
     state, images = _replayed(old, _promise_in(segment, promises))
     layers = yield from _write_base(state.folded, images)
     log_file = yield from _write_log(state, salt, spoilt=old.damaged_bytes > 0)
-    yield SyncNames()
     converted = ConvertedSegment(
         segment, len(images), len(state.index), state.scl,
         state.whole, old.damaged_bytes, old.torn_bytes,

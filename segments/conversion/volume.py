@@ -19,7 +19,7 @@ import attrs
 
 from segments.conversion.segment import ConvertedSegment, convert_job
 from segments.disks import CONVERTIBLE, VolumeDirectory
-from segments.layers.job import Create, Extend, Op, SyncFile, SyncNames, finished
+from segments.layers.job import Create, Extend, Op, SyncFile, finished
 from segments.locked_directory import LockedDirectory
 from segments.manifest import MANIFEST, PROMISE, SALT_BITS, is_ours
 from segments.open_file import OpenFile
@@ -181,7 +181,7 @@ def _convert_segment(
             outcome = finished(job, files.execute)
     except SegmentLost as error:
         return LeftOut(segment, str(error))
-    directory.publish(MANIFEST, outcome.manifest)
+    directory.publish(MANIFEST, outcome.manifest)  # syncs all names
     return outcome.converted
 
 
@@ -214,8 +214,6 @@ class _Files:
             case SyncFile():
                 os.fsync(self._open_file.descriptor)
                 self.close()
-            case SyncNames():
-                os.fsync(self._directory.descriptor)
             case _:
                 raise AssertionError(f"{op}: expected a job that only makes files")
 

@@ -11,7 +11,7 @@ import pytest
 from segments.config import SegmentConfig
 from segments.conversion.old_log import OldLog, read_old_log, with_clocks
 from segments.conversion.segment import ConvertedSegment, convert_job
-from segments.layers.job import Create, Extend, Op, SyncFile, SyncNames, finished
+from segments.layers.job import Create, Extend, Op, SyncFile, finished
 from segments.manifest import MANIFEST, PROMISE
 from segments.protocol.errors import MalformedMessage, SegmentLost
 from segments.protocol.ids import Lsn, PageId, VolumeEpoch
@@ -95,12 +95,11 @@ def convert(log: bytes, promises: bytes = PROMISES) -> Done:
                 files[name] += data
             case SyncFile(name):
                 synced.add(name)
-            case SyncNames():
-                assert synced == set(files)
             case _:
                 raise AssertionError(op)
 
     outcome = finished(convert_job("A0", log, promises, 0xABCDEF), execute)
+    assert synced == set(files)
     files |= {PROMISE: promises, MANIFEST: outcome.manifest}
     plan = plan_restart("A0", files, SegmentConfig())
     assert not plan.leftovers
