@@ -115,14 +115,9 @@ class SegmentState:
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
         if scan.damage:
-<<<<<<< HEAD
-            highest = yield from _highest_ever_held(scan)
-            state._repair_lsn = state.table.survivor(highest)
+            state.lost_up_to((yield from _highest_ever_held(scan)))
         if state._gave_up:
             state._repair_lsn = state.highest_lsn
-=======
-            state.lost_up_to((yield from _highest_ever_held(scan)))
->>>>>>> convert
         return state
 
     def promised(self, promise: Promise) -> None:
