@@ -63,6 +63,7 @@ from sim.check.log_checks import LogChecks
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
 from sim.check.rollback_checks import RollbackChecks
+from sim.check.space_checks import SpaceChecks
 from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -108,6 +109,7 @@ class Checker(Listener):
         self.rollbacks = RollbackChecks(world, self.findings)
         self.wire = WireChecks(world, self.reference, self.disks, self.rollbacks, self.findings)
         self.bounds = BoundChecks(world, self.findings)
+        self.space = SpaceChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.layers = LayerChecks(world, self.reference, self.findings)
         self.ending = Ending(
@@ -223,6 +225,7 @@ class Checker(Listener):
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
         self._clocks[source] = records[-1].clock_us
+        self.space.allocated(source, core)
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,
