@@ -106,8 +106,7 @@ class SegmentState:
         it once acknowledged may be missing.
         """
         state = cls(config, layers)
-        state.epoch = promise.epoch
-        state._promised_table = promise.table_epoch
+        state.promised(promise)
         pace = Pace()
         for _, _, frame in scan.frames:
             state.raise_epoch(frame.epoch)
@@ -116,11 +115,19 @@ class SegmentState:
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
         if scan.damage:
-            highest = yield from _highest_ever_held(scan)
-            state._repair_lsn = state.table.survivor(highest)
+            state.lost_up_to((yield from _highest_ever_held(scan)))
         if state._gave_up:
             state._repair_lsn = state.highest_lsn
         return state
+
+    def promised(self, promise: Promise) -> None:
+        """Begin with what stands beside the log."""
+        self.epoch = promise.epoch
+        self._promised_table = promise.table_epoch
+
+    def lost_up_to(self, highest: Lsn) -> None:
+        """Some of what was ever held may be lost, of which ``highest`` was the highest LSN."""
+        self._repair_lsn = self.table.survivor(highest)
 
     @property
     def scl(self) -> Lsn:
