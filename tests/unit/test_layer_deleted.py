@@ -13,7 +13,8 @@ from segments.config import SegmentConfig
 
 CONFIG = ClusterConfig(
     segment=SegmentConfig(
-        fold_bytes=4096, fan_out=16, wal_file_bytes=4096, scrub_interval_s=0.01, tick_interval_s=0.01,
+        fold_bytes=4096, fan_out=16, wal_file_bytes=4096, scrub_interval_s=0.01,
+        tick_interval_s=0.01,
         gossip_interval_s=0.02, hydration_timeout_s=0.5, storage_retry_s=0.01,
     )
 )  # fmt: skip
