@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -62,5 +63,5 @@ def test_the_clock_on_the_wall_jumps_and_is_the_same_in_each_run() -> None:
     clock, again = WallClock(Seeds(3)), WallClock(Seeds(3))
     shown = [clock.at(ms * 1_000_000) for ms in range(2_000)]
     assert shown == [again.at(ms * 1_000_000) for ms in range(2_000)]
-    steps = [after - before for before, after in zip(shown, shown[1:], strict=False)]
+    steps = [after - before for before, after in pairwise(shown)]
     assert min(steps) < 0 < max(steps)

@@ -21,6 +21,7 @@ from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
+from segments.layers.tiers import Tiers
 from segments.manifest import PROMISE
 from segments.protocol.errors import StorageBroken, StorageFull
 from segments.protocol.events import Event, RecordsApplied
@@ -33,6 +34,7 @@ from segments.protocol.messages import (
 )
 from segments.protocol.truncation import TruncationTable
 from segments.restart import format_files, plan_restart
+from segments.space import SpaceWatch
 from tests.terminal.playing import ROOT, play
 
 EPOCH = VolumeEpoch(1, 1)
@@ -93,6 +95,9 @@ def rare_events(emitted: Emitted) -> None:
     later = TruncationTable(VolumeEpoch(3, 1))
     status = GossipStatus(later.epoch, "B0", later, 5, 5, 0, 0, 0, reply_wanted=False)
     core.step("B0", status, 0.0)
+    least = SegmentConfig(disk_bytes=1 << 14, fold_bytes=1, wal_file_bytes=1 << 10)
+    plan.files.appended(1 << 13, 0)
+    SpaceWatch("A0", plan.state, plan.files, Tiers(1 << 10), least, emitted).look(0)
 
 
 async def stores(emitted: Emitted) -> None:
