@@ -41,7 +41,7 @@ from segments.layers.page_read import Need
 from segments.layers.stream import part_job
 from segments.live_files import LiveFiles
 from segments.protocol import events
-from segments.protocol.errors import DamagedLayer, MalformedMessage, StorageFailed
+from segments.protocol.errors import DamagedLayer, MalformedMessage, SpoiltRun, StorageFailed
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
@@ -188,6 +188,9 @@ class SegmentCore:
             return
         try:
             handler(self, source, message, now)
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
+            self.dropped_messages += 1
         except MalformedMessage:
             self.dropped_messages += 1
 
@@ -519,6 +522,8 @@ class SegmentCore:
     def _counted(self, job: Job[None]) -> Job[None]:
         try:
             yield from job
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
         finally:
             self.querying -= 1
 
@@ -648,7 +653,8 @@ class SegmentCore:
     def _give_layer(self, source: Address, request: FetchLayer) -> Job[None]:
         """Send the part of a layer that was asked for."""
         state, (_, _, start, end, base, page_id, lsn) = self.state, request
-        open_rows = state.index.pieces(max(start, state.folded), end) if end > state.folded else []
+        folded = state.folded
+        open_rows = state.index.pieces(max(start, folded), end) if end > folded else []
         try:
             rows, following = yield from part_job(
                 state.layers.between(start, end), [*sorted_blocks(open_rows)], start, end,

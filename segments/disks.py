@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 from reprlib import repr as shown
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -49,6 +50,8 @@ _SEGMENT = re.compile(r"[A-F](0|[1-9][0-9]*)$")
 _OF_THE_FILE_SYSTEM = "lost+found"  # stands in many a new one, which is empty for all that
 _FORMAT = 4
 """1: records in logs were msgpack; 2: truncation tables kept every range; 3: a log was one file."""
+CONVERTIBLE: Final = 3
+"""The format that can be converted into the present one (`segments.conversion.volume`)."""
 
 
 class Disk(Protocol):
@@ -125,11 +128,12 @@ class VolumeDirectory:
         }
 
     @classmethod
-    def find(cls, path: Path) -> VolumeDirectory | None:
+    def find(cls, path: Path, written_as: int = _FORMAT) -> VolumeDirectory | None:
         """The volume at ``path``; None if nothing is there yet.
 
-        Raises `Invalid` for a directory that holds something else, `Corrupt` for a manifest that
-        is not byte by byte what was written, `StorageFailed` if the disk refuses.
+        Raises `Invalid` for a directory that holds something else, `OtherFormat` for a volume of
+        another format than ``written_as``, `Corrupt` for a manifest that is not byte by byte what
+        was written, `StorageFailed` if the disk refuses.
         """
         manifest = path / _MANIFEST
         try:
@@ -140,7 +144,7 @@ class VolumeDirectory:
         except OSError as error:
             raise storage_error(f"{path} cannot be read", error) from error
         if data is not None:
-            return cls(path, *_decode_manifest(manifest, data))
+            return cls(path, *_decode_manifest(manifest, data, written_as))
         _check_free(path, found)
         return None
 
@@ -174,6 +178,13 @@ class VolumeDirectory:
             raise storage_error(f"{path} cannot be made", error) from error
         return volume
 
+    def replace_manifest(self, directory: LockedDirectory) -> None:
+        """Make the manifest in ``directory``, the volume's own, one of the present format.
+
+        Durably, and in one step: a crash leaves the old one or the new one. Raises `OSError`.
+        """
+        directory.publish(_MANIFEST, _encode_manifest(self.volume_id, self.geometry))
+
     async def _format(self, epoch: VolumeEpoch, random: Random) -> None:
         for segment, disk in self.disks().items():
             # In a thread, like all that syncs: the loop serves others, too.
@@ -198,7 +209,7 @@ def _encode_manifest(volume_id: str, geometry: VolumeGeometry, written_as: int =
     return json.dumps(values, indent=2).encode() + b"\n"
 
 
-def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
+def _decode_manifest(manifest: Path, data: bytes, expected: int) -> tuple[str, VolumeGeometry]:
     try:
         values = json.loads(data)
         written_as = values["format"]
@@ -208,12 +219,20 @@ def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
         raise Corrupt(f"{manifest} cannot be read: {error!r}") from error
     if not intact:
         raise Corrupt(f"{manifest} is {shown(data)}: expected what was written, by its checksum")
-    if written_as != _FORMAT:
-        raise OtherFormat(
-            f"{manifest} is of format {shown(written_as)}: expected {_FORMAT}, the one that this "
-            "version reads and writes; nothing has been changed"
-        )
+    if written_as != expected:
+        raise OtherFormat(_of_another_format(manifest, written_as))
     return volume_id, geometry
+
+
+def _of_another_format(manifest: Path, written_as: object) -> str:
+    what_helps = "nothing has been changed"
+    if written_as == CONVERTIBLE:
+        command = f"python -m aurora convert {shlex.quote(str(manifest.parent))}"
+        what_helps = f"{command} converts it; {what_helps}"
+    return (
+        f"{manifest} is of format {shown(written_as)}: expected {_FORMAT}, the one that this "
+        f"version reads and writes; {what_helps}"
+    )
 
 
 def _is_directory(path: Path) -> bool:

@@ -81,6 +81,17 @@ class LockedDirectory(OpenDirectory):
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
 
+    def publish(self, name: str, data: bytes) -> None:
+        """Make a file consist of ``data``, durably; after a crash it is wholly old or new."""
+        new_name = name + ".new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(self.open(new_name, flags), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self.rename(new_name, name)
+        os.fsync(self._descriptor)
+
     @property
     def descriptor(self) -> int:
         """To be synced: then its names last."""

@@ -13,6 +13,7 @@ import click
 
 import aurora
 from aurora.terminal import demo as scripts
+from aurora.terminal.converting import convert as convert_volume
 from aurora.terminal.finishing import finish, invoke
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
@@ -183,6 +184,23 @@ def viz_repl(
     _talk(options)
 
 
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@_COLOR
+def convert(directory: Path, plain: bool) -> None:
+    """Convert the volume in DIR, of an earlier version, to this one's format.
+
+    In place, and in one step: until the last moment the volume is what it was, whatever comes in
+    between, and the command can be run again. It takes as much space once more as the volume has.
+    Nobody may have the volume open. What it says of a segment that is lost or damaged, the earlier
+    version would have said, too.
+
+    Exit status: 0 if the volume is of this version's format now, or was already; 1 if it cannot be
+    converted, 2 for a wrong call, 3 if it is open elsewhere or the disk refuses now.
+    """
+    _end_with(partial(convert_volume, directory, color=not plain))
+
+
 def _talk(options: Options) -> None:
     """Converse; a script for a volume that nobody else ever sees has its time to itself, too."""
     repeatable = options.data_dir is None and not at_a_terminal()
@@ -204,9 +222,13 @@ def _delay(asked: int | None) -> int:
 def _finish(
     options: Options, use: Callable[[Session], Awaitable[int]], *, repeatable: bool
 ) -> None:
+    _end_with(partial(run, options, use, repeatable=repeatable))
+
+
+def _end_with(use: Callable[[], int]) -> None:
     """Run, and end the process with the exit status."""
     try:
-        status = run(options, use, repeatable=repeatable)
+        status = use()
     except KeyboardInterrupt:
         click.echo("\ninterrupted", err=True)
         status = _INTERRUPTED

@@ -60,6 +60,7 @@ from sim.check.layer_checks import LayerChecks
 from sim.check.log_checks import LogChecks
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
+from sim.check.space_checks import SpaceChecks
 from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -104,6 +105,7 @@ class Checker(Listener):
         self.logs = LogChecks(world, self.reference, self.findings, self._held)
         self.wire = WireChecks(world, self.reference, self.disks, self.findings)
         self.bounds = BoundChecks(world, self.findings)
+        self.space = SpaceChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.layers = LayerChecks(world, self.reference, self.findings)
         self.ending = Ending(
@@ -212,6 +214,7 @@ class Checker(Listener):
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
         self._clocks[source] = records[-1].clock_us
+        self.space.allocated(source, core)
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,

@@ -28,6 +28,7 @@ LAYERS: Final = {
         "segments.volume_copy",
     ),
     "aurora/checkup.py": ("aurora", "segments.protocol", "segments.host"),
+    "aurora/conversion.py": ("aurora", "segments.protocol", "segments.conversion"),
     "aurora/volume_statistics.py": (
         "aurora",
         "segments.protocol",
