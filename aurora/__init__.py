@@ -42,6 +42,7 @@ from segments.protocol.errors import (
     StorageForbidden,
     StorageFull,
     Unavailable,
+    VolumeFull,
     VolumeLocked,
 )
 from segments.protocol.record import PAGE_SIZE
@@ -96,6 +97,7 @@ __all__ = [
     "StorageFull",
     "TierStatistics",
     "Unavailable",
+    "VolumeFull",
     "VolumeLocked",
     "VolumeStatistics",
     "WaitKind",

@@ -9,7 +9,8 @@ It goes through five stations, of which the first four wait for as long as it ta
 4. It is submitted: LSNs, chains, logs and pages in one step of the core.
 5. It is durable when the VDL passes it; that is `aurora.commit_queue`'s.
 
-Until the fourth nothing is written, and whoever gives up has changed nothing.
+Until the fourth nothing is written, and whoever gives up has changed nothing. Nor has who is
+refused, as the segments have no space for anything new (`aurora.volume_space`).
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ class PendingCommit:
         self._way.close()
 
     def result(self) -> Lsn:
-        """Its commit LSN; raises what stood in the way, such as `LsnsExhausted`."""
+        """Its commit LSN; raises what stood in the way, such as `VolumeFull`."""
         if self.error is not None:
             raise self.error
         assert self._lsn is not None, "the commit is still pending"
@@ -126,6 +127,7 @@ class PendingCommit:
     def _go(self, now: float) -> _Way:
         intake, core, writes = self._intake, self._intake.core, self._writes
         page_ids = dict.fromkeys([write.page_id for write in writes])
+        core.space.check(core.floor_held_by)
         if not core.pool.pin(page_ids):
             self._waits_for(WaitKind.POOL, now)
             while not core.pool.pin(page_ids):
@@ -139,6 +141,7 @@ class PendingCommit:
             if intake.line or not core.has_room(len(writes)):
                 self._waits_for(WaitKind.ROOM, now)
                 yield from self._stand_in_line()
+            core.space.check(core.floor_held_by)
             self._lsn = core.submit(writes)
         finally:
             core.pool.unpin(page_ids)

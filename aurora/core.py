@@ -28,6 +28,7 @@ from aurora.reading import ReadAnswer, Reading
 from aurora.recovery_plan import RecoveryPlan
 from aurora.retention import Retention
 from aurora.segment_stream import Announcement, SegmentStream
+from aurora.volume_space import VolumeSpace
 from aurora.writer_clock import WriterClock
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
@@ -88,7 +89,9 @@ class WriterCore:
         self._clock = WriterClock(clock, plan.clock_us)
         self._retention = Retention(config)
         self._consistency = VolumeConsistency(plan.vdl, plan.tails)
-        self._logs = {pg_id: self._log_of(plan, pg_id) for pg_id in groups}
+        self._logs = {
+            pg_id: OutgoingLog.holding(plan.records[pg_id], plan.tails[pg_id]) for pg_id in groups
+        }
         self._trackers = {
             pg_id: QuorumTracker(model, plan.epoch) for pg_id, model in groups.items()
         }
@@ -101,6 +104,7 @@ class WriterCore:
             pg_id: [self.streams[segment] for segment in model.members]
             for pg_id, model in groups.items()
         }
+        self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._sends: list[tuple[SegmentId, Message]] = []
@@ -113,15 +117,6 @@ class WriterCore:
         self.outstanding_since_s = 0.0
         if trace is not None:
             trace(name, events.WriterStarted(plan, fresh))
-
-    @staticmethod
-    def _log_of(plan: RecoveryPlan, pg_id: PgId) -> OutgoingLog:
-        """The group's outgoing log, holding what is to be re-replicated."""
-        records = plan.records[pg_id]
-        log = OutgoingLog(records[0].prev_segment_lsn if records else plan.tails[pg_id])
-        if records:
-            log.append(records)
-        return log
 
     # ---- watermarks ------------------------------------------------------------------------------
 
@@ -313,6 +308,7 @@ class WriterCore:
         if stream is None or ack.epoch != self.epoch:
             return
         stream.on_ack(ack, now)
+        self.space.heard(stream, ack)
         self._ready[stream] = None
         self._observe(stream, ack.scl)
 
@@ -321,6 +317,7 @@ class WriterCore:
         if stream is None or message.epoch != self.epoch or stream.installed:
             return
         stream.on_installed(message.scl)
+        self.space.heard(stream, message)
         self._ready[stream] = None
         if self._trace is not None:
             self._trace(self.name, events.TableAcknowledged(message.segment, message.scl))

@@ -166,7 +166,8 @@ class Engine:
 
         Durable means VDL >= LSN: a write quorum (4 of 6) holds it and everything before it (2017
         §4.2.2). ``data`` is bytes, a bytearray, a memoryview or the like, and is copied before the
-        call first waits. Raises `InvalidPage` or `InvalidWrite` before anything changes; `Fenced`
+        call first waits. Raises `InvalidPage`, `InvalidWrite` or `VolumeFull` before anything
+        changes; `Fenced`
         or `Closed` if this writer ended before the commit was acknowledged, which may then survive
         or not.
         """

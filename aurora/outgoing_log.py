@@ -46,6 +46,14 @@ class OutgoingLog:
         self._start = 0  # records that have been released, and are not cut off yet
         self._memo: tuple[Lsn, int, Lsn, OutgoingRun] | None = None
 
+    @classmethod
+    def holding(cls, records: Sequence[RedoRecord], tail_lsn: Lsn) -> OutgoingLog:
+        """With what is to be sent again, or else empty, behind the newest record of the group."""
+        log = cls(records[0].prev_segment_lsn if records else tail_lsn)
+        if records:
+            log.append(records)
+        return log
+
     def __len__(self) -> int:
         return len(self._lsns) - 1 - self._start
 

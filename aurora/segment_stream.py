@@ -17,6 +17,7 @@ from aurora.outgoing_log import OutgoingLog
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import InstallTable, WriteAck, WriteBatch
 from segments.protocol.run import NO_RECORDS
+from segments.protocol.space import NO_LIMIT
 from segments.protocol.truncation import TruncationTable
 
 _SMOOTHING = 0.2
@@ -70,6 +71,8 @@ class SegmentStream:
         """Since when it has owed an answer; None if it owes none, or has just given one."""
         self.behind_since_s: float | None = None
         """Since when it has lacked what a write quorum has."""
+        self.space = NO_LIMIT
+        """What it has said of its space, in this epoch."""
         self._log = log
         self._config = config
         self._in_flight: deque[_Batch] = deque()
@@ -109,11 +112,13 @@ class SegmentStream:
     def heartbeat(self, announcement: Announcement, now: float) -> WriteBatch | None:
         """An empty batch, if the segment is not known to have heard of the watermarks for a while.
 
-        It also asks for the SCL of a segment that gossip is bringing up to date.
+        It also asks for the SCL of a segment that gossip is bringing up to date, and for the space
+        of one that was short of it.
         """
         due = now - self._announced_at >= self._config.heartbeat_interval_s
         news = self._heard != _watermarks(announcement)
         waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight
+        waiting |= self.space.short
         if not (self.installed and due and (news or waiting)):
             return None
         return self.announce(announcement, now)

@@ -20,22 +20,35 @@ from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
 from segments.layers.images import PageBefore, Spacing
-from segments.layers.job import Create, Delete, Extend, Job, Republish, SyncFile, SyncNames, Wait
+from segments.layers.job import (
+    PAUSE,
+    Create,
+    Delete,
+    Extend,
+    Job,
+    Republish,
+    SyncFile,
+    SyncNames,
+    Wait,
+)
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
+from segments.layers.writing import written
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
-from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
+from segments.protocol.errors import Corrupt, DamagedLayer, SpoiltRun, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
+from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer
 
 _T = TypeVar("_T")
+
 
 _MOST_FOLDED: Final = 4
 """A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
@@ -74,6 +87,8 @@ class Background:
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
+        self.watch = SpaceWatch(segment, state, files, self.tiers, config, trace)
+        self.look_at_space()
         self.new_file_due = False
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
@@ -99,7 +114,9 @@ class Background:
             yield from job
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
-                self.found_damage(error)
+                self.found_damage(error, "a job")
+            if isinstance(error, SpoiltRun):
+                self._state.give_up(error)
             self.failed(str(error), now)
 
     def _due(self, now: float) -> Job[None] | None:
@@ -124,12 +141,17 @@ class Background:
         state = self._state
         if state.layers.damaged:
             return None
-        return self.tiers.plan(state.layers.layers, self.collectable_floor)
+        return self.tiers.plan(
+            state.layers.layers, self.collectable_floor, short=self.watch.space.short
+        )
 
     @property
     def collectable_floor(self) -> Lsn:
         """Layers that end at or below this may be collected."""
         return min(self._state.announced_floor, self._state.vdl)
+
+    def look_at_space(self) -> None:
+        self.watch.look(self.collectable_floor)
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
@@ -137,14 +159,17 @@ class Background:
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
 
-    def found_damage(self, damage: DamagedLayer) -> None:
-        """A part of a layer is not what was written: what it holds has to come from a peer."""
+    def found_damage(self, damage: DamagedLayer, by: str) -> None:
+        """A part of a layer is not what was written: what it holds has to come from a peer.
+
+        ``by`` says what has met it, as of `LayerDamaged`.
+        """
         layers = self._state.layers
         if damage.layer in layers.numbers and damage.layer not in layers.damaged:
             self._scrub.damages_found += 1
-            self._state.materializer.set_layers(layers.with_damage(damage.layer))
+            self._state.damaged(damage.layer)
             if self._trace is not None:
-                self._trace(self._segment, events.LayerDamaged(damage.layer, str(damage)))
+                self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
 
     # ---- the fold --------------------------------------------------------------------------------
 
@@ -179,8 +204,11 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from self._learn_pages()
         yield from state.index.look_into_steps(through)
-        layer = yield from _written(
+        if state.scl < through:  # a run has been given up meanwhile
+            return
+        layer = yield from written(
             number,
             fold_job(
                 number, start, through, state.index.pieces(start, through),
@@ -190,11 +218,16 @@ class Background:
         )  # fmt: skip
         yield from self._publish(layer, ())
 
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records in steps, where it would be done at once after that."""
+        while self._state.is_behind(self._state.scl) and self._state.learn_more():
+            yield PAUSE
+
     # ---- merges and collection -------------------------------------------------------------------
 
     def _merge(self, old: Sequence[Layer]) -> Job[None]:
         config, number = self._config, self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number,
             merge_job(
                 number, old, block_bytes=config.block_bytes, spacing=self._spacing,
@@ -205,15 +238,12 @@ class Background:
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
-        layer = yield from _written(
+        layer = yield from written(
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
-        yield from self._publish(layer, old)
-        if self._trace is not None:
-            collected = events.LogCollected(
-                layer.end, sum(each.count for each in old), self._state.announced_floor
-            )
-            self._trace(self._segment, collected)
+        rows, announced = sum(each.count for each in old), self._state.announced_floor
+        why = events.LogCollected(layer.end, rows, announced)
+        yield from self._publish(layer, old, why=why)
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)
@@ -223,14 +253,12 @@ class Background:
     def _take_over(self, transfer: Transfer) -> Job[None]:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
-        before = state.scl
         try:
-            taken = yield from _written(number, self._parts(transfer, number))
+            taken = yield from written(number, self._parts(transfer, number))
             if taken is not None:
                 layer, new_pages = taken
-                state.materializer.load_pages(*new_pages)
-                yield from self._publish(layer, state.layers.between(layer.start, layer.end))
-                self._note_hydrated(before)
+                old = state.layers.between(layer.start, layer.end)
+                yield from self._publish(layer, old, new_pages)
         finally:
             self._gossip.transferred()
 
@@ -262,10 +290,6 @@ class Background:
         yield Extend(name, last)
         yield SyncFile(name)
         return layer, writer.new_pages
-
-    def _note_hydrated(self, before: Lsn) -> None:
-        if self._trace is not None:
-            self._trace(self._segment, events.Hydrated(before, self._state.scl))
 
     # ---- the log, written anew -------------------------------------------------------------------
 
@@ -315,7 +339,7 @@ class Background:
                 return manifest._replace(logs=(file, *kept))
 
             yield Republish(edit, {file.number: top})
-        except StorageFailed:
+        except (StorageFailed, SpoiltRun):
             yield Delete((name,))
             raise
         self.rewrites += 1
@@ -333,6 +357,7 @@ class Background:
 
     def wrote(self) -> None:
         """The write under way is durable."""
+        self.watch.wrote(self.collectable_floor)
         if self._beginning_file:
             self.new_file_due = self._beginning_file = False
 
@@ -346,8 +371,18 @@ class Background:
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def _publish(self, layer: Layer, old: Sequence[Layer]) -> Job[None]:
-        """Make ``layer``, whose bytes are durable, live in place of ``old``."""
+    def _publish(
+        self,
+        layer: Layer,
+        old: Sequence[Layer],
+        new_pages: NewPages | None = None,
+        why: events.Event | None = None,
+    ) -> Job[None]:
+        """Make ``layer``, whose bytes are durable, live in place of ``old``; tell of ``why``.
+
+        ``new_pages`` are those of a layer that comes from a peer.
+        """
+        yield from self._learn_pages()
         layers = self._state.layers.with_layer(layer)
         # A damaged log says that something is missing: no file of it goes before that is here.
         whole, files = self._state.whole, self._files
@@ -374,22 +409,20 @@ class Background:
             yield Delete((layer.name,))
             raise
         before = self._state.scl
+        if new_pages is not None:
+            self._state.materializer.load_pages(*new_pages)
         self._state.use_layers(layers)
-        if self._state.scl > before:
-            self._raised()
+        self.look_at_space()
         if self._trace is not None:
+            if why is not None:
+                self._trace(self._segment, why)
             published = events.LayerPublished(
                 layer.number, layer.start, layer.end, layer.base, layer.count, layer.length,
                 tuple(each.number for each in old if each.number not in live),
             )  # fmt: skip
             self._trace(self._segment, published)
+            if new_pages is not None:
+                self._trace(self._segment, events.Hydrated(before, self._state.scl))
+        if self._state.scl > before:
+            self._raised()
         yield Delete(tuple(gone))
-
-
-def _written(number: int, job: Job[_T]) -> Job[_T]:
-    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
-    try:
-        return (yield from job)
-    except (StorageFailed, Corrupt):
-        yield Delete((f"layer-{number}",))
-        raise

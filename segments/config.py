@@ -225,7 +225,7 @@ class SegmentConfig:
     )  # fmt: skip
     """Length of a file of the log, at which the next one begins."""
     fold_bytes: int = setting(
-        4 << 20, 1, 1 << 30, unit="bytes",
+        2 << 20, 1, 1 << 30, unit="bytes",
         cost="larger: memory, and a longer restart; smaller: more layers, which are merged more "
         "often",
     )  # fmt: skip
@@ -252,6 +252,14 @@ class SegmentConfig:
     )  # fmt: skip
     """What is below the floor is collected when it takes so many times what the pages as of the
     last collection take, and `fold_bytes` at least."""
+    disk_bytes: int | None = setting(
+        None, 1 << 14, 1 << 60, unit="bytes", optional=True,
+        cost="larger: more of the disk; smaller: writes are refused sooner; None: they go on until "
+        "the disk is full, and then wait",
+    )  # fmt: skip
+    """What the files of this segment may need, with room for those that are made to take the place
+    of others: about half of it. From there on nothing new is written to the volume, if three of six
+    segments of a group are so far: `VolumeFull`. What is on its way still becomes durable."""
     queries: int = setting(
         1_024, 1, 1 << 20, unit="questions",
         cost="larger: memory for reads under way; smaller: reads that are asked again",
@@ -271,12 +279,12 @@ class SegmentConfig:
         1.0, 0.001, DAY_S, unit="seconds",
         cost="larger: damage is found later; smaller: more reading",
     )  # fmt: skip
-    """Time between two pieces of the log that are read again and checked."""
+    """Time between two pieces that are read again and checked, of the log as of the layers."""
     scrub_bytes: int = setting(
         1 << 20, 4 << 10, 64 << 20, unit="bytes",
         cost="larger: messages wait longer for the check; smaller: a round takes longer",
     )  # fmt: skip
-    """Size of such a piece; a larger frame is read whole."""
+    """Size of such a piece; a larger frame or block is read whole."""
     storage_retry_s: float = setting(
         0.1, 0.001, 60.0, unit="seconds",
         cost="larger: a segment comes back later once its disk takes writes again; smaller: more "
@@ -300,6 +308,14 @@ SEGMENT_RELATIONS: Final = (
     Relation(
         (4, "gossip_interval_s"), ("hydration_timeout_s",),
         "a transfer whose message was lost goes on with the next gossip, and need not start over",
+    ),
+    Relation(
+        (16, "fold_bytes"), ("disk_bytes",),
+        "what is not folded or not collected yet is a small part of it",
+    ),
+    Relation(
+        (16, "wal_file_bytes"), ("disk_bytes",),
+        "what is not folded or not collected yet is a small part of it",
     ),
 )  # fmt: skip
 """What a segment's settings demand of each other."""

@@ -25,22 +25,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from random import Random
-from typing import Any, Final, NamedTuple, ParamSpec
+from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
 import attrs
 
 from segments.background import Background
 from segments.config import SegmentConfig
 from segments.gossip import GiveLayer, Gossip, GossipMessage, TakeLayer, TakeRecords, TakeTable
+from segments.layer_scrub import LayerScrub
 from segments.layers.block import encode_block
 from segments.layers.fold import sorted_blocks
-from segments.layers.job import Job, Read
+from segments.layers.job import PAUSE, Job, Read
 from segments.layers.materializer import Reading
 from segments.layers.page_read import Need
 from segments.layers.stream import part_job
 from segments.live_files import LiveFiles
 from segments.protocol import events
-from segments.protocol.errors import DamagedLayer, MalformedMessage, StorageFailed
+from segments.protocol.errors import DamagedLayer, MalformedMessage, SpoiltRun, StorageFailed
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
@@ -86,9 +87,7 @@ from segments.wal import (
 )
 
 P = ParamSpec("P")
-
-_LISTED_AT_ONCE: Final = 4_096
-"""Records in which new pages are looked for while time passes: some milliseconds of work."""
+M = TypeVar("M", ReadPage, ListPages)
 
 
 class Outgoing(NamedTuple):
@@ -170,6 +169,9 @@ class SegmentCore:
             segment, state, files, self.gossip, self.scrub, config, random,
             self._ask_for_part, self._layers_have_raised_scl, trace,
         )  # fmt: skip
+        self.layer_scrub = LayerScrub(
+            state, config, lambda damage: self.background.found_damage(damage, "the scrub")
+        )
 
     @property
     def user_bytes_taken(self) -> int:
@@ -186,6 +188,9 @@ class SegmentCore:
             return
         try:
             handler(self, source, message, now)
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
+            self.dropped_messages += 1
         except MalformedMessage:
             self.dropped_messages += 1
 
@@ -198,9 +203,10 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
-        if not self.state.index.look_into_more():
-            self.state.materializer.list_new_pages(_LISTED_AT_ONCE)
+        self.state.learn_more()
         self.scrub.tick(now)
+        self.background.look_at_space()
+        self.layer_scrub.tick(now)
 
     # ---- output ----------------------------------------------------------------------------------
 
@@ -228,17 +234,20 @@ class SegmentCore:
             return Write(None, new_file=True)
         if not self._queue:
             return None
-        batch = self._take_queue()
-        self._in_flight = batch
-        held = HeldEntry(self.state.highest_lsn)
-        epoch = max(*(each.epoch for each in batch), self.state.epoch)
-        promises = epoch > self.state.epoch or any(
-            not isinstance(each.entry, RecordsEntry | SettledEntry) for each in batch
-        )
-        frame = encode_body(epoch, [held, *(each.entry for each in batch)])
+        batch = self._in_flight = self._take_queue()
+        epoch, top, promises = self.state.epoch, 0, False
+        entries: list[Entry] = [HeldEntry(self.state.highest_lsn)]
+        for pending in batch:
+            entries.append(pending.entry)
+            if pending.epoch > epoch:
+                epoch, promises = pending.epoch, True
+            if pending.run is not None:
+                top = max(top, pending.run.last_lsn)
+            elif type(pending.entry) is not SettledEntry:
+                promises = True
         if promises:
             self.scrub.writing_promise()
-        top = max([each.run.last_lsn for each in batch if each.run is not None], default=0)
+        frame = encode_body(epoch, entries)
         return Write(self._encoded_promise(batch) if promises else None, frame, top)
 
     def wrote(self) -> None:
@@ -269,7 +278,8 @@ class SegmentCore:
     def _apply(self, batch: list[Pending]) -> Iterator[None]:
         pace = Pace()
         acks: list[tuple[Address, int, VolumeEpoch]] = []
-        self.state.raise_epoch(max((each.epoch for each in batch), default=NO_EPOCH))
+        for pending in batch:
+            self.state.raise_epoch(pending.epoch)
         for pending in batch:
             before = self.state.scl
             self.state.apply(pending.entry, pending.run)
@@ -281,7 +291,9 @@ class SegmentCore:
                 pending.answer()
             if pace.ends_step(pending.size if pending.run is not None else 1):
                 yield
-        self._acknowledge_last([*acks, *self._drop_durable()])
+        if self._queue:
+            acks += self._drop_durable()
+        self._acknowledge_last(acks)
 
     def _acknowledge_last(self, batches: Iterable[tuple[Address, int, VolumeEpoch]]) -> None:
         """Acknowledge the last batch of each writer."""
@@ -430,20 +442,37 @@ class SegmentCore:
         self._queue_records(entry, run, ack=(source, message.seq))
 
     def _acknowledge(self, writer: Address, epoch: VolumeEpoch, seq: int) -> None:
-        self._send(writer, WriteAck(epoch, self.segment, seq, self.state.scl))
+        ack = WriteAck(epoch, self.segment, seq, self.state.scl, *self.background.watch.space)
+        self._send(writer, ack)
         if self._trace is not None:
             sent = events.AckSent(writer, seq, self.state.scl, self.files.log_bytes)
             self._trace(self.segment, sent)
 
     def _on_read_page(self, source: Address, message: ReadPage, _: float) -> None:
+        if self.state.is_behind(message.read_point):
+            self._query(self._later(source, message, self._read_page))
+        elif (job := self._read_page(source, message)) is not None:
+            self._query(job)
+
+    def _later(
+        self, source: Address, message: M, answer: Callable[[Address, M], Job[None] | None]
+    ) -> Job[None]:
+        """Answer once the pages of the records are known that a restart has found."""
+        while self.state.is_behind(message.read_point) and self.state.learn_more():
+            yield PAUSE
+        if message.epoch == self._promised and (job := answer(source, message)) is not None:
+            yield from job
+
+    def _read_page(self, source: Address, message: ReadPage) -> Job[None] | None:
+        """Answer now, or return what answers when blocks have been read."""
         if not self._can_answer(source, message, message.page_id):
-            return
+            return None
         reading = Reading(message.page_id, message.read_point)
         found = self.state.materializer.read(reading)
         if isinstance(found, PageImage):
             self._reply_page(source, message, reading, found)
-        else:
-            self._query(self._read_blocks(source, message, reading, found))
+            return None
+        return self._read_blocks(source, message, reading, found)
 
     def _read_blocks(
         self, source: Address, message: ReadPage, reading: Reading, need: Need
@@ -462,7 +491,7 @@ class SegmentCore:
                 found = self.state.materializer.read(reading)
         except (DamagedLayer, StorageFailed) as error:
             if isinstance(error, DamagedLayer):
-                self.background.found_damage(error)
+                self.background.found_damage(error, "a read")
             if message.epoch == self._promised:
                 self._refuse_read(source, message, message.page_id)
         else:
@@ -493,6 +522,8 @@ class SegmentCore:
     def _counted(self, job: Job[None]) -> Job[None]:
         try:
             yield from job
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
         finally:
             self.querying -= 1
 
@@ -502,10 +533,21 @@ class SegmentCore:
         return queries
 
     def _on_list_pages(self, source: Address, message: ListPages, _: float) -> None:
+        if message.from_page > message.through_page:
+            raise MalformedMessage(
+                f"pages {message.from_page} to {message.through_page}: expected ascending"
+            )
+        if self.state.is_behind(message.read_point):
+            self._query(self._later(source, message, self._list_pages))
+        else:
+            self._list_pages(source, message)
+
+    def _list_pages(self, source: Address, message: ListPages) -> None:
         first, last, read_point = message.from_page, message.through_page, message.read_point
-        if first > last:
-            raise MalformedMessage(f"pages {first} to {last}: expected ascending")
         if not self._can_answer(source, message, None):
+            return
+        if self.state.layers.damaged:  # which pages begin in one that cannot be opened is unknown
+            self._refuse_read(source, message, None)
             return
         limit = max(1, min(message.limit, self._config.list_pages))
         found, through = self.state.materializer.existing_pages(first, last, read_point, limit)
@@ -555,7 +597,10 @@ class SegmentCore:
 
     def _on_install_table(self, source: Address, message: InstallTable, _: float) -> None:
         def answer() -> None:
-            reply = TableInstalled(message.epoch, self.segment, message.request_id, self.state.scl)
+            reply = TableInstalled(
+                message.epoch, self.segment, message.request_id, self.state.scl,
+                *self.background.watch.space,
+            )  # fmt: skip
             self._send(source, reply)
 
         if message.table.epoch != message.epoch:
@@ -608,14 +653,15 @@ class SegmentCore:
     def _give_layer(self, source: Address, request: FetchLayer) -> Job[None]:
         """Send the part of a layer that was asked for."""
         state, (_, _, start, end, base, page_id, lsn) = self.state, request
-        open_rows = state.index.pieces(max(start, state.folded), end) if end > state.folded else []
+        folded = state.folded
+        open_rows = state.index.pieces(max(start, folded), end) if end > folded else []
         try:
             rows, following = yield from part_job(
                 state.layers.between(start, end), [*sorted_blocks(open_rows)], start, end,
                 base=base, first=(page_id, lsn), limit_bytes=self._config.gossip_bytes,
             )  # fmt: skip
         except DamagedLayer as error:
-            self.background.found_damage(error)
+            self.background.found_damage(error, "a peer")
             return
         except StorageFailed:
             return
@@ -653,6 +699,9 @@ class SegmentCore:
 
     def _take_queue(self) -> list[Pending]:
         """The front of the queue, as much as one write carries."""
+        if self._queue_bytes <= self._config.write_bytes:
+            batch, self._queue, self._queue_bytes = self._queue, [], 0
+            return batch
         size, count = 0, 0
         for pending in self._queue:
             size += pending.size

@@ -8,19 +8,20 @@
 ``manifest.new``  a manifest being written; never read
 ================  ==================================================================
 
-One append is one write and one ``fdatasync``, in one job of a worker thread, so that the segments
-of a process sync in parallel. A job that has started is always awaited to its end, whatever is
-cancelled meanwhile, and a job alone changes a length: a cancelled append has happened or has not.
+One append is one call of the system that writes and syncs, or two, in a thread of its segment
+(`segments.io_threads`), so that the segments of a process sync in parallel. A job that has started
+is always awaited to its end, and a job alone changes a length: an append that somebody cancels has
+happened or has not.
 
 **Nothing in the background holds up an append.** What writes in the foreground (appends, promises,
-cuts) takes turns, and what makes, names and deletes files takes turns of its own; reads take none.
-Each has a thread while it has a job. Files are in use by several jobs then, so their users are
-counted (`segments.open_file`), and one that is deleted is closed when the last job with it ends.
+cuts) takes turns, in one thread that stays; what makes, names and deletes files takes turns of its
+own, and reads take none: each has a thread while it has a job. Files are in use by several jobs
+then, so their users are counted (`segments.open_file`), and one that is deleted is closed when the
+last job with it ends.
 `_naming` makes one thing of a change of names on the disk and in here, for a read that looks
 whether a file is still what its name leads to.
 
-Files are not preallocated. What that would save of the sync (a tenth to a fifth, where it was
-measured) is small against handing the job to the thread, and no zeros are to be told from a tail.
+Files are not preallocated: it would save a tenth of the sync, and zeros are not told from a tail.
 
 **After a failed sync** the kernel may hold pages that it takes for clean and that are not on disk,
 and a second sync would succeed without writing them. So the storage is fail-stop: it cuts off what
@@ -42,19 +43,18 @@ import errno
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Final, NoReturn, TypeVar, TypeVarTuple
 
-import outcome
 import trio
 
 from segments.forks import close_in_children
+from segments.io_threads import ResidentThread, in_thread
 from segments.locked_directory import LockedDirectory
 from segments.manifest import PROMISE, is_ours
-from segments.open_file import OpenFile
-from segments.protocol.errors import Closed, StorageBroken
+from segments.open_file import NotSynced, OpenFile
+from segments.protocol.errors import Closed, StorageBroken, StorageFailed
 from segments.protocol.refusal import storage_error
 from segments.segment_directory import (
     IDENTITY,
@@ -89,6 +89,7 @@ class FileStorage:
         self._operations = 0
         """Those under way, which nobody may close the directory to."""
         self._naming = Lock()
+        self._thread = ResidentThread(f"{identity.segment} disk")
         self._failure: str | None = None
         self._closing = False
         self._files: dict[str, OpenFile] = {}
@@ -162,22 +163,21 @@ class FileStorage:
         check_extent(name, offset, length)
         # What is written in place is not read meanwhile.
         async with self._taking(self._foreground if name == PROMISE else self._reading):
-            file = self._in_use(name)
-            if file is None:
+            if (file := self._in_use(name)) is None:
                 return b""
             return await self._letting_go(file, self._read, name, file, offset, length)
 
     async def append(self, name: str, data: bytes) -> None:
         async with self._taking(self._foreground):
-            await self._with(name, self._append, data)
+            await self._in_order(name, self._append, data)
 
     async def truncate(self, name: str, length: int) -> None:
         async with self._taking(self._foreground):
-            await self._with(name, self._truncate, length)
+            await self._in_order(name, self._truncate, length)
 
     async def write_promise(self, data: bytes) -> None:
         async with self._taking(self._foreground):
-            await self._with(PROMISE, self._write_promise, data)
+            await self._in_order(PROMISE, self._write_promise, data)
 
     async def create(self, name: str) -> None:
         async with self._taking(self._background):
@@ -228,11 +228,14 @@ class FileStorage:
         file = self._files.get(name)
         return file if file is not None and file.use() else None
 
-    async def _with(self, name: str, job: Callable[[str, OpenFile, *_Ts], _T], *args: *_Ts) -> _T:
-        file = self._in_use(name)
-        if file is None:
+    def _opened(self, name: str) -> OpenFile:
+        if (file := self._in_use(name)) is None:
             raise absent(name)
-        return await self._letting_go(file, job, name, file, *args)
+        return file
+
+    async def _with(self, name: str, job: Callable[[str, OpenFile, *_Ts], _T], *args: *_Ts) -> _T:
+        """Run a job of the background with a file."""
+        return await self._letting_go(file := self._opened(name), job, name, file, *args)
 
     async def _letting_go(self, file: OpenFile, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         try:
@@ -240,32 +243,30 @@ class FileStorage:
         finally:
             file.let_go()
 
-    @trio.lowlevel.enable_ki_protection
     async def _in_thread(self, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """Run a job to its end; cancelled only before it starts.
-
-        Not `trio.to_thread`: its limiter costs a turn of trio's loop for every sync, and there is
-        nothing to limit, as the turns do that.
-        """
+        """Run a job to its end, in some thread; cancelled only before it starts."""
         self._check_usable()
-        await trio.lowlevel.checkpoint_if_cancelled()
-        task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
-
-        def deliver(result: outcome.Outcome[_T]) -> None:
-            token.run_sync_soon(trio.lowlevel.reschedule, task, result)
-
-        name = f"{self._identity.segment} disk"
         try:
-            trio.lowlevel.start_thread_soon(partial(job, *args), deliver, name)
-        except (RuntimeError, MemoryError) as error:  # no thread to be had: nothing has begun
-            raise storage_error(f"{self._directory}", error) from error
-        try:
-            result: _T = await trio.lowlevel.wait_task_rescheduled(_never_abort)
+            return await in_thread(f"{self._identity.segment} files", job, *args)
         except OSError as error:
-            if self._failure is not None:
-                raise StorageBroken(f"{self._directory}: {error}") from error
-            raise storage_error(f"{self._directory}", error) from error
-        return result
+            raise self._refused(error) from error
+
+    async def _in_order(
+        self, name: str, job: Callable[[str, OpenFile, *_Ts], _T], *args: *_Ts
+    ) -> _T:
+        """Run a job of the foreground with a file, in the thread that stays."""
+        file = self._opened(name)
+        try:
+            return await self._thread.run(job, name, file, *args)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            file.let_go()
+
+    def _refused(self, error: OSError) -> StorageFailed:
+        if self._failure is not None:
+            return StorageBroken(f"{self._directory}: {error}")
+        return storage_error(f"{self._directory}", error)
 
     def _check_usable(self) -> None:
         if self._closing:
@@ -276,6 +277,7 @@ class FileStorage:
             )
 
     def _close_files(self) -> None:
+        self._thread.end()
         while self._files:
             self._files.popitem()[1].let_go()
         self._directory.close()
@@ -285,9 +287,13 @@ class FileStorage:
     def _append(self, name: str, file: OpenFile, data: bytes) -> None:
         check_synced(name, synced=file.synced)
         try:
-            file.write(data, file.length)
-            self._sync_or_fail(file.descriptor)
-        except OSError:
+            done = file.write_durably(data, file.length)
+            if done < len(data):
+                file.write(memoryview(data)[done:], file.length + done)
+                self._sync_or_fail(file.descriptor)
+        except OSError as error:
+            if isinstance(error, NotSynced):
+                self._failure = f"sync: {error}"
             self._cut_back(name, file)
             raise
         if not os.fstat(file.descriptor).st_nlink:
@@ -392,8 +398,3 @@ class FileStorage:
                 if missing := self._directory.misses(each, self._files[each].descriptor):
                     self._vanished(missing)
         return file.read(offset, length)
-
-
-def _never_abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-    """A job that has started is awaited to its end."""
-    return trio.lowlevel.Abort.FAILED

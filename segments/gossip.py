@@ -136,6 +136,8 @@ class Gossip:
         # one may have readers below it.
         level = state.table.epoch == state.epoch
         state.announced(status.vdl, status.floor if level else 0)
+        if self.transfer is not None and source == self.transfer.peer:
+            self.transfer.hear(status)
         if level and self.transfer is None:
             what = wanted(state.layers, state.scl, status)
             if what is not None:

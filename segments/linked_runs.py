@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from segments.held_run import HeldRun, Span
+from segments.protocol.errors import SpoiltRun
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import join_runs
@@ -49,11 +50,12 @@ class LinkedRuns:
 
     def append(self, held: HeldRun) -> None:
         """Take in the run that follows."""
-        self._ends.append(self._end + len(held.lsns))
+        count, size = len(held.lsns), held.run.size_bytes
+        self._ends.append(self._end + count)
         self._lasts.append(held.lsns[-1])
         self._runs.append(held)
-        self.size_bytes += held.run.size_bytes
-        self.payload_bytes_taken += held.run.size_bytes - RECORD_OVERHEAD_BYTES * len(held.lsns)
+        self.size_bytes += size
+        self.payload_bytes_taken += size - RECORD_OVERHEAD_BYTES * count
 
     # ---- what is held ----------------------------------------------------------------------------
 
@@ -101,7 +103,7 @@ class LinkedRuns:
     def look_into(self, through: Lsn) -> None:
         """Index the pages of all records up to ``through``, and maybe of a few more.
 
-        Raises `MalformedMessage` if rows are damaged.
+        Raises `SpoiltRun` if rows are impossible; those before it have been indexed.
         """
         while self.lacks(through):
             self.look_into_more()
@@ -110,6 +112,11 @@ class LinkedRuns:
         """Whether records up to ``through`` have not been looked into."""
         blocks = self._blocks
         return blocks < len(self._runs) and (not blocks or self._lasts[blocks - 1] < through)
+
+    def unseen(self, through: Lsn) -> int:
+        """How many records up to ``through`` have not been looked into, about."""
+        seen = self._ends[self._blocks - 1] if self._blocks else self._gone
+        return max(0, self._gone + self.count_through(through) - seen)
 
     def look_into_more(self) -> int:
         """One step of that: index a block; returns how many records were new, 0 if none is left."""
@@ -130,8 +137,7 @@ class LinkedRuns:
                 break
             start -= 1
             records, size = records + len(runs[start].lsns), size + runs[start].run.size_bytes
-        block = HeldRun(join_runs([held.run for held in runs[start:stop]]))
-        block.look_into()
+        block = _looked_into(runs[start:stop])
         runs[start:stop] = [block]
         del self._lasts[start : stop - 1], self._ends[start : stop - 1]
         self._blocks = start + 1
@@ -201,6 +207,35 @@ class LinkedRuns:
             self._lasts.append(held.lsns[kept - 1])
             self._ends.append(end)
         return [span.held.cut(span.start, span.stop) for span in dropped]
+
+
+def _looked_into(parts: Sequence[HeldRun]) -> HeldRun:
+    """Runs that follow each other, joined and looked into.
+
+    Raises `SpoiltRun` for the first of them with impossible rows. Rows whose payloads are longer or
+    shorter than what the run has of them are noticed also where another run would make up for it.
+    """
+    block = HeldRun(join_runs([held.run for held in parts]))
+    try:
+        block.look_into()
+        sound = _fit(block.ends, parts)
+    except SpoiltRun:
+        sound = False
+    if not sound:
+        for held in parts:
+            held.check()
+    return block
+
+
+def _fit(ends: Sequence[int], parts: Sequence[HeldRun]) -> bool:
+    """Whether the payloads of each part end where its rows say."""
+    row = end = 0
+    for held in parts:
+        row += len(held.lsns)
+        end += held.run.size_bytes - RECORD_OVERHEAD_BYTES * len(held.lsns)
+        if ends[row - 1] != end:
+            return False
+    return True
 
 
 def _has_room(records: int, size: int, held: HeldRun) -> bool:

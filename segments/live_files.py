@@ -20,8 +20,8 @@ class LiveFiles:
 
     def __init__(self, manifest: Manifest, tops: Mapping[int, Lsn]) -> None:
         """``tops``: for each file of the log, by number, the highest LSN in it; 0 if none is."""
-        self.manifest = manifest
-        """What is live; its last log file has its true length here."""
+        self._manifest = manifest
+        self._length = manifest.logs[-1].length  # of the last log file, as it grows
         self.log_bytes_written = 0
         """Bytes that have joined the log, in files that were live or have become so."""
         self.layer_bytes_written = 0
@@ -39,9 +39,18 @@ class LiveFiles:
         return LogFile(self.take_number(), 0, random.getrandbits(SALT_BITS))
 
     @property
+    def manifest(self) -> Manifest:
+        """What is live; its last log file has its true length here."""
+        *others, last = self._manifest.logs
+        if last.length != self._length:
+            logs = (*others, last._replace(length=self._length))
+            self._manifest = self._manifest._replace(logs=logs)
+        return self._manifest
+
+    @property
     def last_log(self) -> LogFile:
         """The file of the log that frames go to."""
-        return self.manifest.logs[-1]
+        return self._manifest.logs[-1]._replace(length=self._length)
 
     @property
     def log_bytes(self) -> int:
@@ -56,24 +65,25 @@ class LiveFiles:
     def appended(self, size: int, top: Lsn) -> None:
         """``size`` bytes were added to the log, with records up to ``top`` (0: none)."""
         self.log_bytes_written += size
-        *others, last = self.manifest.logs
-        grown = last._replace(length=last.length + size)
-        self.manifest = self.manifest._replace(logs=(*others, grown))
-        self._tops[last.number] = max(self._tops.get(last.number, 0), top)
+        self._length += size
+        number = self._manifest.logs[-1].number
+        if top > self._tops.get(number, 0):
+            self._tops[number] = top
 
     def cut(self, length: int) -> None:
         """The last file of the log was cut to ``length`` bytes."""
-        *others, last = self.manifest.logs
-        self.manifest = self.manifest._replace(logs=(*others, last._replace(length=length)))
+        self._length = length
 
     def republished(self, edit: Callable[[Manifest], Manifest], tops: Mapping[int, Lsn]) -> None:
         """The manifest on disk was edited; ``tops`` tells of log files that are new in it."""
-        before, self.manifest = self.manifest, edit(self.manifest)
-        self.log_bytes_written += _new_bytes(before.logs, self.manifest.logs)
-        self.layer_bytes_written += _new_bytes(before.layers, self.manifest.layers)
+        before = self.manifest
+        self._manifest = after = edit(before)
+        self._length = after.logs[-1].length
+        self.log_bytes_written += _new_bytes(before.logs, after.logs)
+        self.layer_bytes_written += _new_bytes(before.layers, after.layers)
         self._tops = {
             each.number: tops.get(each.number, self._tops.get(each.number, 0))
-            for each in self.manifest.logs
+            for each in after.logs
         }
 
     def edited(self, edit: Callable[[Manifest], Manifest]) -> Manifest:

@@ -6,6 +6,7 @@ So users are counted, whoever opened it among them, and the last of them closes 
 
 from __future__ import annotations
 
+import errno
 import os
 from threading import Lock
 from typing import Final
@@ -13,6 +14,14 @@ from typing import Final
 from segments.forks import close_in_children
 
 _CLOSED: Final = -1
+_DURABLY: Final[int] = getattr(os, "RWF_DSYNC", 0)
+"""Has `os.pwritev` make durable what it writes; 0 where Python knows of no such thing."""
+_NOT_KNOWN: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
+"""What a system or a file system says that knows of none, all the same."""
+
+
+class NotSynced(OSError):
+    """Bytes were written and may not be durable, whatever a second try would say."""
 
 
 class OpenFile:
@@ -25,6 +34,7 @@ class OpenFile:
         """Bytes from its start that its user counts as there."""
         self.synced = True
         """Whether it was not extended since it was synced last."""
+        self._syncs_by_writing = _DURABLY != 0
         self._users = 1
         self._counting = Lock()
         close_in_children(self)
@@ -50,12 +60,33 @@ class OpenFile:
         if descriptor != _CLOSED:
             os.close(descriptor)
 
-    def write(self, data: bytes, offset: int) -> None:
+    def write(self, data: bytes | memoryview, offset: int) -> None:
         """Write all of it, into the cache of the system."""
         rest = memoryview(data)
         while rest:
             written = os.pwrite(self.descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
+
+    def write_durably(self, data: bytes, offset: int) -> int:
+        """Write at the end of the file, and sync, by one call of the system if it has that.
+
+        Returns how much of ``data`` has been; it is less than all where there is no such call.
+        Raises `NotSynced` if the sync failed: a write that fails comes before it, and leaves the
+        file as long as it was.
+        """
+        rest = memoryview(data)
+        while rest and self._syncs_by_writing:
+            try:
+                written = os.pwritev(self.descriptor, [rest], offset, _DURABLY)
+            except OSError as error:
+                if error.errno in _NOT_KNOWN:
+                    self._syncs_by_writing = False
+                    break
+                if os.fstat(self.descriptor).st_size != offset:
+                    raise NotSynced(*error.args) from error
+                raise
+            rest, offset = rest[written:], offset + written
+        return len(data) - len(rest)
 
     def read(self, offset: int, length: int) -> bytes:
         """Up to ``length`` bytes, from the disk itself where the cache is clean."""

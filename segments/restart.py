@@ -61,6 +61,8 @@ class RestartPlan:
     """Length of the tail of the last log file that is to be cut off: what it was writing."""
     damage: tuple[DamagedRange, ...]
     """What is spoilt in the part of the log that stays; the state may then not be whole."""
+    damaged_layers: tuple[DamagedLayer, ...]
+    """What is wrong with the layers that cannot be opened; the state is not whole with one."""
     promise: bytes | None
     """What to write to both promise slots; None if both hold it.
 
@@ -108,7 +110,7 @@ def restart_job(
     manifest = _manifest_in(segment, found, names)
     slots = yield Read(PROMISE, 0, WHOLE)
     promise = _promise_in(segment, slots)
-    layers, new_pages = yield from _open_layers(manifest.layers)
+    layers, new_pages, damaged_layers = yield from _open_layers(manifest.layers)
     log, starts = yield from _read_log(manifest)
     scan = yield from scan_steps(log)
     if scan.durable_length <= starts[-1]:
@@ -129,6 +131,7 @@ def restart_job(
         found,
         scan.torn_bytes,
         scan.damage,
+        damaged_layers,
         kept if slots != kept * 2 else None,
         found != encode_manifest(manifest),
         leftovers(names, manifest),
@@ -163,20 +166,23 @@ def _promise_in(segment: SegmentId, slots: bytes) -> Promise:
         raise SegmentLost(f"segment {segment} has lost its promises: {error}") from error
 
 
-def _open_layers(files: Iterable[LayerFile]) -> Job[tuple[LayerMap, list[NewPages]]]:
+def _open_layers(
+    files: Iterable[LayerFile],
+) -> Job[tuple[LayerMap, list[NewPages], tuple[DamagedLayer, ...]]]:
     """The layers that the manifest names; of one that is damaged its place is kept."""
     layers: list[Layer] = []
-    damaged: set[int] = set()
+    damaged: list[DamagedLayer] = []
     pages: list[NewPages] = []
     for file in files:
         try:
             layer, new_pages = yield from _open_layer(file)
             pages.append(new_pages)
-        except DamagedLayer:
+        except DamagedLayer as damage:
             layer = unreadable(file.number, file.start, file.end, file.base, file.length)
-            damaged.add(file.number)
+            damaged.append(damage)
         layers.append(layer)
-    return LayerMap(tuple(layers), frozenset(damaged)), pages
+    numbers = frozenset(each.layer for each in damaged)
+    return LayerMap(tuple(layers), numbers), pages, tuple(damaged)
 
 
 def _open_layer(file: LayerFile) -> Job[tuple[Layer, NewPages]]:

@@ -41,7 +41,6 @@ from segments.protocol.ids import PgId, SegmentId
 from segments.protocol.refusal import Refusal
 from segments.protocol.transport import Endpoint
 from segments.restart import restart_job
-from segments.scrub import Scrub
 from segments.steps import Pace
 from segments.storage import Storage
 
@@ -124,6 +123,9 @@ class SegmentServer:
                 state.lacks_table,
             )  # fmt: skip
             self._trace(self.segment, restored)
+            for each in plan.damaged_layers:
+                damaged = events.LayerDamaged(each.layer, "a restart", str(each))
+                self._trace(self.segment, damaged)
         core = SegmentCore(
             self.segment, self.pg_id, self._peers, state, files, config, self._random,
             trace=self._trace,
@@ -251,7 +253,7 @@ class SegmentServer:
             now = trio.current_time()
             core.tick(now)
             try:
-                await self._scrub(core.scrub, log, now)
+                await self._scrub(core, log, now)
             except StorageBroken:
                 raise
             except StorageFailed:  # a disk that cannot be read may still take writes
@@ -259,8 +261,9 @@ class SegmentServer:
             self._send(core)
             self._turn.set()
 
-    async def _scrub(self, scrub: Scrub, log: HotLog, now: float) -> None:
+    async def _scrub(self, core: SegmentCore, log: HotLog, now: float) -> None:
         """Read again what it is time for."""
+        scrub = core.scrub
         piece = scrub.take_piece(now)
         if piece is not None:
             scrub.checked(piece, await self._storage.read(*piece[:3]))
@@ -268,6 +271,9 @@ class SegmentServer:
             scrub.promises_checked(await self._storage.read(PROMISE, 0, WHOLE))
         if scrub.manifest_to_read:
             scrub.manifest_checked(sound=await log.manifest_is_sound())
+        layers = core.layer_scrub.take_piece(now)
+        if layers is not None:
+            await self._perform(layers, core)
 
     # ---- jobs ------------------------------------------------------------------------------------
 

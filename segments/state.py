@@ -6,14 +6,14 @@ restart, which applies all of them again: there is one meaning of the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
-from segments.held_run import HeldRun
 from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.layers.materializer import Materializer
+from segments.protocol.errors import SpoiltRun
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.run import Run, last_lsn_of, read_run
@@ -34,8 +34,13 @@ from segments.wal import (
 )
 from segments.wal_scan import LogScan
 
+T = TypeVar("T")
+
 _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a log that is written anew."""
+
+_LEARNED_AT_ONCE: Final = 4_096
+"""Records whose pages are learned in a step."""
 
 
 class SegmentState:
@@ -67,6 +72,7 @@ class SegmentState:
         """Highest PGMRPL that the writer of the adopted table has announced; 0: none yet."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
+        self._gave_up = False  # whether records that may have been acknowledged
         self._sized_table: TruncationTable | None = None  # the one that `_head_bytes` is of
         self._head_bytes = 0
 
@@ -107,10 +113,11 @@ class SegmentState:
             for entry in frame.entries:
                 state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
-                    state.index.look_into_more()  # or the first read would have to, at once
                     yield
         if scan.damage:
             state.lost_up_to((yield from _highest_ever_held(scan)))
+        if state._gave_up:
+            state._repair_lsn = state.highest_lsn
         return state
 
     def promised(self, promise: Promise) -> None:
@@ -217,9 +224,8 @@ class SegmentState:
         """Take in records that are durable here; what the adopted table annuls is left out."""
         if run.lsns[0] > self.table.last_annulled_lsn:
             self.index.insert_run(run)
-            return
-        for piece in HeldRun(run).without_annulled(self.table):
-            self.index.insert_run(piece.run)
+        else:
+            self.index.insert_survivors(run, self.table)
 
     def adopt_table(self, table: TruncationTable) -> None:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).
@@ -236,7 +242,7 @@ class SegmentState:
         self.announced_floor = 0
         self.raise_epoch(table.epoch)
         before = self.index.scl
-        self.index.truncate(table)
+        self.mended(lambda: self.index.truncate(table))
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = table.survivor(self._repair_lsn)
@@ -251,6 +257,10 @@ class SegmentState:
         self.index.drop_records()
         self.materializer.drop_above(self.index.scl)
 
+    def damaged(self, layer: int) -> None:
+        """The layer with this number is not what was written: what it holds must not be used."""
+        self.mended(lambda: self.materializer.set_layers(self.layers.with_damage(layer)))
+
     def use_layers(self, layers: LayerMap) -> None:
         """``layers`` are live from now on: what they hold leaves the log.
 
@@ -258,11 +268,56 @@ class SegmentState:
         announced VDL, which was folded here or, above the SCL, at a peer.
         """
         assert self.folded <= layers.folded <= self.vdl, (self.folded, layers.folded, self.vdl)
-        self.materializer.set_layers(layers)  # before the index lets go
+        self.mended(lambda: self.materializer.set_layers(layers))  # before the index lets go
         if layers.folded > self.scl:
             self.index.reset(layers.folded)
         elif layers.folded > self.index.base_lsn:
             self.index.collect(layers.folded)
+
+    # ---- pages of records that came in -----------------------------------------------------------
+
+    def is_behind(self, through: Lsn) -> bool:
+        """Whether it takes long to learn the pages of all records up to ``through``.
+
+        So it is after a restart from a long log: it is read, and looked into when there is time.
+        """
+        return self.index.unseen(through) > 2 * _LEARNED_AT_ONCE
+
+    def learn_more(self) -> bool:
+        """Learn the pages of some records: a step of some milliseconds; False if none are left."""
+        return self.mended(
+            lambda: (
+                self.index.look_into_more() > 0
+                or self.materializer.list_new_pages(_LEARNED_AT_ONCE)
+            )
+        )
+
+    # ---- runs that no writer makes ---------------------------------------------------------------
+
+    @property
+    def spoilt_runs(self) -> int:
+        """How many runs were left out or dropped because of impossible rows."""
+        return self.index.spoilt_runs
+
+    def mended(self, action: Callable[[], T]) -> T:
+        """What ``action`` returns, which changes nothing as long as it meets a spoilt run."""
+        while True:
+            try:
+                return action()
+            except SpoiltRun as spoilt:
+                self.give_up(spoilt)
+
+    def give_up(self, spoilt: SpoiltRun) -> None:
+        """Drop a run whose rows are impossible, as if the disk had spoilt it.
+
+        It was acknowledged unseen. So this segment is not `whole` until peers have brought what
+        stood there, and all that was linked behind it.
+        """
+        before = self.scl
+        if self.index.drop_run(spoilt):
+            self._repair_lsn = max(self._repair_lsn, before)
+            self._gave_up = True
+            self.materializer.drop_above(self.scl)
 
     def pages_at_most(self) -> int:
         """So many pages are known here, and a few more may be in records that came just now."""

@@ -121,11 +121,13 @@ class HeldEntry(NamedTuple):
 
 Entry: TypeAlias = RecordsEntry | SealEntry | TableEntry | SettledEntry | HeadEntry | HeldEntry
 
+_RECORDS: Final = 1
+_HELD: Final = 7
 _ENTRIES: Final[dict[int, type[Entry]]] = {
-    1: RecordsEntry,
+    _RECORDS: RecordsEntry,
     2: SealEntry,
     3: TableEntry,
-    7: HeldEntry,
+    _HELD: HeldEntry,
     8: SettledEntry,
     9: HeadEntry,
 }
@@ -150,15 +152,14 @@ _PACKED_RECORDS_FIELDS: Final = codec.fields_decoder(_PackedRecords)
 
 
 def _plain(entry: Entry) -> tuple[object, ...]:
-    """``entry`` as the array that is packed."""
+    """``entry``, which has no run, as the array that is packed."""
+    kind = _KINDS[type(entry)]
     match entry:
-        case RecordsEntry(vdl, floor, records):
-            return (1, vdl, floor, len(records))
         case TableEntry(vdl, table):
-            return (3, vdl, codec.plain_table(table))
+            return (kind, vdl, codec.plain_table(table))
         case HeadEntry(epoch, table):
-            return (9, epoch, codec.plain_table(table), *entry[2:])
-    return (_KINDS[type(entry)], *entry)
+            return (kind, epoch, codec.plain_table(table), *entry[2:])
+    return (kind, *entry)
 
 
 class _Body:
@@ -172,7 +173,7 @@ class _Body:
         """What one array of the msgpack stands for."""
         if type(values) is not tuple or not values or type(values[0]) is not int:
             raise MalformedFrame(f"an entry of type {type(values).__name__}: expected [kind, ...]")
-        if values[0] == 1:
+        if values[0] == _RECORDS:
             return self._records(_PACKED_RECORDS_FIELDS(values))
         fields = _FIELDS.get(values[0])
         if fields is None:
@@ -223,11 +224,15 @@ class FrameBody(NamedTuple):
 def encode_body(epoch: VolumeEpoch, entries: Iterable[Entry]) -> FrameBody:
     """The body of one frame; raises `Invalid` if that would exceed `MAX_FRAME_BYTES`."""
     runs = [b""]
-    plain = []
+    plain: list[tuple[object, ...]] = []
     for entry in entries:
-        plain.append(_plain(entry))
         if type(entry) is RecordsEntry:
+            plain.append((_RECORDS, entry.vdl, entry.floor, len(entry.records)))
             runs.append(entry.records)
+        elif type(entry) is HeldEntry:
+            plain.append((_HELD, entry.highest_lsn))
+        else:
+            plain.append(_plain(entry))
     packed = runs[0] = codec.pack((epoch.counter, epoch.writer_id, plain))
     body = FrameBody(len(packed), b"".join(runs))
     if body.frame_bytes > MAX_FRAME_BYTES:

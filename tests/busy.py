@@ -14,8 +14,8 @@ BUSY: Final = Schedule(
     seed=5,
     knobs=Knobs(
         pg_count=2, lal=200, retention_lsns=20, buffer_pool_pages=8, batches_in_flight=2,
-        image_interval=4, image_cache_bytes=0, wal_file_bytes=2 << 10, fold_bytes=1 << 10,
-        block_bytes=512, fan_out=2, collect_ratio=0.01, compact_bytes=4 << 10,
+        image_interval=4, image_cache_bytes=1 << 10, wal_file_bytes=16 << 10, fold_bytes=1 << 10,
+        block_bytes=512, fan_out=2, collect_ratio=0.05, compact_bytes=4 << 10, compact_ratio=1.1,
         gossip_bytes=16 << 10, check_every=64, duration_ns=900 * MS, liveness_ns=20_000 * MS,
     ),
     actions=(
@@ -26,7 +26,7 @@ BUSY: Final = Schedule(
         Action(at_ns=400 * MS, kind="take_over"),
         Action(at_ns=500 * MS, kind="clog", target="writers", params={"others": "az2"}),
         Action(at_ns=620 * MS, kind="heal_network"),
-        Action(at_ns=880 * MS, kind="bit_rot", target="E0", params={"bits": 2}),
+        Action(at_ns=880 * MS, kind="bit_rot", target="E1", params={"bits": 2}),
     ),
     operations=tuple(
         Operation(

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from segments.chain_index import ChainIndex
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
-from segments.protocol.record import EMPTY_PAGE, RedoRecord
+from segments.protocol.record import EMPTY_PAGE, RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import Run, encode_run, read_run
 
 
@@ -64,3 +64,8 @@ def insert(index: ChainIndex, records: Iterable[RedoRecord]) -> None:
     """Have ``index`` take in ``records``, in as few runs as they are."""
     for run in runs_of(records):
         index.insert_run(run)
+
+
+def encoded_size(records: Iterable[RedoRecord]) -> int:
+    """What records take when they are encoded, in bytes: their rows, payloads and clocks."""
+    return sum(len(each.payload) + RECORD_OVERHEAD_BYTES + 8 * each.is_cpl for each in records)

@@ -6,7 +6,7 @@ one at a time, and so can end at each of them; and `MemoryDisk.crashed` is what 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from random import Random
 from typing import Any, TypeVar
 
@@ -45,6 +45,7 @@ from segments.protocol.truncation import TruncationTable
 from segments.restart import RestartPlan, format_files, plan_restart
 from segments.state import SegmentState
 from segments.wal import FrameBody
+from tests.files_on_disks import scanned
 
 MEMBERS = tuple(f"{letter}0" for letter in "ABCDEF")
 FIRST = VolumeEpoch(1, 7)
@@ -61,14 +62,22 @@ M = TypeVar("M", bound=Message)
 
 
 def records(
-    lsns: Iterable[Lsn], *, prev: Lsn = 0, pages: int = 3, after: Iterable[RedoRecord] = ()
+    lsns: Iterable[Lsn],
+    *,
+    prev: Lsn = 0,
+    pages: int = 3,
+    after: Iterable[RedoRecord] = (),
+    size: int = 0,
 ) -> list[RedoRecord]:
-    """A chain of one-record MTRs at ``lsns``, on ``pages`` pages in turn, after ``prev``."""
+    """A chain of one-record MTRs at ``lsns``, on ``pages`` pages in turn, after ``prev``.
+
+    A payload is the LSN in digits, and dots up to ``size`` bytes.
+    """
     heads = {record.page_id: record.lsn for record in after}
     made = []
     for lsn in lsns:
         page_id = lsn % pages
-        payload = b"%d" % lsn
+        payload = (b"%d" % lsn).ljust(size, b".")
         head = heads.get(page_id, 0)
         made.append(RedoRecord(lsn, page_id, 0, payload, lsn, True, prev, prev, head))
         prev = heads[page_id] = lsn
@@ -227,16 +236,24 @@ class StoreRig:
 
     # ---- writes ----------------------------------------------------------------------------------
 
-    def store(self, write: Write, *, promise: bool = True) -> None:
-        """What a shell and a disk make of a write; without its promise, if it crashes between."""
+    def store(self, write: Write, *, promise: bool = True, torn: int | None = None) -> None:
+        """What a shell and a disk make of a write.
+
+        ``torn`` bytes of a frame, or all of it and no promise, if it crashes then.
+        """
         if write.new_file:
             self._begin_file([self.state.head_frame()], 0)
         if write.append is not None:
             last, size = self.files.last_log, write.append.frame_bytes
             if last.length + size > self.config.wal_file_bytes:
+                if torn is not None:
+                    self.disk.create(f"wal-{self.files.take_number()}")  # nobody knows of it
+                    return
                 self._begin_file([self.state.head_frame(), write.append], write.top)
             else:
-                self.disk.append(last.name, write.append.at(last.salt, last.length))
+                self.disk.append(last.name, write.append.at(last.salt, last.length)[:torn])
+                if torn is not None:
+                    return
                 self.files.appended(size, write.top)
         if write.promise is not None and promise:
             self.disk.files[PROMISE] = bytearray(write.promise * 2)
@@ -337,6 +354,20 @@ class StoreRig:
         self.job = None
         return done
 
+    def work_on(self, now: float = 0.0) -> None:
+        """Do what is due in the background, writes as well, until nothing is or a peer must act."""
+        while self.take_job(now):
+            while self.job is not None:
+                if isinstance(self.step_job(), Wait) and not self.write():
+                    return
+
+    def some_steps(self, random: Random, now: float) -> None:
+        """Do a few steps of the job that is due or under way, and perhaps not all."""
+        self.take_job(now)
+        for _ in range(random.randint(1, 12)):
+            if self.job is not None:
+                self.step_job()
+
     def answers(self) -> list[Outgoing]:
         """What is said, questions that need the disk among it."""
         for query in self.core.take_queries():
@@ -403,6 +434,19 @@ class StoreRig:
         """All files of its log, one after the other."""
         return log_in(self.disk.files).log
 
+    def rot(self, at: int) -> None:
+        """Flip a bit of byte ``at`` of `log`, on the disk."""
+        for name, length in ((each.name, each.length) for each in log_in(self.disk.files).files):
+            if at < length:
+                self.disk.files[name][at] ^= 1
+                return
+            at -= length
+        raise AssertionError("the log ends before that")
+
+    def rot_frame(self, nth: int) -> None:
+        """Flip a bit of the body of a frame of `log`, counted from 0."""
+        self.rot(scanned(self.disk.files).frames[nth].start + 30)
+
     @property
     def names(self) -> list[str]:
         """The files with numbers that are there."""
@@ -416,6 +460,20 @@ class StoreRig:
         """A page as reads see it, by all caches, without the zeros that end it."""
         image: bytes = self.run(self.state.materializer.read_job(page_id, read_point))
         return image
+
+
+def collected(rig: StoreRig, run: Sequence[RedoRecord], floor: Lsn) -> None:
+    """Have ``run``, all announced, from its start on: up to ``floor`` in a base, above in the log.
+
+    What is to be in the base must be enough for a fold and a collection, and the rest too little.
+    """
+    for upto, floor_then in ((floor, 0), (run[-1].lsn, floor)):
+        lacking = [each for each in run if rig.state.scl < each.lsn <= upto]
+        rig.ask(batch(lacking, vdl=floor, floor=floor_then), WriteAck)
+        rig.work()
+    rig.ask(batch([], vdl=run[-1].lsn), WriteAck)
+    state = rig.state
+    assert (state.floor, state.folded, state.scl) == (floor, floor, run[-1].lsn)
 
 
 def durable(rig: StoreRig) -> tuple[object, ...]:

@@ -20,14 +20,13 @@ from aurora.mtr import PageWrite
 from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
-from segments.config import SegmentConfig
 from segments.protocol import codec
 from segments.protocol.events import Event
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.protocol.volume import pg_of_page, standard_members
 from tests.oracles import naive_page
-from tests.store_rig import FIRST, StoreRig
+from tests.store_rig import FIRST, TINY, StoreRig
 
 PAGES = 6
 
@@ -54,9 +53,9 @@ class VolumePump:
         self.lal = lal
         self.config = EngineConfig(retention_lsns=4, seal_attempts=50)
         self.groups = {pg_id: QuorumModel(standard_members(pg_id)) for pg_id in range(pg_count)}
-        segment_config = SegmentConfig(
-            gossip_interval_s=0.05, collect_records=3, compact_bytes=4 << 10, compact_ratio=1.1,
-            gossip_bytes=16 << 10, hydration_timeout_s=1.0, image_interval=2,
+        segment_config = attrs.evolve(
+            TINY, gossip_interval_s=0.05, collect_ratio=0.01, compact_bytes=4 << 10,
+            compact_ratio=1.1, hydration_timeout_s=1.0, image_interval=2,
         )  # fmt: skip
         self.rigs = {
             segment: StoreRig(segment, segment_config)
@@ -87,6 +86,7 @@ class VolumePump:
         elif draw < 0.72:
             for _ in range(self.random.randint(1, 8)):
                 self.disk()
+                self.background()
         elif draw < 0.82:
             self.tick()
         elif draw < 0.96:
@@ -136,10 +136,17 @@ class VolumePump:
             rig.core.write_failed()
         else:
             if fate > 0.007:
-                rig.store(write, torn=self.random.randrange(len(write.append) + 1))
+                size = 0 if write.append is None else write.append.frame_bytes
+                rig.store(write, torn=self.random.randrange(size + 1))
             else:
                 rig.store(write, promise=False)
             self.down.add(segment)
+
+    def background(self) -> None:
+        """Some steps of what one segment does on its own account."""
+        segment = self.random.choice(sorted(self.rigs))
+        if segment not in self.down:
+            self.rigs[segment].some_steps(self.random, self.now)
 
     def tick(self) -> None:
         self.now += self.random.random() * 0.2
@@ -164,7 +171,11 @@ class VolumePump:
             return
         core = self.random.choice(able)
         writes = [
-            PageWrite(self.random.randrange(PAGES), self.random.randrange(50), b"%d" % at)
+            PageWrite(
+                self.random.randrange(PAGES),
+                self.random.randrange(50),
+                (b"%d" % at).ljust(40, b"."),
+            )
             for at in range(self.random.randint(1, 4))
         ]
         if not core.has_room(len(writes)):
@@ -178,10 +189,15 @@ class VolumePump:
         """Mostly one or two are down, sometimes more."""
         if self.random.random() < len(self.down) / 3:
             segment = self.random.choice(sorted(self.down))
-            self.rigs[segment].restart()
-            self.down.discard(segment)
+            self.restart(segment)
         else:
             self.down.add(self.random.choice(sorted(self.rigs)))
+
+    def restart(self, segment: SegmentId) -> None:
+        """With what a crash has left of its disk."""
+        rig = self.rigs[segment]
+        rig.restart(rig.disk.crashed(self.random))
+        self.down.discard(segment)
 
     def crash_writer(self) -> None:
         if self.writers:
@@ -227,7 +243,7 @@ class VolumePump:
         """Put on the wire what anyone has to say, and take note of what anyone can see."""
         for segment, rig in self.rigs.items():
             if segment not in self.down:
-                for destination, message in rig.core.take_sends():
+                for destination, message in rig.answers():
                     self.wire.append((segment, destination, codec.encode(message)))
         for writer in self.writers.values():
             core, recovery = writer.core, writer.recovery
@@ -289,10 +305,8 @@ class VolumePump:
         """Invariant 2: what a recovery from just these segments' disks would decide, now."""
         rigs = {}
         for segment in [each for members in alive.values() for each in members]:
-            copy = rigs[segment] = StoreRig(segment, self.rigs[segment].config)
-            copy.log = bytearray(self.rigs[segment].log)
-            copy.promises = self.rigs[segment].promises
-            copy.restart()
+            rig = self.rigs[segment]
+            rigs[segment] = StoreRig(segment, rig.config, rig.disk.crashed(self.random))
         recovery = Recovery(10**6, self.groups, self.lal, self.config)
         for at in range(300):
             recovery.tick(at * 0.1)
@@ -323,8 +337,7 @@ class VolumePump:
     def heal(self) -> Writer:
         """All is up and nothing is lost any more; a last writer opens (§9, invariant 18)."""
         for segment in sorted(self.down):
-            self.rigs[segment].restart()
-        self.down.clear()
+            self.restart(segment)
         self.writers.clear()
         writer = self.open_writer()
         for _ in range(60):
@@ -338,6 +351,7 @@ class VolumePump:
                 for rig in self.rigs.values():
                     while rig.write():
                         pass
+                    rig.work_on(self.now)
                 self.collect()
             if writer.name not in self.writers:
                 writer = self.open_writer()
@@ -357,5 +371,5 @@ class VolumePump:
                 state = self.rigs[segment].state
                 assert state.scl == tail and state.table.epoch == core.epoch, segment
                 for page_id in range(pg_id, PAGES, len(self.groups)):
-                    page = state.materializer.materialize(page_id, core.vdl)
+                    page = self.rigs[segment].page(page_id, core.vdl)
                     assert page == naive_page(lineage, page_id, core.vdl)

@@ -71,6 +71,7 @@ from segments.protocol.events import (
     ScrubFoundDamage,
     Sealed,
     SegmentFailed,
+    SpaceLookedAt,
     StorageRefused,
     TableAdopted,
     TableGossiped,
@@ -355,8 +356,19 @@ class Narrator:
     def _job_failed(self, _: str, event: JobFailed) -> list[Text]:
         return [styled(f"background: not done, nothing of it counts: {event.reason}", "bad")]
 
+    def _space_looked_at(self, _: str, event: SpaceLookedAt) -> list[Text]:
+        of = f"needs {show_size(event.needed_bytes)} of {show_size(event.limit_bytes)}"
+        if event.short:
+            return [styled(f"short of space: {of}; writers are to begin nothing new", "warn")]
+        return [styled(f"has space again: {of}")]
+
     def _layer_damaged(self, _: str, event: LayerDamaged) -> list[Text]:
-        return [styled(f"{event.what}; what it holds has to come from a peer", "bad")]
+        return [
+            styled(
+                f"{event.by} meets damage: {event.what}; what it holds has to come from a peer",
+                "bad",
+            )
+        ]
 
     def _layer_received(self, _: str, event: LayerReceived) -> list[Text]:
         kind = "a base layer" if event.base else "a layer"
@@ -484,6 +496,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     LogRewritten: Narrator._log_rewritten,
     JobFailed: Narrator._job_failed,
     LayerDamaged: Narrator._layer_damaged,
+    SpaceLookedAt: Narrator._space_looked_at,
     ScrubFoundDamage: Narrator._scrub_found_damage,
     TableGossiped: Narrator._table_gossiped,
     StorageRefused: Narrator._storage_refused,

@@ -12,6 +12,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from segments.config import SegmentConfig
+
 PAYLOAD: Final = b"x" * 100
 
 
@@ -30,6 +32,7 @@ class Sizes:
     long_page_history: int = 10_000
     batches: int = 2_000
     live_pages: int = 10_000
+    fold_bytes: int = SegmentConfig().fold_bytes
     history: int = 1_000_000
     long_history: int = 5_000_000
     log_bytes: int = 64 << 20

@@ -60,7 +60,7 @@ def foreground_1(sizes: Sizes) -> Figure:
 
 def background_steps(sizes: Sizes) -> Figure:
     """How long work in the background holds up the loop at a time."""
-    LIVES.get(sizes.history, sizes.live_pages)
+    LIVES.get(sizes.history, sizes)
     steps = LIVES.steps
     cpu, wall = (1_000 * quantiles(each, n=1_000)[-1] for each in (steps.cpu_s, steps.wall_s))
     return judge(

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from aurora.transport import InProcessNetwork
-from scripts.figures.figure import PAYLOAD
+from scripts.figures.figure import PAYLOAD, Sizes
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
 from segments.disks import format_storage
@@ -170,14 +170,17 @@ class Lives:
         self.steps = Steps(f"{SEGMENT} background", f"{SEGMENT} housekeep")
         """Turns of the tasks that work in the background, in all of them."""
 
-    def get(self, records: int, pages: int, *, collects: bool = False) -> Lived:
-        """So many records on so many pages."""
+    def get(self, records: int, sizes: Sizes, *, collects: bool = False) -> Lived:
+        """So many records on `Sizes.live_pages`."""
+        pages, config = sizes.live_pages, SegmentConfig(fold_bytes=sizes.fold_bytes)
         key = records, pages, collects
         if key not in self._made:
             if self._scratch is None:
                 self._scratch = tempfile.TemporaryDirectory()
             directory = Path(self._scratch.name, f"{records}-{pages}-{collects:d}")
-            self._made[key] = live(directory, records, pages, collects=collects, steps=self.steps)
+            self._made[key] = live(
+                directory, records, pages, collects=collects, config=config, steps=self.steps
+            )
         return self._made[key]
 
     def close(self) -> None:

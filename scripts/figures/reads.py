@@ -24,18 +24,21 @@ async def _cold_reads(sizes: Sizes) -> tuple[float, float]:
     """Median milliseconds to read a page after a long and after a short history, from layers."""
     config = ClusterConfig(
         engine=EngineConfig(buffer_pool_pages=1),  # so each read evicts the last
-        segment=SegmentConfig(fold_bytes=1, image_cache_bytes=0, block_cache_bytes=0),
+        segment=SegmentConfig(fold_bytes=64 << 10, image_cache_bytes=0, block_cache_bytes=0),
     )
-    short_page, long_page = 1, 2
+    short_page, long_page, other_page = 1, 2, 3
     taken: dict[int, list[float]] = {short_page: [], long_page: []}
     async with aurora.open_cluster(config=config) as cluster:
         engine = cluster.engine
-        histories = ((short_page, sizes.short_page_history), (long_page, sizes.long_page_history))
-        for page_id, count in histories:
+        for page_id, count in (
+            (short_page, sizes.short_page_history),
+            (long_page, sizes.long_page_history),
+            (other_page, 1_000),  # more than stays in the log when the others are folded
+        ):
             writes = [(page_id, at * 101 % (PAGE_SIZE - 100), PAYLOAD) for at in range(count)]
             for at in range(0, count, 100):
                 await engine.put_many(writes[at : at + 100])
-        await trio.sleep(1.0)  # until all of it is folded
+        await trio.sleep(1.0)  # until they are
         before = engine.statistics().pool.misses
         for _ in range(sizes.cold_reads):
             for page_id, durations in taken.items():
@@ -95,7 +98,7 @@ def _blocks_read(lived: Lived, reads: int) -> float:
 
 def _cold_blocks(name: str, factor: float, sizes: Sizes, *, collects: bool) -> Figure:
     value, limit = (
-        _blocks_read(LIVES.get(records, sizes.live_pages, collects=collects), sizes.cold_reads)
+        _blocks_read(LIVES.get(records, sizes, collects=collects), sizes.cold_reads)
         for records in (sizes.long_history, sizes.history)
     )
     collected = ", collected" if collects else ""

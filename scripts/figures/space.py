@@ -7,7 +7,7 @@ from scripts.figures.life import LIVES
 
 
 def _space(name: str, records: int, factor: float, sizes: Sizes) -> Figure:
-    lived = LIVES.get(records, sizes.live_pages)
+    lived = LIVES.get(records, sizes)
     return judge(
         name, f"files of a segment with {records:,} records, nothing collected", "MiB",
         (lived.log_bytes + lived.layer_bytes) / (1 << 20),
@@ -26,7 +26,7 @@ def space_long(sizes: Sizes) -> Figure:
 
 
 def _layer_writes(name: str, records: int, factor: float, sizes: Sizes) -> Figure:
-    lived = LIVES.get(records, sizes.live_pages)
+    lived = LIVES.get(records, sizes)
     return judge(
         name, f"layers written for {records:,} records", "MiB",
         lived.layer_bytes_written / (1 << 20),

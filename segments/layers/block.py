@@ -240,18 +240,28 @@ def encode_block(data: Rows, offset: int) -> bytes:
     return _SUM.pack(codec.checksum(body, offset)) + body
 
 
+def check_sum(data: bytes | memoryview, length: int, offset: int, layer: int) -> None:
+    """Raise `DamagedLayer` unless ``data`` is a block of ``length`` bytes, as its sum says.
+
+    It stands at ``offset`` of layer number ``layer``. What is in its rows is not looked at.
+    """
+    where = f"the block at {offset}"
+    if len(data) != length or length < BLOCK_HEAD_BYTES:
+        expected = max(length, BLOCK_HEAD_BYTES)
+        raise DamagedLayer(layer, f"{where} has {len(data)} bytes: expected {expected}")
+    (total,) = _SUM.unpack_from(data)
+    found = codec.checksum(memoryview(data)[_SUM.size :], offset)
+    if found != total:
+        raise DamagedLayer(layer, f"{where} has the sum {found:016x}: expected {total:016x}")
+
+
 def read_block(data: bytes, offset: int, layer: int) -> Block:
     """The block in ``data``, which stands at ``offset`` of layer number ``layer``.
 
     Everything in it is checked; raises `DamagedLayer`.
     """
+    check_sum(data, len(data), offset, layer)
     where = f"the block at {offset}"
-    if len(data) < BLOCK_HEAD_BYTES:
-        raise DamagedLayer(layer, f"{where} has {len(data)} bytes: expected {BLOCK_HEAD_BYTES}")
-    (total,) = _SUM.unpack_from(data)
-    found = codec.checksum(memoryview(data)[_SUM.size :], offset)
-    if found != total:
-        raise DamagedLayer(layer, f"{where} has the sum {found:016x}: expected {total:016x}")
     form, rows, size = _HEAD.unpack_from(data, _SUM.size)
     at = BLOCK_HEAD_BYTES + rows * ROW.size
     if form != _RAW or not rows or len(data) != at + size:

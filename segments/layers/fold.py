@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from segments.layers.block import Block, join, unchecked_block
@@ -25,7 +25,7 @@ def fold_job(
     number: int,
     start: Lsn,
     end: Lsn,
-    pieces: Sequence[Rows],
+    pieces: Iterable[Rows],
     *,
     block_bytes: int,
     spacing: Spacing,
@@ -33,8 +33,9 @@ def fold_job(
 ) -> Job[Layer]:
     """Layer ``number`` of the records in ``(start, end]``: ``pieces`` in the order of their LSNs.
 
-    Their rows are checked now; raises `Corrupt` for what no record can be, or if one is missing in
-    its page's chain. ``page_before`` gives pages as of ``start``.
+    Each piece is asked for when it is sorted, so few bytes are there twice. Rows are checked;
+    raises `Corrupt` for what no record can be, or if one is missing in its page's chain.
+    ``page_before`` gives pages as of ``start``.
     """
     blocks = []
     for block in sorted_blocks(pieces):
@@ -48,7 +49,7 @@ def fold_job(
     return (yield from write_job(writer, WithImages(ordered, writer.checked, spacing, page_before)))
 
 
-def sorted_blocks(pieces: Sequence[Rows]) -> Iterator[Block]:
+def sorted_blocks(pieces: Iterable[Rows]) -> Iterator[Block]:
     """Rows in the order of their LSNs as sorted blocks, the older ones first; raises `Corrupt`."""
     return map(_sorted, _chunks(pieces))
 

@@ -47,13 +47,15 @@ _HEADER: Final = Struct("<8sIIQQ24s")
 _FOOTER: Final = Struct("<8sII11Q")
 _SUM: Final = Struct("<Q")
 _ENTRY_WORDS: Final = 3
-_ENTRY_BYTES: Final = 24
-_PAGE_BYTES: Final = 16
 _LEAST_BLOCK: Final = BLOCK_HEAD_BYTES + RECORD_OVERHEAD_BYTES
 _PAGES_A_STEP: Final = 50_000
 
 HEADER_BYTES: Final = _HEADER.size + _SUM.size
 FOOTER_BYTES: Final = _FOOTER.size + _SUM.size
+ENTRY_BYTES: Final = 24
+"""Of each block in the index."""
+PAGE_BYTES: Final = 16
+"""Of each of the new pages."""
 
 assert HEADER_BYTES == 64
 assert FOOTER_BYTES == 112
@@ -155,7 +157,7 @@ def encode_tail(layer: Layer, tail: Tail) -> bytes:
     footer = _FOOTER.pack(
         _MAGIC, _FORMAT, layer.base, layer.start, layer.end, layer.count, layer.user_bytes,
         layer.page_count, len(layer.first_pages), index_sum, len(tail.bloom), bloom_sum,
-        len(tail.new_pages) // _PAGE_BYTES, new_pages_sum,
+        len(tail.new_pages) // PAGE_BYTES, new_pages_sum,
     )  # fmt: skip
     return b"".join((*tail, _summed(footer, at)))
 
@@ -176,9 +178,9 @@ def open_layer(number: int, length: int) -> Job[tuple[Layer, NewPages]]:
     header = _fields(number, _HEADER, (yield Read(name, 0, HEADER_BYTES)), 0)
     if header[:5] != footer[:5] or base > 1 or base * start or not start <= end <= MAX_INTEGER:
         raise DamagedLayer(number, f"begins with {header[:5]} and ends with {footer[:5]}")
-    new_at = tail_at - new * _PAGE_BYTES
+    new_at = tail_at - new * PAGE_BYTES
     bloom_at = new_at - bloom_bytes
-    index_at = bloom_at - blocks * _ENTRY_BYTES
+    index_at = bloom_at - blocks * ENTRY_BYTES
     if index_at < HEADER_BYTES:
         raise DamagedLayer(number, f"has no room for {blocks} blocks and {new} new pages")
     data = yield Read(name, index_at, tail_at - index_at)
@@ -206,6 +208,25 @@ def open_layer(number: int, length: int) -> Job[tuple[Layer, NewPages]]:
         first_pages, first_lsns, offsets, bloom,
     )  # fmt: skip
     return layer, new_pages
+
+
+def verify_layer(layer: Layer) -> Job[None]:
+    """See that all of a layer's file but its blocks says what is known of it.
+
+    Raises `DamagedLayer`: it has rotted, or another file stands in its place.
+    """
+    found, _ = yield from open_layer(layer.number, layer.length)
+    if _known(found) != _known(layer) or found.start > layer.start:
+        raise DamagedLayer(layer.number, f"is another one, {found}: expected {layer}")
+
+
+def _known(layer: Layer) -> tuple[object, ...]:
+    """All that is known of a layer but where it starts: that may have been raised."""
+    return (
+        layer.end, layer.base, layer.length, layer.count, layer.user_bytes, layer.page_count,
+        layer.new_page_count, layer.first_pages, layer.first_lsns, layer.offsets,
+        layer.bloom.packed,
+    )  # fmt: skip
 
 
 def _summed(data: bytes, offset: int) -> bytes:

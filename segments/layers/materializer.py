@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple, Protocol
 
@@ -54,7 +54,7 @@ class OpenRecords(Protocol):
     ) -> list[RedoRecord]:
         """The page's linked records in ``(after_lsn, through_lsn]``, ascending."""
 
-    def pieces(self, after_lsn: Lsn, through_lsn: Lsn, /) -> list[Rows]:
+    def pieces(self, after_lsn: Lsn, through_lsn: Lsn, /) -> Iterator[Rows]:
         """All linked records in ``(after_lsn, through_lsn]``, ascending, encoded."""
 
     def count_through(self, lsn: Lsn) -> int:
@@ -249,18 +249,19 @@ class Materializer:
         """Take in what a layer from a disk or a peer says: which pages are new in it, and since."""
         self._directory.load(pages, lsns)
 
-    def list_new_pages(self, most: int | None = None) -> None:
-        """Enter the pages of records that have come in since, of ``most`` at most."""
+    def list_new_pages(self, most: int | None = None) -> bool:
+        """Enter the pages of records that have come in since, of ``most`` at most; False: none."""
         index, done = self._index, max(self._listed, self._layers.folded)
         through = index.scl
         if done >= through:
-            return
+            return False
         if most is not None:
             before, held = index.count_through(done), index.count_through(through)
             through = index.linked_lsn(min(before + most, held) - 1)
         for piece in index.pieces(done, through):
             self._directory.add_first_records(piece.rows)
         self._listed = through
+        return True
 
     # ---- the log goes on -------------------------------------------------------------------------
 

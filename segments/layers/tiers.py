@@ -51,18 +51,25 @@ class Tiers:
                 f"{self.collect_ratio}: expected >= 1, >= 2 and above 0"
             )
 
-    def plan(self, layers: Sequence[Layer], floor: Lsn) -> Plan | None:
+    def plan(self, layers: Sequence[Layer], floor: Lsn, *, short: bool = False) -> Plan | None:
         """What to do next with ``layers``, which tile what is folded, oldest first; None: nothing.
 
         ``floor``: what is at or below it may be collected. Collecting comes first, as it takes in
-        what would be merged.
+        what would be merged; where space is ``short``, whatever it gains.
         """
-        return self._collection(layers, floor) or self._merge(layers, floor)
+        return self._collection(layers, floor, short) or self._merge(layers, floor)
 
-    def _collection(self, layers: Sequence[Layer], floor: Lsn) -> Collect | None:
+    def room(self, layers: Sequence[Layer], floor: Lsn) -> int:
+        """About what a merge or a collection of ``layers`` may write, whichever comes next."""
+        taken = [layer for layer in layers if layer.end <= floor]
+        collected = 0 if all(layer.base for layer in taken) else _base_bytes(taken)
+        return max(sum(layer.length for layer in layers), round(collected))
+
+    def _collection(self, layers: Sequence[Layer], floor: Lsn, short: bool) -> Collect | None:
         taken = tuple(takewhile(lambda layer: layer.end <= floor, layers))
         gained = sum(layer.length for layer in taken if not layer.base)
-        if gained < max(self.unit_bytes, _base_bytes(taken) * self.collect_ratio):
+        ratio = 0.0 if short else self.collect_ratio
+        if gained < max(self.unit_bytes, _base_bytes(taken) * ratio):
             return None
         return Collect(taken)
 

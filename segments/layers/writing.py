@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
-from segments.layers.job import Create, Extend, Job, SyncFile
+from segments.layers.job import Create, Delete, Extend, Job, SyncFile
 from segments.layers.layer import Layer, layer_name
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.ordered import Source
+from segments.protocol.errors import Corrupt, StorageFailed
+
+_T = TypeVar("_T")
 
 _WRITE_BYTES: Final = 256 << 10
 """What gathers before it is written."""
@@ -31,3 +34,12 @@ def write_job(writer: LayerWriter, source: Source) -> Job[Layer]:
     yield Extend(name, b"".join((*chunks, last)))
     yield SyncFile(name)
     return layer
+
+
+def written(number: int, job: Job[_T]) -> Job[_T]:
+    """What ``job`` has written; if the disk refuses, or something is damaged, it leaves no file."""
+    try:
+        return (yield from job)
+    except (StorageFailed, Corrupt):
+        yield Delete((layer_name(number),))
+        raise

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from operator import itemgetter
 from reprlib import repr as shown
 from typing import Any, Final, cast, get_type_hints
 
@@ -173,6 +174,8 @@ def fields_decoder(kind: Any) -> Callable[[tuple[Any, ...]], Any]:
     types = list(get_type_hints(kind).values())
     expected = (int, *(each if each in _PLAIN else tuple for each in types))
     integers = [at for at, each in enumerate(types, 1) if each is int]
+    pick = itemgetter(0, 0, *integers)  # a tuple in any case: the tag is in range
+    make = kind._make
     nested = [(at, _NESTED[each]) for at, each in enumerate(types, 1) if each not in _PLAIN]
 
     def decode_fields(values: tuple[Any, ...]) -> Any:
@@ -180,13 +183,14 @@ def fields_decoder(kind: Any) -> Callable[[tuple[Any, ...]], Any]:
         if found != expected:
             names = [each.__name__ for each in found]
             raise MalformedMessage(f"{kind.__name__} with fields of types {names}")
-        for at in integers:
-            if not 0 <= values[at] <= MAX_INTEGER:
-                _integer(values[at])
+        picked = pick(values)
+        if min(picked) < 0 or max(picked) > MAX_INTEGER:
+            for each in picked:
+                _integer(each)
         fields = list(values)
         for at, decoder in nested:
             fields[at] = decoder(values[at])
-        return kind._make(fields[1:])
+        return make(fields[1:])
 
     return decode_fields
 

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class AuroraError(Exception):
     """Root of all errors raised on purpose."""
@@ -84,6 +86,23 @@ class PageNotFound(NotFound):
     """The page had not been written at the read point."""
 
 
+class VolumeFull(Unavailable):
+    """Too few segments have room: nothing was written, and nothing is until space is freed.
+
+    It frees itself once old versions need not be kept any more; `disk_bytes` is the limit.
+    """
+
+    def __init__(self, text: str, segments: Mapping[str, tuple[int, int]], kept_for: str) -> None:
+        super().__init__(text, segments, kept_for)
+        self.segments = segments
+        """Of each that is short: the bytes it needs, room for its own work included, and may."""
+        self.kept_for = kept_for
+        """What keeps old versions, which would free space."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class VolumeLocked(Unavailable):
     """Another process, or another cluster of this one, has the directory open."""
 
@@ -102,6 +121,17 @@ class SegmentLost(Corrupt):
 
 class MalformedMessage(Corrupt):
     """Bytes that do not decode to a message or a record."""
+
+
+class SpoiltRun(MalformedMessage):
+    """A run of a log with rows that no writer makes; what it stood for can be had from peers."""
+
+    def __init__(self, prev_lsn: int, last_lsn: int, what: str) -> None:
+        super().__init__(f"the run of ({prev_lsn}, {last_lsn}]: {what}")
+        self.prev_lsn = prev_lsn
+        """The record before its first one."""
+        self.last_lsn = last_lsn
+        """Its last record."""
 
 
 class MalformedFrame(Corrupt):

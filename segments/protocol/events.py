@@ -273,6 +273,15 @@ class LogRewritten(Event):
 
 
 @attrs.frozen
+class SpaceLookedAt(Event):
+    """The segment has become short of space, or is so no longer; what its files need, and may."""
+
+    needed_bytes: int
+    limit_bytes: int
+    short: bool
+
+
+@attrs.frozen
 class JobFailed(Event):
     """A job in the background met damage, or a refusal of the disk: nothing of it counts."""
 
@@ -284,6 +293,8 @@ class LayerDamaged(Event):
     """A part of a layer is not what was written: what it holds has to come from a peer."""
 
     number: int
+    by: str
+    """What has met it: a read, a peer, a job, the scrub or a restart, with its article."""
     what: str
 
 

@@ -118,6 +118,10 @@ class WriteAck(NamedTuple):
     segment: SegmentId
     seq: int
     scl: Lsn
+    needed_bytes: int = 0
+    """Space that its files need (`segments.space`)."""
+    limit_bytes: int = 0
+    """Space that they may take; 0: no limit."""
 
 
 class PageReply(NamedTuple):
@@ -183,6 +187,9 @@ class TableInstalled(NamedTuple):
     segment: SegmentId
     request_id: int
     scl: Lsn
+    needed_bytes: int = 0
+    limit_bytes: int = 0
+    """As in `WriteAck`."""
 
 
 class EpochConfirmed(NamedTuple):

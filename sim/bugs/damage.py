@@ -135,8 +135,8 @@ DAMAGE_BUGS: Final = (
     ),
 )
 
-_FIRST_RECORDS_AT: Final = 70
-"""A byte of the frame with the first records in the log of a segment."""
+_FIRST_RECORDS: Final = 1
+"""The frame with the first records in the log of a segment, behind its head."""
 
 
 def torn_once() -> Plan:
@@ -186,7 +186,7 @@ def damaged_above_its_vdl() -> Plan:
     plan.part(5, "D,E,F", "writer-1")
     for client in range(3):
         plan.put(10 + 2 * client, client, client=client)
-    plan.fault(20, "bit_rot", "A", bits=1, offset=_FIRST_RECORDS_AT)
+    plan.fault(20, "bit_rot", "A", bits=1, frame=_FIRST_RECORDS)
     plan.part(20, "A", "writer-1")
     plan.fault(21, "crash", "A")
     plan.fault(22, "restart", "A")
@@ -199,7 +199,7 @@ def damaged_and_kept_from_help() -> Plan:
     for at_ms in (10, 12, 14):
         plan.put(at_ms, 0)
     plan.part(20, "A", "B,C,D,E,F,writer")
-    plan.fault(20, "bit_rot", "A", bits=1, offset=_FIRST_RECORDS_AT)
+    plan.fault(20, "bit_rot", "A", bits=1, frame=_FIRST_RECORDS)
     plan.fault(20, "crash", "A")
     plan.fault(21, "restart", "A")
     plan.fault(400, "crash", "A")
@@ -214,7 +214,7 @@ def damaged_witness() -> Plan:
     plan.cut(5, "writer-1", "E,F")
     plan.put(10, 0)
     plan.put(12, 1)
-    plan.fault(20, "bit_rot", "A", bits=1, offset=_FIRST_RECORDS_AT)
+    plan.fault(20, "bit_rot", "A", bits=1, frame=_FIRST_RECORDS)
     plan.fault(20, "crash", "A")
     plan.fault(20, "crash_writer")
     plan.fault(21, "restart", "A")
@@ -232,7 +232,7 @@ def damage_annulled() -> Plan:
     plan.put(10, 1, client=1)
     plan.put(12, 2, client=2)
     plan.fault(20, "crash_writer")
-    plan.fault(20, "bit_rot", "A", bits=1, offset=_FIRST_RECORDS_AT + 61)
+    plan.fault(20, "bit_rot", "A", bits=1, frame=_FIRST_RECORDS + 1)
     plan.fault(20, "crash", "A")
     plan.fault(21, "restart", "A")
     plan.part(21, "A,B,C", "writer-2")

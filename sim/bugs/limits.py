@@ -65,6 +65,36 @@ LIMIT_BUGS: Final = (
         ),
     ),
     Bug(
+        name="space-is-not-told",
+        summary="acknowledgements say of a segment's space what it was when the segment came up",
+        section="protocol §6",
+        edits=(Edit("segments.space:SpaceWatch.look", "was, self.space = self.space,", "was ="),),
+    ),
+    Bug(
+        name="writes-into-a-full-volume",
+        summary="only when all six segments of a group are short of space the volume is full",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.volume_space:VolumeSpace._has_room",
+                "self._groups[pg_id].has_write(roomy)",
+                "bool(roomy)",
+            ),
+        ),
+    ),
+    Bug(
+        name="full-for-ever",
+        summary="a writer does not ask segments that were short of space whether they have some",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.segment_stream:SegmentStream.heartbeat",
+                "waiting |= self.space.short",
+                "pass",
+            ),
+        ),
+    ),
+    Bug(
         name="window-without-bound",
         summary="batches are sent to a segment that acknowledges none",
         section="protocol §4, step 5",

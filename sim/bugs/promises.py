@@ -13,7 +13,7 @@ from sim.bugs.registry import Bug, Edit
 _CORE: Final = "segments.core:SegmentCore"
 _PLAN: Final = "aurora.recovery:plan_recovery"
 _TRUNCATE: Final = "segments.chain_index:ChainIndex.truncate"
-_RESTORE: Final = "segments.state:SegmentState.restore_steps"
+_PROMISED: Final = "segments.state:SegmentState.promised"
 
 PROMISE_BUGS: Final = (
     Bug(
@@ -108,8 +108,8 @@ PROMISE_BUGS: Final = (
         summary="a restart believes the log alone, not the promise beside it",
         section="protocol §8",
         edits=(
-            Edit(_RESTORE, "state.epoch = promise.epoch", "pass"),
-            Edit(_RESTORE, "state._promised_table = promise.table_epoch", "pass"),
+            Edit(_PROMISED, "self.epoch = promise.epoch", "pass"),
+            Edit(_PROMISED, "self._promised_table = promise.table_epoch", "pass"),
         ),
     ),
     Bug(

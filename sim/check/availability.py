@@ -18,7 +18,8 @@ from typing import Final
 
 from aurora.engine import Engine
 from aurora.events import VolumeOpened, WriterStarted
-from segments.protocol.events import Event
+from segments.protocol.errors import VolumeFull
+from segments.protocol.events import Event, SpaceLookedAt
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
@@ -36,6 +37,8 @@ from sim.world.listener import Listener
 from sim.world.world import World
 
 _LOOK_EVERY_NS: Final = 20 * MS
+_ASKED_IN_VAIN: Final = 6
+"""So often in a row the same one of five peers is asked once in ten thousand times."""
 
 _WRITES_BESIDE: Final = {
     rules.SOME_AWAY: "write judged with one or two away",
@@ -75,6 +78,8 @@ class Availability(Listener):
         """Whether a source may have become one that is away, or hardly answers."""
         self._waited_out: set[Call] = set()
         """Writes that were pending while no write quorum was ready."""
+        self._short: set[SegmentId] = set()
+        """Who has ever been short of space."""
         self._looks = False
 
     # ---- when to look ----------------------------------------------------------------------------
@@ -83,6 +88,8 @@ class Availability(Listener):
         if not self._looks and self._world.built:
             self._looks = True
             self._look_later()
+        if type(event) is SpaceLookedAt and event.short:
+            self._short.add(source)
         if type(event) in (WriterStarted, VolumeOpened):
             self._world.scheduler.call_after(0, self._look)
             if type(event) is VolumeOpened and source == self._writer and self._opens_ns != NEVER:
@@ -106,6 +113,9 @@ class Availability(Listener):
 
     def on_rotted(self, segment: SegmentId) -> None:
         self.readiness.lose_count(segment)
+
+    def on_layer_rotted(self, segment: SegmentId, name: str) -> None:
+        self.readiness.rotten_layers.rotted(segment, name)
 
     # ---- looking ---------------------------------------------------------------------------------
 
@@ -166,6 +176,9 @@ class Availability(Listener):
         bound_ns = self.bounds.catch_up_ns
         if self.bounds.read_attempts or len(group.standing.away) > 1:
             bound_ns += self.bounds.hydration_ns
+        # One that is asked for what is spoilt there, too, has nothing to say.
+        others = sum(each is not segment and each.has_rotted for each in group.segments)
+        bound_ns += _ASKED_IN_VAIN * others * self.bounds.hydration_ns
         self._findings.hold(
             rules.catches_up,
             segment.name, segment.lacks, now_ns, since_ns, bound_ns, group.standing,
@@ -284,7 +297,10 @@ class Availability(Listener):
     def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
         if self._findings.failed or call.writer != self._writer or engine.error is not None:
             return
-        if call.outcome is Outcome.REFUSED:
+        if call.raised is VolumeFull:
+            members = [[each.name for each in group.segments] for group in self._groups]
+            self._findings.hold(rules.has_no_room, call, members, self._short)
+        elif call.outcome is Outcome.REFUSED:
             self._look()
             self._judge_refusal(call)
         elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):

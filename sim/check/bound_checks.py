@@ -45,6 +45,7 @@ from segments.state import SegmentState
 from sim.check import rules_of_bounds, rules_of_layers
 from sim.check.findings import Findings
 from sim.check.invariants import READ_QUORUM
+from sim.check.sizes import CLOCK_BYTES, ROW_BYTES, record_bytes
 from sim.plan.schedule import SECOND
 from sim.world.history import Call
 from sim.world.world import World
@@ -78,7 +79,7 @@ class BoundChecks:
         self._hold = findings.hold
         self._cluster, self._engine, self._segment = config, config.engine, config.segment
         self._mtr_bytes = (
-            self._engine.max_mtr_bytes + RECORD_OVERHEAD_BYTES * self._engine.max_mtr_writes
+            self._engine.max_mtr_bytes + ROW_BYTES * self._engine.max_mtr_writes + CLOCK_BYTES
         )
         self._ticks_ns = int(_TICKS * self._engine.tick_interval_s * SECOND)
         self._outgoing: dict[tuple[str, PgId], _Outgoing] = {}
@@ -154,7 +155,7 @@ class BoundChecks:
 
     def _on_started(self, writer: str, event: WriterStarted, _: WriterCore | None) -> None:
         for pg_id, records in event.plan.records.items():
-            size = sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in records)
+            size = sum(map(record_bytes, records))
             self._outgoing[writer, pg_id] = _Outgoing(size)
 
     def _on_allocated(self, writer: str, event: MtrAllocated, core: WriterCore) -> None:

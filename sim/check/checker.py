@@ -29,6 +29,7 @@ from aurora.events import (
     WriterStarted,
 )
 from aurora.quorum import QuorumModel
+from segments.layers.layer import layer_name
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import (
     AckSent,
@@ -59,6 +60,7 @@ from sim.check.layer_checks import LayerChecks
 from sim.check.log_checks import LogChecks
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
+from sim.check.space_checks import SpaceChecks
 from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -103,6 +105,7 @@ class Checker(Listener):
         self.logs = LogChecks(world, self.reference, self.findings, self._held)
         self.wire = WireChecks(world, self.reference, self.disks, self.findings)
         self.bounds = BoundChecks(world, self.findings)
+        self.space = SpaceChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.layers = LayerChecks(world, self.reference, self.findings)
         self.ending = Ending(
@@ -211,6 +214,7 @@ class Checker(Listener):
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
         self._clocks[source] = records[-1].clock_us
+        self.space.allocated(source, core)
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,
@@ -293,7 +297,9 @@ class Checker(Listener):
         self.layers.received(source, event)
 
     def _on_published(self, source: str, event: LayerPublished) -> None:
-        self.layers.published(source, event, sound=not self.disks.is_damaged(source))
+        rotten = layer_name(event.number) in self.disks.rotten_layers.of(source)
+        sound = not rotten and not self.disks.is_damaged(source)
+        self.layers.published(source, event, sound=sound)
 
     def _on_gossip(self, source: str, event: GossipReceived | LayerReceived) -> None:
         self._hold(
@@ -355,6 +361,9 @@ class Checker(Listener):
     def on_rotted(self, segment: SegmentId) -> None:
         self.disks.rotted(segment)
         self.bounds.rotted(segment)
+
+    def on_layer_rotted(self, segment: SegmentId, name: str) -> None:
+        self.disks.layer_rotted(segment, name)
 
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self.disks.promise_rotted(segment)

@@ -16,6 +16,7 @@ from sim.check import invariants, rules_of_disks, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference
+from sim.check.rotten_layers import RottenLayers
 from sim.world.world import World
 
 
@@ -33,6 +34,7 @@ class DiskChecks:
         self._promise_rotten: set[SegmentId] = set()
         self._spoilt: set[SegmentId] = set()
         """Whose disks have ever rotted."""
+        self.rotten_layers = RottenLayers(world)
         self._failures: dict[SegmentId, int] = {}
         self._shadows: dict[SegmentId, DiskShadow] = {}
 
@@ -54,6 +56,12 @@ class DiskChecks:
         """A segment's disk is not what was written, until it has been repaired."""
         self._damaged.add(segment)
         self._spoilt.add(segment)
+        if segment in self._down:
+            self._down[segment] = self._left(segment)
+
+    def layer_rotted(self, segment: SegmentId, name: str) -> None:
+        """A layer is not what was written, until another file has taken its place."""
+        self.rotten_layers.rotted(segment, name)
         if segment in self._down:
             self._down[segment] = self._left(segment)
 
@@ -133,6 +141,7 @@ class DiskChecks:
         if not host.up or host.core is None or host.lost is not None:
             return
         state, core = host.core.state, host.core
+        self.rotten_layers.look(host.segment)
         if core._in_flight is None and not core.applying:
             self._findings.hold(
                 rules_of_disks.knows_its_log,
@@ -225,7 +234,7 @@ class DiskChecks:
         if segment not in self._damaged:
             self._findings.hold(invariants.undamaged, segment, plan.damage)
             self._knows_what_pages_stand_for(segment, plan.state)
-            if segment not in self._promise_rotten:
+            if segment not in self._promise_rotten and not self.rotten_layers.of(segment):
                 self._findings.hold(rules_of_disks.restores_a_witness, segment, plan.state)
         return plan.state
 

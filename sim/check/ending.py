@@ -19,20 +19,31 @@ from segments.protocol.ids import MAX_LSN, Lsn, SegmentId
 from segments.protocol.record import PAGE_SIZE
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from sim.check import invariants, rules_of_floors, rules_of_logs, rules_of_the_end
+from sim.check import (
+    invariants,
+    rules_of_availability,
+    rules_of_floors,
+    rules_of_layers,
+    rules_of_logs,
+    rules_of_the_end,
+)
 from sim.check.bound_checks import BoundChecks
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
 from sim.check.layer_checks import LayerChecks
 from sim.check.lost_quorums import without_writes
 from sim.check.reference_model import Reference, WriterView
+from sim.check.rotten_layers import damage_in
 from sim.plan.schedule import SECOND
 from sim.wording import counted
+from sim.world.disk import SimulatedStorage
 from sim.world.history import Outcome
 from sim.world.world import World
 
 _SCRUBS: Final = 8
 """Rounds of the scrub that a repair may take, with pauses between two of them."""
+_TRANSFERS: Final = 4
+"""Times that a transfer may break off."""
 _SECOND_CHANCE_NS: Final = 2 * SECOND
 
 
@@ -84,7 +95,7 @@ class Ending:
             return False
         for rule in (
             self._nothing_is_left, self._are_heard_of, self._is_settled, self._floors_follow,
-            self._is_small, self._is_whole,
+            self._has_room, self._is_small, self._is_whole,
         ):  # fmt: skip
             try:
                 rule(core)
@@ -141,6 +152,7 @@ class Ending:
         if not self.clients_only:
             return
         floor, view = core.reading.floor, self._reference.writers[core.name]
+        config = self._world.cluster.config.segment
         retention = self._world.schedule.knobs.retention_lsns
         if retention is not None:
             self._hold(
@@ -150,13 +162,20 @@ class Ending:
         for host, segment in self._running():
             state = segment.state
             self._hold(rules_of_the_end.floor_is_known, host.segment, state, core.vdl, floor)
-            self._hold(rules_of_the_end.is_collected, *self._below(host, state, view, floor))
+            ratio = 0.0 if segment.background.watch.space.short else config.collect_ratio
+            below = self._below(host, state, view, floor)
+            self._hold(rules_of_the_end.is_collected, *below, ratio, config.fold_bytes)
+
+    def _has_room(self, core: WriterCore) -> None:
+        short = {each.segment for _, each in self._running() if each.background.watch.space.short}
+        groups = {pg_id: core.members(pg_id) for pg_id in core.pg_ids}
+        self._hold(rules_of_availability.hears_of_room, core.name, core.space.full, groups, short)
 
     def _below(
         self, host: SegmentHost, state: SegmentState, view: WriterView, floor: Lsn
-    ) -> tuple[SegmentId, list[int], float, float, int]:
-        """What a segment has below the floor, and what it would be collected for."""
-        config, layers = self._world.cluster.config.segment, state.layers
+    ) -> tuple[SegmentId, list[int], float]:
+        """What a segment has below the floor, and what its pages would take."""
+        layers = state.layers
         below = [each for each in layers if each.end <= floor]
         page_bytes: float = PAGE_SIZE
         if layers.base_lsn and layers.layers[0].count:
@@ -165,9 +184,7 @@ class Ending:
         if below:
             pages = len(self._reference.pages_of(view, host.group.pg_id, below[-1].end))
         sizes = [each.length for each in below if not each.base]
-        return (
-            host.segment, sizes, pages * page_bytes, config.collect_ratio, config.fold_bytes
-        )  # fmt: skip
+        return host.segment, sizes, pages * page_bytes
 
     def _is_small(self, _: WriterCore) -> None:
         for host, segment in self._running():
@@ -181,6 +198,9 @@ class Ending:
             can_be_scrubbed = self._can_be_scrubbed(disk.log_bytes)
             if self._disks.is_damaged(host.segment) and not can_be_scrubbed:
                 continue
+            rotten = bool(self._disks.rotten_layers.of(host.segment))
+            if rotten and not self._can_be_healed(disk):
+                continue
             try:
                 plan = plan_restart(host.segment, disk.peek(), config)
             except SegmentLost as lost:  # both promise slots have rotted: it has the promise
@@ -193,6 +213,8 @@ class Ending:
                 rules_of_the_end.disk_is_whole,
                 host.segment, segment.state, plan, disk.log_bytes,
             )  # fmt: skip
+            damage = damage_in(disk.layer_files, disk.peek()) if rotten else []
+            self._hold(rules_of_layers.layers_are_whole, host.segment, damage)
             self._hold(
                 rules_of_the_end.files_are_whole,
                 host.segment, disk.file_names(), disk.content(MANIFEST),
@@ -207,6 +229,16 @@ class Ending:
         knobs = self._world.schedule.knobs
         rounds_ns = knobs.scrub_interval_ns * (2 + log_bytes // knobs.scrub_bytes)
         return _SCRUBS * rounds_ns + _SECOND_CHANCE_NS < knobs.liveness_ns
+
+    def _can_be_healed(self, disk: SimulatedStorage) -> bool:
+        """Whether the scrub finds what has rotted in layers, and peers heal it, within the bound.
+
+        A peer that has nothing to say is asked in vain for the time that a transfer may take.
+        """
+        knobs = self._world.schedule.knobs
+        pieces = sum(3 + each.length // knobs.scrub_bytes for each in disk.layer_files)
+        needed_ns = pieces * knobs.scrub_interval_ns + _TRANSFERS * knobs.hydration_timeout_ns
+        return needed_ns + _SECOND_CHANCE_NS < knobs.liveness_ns
 
     def _hold(self, predicate: Callable[..., object], *args: Any) -> None:
         """Hold a predicate that may come true later; not yet raises `_Unsettled`."""
@@ -246,7 +278,8 @@ class Ending:
         self._history(view, opened_ns)
         self._disks.look_at_all()
         for host in self._world.cluster.hosts.values():
-            if host.lost is None and host.core is not None:
+            rotten = self._disks.rotten_layers.of(host.segment)
+            if host.lost is None and host.core is not None and not rotten:
                 self._pages_agree(host, view, core.vdl, host.core.state)
                 pages = self._reference.pages_of(view, host.group.pg_id, core.vdl)
                 self._layers.replay_little(host.segment, host.core.state, pages, core.vdl)

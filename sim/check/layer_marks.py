@@ -15,12 +15,14 @@ from segments.protocol.events import (
     BatchReceived,
     Event,
     Hydrated,
+    LayerDamaged,
     LayerPublished,
     LayerReceived,
     LogCollected,
     LogRewritten,
     PageMaterialized,
     Restored,
+    SpaceLookedAt,
     WriteFailed,
     WriteStarted,
     WriteSynced,
@@ -45,7 +47,17 @@ LAYER_MARKS: Final = (
     Mark("log written anew", "a log was written anew, of what is in no layer"),
     Mark("log written anew over a gap", "a log was written anew with records above a gap in it"),
     Mark("log written anew under load", "batches arrived while a log was written anew"),
+    Mark("layer rot found by a read", "a read met damage in a layer, and was refused"),
+    Mark("layer rot found by a job", "a fold, a merge or a collection met damage in a layer"),
+    Mark("layer rot found by a peer", "a segment met damage in a layer that a peer asked for"),
+    Mark("layer rot found by the scrub", "the scrub met damage in a layer"),
+    Mark("layer rot found by a restart", "a segment came back with a layer that cannot be opened"),
+    Mark("damaged layer healed", "what a damaged layer held came from a peer"),
+    Mark("damaged layer healed by a base", "and the peer had collected it"),
+    Mark("two damaged layers", "a segment knew of damage in two of its layers"),
     Mark("crash amid a job", "a segment stopped while it worked in the background"),
+    Mark("space short", "a segment needed all the space that it may take"),
+    Mark("space freed", "a segment that was short of space had some again"),
     Mark("leftover layer deleted", "a restart deleted a layer that no manifest names"),
 )
 
@@ -64,6 +76,8 @@ class LayerCoverage(Listener):
         """Who writes to its log, and maybe begins a file of it."""
         self._left: dict[SegmentId, set[str]] = {}
         """The layers that a crash has left."""
+        self._damaged: dict[SegmentId, set[int]] = {}
+        """The layers that are known to be damaged."""
         self._logs: dict[SegmentId, int] = {}
         """The number of the first file of each log."""
 
@@ -91,6 +105,7 @@ class LayerCoverage(Listener):
             self._count("layers changed amid a read")
         if source in self._coming:
             self._coming.discard(source)
+            self._look_at_healed(source, core, event)
         elif not event.base and event.replaced:
             self._count("layers merged")
         elif not event.base:
@@ -107,6 +122,21 @@ class LayerCoverage(Listener):
         if any(start < each.start_lsn and each.end_lsn <= end for each in state.table.ranges):
             self._count("fold over an annulled range")
 
+    def _look_at_healed(self, source: str, core: SegmentCore, event: LayerPublished) -> None:
+        damaged = self._damaged.get(source, set())
+        if damaged - core.state.layers.damaged:
+            self._damaged[source] = damaged & core.state.layers.damaged
+            self._count("damaged layer healed")
+            if event.base and event.replaced:
+                self._count("damaged layer healed by a base")
+
+    def _on_damaged(self, source: str, event: LayerDamaged) -> None:
+        damaged = self._damaged.setdefault(source, set())
+        damaged.add(event.number)
+        if len(damaged) > 1:
+            self._count("two damaged layers")
+        self._count(f"layer rot found by {event.by}")
+
     def _look_at_log(self, source: SegmentId, core: SegmentCore) -> None:
         first = core.files.manifest.logs[0].number
         if self._logs.get(source, first) != first:
@@ -115,6 +145,9 @@ class LayerCoverage(Listener):
 
     def _on_collected(self, _: str, __: LogCollected) -> None:
         self._count("base collected")
+
+    def _on_space(self, _: str, event: SpaceLookedAt) -> None:
+        self._count("space short" if event.short else "space freed")
 
     def _on_hydrated(self, _: str, __: Hydrated) -> None:
         self._count("layer taken from a peer")
@@ -162,6 +195,7 @@ class LayerCoverage(Listener):
 
     def _on_restored(self, source: str, _: Restored) -> None:
         self._coming.discard(source)
+        self._damaged.pop(source, None)
         self._rewriting.pop(source, None)
         self._writing.discard(source)
         self._logs.pop(source, None)
@@ -171,9 +205,11 @@ class LayerCoverage(Listener):
 
 _ON_EVENT: Final[Mapping[type[Event], Callable[[LayerCoverage, str, Any], None]]] = {
     LayerReceived: LayerCoverage._on_received,
+    LayerDamaged: LayerCoverage._on_damaged,
     LayerPublished: LayerCoverage._on_published,
     LogCollected: LayerCoverage._on_collected,
     Hydrated: LayerCoverage._on_hydrated,
+    SpaceLookedAt: LayerCoverage._on_space,
     PageMaterialized: LayerCoverage._on_page,
     WriteStarted: LayerCoverage._on_write_started,
     WriteSynced: LayerCoverage._on_write_ended,

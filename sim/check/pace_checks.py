@@ -138,7 +138,7 @@ class PaceChecks:
 
     def acknowledged(self, event: NetworkEvent) -> None:
         """An acknowledgement has come to a writer."""
-        _, _, _, seq, scl = codec.unpack(event.payload)
+        _, _, _, seq, scl, *_ = codec.unpack(event.payload)
         way = self._way(event.destination, event.source)
         patient_ns, _ = self._pause_ns(way)
         way.heard_ns, way.silences, way.unsure = event.time_ns, 0, False

@@ -17,6 +17,7 @@ from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import Bounds
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
 from sim.check.reference_model import Reference, WriterView
+from sim.check.rotten_layers import RottenLayers
 from sim.check.rules_of_availability import Standing
 from sim.check.soundness import Soundness
 from sim.world.world import World
@@ -38,14 +39,17 @@ class Segment:
     behind_ns: int = NEVER
     """Since when it lacks what was durable then."""
     target: Lsn = 0
-    scl: Lsn = 0
+    reached: tuple[Lsn, frozenset[int]] = (0, frozenset())
+    """Its SCL, and its damaged layers."""
     moved_ns: int = -NEVER
-    """When its SCL was last seen to have moved: much to catch up with takes its time."""
+    """When that was last seen to have moved: much to catch up with takes its time."""
     caught_up_ns: int = -NEVER
     """When it last ceased to lack something for longer than a moment."""
     lacks: str = ""
     lags: bool = False
     """Whether it has lacked something for longer than a moment."""
+    has_rotted: bool = False
+    """Whether a layer on its disk is rotten."""
     judged: bool = False
     """Whether its catching up is being timed."""
 
@@ -92,6 +96,7 @@ class Readiness:
         self._reference = reference
         self._bounds = bounds
         self._mark = mark
+        self.rotten_layers = RottenLayers(world)
 
     def lose_count(self, segment: SegmentId) -> None:
         """Something has happened to a segment, though it may be over by the next look."""
@@ -138,9 +143,11 @@ class Readiness:
             return trouble or "down"
         segment.sound_ns = min(segment.sound_ns, now_ns)
         state = core.state
+        segment.has_rotted = bool(self.rotten_layers.of(segment.name))
         adopted = view is None or view.name != writer or state.table.epoch == view.epoch
-        if state.scl != segment.scl:
-            segment.scl, segment.moved_ns = state.scl, now_ns
+        reached = state.scl, state.layers.damaged
+        if reached != segment.reached:
+            segment.reached, segment.moved_ns = reached, now_ns
         segment.lacks = rules.lacking(state.whole, adopted, state.scl, tail)
         target_met = state.whole and adopted and state.scl >= segment.target
         if not segment.lacks or target_met:
@@ -165,6 +172,8 @@ class Readiness:
         segment.lags |= now_ns - segment.behind_ns > bounds.trip_ns
         if segment.lags:
             return "behind"
+        if segment.has_rotted:
+            return "rotten"  # whether it has met that or not: it may refuse a read
         if now_ns - segment.caught_up_ns < bounds.heard_ns:
             return "just caught up"
         return ""

@@ -1,4 +1,4 @@
-"""What must hold of layers (16, 23, 30), beside `sim.check.invariants`.
+"""What must hold of layers (16, 22, 23, 30), beside `sim.check.invariants`.
 
 As there: predicates, which raise `Broken`. `sim.check.layer_checks` holds them when a layer becomes
 live, of the bytes that are on the disk then, and `sim.check.ending` those of how much there is.
@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from segments.layers.layer import Layer
+from segments.protocol.errors import DamagedLayer
 from segments.protocol.ids import Lsn, SegmentId
-from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, Change, RedoRecord
+from segments.protocol.record import PAGE_SIZE, Change, RedoRecord
 from segments.state import SegmentState
 from sim.check.invariants import Broken, holds
+from sim.check.sizes import record_bytes
 
 _IMAGE_BYTES: Final = 2 * PAGE_SIZE
 """An image of a page stands where so many bytes of it lie without one, and no sooner."""
@@ -71,6 +73,14 @@ def tiles_the_log(segment: SegmentId, ends: Sequence[tuple[Lsn, Lsn]]) -> None:
         if start != last or end <= start:
             raise Broken(f"{segment} has layers of {ends}: expected each to begin where one ends")
         last = end
+
+
+@holds("disks-are-whole")
+def layers_are_whole(segment: SegmentId, damage: Sequence[DamagedLayer]) -> None:
+    """22: in the end all layers are what was written: what had rotted was found, and has gone."""
+    if damage:
+        found = "; ".join(map(str, damage))
+        raise Broken(f"the disk of {segment} has damage in layers that nobody has healed: {found}")
 
 
 # ---- how much there is (23) ----------------------------------------------------------------------
@@ -139,4 +149,4 @@ def replays_little(
 def open_sizes(state: SegmentState, through: Lsn) -> list[int]:
     """What each record takes that is in a log and not in a layer, at or below an LSN."""
     held = (each for each in state.index.held() if each.lsn <= through)
-    return [len(each.payload) + RECORD_OVERHEAD_BYTES for each in held]
+    return [record_bytes(each) for each in held]

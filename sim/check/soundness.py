@@ -16,9 +16,9 @@ from sim.world.world import World
 KNOWN: Final = frozenset(
     {
         "crash", "restart", "pause", "resume", "slow", "slow_disk", "wipe", "bit_rot", "disk_full",
-        "disk_free", "fail_writes", "fail_syncs", "rot_promise", "rot_manifest", "crash_amid_write",
-        "crash_after_write", "partition", "cut", "clog", "heal_network", "crash_writer", "recover",
-        "take_over", "heal",
+        "disk_free", "fail_writes", "fail_syncs", "rot_promise", "rot_manifest", "rot_layer",
+        "crash_amid_write", "crash_after_write", "partition", "cut", "clog", "heal_network",
+        "crash_writer", "recover", "take_over", "heal",
     }
 )  # fmt: skip
 """The faults whose effects `Soundness.trouble` sees. Whoever is hit by another one counts as away

@@ -43,6 +43,7 @@ from sim.check.findings import Findings
 from sim.check.pace_checks import PaceChecks
 from sim.check.question_checks import QuestionChecks
 from sim.check.reference_model import Reference
+from sim.check.space_checks import SpaceChecks
 from sim.plan.schedule import SECOND
 from sim.world.network import NetworkEvent
 from sim.world.world import World
@@ -85,6 +86,7 @@ class WireChecks:
         )
         self.questions = QuestionChecks(world, findings)
         self._paces = PaceChecks(world, findings)
+        self._space = SpaceChecks(world, findings)
         self._deposed: set[Address] = set()
         """Writers that know that they were."""
         self._read: Counter[int] = Counter()
@@ -179,7 +181,8 @@ class WireChecks:
     # ---- segments --------------------------------------------------------------------------------
 
     def _on_ack(self, event: NetworkEvent) -> None:
-        _, (counter, writer_id), segment, _, scl = codec.unpack(event.payload)
+        _, (counter, writer_id), segment, _, scl, *space = codec.unpack(event.payload)
+        self._space.told(segment, *space)
         epoch = VolumeEpoch(counter, writer_id)
         self.questions.told(segment, epoch, scl)
         self._after_seals(segment, epoch, scl)
@@ -191,6 +194,7 @@ class WireChecks:
     def _on_table_installed(self, event: NetworkEvent) -> None:
         message = cast("TableInstalled", codec.decode(event.payload))
         segment, epoch = message.segment, message.epoch
+        self._space.told(segment, message.needed_bytes, message.limit_bytes)
         self.questions.told(segment, epoch, message.scl)
         self._after_seals(segment, epoch, message.scl)
         self._has_said(segment, epoch, message.scl)

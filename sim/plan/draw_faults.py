@@ -127,6 +127,22 @@ class _Drawing:
                 self._add(start + 1, "crash", segment)
                 self._add(start + self._length(), "restart", segment)
 
+    def layer(self, start: int) -> None:
+        """A layer rots, or several do, also of the same place at a peer; one may restart."""
+        which = choice(self._random, (None, 0, -1))
+        where: dict[str, object] = {} if which is None else {"layer": which}
+        for _ in range(choice(self._random, (1, 1, 2))):
+            segment = self._segment()
+            if not self._budget.may_rot(segment):
+                continue
+            for _ in range(choice(self._random, (1, 1, 2))):
+                if (part := choice(self._random, (None, "blocks", "footer"))) is not None:
+                    where["part"] = part
+                self._add(start, "rot_layer", segment, bits=1 + below(self._random, 3), **where)
+            if self._random.random() < 0.5:
+                self._add(start + 1, "crash", segment)
+                self._add(start + self._length(), "restart", segment)
+
     def promise(self, start: int) -> None:
         """A promise slot rots, at a segment that may restart."""
         segment = self._segment()
@@ -168,6 +184,7 @@ _EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
     _Drawing.disk,
     _Drawing.at_a_write,
     _Drawing.rot,
+    _Drawing.layer,
     _Drawing.promise,
     _Drawing.wipe,
     _Drawing.recover,

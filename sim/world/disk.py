@@ -19,6 +19,7 @@ import trio
 from segments.manifest import (
     MANIFEST,
     PROMISE,
+    LayerFile,
     LogFile,
     Manifest,
     decode_manifest,
@@ -144,6 +145,12 @@ class SimulatedStorage:
         """The files of the log that are durable, by the durable manifest."""
         manifest = self._named()
         return with_length(manifest.logs, self._platter.durable) if manifest is not None else ()
+
+    @property
+    def layer_files(self) -> tuple[LayerFile, ...]:
+        """The layers that are live, by the durable manifest, ascending."""
+        manifest = self._named()
+        return manifest.layers if manifest is not None else ()
 
     def _named(self) -> Manifest | None:
         """The durable manifest, decoded once: checkers ask at each step."""

@@ -29,6 +29,9 @@ class Listener:
     def on_rotted(self, segment: SegmentId, /) -> None:
         """Bits of a segment's log have flipped."""
 
+    def on_layer_rotted(self, segment: SegmentId, name: str, /) -> None:
+        """Bits of a segment's layer, the file of this name, have flipped."""
+
     def on_promise_rotted(self, segment: SegmentId, /) -> None:
         """Bits of one of a segment's promise slots have flipped."""
 

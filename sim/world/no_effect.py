@@ -99,6 +99,12 @@ def _bit_rot(world: World, action: Action, segment: SegmentId) -> str:
     return "" if offset < end else f"{end} bytes long, its last frame aside"
 
 
+def _rot_layer(world: World, action: Action, segment: SegmentId) -> str:
+    if world.cluster.hosts[segment].lost is not None:
+        return "lost"
+    return "" if world.disks[segment].layer_files else "without layers"
+
+
 def _needs_a_disk(world: World, _: Action, segment: SegmentId) -> str:
     return "lost" if world.cluster.hosts[segment].lost is not None else ""
 
@@ -130,6 +136,7 @@ _OF_A_SEGMENT: Final[Mapping[str, Callable[[World, Action, SegmentId], str]]] = 
     "bit_rot": _bit_rot,
     "rot_promise": _needs_a_disk,
     "rot_manifest": _needs_a_disk,
+    "rot_layer": _rot_layer,
     "crash_amid_write": _needs_a_disk,
     "crash_after_write": _needs_a_disk,
     "disk_full": _disk_full,

@@ -7,12 +7,15 @@ from typing import Final
 from sim.plan.schedule import MS, Action
 from sim.world.ambush import ANY, WRITES
 from sim.world.fault import Param, new_fault, segments_of, value_of
+from sim.world.layer_parts import ANY_PART, PARTS
 from sim.world.world import World
 
 _FACTOR: Final = Param(float, 10.0, 0.01, 100_000)
 _BITS: Final = Param(int, 1, 1, 10_000)
 _OFFSET: Final = Param(int, None, 0, (1 << 20) - 1)
 _FRAME: Final = Param(int, None, -1_000_000, 1_000_000)
+_BYTE_BITS: Final = Param(int, 1, 1, 8)
+_PART: Final = Param(str, ANY_PART, one_of=(ANY_PART, *PARTS))
 _PLACES: Final = Param(int, 1, 1, 1_000)
 _SLOT: Final = Param(int, 1, 1, 2)
 _COUNT: Final = Param(int, 1, 0, 1_000_000)
@@ -138,6 +141,20 @@ def _rot_promise(world: World, action: Action) -> None:
 def _rot_manifest(world: World, action: Action) -> None:
     for segment in segments_of(world, action):
         world.rot_manifest(segment, value_of(action, "half"), value_of(action, "bits"))
+
+
+@new_fault(
+    "rot_layer",
+    "`bits` bits of a byte of a layer flip: of layer `layer`, counted round and round from the "
+    "oldest, 0, or from the newest, -1, backwards, or of any; in its part `part`, or in any",
+    layer=_FRAME,
+    part=_PART,
+    bits=_BYTE_BITS,
+)
+def _rot_layer(world: World, action: Action) -> None:
+    which, part = value_of(action, "layer"), value_of(action, "part")
+    for segment in segments_of(world, action):
+        world.rot_layer(segment, value_of(action, "bits"), which, part)
 
 
 @new_fault("disk_full", "disks have room for `slack` bytes more, until `disk_free`", slack=_SLACK)

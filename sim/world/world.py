@@ -2,6 +2,8 @@
 
 It offers what faults and clients need, and tells its listeners what happens; what is played in it
 and what must hold there is none of its business (`sim.run`).
+
+(More than 400 lines: all that can be done to one run, over one state.)
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from sim.plan.seeds import Seeds
 from sim.world.ambush import Ambush
 from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
+from sim.world.layer_parts import place_in
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
 from sim.world.network_policy import NetworkPolicy, RandomPolicy
@@ -261,6 +264,14 @@ class World:
         if self.disks[segment].rot_manifest(half - 1, bits):
             for listener in self._listeners:
                 listener.on_rotted(segment)
+
+    def rot_layer(self, segment: SegmentId, bits: int, which: int | None, part: str) -> None:
+        """Flip bits in one byte of one of a segment's layers: see `place_in`."""
+        disk = self.disks[segment]
+        place = place_in(self._rot.random, disk.layer_files, disk.peek(), which, part)
+        if place is not None and disk.rot(*place, bits):
+            for listener in self._listeners:
+                listener.on_layer_rotted(segment, place[0])
 
     def can_rot(self, segment: SegmentId) -> int:
         """How many bytes of a segment's log can rot: all of its frames but the last.

@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from scripts import bench
-from scripts.bench import FIGURES, Bound, Figure, Sizes
+from scripts.bench import FIGURES
+from scripts.figures.figure import Bound, Figure, Sizes, compare, judge
+from scripts.figures.life import LIVES
 
 TINY = Sizes(
-    turns=1, writers=4, memory_commits=8, file_commits=8, single_commits=2, cold_reads=2,
-    long_page_history=200, live_pages=20, short_history=600, long_history=1_200,
-    retained_records=600, small_records=600, simulated_seeds=1,
+    turns=1, writers=4, memory_commits=8, sustained_records=40, file_commits=8, single_commits=2,
+    cold_reads=2, long_page_history=200, batches=3, live_pages=20, fold_bytes=20_000,
+    history=600, long_history=1_200, log_bytes=50_000, memory_records=320, retained_records=600,
+    small_records=600, simulated_seeds=1,
 )  # fmt: skip
 BOUNDS = {
-    "memory-commits": ">= 1 x",
-    "file-commits": ">= 2.5 x",
-    "file-latency": "<= 1.5 x",
-    "cold-read": "<= 2 x",
-    "segment-restart": "<= 2 x",
+    "foreground-64": "<= 0.088968 x",
+    "foreground-1": "<= 0.416667 x",
+    "memory-commits": ">= 2.5 x",
+    "sustained-commits": ">= 2 x",
+    "file-commits": ">= 0.8 x",
+    "file-latency": "<= 1.35 x",
+    "memory": "<= 1 x",
+    "memory-long": "<= 1 x",
+    "opening": "<= 1 x",
+    "opening-long": "<= 1 x",
+    "opening-log": "<= 1 x",
+    "cold-read": "<= 1.5 x",
+    "cold-blocks": "<= 2 x",
+    "cold-blocks-collected": "<= 1.2 x",
+    "space": "<= 1.6 x",
+    "space-long": "<= 2.3 x",
+    "layer-writes": "<= 4.5 x",
+    "layer-writes-long": "<= 6 x",
+    "background-step": "<= 1 x",
     "small-records": "<= 1 x",
+    "simulator": ">= 0.0102 x",
 }
 
 
 @pytest.fixture(scope="module")
-def figures() -> list[Figure]:
-    return [measure(TINY) for measure in FIGURES.values()]
+def figures() -> Iterator[list[Figure]]:
+    yield [measure(TINY) for measure in FIGURES.values()]
+    LIVES.close()
 
 
 def test_every_figure_is_measured_beside_its_limit(figures: list[Figure]) -> None:
@@ -85,10 +105,13 @@ def test_turns_are_compared_one_by_one() -> None:
     """A machine that is slow in one turn is slow for both."""
     engine, limit = iter([10.0, 4.0, 30.0]), iter([5.0, 4.0, 10.0])
     bound = Bound(2.0, at_least=True)
-    figure = bench.compare(
-        "n", "what", "u", "limit", bound, 3, lambda: next(engine), lambda: next(limit)
-    )
+    figure = compare("n", "what", "u", "limit", bound, 3, lambda: next(engine), lambda: next(limit))
     assert (figure.value, figure.limit, figure.ratio, figure.holds) == (10.0, 5.0, 2.0, True)
+
+
+def test_a_limit_may_be_a_number() -> None:
+    figure = judge("n", "what", "ms", 600.0, "limit", 500.0)
+    assert (figure.bound, figure.ratio, figure.holds) == ("<= 1 x", 1.2, False)
 
 
 def test_falling_short_is_said_plainly(capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,9 @@ LAYERS: Final = {
 SHELLS: Final = (
     "segments/disks.py",
     "segments/file_storage.py",
+    "segments/io_threads.py",
     "segments/host.py",
+    "segments/hot_log.py",
     "segments/pausing.py",
     "segments/server.py",
     "segments/storage.py",

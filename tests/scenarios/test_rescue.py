@@ -24,7 +24,14 @@ CONFIG = ClusterConfig(
     pg_count=2,
     lal=50,
     engine=EngineConfig(retention_lsns=6),
-    segment=SegmentConfig(collect_records=4, compact_bytes=4_096, compact_records=8),
+    segment=SegmentConfig(
+        wal_file_bytes=2 << 10,
+        fold_bytes=1 << 10,
+        block_bytes=256,
+        fan_out=2,
+        collect_ratio=0.05,
+        compact_bytes=4_096,
+    ),  # fmt: skip
 )
 SLOW = DiskProfile(minimum_ns=200_000, extra_mean_ns=2_000_000)
 LOSSY = LinkProfile(extra_mean_ns=2_000_000, loss=0.1, duplication=0.1, reordering=0.2)

@@ -285,7 +285,7 @@ def test_a_crash_leaves_one_slot_of_a_promise_whole() -> None:
         world = World(seed=seed)
         world.disk._platter.put(PROMISE, old * 2)
         _crash_in(world, partial(world.disk.write_promise, new))
-        promises = world.disk.peek().promises
+        promises = world.disk.content(PROMISE)
         slots = promises[:SLOT], promises[SLOT:]
         states.add(tuple(known.get(each, "torn") for each in slots))
         for slot in slots:
@@ -304,7 +304,7 @@ def test_a_promise_written_again_over_itself_cannot_be_torn() -> None:
         world = World(seed=seed)
         world.disk._platter.put(PROMISE, promise * 2)
         _crash_in(world, partial(world.disk.write_promise, promise))
-        assert world.disk.peek().promises == promise * 2
+        assert world.disk.content(PROMISE) == promise * 2
 
 
 def _ambushed(kind: str, *, after: bool) -> tuple[list[str], dict[str, bytes]]:
@@ -387,9 +387,9 @@ def test_what_is_healed_ends_and_what_has_rotted_stays() -> None:
     disk.set_slowness(3.0)
     disk.fail_syncs(2)
     (offset,) = disk.rot_promise(0)
-    rotten = disk.peek().promises
+    rotten = disk.content(PROMISE)
     disk.heal()
-    assert not disk.troubled and disk.peek().promises == rotten
+    assert not disk.troubled and disk.content(PROMISE) == rotten
     assert offset < PROMISE_BYTES
 
 
@@ -698,9 +698,9 @@ def test_rot_flips_the_bits_it_says() -> None:
     assert differing == [offset]
     assert (world.files["a"][offset] ^ DATA[offset]).bit_count() == 1
     assert disk.rot("a", 7, bits=3) == (7, 7, 7)
-    promises = disk.peek().promises
+    promises = disk.content(PROMISE)
     (offset,) = disk.rot_promise(1)
-    assert [i for i, byte in enumerate(disk.peek().promises) if byte != promises[i]] == [offset]
+    assert [i for i, byte in enumerate(disk.content(PROMISE)) if byte != promises[i]] == [offset]
     assert SLOT <= offset < SLOT + PROMISE_BYTES
     with pytest.raises(Invalid, match="rot at byte 100 of a"):
         disk.rot("a", 100)

@@ -8,11 +8,22 @@ from random import Random
 import pytest
 
 from segments.hot_log import HotLog
-from segments.manifest import leftovers
+from segments.live_files import LiveFiles
+from segments.manifest import (
+    MANIFEST,
+    LogFile,
+    Manifest,
+    decode_manifest,
+    encode_manifest,
+    filled,
+    leftovers,
+    log_in,
+)
 from segments.protocol.errors import StorageFailed
 from segments.protocol.ids import VolumeEpoch
 from segments.storage import Identity
-from segments.wal import HeldEntry, encode_frame, scan
+from segments.wal import FrameBody, HeldEntry, encode_body
+from segments.wal_scan import scan
 from sim.check.invariants import Broken
 from sim.check.rules_of_disks import named_files_are_safe
 from sim.check.rules_of_the_end import files_are_whole
@@ -21,36 +32,75 @@ from sim.world.disk import SimulatedStorage
 from sim.world.scheduler import VirtualScheduler
 from tests.files_on_disks import make_file
 
-FRAMES = [encode_frame(VolumeEpoch(1, 1), [HeldEntry(each)]) for each in range(12)]
-FILE_BYTES = 2 * len(FRAMES[0])
-"""Two frames fit into a file."""
+BODIES = [encode_body(VolumeEpoch(1, 1), [HeldEntry(each)]) for each in range(12)]
+HEAD = BODIES[0]
+FILE_BYTES = 3 * HEAD.frame_bytes
+"""Its head and two frames fit into a file."""
 OPERATION_NS = 1_000
 STEPS = 12
 """Operations of a disk in the time of either change, and some more."""
 
 
-async def full(log: HotLog) -> None:
+def held_by(bodies: list[FrameBody]) -> tuple[int, ...]:
+    """What each frame says of itself."""
+    return tuple(BODIES.index(each) for each in bodies)
+
+
+def held_on(disk: SimulatedStorage) -> tuple[int, ...]:
+    """The same, of the log that a restart would find: whole."""
+    scanned = scan(log_in(disk.peek()).parts)
+    assert not scanned.damage and not scanned.torn_bytes
+    return tuple(each.frame.entries[0].highest_lsn for each in scanned.frames)  # type: ignore[union-attr]
+
+
+async def new_log(disk: SimulatedStorage) -> HotLog:
+    """A file that is full: its head and two frames."""
+    file, frames = filled(LogFile(1, 0, salt=5), [HEAD])
+    await make_file(disk, file.name, frames)
+    await disk.sync_names()
+    await disk.publish(MANIFEST, encode_manifest(Manifest((file,), (), 2)))
+    log = reopened(disk)
+    for body in BODIES[1:3]:
+        await log.append(body, 0, lambda: HEAD)
+    return log
+
+
+def reopened(disk: SimulatedStorage) -> HotLog:
+    """The log as a restart finds it."""
+    data = disk.content(MANIFEST)
+    manifest = decode_manifest(data)
+    assert manifest is not None
+    files = LiveFiles(manifest._replace(logs=log_in(disk.peek()).files), {})
+    return HotLog(disk, files, data, Random(9), file_bytes=FILE_BYTES)
+
+
+async def full(log: HotLog, _: SimulatedStorage) -> None:
     """The last file is full, so that this frame gets another one."""
-    await log.append(FRAMES[4])
+    await log.append(BODIES[3], 0, lambda: HEAD)
 
 
-async def anew(log: HotLog) -> None:
-    """Three files in the place of two."""
-    await log.replace(FRAMES[5:10])
-    await log.sweep()
+async def anew(log: HotLog, disk: SimulatedStorage) -> None:
+    """One file in the place of another, as for a log that is written anew."""
+    file, frames = filled(LogFile(7, 0, salt=7), BODIES[5:7])
+    await make_file(disk, file.name, frames)
+    await disk.sync_names()
+    await log.republish(lambda manifest: manifest._replace(logs=(file,)), {7: 0})
+    await disk.delete(["wal-1"])
 
 
 @pytest.mark.parametrize(
-    ("change", "after"), [(full, FRAMES[:5]), (anew, FRAMES[5:10])], ids=["full", "anew"]
+    ("change", "after"),
+    [(full, [*BODIES[:3], HEAD, BODIES[3]]), (anew, BODIES[5:7])],
+    ids=["full", "anew"],
 )
 def test_a_crash_at_any_moment_leaves_the_old_log_or_the_new_one(
-    change: Callable[[HotLog], Awaitable[None]], after: list[bytes]
+    change: Callable[[HotLog, SimulatedStorage], Awaitable[None]], after: list[FrameBody]
 ) -> None:
-    left, litter = set(), set[str]()
+    left, litter = set[tuple[int, ...]](), set[str]()
     for seed in range(4):
         for half_steps in range(2 * STEPS):
             log, names = crashed(change, seed, half_steps * OPERATION_NS // 2)
-            assert log in (b"".join(FRAMES[:4]), b"".join(after))
+            assert log in (held_by(BODIES[:3]), held_by(after))
             left.add(log)
             litter.update(names)
     assert len(left) == 2, "both happen"
@@ -58,40 +108,33 @@ def test_a_crash_at_any_moment_leaves_the_old_log_or_the_new_one(
 
 
 def crashed(
-    change: Callable[[HotLog], Awaitable[None]], seed: int, at_ns: int
-) -> tuple[bytes, list[str]]:
+    change: Callable[[HotLog, SimulatedStorage], Awaitable[None]], seed: int, at_ns: int
+) -> tuple[tuple[int, ...], list[str]]:
     """Crash so long after a change has begun; the log then, and the files that were left over."""
     scheduler = VirtualScheduler()
     profile = DiskProfile(minimum_ns=OPERATION_NS, extra_mean_ns=0)
     disk = SimulatedStorage(scheduler, Random(seed), Identity("sim", "A0"), profile)
-    found: list[tuple[bytes, list[str]]] = []
+    found: list[tuple[tuple[int, ...], list[str]]] = []
 
     async def main() -> None:
-        log = HotLog(disk, FILE_BYTES)
-        await log.replace(FRAMES[:2])
-        for frame in FRAMES[2:4]:
-            await log.append(frame)
+        log = await new_log(disk)
         scheduler.call_after(at_ns, disk.crash)
         try:
-            await change(log)
+            await change(log, disk)
             await scheduler.sleep_ns(STEPS * OPERATION_NS)
         except StorageFailed:
             pass
-        restarted = HotLog(disk, FILE_BYTES)
-        stored = await restarted.load()
-        assert not stored.lost
-        scanned = scan(stored.log)
-        assert not scanned.damage and scanned.durable_length > stored.last_start
-        if scanned.torn_bytes:
-            await restarted.truncate(scanned.durable_length)
-        names = leftovers(disk.file_names(), disk.log_files)
-        await restarted.tidy()
-        log_now = disk.peek().log
-        await restarted.append(FRAMES[11])
-        await restarted.append(FRAMES[11])
-        assert disk.peek().log == log_now + 2 * FRAMES[11]
-        assert not disk.at_risk() and not leftovers(disk.file_names(), disk.log_files)
-        found.append((log_now, names))
+        names = await disk.names()
+        manifest = decode_manifest(disk.content(MANIFEST))
+        assert manifest is not None
+        litter = leftovers(names, manifest)
+        await disk.delete(litter)
+        log_now = held_on(disk)
+        assert not disk.at_risk()
+        await reopened(disk).append(BODIES[11], 0, lambda: HEAD)
+        assert held_on(disk) in ((*log_now, 11), (*log_now, 0, 11))
+        assert not disk.at_risk()
+        found.append((log_now, litter))
 
     scheduler.run(main, seed=1, deadline_ns=1_000_000_000)
     return found[0]
@@ -105,7 +148,7 @@ def test_a_named_file_that_a_crash_could_take_is_told() -> None:
     disk = SimulatedStorage(scheduler, Random(1), Identity("sim", "A0"))
 
     async def main() -> None:
-        await HotLog(disk, FILE_BYTES).replace(FRAMES[:4])
+        await new_log(disk)
         named_files_are_safe("A0", disk.at_risk())
         files_are_whole("A0", disk.file_names(), disk.content("manifest"))
         await make_file(disk, "wal-9", [b"left"])

@@ -85,7 +85,7 @@ def test_a_restart_does_not_bring_back_a_former_writers_floor() -> None:
 
 def test_what_was_collected_for_a_former_writer_is_no_floor_of_the_next() -> None:
     """A segment served readers of a later writer who were below it, and told its peers."""
-    rig = StoreRig(config=attrs.evolve(TINY, fold_bytes=1))
+    rig = StoreRig(config=attrs.evolve(TINY, fold_bytes=1, collect_ratio=0.01))
     rig.take(records(range(1, 4)), vdl=3, floor=3)
     rig.work()
     rig.seal(SECOND)
@@ -111,7 +111,7 @@ def planted(*edits: Edit) -> AbstractContextManager[None]:
 
 def view_beside_writes() -> Plan:
     """A view stays open while ten writes pass; nothing is retained but for readers."""
-    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, collect_records=1)
+    plan = Plan(end_ms=900, retention_lsns=0, buffer_pool_pages=1, fold_bytes=1, collect_ratio=0.01)
     for at_ms in (6, 8, 10):
         plan.put(at_ms, 0)
     plan.view(20, 0, hold_s=0.4, client=1)

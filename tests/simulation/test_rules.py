@@ -9,13 +9,14 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.recovery_plan import RecoveryPlan
 from segments.config import SegmentConfig, settings_of
 from segments.core import Pending
-from segments.manifest import Stored
+from segments.manifest import PROMISE, LogFile, filled
 from segments.protocol import codec
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -28,7 +29,8 @@ from segments.protocol.run import encode_run, read_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.restart import plan_restart
 from segments.state import SegmentState
-from segments.wal import Promise, RecordsEntry, encode_frame, encode_promise
+from segments.wal import Promise, RecordsEntry, encode_body, encode_promise
+from segments.wal_scan import LogPart
 from sim.check import (
     rules_of_bounds,
     rules_of_disks,
@@ -41,7 +43,7 @@ from sim.check.invariants import Broken
 from sim.check.log_checks import DurableLog
 from sim.check.reference_model import Reference, WriterView, ranges_after
 from sim.world.history import Call
-from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, records
+from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, records
 
 SIX = tuple("ABCDEF")
 
@@ -105,8 +107,11 @@ def lacking(through: int) -> list[Pending]:
     return [Pending(RecordsEntry(0, 0, run), FIRST, run=read_run(run))]
 
 
-def log_of(count: int) -> bytes:
-    return encode_frame(FIRST, [RecordsEntry(0, 0, run_of(count))])
+def log_of(count: int, frames: int = 1) -> LogPart:
+    """A file of a log, with so many records in each of its frames."""
+    body = encode_body(FIRST, [RecordsEntry(0, 0, run_of(count))])
+    _, data = filled(LogFile(1, 0, 5), [body] * frames)
+    return LogPart(5, b"".join(data))
 
 
 def state_at(scl: int) -> Any:
@@ -216,6 +221,8 @@ TEN, VIEW = reference_of_ten()
          ("A0", promised(FIRST, FIRST), False)),
         (rules_of_bounds.promises_with_reason, ("A0", promised(FIRST, FIRST), True),
          ("A0", promised(FIRST, FIRST), False)),
+        (rules_of_bounds.file_fits, ("A0", "wal-1", log_of(1, frames=2), 9),
+         ("A0", "wal-1", log_of(1, frames=3), 9)),
         (rules_of_bounds.runs_fit, ("A0", log_of(1), 1), ("A0", log_of(9), 1)),
         (rules_of_bounds.answered_in_time, (call_of(9), 9), (call_of(10), 9)),
         (rules_of_the_end.is_lost_rightly, ("A0", "gone", True), ("A0", "gone", False)),
@@ -240,24 +247,35 @@ def test_a_rule_tells_the_last_value_that_is_right_from_the_first_that_is_wrong(
 def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
     rig = StoreRig()
     rig.take(records(range(1, 4)))
-    log = bytes(rig.log)
+    log, slots = rig.log, bytes(rig.disk.files[PROMISE])
 
     def hold(log: bytes, promises: bytes) -> None:
-        plan = plan_restart("A0", Stored(log, promises), rig.config)
+        files = {**rig.disk.files, "wal-1": log, PROMISE: promises}
+        plan = plan_restart("A0", files, rig.config)
         rules_of_the_end.disk_is_whole("A0", rig.state, plan, len(log))
 
-    hold(log, rig.promises)
+    hold(log, slots)
     first = len(StoreRig().log)
     rotten = log[: first // 2] + bytes([log[first // 2] ^ 1]) + log[first // 2 + 1 :]
-    torn_slot = rig.promises[:-1] + bytes([rig.promises[-1] ^ 1])
+    torn_slot = slots[:-1] + bytes([slots[-1] ^ 1])
     for spoilt, promises, told in (
-        (log + b"x", rig.promises, "can be read up to byte"),
-        (rotten, rig.promises, "with damage at bytes 0 to"),
+        (log + b"x", slots, "can be read up to byte"),
+        (rotten, slots, "with damage at bytes 0 to"),
         (log, torn_slot, "the promise slots of A0"),
-        (log[:first], rig.promises, r"says SCL, epoch, table, whole \(3,"),
+        (log[:first], slots, r"says SCL, epoch, table, whole, folded, floor \(3,"),
     ):
         with pytest.raises(Broken, match=told):
             hold(spoilt, promises)
+
+
+def test_a_disk_that_restores_other_layers_is_told() -> None:
+    rig = StoreRig(config=attrs.evolve(TINY, fold_bytes=1))
+    rig.take(records(range(1, 4)), vdl=3)
+    before = dict(rig.disk.files)
+    assert rig.work()
+    plan = plan_restart("A0", before, rig.config)
+    with pytest.raises(Broken, match=r"folded, floor \(3, .*, 3, 0\); its disk .*, 0, 0\)"):
+        rules_of_the_end.disk_is_whole("A0", rig.state, plan, plan.files.log_bytes)
 
 
 def test_a_segment_that_has_not_come_to_rest_is_told() -> None:

@@ -540,7 +540,7 @@ AT_ONCE = "minimum = '0s'\nextra_mean = '0s'"
     [
         "liveness = '1ms'\nduration = '1ms'",
         "buffer_pool_pages = 3",
-        "lal = 3\ncompact_bytes = 4096\ncollect_records = 1\nretention_lsns = 0",
+        "lal = 3\ncompact_bytes = 4096\nfold_bytes = 1\ncollect_ratio = 0.01\nretention_lsns = 0",
         f"[knobs.link]\n{AT_ONCE}\n[knobs.disk]\n{AT_ONCE}",
         "liveness = '1s'\n[knobs.link]\nloss = 0.99",
         "liveness = '1s'\n[knobs.link]\nminimum = '86400s'",

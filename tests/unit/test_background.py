@@ -163,6 +163,8 @@ def test_log_files_go_as_a_prefix_of_what_is_folded() -> None:
         for entry in found.frame.entries
     ]
     assert held
+    folded = rig.state.folded
+    assert 0 < folded <= 95
     rig.restart()
     assert (rig.state.scl, rig.state.folded) == (200, folded)
 
@@ -518,7 +520,7 @@ def damaged() -> StoreRig:
         try:
             rig.page(page_id, layer.end)
         except DamagedLayer as damage:
-            rig.core.background.found_damage(damage)
+            rig.core.background.found_damage(damage, "a read")
     assert rig.state.layers.damaged == {layer.number}
     return rig
 
@@ -526,8 +528,10 @@ def damaged() -> StoreRig:
 def test_with_a_damaged_layer_a_segment_is_no_witness_and_does_nothing_but_fold() -> None:
     rig = damaged()
     assert not rig.state.whole and rig.core.scrub.damages_found == 1
-    rig.core.background.found_damage(DamagedLayer(rig.state.layers.layers[0].number, "again"))
-    rig.core.background.found_damage(DamagedLayer(999, "of a layer that is gone"))
+    rig.core.background.found_damage(
+        DamagedLayer(rig.state.layers.layers[0].number, "again"), "a read"
+    )
+    rig.core.background.found_damage(DamagedLayer(999, "of a layer that is gone"), "a read")
     assert rig.core.scrub.damages_found == 1
     assert rig.seal(SECOND) is None
     rig.install(TruncationTable(FIRST).extended(SECOND, 150, 300))

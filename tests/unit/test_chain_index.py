@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -20,13 +19,14 @@ from segments.protocol.run import (
     RUN_HEAD_BYTES,
     Rows,
     Run,
+    encode_rows,
     encode_run,
     join_rows,
     read_records,
     read_run,
 )
 from segments.protocol.truncation import TruncationRange, TruncationTable
-from tests.oracles import chained, insert, naive_scl, runs_of
+from tests.oracles import chained, encoded_size, insert, naive_scl, runs_of
 
 
 def history(count: int, *, pages: int = 3, gap: int = 1, first: Lsn = 1) -> list[RedoRecord]:
@@ -38,10 +38,6 @@ def filled(records: list[RedoRecord], *, max_unlinked: int = 1000) -> ChainIndex
     index = ChainIndex(max_unlinked=max_unlinked)
     insert(index, records)
     return index
-
-
-def most_encoded(records: Iterable[RedoRecord]) -> int:
-    return sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in records)
 
 
 def lsns_after(index: ChainIndex, lsn: Lsn, limit_bytes: int = 10**6) -> list[Lsn]:
@@ -96,13 +92,13 @@ class Model:
         above = [lsn for lsn in lsns if lsn > self.scl]
         assert (index.base_lsn, index.scl) == (self.base, self.scl)
         assert index.held() == [self.held[lsn] for lsn in lsns]
-        limit = 2 * (RECORD_OVERHEAD_BYTES + 9)
+        limit = 2 * (RECORD_OVERHEAD_BYTES + 17)
         pieces = [read_records(run) for run in index.waiting_runs(limit)]
         assert [record for run in pieces for record in run] == [self.held[lsn] for lsn in above]
-        assert all(len(run) == 1 or 0 < most_encoded(run) <= limit for run in pieces)
+        assert all(len(run) == 1 or 0 < encoded_size(run) <= limit for run in pieces)
         assert (len(index), index.unlinked) == (len(lsns), len(above))
         assert index.highest_lsn == max([*lsns, self.base])
-        assert index.encoded_bytes() == most_encoded(self.held.values())
+        assert index.encoded_bytes() == encoded_size(self.held.values())
         assert read_records(index.runs_after(self.base, 10**9)) == linked
         assert index.pages() == sorted({record.page_id for record in linked})
         runs = [(below, lsn) for below, lsn in pairwise([self.scl, *above])]
@@ -122,8 +118,9 @@ class Model:
         below = [each for each in linked if each.lsn <= read_point]
         between = [each for each in below if each.lsn > after]
         pieces = index.pieces(after, read_point)
-        assert b"".join(each.payloads for each in pieces) == b"".join(e.payload for e in between)
-        assert sum(len(each.rows) for each in pieces) == RECORD_OVERHEAD_BYTES * len(between)
+        expected = encode_rows(between)
+        assert b"".join(each.rows for each in pieces) == expected.rows
+        assert b"".join(each.payloads for each in pieces) == expected.payloads
         for page_id in range(4):
             mine = [each for each in between if each.page_id == page_id]
             assert index.page_records(page_id, after, read_point) == mine
@@ -216,7 +213,7 @@ def test_what_waits_above_a_gap_is_bounded_and_the_nearest_stay() -> None:
     assert index.missing_ranges() == [(1, 11), (14, 21)]
     insert(index, records[:10])
     assert (index.scl, index.unlinked) == (13, 2)
-    assert index.encoded_bytes() == most_encoded(index.held())
+    assert index.encoded_bytes() == encoded_size(index.held())
 
 
 @pytest.mark.parametrize(
@@ -294,7 +291,7 @@ def test_runs_after_keep_to_the_limit_but_have_at_least_one_record() -> None:
         found = read_records(run)
         assert len(run) - RUN_HEAD_BYTES <= limit
         assert found == records[: len(found)]
-        assert most_encoded(records[: len(found) + 1]) > limit or found == records
+        assert encoded_size(records[: len(found) + 1]) > limit or found == records
 
 
 def test_records_that_have_left_the_log_cannot_be_had() -> None:

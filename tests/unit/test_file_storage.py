@@ -17,6 +17,7 @@ import trio.testing
 
 from segments import file_storage
 from segments.file_storage import FileStorage
+from segments.open_file import OpenFile
 from segments.protocol.errors import (
     Closed,
     Invalid,
@@ -37,6 +38,7 @@ from segments.wal import (
 )
 from segments.wal_scan import LogPart, scan
 from tests.files_on_disks import make_file
+from tests.synced_writes import write_then_sync
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -107,9 +109,24 @@ class FaultyDisk:
         self._cut(file, length)
 
 
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch, storage: FileStorage) -> FaultyDisk:
-    return FaultyDisk(monkeypatch)
+@pytest.fixture(params=["one call", "two calls", "refused once"])
+def disk(
+    monkeypatch: pytest.MonkeyPatch, storage: FileStorage, request: pytest.FixtureRequest
+) -> FaultyDisk:
+    """Writes and syncs in one call of the system, or in two, as Python or the system has it."""
+
+    def unknown(file: int, buffers: object, offset: int, flags: int) -> int:
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    faulty = FaultyDisk(monkeypatch)
+    match request.param:
+        case "one call":
+            write_then_sync(monkeypatch)
+        case "two calls":
+            monkeypatch.setattr(OpenFile, "write_durably", lambda *_: 0)
+        case _:
+            monkeypatch.setattr(os, "pwritev", unknown)
+    return faulty
 
 
 # ---- whose it is ---------------------------------------------------------------------------------
@@ -282,6 +299,48 @@ async def test_after_a_failed_sync_nothing_is_taken_until_reopened(
             await operation
     storage.close()
     assert await reopened(directory) == b"sound."
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_DSYNC"), reason="no such call here")
+async def test_an_append_is_one_call_of_the_system(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    asked, write = [], os.pwritev
+
+    def pwritev(file: int, buffers: list[memoryview], offset: int, flags: int) -> int:
+        asked.append((bytes(buffers[0]), offset, flags))
+        return write(file, [buffers[0][:4]], offset, flags)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    monkeypatch.setattr(os, "pwrite", failing)
+    monkeypatch.setattr(file_storage, "_sync", failing)
+    await storage.append("wal-1", b"123")
+    await storage.append("wal-1", b"456789")
+    durably = os.RWF_DSYNC
+    assert asked == [(b"123", 0, durably), (b"456789", 3, durably), (b"89", 7, durably)]
+    assert on_disk(directory) == b"123456789"
+
+
+async def test_what_cannot_write_and_sync_in_one_call_is_asked_once(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, directory: Path
+) -> None:
+    asked, synced, sync = 0, 0, file_storage._sync
+
+    def pwritev(*_: object) -> int:
+        nonlocal asked
+        asked += 1
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    def counting(file: int) -> None:
+        nonlocal synced
+        synced += 1
+        sync(file)
+
+    monkeypatch.setattr(os, "pwritev", pwritev)
+    monkeypatch.setattr(file_storage, "_sync", counting)
+    for _ in range(3):
+        await storage.append("wal-1", b"whole")
+    assert (asked, synced, on_disk(directory)) == (1, 3, b"whole" * 3)
 
 
 async def test_a_roll_back_that_fails_stops_the_storage(
@@ -489,6 +548,7 @@ class HeldSync:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started, self.go = trio.Event(), threading.Event()
         self.token = trio.lowlevel.current_trio_token()
+        write_then_sync(monkeypatch)
         monkeypatch.setattr(file_storage, "_sync", self.sync)
 
     def sync(self, file: int) -> None:
@@ -696,6 +756,7 @@ async def test_segments_sync_at_the_same_time(
     def sync(file: int) -> None:
         all_at_once.wait(10)
 
+    write_then_sync(monkeypatch)
     monkeypatch.setattr(file_storage, "_sync", sync)
     for storage in storages:
         await make_file(storage, "wal-1", [])
@@ -704,6 +765,29 @@ async def test_segments_sync_at_the_same_time(
             nursery.start_soon(storage.append, "wal-1", b"x")
     for storage in storages:
         storage.close()
+
+
+async def test_one_thread_does_all_appends_and_ends_with_the_storage(
+    directory: Path, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = []
+    held = HeldSync(monkeypatch)
+    monkeypatch.setattr(file_storage, "_sync", lambda _: used.append(threading.current_thread()))
+    for _ in range(3):
+        await storage.append("wal-1", b"x")
+        await storage.sync_names()
+    appending = used[::2]
+    assert len({*appending}) == 1 and appending[0].name == "A0 disk"
+    monkeypatch.setattr(file_storage, "_sync", held.sync)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(storage.append, "wal-1", b"last")
+        await held.started.wait()
+        storage.close()
+        held.go.set()
+    with trio.fail_after(9):
+        while appending[0].name == "A0 disk" and appending[0].is_alive():  # noqa: ASYNC110
+            await trio.sleep(0.001)
+    assert await reopened(directory) == b"xxxlast"
 
 
 # ---- with the log --------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import pytest
 
 from segments.core import Outgoing
 from segments.layers.block import BLOCK_HEAD_BYTES
-from segments.layers.job import Wait
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.messages import (
     FetchLayer,
@@ -19,13 +18,12 @@ from segments.protocol.messages import (
     GossipRecords,
     GossipStatus,
     Seal,
-    WriteAck,
 )
 from segments.protocol.record import RedoRecord
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
 from tests.oracles import naive_page
-from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, durable, records
+from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, collected, durable, records
 
 TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
 CONFIG = attrs.evolve(
@@ -53,7 +51,7 @@ def talk(
             rig.core.tick(now)
         for _ in range(6):
             for name, rig in segments.items():
-                work(rig, now)
+                rig.work_on(now)
                 for each in [*rig.settle(), *rig.answers()]:
                     said.append((name, each))
                     for _ in range(spoil(each) if each.destination in segments else 0):
@@ -61,29 +59,9 @@ def talk(
     return said
 
 
-def work(rig: StoreRig, now: float) -> None:
-    """Do what is due in the background, until it waits for a peer."""
-    while rig.take_job(now):
-        while rig.job is not None:
-            if isinstance(rig.step_job(), Wait) and not rig.write():
-                return
-
-
 def history(last: Lsn) -> list[RedoRecord]:
     """Records of a few hundred bytes: three of them fill a part of a layer."""
-    run = records(range(1, last + 1), pages=PAGES)
-    return [each._replace(payload=each.payload.ljust(300, b".")) for each in run]
-
-
-def collected(rig: StoreRig, last: Lsn, floor: Lsn) -> None:
-    """A segment with `history` up to ``last``: up to ``floor`` as a base, above in its log."""
-    run = history(last)
-    rig.take(run[:floor], vdl=floor)
-    rig.work()
-    rig.take(run[floor:], vdl=floor, floor=floor)
-    rig.work()
-    rig.ask(batch([], vdl=last), WriteAck)
-    assert (rig.state.floor, rig.state.folded, rig.state.scl) == (floor, floor, last)
+    return records(range(1, last + 1), pages=PAGES, size=300)
 
 
 # ---- records -------------------------------------------------------------------------------------
@@ -221,7 +199,7 @@ def loses_requests(each: Outgoing) -> bool:
 
 def test_a_base_comes_part_by_part_where_the_records_have_been_collected() -> None:
     pair = rigs("A0", "B0")
-    collected(pair["A0"], 60, 50)
+    collected(pair["A0"], history(60), 50)
     said = talk(pair, 3)
     parts = [each.message for _, each in said if isinstance(each.message, GossipLayer)]
     assert [part.from_page for part in parts] == [0, 3, 6]
@@ -234,7 +212,7 @@ def test_a_base_comes_part_by_part_where_the_records_have_been_collected() -> No
 def test_a_base_comes_although_parts_are_lost_repeated_and_late(seed: int) -> None:
     random = Random(seed)
     pair = rigs("A0", "B0")
-    collected(pair["A0"], 60, 50)
+    collected(pair["A0"], history(60), 50)
     talk(pair, 8, spoil=lambda _: random.choice([0, 1, 1, 2]))
     talk(pair, 8, start=8)
     check_hydrated(pair["B0"], 60)
@@ -243,7 +221,7 @@ def test_a_base_comes_although_parts_are_lost_repeated_and_late(seed: int) -> No
 def test_a_transfer_goes_on_where_a_part_was_lost() -> None:
     """It does not start over whenever the receiver happens to say where it stands."""
     pair = rigs("A0", "B0")
-    collected(pair["A0"], 60, 50)
+    collected(pair["A0"], history(60), 50)
     lost: list[Outgoing] = []
 
     def lose(each: Outgoing) -> int:
@@ -261,16 +239,16 @@ def test_a_transfer_goes_on_where_a_part_was_lost() -> None:
 
 def test_a_part_of_a_transfer_that_is_lost_is_asked_for_again_until_it_is_given_up() -> None:
     pair = rigs("A0", "B0")
-    collected(pair["A0"], last=60, floor=50)
+    collected(pair["A0"], history(60), 50)
     taker = pair["B0"]
     taker.step(pair["A0"].core.gossip.status(reply_wanted=False), "A0")
-    work(taker, 0.0)
+    taker.work_on(0.0)
     [asked] = [each for each in taker.settle() if isinstance(each.message, FetchLayer)]
     again = []
     for at in range(1, 1_200):
         taker.core.tick(at / 1_000)
         again += [(at, each) for each in taker.settle() if isinstance(each.message, FetchLayer)]
-        work(taker, at / 1_000)
+        taker.work_on(at / 1_000)
     assert {each for _, each in again} == {asked} == {asked._replace(destination="A0")}
     assert [at for at, _ in again] == [63 * nth for nth in range(1, 16)], "a sixteenth of a second"
     assert taker.core.gossip.transfer is None
@@ -278,7 +256,7 @@ def test_a_part_of_a_transfer_that_is_lost_is_asked_for_again_until_it_is_given_
 
 def test_a_receiver_that_restarts_amid_a_transfer_starts_over() -> None:
     pair = rigs("A0", "B0")
-    collected(pair["A0"], 60, 50)
+    collected(pair["A0"], history(60), 50)
     talk(pair, 3, spoil=loses_requests)
     assert pair["B0"].state.scl == 0
     pair["B0"].restart()
@@ -288,8 +266,8 @@ def test_a_receiver_that_restarts_amid_a_transfer_starts_over() -> None:
 
 def test_a_transfer_that_stopped_is_given_up_for_another_peer() -> None:
     three = rigs("A0", "B0", "C0")
-    collected(three["A0"], 60, 50)
-    collected(three["C0"], 60, 50)
+    collected(three["A0"], history(60), 50)
+    collected(three["C0"], history(60), 50)
     talk({name: three[name] for name in ("A0", "B0")}, 1, spoil=loses_requests)
     assert three["B0"].core.gossip.transfer is not None
     talk({name: three[name] for name in ("B0", "C0")}, 5, start=1)
@@ -299,7 +277,7 @@ def test_a_transfer_that_stopped_is_given_up_for_another_peer() -> None:
 def test_the_sender_does_not_collect_amid_a_transfer() -> None:
     """Or one that writes much would never let a large transfer end."""
     sender = rigs("A0")["A0"]
-    collected(sender, 60, 50)
+    collected(sender, history(60), 50)
     sender.take(history(110)[60:], vdl=110, floor=110)
     now = 1.0
     for _ in range(20):
@@ -315,15 +293,15 @@ def test_the_sender_does_not_collect_amid_a_transfer() -> None:
 def test_a_layer_that_was_not_asked_for_is_not_taken() -> None:
     """Or is of another peer, or above the VDL that its sender knows: a recovery may annul that."""
     giver = rigs("A0")["A0"]
-    collected(giver, 60, 50)
+    collected(giver, history(60), 50)
     taker = StoreRig("B0", CONFIG)
     [part] = giver.ask(FetchLayer(FIRST, "B0", 0, 50, True, 0, 0), GossipLayer, "B0")
     taker.step(part, "A0")
-    work(taker, 0.0)
+    taker.work_on(0.0)
     assert taker.settle() == []
 
     taker.step(giver.core.gossip.status(reply_wanted=False), "A0")
-    work(taker, 0.0)
+    taker.work_on(0.0)
     transfer = taker.core.gossip.transfer
     assert transfer is not None
     taker.step(part, "C0")

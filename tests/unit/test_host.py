@@ -20,6 +20,7 @@ from segments.config import SegmentConfig
 from segments.file_storage import FileStorage
 from segments.protocol.errors import Corrupt, StorageBroken, StorageFailed
 from segments.protocol.events import Event, SegmentFailed
+from tests.synced_writes import write_then_sync
 
 AT_ONCE = ClusterConfig(segment=SegmentConfig(storage_retry_s=0.01))
 
@@ -137,6 +138,7 @@ async def test_one_failed_sync_of_a_file_does_not_stop_a_segment_for_ever(
             raise OSError(errno.EIO, "bad disk")
         sync(file)
 
+    write_then_sync(monkeypatch)
     monkeypatch.setattr(file_storage, "_sync", sometimes)
     async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
         await cluster.engine.put(1, 0, b"x")
@@ -221,17 +223,17 @@ async def test_a_segment_without_a_thread_writes_when_there_is_one(
             raise NO_THREAD
         start(job, deliver, name)
 
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start_thread_soon)
     async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
         hosts = [cluster.hosts[segment] for segment in ("A0", "C0", "E0")]
         servers = [host.server for host in hosts]
-        monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start_thread_soon)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(cluster.engine.put, 1, 0, b"x")
             await until(lambda: all(host.failure for host in hosts))
             assert cluster.health().segments["A0"].why == "can't start new thread"
             starved.clear()
         assert [host.server for host in hosts] == servers, "nothing was wrong with the storage"
-    starved.update(["B0 disk", "D0 disk", "F0 disk"])
+    starved.update(["B0 files", "D0 files", "F0 files"])
     async with trio.open_nursery() as nursery:
 
         async def open_again() -> None:

@@ -100,8 +100,6 @@ def test_a_sealed_segment_learns_no_more_floors_of_the_former_writer() -> None:
 def test_an_annulled_record_in_the_last_frame_is_not_waited_for_after_damage() -> None:
     rig, run = StoreRig("A0"), records(range(1, 6))
     rig.take(run[:2])
-    log = rig.disk.files[rig.files.last_log.name]
-    rotten = len(log) + 20
     rig.take(run[2:3])
     rig.take(run[3:4])
     rig.seal(SECOND)
@@ -110,7 +108,7 @@ def test_an_annulled_record_in_the_last_frame_is_not_waited_for_after_damage() -
     tail = GossipRecords(SECOND, "B0", TruncationTable(FIRST), 0, encode_run(run[4:5]))
     rig.step(tail, source="B0")  # it shares the frame of the table that annuls it
     rig.settle()
-    log[rotten] ^= 0xFF
+    rig.rot_frame(2)
     rig.restart()
     assert not rig.state.whole
     rig.step(GossipRecords(SECOND, "B0", table, 4, encode_run(run[2:4])), source="B0")

@@ -7,8 +7,9 @@ from random import Random
 import pytest
 
 from aurora.outgoing_log import OutgoingLog
-from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
+from segments.protocol.record import RedoRecord
 from segments.protocol.run import encode_run, read_records
+from tests.oracles import encoded_size
 from tests.store_rig import records
 
 
@@ -38,16 +39,14 @@ def test_runs_are_what_a_search_finds(seed: int, longest: int) -> None:
             run = log.run_after(after, limit)
             expected = [each for each in held if each.lsn > after]
             count = max(
-                n for n in range(1, len(expected) + 1) if n == 1 or size(expected[:n]) <= limit
+                n
+                for n in range(1, len(expected) + 1)
+                if n == 1 or encoded_size(expected[:n]) <= limit
             )
             assert run.last_lsn == expected[count - 1].lsn
             assert run.records == encode_run(expected[:count])
         assert (len(log), log.base_lsn, log.tail_lsn) == (len(held), base, lsn)
-        assert log.size_bytes == size(held)
-
-
-def size(run: list[RedoRecord]) -> int:
-    return sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in run)
+        assert log.size_bytes == encoded_size(held)
 
 
 def test_a_record_longer_than_the_limit_goes_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import pytest
 from segments import file_storage
 from segments.disks import VolumeDirectory
 from segments.file_storage import FileStorage
-from segments.open_file import OpenFile
 from segments.protocol.errors import (
     StorageBroken,
     StorageFailed,
@@ -21,6 +21,7 @@ from segments.protocol.errors import (
 from segments.protocol.refusal import DiskTrouble, Refusal, storage_error
 from segments.storage import Identity
 from tests.files_on_disks import make_file
+from tests.synced_writes import write_then_sync
 
 IDENTITY = Identity("volume", "A0")
 KINDS = [
@@ -58,7 +59,7 @@ async def test_a_file_that_takes_no_write_says_which(
     storage = FileStorage.format(tmp_path / "A0", IDENTITY)
     await make_file(storage, "wal-1", [])
     with monkeypatch.context() as patch:
-        patch.setattr(OpenFile, "write", refusing(number))
+        patch.setattr(os, "pwritev", refusing(number))
         with pytest.raises(StorageFailed) as raised:
             await storage.append("wal-1", b"x")
     assert type(raised.value) is kind
@@ -77,6 +78,7 @@ async def test_a_sync_that_fails_breaks_the_storage_and_still_says_which(
 ) -> None:  # fmt: skip
     storage = FileStorage.format(tmp_path / "A0", IDENTITY)
     await make_file(storage, "wal-1", [])
+    write_then_sync(monkeypatch)
     monkeypatch.setattr(file_storage, "_sync", refusing(number))
     with pytest.raises(StorageBroken) as raised:
         await storage.append("wal-1", b"x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from segments.config import SegmentConfig
@@ -29,8 +30,9 @@ from segments.protocol.messages import (
 )
 from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
-from segments.wal import RecordsEntry, scan
-from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, durable, records
+from segments.wal import RecordsEntry
+from tests.files_on_disks import scanned
+from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, collected, durable, records
 
 SECOND_TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
 
@@ -61,11 +63,11 @@ def test_an_acknowledgement_waits_for_the_sync() -> None:
 
 def test_a_failed_write_was_never_received() -> None:
     rig = StoreRig()
-    before = durable(rig.state)
+    before = durable(rig)
     rig.step(batch(records([1, 2])))
     assert rig.core.take_write() is not None
     rig.core.write_failed()
-    assert rig.settle() == [] and durable(rig.state) == before
+    assert rig.settle() == [] and durable(rig) == before
     assert rig.take(records([1, 2])) == 2
 
 
@@ -81,7 +83,7 @@ def test_what_arrives_during_a_write_goes_into_the_next() -> None:
     rig.core.wrote()
     rig.write()
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(1, 1), (3, 3)]
-    assert len(scan(bytes(rig.log)).frames) == 3, "the format's frame, and one for each write"
+    assert len(scanned(rig.disk.files).frames) == 3, "the format's frame, and one for each write"
 
 
 def test_each_writer_is_answered_for_its_own_batch() -> None:
@@ -134,8 +136,8 @@ def test_what_came_again_while_the_disk_was_busy_is_not_written_again() -> None:
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(3, 2)]
     rig.write()
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(4, 3)]
-    assert not rig.core.has_input
-    assert len(scan(bytes(rig.log)).frames) == 3, "the format's frame, and one for each write"
+    assert not rig.core.write_due
+    assert len(scanned(rig.disk.files).frames) == 3, "the format's frame, and one for each write"
 
 
 def test_a_full_queue_drops_records_and_keeps_promises() -> None:
@@ -175,10 +177,10 @@ def test_requests_of_lower_epochs_are_refused_by_name(request_: Message) -> None
     """§7: a segment that has sealed a higher epoch refuses, and names it."""
     rig = StoreRig()
     rig.seal(SECOND)
-    before = durable(rig.state)
+    before = durable(rig)
     sends = rig.ask(request_, EpochRefused)
     assert sends == [EpochRefused(FIRST, "A0", SECOND)]
-    assert durable(rig.state) == before
+    assert durable(rig) == before
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=lambda each: type(each).__name__)
@@ -223,7 +225,7 @@ def test_a_higher_epoch_is_taken_over_and_its_table_asked_for(message: Message) 
 def test_gossip_of_a_higher_epoch_brings_the_table_before_anything_else() -> None:
     rig = StoreRig()
     rig.take(records(range(1, 9)))
-    rig.step(GossipStatus(SECOND, "B0", SECOND_TABLE, 5, 5, 0, True), "B0")
+    rig.step(GossipStatus(SECOND, "B0", SECOND_TABLE, 5, 5, 0, 0, 0, True), "B0")
     rig.settle()
     assert (rig.state.epoch, rig.state.table, rig.state.scl) == (SECOND, SECOND_TABLE, 5)
 
@@ -254,7 +256,7 @@ def test_a_seal_drops_what_is_queued_and_counts_what_is_in_flight() -> None:
     assert reply is not None and (reply.scl, reply.table.epoch) == (2, FIRST)
     assert all(
         record.lsn <= 2
-        for scanned in scan(bytes(rig.log)).frames
+        for scanned in scanned(rig.disk.files).frames
         for entry in scanned.frame.entries
         if isinstance(entry, RecordsEntry)
         for record in read_records(entry.records)
@@ -344,7 +346,7 @@ def test_tables_are_replaced_and_never_united() -> None:
 def test_a_table_is_not_adopted_over_a_higher_one() -> None:
     rig = StoreRig()
     second_writer(rig)
-    status = GossipStatus(SECOND, "B0", TruncationTable(FIRST), 0, 0, 0, False)
+    status = GossipStatus(SECOND, "B0", TruncationTable(FIRST), 0, 0, 0, 0, 0, False)
     rig.step(status, "B0")
     [answer] = rig.settle()
     assert isinstance(answer.message, GossipStatus) and answer.message.table == SECOND_TABLE
@@ -374,19 +376,20 @@ def test_a_table_of_another_epoch_than_its_message_is_malformed() -> None:
 
 def test_a_read_says_which_of_the_two_failed() -> None:
     """§5: answers only when floor <= read point and required SCL <= its SCL."""
-    rig = StoreRig(config=SegmentConfig(collect_records=1))
-    rig.take(records([1, 2, 3, 4]))
+    rig = StoreRig()
+    run = records([1, 2, 3, 4], size=400)
+    rig.take(run)
     assert rig.ask(ReadPage(FIRST, 1, 0, 9, 9), ReadRefused) == [ReadRefused(FIRST, "A0", 1, 4, 0)]
-    rig.ask(batch([], vdl=4, floor=3), WriteAck)
-    rig.core.tick(1.0)
+    collected(rig, run, 3)
     assert rig.ask(ReadPage(FIRST, 2, 0, 2, 2), ReadRefused) == [ReadRefused(FIRST, "A0", 2, 4, 3)]
     [reply] = rig.ask(ReadPage(FIRST, 3, 0, 3, 3), PageReply)
     assert (reply.page.page_lsn, reply.page.image[:1]) == (3, b"3")
 
 
 def test_a_list_of_pages_is_answered_and_refused_as_a_page_is() -> None:
-    rig = StoreRig(config=SegmentConfig(collect_records=1, list_pages=2))
-    rig.take(records([1, 2, 3, 4, 5], pages=5))  # each on the page of its LSN, 5 on page 0
+    rig = StoreRig(config=attrs.evolve(TINY, collect_ratio=0.01, list_pages=2))
+    run = records([1, 2, 3, 4, 5], pages=5, size=400)  # each on the page of its LSN, 5 on page 0
+    rig.take(run)
     ask = ListPages(FIRST, 1, 0, 9, 5, 5, 100)
     assert rig.ask(ask, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 0, 1, (0, 1))]  # its limit
     one = ask._replace(from_page=3, limit=1)
@@ -397,8 +400,7 @@ def test_a_list_of_pages_is_answered_and_refused_as_a_page_is() -> None:
     assert rig.ask(none, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 7, 9, ())]
     more = ask._replace(required_scl=6)
     assert rig.ask(more, ReadRefused) == [ReadRefused(FIRST, "A0", 1, 5, 0)]
-    rig.ask(batch([], vdl=5, floor=4), WriteAck)
-    rig.core.tick(1.0)
+    collected(rig, run, 4)
     assert rig.ask(old, ReadRefused) == [ReadRefused(FIRST, "A0", 1, 5, 4)]
     rig.restart()
     assert rig.ask(ask, PagesListed) == [PagesListed(FIRST, "A0", 1, 5, 0, 1, (0, 1))]
@@ -462,10 +464,24 @@ def test_the_log_is_fetched_in_pieces_up_to_the_scl() -> None:
     assert (last.through_lsn, read_records(last.records)) == (6, [])
 
 
-def test_a_log_that_has_been_collected_is_refused() -> None:
-    rig = StoreRig(config=SegmentConfig(collect_records=1))
-    rig.take(records(range(1, 9)), vdl=8)
-    rig.ask(batch([], vdl=8, floor=4), WriteAck)
-    rig.core.tick(1.0)
-    assert rig.ask(FetchLog(FIRST, 1, 3, 100), ReadRefused) == [ReadRefused(FIRST, "A0", 1, 8, 4)]
-    assert rig.ask(FetchLog(FIRST, 1, 4, 100), LogReply)
+def test_a_log_that_is_in_layers_is_refused() -> None:
+    rig = StoreRig()
+    run = records(range(1, 9), size=300)
+    rig.take(run, vdl=4)
+    rig.work()
+    assert (rig.state.folded, rig.state.floor) == (4, 0)
+    assert rig.ask(FetchLog(FIRST, 1, 3, 100), ReadRefused) == [ReadRefused(FIRST, "A0", 1, 8, 0)]
+    [reply] = rig.ask(FetchLog(FIRST, 1, 4, 700), LogReply)
+    assert read_records(reply.records) == run[4:6]
+
+
+def test_a_log_without_its_table_is_not_given() -> None:
+    """It may hold what that table annuls."""
+    rig = StoreRig()
+    rig.take(records(range(1, 9)))
+    second_writer(rig)
+    rig.rot_frame(-1)
+    rig.restart()
+    assert rig.state.lacks_table
+    refused = [ReadRefused(SECOND, "A0", 1, rig.state.scl, 0)]
+    assert rig.ask(FetchLog(SECOND, 1, 0, 100), ReadRefused) == refused

@@ -4,55 +4,45 @@ from __future__ import annotations
 
 from random import Random
 
+import attrs
 import pytest
 
 from segments.config import SegmentConfig
-from segments.protocol.ids import NO_EPOCH, VolumeEpoch
+from segments.core import Write
+from segments.manifest import PROMISE
+from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
     FetchLog,
-    GossipPages,
     GossipRecords,
     GossipStatus,
     InstallTable,
     Message,
-    PageImage,
     ReadRefused,
     Seal,
     SealReply,
     WriteAck,
 )
-from segments.protocol.record import PAGE_SIZE
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.state import SegmentState
 from segments.wal import (
-    CheckpointEntry,
-    Entry,
+    HeadEntry,
     HeldEntry,
-    ImagesEntry,
     Promise,
     RecordsEntry,
-    TableEntry,
     decode_promises,
-    encode_frame,
     encode_promise,
-    scan,
 )
-from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, batch, durable, records
+from tests.files_on_disks import scanned
+from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, durable, records
 
 TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
 
 
-def rot(rig: StoreRig, frame: int) -> None:
-    """Flip a bit of a frame's body, on the disk."""
-    found = scan(bytes(rig.log)).frames[frame]
-    rig.log[found.start + 20] ^= 1
-
-
 def caught_up(rig: StoreRig, table: TruncationTable, lsns: range) -> None:
     """What a whole peer sends: its table, then the records after our SCL."""
-    rig.step(GossipStatus(table.epoch, "B0", table, lsns[-1], 0, 0, False), "B0")
+    rig.step(GossipStatus(table.epoch, "B0", table, lsns[-1], 0, 0, 0, 0, False), "B0")
     rig.settle()
     missing = [each for each in records(lsns) if each.lsn > rig.state.scl]
     run = encode_run(missing)
@@ -61,6 +51,10 @@ def caught_up(rig: StoreRig, table: TruncationTable, lsns: range) -> None:
 
 
 # ---- crashes -------------------------------------------------------------------------------------
+
+
+def frame_bytes(write: Write) -> int:
+    return 0 if write.append is None else write.append.frame_bytes
 
 
 class Acknowledged:
@@ -91,12 +85,12 @@ def some_message(random: Random, rig: StoreRig, history: list[int]) -> tuple[str
     state = rig.state
     table, epoch = state.table, state.epoch
     past = [lsn for lsn in history if not table.annuls(lsn)]
-    chain = records(past)
+    chain = records(past, size=60)
     kind = random.randrange(8)
     if kind < 4 and chain:
         at = random.randrange(len(chain))
         run = chain[at : at + random.randint(1, 6)]
-        vdl = random.choice([0, min(state.scl, chain[0].lsn)])
+        vdl = random.choice([0, min(state.scl, run[0].lsn)])
         if kind < 3:
             old = random.random() < 0.1
             return "w", batch(run, epoch=FIRST if old else epoch, seq=at, vdl=vdl, floor=vdl)
@@ -109,26 +103,24 @@ def some_message(random: Random, rig: StoreRig, history: list[int]) -> tuple[str
         made = table.extended(epoch, keep, max(keep, table.last_annulled_lsn, past[-1]) + 5)
         history.extend(made.last_annulled_lsn + 1 + each for each in range(6))
         return "x", InstallTable(epoch, 1, made)
-    return "B0", GossipStatus(epoch, "B0", table, 0, 0, 0, True)
+    return "B0", GossipStatus(epoch, "B0", table, 0, 0, 0, 0, 0, True)
 
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
-    """Invariants 6, 7, 8 and 10: random input, torn frames, lost promises, failed writes."""
+    """Invariants 6, 7, 8 and 10: random input, torn frames, lost promises, failed writes, jobs."""
     random = Random(seed)
-    config = SegmentConfig(
-        collect_records=4, compact_bytes=4 << 10, compact_ratio=1.1, image_interval=2
-    )
-    rig = StoreRig(config=config)
-    history, said = list(range(1, 30)), Acknowledged()
+    rig = StoreRig(config=attrs.evolve(TINY, image_interval=2, collect_ratio=0.01))
+    history, said, now = list(range(1, 30)), Acknowledged(), 0.0
     for _ in range(150):
         source, message = some_message(random, rig, history)
         rig.step(message, source)
         said.hear(rig)
         if random.random() < 0.2:
-            rig.core.tick(random.random() * 100)
+            now += random.random()
+            rig.core.tick(now)
         if random.random() < 0.05:
-            rig.core.maintenance.require_rewrite()
+            rig.core.scrub.log_is_damaged = True
         if random.random() < 0.5 and (write := rig.core.take_write()) is not None:
             fate = random.random()
             if fate < 0.7:
@@ -139,34 +131,44 @@ def test_a_crash_at_any_moment_loses_nothing_that_was_said(seed: int) -> None:
                 rig.core.write_failed()
             else:
                 if fate < 0.9:
-                    rig.store(write, torn=random.randrange(len(write.append) + 1))
+                    rig.store(write, torn=random.randrange(frame_bytes(write) + 1))
                 else:
                     rig.store(write, promise=False)
-                rig.restart()
+                rig.restart(rig.disk.crashed(random))
                 said.check(rig)
+        if random.random() < 0.3:
+            rig.some_steps(random, now)
         said.check(rig)
-    rig.settle()
-    before, scl = durable(rig.state), rig.state.scl
+    before = rested(rig)
     rig.restart()
-    assert durable(rig.state) == before
-    rig.core.maintenance.require_rewrite()
-    rig.settle()
-    assert rig.core.maintenance.compactions
+    assert durable(rig) == before
+    rig.core.scrub.log_is_damaged = True
+    rig.work(now=1e6)
+    assert rig.core.background.rewrites == 1
     rig.restart()
-    assert durable(rig.state) == before and rig.state.scl == scl
+    assert durable(rig) == before
+
+
+def rested(rig: StoreRig) -> tuple[object, ...]:
+    """What it durably holds when all that was begun is done."""
+    rig.settle()
+    while rig.job is not None:
+        rig.step_job()
+        rig.settle()
+    return durable(rig)
 
 
 def test_a_torn_tail_is_cut_at_every_byte() -> None:
     """§6: what is appended next can be read again (torn-tail-kept)."""
     rig = StoreRig()
     rig.take(records([1, 2]))
-    whole = bytes(rig.log)
+    whole = rig.log
     rig.take(records([3, 4], prev=2))
-    longer = bytes(rig.log)
+    longer = rig.log
     for cut in range(len(whole), len(longer)):
-        rig.log = bytearray(longer[:cut])
+        rig.disk.files["wal-1"] = bytearray(longer[:cut])
         rig.restart()
-        assert rig.state.whole and rig.state.scl == 2 and bytes(rig.log) == whole
+        assert rig.state.whole and rig.state.scl == 2 and rig.log == whole
         assert rig.take(records([3, 4], prev=2)) == 4
         rig.restart()
         assert rig.state.scl == 4
@@ -179,12 +181,10 @@ def test_a_crash_between_the_table_and_its_promise_leaves_a_whole_segment() -> N
     rig.step(InstallTable(SECOND, 1, TABLE))
     write = rig.core.take_write()
     assert write is not None and write.promise is not None
-    for torn in range(len(write.append)):
-        length = len(rig.log)
+    for torn in range(frame_bytes(write)):
         rig.store(write, torn=torn)
         rig.restart()
         assert rig.state.whole and rig.seal(FIRST) is not None, "never promised"
-        del rig.log[length:]
     rig.store(write, promise=False)
     rig.restart()
     assert rig.state.whole and rig.state.table == TABLE
@@ -198,7 +198,7 @@ def test_a_damaged_frame_of_records_is_no_shorter_log() -> None:
     rig = StoreRig()
     for lsn in (1, 2, 3):
         rig.take(records([lsn], prev=lsn - 1))
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     assert (rig.state.scl, rig.state.whole) == (1, False)
     assert rig.seal(SECOND) is None, "no Seal reply"
@@ -218,7 +218,7 @@ def test_what_is_annulled_is_not_waited_for_though_the_vdl_is_of_another_group()
     rig.take(records([1]))
     rig.take(records([3], prev=1))
     rig.seal(SECOND)
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     rig.install(TruncationTable(FIRST).extended(SECOND, 2, 100))
     assert rig.state.scl == 1 and not rig.state.whole
@@ -246,7 +246,7 @@ def test_damage_is_told_by_the_frame_behind_it_whatever_that_holds(last: str) ->
         rig.seal(SECOND)
         if last != "seal":
             rig.install(TruncationTable(FIRST).extended(SECOND, 8, 100))
-    rot(rig, rot_at)
+    rig.rot_frame(rot_at)
     rig.restart()
     assert rig.state.scl < 8 and not rig.state.whole
     assert rig.seal(THIRD) is None
@@ -264,12 +264,11 @@ def test_damage_that_is_not_repaired_survives_another_restart() -> None:
     rig.take(records([1, 2, 3]))
     rig.take(records([4, 5], prev=3))
     rig.seal(SECOND)
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     rig.seal(THIRD)
-    rig.core.maintenance.require_rewrite()
-    rig.settle()
-    assert rig.core.maintenance.compactions == 0, "a clean log would hide what is missing"
+    rig.core.scrub.log_is_damaged = True
+    assert rig.work() == 0, "a clean log would hide what is missing"
     rig.restart()
     assert (rig.state.scl, rig.state.whole) == (3, False)
 
@@ -280,7 +279,7 @@ def test_a_lost_table_is_told_by_the_promise() -> None:
     rig.take(records(range(1, 9)))
     rig.install(TABLE)
     rig.take(records([101], prev=5), SECOND)
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     assert rig.state.epoch == SECOND and not rig.state.whole
     assert rig.seal(THIRD) is None
@@ -296,10 +295,10 @@ def test_a_lost_table_is_told_even_when_its_frame_was_the_last() -> None:
     rig = StoreRig()
     rig.take(records(range(1, 9)))
     rig.install(TABLE)
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     assert rig.state.epoch == SECOND and not rig.state.whole and rig.state.scl == 8
-    rig.step(GossipStatus(SECOND, "B0", TABLE, 5, 0, 0, False), "B0")
+    rig.step(GossipStatus(SECOND, "B0", TABLE, 5, 0, 0, 0, 0, False), "B0")
     rig.settle()
     assert rig.state.whole and rig.state.scl == 5
 
@@ -314,7 +313,7 @@ def robbed_of_its_table() -> StoreRig:
     rig.take(records(range(1, 9)))
     rig.install(TABLE)
     rig.take(records([101], prev=5), SECOND)
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     assert rig.state.lacks_table and not rig.state.whole
     return rig
@@ -349,7 +348,7 @@ def test_who_lacks_its_table_takes_no_records_and_gives_none() -> None:
     first = rig.state.table
     late = records([9], prev=8)
     rig.step(GossipRecords(SECOND, "B0", first, 0, encode_run(late)), "B0")
-    rig.step(GossipStatus(SECOND, "B0", first, 2, 0, 0, True), "B0")
+    rig.step(GossipStatus(SECOND, "B0", first, 2, 0, 0, 0, 0, True), "B0")
     assert rig.settle() == [] and [record.lsn for record in rig.state.index.held()] == held
     [refused] = rig.ask(FetchLog(SECOND, 1, 0, 1 << 20), ReadRefused)
     assert refused.scl == 8
@@ -374,8 +373,8 @@ def test_that_a_table_is_settled_is_kept_once_and_told() -> None:
     assert reply is not None and reply.table == TABLE.with_settled(SECOND)
     rig.install(TABLE.extended(THIRD, 5, 300))
     assert rig.state.table.settled == SECOND, "whoever made that table had not heard of it"
-    rig.core.maintenance.require_rewrite()
-    rig.settle()
+    rig.core.scrub.log_is_damaged = True
+    assert rig.work() == 1
     rig.restart()
     assert rig.state.table.settled == SECOND
 
@@ -384,7 +383,7 @@ def test_that_a_table_is_settled_comes_by_gossip_too() -> None:
     rig = StoreRig()
     rig.install(TABLE)
     known = TABLE.with_settled(SECOND)
-    rig.step(GossipStatus(SECOND, "B0", known, 0, 0, 0, False), "B0")
+    rig.step(GossipStatus(SECOND, "B0", known, 0, 0, 0, 0, 0, False), "B0")
     rig.settle()
     assert rig.state.table == known
 
@@ -392,7 +391,7 @@ def test_that_a_table_is_settled_comes_by_gossip_too() -> None:
 def test_a_lost_seal_is_still_a_promise() -> None:
     rig = StoreRig()
     rig.seal(SECOND)
-    rot(rig, 1)
+    rig.rot_frame(1)
     rig.restart()
     assert rig.state.epoch == SECOND
     rig.step(batch(records([1])))
@@ -407,7 +406,7 @@ def test_what_was_acknowledged_is_asked_for_although_a_table_annuls_the_highest(
     rig.take(chain[:3])
     rig.take(chain[3:5])
     rig.take(chain[7:])
-    rot(rig, 2)
+    rig.rot_frame(2)
     rig.restart()
     assert not rig.state.whole
     rig.install(TABLE)
@@ -416,59 +415,55 @@ def test_what_was_acknowledged_is_asked_for_although_a_table_annuls_the_highest(
     assert rig.state.scl == 5 and rig.state.whole
 
 
-def compacted(rig: StoreRig) -> None:
-    """Collect all but the last records, and write the log anew: a head, four parts, records."""
-    rig.take(records(range(1, 41), pages=20), vdl=30)
-    rig.ask(batch([], vdl=30, floor=30), WriteAck)
-    rig.core.tick(1.0)
-    rig.core.maintenance.require_rewrite()
-    rig.settle()
-    assert rig.core.maintenance.compactions == 1
+CHAIN = records(range(1, 42), pages=20)
 
 
-@pytest.mark.parametrize("frame", [0, 1, 2])
-@pytest.mark.parametrize("everything_collected", [True, False])
-def test_a_damaged_checkpoint_is_not_taken_for_a_whole_one(
-    frame: int, everything_collected: bool
-) -> None:
-    config = SegmentConfig(collect_records=1, gossip_bytes=5 * PAGE_SIZE)
-    rig = StoreRig(config=config)
-    compacted(rig)
-    if everything_collected:
-        rig.ask(batch([], vdl=40, floor=40), WriteAck)
-        rig.core.tick(1.0)
-        rig.core.maintenance.require_rewrite()
-        rig.settle()
-    before = durable(rig.state)
-    rig.restart()
-    assert durable(rig.state) == before
-    rot(rig, frame)
-    rig.restart()
-    assert rig.state.scl == 0 and not rig.state.whole
-    assert rig.seal(SECOND) is None
-    rig.install(TruncationTable(FIRST).extended(SECOND, 40, 100))
-    assert not rig.state.whole, "a table alone does not bring the records back"
-
-
-def test_parts_of_two_checkpoints_do_not_make_one() -> None:
-    """The first was interrupted, and the head of the second one is spoilt."""
-
-    def part(page_id: int) -> ImagesEntry:
-        image = b"x".ljust(PAGE_SIZE, b"\0")
-        return ImagesEntry(50, (PageImage(page_id, 40, image),))
-
-    head = CheckpointEntry(FIRST, TruncationTable(FIRST), 50, 50, 50, 2)
+def written_anew(folded: Lsn) -> StoreRig:
+    """Its log: a head, what is above the layers, if anything; and a head and record 41."""
     rig = StoreRig()
-    log = bytes(rig.log)
-    parts: list[Entry] = [head, part(1), head, part(1), part(2)]
-    frames = [encode_frame(FIRST, [HeldEntry(0), each]) for each in parts]
-    rig.log = bytearray(log + b"".join(frames))
+    rig.take(CHAIN[:40], vdl=folded)
+    rig.work()
+    rig.core.scrub.log_is_damaged = True
+    assert rig.work() == 1
+    rig.take(CHAIN[40:])
+    assert len(rig.files.manifest.logs) == 2
+    assert (rig.state.folded, rig.state.scl) == (folded, 41)
+    return rig
+
+
+@pytest.mark.parametrize(("folded", "frame"), [(30, 0), (30, 2), (40, 0), (40, 1)])
+def test_a_damaged_head_takes_nothing_that_the_other_one_says(folded: Lsn, frame: int) -> None:
+    rig = written_anew(folded)
+    before = durable(rig)
     rig.restart()
-    assert rig.state.scl == 50
-    rig.log = bytearray(log + b"".join(frames))
-    rot(rig, 3)
+    assert durable(rig) == before
+    rig.rot_frame(frame)
     rig.restart()
-    assert rig.state.scl == 0 and not rig.state.whole
+    assert durable(rig) == before and rig.state.whole
+
+
+def test_damage_in_a_log_that_was_written_anew_takes_what_is_not_in_layers() -> None:
+    rig = written_anew(30)
+    rig.rot_frame(1)
+    rig.restart()
+    assert rig.state.scl == 30 and not rig.state.whole
+    assert rig.seal(SECOND) is None
+    rig.install(TruncationTable(FIRST).extended(SECOND, 41, 100))
+    assert not rig.state.whole, "a table alone does not bring the records back"
+    assert rig.take(CHAIN, SECOND) == 41
+    assert rig.state.whole
+
+
+def test_a_head_takes_nothing_back() -> None:
+    """A log that was written anew stands before the file that the log went on in meanwhile."""
+    rig = StoreRig()
+    rig.take(records(range(1, 9)), vdl=5)
+    rig.install(TABLE.with_settled(SECOND))
+    state = rig.state
+    state.announced(5, 4)
+    before = (state.epoch, state.table, state.vdl, state.announced_floor, state.scl)
+    state.apply(HeadEntry(FIRST, TruncationTable(FIRST), 3, 2))
+    assert (state.epoch, state.table, state.vdl, state.announced_floor, state.scl) == before
 
 
 # ---- promises ------------------------------------------------------------------------------------
@@ -477,20 +472,20 @@ def test_parts_of_two_checkpoints_do_not_make_one() -> None:
 def test_a_promise_names_seal_and_table_once_they_are_durable() -> None:
     rig = StoreRig()
     rig.seal(SECOND)
-    assert decode_promises(rig.promises) == Promise(SECOND, FIRST)
+    assert decode_promises(bytes(rig.disk.files[PROMISE])) == Promise(SECOND, FIRST)
     rig.install(TABLE)
-    assert decode_promises(rig.promises) == Promise(SECOND, SECOND)
+    assert decode_promises(bytes(rig.disk.files[PROMISE])) == Promise(SECOND, SECOND)
     rig.seal(THIRD)
-    assert decode_promises(rig.promises) == Promise(THIRD, SECOND)
+    assert decode_promises(bytes(rig.disk.files[PROMISE])) == Promise(THIRD, SECOND)
 
 
 def test_a_promise_that_outlives_its_log_is_never_lowered() -> None:
     rig = StoreRig()
-    rig.promises = encode_promise(Promise(THIRD, SECOND)) * 2
+    rig.disk.files[PROMISE] = bytearray(encode_promise(Promise(THIRD, SECOND)) * 2)
     rig.restart()
     fourth = VolumeEpoch(4, 1)
     assert rig.seal(fourth) is None
-    assert decode_promises(rig.promises) == Promise(fourth, SECOND)
+    assert decode_promises(bytes(rig.disk.files[PROMISE])) == Promise(fourth, SECOND)
     rig.restart()
     assert not rig.state.whole
 
@@ -503,71 +498,7 @@ def test_records_alone_write_no_promise() -> None:
     assert write is not None and write.promise is None
 
 
-# ---- hydration within the log --------------------------------------------------------------------
-
-
-def pages_message(base: int, pages: int = 2, *, at: int = 0, more: int = 0) -> GossipPages:
-    images = tuple(
-        PageImage(page_id, base - pages + 1 + page_id, b"p".ljust(PAGE_SIZE, b"\0"))
-        for page_id in range(at, pages)
-    )
-    return GossipPages(FIRST, "B0", TruncationTable(FIRST), base, base, at, more, images)
-
-
-def test_two_hydrations_under_way_replay_as_they_ran() -> None:
-    rig = StoreRig()
-    rig.step(pages_message(40), "B0")
-    rig.step(pages_message(50), "C0")
-    rig.settle()
-    assert rig.state.scl == 50
-    before = durable(rig.state)
-    rig.restart()
-    assert durable(rig.state) == before
-
-
-def test_a_hydration_that_the_disk_refused_in_part_did_not_happen() -> None:
-    config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
-    rig = StoreRig(config=config)
-    rig.step(pages_message(50, pages=30), "B0")
-    assert rig.write(), "the head"
-    assert rig.core.take_write() is not None
-    rig.core.write_failed()
-    rig.settle()
-    assert rig.state.scl == 0
-    rig.step(pages_message(50, pages=30), "B0")
-    rig.settle()
-    assert rig.state.scl == 50
-    before = durable(rig.state)
-    rig.restart()
-    assert durable(rig.state) == before
-
-
-def test_parts_of_a_hydration_whose_head_was_refused_complete_no_other_one() -> None:
-    config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
-    rig = StoreRig(config=config)
-    rig.step(pages_message(50, pages=24), "B0")
-    for _ in ("head", "part 1", "part 2"):
-        rig.write()
-    assert rig.core.take_write() is not None
-    rig.core.write_failed()
-    rig.step(pages_message(50, pages=24), "B0")
-    assert rig.core.take_write() is not None
-    rig.core.write_failed()
-    rig.settle()
-    assert rig.state.scl == 0
-
-
-def test_a_log_is_not_written_anew_amid_a_hydration() -> None:
-    config = SegmentConfig(write_bytes=64 << 10, gossip_bytes=64 << 10)
-    rig = StoreRig(config=config)
-    rig.step(pages_message(50, pages=24), "B0")
-    rig.write()
-    rig.core.maintenance.require_rewrite()
-    rig.settle()
-    assert rig.state.scl == 50 and rig.core.maintenance.compactions == 1
-    before = durable(rig.state)
-    rig.restart()
-    assert durable(rig.state) == before
+# ---- the state by itself -------------------------------------------------------------------------
 
 
 def test_a_lower_table_never_replaces_a_higher_one() -> None:
@@ -577,26 +508,14 @@ def test_a_lower_table_never_replaces_a_higher_one() -> None:
     assert rig.state.table == TABLE
 
 
-def test_records_above_a_hydration_link_to_it() -> None:
-    rig = StoreRig()
-    above = records([51, 52], prev=50, pages=100)
-    rig.take(above)
-    rig.step(pages_message(50), "B0")
-    rig.settle()
-    assert rig.state.scl == 52 and rig.state.floor == 50
-    before = durable(rig.state)
-    rig.restart()
-    assert durable(rig.state) == before
-
-
 def test_what_the_first_state_of_all_is() -> None:
     rig = StoreRig()
     state = rig.state
     assert (state.epoch, state.table, state.scl, state.vdl) == (FIRST, TruncationTable(FIRST), 0, 0)
     assert state.epoch > NO_EPOCH and state.whole
-    assert isinstance(scan(bytes(rig.log)).frames[0].frame.entries[0], TableEntry)
+    assert scanned(rig.disk.files).frames[0].frame.entries == (HeldEntry(0), state.head())
     rig.take(records([1]))
-    held, run = scan(bytes(rig.log)).frames[1].frame.entries
+    held, run = scanned(rig.disk.files).frames[1].frame.entries
     assert held == HeldEntry(0) and isinstance(run, RecordsEntry)
 
 

@@ -99,6 +99,13 @@ def test_what_a_segment_can_give(what: Wanted, given: bool) -> None:
     assert can_give(layers(20, 50, base=True), 90, request(what)) == given
 
 
+def test_nothing_is_given_of_a_layer_that_is_known_to_be_damaged() -> None:
+    held = layers(20, 50, 70, damaged=(50,))
+    for start, end, given_ in [(0, 20, True), (0, 21, False), (49, 60, False), (50, 90, True)]:
+        assert can_give(held, 90, request(Wanted(start, end, base=False))) == given_
+    assert not can_give(held, 90, request(Wanted(0, 60, base=True)))
+
+
 @given(st.integers(0, 100_000))
 def test_who_is_asked_can_give_and_what_comes_fits(seed: int) -> None:
     """For any two segments of one chain; and when nothing is wanted any more, all is here."""
@@ -111,7 +118,9 @@ def test_who_is_asked_can_give_and_what_comes_fits(seed: int) -> None:
     while (what := wanted(ours, scl, peer)) is not None:
         assert what not in asked, "each brings it further"
         asked.add(what)
-        assert can_give(theirs, their_scl, request(what))
+        asked_of = theirs.between(what.start, what.end)
+        sound = not any(each.number in theirs.damaged for each in asked_of)
+        assert can_give(theirs, their_scl, request(what)) == sound
         layer = unreadable(1_000 + len(asked), what.start, what.end, what.base, 9)
         ours = ours.with_layer(layer)  # raises `Invalid` if it does not fit
         assert ours.folded <= max(scl, theirs.folded)

@@ -266,6 +266,19 @@ class _Drawing:
         else:
             self._add(start, "crash_amid_write", segment, write="compaction", down_ms=0.5)
 
+    def layer(self, start: int) -> None:
+        """A layer rots, while its segment runs or is down; it restarts, once or again."""
+        segment = self._segment()
+        if not self._budget.may_rot(segment):
+            return
+        which = choice(self._random, (None, 0, -1))
+        where = {} if which is None else {"layer": which}
+        self._add(start, "rot_layer", segment, bits=1 + below(self._random, 3), **where)
+        if self._random.random() < 0.7:
+            self._cycle(start + self._soon(), segment)
+        if self._random.random() < 0.3:
+            self._add(start + self._soon(), "rot_layer", segment)
+
     def files(self, start: int) -> None:
         """Amid or after each step by which the files of logs change, several times."""
         target = self._some()
@@ -331,6 +344,8 @@ _EPISODES: Final[tuple[Callable[[_Drawing, int], None], ...]] = (
     _Drawing.promise,
     _Drawing.promise,
     _Drawing.manifest,
+    _Drawing.layer,
+    _Drawing.layer,
     _Drawing.files,
     _Drawing.wipe,
     _Drawing.full,
