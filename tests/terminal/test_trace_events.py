@@ -23,7 +23,6 @@ from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
-from segments.layers.tiers import Tiers
 from segments.manifest import PROMISE
 from segments.protocol.errors import StorageBroken, StorageFull
 from segments.protocol.events import Event, RecordsApplied
@@ -38,7 +37,6 @@ from segments.protocol.messages import (
 )
 from segments.protocol.truncation import TruncationTable
 from segments.restart import format_files, plan_restart
-from segments.space import SpaceWatch
 from tests.terminal.playing import ROOT, play
 
 EPOCH = VolumeEpoch(1, 1)
