@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from time import time_ns
 from typing import NamedTuple
 
 import attrs
@@ -31,6 +30,7 @@ from aurora.read_router import Answer
 from aurora.reading import SegmentRead
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
+from aurora.writer_clock import no_clock
 from aurora.writer_shell import WriterShell
 from segments.protocol.errors import (
     AuroraError,
@@ -134,7 +134,7 @@ class Engine:
         fresh: RecoveryPlan | None = None,
         read_only: bool = False,
         counter: int = 2,
-        clock: Callable[[], int] = time_ns,
+        clock: Callable[[], int] = no_clock,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
