@@ -52,6 +52,15 @@ class OpenDirectory:
         with os.fdopen(self.open(name, os.O_RDONLY), "rb") as file:
             return file.read()
 
+    def rename(self, name: str, new_name: str) -> None:
+        """Give a file another name, in place of what had that before."""
+        os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    @property
+    def descriptor(self) -> int:
+        """To be synced: then its names last."""
+        return self._descriptor
+
 
 class LockedDirectory(OpenDirectory):
     """An open directory that nobody else has open in this way. All calls may raise `OSError`."""
@@ -72,10 +81,6 @@ class LockedDirectory(OpenDirectory):
     def close_in_child(self) -> None:
         self.close()
 
-    def rename(self, name: str, new_name: str) -> None:
-        """Give a file another name, in place of what had that before."""
-        os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
-
     def unlink(self, name: str) -> None:
         """Remove a file, if there is one of this name."""
         with suppress(FileNotFoundError):
@@ -91,11 +96,6 @@ class LockedDirectory(OpenDirectory):
             os.fsync(file.fileno())
         self.rename(new_name, name)
         os.fsync(self._descriptor)
-
-    @property
-    def descriptor(self) -> int:
-        """To be synced: then its names last."""
-        return self._descriptor
 
     def misses(self, name: str, file: int) -> str:
         """Why ``file``, opened as ``name``, is no longer what stands there; empty if it is."""

@@ -14,6 +14,7 @@ from segments.config import SegmentConfig
 from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.layers.materializer import Materializer
 from segments.protocol.errors import SpoiltRun
+from segments.protocol.heard import Heard, HeardMarks, Mark, is_rolled_back
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.run import Run, last_lsn_of, read_run
@@ -25,6 +26,8 @@ from segments.wal import (
     FrameBody,
     HeadEntry,
     HeldEntry,
+    LostEntry,
+    MarksEntry,
     Promise,
     RecordsEntry,
     SealEntry,
@@ -70,6 +73,10 @@ class SegmentState:
         """Highest VDL a writer has announced. What is in layers never lies above one."""
         self.announced_floor: Lsn = 0
         """Highest PGMRPL that the writer of the adopted table has announced; 0: none yet."""
+        self.heard = HeardMarks()
+        """What was heard of the other members; what is not written down yet is no less true."""
+        self.lost: str | None = None
+        """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
         self._gave_up = False  # whether records that may have been acknowledged
@@ -118,6 +125,7 @@ class SegmentState:
             state.lost_up_to((yield from _highest_ever_held(scan)))
         if state._gave_up:
             state._repair_lsn = state.highest_lsn
+        state.heard.take_unwritten()  # all of it comes from there
         return state
 
     def promised(self, promise: Promise) -> None:
@@ -160,11 +168,29 @@ class SegmentState:
         """What is kept in the second place, beside the log."""
         return Promise(self.epoch, max(self.table.epoch, self._promised_table))
 
+    @property
+    def mark(self) -> Mark:
+        """How far it has the log, and under which table."""
+        return Mark(self.table.epoch, self.index.scl)
+
+    def contradicts(self, heard: Mark) -> bool:
+        """Whether somebody has heard more of this segment than it has: its disk was rolled back."""
+        return is_rolled_back(self.mark, heard) and self.whole
+
     def seal_reply(self, segment: SegmentId, epoch: VolumeEpoch, request_id: int) -> SealReply:
         """What a `whole` segment in this state brings to the recovery that seals ``epoch`` (§7)."""
         assert self.whole, f"{segment} is no witness"
         floor = max(self.floor, self.announced_floor)
-        return SealReply(epoch, segment, request_id, self.scl, self.vdl, floor, self.table)
+        return SealReply(
+            epoch,
+            segment,
+            request_id,
+            self.scl,
+            self.vdl,
+            floor,
+            self.table,
+            self.heard.all,
+        )
 
     # ---- one entry -------------------------------------------------------------------------------
 
@@ -200,6 +226,10 @@ class SegmentState:
                 self.adopt_table(entry.table)
                 self.table = self.table.with_settled(entry.table.settled)
                 self.announced(entry.vdl, entry.floor)
+            case MarksEntry(epoch, scls):
+                self.heard.hear_all((Heard(epoch, scls),), scls)
+            case LostEntry(why):
+                self.lost = why
             case HeldEntry():
                 pass  # only `restore` asks, after damage
 
@@ -232,10 +262,12 @@ class SegmentState:
 
         What the writer before announced as its floor is forgotten: its successor may have readers
         below that, as it knows only what three segments had collected. So is what was collected
-        here for it, which would spread by gossip.
+        here for it, which would spread by gossip. And an older copy that adopts a table was
+        accepted as it is.
         """
         if table.epoch <= self.table.epoch:
             return
+        self.lost = None
         if table.settled > self.table.epoch:
             self._drop_doubtful()
         self.table = table.with_settled(self.table.settled)
@@ -331,7 +363,8 @@ class SegmentState:
 
     def head_frame(self) -> FrameBody:
         """The first frame of a file of the log."""
-        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), self.head()])
+        marks = [MarksEntry(*each) for each in self.heard.all]
+        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), *marks, self.head()])
 
     def log_frames(self) -> Iterator[tuple[FrameBody, Lsn]]:
         """Frames of a log that, with the layers, restores this state; with the highest LSN in each.

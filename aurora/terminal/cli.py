@@ -86,6 +86,14 @@ _READ_ONLY: Final[_Decorator] = click.option(
 )
 
 
+_ACCEPT_ROLLBACK: Final[_Decorator] = click.option(
+    "--accept-rollback",
+    is_flag=True,
+    help="Open what is there, though disks were put back as older copies of themselves. What they "
+    "lack, and nobody else has, is then gone for good.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
 @click.version_option(aurora.__version__, message=f"aurora-py {aurora.__version__}")
 def cli() -> None:
@@ -139,12 +147,14 @@ def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
 @cli.command()
 @_DATA
 @_READ_ONLY
+@_ACCEPT_ROLLBACK
 @_GROUPS
 @_COLOR
 @_TRACE
 def repl(
-    data_dir: Path | None, read_only: bool, groups: int | None, plain: bool, trace: Path | None
-) -> None:
+    data_dir: Path | None, read_only: bool, accept_rollback: bool, groups: int | None, plain: bool,
+    trace: Path | None,
+) -> None:  # fmt: skip
     """A prompt for a volume: write, read, break, recover.
 
     `help` lists the commands, Tab completes, `step on` holds every message until you let it
@@ -156,8 +166,8 @@ def repl(
     status 3; after five seconds, if it may not be written.
     """
     options = Options(
-        data_dir=data_dir, read_only=_checked(read_only, data_dir), groups=groups,
-        color=not plain, trace=trace,
+        data_dir=data_dir, read_only=_checked(read_only, data_dir),
+        accept_rollback=accept_rollback, groups=groups, color=not plain, trace=trace,
     )  # fmt: skip
     _talk(options)
 
@@ -165,21 +175,23 @@ def repl(
 @cli.command("viz-repl")
 @_DATA
 @_READ_ONLY
+@_ACCEPT_ROLLBACK
 @_GROUPS
 @_DELAY
 @_COLOR
 @_TRACE
 def viz_repl(
-    data_dir: Path | None, read_only: bool, groups: int | None, delay: int | None, plain: bool,
-    trace: Path | None,
+    data_dir: Path | None, read_only: bool, accept_rollback: bool, groups: int | None,
+    delay: int | None, plain: bool, trace: Path | None,
 ) -> None:  # fmt: skip
     """The prompt, with every internal step shown.
 
     The same as `repl` after `viz on`; `viz off` and `delay MS` work at the prompt.
     """
     options = Options(
-        data_dir=data_dir, read_only=_checked(read_only, data_dir), groups=groups,
-        color=not plain, trace=trace, viz=True, delay_ms=_delay(delay),
+        data_dir=data_dir, read_only=_checked(read_only, data_dir),
+        accept_rollback=accept_rollback, groups=groups, color=not plain, trace=trace,
+        viz=True, delay_ms=_delay(delay),
     )  # fmt: skip
     _talk(options)
 

@@ -28,6 +28,7 @@ from aurora.events import (
     ReadSent,
     ReadStarted,
     RecoveryPlanned,
+    RollbackFound,
     RoomWaitStarted,
     SealAnswered,
     SealingStarted,
@@ -66,6 +67,7 @@ from segments.protocol.events import (
     RequestRefused,
     Restored,
     RewriteStarted,
+    RolledBack,
     ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     ScrubFoundDamage,
@@ -269,6 +271,13 @@ class Narrator:
     def _seal_answered(self, _: str, event: SealAnswered) -> list[Text]:
         return [styled(f"← {event.segment}: sealed; SCL {event.scl}, VDL {event.vdl}")]
 
+    def _rollback_found(self, _: str, event: RollbackFound) -> list[Text]:
+        return [
+            styled(
+                f"does not count {event.segment}: {name_writers(event.why, self._writers)}", "bad"
+            )
+        ]
+
     def _log_fetched(self, _: str, event: LogFetched) -> list[Text]:
         records = event.records
         lsns = f", {show_lsns(records[0].lsn, records[-1].lsn)}" if records else ""
@@ -295,6 +304,12 @@ class Narrator:
         torn = f", cut {event.torn_bytes} torn bytes" if event.torn_bytes else ""
         whole = "" if event.whole else ", damaged: no witness until repaired"
         return [styled(f"reads its log: {self._epoch(event.epoch)}, SCL {event.scl}{torn}{whole}")]
+
+    def _rolled_back(self, _: str, event: RolledBack) -> list[Text]:
+        has, heard = event.has.scl, event.heard.scl
+        known = f"has heard of SCL {heard}" if heard > has else "knows that it had more"
+        return [styled(f"is lost: its disk was rolled back to SCL {has}; {event.told_by} {known}",
+                       "bad")]  # fmt: skip
 
     def _storage_refused(self, _: str, event: StorageRefused) -> list[Text]:
         return [styled(f"does not serve: {event.reason}; opens its disk anew soon", "bad")]
@@ -467,11 +482,13 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     EpochVouched: Narrator._epoch_vouched,
     SealingStarted: Narrator._sealing_started,
     SealAnswered: Narrator._seal_answered,
+    RollbackFound: Narrator._rollback_found,
     LogFetched: Narrator._log_fetched,
     RecoveryPlanned: Narrator._recovery_planned,
     WriterStarted: Narrator._writer_started,
     TableAcknowledged: Narrator._table_acknowledged,
     Restored: Narrator._restored,
+    RolledBack: Narrator._rolled_back,
     BatchReceived: Narrator._batch_received,
     WriteStarted: Narrator._write_started,
     WriteSynced: Narrator._write_synced,

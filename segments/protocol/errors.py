@@ -115,6 +115,10 @@ class Closed(Unavailable):
     """The engine, the cluster or the storage has been closed."""
 
 
+class VolumeRolledBack(Corrupt):
+    """The segments that can be heard have less than the volume once had: older copies of disks."""
+
+
 class SegmentLost(Corrupt):
     """A directory without its segment's identity: the promises made there are gone."""
 

@@ -175,9 +175,9 @@ LIMIT_BUGS: Final = (
         section="protocol §9",
         edits=(
             Edit(
-                "aurora.recovery:Recovery._on_seal_reply",
-                "model.has_read(self._replies[each])",
-                "len(self._replies[each]) == len(model.members)",
+                "aurora.witnesses:Witnesses.has_read_quorums",
+                "model.has_read(self.replies[each])",
+                "len(self.replies[each]) == len(model.members)",
             ),
         ),
     ),

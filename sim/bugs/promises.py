@@ -148,11 +148,12 @@ PROMISE_BUGS: Final = (
         section="protocol §7, step 2",
         edits=(
             Edit(
-                "aurora.recovery:Recovery._on_seal_reply",
-                "self._replies[pg_id][reply.segment] = reply",
-                "replies, members = self._replies[pg_id], self._groups[pg_id].members\n"
-                "    free = [each for each in (reply.segment, *members) if each not in replies]\n"
-                "    replies[free[0] if free else reply.segment] = reply",
+                "aurora.witnesses:Witnesses.add",
+                "self.replies[self._pg_of[reply.segment]][reply.segment] = reply",
+                "pg_id = self._pg_of[reply.segment]\n"
+                "        replies, members = self.replies[pg_id], self._groups[pg_id].members\n"
+                "        free = [x for x in (reply.segment, *members) if x not in replies]\n"
+                "        replies[free[0] if free else reply.segment] = reply",
             ),
         ),
     ),

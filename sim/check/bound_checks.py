@@ -17,6 +17,7 @@ from aurora.events import (
     Acknowledged,
     LogFetched,
     MtrAllocated,
+    RollbackFound,
     SealAnswered,
     SealingStarted,
     WriterStarted,
@@ -140,6 +141,9 @@ class BoundChecks:
 
     def _on_seal_answered(self, writer: str, event: SealAnswered, _: WriterCore | None) -> None:
         self._answered[writer][event.segment] = None
+
+    def _on_rollback_found(self, writer: str, event: RollbackFound, _: WriterCore | None) -> None:
+        self._answered[writer].pop(event.segment, None)
 
     def _has_sealed(self, writer: str) -> bool:
         """Whether a read quorum of every group has answered in the round that is under way."""
@@ -311,6 +315,7 @@ class BoundChecks:
 _ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {
     SealingStarted: BoundChecks._on_sealing,
     SealAnswered: BoundChecks._on_seal_answered,
+    RollbackFound: BoundChecks._on_rollback_found,
     LogFetched: BoundChecks._on_fetched,
     WriterStarted: BoundChecks._on_started,
     MtrAllocated: BoundChecks._on_allocated,

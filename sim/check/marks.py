@@ -159,6 +159,9 @@ class Coverage(Listener):
     def on_rotted(self, segment: SegmentId) -> None:
         self._disks.on_rotted(segment)
 
+    def on_rolled_back(self, segment: SegmentId) -> None:
+        self._disks.on_rolled_back(segment)
+
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self._disks.on_promise_rotted(segment)
 

@@ -343,6 +343,7 @@ _CHOICE: Final = "whom to ask first is a choice: any answer is right, and reads 
 _NETWORK: Final = "the network gives out no more messages at a time than it is asked for"
 
 NOT_HELD: Final[Mapping[str, str]] = {
+    "cluster.vdl_note_interval_s": _PACE,
     "router.explore_every": _CHOICE,
     "router.smoothing": _CHOICE,
     "router.hedge_multiple": _CHOICE,
