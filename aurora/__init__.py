@@ -44,6 +44,7 @@ from segments.protocol.errors import (
     Unavailable,
     VolumeFull,
     VolumeLocked,
+    VolumeRolledBack,
 )
 from segments.protocol.record import PAGE_SIZE
 from segments.statistics import CacheStatistics, SegmentStatistics, TierStatistics
@@ -99,6 +100,7 @@ __all__ = [
     "Unavailable",
     "VolumeFull",
     "VolumeLocked",
+    "VolumeRolledBack",
     "VolumeStatistics",
     "WaitKind",
     "Waiting",

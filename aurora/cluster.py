@@ -9,6 +9,7 @@ crashed, restarted, paused and slowed, in tests as in production.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -37,16 +38,20 @@ from aurora.volume_statistics import VolumeStatistics, volume_statistics
 from segments.disks import Disk, VolumeDirectory, format_storage, memory_disks
 from segments.host import SegmentHost
 from segments.pausing import PausableEndpoint
-from segments.protocol.errors import Closed, Invalid, ReadOnly
+from segments.protocol.errors import Closed, Invalid, ReadOnly, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.transport import Network
 from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer
 from segments.storage import Storage
+from segments.vdl_ledger import MemoryLedger, VdlLedger
 from segments.volume_copy import copy_disks
 
 _ID_BITS = 62
+_NOTING_S = 5.0
+"""How long a closing waits for a disk that does not come to the end of noting the VDL."""
+_log = logging.getLogger("aurora")
 
 
 class Cluster:
@@ -61,13 +66,17 @@ class Cluster:
         config: ClusterConfig,
         random: Random,
         *,
+        ledger: VdlLedger | None = None,
         read_only: bool = False,
         clock: Callable[[], int] = time_ns,
+        accepts_rollback: bool = False,
         trace: Tracer | None = None,
     ) -> None:
         """``read_only`` says that ``disks`` are copies: recovered once, and then only read.
 
         ``clock`` gives writers the time, in nanoseconds since the epoch of Unix.
+        ``ledger`` keeps a VDL that the volume has reached, by default in memory. With
+        ``accepts_rollback`` disks are taken as they are, whatever else is known of them.
         """
         self.config = config = config.of_volume(geometry)
         self.read_only = read_only
@@ -88,6 +97,8 @@ class Cluster:
         }
         self.engines: list[Engine] = []
         """The writers opened here, the latest last; of those that have ended only a few."""
+        self._ledger = ledger or MemoryLedger()
+        self._accepts_rollback = accepts_rollback
         self._nursery = nursery
         self._closed = False
         self._random = random
@@ -190,7 +201,14 @@ class Cluster:
             host.since_s = trio.current_time()
 
     def lost_segments(self) -> dict[SegmentId, str]:
-        """Every lost segment, and why."""
+        """Every lost segment, and why.
+
+        Also one that a writer knows to be rolled back, and that has not heard of it yet.
+        """
+        known = self.engines[-1].rolled_back if self.engines else {}
+        return {**self._lost_by_themselves(), **known}
+
+    def _lost_by_themselves(self) -> dict[SegmentId, str]:
         return {each.segment: each.lost for each in self.hosts.values() if each.lost is not None}
 
     def health(self) -> HealthReport:
@@ -233,7 +251,8 @@ class Cluster:
         )
         return SegmentServer(
             segment, host.group.pg_id, peers, storage, endpoint,
-            config.segment, Random(self._random.getrandbits(64)), trace=self._trace,
+            config.segment, Random(self._random.getrandbits(64)),
+            accepts_rollback=self._accepts_rollback, trace=self._trace,
         )  # fmt: skip
 
     # ---- writers ---------------------------------------------------------------------------------
@@ -243,7 +262,8 @@ class Cluster:
 
         Waits until a write quorum of every group takes part; `health` says what is missing.
         ``fresh`` is for a volume formatted a moment ago. Raises `Fenced` if yet another writer was
-        faster, `Closed` once the cluster's block has ended.
+        faster, `VolumeRolledBack` if the volume once had more than can be found, `Closed` once the
+        cluster's block has ended.
         """
         check_run(self._run)
         self._check_open()
@@ -258,13 +278,33 @@ class Cluster:
         engine = Engine(
             self.network.attach(name), models, self.geometry.lal, self.config.engine, writer_id,
             fresh=fresh, read_only=self.read_only, counter=self._next_counter(),
-            clock=self._clock, trace=self._trace, names=lambda: self.writer_names,
+            clock=self._clock, known_vdl=self._ledger.vdl, accepts_rollback=self._accepts_rollback,
+            lost=self._lost_by_themselves, trace=self._trace, names=lambda: self.writer_names,
         )  # fmt: skip
         self.engines.append(engine)
         self._forget_ended_writers()  # the one before may have ended while it was the latest
         scope = self._writer_scopes[engine] = trio.CancelScope()
         await self._nursery.start(self._run_writer, engine, scope)
         return engine
+
+    async def note_vdl(self) -> None:
+        """Keep the VDL of the latest writer, if it has opened the volume, for those that follow.
+
+        What the disk refuses is only said: the VDL kept before is one that was reached, too.
+        """
+        core = self.engines[-1].core if self.engines else None
+        if core is None or not core.opened or core.fenced is not None or self.read_only:
+            return
+        try:
+            await self._ledger.note(core.vdl)
+        except StorageFailed as error:
+            _log.warning("the VDL that the volume has reached cannot be kept: %s", error)
+
+    async def keep_noting(self) -> None:
+        """`note_vdl`, now, and now and then, until cancelled."""
+        while True:
+            await self.note_vdl()
+            await trio.sleep(self.config.vdl_note_interval_s)
 
     def _next_counter(self) -> int:
         """An epoch's counter above those of all writers known here; the first has 1."""
@@ -312,6 +352,7 @@ async def open_cluster(
     directory: str | PathLike[str] | None = None,
     *,
     read_only: bool = False,
+    accept_rollback: bool = False,
     config: ClusterConfig | None = None,
     trace: Tracer | None = None,
     network: Network | None = None,
@@ -330,6 +371,9 @@ async def open_cluster(
     more than a read quorum of segments. Calls that write raise `ReadOnly`, as do strict reads: what
     is read is the volume as it was at the opening, with all versions that it keeps.
 
+    Raises `VolumeRolledBack` if so many disks were replaced by older copies of themselves that part
+    of the volume is missing. ``accept_rollback`` opens what is there, and annuls the rest for good.
+
     Raises `NotOpened`, which names every segment that did not take part and why, if the volume is
     not open after ``timeout_s`` seconds; None waits for ever. Where permissions stand in the way (a
     read-only file system, files of another owner) five seconds are enough: waiting cures nothing.
@@ -343,20 +387,17 @@ async def open_cluster(
     check_run()
     config = config if config is not None else ClusterConfig()
     _check_parts(config, trace, network, random)
-    check_flag("read_only", read_only)
-    if timeout_s is not None:
-        check_seconds("timeout_s", timeout_s)
+    _check_choices(timeout_s, read_only=read_only, accept_rollback=accept_rollback)
     raised: BaseException | None = None
     cluster: Cluster | None = None
     try:
         async with trio.open_nursery() as nursery:
             try:
-                parts = (nursery, _location(directory), config, trace, network, random)
-                fresh = None
+                parts = (nursery, _location(directory), accept_rollback, config, trace, network)
                 if read_only:
-                    cluster = await _assemble_reader(*parts, timeout_s)
+                    cluster, fresh = await _assemble_reader(*parts, random, timeout_s), None
                 else:
-                    cluster, fresh = await _assemble(*parts)
+                    cluster, fresh = await _assemble(*parts, random)
                 await _open(cluster, fresh, nursery, timeout_s)
                 yield cluster
             except BaseException as error:
@@ -364,9 +405,7 @@ async def open_cluster(
                     raise
                 raised = error  # goes around the nursery, which would wrap it
             finally:
-                if cluster is not None:
-                    cluster._closed = True
-                nursery.cancel_scope.cancel()
+                await _close(cluster, nursery)
     except BaseException as error:
         interrupt = _interrupt_alone(error)
         if interrupt is not None:
@@ -395,6 +434,18 @@ def _is_cancellation(error: BaseException) -> bool:
     return isinstance(error, trio.Cancelled)
 
 
+async def _close(cluster: Cluster | None, nursery: trio.Nursery) -> None:
+    """Let nobody begin anything more, note how far the volume has come, and end all tasks."""
+    try:
+        if cluster is not None:
+            cluster._closed = True
+            with trio.move_on_after(_NOTING_S, shield=True):
+                await cluster.note_vdl()
+            cluster._ledger.close()
+    finally:
+        nursery.cancel_scope.cancel()
+
+
 async def _open(
     cluster: Cluster, fresh: RecoveryPlan | None, nursery: trio.Nursery, timeout_s: float | None
 ) -> None:
@@ -402,6 +453,7 @@ async def _open(
     models = [QuorumModel(group.members) for group in cluster.groups]
     start, read_only = partial(_start, cluster, fresh), cluster.read_only
     await open_in_time(start, cluster.health, models, nursery, timeout_s, read_only=read_only)
+    nursery.start_soon(cluster.keep_noting, name="VDL")
 
 
 async def _start(cluster: Cluster, fresh: RecoveryPlan | None) -> None:
@@ -414,6 +466,7 @@ async def _start(cluster: Cluster, fresh: RecoveryPlan | None) -> None:
 async def _assemble(
     nursery: trio.Nursery,
     path: Path | None,
+    accept_rollback: bool,
     config: ClusterConfig,
     trace: Tracer | None,
     network: Network | None,
@@ -433,13 +486,17 @@ async def _assemble(
             nursery, network, geometry, disks, epoch, config, random, trace=trace
         )
     volume = found or await VolumeDirectory.create(path, volume_id, geometry, epoch, random)
-    cluster = Cluster(nursery, network, geometry, volume.disks(), config, random, trace=trace)
+    cluster = Cluster(
+        nursery, network, geometry, volume.disks(), config, random,
+        ledger=volume.ledger(), accepts_rollback=accept_rollback, trace=trace,
+    )  # fmt: skip
     return cluster, None if found else RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
 
 async def _assemble_reader(
     nursery: trio.Nursery,
     path: Path | None,
+    accept_rollback: bool,
     config: ClusterConfig,
     trace: Tracer | None,
     network: Network | None,
@@ -456,7 +513,8 @@ async def _assemble_reader(
     disks = await copy_disks(volume, timeout_s)
     return Cluster(
         nursery, network, volume.geometry, disks, config, random or SystemRandom(),
-        read_only=True, trace=trace,
+        ledger=MemoryLedger(volume.vdl), read_only=True, accepts_rollback=accept_rollback,
+        trace=trace,
     )  # fmt: skip
 
 
@@ -492,6 +550,14 @@ def _check_parts(config: object, trace: object, network: object, random: object)
         raise Invalid(f"network is {shown(network)}: expected what can be attached to, or None")
     if random is not None:
         check_kind("random", random, Random, "a random.Random, or None")
+
+
+def _check_choices(timeout_s: float | None, **flags: bool) -> None:
+    """Raise `Invalid` for what nobody can choose."""
+    for name, value in flags.items():
+        check_flag(name, value)
+    if timeout_s is not None:
+        check_seconds("timeout_s", timeout_s)
 
 
 def _location(directory: str | PathLike[str] | None) -> Path | None:

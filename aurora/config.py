@@ -282,6 +282,13 @@ class ClusterConfig:
         cost="larger: memory, a buffer pool for each",
     )  # fmt: skip
     """Writers that have ended and can still be looked at; older ones are forgotten."""
+    vdl_note_interval_s: float = setting(
+        5.0, 0.001, DAY_S, unit="seconds",
+        cost="larger: of more that older copies of disks have lost nobody may know; smaller: a "
+        "small file is written more often",
+    )  # fmt: skip
+    """How often the VDL that the volume has reached is kept beside its segments, if it has moved:
+    no writer opens the volume below it unawares."""
     engine: EngineConfig = attrs.field(factory=EngineConfig, validator=made_of(EngineConfig))
     segment: SegmentConfig = attrs.field(factory=SegmentConfig, validator=made_of(SegmentConfig))
 

@@ -32,6 +32,7 @@ from aurora.volume_space import VolumeSpace
 from aurora.writer_clock import WriterClock
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
+from segments.protocol.heard import NO_MARK
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     EpochConfirmed,
@@ -96,7 +97,15 @@ class WriterCore:
             pg_id: QuorumTracker(model, plan.epoch) for pg_id, model in groups.items()
         }
         self.streams: dict[SegmentId, SegmentStream] = {
-            segment: SegmentStream(segment, pg_id, self._logs[pg_id], config, installed=fresh)
+            segment: SegmentStream(
+                segment,
+                pg_id,
+                self._logs[pg_id],
+                self._trackers[pg_id].scls,
+                config,
+                installed=fresh,
+                heard=plan.heard.get(segment, NO_MARK),
+            )
             for pg_id, model in groups.items()
             for segment in model.members
         }
@@ -107,6 +116,7 @@ class WriterCore:
         self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
+        self._rolled_back = plan.rolled_back
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
         self._settled = False
@@ -232,8 +242,11 @@ class WriterCore:
     def step(self, message: Message, now: float) -> None:
         """Take one message from a segment at time ``now`` (seconds)."""
         handler = _HANDLERS.get(type(message))
-        if handler is not None and self.fenced is None:
-            handler(self, message, now)
+        if handler is None or self.fenced is not None:
+            return
+        if self._rolled_back and getattr(message, "segment", "") in self._rolled_back:
+            return  # what it says of its log no longer holds
+        handler(self, message, now)
 
     def tick(self, now: float) -> None:
         """Resend what was lost, announce watermarks, let go of what nobody needs."""

@@ -8,7 +8,15 @@ loop that they wait in, are in `aurora.writer_shell`; all that is decided is dec
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from time import time_ns
 from typing import NamedTuple
@@ -135,6 +143,9 @@ class Engine:
         read_only: bool = False,
         counter: int = 2,
         clock: Callable[[], int] = time_ns,
+        known_vdl: Lsn = 0,
+        accepts_rollback: bool = False,
+        lost: Callable[[], Collection[SegmentId]] = tuple,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
@@ -145,6 +156,8 @@ class Engine:
 
         ``counter`` is a guess at an epoch that nobody has sealed yet; segments correct it.
         ``clock`` gives nanoseconds since the epoch of Unix, for the commits.
+        ``known_vdl`` is one that the volume has surely reached, ``lost`` are the segments that
+        nobody need wait for; ``accepts_rollback`` opens what is there, whatever is known of it.
         ``names`` knows writers by their ids, for the epochs in errors.
         """
         self.name = endpoint.address
@@ -154,8 +167,8 @@ class Engine:
         self._trace = trace
         self._shell = WriterShell(
             endpoint, groups, lal, config, writer_id,
-            fresh=fresh, read_only=read_only, counter=counter, clock=clock,
-            trace=trace, names=names,
+            fresh=fresh, read_only=read_only, counter=counter, clock=clock, known_vdl=known_vdl,
+            accepts_rollback=accepts_rollback, lost=lost, trace=trace, names=names,
         )  # fmt: skip
         self._usable = self._shell.usable
 
@@ -401,6 +414,11 @@ class Engine:
         return self._shell.recovery
 
     @property
+    def rolled_back(self) -> Mapping[SegmentId, str]:
+        """Segments that its recovery knows to be older copies of themselves, and how."""
+        return {} if self.recovery is None else self.recovery.rolled_back
+
+    @property
     def opening_since_s(self) -> float:
         """When it began to open the volume, in trio's time; infinite before."""
         return self._shell.opening_since_s
@@ -435,6 +453,6 @@ class Engine:
         """Open the volume, then serve until cancelled or fenced.
 
         ``task_status`` is told when the volume is open. Raises `Fenced` if another writer takes
-        over before that.
+        over before that, `VolumeRolledBack` if less is left than the volume once had.
         """
         await self._shell.run(task_status=task_status)

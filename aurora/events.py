@@ -154,6 +154,14 @@ class SealingStarted(Event):
 
 
 @attrs.frozen
+class RollbackFound(Event):
+    """A recovery has found out that a segment's disk was rolled back: its reply does not count."""
+
+    segment: SegmentId
+    why: str
+
+
+@attrs.frozen
 class SealAnswered(Event):
     """A segment has sealed the epoch, and says what it holds."""
 

@@ -5,15 +5,17 @@ is the conversation around it, steps 1, 2 and 5: it seals, fetches, and ends wit
 and 8 are a writer's: `WriterCore` opened with the plan installs the table, re-replicates, and lets
 nobody in until a write quorum of every protection group has both.
 
+(More than 400 lines: the conversation is one state machine.)
+
 Nothing here reads an SCL that was not sent after its segment's seal, and any read quorum will do:
 if the segment that holds most falls silent, the whole round starts over with those that answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain as chained
-from typing import ParamSpec
+from typing import Final, ParamSpec
 
 import attrs
 
@@ -22,7 +24,8 @@ from aurora.config import EngineConfig
 from aurora.lsn_allocator import lsn_limit
 from aurora.quorum import QuorumModel
 from aurora.recovery_plan import RecoveryPlan
-from segments.protocol.errors import Fenced, MalformedMessage
+from aurora.witnesses import Witnesses
+from segments.protocol.errors import Fenced, MalformedMessage, VolumeRolledBack
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
@@ -38,6 +41,11 @@ from segments.protocol.run import read_records
 from segments.protocol.truncation import TruncationTable
 
 P = ParamSpec("P")
+
+_OVERRIDE: Final = (
+    "nothing was changed, and accept_rollback=True (--accept-rollback) opens what is there all the "
+    "same, as if nothing else had ever been"
+)
 
 
 def adopted_table(replies: Sequence[SealReply]) -> TruncationTable:
@@ -149,26 +157,38 @@ class Recovery:
         config: EngineConfig,
         *,
         counter: int = 2,
+        read_only: bool = False,
+        known_vdl: Lsn = 0,
+        accepts_rollback: bool = False,
+        lost: Callable[[], Collection[SegmentId]] = tuple,
         trace: Tracer | None = None,
         name: str = "writer",
     ) -> None:
         """``groups`` and ``lal`` are the volume's.
 
-        ``counter`` is a guess at an epoch that is high enough; refusals correct it.
+        ``counter`` is a guess at an epoch that is high enough; refusals correct it. ``known_vdl``
+        is one that the volume has surely reached, and ``lost`` tells who need not be waited for.
+        With ``accepts_rollback`` segments and volume may have less than they once had.
         """
         self.plan: RecoveryPlan | None = None
-        self.error: Fenced | None = None
+        self.error: Fenced | VolumeRolledBack | None = None
+        self.found_vdl: Lsn | None = None
+        """What those who have answered would open at, if that is below the known VDL."""
+        self.known_vdl = 0 if accepts_rollback else known_vdl
         self._groups = groups
         self._lal = lal
         self._config = config
         self._trace = trace
         self._name = name
+        self._read_only = read_only
+        self._lost = lost
         self._pg_of = {each: pg_id for pg_id, model in groups.items() for each in model.members}
+        self._witnesses = Witnesses(groups, accepts_rollback=accepts_rollback)
+        self._search_until: float | None = None
         self._epoch = VolumeEpoch(counter, writer_id)
         self._seal_attempts = 0
         self._given_up = 0
         self._request_id = 0
-        self._replies: dict[PgId, dict[SegmentId, SealReply]] = {}
         self._fetches: dict[PgId, _Fetch] = {}
         self._seal_at = 0.0
         self._sends: list[tuple[SegmentId, Message]] = []
@@ -191,14 +211,19 @@ class Recovery:
     def missing(self) -> dict[PgId, int]:
         """How many more seal replies each group needs."""
         return {
-            pg_id: max(0, model.read - len(self._replies[pg_id]))
+            pg_id: max(0, model.read - len(self._witnesses.replies[pg_id]))
             for pg_id, model in self._groups.items()
         }
 
     @property
     def answered(self) -> frozenset[SegmentId]:
         """Who has sealed the epoch, as far as was heard in this round."""
-        return frozenset(chained.from_iterable(self._replies.values()))
+        return self._witnesses.answered
+
+    @property
+    def rolled_back(self) -> Mapping[SegmentId, str]:
+        """Segments whose disks were rolled back, and how that is known."""
+        return self._witnesses.rolled_back
 
     def take_sends(self) -> list[tuple[SegmentId, Message]]:
         """Messages to send now."""
@@ -225,6 +250,7 @@ class Recovery:
             if now >= self._seal_at:
                 self._seal_at = now + self._config.seal_retry_s
                 self._send_seals()
+            self._end_search(now)
             return
         for fetch in self._fetches.values():
             if not fetch.done and now >= fetch.ask_at:
@@ -239,17 +265,21 @@ class Recovery:
     def _begin_sealing(self) -> None:
         """Start a round. Its requests share one id, so that answers to an earlier one are told."""
         self._request_id += 1
-        self._replies = {pg_id: {} for pg_id in self._groups}
+        self._witnesses.begin_round()
         self._fetches = {}
+        self.found_vdl = None
         self._seal_at = 0.0
         self._note(events.SealingStarted, self._epoch)
 
     def _send_seals(self) -> None:
-        seal = Seal(self._epoch, self._request_id)
         for pg_id, model in self._groups.items():
             for segment in model.members:
-                if segment not in self._replies[pg_id]:
-                    self._sends.append((segment, seal))
+                if segment not in self._witnesses.replies[pg_id]:
+                    self._seal(segment)
+
+    def _seal(self, segment: SegmentId) -> None:
+        heard = self._witnesses.heard_of(segment)
+        self._sends.append((segment, Seal(self._epoch, self._request_id, heard)))
 
     def _on_refused(self, refusal: EpochRefused, now: float) -> None:
         """A higher epoch is about: go above it, unless we had already passed the seal."""
@@ -268,23 +298,40 @@ class Recovery:
 
     def _on_seal_reply(self, reply: SealReply, now: float) -> None:
         pg_id = self._pg_of.get(reply.segment)
-        if pg_id is None or not self.sealing or reply.request_id != self._request_id:
+        if pg_id is None or reply.request_id != self._request_id:
             return
-        self._replies[pg_id][reply.segment] = reply
+        if self.sealing:
+            self._note_answer(reply)
+        gone = self._witnesses.add(reply, late=not self.sealing)
+        for segment in gone:
+            self._note(events.RollbackFound, segment, self.rolled_back[segment])
+            self._seal(segment)  # which tells it so
+        too_few = gone and self._witnesses.too_few_left(self._lost(), read_only=self._read_only)
+        if too_few:
+            self.error = VolumeRolledBack(f"{too_few}; {_OVERRIDE}")
+        elif self.sealing:
+            self._fetch_if_sealed(now)
+        elif gone:
+            self._begin_sealing()  # it may have counted
+
+    def _note_answer(self, reply: SealReply) -> None:
         self._note(
             events.SealAnswered,
             self._epoch, reply.segment, reply.scl, reply.vdl, reply.table.epoch,
             reply.table.settled,
         )  # fmt: skip
-        if all(model.has_read(self._replies[each]) for each, model in self._groups.items()):
+
+    def _fetch_if_sealed(self, now: float) -> None:
+        if self._witnesses.has_read_quorums():
             self._begin_fetching(now)
 
     # ---- step 5: fetch ---------------------------------------------------------------------------
 
     def _begin_fetching(self, now: float) -> None:
-        everyone = [reply for group in self._replies.values() for reply in group.values()]
+        groups = self._witnesses.replies
+        everyone = [reply for group in groups.values() for reply in group.values()]
         table, anchor = adopted_table(everyone), announced_vdl(everyone)
-        for pg_id, replies in self._replies.items():
+        for pg_id, replies in groups.items():
             sources = log_sources([*replies.values()], table)
             target = sources[0].scl
             fetch = _Fetch([each.segment for each in sources], target, anchor)
@@ -292,7 +339,7 @@ class Recovery:
             self._fetches[pg_id] = fetch
             if not fetch.done:
                 self._ask(fetch, now)
-        self._finish_if_fetched()
+        self._finish_if_fetched(now)
 
     def _ask(self, fetch: _Fetch, now: float) -> None:
         """Ask a source; a slow one is given more time each round, and may answer still."""
@@ -320,19 +367,52 @@ class Recovery:
         fetch.done = fetch.after_lsn >= fetch.target_lsn
         fetch.attempts = 0
         if fetch.done:
-            self._finish_if_fetched()
+            self._finish_if_fetched(now)
         else:
             self._ask(fetch, now)
 
-    def _finish_if_fetched(self) -> None:
+    def _finish_if_fetched(self, now: float) -> None:
         if not all(fetch.done for fetch in self._fetches.values()):
             return
-        replies = {pg_id: list(group.values()) for pg_id, group in self._replies.items()}
+        groups = self._witnesses.replies
+        replies = {pg_id: list(group.values()) for pg_id, group in groups.items()}
         fetched = {pg_id: fetch.records for pg_id, fetch in self._fetches.items()}
-        self.plan = plan_recovery(
-            self._epoch, self._lal, replies, fetched, self._config.retention_lsns
-        )
+        plan = plan_recovery(self._epoch, self._lal, replies, fetched, self._config.retention_lsns)
+        if plan.vdl < self.known_vdl:
+            self._search(plan.vdl, now)
+            return
+        witnesses = self._witnesses
+        heard = {each: witnesses.heard_of(each) for each in self._pg_of}
+        self.plan = attrs.evolve(plan, heard=heard, rolled_back=dict(witnesses.rolled_back))
         self._note(events.RecoveryPlanned, self._epoch, self.plan)
+
+    # ---- less than the volume once had -----------------------------------------------------------
+
+    def _search(self, vdl: Lsn, now: float) -> None:
+        """Those who have answered know of less than the volume had: wait for the others."""
+        self.found_vdl = vdl
+        self._fetches = {}
+        if self._search_until is None:
+            self._search_until = now + self._config.read_timeout_s
+        late = self._witnesses.add_late()
+        for reply in late:
+            self._note_answer(reply)
+        if late:
+            self._fetch_if_sealed(now)
+        else:
+            self._end_search(now)
+
+    def _end_search(self, now: float) -> None:
+        """Give up once all have answered who can, or patience has run out."""
+        if self.found_vdl is None or self._search_until is None:
+            return
+        missing = self._witnesses.silent(self._lost())
+        if not missing or now >= self._search_until:
+            found = self._witnesses.found(missing)
+            self.error = VolumeRolledBack(
+                f"the volume had reached VDL {self.known_vdl}, and {found} of VDL "
+                f"{self.found_vdl} at most: expected the disks as they were; {_OVERRIDE}"
+            )
 
     def _note(self, event: Callable[P, Event], *values: P.args, **named: P.kwargs) -> None:
         if self._trace is not None:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from segments.protocol.ids import Lsn, PgId, VolumeEpoch
+from segments.protocol.heard import Mark
+from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
 
@@ -28,6 +29,10 @@ class RecoveryPlan:
     """Oldest read point that every segment heard of still serves."""
     clock_us: int = 0
     """The latest clock of a writer before, in the log above the VDL that was announced; 0: none."""
+    heard: Mapping[SegmentId, Mark] = attrs.field(factory=dict)
+    """The highest mark of each segment that its peers had heard."""
+    rolled_back: Mapping[SegmentId, str] = attrs.field(factory=dict)
+    """Who has less than that, and so is lost: how much, and who has heard of more."""
 
     @classmethod
     def fresh(cls, epoch: VolumeEpoch, pg_ids: Sequence[PgId]) -> RecoveryPlan:

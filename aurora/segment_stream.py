@@ -14,6 +14,7 @@ import attrs
 
 from aurora.config import EngineConfig
 from aurora.outgoing_log import OutgoingLog
+from segments.protocol.heard import NO_MARK, Mark, Scls
 from segments.protocol.ids import Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import InstallTable, WriteAck, WriteBatch
 from segments.protocol.run import NO_RECORDS
@@ -52,10 +53,16 @@ class SegmentStream:
         segment: SegmentId,
         pg_id: PgId,
         log: OutgoingLog,
+        scls: Scls,
         config: EngineConfig,
         *,
         installed: bool,
+        heard: Mark = NO_MARK,
     ) -> None:
+        """``scls`` is what all members of the group have told in this epoch, as it changes.
+
+        ``heard`` is what the segment's peers had heard of it before.
+        """
         self.segment = segment
         self.pg_id = pg_id
         self.acked_lsn: Lsn = 0
@@ -74,6 +81,8 @@ class SegmentStream:
         self.space = NO_LIMIT
         """What it has said of its space, in this epoch."""
         self._log = log
+        self._scls = scls
+        self._heard_before = heard
         self._config = config
         self._in_flight: deque[_Batch] = deque()
         self._seq = 0
@@ -133,7 +142,7 @@ class SegmentStream:
         self._announced_at = now
         return WriteBatch(
             announcement.epoch, self._seq, announcement.vdl, announcement.floor,
-            self._log.tail_lsn, announcement.settled, records,
+            self._log.tail_lsn, announcement.settled, records, dict(self._scls),
         )  # fmt: skip
 
     def _install(self, announcement: Announcement, now: float) -> InstallTable | None:
@@ -141,7 +150,7 @@ class SegmentStream:
             return None
         self._install_at = now + self._timeout_s()
         self._silences += 1
-        return InstallTable(announcement.epoch, 0, announcement.table)
+        return InstallTable(announcement.epoch, 0, announcement.table, self._heard_before)
 
     # ---- hearing ---------------------------------------------------------------------------------
 

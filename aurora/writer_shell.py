@@ -7,7 +7,7 @@ in the cores and in what is pending (`aurora.pending`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from math import inf, isfinite
 from time import time_ns
@@ -37,7 +37,7 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Address, PgId, name_writers
+from segments.protocol.ids import Address, Lsn, PgId, SegmentId, name_writers
 from segments.protocol.transport import Endpoint
 
 
@@ -56,6 +56,9 @@ class WriterShell:
         read_only: bool = False,
         counter: int = 2,
         clock: Callable[[], int] = time_ns,
+        known_vdl: Lsn = 0,
+        accepts_rollback: bool = False,
+        lost: Callable[[], Collection[SegmentId]] = tuple,
         trace: Tracer | None = None,
         names: Callable[[], Mapping[int, Address]] = dict,
     ) -> None:
@@ -77,6 +80,9 @@ class WriterShell:
         self._read_only = read_only
         self._counter = counter
         self._clock = clock
+        self._known_vdl = known_vdl
+        self._accepts_rollback = accepts_rollback
+        self._lost = lost
         self._names = names
         self._run: trio.lowlevel.TrioToken | None = None
         self._intake: CommitIntake | None = None
@@ -173,7 +179,7 @@ class WriterShell:
         """Open the volume, then serve until cancelled or fenced.
 
         ``task_status`` is told when the volume is open. Raises `Fenced` if another writer takes
-        over before that.
+        over before that, `VolumeRolledBack` if less is left than the volume once had.
         """
         self._run = trio.lowlevel.current_trio_token()
         self.opening_since_s = trio.current_time()
@@ -207,7 +213,9 @@ class WriterShell:
         """Hold the conversation of `Recovery`; waits as long as a read quorum is missing."""
         recovery = self.recovery = Recovery(
             self.writer_id, self.groups, self._lal, self.config,
-            counter=self._counter, trace=self.trace, name=self.name,
+            counter=self._counter, read_only=self._read_only, known_vdl=self._known_vdl,
+            accepts_rollback=self._accepts_rollback, lost=self._lost,
+            trace=self.trace, name=self.name,
         )  # fmt: skip
         while not recovery.done:
             recovery.tick(trio.current_time())
@@ -220,7 +228,7 @@ class WriterShell:
                         recovery.step(codec.decode(payload), trio.current_time())
         if recovery.plan is None:
             assert recovery.error is not None
-            error = self._fenced(str(recovery.error))
+            error = type(recovery.error)(name_writers(str(recovery.error), self._names()))
             self._end(error)
             raise error
         return recovery.plan

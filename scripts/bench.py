@@ -130,6 +130,8 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> 
         for name in options.names or FIGURES:
             with progress.status(f"measuring {name}"):
                 figures.append(FIGURES[name](sizes))
+            line = "; ".join(_cells(figures[-1]))  # of a long run, in case it does not end
+            progress.print(line, soft_wrap=True, markup=False, highlight=False)
     finally:
         LIVES.close()
     if options.json:

@@ -39,7 +39,7 @@ from segments.layers.writing import written
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, Manifest, filled
 from segments.protocol import events
-from segments.protocol.errors import Corrupt, DamagedLayer, StorageFailed
+from segments.protocol.errors import Corrupt, DamagedLayer, SpoiltRun, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
@@ -115,6 +115,8 @@ class Background:
         except Corrupt as error:
             if isinstance(error, DamagedLayer):
                 self.found_damage(error, "a job")
+            if isinstance(error, SpoiltRun):
+                self._state.give_up(error)
             self.failed(str(error), now)
 
     def _due(self, now: float) -> Job[None] | None:
@@ -125,8 +127,6 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
-        if state.is_behind(state.scl):
-            return self._learn_pages()
         if (through := self.foldable()) > state.folded:
             return self._fold(through)
         match self.planned():
@@ -167,14 +167,9 @@ class Background:
         layers = self._state.layers
         if damage.layer in layers.numbers and damage.layer not in layers.damaged:
             self._scrub.damages_found += 1
-            self._state.materializer.set_layers(layers.with_damage(damage.layer))
+            self._state.damaged(damage.layer)
             if self._trace is not None:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
-
-    def _learn_pages(self) -> Job[None]:
-        """Learn the pages of all records, step by step, before a fold or a read does it at once."""
-        while self._state.learn_more():
-            yield PAUSE
 
     # ---- the fold --------------------------------------------------------------------------------
 
@@ -209,8 +204,11 @@ class Background:
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
         start = state.folded
+        yield from self._learn_pages()
         yield from state.index.look_into_steps(through)
-        layer = yield from _written(
+        if state.scl < through:  # a run has been given up meanwhile
+            return
+        layer = yield from written(
             number,
             fold_job(
                 number, start, through, state.index.pieces(start, through),
@@ -219,6 +217,11 @@ class Background:
             ),
         )  # fmt: skip
         yield from self._publish(layer, ())
+
+    def _learn_pages(self) -> Job[None]:
+        """Learn the pages of all records in steps, where it would be done at once after that."""
+        while self._state.is_behind(self._state.scl) and self._state.learn_more():
+            yield PAUSE
 
     # ---- merges and collection -------------------------------------------------------------------
 
@@ -239,7 +242,8 @@ class Background:
             number, collect_job(number, old, block_bytes=self._config.block_bytes)
         )
         rows, announced = sum(each.count for each in old), self._state.announced_floor
-        yield from self._publish(layer, old, events.LogCollected(layer.end, rows, announced))
+        why = events.LogCollected(layer.end, rows, announced)
+        yield from self._publish(layer, old, why=why)
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)
@@ -249,14 +253,12 @@ class Background:
     def _take_over(self, transfer: Transfer) -> Job[None]:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
-        before = state.scl
         try:
             taken = yield from written(number, self._parts(transfer, number))
             if taken is not None:
                 layer, new_pages = taken
-                state.materializer.load_pages(*new_pages)
-                yield from self._publish(layer, state.layers.between(layer.start, layer.end))
-                self._note_hydrated(before)
+                old = state.layers.between(layer.start, layer.end)
+                yield from self._publish(layer, old, new_pages)
         finally:
             self._gossip.transferred()
 
@@ -288,10 +290,6 @@ class Background:
         yield Extend(name, last)
         yield SyncFile(name)
         return layer, writer.new_pages
-
-    def _note_hydrated(self, before: Lsn) -> None:
-        if self._trace is not None:
-            self._trace(self._segment, events.Hydrated(before, self._state.scl))
 
     # ---- the log, written anew -------------------------------------------------------------------
 
@@ -341,7 +339,7 @@ class Background:
                 return manifest._replace(logs=(file, *kept))
 
             yield Republish(edit, {file.number: top})
-        except StorageFailed:
+        except (StorageFailed, SpoiltRun):
             yield Delete((name,))
             raise
         self.rewrites += 1
@@ -374,9 +372,17 @@ class Background:
     # ---- files -----------------------------------------------------------------------------------
 
     def _publish(
-        self, layer: Layer, old: Sequence[Layer], why: events.Event | None = None
+        self,
+        layer: Layer,
+        old: Sequence[Layer],
+        new_pages: NewPages | None = None,
+        why: events.Event | None = None,
     ) -> Job[None]:
-        """Make ``layer``, whose bytes are durable, live in place of ``old``; tell of ``why``."""
+        """Make ``layer``, whose bytes are durable, live in place of ``old``; tell of ``why``.
+
+        ``new_pages`` are those of a layer that comes from a peer.
+        """
+        yield from self._learn_pages()
         layers = self._state.layers.with_layer(layer)
         # A damaged log says that something is missing: no file of it goes before that is here.
         whole, files = self._state.whole, self._files
@@ -403,10 +409,10 @@ class Background:
             yield Delete((layer.name,))
             raise
         before = self._state.scl
+        if new_pages is not None:
+            self._state.materializer.load_pages(*new_pages)
         self._state.use_layers(layers)
         self.look_at_space()
-        if self._state.scl > before:
-            self._raised()
         if self._trace is not None:
             if why is not None:
                 self._trace(self._segment, why)
@@ -415,4 +421,8 @@ class Background:
                 tuple(each.number for each in old if each.number not in live),
             )  # fmt: skip
             self._trace(self._segment, published)
+            if new_pages is not None:
+                self._trace(self._segment, events.Hydrated(before, self._state.scl))
+        if self._state.scl > before:
+            self._raised()
         yield Delete(tuple(gone))

@@ -15,7 +15,7 @@ from typing import Final
 
 from segments.held_run import HeldRun, Span, encoded_runs
 from segments.linked_runs import LinkedRuns
-from segments.protocol.errors import NotFound
+from segments.protocol.errors import NotFound, SpoiltRun
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import NO_RECORDS, Rows, Run
@@ -29,8 +29,9 @@ _ANY: Final = MAX_INTEGER
 class ChainIndex:
     """One protection group's log, in one segment.
 
-    Whatever looks into rows raises `MalformedMessage` if they are damaged. Reads of pages do, and
-    of records; and where a run is cut, all of its rows are looked into.
+    Whatever looks into rows raises `SpoiltRun` if they are impossible, and has changed nothing by
+    then. Reads of pages do, and of records; and where a run is cut, all of its rows are looked
+    into. Who is told so drops that run (`drop_run`). One that comes in and must be cut is left out.
     """
 
     def __init__(self, *, max_unlinked: int | None = None) -> None:
@@ -39,6 +40,8 @@ class ChainIndex:
         """Everything of the chain up to here, inclusive, is in page images and not in the log."""
         self.scl: Lsn = 0
         """Highest LSN such that every record of the chain in ``(base_lsn, scl]`` is held."""
+        self.spoilt_runs = 0
+        """How many runs were left out or dropped because of impossible rows."""
         self._max_unlinked = max_unlinked
         self._linked = LinkedRuns()
         self._waiting = WaitingRuns()
@@ -128,11 +131,29 @@ class ChainIndex:
         """
         self._insert(HeldRun(run))
 
+    def insert_survivors(self, run: Run, table: TruncationTable) -> None:
+        """Take in what ``table`` leaves of a run, as `insert_run` does."""
+        self._insert_survivors(HeldRun(run), table)
+
+    def _insert_survivors(self, held: HeldRun, table: TruncationTable) -> None:
+        try:
+            survivors = list(held.without_annulled(table))
+        except SpoiltRun:
+            self.spoilt_runs += 1
+            return
+        for survivor in survivors:
+            self._insert(survivor)
+
     def _insert(self, held: HeldRun) -> None:
         if held.run.prev_lsn == self.scl and not self._waiting:
             self._link(held)
             return
-        for part in self._waiting.lacking(held, self.scl):
+        try:
+            lacking = self._waiting.lacking(held, self.scl)
+        except SpoiltRun:
+            self.spoilt_runs += 1
+            return
+        for part in lacking:
             if part.run.prev_lsn != self.scl:
                 self._waiting.add(part)
                 continue
@@ -230,15 +251,23 @@ class ChainIndex:
         The SCL becomes the last record of the chain below all that was annulled.
         """
         assert not table.annuls(self.base_lsn), (self.base_lsn, table)
+        linked = self._linked
+        first = next(
+            (
+                start for start, end, _ in table.ranges
+                if linked.count_through(start - 1) < linked.count_through(end - 1)
+            ),
+            None,
+        )  # fmt: skip
+        if first is not None:
+            for span in linked.spans(first - 1, linked.last_lsn):
+                span.held.check()
         doubtful = self._waiting.take_all()
-        for start, end, _ in table.ranges:
-            if self._linked.count_through(start - 1) < self._linked.count_through(end - 1):
-                doubtful = self._linked.drop_above(start - 1) + doubtful
-                self.scl = self._linked.last_lsn
-                break
+        if first is not None:
+            doubtful = linked.drop_above(first - 1) + doubtful
+            self.scl = linked.last_lsn
         for held in doubtful:
-            for survivor in held.without_annulled(table):
-                self._insert(survivor)
+            self._insert_survivors(held, table)
 
     def collect(self, up_to: Lsn) -> int:
         """Take the linked records at or below ``up_to`` out of the log; returns how many.
@@ -264,6 +293,24 @@ class ChainIndex:
             self.scl = base_lsn
             for held in self._waiting.take_all():
                 self._insert(held)
+
+    def drop_run(self, spoilt: SpoiltRun) -> bool:
+        """Drop a run with impossible rows, if it is held; returns whether it was linked.
+
+        Then the SCL goes back to where it began, and what was linked behind it waits again.
+        """
+        if spoilt.last_lsn > self.scl:
+            self.spoilt_runs += self._waiting.drop(spoilt.last_lsn)
+            return False
+        span = self._linked.find(spoilt.last_lsn)
+        if span is None or span.held.run.prev_lsn != spoilt.prev_lsn:
+            return False
+        _, *above = self._linked.drop_above(spoilt.prev_lsn)
+        self.scl = self._linked.last_lsn
+        self.spoilt_runs += 1
+        for held in above:
+            self._insert(held)
+        return True
 
     def drop_records(self) -> None:
         """Drop every record, linked or not: what is left ends at ``base_lsn``."""

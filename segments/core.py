@@ -41,8 +41,9 @@ from segments.layers.page_read import Need
 from segments.layers.stream import part_job
 from segments.live_files import LiveFiles
 from segments.protocol import events
-from segments.protocol.errors import DamagedLayer, MalformedMessage, StorageFailed
+from segments.protocol.errors import DamagedLayer, MalformedMessage, SpoiltRun, StorageFailed
 from segments.protocol.events import Event, Tracer
+from segments.protocol.heard import LOST, Mark
 from segments.protocol.ids import NO_EPOCH, Address, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     ConfirmEpoch,
@@ -70,6 +71,7 @@ from segments.protocol.messages import (
 )
 from segments.protocol.run import Run, last_lsn_of, read_run
 from segments.protocol.truncation import TruncationTable
+from segments.rollback import TELLING, heard_of
 from segments.scrub import Scrub
 from segments.state import SegmentState
 from segments.steps import Pace
@@ -78,6 +80,8 @@ from segments.wal import (
     Entry,
     FrameBody,
     HeldEntry,
+    LostEntry,
+    MarksEntry,
     RecordsEntry,
     SealEntry,
     SettledEntry,
@@ -142,8 +146,10 @@ class SegmentCore:
         config: SegmentConfig,
         random: Random,
         *,
+        accepts_rollback: bool = False,
         trace: Tracer | None = None,
     ) -> None:
+        """``accepts_rollback``: an older copy of its disk may serve as if it were the disk."""
         self.segment = segment
         self.pg_id = pg_id
         self.state = state
@@ -152,6 +158,11 @@ class SegmentCore:
         self.dropped_messages = 0
         """Input not taken: malformed, or more than the queue may hold."""
         self._taken_before = state.index.payload_bytes_taken
+        self.lost: str | None = None
+        """Why this segment must not go on: its disk was rolled back. It says nothing more, and
+        ends once that is written down (`take_write`)."""
+        self._peers = peers
+        self._accepts_rollback = accepts_rollback
         self._config = config
         self._trace = trace
         self._promised = state.epoch
@@ -184,10 +195,19 @@ class SegmentCore:
         """Take one message from ``source`` at time ``now`` (seconds of any clock)."""
         assert not self.applying, "a message amid the effects of a write"
         handler = _HANDLERS.get(type(message))
-        if handler is None or not self._admit(source, message):
+        if handler is None or self.lost is not None:
+            return
+        if type(message) in TELLING and self._is_rolled_back(
+            source, heard_of(self.segment, message)
+        ):
+            return
+        if not self._admit(source, message):
             return
         try:
             handler(self, source, message, now)
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
+            self.dropped_messages += 1
         except MalformedMessage:
             self.dropped_messages += 1
 
@@ -210,17 +230,24 @@ class SegmentCore:
     def take_sends(self) -> list[Outgoing]:
         """The messages that may leave now; each is given once."""
         sends, self._sends = self._sends, []
-        return sends
+        return sends if self.lost is None else []
 
     @property
     def write_due(self) -> bool:
         """Whether anything waits for the disk, or is to be written on its own account."""
-        return bool(self._queue) or self.scrub.promise_due or self.background.new_file_due
+        return (
+            bool(self._queue)
+            or self.lost is not None
+            or self.scrub.promise_due
+            or self.background.new_file_due
+        )
 
     def take_write(self) -> Write | None:
         """The next write, or None when there is none or one is under way."""
         if self._in_flight is not None:
             return None
+        if self.lost is not None:
+            return None if self.state.lost is not None else self._last_write(self.lost)
         if self.scrub.promise_due:
             self._in_flight = []
             self.scrub.writing_promise()
@@ -234,6 +261,7 @@ class SegmentCore:
         batch = self._in_flight = self._take_queue()
         epoch, top, promises = self.state.epoch, 0, False
         entries: list[Entry] = [HeldEntry(self.state.highest_lsn)]
+        entries += [MarksEntry(*each) for each in self.state.heard.take_unwritten()]
         for pending in batch:
             entries.append(pending.entry)
             if pending.epoch > epoch:
@@ -246,6 +274,13 @@ class SegmentCore:
             self.scrub.writing_promise()
         frame = encode_body(epoch, entries)
         return Write(self._encoded_promise(batch) if promises else None, frame, top)
+
+    def _last_write(self, lost: str) -> Write:
+        """So that it is known after a restart, too, whoever is there then."""
+        self._in_flight = []
+        self.state.lost = lost
+        held = HeldEntry(self.state.highest_lsn)
+        return Write(None, encode_body(self.state.epoch, [held, LostEntry(lost)]))
 
     def wrote(self) -> None:
         """The write last taken is durable: what it carried takes effect, and may be answered.
@@ -296,7 +331,8 @@ class SegmentCore:
         """Acknowledge the last batch of each writer."""
         last: dict[Address, tuple[int, VolumeEpoch]] = {}
         for writer, seq, epoch in batches:
-            last[writer] = (max(seq, last.get(writer, (0, epoch))[0]), epoch)
+            known = last.get(writer)
+            last[writer] = (seq if known is None else max(seq, known[0]), epoch)
         for writer, (seq, epoch) in last.items():
             self._acknowledge(writer, epoch, seq)
 
@@ -336,6 +372,7 @@ class SegmentCore:
         """The disk refused the write last taken: what it carried was never received."""
         self._in_flight = None
         self.note(events.WriteFailed, reason)
+        self.state.heard.unwritten = True
         self.scrub.write_failed()
         self.background.write_failed()
         self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
@@ -382,6 +419,21 @@ class SegmentCore:
             return
         self._push(Pending(SettledEntry(epoch), self._promised))
 
+    # ---- what others have heard ------------------------------------------------------------------
+
+    def _is_rolled_back(self, source: Address, heard: Mark) -> bool:
+        """Whether this segment is lost: ``source`` knows that it once had more than it has (§8).
+
+        Before anything else in the message: under a higher table it could not be told any more.
+        """
+        if self._accepts_rollback or not self.state.contradicts(heard):
+            return False
+        has = self.state.mark
+        known = "has found that out" if heard == LOST else f"has heard of {heard}"
+        self.lost = f"the disk of {self.segment} was rolled back to {has}: {source} {known}"
+        self.note(events.RolledBack, source, heard, has)
+        return True
+
     # ---- admission -------------------------------------------------------------------------------
 
     def _admit(self, source: Address, message: Message) -> bool:
@@ -423,8 +475,12 @@ class SegmentCore:
     def _on_write_batch(self, source: Address, message: WriteBatch, _: float) -> None:
         if not self._has_table(source, message.epoch):
             return
+        told = message.heard.get(self.segment, 0)
+        if told > self.state.scl and self._is_rolled_back(source, Mark(message.epoch, told)):
+            return
         self.state.announced(message.vdl, message.floor)
         self.state.ends_at(message.tail_lsn, message.vdl)
+        self.state.heard.hear_scls(message.epoch, message.heard, self._peers)
         if message.settled:
             self._settle(message.epoch)
         run = read_run(message.records) if message.records else None
@@ -519,6 +575,8 @@ class SegmentCore:
     def _counted(self, job: Job[None]) -> Job[None]:
         try:
             yield from job
+        except SpoiltRun as spoilt:
+            self.state.give_up(spoilt)
         finally:
             self.querying -= 1
 
@@ -629,6 +687,8 @@ class SegmentCore:
     def _on_gossip(self, source: Address, message: GossipMessage, now: float) -> None:
         if isinstance(message, GossipStatus) and message.table.epoch == self.state.table.epoch:
             self._settle(message.table.settled)
+        if isinstance(message, GossipStatus) and source in self._peers:
+            self._hear(source, message)
         match self.gossip.step(source, message, now):
             case None:
                 pass
@@ -648,7 +708,8 @@ class SegmentCore:
     def _give_layer(self, source: Address, request: FetchLayer) -> Job[None]:
         """Send the part of a layer that was asked for."""
         state, (_, _, start, end, base, page_id, lsn) = self.state, request
-        open_rows = state.index.pieces(max(start, state.folded), end) if end > state.folded else []
+        folded = state.folded
+        open_rows = state.index.pieces(max(start, folded), end) if end > folded else []
         try:
             rows, following = yield from part_job(
                 state.layers.between(start, end), [*sorted_blocks(open_rows)], start, end,
@@ -671,6 +732,13 @@ class SegmentCore:
 
     def _ask_for_part(self, transfer: Transfer) -> None:
         self._send(transfer.peer, self.gossip.fetch(transfer))
+
+    def _hear(self, peer: SegmentId, status: GossipStatus) -> None:
+        """Remember where a peer stands, by its own words, and what it has heard of others."""
+        self.state.heard.hear_all(status.heard, self._peers)
+        # What it says between a seal and its table may be younger than its seal reply.
+        if status.epoch == status.table.epoch:
+            self.state.heard.hear(peer, Mark(status.table.epoch, status.scl))
 
     def _take_gossiped(self, source: Address, entry: RecordsEntry, run: Run) -> None:
         before = self.state.scl

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,13 @@ from contextlib import closing
 from pathlib import Path
 from random import Random
 from reprlib import repr as shown
-from typing import Protocol
+from typing import Final, Protocol
 
 import attrs
 import trio
 
 from segments.file_storage import FileStorage
-from segments.locked_directory import LockedDirectory
+from segments.locked_directory import LockedDirectory, OpenDirectory
 from segments.manifest import SALT_BITS
 from segments.protocol import codec
 from segments.protocol.errors import (
@@ -36,12 +37,13 @@ from segments.protocol.errors import (
     SegmentLost,
     VolumeLocked,
 )
-from segments.protocol.ids import SegmentId, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.refusal import is_passing, storage_error
 from segments.protocol.volume import VolumeGeometry
 from segments.restart import format_files
 from segments.segment_directory import make_directory
 from segments.storage import Identity, MemoryStorage, Storage
+from segments.vdl_ledger import FileLedger
 
 _MANIFEST = "volume.json"
 _MAKING = "volume.creating"
@@ -49,6 +51,8 @@ _SEGMENT = re.compile(r"[A-F](0|[1-9][0-9]*)$")
 _OF_THE_FILE_SYSTEM = "lost+found"  # stands in many a new one, which is empty for all that
 _FORMAT = 4
 """1: records in logs were msgpack; 2: truncation tables kept every range; 3: a log was one file."""
+CONVERTIBLE: Final = 3
+"""The format that can be converted into the present one (`segments.conversion.volume`)."""
 
 
 class Disk(Protocol):
@@ -115,6 +119,26 @@ class VolumeDirectory:
     path: Path
     volume_id: str
     geometry: VolumeGeometry
+    vdl: Lsn = 0
+    """One that the volume had surely reached when its manifest was read."""
+
+    def ledger(self) -> FileLedger:
+        """What keeps that VDL from now on; raises `StorageFailed` if the disk refuses."""
+        try:
+            directory = OpenDirectory(self.path)
+        except OSError as error:
+            raise storage_error(f"{self.path} cannot be read", error) from error
+
+        def encode(vdl: Lsn) -> bytes:
+            return _encode_manifest(self.volume_id, self.geometry, vdl)
+
+        def is_ours(data: bytes) -> bool:
+            return _decode_manifest(self.path / _MANIFEST, data, _FORMAT)[:2] == (
+                self.volume_id,
+                self.geometry,
+            )
+
+        return FileLedger(directory, _MANIFEST, self.vdl, encode, is_ours)
 
     def disks(self) -> Mapping[SegmentId, FileDisk]:
         """One disk for each segment of the volume."""
@@ -125,11 +149,12 @@ class VolumeDirectory:
         }
 
     @classmethod
-    def find(cls, path: Path) -> VolumeDirectory | None:
+    def find(cls, path: Path, written_as: int = _FORMAT) -> VolumeDirectory | None:
         """The volume at ``path``; None if nothing is there yet.
 
-        Raises `Invalid` for a directory that holds something else, `Corrupt` for a manifest that
-        is not byte by byte what was written, `StorageFailed` if the disk refuses.
+        Raises `Invalid` for a directory that holds something else, `OtherFormat` for a volume of
+        another format than ``written_as``, `Corrupt` for a manifest that is not byte by byte what
+        was written, `StorageFailed` if the disk refuses.
         """
         manifest = path / _MANIFEST
         try:
@@ -140,7 +165,7 @@ class VolumeDirectory:
         except OSError as error:
             raise storage_error(f"{path} cannot be read", error) from error
         if data is not None:
-            return cls(path, *_decode_manifest(manifest, data))
+            return cls(path, *_decode_manifest(manifest, data, written_as))
         _check_free(path, found)
         return None
 
@@ -158,7 +183,8 @@ class VolumeDirectory:
         Raises `VolumeLocked` if somebody else is making it, or just has; `Invalid` if something
         else is there, `StorageFailed` if the disk refuses.
         """
-        volume, manifest = cls(path, volume_id, geometry), _encode_manifest(volume_id, geometry)
+        volume = cls(path, volume_id, geometry)
+        manifest = _encode_manifest(volume_id, geometry, 0)
         try:
             await trio.to_thread.run_sync(make_directory, path)
             with closing(LockedDirectory(path)):
@@ -174,6 +200,13 @@ class VolumeDirectory:
             raise storage_error(f"{path} cannot be made", error) from error
         return volume
 
+    def replace_manifest(self, directory: LockedDirectory) -> None:
+        """Make the manifest in ``directory``, the volume's own, one of the present format.
+
+        Durably, and in one step: a crash leaves the old one or the new one. Raises `OSError`.
+        """
+        directory.publish(_MANIFEST, _encode_manifest(self.volume_id, self.geometry, 0))
+
     async def _format(self, epoch: VolumeEpoch, random: Random) -> None:
         for segment, disk in self.disks().items():
             # In a thread, like all that syncs: the loop serves others, too.
@@ -186,34 +219,51 @@ class VolumeDirectory:
                 storage.close()
 
 
-def _encode_manifest(volume_id: str, geometry: VolumeGeometry, written_as: int = _FORMAT) -> bytes:
+def _encode_manifest(
+    volume_id: str, geometry: VolumeGeometry, vdl: Lsn | None, written_as: int = _FORMAT
+) -> bytes:
     values: dict[str, object] = {
         "format": written_as,
         "volume_id": volume_id,
         "pg_count": geometry.pg_count,
         "lal": geometry.lal,
     }
+    if vdl is not None:  # as in earlier formats
+        values["vdl"] = vdl
     # A wrong number of groups would deal the pages anew: nothing here may be taken on trust.
     values["checksum"] = f"{codec.checksum(codec.pack(tuple(values.values()))):016x}"
     return json.dumps(values, indent=2).encode() + b"\n"
 
 
-def _decode_manifest(manifest: Path, data: bytes) -> tuple[str, VolumeGeometry]:
+def _decode_manifest(manifest: Path, data: bytes, expected: int) -> tuple[str, VolumeGeometry, Lsn]:
     try:
         values = json.loads(data)
         written_as = values["format"]
         volume_id, geometry = values["volume_id"], VolumeGeometry(values["pg_count"], values["lal"])
-        intact = _encode_manifest(volume_id, geometry, written_as) == data
+        vdl = values.get("vdl")
+        intact = _encode_manifest(volume_id, geometry, vdl, written_as) == data
     except (ValueError, KeyError, TypeError, RecursionError, InvalidConfig) as error:
         raise Corrupt(f"{manifest} cannot be read: {error!r}") from error
     if not intact:
         raise Corrupt(f"{manifest} is {shown(data)}: expected what was written, by its checksum")
-    if written_as != _FORMAT:
-        raise OtherFormat(
-            f"{manifest} is of format {shown(written_as)}: expected {_FORMAT}, the one that this "
-            "version reads and writes; nothing has been changed"
-        )
-    return volume_id, geometry
+    if written_as != expected:
+        raise OtherFormat(_of_another_format(manifest, written_as))
+    if written_as == CONVERTIBLE:
+        vdl = 0
+    elif type(vdl) is not int or not 0 <= vdl <= MAX_LSN:
+        raise Corrupt(f"{manifest} says VDL {shown(vdl)}: expected 0 to {MAX_LSN}")
+    return volume_id, geometry, vdl
+
+
+def _of_another_format(manifest: Path, written_as: object) -> str:
+    what_helps = "nothing has been changed"
+    if written_as == CONVERTIBLE:
+        command = f"python -m aurora convert {shlex.quote(str(manifest.parent))}"
+        what_helps = f"{command} converts it; {what_helps}"
+    return (
+        f"{manifest} is of format {shown(written_as)}: expected {_FORMAT}, the one that this "
+        f"version reads and writes; {what_helps}"
+    )
 
 
 def _is_directory(path: Path) -> bool:

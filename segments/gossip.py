@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 from segments.config import SegmentConfig
 from segments.protocol import events
 from segments.protocol.events import Tracer
+from segments.protocol.heard import Mark, is_rolled_back
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, GossipStatus
 from segments.protocol.run import Run, read_run
@@ -98,6 +99,7 @@ class Gossip:
             state.epoch, self._segment, state.table,
             state.scl, state.vdl, state.announced_floor,
             state.layers.base_lsn, state.folded, reply_wanted,
+            state.whole, state.heard.all,
         )  # fmt: skip
 
     def step(self, source: Address, message: GossipMessage, now: float) -> Outcome:
@@ -132,10 +134,17 @@ class Gossip:
 
     def _answer_status(self, source: Address, status: GossipStatus, now: float) -> Outcome:
         state = self._state
+        if status.whole and is_rolled_back(
+            Mark(status.table.epoch, status.scl), state.heard.of(source)
+        ):
+            # Or an old message. Its sender knows which, and is to be told before it gets records.
+            return self.status(reply_wanted=False)
         # Between a seal and its table the floor is still the former writer's, and the next
         # one may have readers below it.
         level = state.table.epoch == state.epoch
         state.announced(status.vdl, status.floor if level else 0)
+        if self.transfer is not None and source == self.transfer.peer:
+            self.transfer.hear(status)
         if level and self.transfer is None:
             what = wanted(state.layers, state.scl, status)
             if what is not None:

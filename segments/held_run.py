@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from segments.protocol.errors import MalformedMessage, SpoiltRun
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import Rows, Run, join_rows
@@ -33,15 +34,22 @@ class HeldRun:
 
     @property
     def ends(self) -> array[int]:
-        """See `Run.payload_ends`; raises `MalformedMessage` if rows are damaged."""
+        """See `Run.payload_ends`; raises `SpoiltRun` if rows are impossible."""
         if not self._ends:
-            self._ends = self.run.payload_ends()
+            try:
+                self._ends = self.run.payload_ends()
+            except MalformedMessage as error:
+                raise SpoiltRun(self.run.prev_lsn, self.lsns[-1], str(error)) from error
         return self._ends
+
+    def check(self) -> None:
+        """Raise `SpoiltRun` if rows are impossible."""
+        _ = self.ends
 
     # ---- its pages -------------------------------------------------------------------------------
 
     def look_into(self) -> None:
-        """Check all rows, and learn their pages; raises `MalformedMessage`."""
+        """Check all rows, and learn their pages; raises `SpoiltRun`."""
         if self.ends and not self._pages:
             pages = self.run.pages()
             self._order = array("I", sorted(range(len(pages)), key=pages.__getitem__))
@@ -66,7 +74,7 @@ class HeldRun:
         return start, bisect_right(self.lsns, through, start)
 
     def records(self, rows: Iterable[int]) -> list[RedoRecord]:
-        """The records of these rows; raises `MalformedMessage` if any is damaged."""
+        """The records of these rows; raises `SpoiltRun` if any of the run is impossible."""
         return self.run.records_at(rows, self.ends)
 
     def cut(self, start: int, stop: int) -> HeldRun:
@@ -123,7 +131,7 @@ class Span(NamedTuple):
         return self.held.run.rows(self.start, self.stop, self.held.ends)
 
     def records(self) -> list[RedoRecord]:
-        """Their records, each checked; raises `MalformedMessage`."""
+        """Their records, each checked; raises `SpoiltRun`."""
         return self.held.records(range(self.start, self.stop))
 
     def split(self, count: int, limit_bytes: int) -> tuple[Span | None, Span | None]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from segments.held_run import HeldRun, Span
+from segments.protocol.errors import SpoiltRun
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
 from segments.protocol.run import join_runs
@@ -102,7 +103,7 @@ class LinkedRuns:
     def look_into(self, through: Lsn) -> None:
         """Index the pages of all records up to ``through``, and maybe of a few more.
 
-        Raises `MalformedMessage` if rows are damaged.
+        Raises `SpoiltRun` if rows are impossible; those before it have been indexed.
         """
         while self.lacks(through):
             self.look_into_more()
@@ -136,8 +137,7 @@ class LinkedRuns:
                 break
             start -= 1
             records, size = records + len(runs[start].lsns), size + runs[start].run.size_bytes
-        block = HeldRun(join_runs([held.run for held in runs[start:stop]]))
-        block.look_into()
+        block = _looked_into(runs[start:stop])
         runs[start:stop] = [block]
         del self._lasts[start : stop - 1], self._ends[start : stop - 1]
         self._blocks = start + 1
@@ -207,6 +207,35 @@ class LinkedRuns:
             self._lasts.append(held.lsns[kept - 1])
             self._ends.append(end)
         return [span.held.cut(span.start, span.stop) for span in dropped]
+
+
+def _looked_into(parts: Sequence[HeldRun]) -> HeldRun:
+    """Runs that follow each other, joined and looked into.
+
+    Raises `SpoiltRun` for the first of them with impossible rows. Rows whose payloads are longer or
+    shorter than what the run has of them are noticed also where another run would make up for it.
+    """
+    block = HeldRun(join_runs([held.run for held in parts]))
+    try:
+        block.look_into()
+        sound = _fit(block.ends, parts)
+    except SpoiltRun:
+        sound = False
+    if not sound:
+        for held in parts:
+            held.check()
+    return block
+
+
+def _fit(ends: Sequence[int], parts: Sequence[HeldRun]) -> bool:
+    """Whether the payloads of each part end where its rows say."""
+    row = end = 0
+    for held in parts:
+        row += len(held.lsns)
+        end += held.run.size_bytes - RECORD_OVERHEAD_BYTES * len(held.lsns)
+        if ends[row - 1] != end:
+            return False
+    return True
 
 
 def _has_room(records: int, size: int, held: HeldRun) -> bool:

@@ -91,20 +91,30 @@ def format_files(epoch: VolumeEpoch, salt: int) -> dict[str, bytes]:
 
 
 def plan_restart(
-    segment: SegmentId, files: Mapping[str, bytes | bytearray], config: SegmentConfig
+    segment: SegmentId,
+    files: Mapping[str, bytes | bytearray],
+    config: SegmentConfig,
+    *,
+    accepts_rollback: bool = False,
 ) -> RestartPlan:
     """What `restart_job` returns for a disk with these files, at once."""
-    return finished(restart_job(segment, tuple(sorted(files)), config), reader_of(files))
+    job = restart_job(segment, tuple(sorted(files)), config, accepts_rollback=accepts_rollback)
+    return finished(job, reader_of(files))
 
 
 def restart_job(
-    segment: SegmentId, names: Sequence[str], config: SegmentConfig
+    segment: SegmentId,
+    names: Sequence[str],
+    config: SegmentConfig,
+    *,
+    accepts_rollback: bool = False,
 ) -> Job[RestartPlan]:
     """Decide from all that a disk with these files holds.
 
     Raises `SegmentLost` if the manifest, the log or the promises are lost. A file of a log has a
     frame from the first on, and never loses its last: without one in the last file nobody knows how
-    far the log went. Without a promise nobody knows what the segment may still accept.
+    far the log went. Without a promise nobody knows what the segment may still accept. Also if it
+    is known to be an older copy, unless that is accepted.
     """
     found = yield Read(MANIFEST, 0, WHOLE)
     manifest = _manifest_in(segment, found, names)
@@ -119,6 +129,8 @@ def restart_job(
             f"{len(log[-1].data)} bytes, expected one at least"
         )
     state = yield from SegmentState.restore_steps(config, layers, scan, promise)
+    if state.lost is not None and not accepts_rollback:
+        raise SegmentLost(state.lost)
     for each in new_pages:
         state.materializer.load_pages(*each)
         yield PAUSE

@@ -57,6 +57,7 @@ class Scrub:
         """Whether the manifest is, too."""
         self.manifest_is_damaged = False
         """Whether the manifest is to be written again."""
+        self._spoilt_runs = 0  # so many of those that the state has dropped were counted
         self._writing_promise = False
         self._at: float | None = None
         self._number = 0
@@ -64,7 +65,14 @@ class Scrub:
         self._length = config.scrub_bytes
 
     def tick(self, now: float) -> None:
-        """The next piece is due an interval after the last one."""
+        """The next piece is due an interval after the last one.
+
+        What is in the log and was dropped, as nobody can have written it, is damage, too.
+        """
+        if self._state.spoilt_runs > self._spoilt_runs:
+            self.damages_found += self._state.spoilt_runs - self._spoilt_runs
+            self._spoilt_runs = self._state.spoilt_runs
+            self.log_is_damaged = True
         if self._at is None:
             self._at = now + self._config.scrub_interval_s
 

@@ -21,7 +21,6 @@ from segments.storage import Identity
 from segments.wal import NO_PROMISE, encode_promise
 
 IDENTITY: Final = "identity"
-_NEW_IDENTITY: Final = "identity.new"
 _FORMAT: Final = 1
 _LONGEST_IDENTITY: Final = 65_536
 
@@ -42,10 +41,8 @@ def format_directory(directory: LockedDirectory, identity: Identity) -> None:
     """Make an empty directory a segment's, durably; raises `Invalid` if it holds anything."""
     if found := directory.names():
         raise Invalid(f"{directory} holds {', '.join(found[:5])}: expected an empty directory")
-    _write_file(directory, PROMISE, encode_promise(NO_PROMISE) * 2)
-    _write_file(directory, _NEW_IDENTITY, _encode_identity(identity))
-    directory.rename(_NEW_IDENTITY, IDENTITY)
-    os.fsync(directory.descriptor)
+    directory.publish(PROMISE, encode_promise(NO_PROMISE) * 2)
+    directory.publish(IDENTITY, _encode_identity(identity))
 
 
 def read_unlocked(path: Path, expected: Identity) -> dict[str, bytes]:
@@ -109,10 +106,3 @@ def _decode_identity(data: bytes) -> Identity | None:
         return identity if _encode_identity(identity) == data else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-
-
-def _write_file(directory: LockedDirectory, name: str, data: bytes) -> None:
-    with os.fdopen(directory.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())

@@ -33,6 +33,7 @@ from segments.manifest import PROMISE, WHOLE
 from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,
+    SegmentLost,
     StorageBroken,
     StorageFailed,
 )
@@ -60,6 +61,7 @@ class SegmentServer:
         config: SegmentConfig,
         random: Random,
         *,
+        accepts_rollback: bool = False,
         trace: Tracer | None = None,
     ) -> None:
         self.segment = segment
@@ -80,6 +82,7 @@ class SegmentServer:
         self.endpoint = endpoint
         self._config = config
         self._random = random
+        self._accepts_rollback = accepts_rollback
         self._trace = trace
         self._work = trio.Event()
         self._applied = trio.Event()
@@ -91,8 +94,9 @@ class SegmentServer:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore from the storage, then serve.
 
-        Raises `SegmentLost` if the disk was lost, `StorageFailed` if it cannot be read or written
-        now, `StorageBroken` later: open the storage anew, for another server.
+        Raises `SegmentLost` if the disk was lost or, as soon as that is known, rolled back;
+        `StorageFailed` if it cannot be read or written now, `StorageBroken` later: open the storage
+        anew, for another server.
         """
         core, log = await self._restart()
         self.core, self._log = core, log
@@ -106,7 +110,8 @@ class SegmentServer:
     async def _restart(self) -> tuple[SegmentCore, HotLog]:
         storage, config = self._storage, self._config
         names = await storage.names()
-        plan = await self._perform(restart_job(self.segment, names, config))
+        job = restart_job(self.segment, names, config, accepts_rollback=self._accepts_rollback)
+        plan = await self._perform(job)
         files, state = plan.files, plan.state
         if plan.torn_bytes:
             await storage.truncate(files.last_log.name, files.last_log.length)
@@ -128,7 +133,7 @@ class SegmentServer:
                 self._trace(self.segment, damaged)
         core = SegmentCore(
             self.segment, self.pg_id, self._peers, state, files, config, self._random,
-            trace=self._trace,
+            accepts_rollback=self._accepts_rollback, trace=self._trace,
         )  # fmt: skip
         return core, log
 
@@ -186,6 +191,8 @@ class SegmentServer:
             except StorageFailed as error:
                 core.write_failed(str(error))
                 self._refused(error)
+                if core.lost is not None:
+                    raise SegmentLost(core.lost) from error
                 await trio.sleep(self._config.storage_retry_s)
                 continue
             finally:
@@ -197,6 +204,8 @@ class SegmentServer:
             core.wrote()
             if core.applying:
                 await self._apply_rest(core)
+            if core.state.lost is not None and core.lost is not None:
+                raise SegmentLost(core.lost)  # which its log says, too
             self._send(core)
 
     async def _until_applied(self, core: SegmentCore) -> None:

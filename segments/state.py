@@ -6,14 +6,15 @@ restart, which applies all of them again: there is one meaning of the log.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, TypeVar
 
 from segments.chain_index import ChainIndex
 from segments.config import SegmentConfig
-from segments.held_run import HeldRun
 from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.layers.materializer import Materializer
+from segments.protocol.errors import SpoiltRun
+from segments.protocol.heard import Heard, HeardMarks, Mark, is_rolled_back
 from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.run import Run, last_lsn_of, read_run
@@ -25,6 +26,8 @@ from segments.wal import (
     FrameBody,
     HeadEntry,
     HeldEntry,
+    LostEntry,
+    MarksEntry,
     Promise,
     RecordsEntry,
     SealEntry,
@@ -33,6 +36,8 @@ from segments.wal import (
     encode_body,
 )
 from segments.wal_scan import LogScan
+
+T = TypeVar("T")
 
 _RUN_RECORDS: Final = 1_024
 """Most records in one frame of a log that is written anew."""
@@ -68,8 +73,13 @@ class SegmentState:
         """Highest VDL a writer has announced. What is in layers never lies above one."""
         self.announced_floor: Lsn = 0
         """Highest PGMRPL that the writer of the adopted table has announced; 0: none yet."""
+        self.heard = HeardMarks()
+        """What was heard of the other members; what is not written down yet is no less true."""
+        self.lost: str | None = None
+        """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
+        self._gave_up = False  # whether records that may have been acknowledged
         self._sized_table: TruncationTable | None = None  # the one that `_head_bytes` is of
         self._head_bytes = 0
 
@@ -103,8 +113,7 @@ class SegmentState:
         it once acknowledged may be missing.
         """
         state = cls(config, layers)
-        state.epoch = promise.epoch
-        state._promised_table = promise.table_epoch
+        state.promised(promise)
         pace = Pace()
         for _, _, frame in scan.frames:
             state.raise_epoch(frame.epoch)
@@ -113,9 +122,20 @@ class SegmentState:
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
         if scan.damage:
-            highest = yield from _highest_ever_held(scan)
-            state._repair_lsn = state.table.survivor(highest)
+            state.lost_up_to((yield from _highest_ever_held(scan)))
+        if state._gave_up:
+            state._repair_lsn = state.highest_lsn
+        state.heard.take_unwritten()  # all of it comes from there
         return state
+
+    def promised(self, promise: Promise) -> None:
+        """Begin with what stands beside the log."""
+        self.epoch = promise.epoch
+        self._promised_table = promise.table_epoch
+
+    def lost_up_to(self, highest: Lsn) -> None:
+        """Some of what was ever held may be lost, of which ``highest`` was the highest LSN."""
+        self._repair_lsn = self.table.survivor(highest)
 
     @property
     def scl(self) -> Lsn:
@@ -148,11 +168,29 @@ class SegmentState:
         """What is kept in the second place, beside the log."""
         return Promise(self.epoch, max(self.table.epoch, self._promised_table))
 
+    @property
+    def mark(self) -> Mark:
+        """How far it has the log, and under which table."""
+        return Mark(self.table.epoch, self.index.scl)
+
+    def contradicts(self, heard: Mark) -> bool:
+        """Whether somebody has heard more of this segment than it has: its disk was rolled back."""
+        return is_rolled_back(self.mark, heard) and self.whole
+
     def seal_reply(self, segment: SegmentId, epoch: VolumeEpoch, request_id: int) -> SealReply:
         """What a `whole` segment in this state brings to the recovery that seals ``epoch`` (§7)."""
         assert self.whole, f"{segment} is no witness"
         floor = max(self.floor, self.announced_floor)
-        return SealReply(epoch, segment, request_id, self.scl, self.vdl, floor, self.table)
+        return SealReply(
+            epoch,
+            segment,
+            request_id,
+            self.scl,
+            self.vdl,
+            floor,
+            self.table,
+            self.heard.all,
+        )
 
     # ---- one entry -------------------------------------------------------------------------------
 
@@ -188,6 +226,10 @@ class SegmentState:
                 self.adopt_table(entry.table)
                 self.table = self.table.with_settled(entry.table.settled)
                 self.announced(entry.vdl, entry.floor)
+            case MarksEntry(epoch, scls):
+                self.heard.hear_all((Heard(epoch, scls),), scls)
+            case LostEntry(why):
+                self.lost = why
             case HeldEntry():
                 pass  # only `restore` asks, after damage
 
@@ -212,26 +254,27 @@ class SegmentState:
         """Take in records that are durable here; what the adopted table annuls is left out."""
         if run.lsns[0] > self.table.last_annulled_lsn:
             self.index.insert_run(run)
-            return
-        for piece in HeldRun(run).without_annulled(self.table):
-            self.index.insert_run(piece.run)
+        else:
+            self.index.insert_survivors(run, self.table)
 
     def adopt_table(self, table: TruncationTable) -> None:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).
 
         What the writer before announced as its floor is forgotten: its successor may have readers
         below that, as it knows only what three segments had collected. So is what was collected
-        here for it, which would spread by gossip.
+        here for it, which would spread by gossip. And an older copy that adopts a table was
+        accepted as it is.
         """
         if table.epoch <= self.table.epoch:
             return
+        self.lost = None
         if table.settled > self.table.epoch:
             self._drop_doubtful()
         self.table = table.with_settled(self.table.settled)
         self.announced_floor = 0
         self.raise_epoch(table.epoch)
         before = self.index.scl
-        self.index.truncate(table)
+        self.mended(lambda: self.index.truncate(table))
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = table.survivor(self._repair_lsn)
@@ -246,6 +289,10 @@ class SegmentState:
         self.index.drop_records()
         self.materializer.drop_above(self.index.scl)
 
+    def damaged(self, layer: int) -> None:
+        """The layer with this number is not what was written: what it holds must not be used."""
+        self.mended(lambda: self.materializer.set_layers(self.layers.with_damage(layer)))
+
     def use_layers(self, layers: LayerMap) -> None:
         """``layers`` are live from now on: what they hold leaves the log.
 
@@ -253,7 +300,7 @@ class SegmentState:
         announced VDL, which was folded here or, above the SCL, at a peer.
         """
         assert self.folded <= layers.folded <= self.vdl, (self.folded, layers.folded, self.vdl)
-        self.materializer.set_layers(layers)  # before the index lets go
+        self.mended(lambda: self.materializer.set_layers(layers))  # before the index lets go
         if layers.folded > self.scl:
             self.index.reset(layers.folded)
         elif layers.folded > self.index.base_lsn:
@@ -270,9 +317,39 @@ class SegmentState:
 
     def learn_more(self) -> bool:
         """Learn the pages of some records: a step of some milliseconds; False if none are left."""
-        if self.index.look_into_more():
-            return True
-        return self.materializer.list_new_pages(_LEARNED_AT_ONCE)
+        return self.mended(
+            lambda: (
+                self.index.look_into_more() > 0
+                or self.materializer.list_new_pages(_LEARNED_AT_ONCE)
+            )
+        )
+
+    # ---- runs that no writer makes ---------------------------------------------------------------
+
+    @property
+    def spoilt_runs(self) -> int:
+        """How many runs were left out or dropped because of impossible rows."""
+        return self.index.spoilt_runs
+
+    def mended(self, action: Callable[[], T]) -> T:
+        """What ``action`` returns, which changes nothing as long as it meets a spoilt run."""
+        while True:
+            try:
+                return action()
+            except SpoiltRun as spoilt:
+                self.give_up(spoilt)
+
+    def give_up(self, spoilt: SpoiltRun) -> None:
+        """Drop a run whose rows are impossible, as if the disk had spoilt it.
+
+        It was acknowledged unseen. So this segment is not `whole` until peers have brought what
+        stood there, and all that was linked behind it.
+        """
+        before = self.scl
+        if self.index.drop_run(spoilt):
+            self._repair_lsn = max(self._repair_lsn, before)
+            self._gave_up = True
+            self.materializer.drop_above(self.scl)
 
     def pages_at_most(self) -> int:
         """So many pages are known here, and a few more may be in records that came just now."""
@@ -286,7 +363,8 @@ class SegmentState:
 
     def head_frame(self) -> FrameBody:
         """The first frame of a file of the log."""
-        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), self.head()])
+        marks = [MarksEntry(*each) for each in self.heard.all]
+        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), *marks, self.head()])
 
     def log_frames(self) -> Iterator[tuple[FrameBody, Lsn]]:
         """Frames of a log that, with the layers, restores this state; with the highest LSN in each.

@@ -60,12 +60,17 @@ def can_give(layers: LayerMap, scl: Lsn, request: FetchLayer) -> bool:
 
     And none of it in a layer that it knows to be damaged.
     """
-    start, end = request.start_lsn, request.end_lsn
-    if not start < end <= scl or (request.base and start):
+    what = Wanted(request.start_lsn, request.end_lsn, request.base)
+    if any(each.number in layers.damaged for each in layers.between(what.start, what.end)):
         return False
-    if any(each.number in layers.damaged for each in layers.between(start, end)):
+    return _is_held(what, layers.base_lsn, scl)
+
+
+def _is_held(what: Wanted, base_lsn: Lsn, scl: Lsn) -> bool:
+    """Whether a segment has ``what``, of which base and SCL stand at these LSNs."""
+    if not what.start < what.end <= scl or (what.base and what.start):
         return False
-    return layers.base_lsn <= (end if request.base else start)
+    return base_lsn <= (what.end if what.base else what.start)
 
 
 @attrs.define(eq=False)
@@ -123,6 +128,11 @@ class Transfer:
         self.complete = not message.next_lsn
         self.deadline, self.ask_at = now + self.timeout_s, now + self.timeout_s / _ATTEMPTS
         return True
+
+    def hear(self, peer: GossipStatus) -> None:
+        """Give it up if the peer, as it says, has collected a part of it meanwhile."""
+        if not self.complete and not _is_held(self.what, peer.base_lsn, peer.scl):
+            self.given_up = True
 
     def written(self) -> None:
         """The part that has come is in the file."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import islice
 
 from segments.held_run import HeldRun, Span
+from segments.protocol.errors import SpoiltRun
 from segments.protocol.ids import Lsn
 
 
@@ -96,13 +98,22 @@ class WaitingRuns:
         self.records = self.size_bytes = 0
         return taken
 
+    def drop(self, last_lsn: Lsn) -> bool:
+        """Drop the run that ends with the record at ``last_lsn``; returns whether there was one."""
+        at = bisect_right(self._runs, last_lsn - 1, key=_last_lsn)
+        if at == len(self._runs) or self._runs[at].lsns[-1] != last_lsn:
+            return False
+        self._count(self._runs.pop(at), -1)
+        return True
+
     def keep_nearest(self, most: float) -> None:
-        """Drop the records above the ``most`` lowest."""
+        """Drop the records above the ``most`` lowest, and what would have to be cut and cannot."""
         while self.records > most:
             held = self._runs.pop()
             self._count(held, -1)
             if self.records < most:
-                self.add(held.cut(0, int(most) - self.records))
+                with suppress(SpoiltRun):
+                    self.add(held.cut(0, int(most) - self.records))
 
     def _count(self, held: HeldRun, sign: int) -> None:
         self.records += sign * len(held.lsns)

@@ -46,6 +46,7 @@ import attrs
 
 from segments.protocol import codec
 from segments.protocol.errors import Invalid, MalformedFrame, MalformedMessage
+from segments.protocol.heard import Scls
 from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 
@@ -119,7 +120,23 @@ class HeldEntry(NamedTuple):
     highest_lsn: Lsn
 
 
-Entry: TypeAlias = RecordsEntry | SealEntry | TableEntry | SettledEntry | HeadEntry | HeldEntry
+class MarksEntry(NamedTuple):
+    """What was heard of other members, under the table of ``epoch``."""
+
+    epoch: VolumeEpoch
+    scls: Scls
+
+
+class LostEntry(NamedTuple):
+    """The segment has found out that its disk was rolled back, and why: it must not serve again."""
+
+    why: str
+
+
+Entry: TypeAlias = (
+    RecordsEntry | SealEntry | TableEntry | SettledEntry
+    | HeadEntry | HeldEntry | MarksEntry | LostEntry
+)  # fmt: skip
 
 _RECORDS: Final = 1
 _HELD: Final = 7
@@ -130,6 +147,8 @@ _ENTRIES: Final[dict[int, type[Entry]]] = {
     _HELD: HeldEntry,
     8: SettledEntry,
     9: HeadEntry,
+    10: MarksEntry,
+    11: LostEntry,
 }
 _KINDS: Final = {entry: kind for kind, entry in _ENTRIES.items()}
 _FIELDS: Final = {

@@ -13,6 +13,7 @@ import click
 
 import aurora
 from aurora.terminal import demo as scripts
+from aurora.terminal.converting import convert as convert_volume
 from aurora.terminal.finishing import finish, invoke
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
@@ -85,6 +86,14 @@ _READ_ONLY: Final[_Decorator] = click.option(
 )
 
 
+_ACCEPT_ROLLBACK: Final[_Decorator] = click.option(
+    "--accept-rollback",
+    is_flag=True,
+    help="Open what is there, though disks were put back as older copies of themselves. What they "
+    "lack, and nobody else has, is then gone for good.",
+)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 90})
 @click.version_option(aurora.__version__, message=f"aurora-py {aurora.__version__}")
 def cli() -> None:
@@ -138,12 +147,14 @@ def viz_demo(delay: int | None, plain: bool, trace: Path | None) -> None:
 @cli.command()
 @_DATA
 @_READ_ONLY
+@_ACCEPT_ROLLBACK
 @_GROUPS
 @_COLOR
 @_TRACE
 def repl(
-    data_dir: Path | None, read_only: bool, groups: int | None, plain: bool, trace: Path | None
-) -> None:
+    data_dir: Path | None, read_only: bool, accept_rollback: bool, groups: int | None, plain: bool,
+    trace: Path | None,
+) -> None:  # fmt: skip
     """A prompt for a volume: write, read, break, recover.
 
     `help` lists the commands, Tab completes, `step on` holds every message until you let it
@@ -155,8 +166,8 @@ def repl(
     status 3; after five seconds, if it may not be written.
     """
     options = Options(
-        data_dir=data_dir, read_only=_checked(read_only, data_dir), groups=groups,
-        color=not plain, trace=trace,
+        data_dir=data_dir, read_only=_checked(read_only, data_dir),
+        accept_rollback=accept_rollback, groups=groups, color=not plain, trace=trace,
     )  # fmt: skip
     _talk(options)
 
@@ -164,23 +175,42 @@ def repl(
 @cli.command("viz-repl")
 @_DATA
 @_READ_ONLY
+@_ACCEPT_ROLLBACK
 @_GROUPS
 @_DELAY
 @_COLOR
 @_TRACE
 def viz_repl(
-    data_dir: Path | None, read_only: bool, groups: int | None, delay: int | None, plain: bool,
-    trace: Path | None,
+    data_dir: Path | None, read_only: bool, accept_rollback: bool, groups: int | None,
+    delay: int | None, plain: bool, trace: Path | None,
 ) -> None:  # fmt: skip
     """The prompt, with every internal step shown.
 
     The same as `repl` after `viz on`; `viz off` and `delay MS` work at the prompt.
     """
     options = Options(
-        data_dir=data_dir, read_only=_checked(read_only, data_dir), groups=groups,
-        color=not plain, trace=trace, viz=True, delay_ms=_delay(delay),
+        data_dir=data_dir, read_only=_checked(read_only, data_dir),
+        accept_rollback=accept_rollback, groups=groups, color=not plain, trace=trace,
+        viz=True, delay_ms=_delay(delay),
     )  # fmt: skip
     _talk(options)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@_COLOR
+def convert(directory: Path, plain: bool) -> None:
+    """Convert the volume in DIR, of an earlier version, to this one's format.
+
+    In place, and in one step: until the last moment the volume is what it was, whatever comes in
+    between, and the command can be run again. It takes as much space once more as the volume has.
+    Nobody may have the volume open. What it says of a segment that is lost or damaged, the earlier
+    version would have said, too.
+
+    Exit status: 0 if the volume is of this version's format now, or was already; 1 if it cannot be
+    converted, 2 for a wrong call, 3 if it is open elsewhere or the disk refuses now.
+    """
+    _end_with(partial(convert_volume, directory, color=not plain))
 
 
 def _talk(options: Options) -> None:
@@ -204,9 +234,13 @@ def _delay(asked: int | None) -> int:
 def _finish(
     options: Options, use: Callable[[Session], Awaitable[int]], *, repeatable: bool
 ) -> None:
+    _end_with(partial(run, options, use, repeatable=repeatable))
+
+
+def _end_with(use: Callable[[], int]) -> None:
     """Run, and end the process with the exit status."""
     try:
-        status = run(options, use, repeatable=repeatable)
+        status = use()
     except KeyboardInterrupt:
         click.echo("\ninterrupted", err=True)
         status = _INTERRUPTED

@@ -28,6 +28,7 @@ from aurora.events import (
     ReadSent,
     ReadStarted,
     RecoveryPlanned,
+    RollbackFound,
     RoomWaitStarted,
     SealAnswered,
     SealingStarted,
@@ -66,11 +67,13 @@ from segments.protocol.events import (
     RequestRefused,
     Restored,
     RewriteStarted,
+    RolledBack,
     ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     ScrubFoundDamage,
     Sealed,
     SegmentFailed,
+    SpaceLookedAt,
     StorageRefused,
     TableAdopted,
     TableGossiped,
@@ -268,6 +271,13 @@ class Narrator:
     def _seal_answered(self, _: str, event: SealAnswered) -> list[Text]:
         return [styled(f"← {event.segment}: sealed; SCL {event.scl}, VDL {event.vdl}")]
 
+    def _rollback_found(self, _: str, event: RollbackFound) -> list[Text]:
+        return [
+            styled(
+                f"does not count {event.segment}: {name_writers(event.why, self._writers)}", "bad"
+            )
+        ]
+
     def _log_fetched(self, _: str, event: LogFetched) -> list[Text]:
         records = event.records
         lsns = f", {show_lsns(records[0].lsn, records[-1].lsn)}" if records else ""
@@ -294,6 +304,12 @@ class Narrator:
         torn = f", cut {event.torn_bytes} torn bytes" if event.torn_bytes else ""
         whole = "" if event.whole else ", damaged: no witness until repaired"
         return [styled(f"reads its log: {self._epoch(event.epoch)}, SCL {event.scl}{torn}{whole}")]
+
+    def _rolled_back(self, _: str, event: RolledBack) -> list[Text]:
+        has, heard = event.has.scl, event.heard.scl
+        known = f"has heard of SCL {heard}" if heard > has else "knows that it had more"
+        return [styled(f"is lost: its disk was rolled back to SCL {has}; {event.told_by} {known}",
+                       "bad")]  # fmt: skip
 
     def _storage_refused(self, _: str, event: StorageRefused) -> list[Text]:
         return [styled(f"does not serve: {event.reason}; opens its disk anew soon", "bad")]
@@ -354,6 +370,12 @@ class Narrator:
 
     def _job_failed(self, _: str, event: JobFailed) -> list[Text]:
         return [styled(f"background: not done, nothing of it counts: {event.reason}", "bad")]
+
+    def _space_looked_at(self, _: str, event: SpaceLookedAt) -> list[Text]:
+        of = f"needs {show_size(event.needed_bytes)} of {show_size(event.limit_bytes)}"
+        if event.short:
+            return [styled(f"short of space: {of}; writers are to begin nothing new", "warn")]
+        return [styled(f"has space again: {of}")]
 
     def _layer_damaged(self, _: str, event: LayerDamaged) -> list[Text]:
         return [
@@ -460,11 +482,13 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     EpochVouched: Narrator._epoch_vouched,
     SealingStarted: Narrator._sealing_started,
     SealAnswered: Narrator._seal_answered,
+    RollbackFound: Narrator._rollback_found,
     LogFetched: Narrator._log_fetched,
     RecoveryPlanned: Narrator._recovery_planned,
     WriterStarted: Narrator._writer_started,
     TableAcknowledged: Narrator._table_acknowledged,
     Restored: Narrator._restored,
+    RolledBack: Narrator._rolled_back,
     BatchReceived: Narrator._batch_received,
     WriteStarted: Narrator._write_started,
     WriteSynced: Narrator._write_synced,
@@ -489,6 +513,7 @@ _TELLERS: Final[dict[type[Event], Callable[[Narrator, str, Any], list[Text]]]] =
     LogRewritten: Narrator._log_rewritten,
     JobFailed: Narrator._job_failed,
     LayerDamaged: Narrator._layer_damaged,
+    SpaceLookedAt: Narrator._space_looked_at,
     ScrubFoundDamage: Narrator._scrub_found_damage,
     TableGossiped: Narrator._table_gossiped,
     StorageRefused: Narrator._storage_refused,

@@ -37,6 +37,8 @@ class Options:
     """None keeps the volume in memory."""
     read_only: bool = False
     """Copy the volume, and only read it."""
+    accept_rollback: bool = False
+    """Open what is there, whatever else the volume once had."""
     groups: int | None = None
     """Protection groups; None for one, or for what an existing volume has."""
     color: bool = True
@@ -88,8 +90,9 @@ async def open_session(
             file = stack.enter_context(PatientFile(options.trace))
             watch.listeners.append(TraceFile(file))
         opening = open_cluster(
-            options.data_dir, read_only=options.read_only, config=config, trace=watch,
-            network=network, random=Random(_SEED) if repeatable else None,
+            options.data_dir, read_only=options.read_only,
+            accept_rollback=options.accept_rollback, config=config, trace=watch, network=network,
+            random=Random(_SEED) if repeatable else None,
         )  # fmt: skip
         cluster = await stack.enter_async_context(opening)
         stage = Stage(network, clock, watch)

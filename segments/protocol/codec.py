@@ -20,7 +20,8 @@ import xxhash
 
 from segments.protocol import messages
 from segments.protocol.errors import Invalid, MalformedMessage
-from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
+from segments.protocol.heard import Heard, Mark, Scls
+from segments.protocol.ids import MAX_INTEGER, Lsn, PageId, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE
 from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
@@ -142,6 +143,27 @@ def _page_ids(value: Any) -> tuple[PageId, ...]:
     return page_ids
 
 
+def _mark(value: Any) -> Mark:
+    epoch, scl = _parts(value, 2)
+    return Mark(_epoch(epoch), _integer(scl))
+
+
+def _scls(value: Any) -> dict[SegmentId, Lsn]:
+    for segment, scl in value.items():
+        if type(segment) is not str or type(scl) is not int or not 0 <= scl <= MAX_INTEGER:
+            _exactly(str)(segment)
+            _integer(scl)
+    return cast("dict[SegmentId, Lsn]", value)
+
+
+def _heard(value: Any) -> tuple[Heard, ...]:
+    found = []
+    for each in value:
+        epoch, scls = _parts(each, 2)
+        found.append(Heard(_epoch(epoch), _scls(_exactly(dict)(scls))))
+    return tuple(found)
+
+
 _PLAIN: Final = (int, str, bool, bytes)
 _NESTED: Final[dict[object, Callable[[Any], Any]]] = {
     VolumeEpoch: _epoch,
@@ -149,6 +171,9 @@ _NESTED: Final[dict[object, Callable[[Any], Any]]] = {
     PageImage: _page,
     tuple[PageImage, ...]: _pages,
     tuple[PageId, ...]: _page_ids,
+    Mark: _mark,
+    Scls: _scls,
+    tuple[Heard, ...]: _heard,
 }
 
 
@@ -172,7 +197,7 @@ def fields_decoder(kind: Any) -> Callable[[tuple[Any, ...]], Any]:
     Checks all plain types of a message at once: this runs for every message received.
     """
     types = list(get_type_hints(kind).values())
-    expected = (int, *(each if each in _PLAIN else tuple for each in types))
+    expected = (int, *(_packed_as(each) for each in types))
     integers = [at for at, each in enumerate(types, 1) if each is int]
     pick = itemgetter(0, 0, *integers)  # a tuple in any case: the tag is in range
     make = kind._make
@@ -193,6 +218,13 @@ def fields_decoder(kind: Any) -> Callable[[tuple[Any, ...]], Any]:
         return make(fields[1:])
 
     return decode_fields
+
+
+def _packed_as(kind: Any) -> type:
+    """What msgpack makes of a field of this type."""
+    if kind in _PLAIN:
+        return cast("type", kind)
+    return dict if kind == Scls else tuple
 
 
 _ENCODERS: Final = {kind: _encoder(tag, kind) for tag, kind in _TAGS.items()}

@@ -115,12 +115,27 @@ class Closed(Unavailable):
     """The engine, the cluster or the storage has been closed."""
 
 
+class VolumeRolledBack(Corrupt):
+    """The segments that can be heard have less than the volume once had: older copies of disks."""
+
+
 class SegmentLost(Corrupt):
     """A directory without its segment's identity: the promises made there are gone."""
 
 
 class MalformedMessage(Corrupt):
     """Bytes that do not decode to a message or a record."""
+
+
+class SpoiltRun(MalformedMessage):
+    """A run of a log with rows that no writer makes; what it stood for can be had from peers."""
+
+    def __init__(self, prev_lsn: int, last_lsn: int, what: str) -> None:
+        super().__init__(f"the run of ({prev_lsn}, {last_lsn}]: {what}")
+        self.prev_lsn = prev_lsn
+        """The record before its first one."""
+        self.last_lsn = last_lsn
+        """Its last record."""
 
 
 class MalformedFrame(Corrupt):

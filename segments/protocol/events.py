@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import attrs
 
+from segments.protocol.heard import Mark
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId, VolumeEpoch
 from segments.protocol.record import Change
 from segments.protocol.truncation import TruncationTable
@@ -56,6 +57,15 @@ class SegmentFailed(Event):
     """A mistake of its own took the segment down; the others go on."""
 
     reason: str
+
+
+@attrs.frozen
+class RolledBack(Event):
+    """It has less than somebody has heard of it: its disk is an older copy, and it is lost."""
+
+    told_by: Address
+    heard: Mark
+    has: Mark
 
 
 # ---- writes --------------------------------------------------------------------------------------

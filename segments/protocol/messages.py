@@ -10,10 +10,13 @@ class takes several times as long to make.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
+from segments.protocol.heard import NO_MARK, Heard, Mark, Scls
 from segments.protocol.ids import Lsn, PageId, SegmentId, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
+
+_NOTHING: Final[Scls] = {}
 
 
 class PageImage(NamedTuple):
@@ -45,6 +48,9 @@ class WriteBatch(NamedTuple):
     """Whether every member of the volume has adopted the truncation table of this epoch."""
     records: bytes
     """Encoded once by the writer, see `segments.protocol.run`; persisted as it came."""
+    heard: Scls = _NOTHING
+    """The highest SCL that each member of the group, the receiver too, has told this writer; 0 if
+    it has told none."""
 
 
 class ReadPage(NamedTuple):
@@ -78,6 +84,8 @@ class Seal(NamedTuple):
 
     epoch: VolumeEpoch
     request_id: int
+    heard: Mark = NO_MARK
+    """The highest mark of the receiver that its peers have told of."""
 
 
 class FetchLog(NamedTuple):
@@ -99,6 +107,8 @@ class InstallTable(NamedTuple):
     epoch: VolumeEpoch
     request_id: int
     table: TruncationTable
+    heard: Mark = NO_MARK
+    """As in `Seal`: under the new table the receiver could not tell any more."""
 
 
 class ConfirmEpoch(NamedTuple):
@@ -168,6 +178,8 @@ class SealReply(NamedTuple):
     """Highest VDL any writer has announced to this segment."""
     floor: Lsn
     table: TruncationTable
+    heard: tuple[Heard, ...] = ()
+    """What it has heard of the other members."""
 
 
 class LogReply(NamedTuple):
@@ -231,6 +243,10 @@ class GossipStatus(NamedTuple):
     folded: Lsn
     """Up to here, inclusive, its records are in layers: it gives those away as layers alone."""
     reply_wanted: bool
+    whole: bool = True
+    """Whether it has all that it ever acknowledged; damage may have taken some of it."""
+    heard: tuple[Heard, ...] = ()
+    """What it has heard of all members, from them or from others; the receiver is one of them."""
 
 
 class GossipRecords(NamedTuple):

@@ -95,6 +95,24 @@ DAMAGE_BUGS: Final = (
         ),
     ),
     Bug(
+        name="damaged-layer-stays",
+        summary="what a damaged layer held is asked of nobody",
+        section="protocol §8",
+        edits=(Edit("segments.transfer:wanted", "in layers.damaged_layers():", "in ():"),),
+    ),
+    Bug(
+        name="lists-without-a-layer",
+        summary="a segment that cannot open a layer lists the pages that it knows",
+        section="protocol §8",
+        edits=(
+            Edit(
+                "segments.core:SegmentCore._list_pages",
+                "if self.state.layers.damaged:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
         name="whole-at-the-vdl",
         summary="a damaged segment calls itself whole when it is at the VDL that it knows",
         section="protocol §8",
@@ -132,6 +150,18 @@ DAMAGE_BUGS: Final = (
                 "pass",
             ),
         ),
+    ),
+    Bug(
+        name="rollback-unseen",
+        summary="what others have heard of a segment is not compared with what it has",
+        section="protocol §8",
+        edits=(Edit("segments.protocol.heard:is_rolled_back", "has < heard", "False"),),
+    ),
+    Bug(
+        name="head-forgets-marks",
+        summary="a file of the log begins without what was heard of others",
+        section="protocol §8",
+        edits=(Edit(f"{_STATE}.head_frame", "*marks, self.head()", "self.head()"),),
     ),
 )
 
@@ -240,6 +270,25 @@ def damage_annulled() -> Plan:
     return plan
 
 
+def rolled_back_witness() -> Plan:
+    """A write reaches A to D, and E hears how far A has come; then A is as before that write."""
+    plan = Plan(end_ms=200, gossip_interval_ns=2_000_000)
+    plan.put(6, 0)
+    plan.fault(9, "copy_disk", "A")
+    for at, letter in enumerate("ABCDE"):
+        others = [each for each in "ABCDEF"[at + 1 :] if letter + each != "AE"]
+        plan.part(9, letter, ",".join(others))
+    plan.cut(9, "E", "A")
+    plan.part(9, "E,F", "writer-1")
+    plan.put(10, 0)
+    plan.fault(60, "crash_writer")
+    plan.fault(60, "roll_back", "A")
+    plan.part(60, "B,C,D", "writer-2")
+    plan.fault(66, "recover")
+    plan.fault(100, "heal_network")
+    return plan
+
+
 PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "torn-tail-cut-too-far": torn_once,
     "failed-sync-forgiven": sync_refused,
@@ -250,4 +299,5 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "damaged-votes": damaged_witness,
     "waits-for-what-was-annulled": damage_annulled,
     "full-disk-is-given-up": three_full,
+    "rollback-unseen": rolled_back_witness,
 }

@@ -65,6 +65,36 @@ LIMIT_BUGS: Final = (
         ),
     ),
     Bug(
+        name="space-is-not-told",
+        summary="acknowledgements say of a segment's space what it was when the segment came up",
+        section="protocol §6",
+        edits=(Edit("segments.space:SpaceWatch.look", "was, self.space = self.space,", "was ="),),
+    ),
+    Bug(
+        name="writes-into-a-full-volume",
+        summary="only when all six segments of a group are short of space the volume is full",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.volume_space:VolumeSpace._has_room",
+                "self._groups[pg_id].has_write(roomy)",
+                "bool(roomy)",
+            ),
+        ),
+    ),
+    Bug(
+        name="full-for-ever",
+        summary="a writer does not ask segments that were short of space whether they have some",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "aurora.segment_stream:SegmentStream.heartbeat",
+                "waiting |= self.space.short",
+                "pass",
+            ),
+        ),
+    ),
+    Bug(
         name="window-without-bound",
         summary="batches are sent to a segment that acknowledges none",
         section="protocol §4, step 5",
@@ -145,9 +175,9 @@ LIMIT_BUGS: Final = (
         section="protocol §9",
         edits=(
             Edit(
-                "aurora.recovery:Recovery._on_seal_reply",
-                "model.has_read(self._replies[each])",
-                "len(self._replies[each]) == len(model.members)",
+                "aurora.witnesses:Witnesses.has_read_quorums",
+                "model.has_read(self.replies[each])",
+                "len(self.replies[each]) == len(model.members)",
             ),
         ),
     ),

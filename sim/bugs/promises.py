@@ -13,7 +13,7 @@ from sim.bugs.registry import Bug, Edit
 _CORE: Final = "segments.core:SegmentCore"
 _PLAN: Final = "aurora.recovery:plan_recovery"
 _TRUNCATE: Final = "segments.chain_index:ChainIndex.truncate"
-_RESTORE: Final = "segments.state:SegmentState.restore_steps"
+_PROMISED: Final = "segments.state:SegmentState.promised"
 
 PROMISE_BUGS: Final = (
     Bug(
@@ -108,8 +108,8 @@ PROMISE_BUGS: Final = (
         summary="a restart believes the log alone, not the promise beside it",
         section="protocol §8",
         edits=(
-            Edit(_RESTORE, "state.epoch = promise.epoch", "pass"),
-            Edit(_RESTORE, "state._promised_table = promise.table_epoch", "pass"),
+            Edit(_PROMISED, "self.epoch = promise.epoch", "pass"),
+            Edit(_PROMISED, "self._promised_table = promise.table_epoch", "pass"),
         ),
     ),
     Bug(
@@ -148,11 +148,12 @@ PROMISE_BUGS: Final = (
         section="protocol §7, step 2",
         edits=(
             Edit(
-                "aurora.recovery:Recovery._on_seal_reply",
-                "self._replies[pg_id][reply.segment] = reply",
-                "replies, members = self._replies[pg_id], self._groups[pg_id].members\n"
-                "    free = [each for each in (reply.segment, *members) if each not in replies]\n"
-                "    replies[free[0] if free else reply.segment] = reply",
+                "aurora.witnesses:Witnesses.add",
+                "self.replies[self._pg_of[reply.segment]][reply.segment] = reply",
+                "pg_id = self._pg_of[reply.segment]\n"
+                "        replies, members = self.replies[pg_id], self._groups[pg_id].members\n"
+                "        free = [x for x in (reply.segment, *members) if x not in replies]\n"
+                "        replies[free[0] if free else reply.segment] = reply",
             ),
         ),
     ),

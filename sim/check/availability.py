@@ -18,7 +18,8 @@ from typing import Final
 
 from aurora.engine import Engine
 from aurora.events import VolumeOpened, WriterStarted
-from segments.protocol.events import Event
+from segments.protocol.errors import VolumeFull
+from segments.protocol.events import Event, SpaceLookedAt
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
@@ -77,6 +78,8 @@ class Availability(Listener):
         """Whether a source may have become one that is away, or hardly answers."""
         self._waited_out: set[Call] = set()
         """Writes that were pending while no write quorum was ready."""
+        self._short: set[SegmentId] = set()
+        """Who has ever been short of space."""
         self._looks = False
 
     # ---- when to look ----------------------------------------------------------------------------
@@ -85,6 +88,8 @@ class Availability(Listener):
         if not self._looks and self._world.built:
             self._looks = True
             self._look_later()
+        if type(event) is SpaceLookedAt and event.short:
+            self._short.add(source)
         if type(event) in (WriterStarted, VolumeOpened):
             self._world.scheduler.call_after(0, self._look)
             if type(event) is VolumeOpened and source == self._writer and self._opens_ns != NEVER:
@@ -292,7 +297,10 @@ class Availability(Listener):
     def _judge_return(self, call: Call, engine: Engine, waited_out: bool) -> None:
         if self._findings.failed or call.writer != self._writer or engine.error is not None:
             return
-        if call.outcome is Outcome.REFUSED:
+        if call.raised is VolumeFull:
+            members = [[each.name for each in group.segments] for group in self._groups]
+            self._findings.hold(rules.has_no_room, call, members, self._short)
+        elif call.outcome is Outcome.REFUSED:
             self._look()
             self._judge_refusal(call)
         elif call.outcome in (Outcome.OK, Outcome.NOT_FOUND):

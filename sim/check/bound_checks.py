@@ -17,6 +17,7 @@ from aurora.events import (
     Acknowledged,
     LogFetched,
     MtrAllocated,
+    RollbackFound,
     SealAnswered,
     SealingStarted,
     WriterStarted,
@@ -45,6 +46,7 @@ from segments.state import SegmentState
 from sim.check import rules_of_bounds, rules_of_layers
 from sim.check.findings import Findings
 from sim.check.invariants import READ_QUORUM
+from sim.check.sizes import CLOCK_BYTES, ROW_BYTES, record_bytes
 from sim.plan.schedule import SECOND
 from sim.world.history import Call
 from sim.world.world import World
@@ -78,7 +80,7 @@ class BoundChecks:
         self._hold = findings.hold
         self._cluster, self._engine, self._segment = config, config.engine, config.segment
         self._mtr_bytes = (
-            self._engine.max_mtr_bytes + RECORD_OVERHEAD_BYTES * self._engine.max_mtr_writes
+            self._engine.max_mtr_bytes + ROW_BYTES * self._engine.max_mtr_writes + CLOCK_BYTES
         )
         self._ticks_ns = int(_TICKS * self._engine.tick_interval_s * SECOND)
         self._outgoing: dict[tuple[str, PgId], _Outgoing] = {}
@@ -140,6 +142,9 @@ class BoundChecks:
     def _on_seal_answered(self, writer: str, event: SealAnswered, _: WriterCore | None) -> None:
         self._answered[writer][event.segment] = None
 
+    def _on_rollback_found(self, writer: str, event: RollbackFound, _: WriterCore | None) -> None:
+        self._answered[writer].pop(event.segment, None)
+
     def _has_sealed(self, writer: str) -> bool:
         """Whether a read quorum of every group has answered in the round that is under way."""
         votes = Counter(self._pg_of[each] for each in self._answered[writer])
@@ -154,7 +159,7 @@ class BoundChecks:
 
     def _on_started(self, writer: str, event: WriterStarted, _: WriterCore | None) -> None:
         for pg_id, records in event.plan.records.items():
-            size = sum(len(each.payload) + RECORD_OVERHEAD_BYTES for each in records)
+            size = sum(map(record_bytes, records))
             self._outgoing[writer, pg_id] = _Outgoing(size)
 
     def _on_allocated(self, writer: str, event: MtrAllocated, core: WriterCore) -> None:
@@ -310,6 +315,7 @@ class BoundChecks:
 _ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {
     SealingStarted: BoundChecks._on_sealing,
     SealAnswered: BoundChecks._on_seal_answered,
+    RollbackFound: BoundChecks._on_rollback_found,
     LogFetched: BoundChecks._on_fetched,
     WriterStarted: BoundChecks._on_started,
     MtrAllocated: BoundChecks._on_allocated,

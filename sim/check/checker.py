@@ -22,6 +22,7 @@ from aurora.events import (
     Acknowledged,
     MtrAllocated,
     PageCached,
+    RollbackFound,
     SealAnswered,
     SealingStarted,
     VolumeOpened,
@@ -41,6 +42,7 @@ from segments.protocol.events import (
     LayerReceived,
     RecordsApplied,
     Restored,
+    RolledBack,
     Sealed,
     SegmentFailed,
     StorageRefused,
@@ -60,6 +62,8 @@ from sim.check.layer_checks import LayerChecks
 from sim.check.log_checks import LogChecks
 from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
+from sim.check.rollback_checks import RollbackChecks
+from sim.check.space_checks import SpaceChecks
 from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -102,8 +106,10 @@ class Checker(Listener):
         self.readers = ReaderChecks(world, self.findings)
         self.client_calls = ClientChecks(world, self.findings)
         self.logs = LogChecks(world, self.reference, self.findings, self._held)
-        self.wire = WireChecks(world, self.reference, self.disks, self.findings)
+        self.rollbacks = RollbackChecks(world, self.findings)
+        self.wire = WireChecks(world, self.reference, self.disks, self.rollbacks, self.findings)
         self.bounds = BoundChecks(world, self.findings)
+        self.space = SpaceChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.layers = LayerChecks(world, self.reference, self.findings)
         self.ending = Ending(
@@ -161,9 +167,15 @@ class Checker(Listener):
     def _on_recovery_started(self, source: str, _: SealingStarted) -> None:
         self._observed_before[source] = self._observed_vdl
         self.logs.sealing(source)
+        self.rollbacks.sealing(source)
 
     def _on_seal_answered(self, source: str, event: SealAnswered) -> None:
-        self.logs.answered(source, event.table_epoch, event.settled)
+        self.logs.answered(source, event.segment, event.table_epoch, event.settled)
+        self.rollbacks.answered(source, event.segment)
+
+    def _on_rollback_found(self, source: str, event: RollbackFound) -> None:
+        self.logs.not_counted(source, event.segment)
+        self.rollbacks.found(source, event.segment)
 
     def _on_writer_started(self, source: str, event: WriterStarted) -> None:
         plan = event.plan
@@ -173,6 +185,7 @@ class Checker(Listener):
         self._vcl[source] = plan.vdl
         if not event.fresh:
             self.logs.planned(source, plan)
+            self.rollbacks.planned(source, plan.epoch)
         seen = (each.clock_us for group in plan.records.values() for each in group)
         self._clocks[source] = max(seen, default=0)
         self.floors.starts_at(source, plan.floor)
@@ -212,6 +225,7 @@ class Checker(Listener):
         self._hold(invariants.within_lal, view, core, self._lal, records)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
         self._clocks[source] = records[-1].clock_us
+        self.space.allocated(source, core)
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,
@@ -288,6 +302,8 @@ class Checker(Listener):
         if view is not None:
             known = self._epochs.get(source, NO_EPOCH)
             self._hold(invariants.batch_of_our_epoch, source, known, view.epoch)
+            state = self._state(source)
+            self.rollbacks.received(source, state, event.writer, view.epoch, event.seq)
 
     def _on_layer_received(self, source: str, event: LayerReceived) -> None:
         self._on_gossip(source, event)
@@ -354,6 +370,24 @@ class Checker(Listener):
 
     def on_crashed(self, segment: SegmentId) -> None:
         self.disks.crashed(segment)
+
+    def on_rolled_back(self, segment: SegmentId) -> None:
+        """It is as if what the disk has lost had never been on it."""
+        self.disks.rolled_back(segment)
+        self.wire.rolled_back(segment)
+        state = self.disks.copied(segment)
+        if state is None:
+            return
+        pg_id = self._world.cluster.hosts[segment].group.pg_id
+        for (table, of), held in self._held.items():
+            if of == pg_id and segment in held:
+                most = 0 if table > state.table.epoch else state.scl
+                held[segment] = min(held[segment], most)
+        self._epochs[segment] = state.epoch
+        self._sealed.setdefault(pg_id, {})[segment] = (state.epoch, state.scl)
+
+    def _on_rolled_back(self, source: str, _: RolledBack) -> None:
+        self.disks.crashed(source)  # it says nothing more
 
     def on_rotted(self, segment: SegmentId) -> None:
         self.disks.rotted(segment)
@@ -472,6 +506,7 @@ class Checker(Listener):
 _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
     SealingStarted: Checker._on_recovery_started,
     SealAnswered: Checker._on_seal_answered,
+    RollbackFound: Checker._on_rollback_found,
     WriterStarted: Checker._on_writer_started,
     VolumeOpened: Checker._on_opened,
     WriterFenced: Checker._on_fenced,
@@ -484,6 +519,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {
     TableAdopted: Checker._on_table,
     TableSettled: Checker._on_settled,
     Restored: Checker._on_restored,
+    RolledBack: Checker._on_rolled_back,
     StorageRefused: Checker._on_refused,
     SegmentFailed: Checker._on_failed,
     BatchReceived: Checker._on_batch,

@@ -12,7 +12,7 @@ from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.wal import NO_PROMISE, decode_promises, encode_promise
 from segments.wal_scan import scan
-from sim.check import invariants, rules_of_disks, rules_of_the_end
+from sim.check import invariants, rules_of_disks, rules_of_rollback, rules_of_the_end
 from sim.check.disk_shadow import DiskShadow
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference
@@ -80,11 +80,15 @@ class DiskChecks:
             files = {**files, PROMISE: encode_promise(NO_PROMISE) * 2}
         return self._restored(segment, files)
 
+    def copied(self, segment: SegmentId) -> SegmentState | None:
+        """What the copy that a disk was rolled back to stands for; None if it is spoilt."""
+        return self._left(segment)
+
     def witnesses(self) -> dict[SegmentId, SegmentState]:
         """What each segment would bring to a recovery now; no witness, no entry."""
         found: dict[SegmentId, SegmentState] = {}
         for segment, host in self._world.cluster.hosts.items():
-            if host.lost is not None:
+            if host.lost is not None or self._world.rolled_back.get(segment):
                 continue
             if segment in self._down:
                 state = self._down[segment]
@@ -93,6 +97,14 @@ class DiskChecks:
             if state is not None and state.whole and segment not in self._damaged:
                 found[segment] = state
         return found
+
+    def rolled_back(self, segment: SegmentId) -> None:
+        """A segment's disk is an older copy of itself: perhaps one that was damaged."""
+        self._shadows.pop(segment, None)
+        if segment in self._spoilt:
+            self._damaged.add(segment)
+        if segment in self._down:
+            self._down[segment] = self._left(segment)
 
     def is_damaged(self, segment: SegmentId) -> bool:
         """Whether its disk has rotted, and was not found repaired since."""
@@ -128,7 +140,7 @@ class DiskChecks:
     def _is_taken(self, segment: SegmentId) -> bool:
         """Whether nothing of a disk can be used any more, and it is known why."""
         disk = self._world.disks[segment]
-        if disk.identity is None:
+        if disk.identity is None or segment in self._world.rolled_back:
             return True
         try:
             plan_restart(segment, disk.peek(), self._world.cluster.config.segment)
@@ -164,6 +176,11 @@ class DiskChecks:
         shadow = self._shadow(host.segment).restored(files)
         restored = shadow or self._restored(host.segment)
         self._findings.hold(invariants.disk_backs, host.segment, state, restored)
+        if core._in_flight is None and not state.heard.unwritten:
+            self._findings.hold(
+                rules_of_rollback.restores_what_it_heard,
+                host.segment, state.heard.marks, restored.heard.marks,
+            )  # fmt: skip
         self._knows_what_pages_stand_for(host.segment, restored)
         view = invariants.newest_view(self._reference, state.table)
         self._findings.hold(invariants.nothing_annulled, host.segment, state, view)
@@ -217,7 +234,7 @@ class DiskChecks:
         try:
             return self._restored(segment)
         except SegmentLost as lost:
-            if segment not in self._promise_rotten:
+            if segment not in self._promise_rotten and segment not in self._world.rolled_back:
                 self._findings.fail("scl-has-no-gap", f"{lost}, and nothing has taken it")
             return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from aurora.events import RollbackFound
 from segments.core import SegmentCore
 from segments.manifest import MANIFEST, PROMISE, decode_manifest, leftovers
 from segments.protocol.errors import MalformedFrame
@@ -18,6 +19,7 @@ from segments.protocol.events import (
     Event,
     JobFailed,
     Restored,
+    RolledBack,
     ScrubFoundBadManifest,
     ScrubFoundBadPromise,
     WriteFailed,
@@ -46,6 +48,9 @@ DISK_MARKS: Final = (
     Mark("log of three files", "a segment restarted with a log of three files at least"),
     Mark("files left by a crash", "a segment stopped, and left files that no manifest names"),
     Mark("rotten manifest found", "the scrub found a manifest spoilt"),
+    Mark("disk rolled back", "a disk became an older copy of itself"),
+    Mark("rolled back and told so", "its segment heard of that, and was lost"),
+    Mark("rolled back and left out", "a recovery held its seal reply against what others heard"),
     Mark("full disk with slack", "a disk with little room took a write"),
     Mark("no room for a job", "a disk with little room refused a new layer, or its log anew"),
     Mark("queue limit filled", "a segment dropped what would have exceeded its queue"),
@@ -134,6 +139,15 @@ class DiskCoverage(Listener):
 
     # ---- damage ----------------------------------------------------------------------------------
 
+    def on_rolled_back(self, _: SegmentId) -> None:
+        self._count("disk rolled back")
+
+    def _on_told(self, _: str, __: RolledBack) -> None:
+        self._count("rolled back and told so")
+
+    def _on_left_out(self, _: str, __: RollbackFound) -> None:
+        self._count("rolled back and left out")
+
     def on_rotted(self, segment: SegmentId) -> None:
         if not self._world.cluster.hosts[segment].started:
             self._count("rot at rest")
@@ -220,4 +234,6 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[DiskCoverage, str, Any], None]]]
     JobFailed: DiskCoverage._on_job_failed,
     BatchReceived: DiskCoverage._on_batch,
     AckSent: DiskCoverage._on_ack,
+    RolledBack: DiskCoverage._on_told,
+    RollbackFound: DiskCoverage._on_left_out,
 }

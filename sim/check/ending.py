@@ -21,6 +21,7 @@ from segments.restart import plan_restart
 from segments.state import SegmentState
 from sim.check import (
     invariants,
+    rules_of_availability,
     rules_of_floors,
     rules_of_layers,
     rules_of_logs,
@@ -94,7 +95,7 @@ class Ending:
             return False
         for rule in (
             self._nothing_is_left, self._are_heard_of, self._is_settled, self._floors_follow,
-            self._is_small, self._is_whole,
+            self._has_room, self._is_small, self._is_whole,
         ):  # fmt: skip
             try:
                 rule(core)
@@ -151,6 +152,7 @@ class Ending:
         if not self.clients_only:
             return
         floor, view = core.reading.floor, self._reference.writers[core.name]
+        config = self._world.cluster.config.segment
         retention = self._world.schedule.knobs.retention_lsns
         if retention is not None:
             self._hold(
@@ -160,13 +162,20 @@ class Ending:
         for host, segment in self._running():
             state = segment.state
             self._hold(rules_of_the_end.floor_is_known, host.segment, state, core.vdl, floor)
-            self._hold(rules_of_the_end.is_collected, *self._below(host, state, view, floor))
+            ratio = 0.0 if segment.background.watch.space.short else config.collect_ratio
+            below = self._below(host, state, view, floor)
+            self._hold(rules_of_the_end.is_collected, *below, ratio, config.fold_bytes)
+
+    def _has_room(self, core: WriterCore) -> None:
+        short = {each.segment for _, each in self._running() if each.background.watch.space.short}
+        groups = {pg_id: core.members(pg_id) for pg_id in core.pg_ids}
+        self._hold(rules_of_availability.hears_of_room, core.name, core.space.full, groups, short)
 
     def _below(
         self, host: SegmentHost, state: SegmentState, view: WriterView, floor: Lsn
-    ) -> tuple[SegmentId, list[int], float, float, int]:
-        """What a segment has below the floor, and what it would be collected for."""
-        config, layers = self._world.cluster.config.segment, state.layers
+    ) -> tuple[SegmentId, list[int], float]:
+        """What a segment has below the floor, and what its pages would take."""
+        layers = state.layers
         below = [each for each in layers if each.end <= floor]
         page_bytes: float = PAGE_SIZE
         if layers.base_lsn and layers.layers[0].count:
@@ -175,9 +184,7 @@ class Ending:
         if below:
             pages = len(self._reference.pages_of(view, host.group.pg_id, below[-1].end))
         sizes = [each.length for each in below if not each.base]
-        return (
-            host.segment, sizes, pages * page_bytes, config.collect_ratio, config.fold_bytes
-        )  # fmt: skip
+        return host.segment, sizes, pages * page_bytes
 
     def _is_small(self, _: WriterCore) -> None:
         for host, segment in self._running():

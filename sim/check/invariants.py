@@ -5,15 +5,16 @@ system from outside: at what clients were told, what stands on the wire and on d
 reference model; cores are looked at, but for what they hold and not for what they say of it. 2 is
 imagined at length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and from 20 on
 the predicates stand in `rules_of_logs`, `rules_of_floors`, `rules_of_wire`, `rules_of_bounds` and
-`rules_of_the_end`, those of 28 in `rules_of_availability`; more of 6, 7 and 8 in `rules_of_disks`.
+`rules_of_the_end`, those of 28 in `rules_of_availability`, of 30 in `rules_of_rollback`; more of 6,
+7 and 8 in `rules_of_disks`.
 
 Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums, also against what is
 on disks (3, 4, 5, 9, 15, 20), what a segment holds, promises, says and has on its disk (6, 7, 8,
-10, 16, 27), what recoveries annul, and that any read quorum recovers (26, 2), what readers read and
-may still need (13, 14), where the floor is (25), commits as clients are told of them (17, 19), the
-bounds of all settings (23), and that everything comes back after the last fault: finished, at rest,
-whole and without anything left over (18, 21, 22, 24); and that all goes on where the failure table
-of protocol §9 says so (28).
+10, 16, 27), that nobody counts on disks known to be rolled back (30), what recoveries annul, and
+that any read quorum recovers (26, 2), what readers read and may still need (13, 14), where the
+floor is (25), commits as clients are told of them (17, 19), the bounds of all settings (23), and
+that everything comes back after the last fault: finished, at rest, whole and without anything left
+over (18, 21, 22, 24); and that all goes on where the failure table of protocol §9 says so (28).
 
 Sampled, as it is costly: recoveries from any read quorum and everything that is looked at now and
 then come every few steps (`Knobs.check_every`), a segment is compared with its disk in turn, one
@@ -122,6 +123,9 @@ INVARIANTS: Final = {
             30, "layers-hold-the-log", "a layer has the records of its range, none above the VDL"
         ),
         Invariant(31, "clocks-go-forward", "each CPL, and it alone, carries its writer's clock"),
+        Invariant(
+            32, "rollback-is-seen", "nobody counts on a disk of which somebody there heard of more"
+        ),
     )
 }
 

@@ -22,6 +22,7 @@ from segments.protocol.events import (
     LogRewritten,
     PageMaterialized,
     Restored,
+    SpaceLookedAt,
     WriteFailed,
     WriteStarted,
     WriteSynced,
@@ -55,6 +56,8 @@ LAYER_MARKS: Final = (
     Mark("damaged layer healed by a base", "and the peer had collected it"),
     Mark("two damaged layers", "a segment knew of damage in two of its layers"),
     Mark("crash amid a job", "a segment stopped while it worked in the background"),
+    Mark("space short", "a segment needed all the space that it may take"),
+    Mark("space freed", "a segment that was short of space had some again"),
     Mark("leftover layer deleted", "a restart deleted a layer that no manifest names"),
 )
 
@@ -143,6 +146,9 @@ class LayerCoverage(Listener):
     def _on_collected(self, _: str, __: LogCollected) -> None:
         self._count("base collected")
 
+    def _on_space(self, _: str, event: SpaceLookedAt) -> None:
+        self._count("space short" if event.short else "space freed")
+
     def _on_hydrated(self, _: str, __: Hydrated) -> None:
         self._count("layer taken from a peer")
 
@@ -203,6 +209,7 @@ _ON_EVENT: Final[Mapping[type[Event], Callable[[LayerCoverage, str, Any], None]]
     LayerPublished: LayerCoverage._on_published,
     LogCollected: LayerCoverage._on_collected,
     Hydrated: LayerCoverage._on_hydrated,
+    SpaceLookedAt: LayerCoverage._on_space,
     PageMaterialized: LayerCoverage._on_page,
     WriteStarted: LayerCoverage._on_write_started,
     WriteSynced: LayerCoverage._on_write_ended,

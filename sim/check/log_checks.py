@@ -67,8 +67,8 @@ class LogChecks:
         self._writers: dict[str, tuple[Lsn, ...]] = {}
         self._segments: dict[SegmentId, tuple[VolumeEpoch, tuple[Lsn, ...]]] = {}
         self._cached: dict[str, set[PageId]] = {}
-        self._answered: dict[str, tuple[VolumeEpoch, VolumeEpoch]] = {}
-        """The highest epochs among the seal replies of each recovery: of a table, of one that is
+        self._answers: dict[str, dict[SegmentId, tuple[VolumeEpoch, VolumeEpoch]]] = {}
+        """Of each recovery the seal replies that count: the epochs of a table, and of one that is
         settled."""
         self._members = [*world.disks]
         self._adopted: dict[VolumeEpoch, set[SegmentId]] = {}
@@ -123,21 +123,28 @@ class LogChecks:
 
     def sealing(self, writer: str) -> None:
         """A round of sealing begins: earlier answers no longer count."""
-        self._answered[writer] = NO_EPOCH, NO_EPOCH
+        self._answers[writer] = {}
 
-    def answered(self, writer: str, table_epoch: VolumeEpoch, settled: VolumeEpoch) -> None:
+    def answered(
+        self, writer: str, segment: SegmentId, table_epoch: VolumeEpoch, settled: VolumeEpoch
+    ) -> None:
         """A segment has answered it, with a table."""
-        highest, known = self._answered[writer]
-        self._answered[writer] = max(highest, table_epoch), max(known, settled)
+        self._answers[writer][segment] = table_epoch, settled
+
+    def not_counted(self, writer: str, segment: SegmentId) -> None:
+        """A segment's answer does not count: its disk was rolled back."""
+        self._answers[writer].pop(segment, None)
 
     def table_of(self, writer: str) -> VolumeEpoch:
         """The epoch of the table that a recovery has to adopt, as far as it was answered."""
-        return self._answered.get(writer, (NO_EPOCH, NO_EPOCH))[0]
+        answers = self._answers.get(writer, {}).values()
+        return max((table for table, _ in answers), default=NO_EPOCH)
 
     def planned(self, name: str, plan: RecoveryPlan) -> None:
         """A recovery has ended with a plan."""
-        adopted, settled = self._answered.get(name, (NO_EPOCH, NO_EPOCH))
-        before = self._reference.view_of(adopted)
+        answers = self._answers.get(name, {}).values()
+        settled = max((each for _, each in answers), default=NO_EPOCH)
+        before = self._reference.view_of(self.table_of(name))
         ranges = before.table.ranges if before is not None else ()
         self._hold(rules_of_logs.annuls_exactly, f"{name} ", plan, ranges, self._lal, settled)
 

@@ -25,7 +25,7 @@ from aurora.events import (
     WriterFenced,
     WriterStarted,
 )
-from segments.protocol.errors import Unavailable
+from segments.protocol.errors import Unavailable, VolumeFull
 from segments.protocol.events import (
     Event,
     GossipReceived,
@@ -68,6 +68,7 @@ MARKS: Final = {
         Mark(
             "read refused and rerouted", "a segment could not answer a read, and another was asked"
         ),
+        Mark("volume was full", "a write was refused, as too few segments had space for it"),
         Mark("read below the floor", "a segment had collected the version that a read asked for"),
         Mark("strict read confirmed", "a segment confirmed the epoch of a strict read"),
         Mark("old version materialized", "a segment served a page at a read point below its VDL"),
@@ -157,6 +158,9 @@ class Coverage(Listener):
 
     def on_rotted(self, segment: SegmentId) -> None:
         self._disks.on_rotted(segment)
+
+    def on_rolled_back(self, segment: SegmentId) -> None:
+        self._disks.on_rolled_back(segment)
 
     def on_promise_rotted(self, segment: SegmentId) -> None:
         self._disks.on_promise_rotted(segment)
@@ -256,7 +260,9 @@ class Coverage(Listener):
             self.count("called too early")
 
     def _write_returned(self, call: Call, engine: Engine) -> None:
-        if call.cancelled:
+        if call.raised is VolumeFull:
+            self.count("volume was full")
+        elif call.cancelled:
             self._write_cancelled(call, engine)
         elif call.lsns:
             knobs = self._world.schedule.knobs

@@ -28,6 +28,7 @@ _PATIENCE: Final = 4
 """A batch is sent again after so many times its usual trip (`aurora.segment_stream`)."""
 _DOUBLINGS: Final = 16
 _SETTLED_AT: Final = 1 + WriteBatch._fields.index("settled")
+_RECORDS_AT: Final = 1 + WriteBatch._fields.index("records")
 _ROUNDING_NS: Final = 1_000
 """Seconds are floats to those who wait."""
 
@@ -84,7 +85,7 @@ class PaceChecks:
         """A writer sends a batch of records."""
         way = self._way(event.source, event.destination)
         message = codec.unpack(event.payload)
-        seq, records = message[2], message[-1]
+        seq, records = message[2], message[_RECORDS_AT]
         way.told_ns, way.settled = event.time_ns, message[_SETTLED_AT]
         first, last = _ends(records)
         if first <= way.sent_lsn and way.waiting:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from typing import Final
 
 import attrs
 
-from segments.protocol.ids import Lsn, SegmentId
-from sim.check.invariants import Broken, holds
+from segments.protocol.ids import Lsn, PgId, SegmentId
+from sim.check.invariants import WRITE_QUORUM, Broken, holds
 from sim.check.soundness import SLOW
 from sim.durations import length, moment
 from sim.world.history import Call
@@ -69,6 +69,39 @@ def is_not_refused(call: Call, standings: Sequence[Standing]) -> None:
         f"{_row(standings)}: {_named(call)} was refused ({call.error}): expected an answer, or to "
         f"be tried for longer; {_standing(standings)}"
     )
+
+
+@holds("needless-unavailability")
+def has_no_room(
+    call: Call, groups: Sequence[Collection[SegmentId]], short: Container[SegmentId]
+) -> None:
+    """28, for a write that was refused for want of space: some group has no write quorum with any.
+
+    ``short`` are those that have ever said so.
+    """
+    counts = [sum(each not in short for each in members) for members in groups]
+    if min(counts) >= WRITE_QUORUM:
+        raise Broken(
+            f"{_named(call)} was refused ({call.error}): expected it to be written, as {counts} "
+            "segments of the groups have never been short of space"
+        )
+
+
+@holds("needless-unavailability")
+def hears_of_room(
+    writer: str,
+    full: Sequence[PgId],
+    groups: Mapping[PgId, Sequence[SegmentId]],
+    short: Container[SegmentId],
+) -> None:
+    """28, in the end: a writer that takes groups to be full is right; ``short`` is who is so."""
+    for pg_id in full:
+        roomy = [each for each in groups[pg_id] if each not in short]
+        if len(roomy) >= WRITE_QUORUM:
+            raise Broken(
+                f"{writer} takes group {pg_id} to be full: expected it to have heard that "
+                f"{', '.join(roomy)} have room"
+            )
 
 
 @holds("needless-unavailability")

@@ -12,9 +12,10 @@ from typing import Final
 from segments.layers.layer import Layer
 from segments.protocol.errors import DamagedLayer
 from segments.protocol.ids import Lsn, SegmentId
-from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, Change, RedoRecord
+from segments.protocol.record import PAGE_SIZE, Change, RedoRecord
 from segments.state import SegmentState
 from sim.check.invariants import Broken, holds
+from sim.check.sizes import record_bytes
 
 _IMAGE_BYTES: Final = 2 * PAGE_SIZE
 """An image of a page stands where so many bytes of it lie without one, and no sooner."""
@@ -148,4 +149,4 @@ def replays_little(
 def open_sizes(state: SegmentState, through: Lsn) -> list[int]:
     """What each record takes that is in a log and not in a layer, at or below an LSN."""
     held = (each for each in state.index.held() if each.lsn <= through)
-    return [len(each.payload) + RECORD_OVERHEAD_BYTES for each in held]
+    return [record_bytes(each) for each in held]

@@ -17,8 +17,8 @@ KNOWN: Final = frozenset(
     {
         "crash", "restart", "pause", "resume", "slow", "slow_disk", "wipe", "bit_rot", "disk_full",
         "disk_free", "fail_writes", "fail_syncs", "rot_promise", "rot_manifest", "rot_layer",
-        "crash_amid_write", "crash_after_write", "partition", "cut", "clog", "heal_network", "crash_writer", "recover",
-        "take_over", "heal",
+        "crash_amid_write", "crash_after_write", "partition", "cut", "clog", "heal_network",
+        "crash_writer", "recover", "take_over", "heal", "copy_disk", "roll_back",
     }
 )  # fmt: skip
 """The faults whose effects `Soundness.trouble` sees. Whoever is hit by another one counts as away
@@ -54,6 +54,8 @@ class Soundness:
         disk, host = world.disks[segment], world.cluster.hosts[segment]
         if host.lost is not None or disk.identity is None:
             return "lost"
+        if segment in world.rolled_back:
+            return "rolled back"
         if disk.crashed:
             return "down"
         endpoint = host.endpoint

@@ -35,14 +35,14 @@ from segments.protocol.messages import (
     WriteAck,
     WriteBatch,
 )
-from segments.protocol.record import RECORD_OVERHEAD_BYTES
-from segments.protocol.run import RUN_HEAD_BYTES
 from sim.check import rules_of_disks, rules_of_wire
 from sim.check.disk_checks import DiskChecks
 from sim.check.findings import Findings
 from sim.check.pace_checks import PaceChecks
 from sim.check.question_checks import QuestionChecks
 from sim.check.reference_model import Reference
+from sim.check.rollback_checks import RollbackChecks
+from sim.check.space_checks import SpaceChecks
 from sim.plan.schedule import SECOND
 from sim.world.network import NetworkEvent
 from sim.world.world import World
@@ -52,8 +52,10 @@ _READ_EVERY: Final = 64
 _READ_FIRST: Final = 8
 _SHORTEST: Final = 2
 """Bytes of a message: less has no kind."""
-_SHORTEST_RUN: Final = RUN_HEAD_BYTES + RECORD_OVERHEAD_BYTES
-"""A batch that is shorter is a heartbeat."""
+_VDL_AT: Final = 1 + WriteBatch._fields.index("vdl")
+_RECORDS_AT: Final = 1 + WriteBatch._fields.index("records")
+_SEQ_AT: Final = 1 + WriteBatch._fields.index("seq")
+_HEARD_AT: Final = 1 + WriteBatch._fields.index("heard")
 
 
 @attrs.define(eq=False)
@@ -68,11 +70,17 @@ class WireChecks:
     """The messages of one run."""
 
     def __init__(
-        self, world: World, reference: Reference, disks: DiskChecks, findings: Findings
+        self,
+        world: World,
+        reference: Reference,
+        disks: DiskChecks,
+        rollbacks: RollbackChecks,
+        findings: Findings,
     ) -> None:
         config = world.schedule.knobs.cluster_config()
         self._reference = reference
         self._disks = disks
+        self._rollbacks = rollbacks
         self._findings = findings
         self._hold = findings.hold
         self._window = config.engine.batches_in_flight
@@ -85,6 +93,7 @@ class WireChecks:
         )
         self.questions = QuestionChecks(world, findings)
         self._paces = PaceChecks(world, findings)
+        self._space = SpaceChecks(world, findings)
         self._deposed: set[Address] = set()
         """Writers that know that they were."""
         self._read: Counter[int] = Counter()
@@ -127,11 +136,13 @@ class WireChecks:
 
     def _on_batch(self, event: NetworkEvent) -> None:
         payload = event.payload
+        values = codec.unpack(payload)
         self._hold(
             rules_of_wire.announces_its_vdl,
-            self._reference.writers[event.source], event.destination, codec.unpack(payload)[3],
+            self._reference.writers[event.source], event.destination, values[_VDL_AT],
         )  # fmt: skip
-        if len(payload) < _SHORTEST_RUN:
+        self._rollbacks.batch(event.source, event.destination, values[_SEQ_AT], values[_HEARD_AT])
+        if not values[_RECORDS_AT]:
             self._paces.beats(event)
             return
         self._paces.sends(event)
@@ -176,10 +187,20 @@ class WireChecks:
         self.questions.heard(event)
         self.questions.answered(event)
 
+    def _hears_seal_reply(self, event: NetworkEvent) -> None:
+        reply = cast("SealReply", codec.decode(event.payload))
+        self._rollbacks.replied(event.destination, reply)
+
     # ---- segments --------------------------------------------------------------------------------
 
+    def rolled_back(self, segment: SegmentId) -> None:
+        """A segment's disk is an older copy: what the segment has said before says nothing."""
+        self._replies.pop(segment, None)
+        self._said.pop(segment, None)
+
     def _on_ack(self, event: NetworkEvent) -> None:
-        _, (counter, writer_id), segment, _, scl, *_ = codec.unpack(event.payload)
+        _, (counter, writer_id), segment, _, scl, *space = codec.unpack(event.payload)
+        self._space.told(segment, *space)
         epoch = VolumeEpoch(counter, writer_id)
         self.questions.told(segment, epoch, scl)
         self._after_seals(segment, epoch, scl)
@@ -191,6 +212,7 @@ class WireChecks:
     def _on_table_installed(self, event: NetworkEvent) -> None:
         message = cast("TableInstalled", codec.decode(event.payload))
         segment, epoch = message.segment, message.epoch
+        self._space.told(segment, message.needed_bytes, message.limit_bytes)
         self.questions.told(segment, epoch, message.scl)
         self._after_seals(segment, epoch, message.scl)
         self._has_said(segment, epoch, message.scl)
@@ -284,4 +306,5 @@ _DELIVERED: Final[dict[int, Callable[[WireChecks, NetworkEvent], None]]] = {
     _TAGS[PageReply]: WireChecks._hears_answer,
     _TAGS[PagesListed]: WireChecks._hears_answer,
     _TAGS[EpochConfirmed]: WireChecks._hears_confirmed,
+    _TAGS[SealReply]: WireChecks._hears_seal_reply,
 }

@@ -29,7 +29,7 @@ ENDED_BY: Final[Mapping[str, tuple[str, ...]]] = {
 _FOR_EVER: Final = ("wipe",)
 _AT_ONCE: Final = (
     "bit_rot", "rot_promise", "rot_manifest", "rot_layer", "fail_writes", "fail_syncs",
-    "crash_amid_write", "crash_after_write", "recover", "take_over",
+    "crash_amid_write", "crash_after_write", "recover", "take_over", "copy_disk", "roll_back",
 )  # fmt: skip
 _WORDS: Final[Mapping[str, str]] = {
     "crash": "down", "pause": "paused", "slow": "slow", "slow_disk": "slow disk",

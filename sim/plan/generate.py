@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from sim.plan.kept_knobs import with_retention
+from sim.plan.kept_knobs import with_limits
 from sim.plan.schedule import MS, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
 from sim.plan.shapes import SHAPES
@@ -30,7 +30,7 @@ def generate(seed: int, shape: Shape | None = None) -> Schedule:
     seeds = Seeds(seed)
     shape = shape or choose(seeds.stream("shape"), SHAPES)
     knobs, calls, faults = shape.draw(seeds)
-    knobs = with_retention(seeds.stream("retention"), knobs)
+    knobs = with_limits(seeds.stream("limits on what is kept"), knobs)
     calls = (*calls, _last_write(knobs, calls))
     return Schedule(
         seed=seed,

@@ -60,6 +60,7 @@ class Knobs:
     fold_bytes: int = 16 << 10
     block_bytes: int = 4 << 10
     block_cache_bytes: int = 1 << 20
+    disk_bytes: int | None = None
     fan_out: int = 4
     collect_ratio: float = 0.5
     compact_bytes: int = 64 << 10
@@ -119,6 +120,7 @@ class Knobs:
                 fold_bytes=self.fold_bytes,
                 block_bytes=self.block_bytes,
                 block_cache_bytes=self.block_cache_bytes,
+                disk_bytes=self.disk_bytes,
                 fan_out=self.fan_out,
                 collect_ratio=self.collect_ratio,
                 compact_bytes=self.compact_bytes,

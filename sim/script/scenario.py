@@ -234,6 +234,14 @@ class Scenario:
         """Disks are lost for good."""
         self.fault("wipe", target)
 
+    def copy_disk(self, target: Target) -> None:
+        """What is on disks is copied, for `roll_back`."""
+        self.fault("copy_disk", target)
+
+    def roll_back(self, target: Target, down_ms: float = 5.0) -> None:
+        """Disks are again what they were when they were last copied, or made."""
+        self.fault("roll_back", target, down_ms=down_ms)
+
     def partition(self, target: Target, others: Target | None = None) -> None:
         """Nothing passes between the target (``writer`` too) and the others, or everybody else."""
         self.fault("partition", target, **({} if others is None else {"others": others}))

@@ -314,6 +314,12 @@ class SimulatedStorage:
         self._identity = None
         self._platter.wipe()
 
+    def put_back(self, copy: Mapping[str, bytes]) -> None:
+        """Hold the files of a copy; whoever uses it must have crashed."""
+        if self._writes:
+            raise Invalid("an older copy under a running segment: expected it to have crashed")
+        self._platter.put_back(copy)
+
     def replace_disk(self) -> None:
         """A blank disk in the place of a wiped one, under the same name: never to be done (§8)."""
         self._identity, blank = self._formatted_for, LogFile(1, 0, 0)

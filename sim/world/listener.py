@@ -26,6 +26,9 @@ class Listener:
     def on_crashed(self, segment: SegmentId, /) -> None:
         """A segment has stopped at once: what it had in memory is gone."""
 
+    def on_rolled_back(self, segment: SegmentId, /) -> None:
+        """A segment is down, and its disk is an older copy of itself."""
+
     def on_rotted(self, segment: SegmentId, /) -> None:
         """Bits of a segment's log have flipped."""
 

@@ -92,6 +92,15 @@ def _wipe(world: World, _: Action, segment: SegmentId) -> str:
     return "lost already" if world.cluster.hosts[segment].lost is not None else ""
 
 
+def _roll_back(world: World, action: Action, segment: SegmentId) -> str:
+    if world.cluster.hosts[segment].lost is not None:
+        return "lost"
+    if world.copies.is_same(segment):
+        return "as it had been"
+    harmless = action.params.get("harmless")
+    return world.copies.why_harmful(segment, world.cluster) if harmless else ""
+
+
 def _bit_rot(world: World, action: Action, segment: SegmentId) -> str:
     if world.cluster.hosts[segment].lost is not None:
         return "lost"
@@ -133,6 +142,8 @@ _OF_A_SEGMENT: Final[Mapping[str, Callable[[World, Action, SegmentId], str]]] = 
     "slow": _slow,
     "slow_disk": _slow,
     "wipe": _wipe,
+    "copy_disk": _needs_a_disk,
+    "roll_back": _roll_back,
     "bit_rot": _bit_rot,
     "rot_promise": _needs_a_disk,
     "rot_manifest": _needs_a_disk,

@@ -8,7 +8,7 @@ its last sync: of them any subset of blocks is there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sim.world.torn import Draw, torn_blocks
 
@@ -70,6 +70,12 @@ class Platter:
                 if left is not None:
                     self.files[name] = left
         self.sync_names()
+
+    def put_back(self, copy: Mapping[str, bytes]) -> None:
+        """These files, durably, and no others."""
+        self.wipe()
+        for name, data in copy.items():
+            self.put(name, data)
 
     def wipe(self) -> None:
         """Nothing is left."""

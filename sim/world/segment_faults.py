@@ -21,6 +21,7 @@ _SLOT: Final = Param(int, 1, 1, 2)
 _COUNT: Final = Param(int, 1, 0, 1_000_000)
 _SLACK: Final = Param(int, 0, 0, 1 << 30)
 _WRITE: Final = Param(str, ANY, one_of=WRITES)
+_FLAG: Final = Param(int, 0, 0, 1)
 _DOWN_MS: Final = Param(float, 5.0, 0.01, 100_000)
 
 # ---- segments ------------------------------------------------------------------------------------
@@ -68,6 +69,27 @@ def _slow_disk(world: World, action: Action) -> None:
 def _wipe(world: World, action: Action) -> None:
     for segment in segments_of(world, action):
         world.wipe_segment(segment)
+
+
+@new_fault("copy_disk", "what is on disks is copied, for a `roll_back` later")
+def _copy_disk(world: World, action: Action) -> None:
+    for segment in segments_of(world, action):
+        world.copies.keep(segment)
+
+
+@new_fault(
+    "roll_back",
+    "disks are again what they were when they were last copied, or made; segments that are up "
+    "crash for it, and come back `down_ms` milliseconds later; with `harmless` 1 only if others "
+    "have all that is lost so, records and promises",
+    down_ms=_DOWN_MS,
+    harmless=_FLAG,
+)
+def _roll_back(world: World, action: Action) -> None:
+    down_ns = int(value_of(action, "down_ms") * MS)
+    for segment in segments_of(world, action):
+        if not (value_of(action, "harmless") and world.copies.why_harmful(segment, world.cluster)):
+            world.roll_back_segment(segment, down_ns)
 
 
 @new_fault(

@@ -18,7 +18,7 @@ from aurora.cluster import Cluster, new_volume
 from aurora.engine import Engine
 from aurora.events import MtrAllocated, ReadStarted
 from segments.manifest import StoredLog, log_in
-from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost
+from segments.protocol.errors import AuroraError, Closed, Fenced, SegmentLost, VolumeRolledBack
 from segments.protocol.events import Event
 from segments.protocol.ids import SegmentId, VolumeEpoch
 from segments.protocol.volume import ProtectionGroup
@@ -34,6 +34,7 @@ from sim.world.layer_parts import place_in
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
 from sim.world.network_policy import NetworkPolicy, RandomPolicy
+from sim.world.roll_back import DiskCopies
 from sim.world.scheduler import VirtualScheduler
 from sim.world.trace import Trace
 from sim.world.traffic import Traffic
@@ -93,6 +94,9 @@ class World:
             for group in self._geometry.groups()
             for segment in group.members
         }
+        self.rolled_back: dict[SegmentId, str] = {}
+        """Whose disks have become older copies of themselves; why that did harm, or nothing."""
+        self.copies = DiskCopies(self.disks)
         self.network.observer = self._on_message
         self._opened = trio.Event()
         self._rot = seeds.stream("rot")
@@ -126,10 +130,12 @@ class World:
             nursery, self.network, self._geometry, handles, self._epoch, config, random,
             clock=lambda: wall.at(self.scheduler.now_ns), trace=self._on_step,
         )  # fmt: skip
-        for disk in self.disks.values():
+        for segment, disk in self.disks.items():
+            self.copies.keep(segment)
             disk.profile = self.schedule.knobs.disk
         await self.cluster.start_segments()
         await self.cluster.open_writer(fresh=fresh)
+        nursery.start_soon(self.cluster.keep_noting, name="VDL")
         self._opened.set()
 
     @property
@@ -239,6 +245,20 @@ class World:
         self.crash_segment(segment)
         self.cluster.wipe(segment)
 
+    def roll_back_segment(self, segment: SegmentId, down_ns: int) -> None:
+        """Have a segment's disk be its copy again; a segment that is up crashes, and comes back."""
+        host = self.cluster.hosts[segment]
+        if host.lost is not None or self.copies.is_same(segment):
+            return
+        was_up, why = host.started, self.copies.why_harmful(segment, self.cluster)
+        self.crash_segment(segment)
+        self.copies.put_back(segment)
+        self.rolled_back[segment] = why or self.rolled_back.get(segment, "")
+        for listener in self._listeners:
+            listener.on_rolled_back(segment)
+        if was_up:
+            self.scheduler.call_after(down_ns, self._restart_if_down, segment)
+
     def crash_at_write(self, segment: SegmentId, kind: str, *, after: bool, down_ns: int) -> None:
         """Stop a segment amid its next write of a kind, or right after it; it comes back then."""
 
@@ -314,7 +334,8 @@ class World:
         self._nursery.start_soon(self._open_writer, name="open writer")
 
     async def _open_writer(self) -> None:
-        with suppress(Fenced, Closed):  # overtaken by another, or crashed
+        noticed = (VolumeRolledBack,) if self.rolled_back else ()
+        with suppress(Fenced, Closed, *noticed):  # overtaken by another, or crashed
             await self.take_over()
 
     async def take_over(self) -> None:

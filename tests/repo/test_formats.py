@@ -20,8 +20,8 @@ FIXED: Final = {
     "`manifest`": manifest._HEAD.size,
     "Header": layer.HEADER_BYTES,
     "Block": block.BLOCK_HEAD_BYTES,
-    "Index": layer._ENTRY_BYTES,
-    "New pages": layer._PAGE_BYTES,
+    "Index": layer.ENTRY_BYTES,
+    "New pages": layer.PAGE_BYTES,
     "Footer": layer.FOOTER_BYTES,
 }
 """By heading: how many bytes the rows take that have fixed places, from the first on."""

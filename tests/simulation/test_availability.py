@@ -157,8 +157,8 @@ MISTAKES: list[tuple[str, Edit, Directed, str]] = [
     ),
     (
         "six seals",
-        Edit("aurora.recovery:Recovery._on_seal_reply", "model.has_read(self._replies[each])",
-             "len(self._replies[each]) == 6"),
+        Edit("aurora.witnesses:Witnesses.has_read_quorums", "model.has_read(self.replies[each])",
+             "len(self.replies[each]) == 6"),
         recovery_beside_one,
         rules.SOME_AWAY,
     ),

@@ -102,6 +102,7 @@ EXPECTED = {
     "rewrites-before-it-is-whole": "scl-has-no-gap",
     "damaged-votes": "a-seal-is-final",
     "waits-for-what-was-annulled": "annulled-is-gone",
+    "rollback-unseen": "rollback-is-seen",
     "strict-by-two": "history",
     "confirms-any-epoch": "history",
     "confirmed-in-advance": "history",
@@ -134,6 +135,7 @@ OF_WHAT_MUST_HAPPEN = (
 )
 
 RANDOM_ONLY = (
+    "head-forgets-marks",
     "promise-written-once",
     "scrub-mends-nothing",
     "bad-promise-stays",

@@ -13,7 +13,7 @@ from aurora.terminal.picture import place
 from aurora.terminal.text import show_bytes, show_page
 from aurora.terminal.watch import plain
 from segments.protocol.ids import VolumeEpoch
-from segments.protocol.messages import PageImage, Seal
+from segments.protocol.messages import ConfirmEpoch, PageImage
 from segments.protocol.record import RedoRecord
 from tests.terminal.playing import play
 
@@ -119,7 +119,10 @@ def test_a_page_is_shown_as_its_runs() -> None:
         (VolumeEpoch(2, 7), "2.7"),
         ((1, 2), [1, 2]),
         ({"A0": 3}, {"A0": 3}),
-        (Seal(VolumeEpoch(2, 7), 1), {"message": "Seal", "epoch": "2.7", "request_id": 1}),
+        (
+            ConfirmEpoch(VolumeEpoch(2, 7), 1),
+            {"message": "ConfirmEpoch", "epoch": "2.7", "request_id": 1},
+        ),
         (PageImage(1, 2, b"x"), {"page_id": 1, "page_lsn": 2}),
         (b"\x00\xff", "00ff"),
     ],

@@ -16,6 +16,8 @@ import aurora.events
 import segments.protocol.events
 from aurora.cluster import open_cluster
 from aurora.config import ClusterConfig, EngineConfig
+from aurora.quorum import QuorumModel
+from aurora.recovery import Recovery
 from aurora.terminal.narrate import Narrator
 from aurora.terminal.session import Session
 from aurora.terminal.watch import TraceFile, plain
@@ -24,12 +26,14 @@ from segments.core import SegmentCore
 from segments.manifest import PROMISE
 from segments.protocol.errors import StorageBroken, StorageFull
 from segments.protocol.events import Event, RecordsApplied
+from segments.protocol.heard import LOST, Heard
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import (
     GossipStatus,
     ListPages,
     ReadPage,
     Seal,
+    SealReply,
 )
 from segments.protocol.truncation import TruncationTable
 from segments.restart import format_files, plan_restart
@@ -93,6 +97,17 @@ def rare_events(emitted: Emitted) -> None:
     later = TruncationTable(VolumeEpoch(3, 1))
     status = GossipStatus(later.epoch, "B0", later, 5, 5, 0, 0, 0, reply_wanted=False)
     core.step("B0", status, 0.0)
+    core.step("writer-1", Seal(later.epoch, 1, LOST), 0.0)
+    recovery = Recovery(
+        1,
+        {0: QuorumModel(tuple(f"{each}0" for each in "ABCDEF"))},
+        1,
+        EngineConfig(),
+        trace=emitted,
+    )
+    reply = SealReply(recovery.epoch, "A0", 1, 5, 5, 0, TruncationTable(EPOCH))
+    recovery.step(reply, 0.0)
+    recovery.step(reply._replace(segment="B0", heard=(Heard(EPOCH, {"A0": 6}),)), 0.0)
 
 
 async def stores(emitted: Emitted) -> None:

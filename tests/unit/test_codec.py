@@ -7,6 +7,7 @@ import pytest
 
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
+from segments.protocol.heard import Heard
 from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
 from segments.protocol.messages import GossipLayer, PageImage, PageReply, Seal, SealReply, WriteAck
 from segments.protocol.record import PAGE_SIZE, RedoRecord
@@ -18,12 +19,13 @@ RECORD = RedoRecord(9, 4, 100, b"abc", 8, True, 8, 7, 6)
 
 def test_a_message_is_its_tag_and_its_fields() -> None:
     """The format is fixed: segments of different builds talk to each other."""
-    assert msgpack.unpackb(codec.encode(Seal(EPOCH, 5))) == [6, [1, 2], 5]
+    assert msgpack.unpackb(codec.encode(Seal(EPOCH, 5))) == [6, [1, 2], 5, [[0, 0], 0]]
     assert msgpack.unpackb(codec.encode(WriteAck(EPOCH, "A0", 3, 4))) == [2, [1, 2], "A0", 3, 4]
     table = TruncationTable(EPOCH, (), EPOCH, (Gap(2, 4, 1),)).extended(VolumeEpoch(2, 1), 5, 9)
-    reply = SealReply(EPOCH, "A0", 1, 2, 3, 4, table)
+    reply = SealReply(EPOCH, "A0", 1, 2, 3, 4, table, (Heard(EPOCH, {"B0": 7}),))
     assert msgpack.unpackb(codec.encode(reply)) == [
         7, [1, 2], "A0", 1, 2, 3, 4, [[2, 1], [[6, 10, [2, 1]]], [1, 2], [[2, 4, 1]]],
+        [[[1, 2], {"B0": 7}]],
     ]  # fmt: skip
 
 
@@ -36,15 +38,27 @@ def test_a_message_is_its_tag_and_its_fields() -> None:
         ["6", [1, 2], 5],
         [6],
         [6, [1, 2]],
-        [6, [1, 2], 5, 6],
-        [6, [1], 5],
-        [6, [1, 2, 3], 5],
-        [6, [1, -2], 5],
-        [6, [1, 2], True],
-        [6, [1, 2], 5.0],
-        [6, [1, 2], -1],
-        [6, [1, 2], MAX_INTEGER + 1],
-        [6, None, 5],
+        [6, [1, 2], 5],
+        [6, [1, 2], 5, [[0, 0], 0], 6],
+        [6, [1], 5, [[0, 0], 0]],
+        [6, [1, 2, 3], 5, [[0, 0], 0]],
+        [6, [1, -2], 5, [[0, 0], 0]],
+        [6, [1, 2], True, [[0, 0], 0]],
+        [6, [1, 2], 5.0, [[0, 0], 0]],
+        [6, [1, 2], -1, [[0, 0], 0]],
+        [6, [1, 2], MAX_INTEGER + 1, [[0, 0], 0]],
+        [6, None, 5, [[0, 0], 0]],
+        [6, [1, 2], 5, [[0, 0]]],
+        [6, [1, 2], 5, [[0], 0]],
+        [6, [1, 2], 5, [[0, 0], -1]],
+        [1, [1, 2], 1, 0, 0, 0, False, b"", []],
+        [1, [1, 2], 1, 0, 0, 0, False, b"", {"A0": -1}],
+        [1, [1, 2], 1, 0, 0, 0, False, b"", {"A0": "1"}],
+        [1, [1, 2], 1, 0, 0, 0, False, b"", {b"A0": 1}],
+        [7, [1, 2], "A0", 1, 2, 3, 4, [[1, 2], [], [0, 0], []], {"B0": 7}],
+        [7, [1, 2], "A0", 1, 2, 3, 4, [[1, 2], [], [0, 0], []], [[[1, 2], [7]]]],
+        [7, [1, 2], "A0", 1, 2, 3, 4, [[1, 2], [], [0, 0], []], [[[1], {"B0": 7}]]],
+        [7, [1, 2], "A0", 1, 2, 3, 4, [[1, 2], [], [0, 0], []], [7]],
         {"6": 1},
         [10, [1, 2], 1, [[1, 2], [[5, 5]]]],
         [10, [1, 2], 1, [[1, 2], [[5, 9], [8, 12]]]],

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from segments.protocol import codec
 from segments.protocol.errors import MalformedMessage
+from segments.protocol.heard import Heard, Mark, Scls
 from segments.protocol.ids import MAX_INTEGER, PageId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE
@@ -50,6 +51,8 @@ images = st.builds(
         st.just(b""), st.binary(max_size=20).map(lambda start: start.ljust(PAGE_SIZE, b"\0"))
     ),
 )
+marks = st.builds(Mark, epochs, integers)
+scls = st.dictionaries(st.text(max_size=3), integers, max_size=6)
 FIELDS: dict[object, st.SearchStrategy[Any]] = {
     int: integers,
     str: st.text(max_size=8),
@@ -59,6 +62,9 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     TruncationTable: tables,
     PageImage: images,
     tuple[PageImage, ...]: st.lists(images, max_size=3).map(tuple),
+    Mark: marks,
+    Scls: scls,
+    tuple[Heard, ...]: st.lists(st.builds(Heard, epochs, scls), max_size=3).map(tuple),
     tuple[PageId, ...]: st.sets(integers, max_size=5).map(sorted).map(tuple),
 }
 

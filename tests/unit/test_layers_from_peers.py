@@ -395,6 +395,29 @@ def test_layers_with_raised_starts_are_read_merged_and_collected_as_others() -> 
     assert durable(ours) == before
 
 
+def test_a_transfer_that_the_peer_has_collected_meanwhile_is_given_up_at_once() -> None:
+    """It answers with how far it is: what is left there is asked for next, without a pause."""
+    ours = StoreRig("A0", files=peer(200).disk.files)
+    theirs = peer(280)
+    with_damage(ours, 0, "block")
+    pair = Pair(ours, theirs)
+    pair.lost = lambda message: isinstance(message, GossipLayer)
+    pair.tell()
+    assert ours.take_job(pair.now) and ours.core.gossip.transfer is not None
+    ours.step_job()
+    pair.deliver()
+    theirs.take(CHAIN[280:300], vdl=300, floor=250)
+    theirs.work(now=pair.now + 99.0)
+    assert theirs.state.floor > ours.state.layers.layers[0].start
+    before = pair.now
+    pair.lost = lambda _: False
+    pair.tell()
+    assert ours.core.gossip.transfer.given_up
+    pair.catch_up()
+    pair.check()
+    assert pair.now - before < TINY.hydration_timeout_s / 2
+
+
 def test_a_peer_that_is_damaged_itself_gives_nothing_of_it() -> None:
     ours = StoreRig("A0", files=peer(320).disk.files)
     theirs = peer(320)

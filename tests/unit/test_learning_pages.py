@@ -60,11 +60,25 @@ def test_a_read_that_has_waited_is_not_answered_to_a_fenced_writer(restarted: St
     assert not restarted.answers()
 
 
-def test_the_background_looks_into_all_of_it(restarted: StoreRig) -> None:
-    assert restarted.work() == 1
+def test_a_fold_looks_into_the_log_in_steps(restarted: StoreRig) -> None:
+    restarted.config = attrs.evolve(CONFIG, fold_bytes=1 << 16)
+    restarted.restart()
+    restarted.take([], vdl=LAST)
+    assert restarted.take_job()
+    steps = 0
+    while restarted.state.is_behind(LAST):
+        assert restarted.step_job() is PAUSE
+        steps += 1
+    assert steps >= 2
+    restarted.work()
+    assert restarted.state.folded > 0 and restarted.state.materializer.page_count() == 50
+
+
+def test_time_that_passes_is_used(restarted: StoreRig) -> None:
+    for _ in range(20):
+        restarted.core.tick(0.0)
     assert restarted.state.index.unseen(LAST) == 0
     assert restarted.state.materializer.page_count() == 50
-    assert not restarted.take_job()
 
 
 def test_what_was_not_looked_into_is_counted(restarted: StoreRig) -> None:

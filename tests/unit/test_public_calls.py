@@ -87,10 +87,10 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
 OPEN_CLUSTER: Final = call(
     {
         "directory": (None, "x"), "config": _OR_NONE, "network": _OR_NONE, "random": _OR_NONE,
-        "trace": (None, _WRONG[-2]), "timeout_s": (None, 1.5),
+        "trace": (None, _WRONG[-2]), "timeout_s": (None, 1.5), "accept_rollback": (True,),
     },
-    directory=None, read_only=False, config=None, trace=None, network=None, random=None,
-    timeout_s=60.0,
+    directory=None, read_only=False, accept_rollback=False, config=None, trace=None, network=None,
+    random=None, timeout_s=60.0,
 )  # fmt: skip
 NOT_FOR_CALLERS: Final = {(Engine, "run"): "a cluster runs its engines"}
 

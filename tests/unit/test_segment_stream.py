@@ -20,7 +20,7 @@ class Talk:
 
     def __init__(self, *, installed: bool = True, config: EngineConfig = CONFIG) -> None:
         self.log = OutgoingLog(0)
-        self.stream = SegmentStream("A0", 0, self.log, config, installed=installed)
+        self.stream = SegmentStream("A0", 0, self.log, {}, config, installed=installed)
         self.announcement = Announcement(FIRST, 0, 0, TABLE, settled=False)
         self.last = 0
 

@@ -28,6 +28,8 @@ ENTRIES: tuple[wal.Entry, ...] = (
     wal.SettledEntry(VolumeEpoch(2, 5)),
     wal.HeadEntry(EPOCH, TABLE, vdl=8, floor=4),
     wal.HeldEntry(9),
+    wal.LostEntry("rolled back"),
+    wal.MarksEntry(VolumeEpoch(1, 2), {"B0": 7, "C0": 0}),
 )
 
 

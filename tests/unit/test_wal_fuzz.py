@@ -47,6 +47,8 @@ entries = st.one_of(
     st.builds(wal.SettledEntry, epochs),
     st.builds(wal.HeadEntry, epochs, tables, integers, integers),
     st.builds(wal.HeldEntry, integers),
+    st.builds(wal.LostEntry, st.text(max_size=8)),
+    st.builds(wal.MarksEntry, epochs, st.dictionaries(st.text(max_size=3), integers, max_size=6)),
 )
 frames = st.builds(wal.Frame, epochs, st.lists(entries, max_size=4).map(tuple))
 plain = st.recursive(

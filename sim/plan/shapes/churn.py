@@ -13,6 +13,7 @@ from typing import Final
 
 from sim.plan.chance import below, between, choice, happens, some
 from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.plan.roll_backs import with_roll_backs
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.reach import LETTERS
@@ -31,7 +32,8 @@ _READS: Final = ("get", "get_at", "strict_get", "list")
 def _draw(seeds: Seeds) -> Drawn:
     random = seeds.stream("churn")
     knobs = _knobs(random)
-    return Drawn(knobs, _calls(random, knobs), _faults(random, knobs))
+    calls, faults = _calls(random, knobs), _faults(random, knobs)
+    return Drawn(knobs, calls, with_roll_backs(seeds.stream("roll backs"), knobs, faults))
 
 
 def _knobs(random: Random) -> Knobs:

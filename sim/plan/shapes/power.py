@@ -14,6 +14,7 @@ import attrs
 from sim.plan.chance import below, choice, happens
 from sim.plan.layer_knobs import layer_knobs
 from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.plan.roll_backs import with_roll_backs
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.power_faults import draw_absences, draw_power_faults
@@ -127,7 +128,8 @@ def _draw(seeds: Seeds) -> Drawn:
         away = draw_absences(copies, knobs)
     calls = draw_power_calls(seeds.stream("power workload"), knobs)
     faults = draw_power_faults(seeds.stream("power faults"), knobs)
-    return Drawn(knobs, calls, [*faults, *away])
+    faults = with_roll_backs(seeds.stream("roll backs"), knobs, [*faults, *away])
+    return Drawn(knobs, calls, faults)
 
 
 def _copying_knobs(random: Random, knobs: Knobs) -> Knobs:

@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 
 from sim.plan.chance import below, between, choice, happens, some
+from sim.plan.roll_backs import with_roll_backs
 from sim.plan.schedule import MS, Action, Knobs, Operation
 from sim.plan.seeds import Seeds
 from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
@@ -29,7 +30,8 @@ def _draw(seeds: Seeds) -> Drawn:
     storm = _Storm(seeds.stream("storm"), knobs)
     storm.draw()
     knobs = attrs.evolve(knobs, duration_ns=whole_ms(storm.now))
-    return Drawn(knobs, storm.calls, storm.faults)
+    faults = with_roll_backs(seeds.stream("roll backs"), knobs, storm.faults)
+    return Drawn(knobs, storm.calls, faults)
 
 
 class _Storm:
