@@ -6,10 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+from aurora.core import WriterCore
 from aurora.diagnosis import Phase, SegmentSnapshot, VolumeSnapshot, WriterSnapshot
 from aurora.engine import Engine
 from aurora.quorum import QuorumModel
 from segments.host import SegmentHost
+from segments.protocol.errors import VolumeFull
+from segments.protocol.space import NO_LIMIT
 from segments.protocol.volume import ProtectionGroup
 
 
@@ -54,6 +57,7 @@ def _segment(host: SegmentHost, writer: Engine | None) -> SegmentSnapshot:
         whole=core is None or core.state.whole,
         damaged_layers=len(core.state.layers.damaged) if core is not None else 0,
         current=False,
+        space=core.background.watch.space if up and core is not None else NO_LIMIT,
     )
     return _as_seen_by(writer, snapshot) if writer is not None else snapshot
 
@@ -77,6 +81,15 @@ def _as_seen_by(writer: Engine, snapshot: SegmentSnapshot) -> SegmentSnapshot:
     )
 
 
+def _full(core: WriterCore) -> str:
+    """Why a writer begins nothing new; empty if it does."""
+    try:
+        core.space.check(core.floor_held_by)
+    except VolumeFull as full:
+        return str(full)
+    return ""
+
+
 def _writer(engine: Engine) -> WriterSnapshot:
     core, recovery = engine.core, engine.recovery
     phase, answered = Phase.SEALING, frozenset[str]()
@@ -97,4 +110,5 @@ def _writer(engine: Engine) -> WriterSnapshot:
         end=str(engine.error or ""),
         answered=answered,
         waits=tuple(engine.waits()) if phase is Phase.OPEN else (),
+        full=_full(core) if core is not None and phase is Phase.OPEN else "",
     )

@@ -28,6 +28,7 @@ from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from segments.protocol.ids import Address, PgId, SegmentId
 from segments.protocol.refusal import DiskTrouble, Refusal
+from segments.protocol.space import NO_LIMIT, Space
 
 
 @attrs.frozen(kw_only=True)
@@ -66,6 +67,8 @@ class SegmentSnapshot:
     """Since when it lacks what a write quorum has."""
     lag: int = 0
     """By how many LSNs."""
+    space: Space = NO_LIMIT
+    """What it needs and may take on its disk."""
 
 
 class Phase(Enum):
@@ -92,6 +95,8 @@ class WriterSnapshot:
     answered: frozenset[SegmentId] = frozenset()
     """Who has taken part in the phase: sealed the epoch, or adopted its table."""
     waits: tuple[WaitSnapshot, ...] = ()
+    full: str = ""
+    """Why it begins nothing new, if segments are short of space."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,10 +131,18 @@ def diagnose(volume: VolumeSnapshot) -> HealthReport:
     return HealthReport(
         _about(latest, "a copy of the volume" if volume.read_only else "the volume"),
         groups,
-        stopped or writes,
+        stopped or _full(latest, segments) or writes,
         stopped or _all([(each, each.reads) for each in groups], of_many=len(groups) > 1),
         tuple(waits),
     )
+
+
+def _full(writer: WriterSnapshot | None, segments: Sequence[SegmentHealth]) -> Going | None:
+    """Why nothing new is written, if it is for want of space."""
+    if writer is None or not writer.full:
+        return None
+    short = tuple(each.segment for each in segments if each.status is SegmentStatus.SHORT)
+    return Going(False, writer.full, short, refused=True)
 
 
 _READ_ONLY: Final = Going(False, "the volume is open for reading alone", refused=True)
@@ -190,6 +203,9 @@ def _status(each: SegmentSnapshot, now: float) -> tuple[SegmentStatus, str, floa
     if (refusal := each.background_refusal) is not None:
         why = f"{refusal.why}; its layers are not written; the log only grows"
         return _OF_DISK[refusal.trouble], why, refusal.since_s
+    if each.space.short:
+        needed, limit = each.space
+        return SegmentStatus.SHORT, f"needs {needed:,} of {limit:,} bytes", each.since_s
     if _lasts(silent := _since(each, each.silent_since_s), now):
         return SegmentStatus.SILENT, "no answer to the writer", silent
     if _lasts(behind := _since(each, each.behind_since_s), now):

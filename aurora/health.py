@@ -30,6 +30,9 @@ class SegmentStatus(StrEnum):
     PAUSED = "paused"
     DAMAGED = "damaged"
     """Has lost part of what it promised: no witness until its peers have repaired it."""
+    SHORT = "short"
+    """Its files need all the space that they may take (`disk_bytes`). It takes what is part of the
+    log, and nothing new is to be written to it; it goes on by itself when there is space."""
     FULL = "full"
     """No space is left on its disk; it goes on by itself when there is some."""
     REFUSED = "refused"
@@ -212,6 +215,7 @@ def in_trouble(segments: Iterable[SegmentHealth]) -> str:
 
 
 _REASONS_MATTER: Final = (
+    SegmentStatus.SHORT,
     SegmentStatus.FULL,
     SegmentStatus.REFUSED,
     SegmentStatus.FAILING,

@@ -331,7 +331,8 @@ class SegmentCore:
         """Acknowledge the last batch of each writer."""
         last: dict[Address, tuple[int, VolumeEpoch]] = {}
         for writer, seq, epoch in batches:
-            last[writer] = (max(seq, last.get(writer, (0, epoch))[0]), epoch)
+            known = last.get(writer)
+            last[writer] = (seq if known is None else max(seq, known[0]), epoch)
         for writer, (seq, epoch) in last.items():
             self._acknowledge(writer, epoch, seq)
 

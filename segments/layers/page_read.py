@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
-from operator import sub
 from typing import NamedTuple, TypeAlias
 
 import attrs
@@ -25,7 +24,7 @@ from segments.layers.page_cache import Version
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, Change, RedoRecord
-from segments.protocol.run import OFFSET_MASK, OFFSET_SHIFT, ROW
+from segments.protocol.run import LENGTH_MASK, OFFSET_MASK, OFFSET_SHIFT, ROW
 
 
 class BlockRef(NamedTuple):
@@ -251,7 +250,7 @@ def _newest_whole(block: Block, start: int, stop: int) -> int | None:
     newest = block.images[at - 1] if at and block.images[at - 1] >= start else None
     low, ends = start if newest is None else newest + 1, block.starts
     if ends[stop] - ends[low] >= PAGE_SIZE:
-        sizes = list(map(sub, ends[low + 1 : stop + 1], ends[low:stop]))
+        sizes = [meta & LENGTH_MASK for meta in block.metas[low:stop]]
         if PAGE_SIZE in sizes:
             return stop - 1 - sizes[::-1].index(PAGE_SIZE)
     return newest

@@ -131,9 +131,20 @@ class TruncationTable:
             if epoch <= self.settled and start <= vdl
         ]
         lowest = self.lsn_behind(vdl, _UNLIMITED if retention is None else retention)
-        gaps = [each for each in (*self.gaps, *forgotten) if each.end_lsn > lowest]
+        gaps = [each for each in (*self._gaps_below(vdl), *forgotten) if each.end_lsn > lowest]
         joined = _joined(gaps, retention_slack(retention))
         return TruncationTable(self.epoch, tuple(left), self.settled, joined)
+
+    def _gaps_below(self, vdl: Lsn) -> list[Gap]:
+        """The gaps without what is above ``vdl``, which a recovery that opens there annuls itself.
+
+        They reach higher if a recovery has opened above it, and what it found was lost again.
+        """
+        return [
+            Gap(start, min(end, vdl + 1), live if end <= vdl + 1 else 0)
+            for start, end, live in self.gaps
+            if start <= vdl
+        ]
 
     def extended(self, epoch: VolumeEpoch, vdl: Lsn, last_lsn: Lsn) -> TruncationTable:
         """This table with ``(vdl, last_lsn]`` annulled as well, stamped with ``epoch``.

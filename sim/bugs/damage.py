@@ -95,6 +95,24 @@ DAMAGE_BUGS: Final = (
         ),
     ),
     Bug(
+        name="damaged-layer-stays",
+        summary="what a damaged layer held is asked of nobody",
+        section="protocol §8",
+        edits=(Edit("segments.transfer:wanted", "in layers.damaged_layers():", "in ():"),),
+    ),
+    Bug(
+        name="lists-without-a-layer",
+        summary="a segment that cannot open a layer lists the pages that it knows",
+        section="protocol §8",
+        edits=(
+            Edit(
+                "segments.core:SegmentCore._list_pages",
+                "if self.state.layers.damaged:",
+                "if False:",
+            ),
+        ),
+    ),
+    Bug(
         name="whole-at-the-vdl",
         summary="a damaged segment calls itself whole when it is at the VDL that it knows",
         section="protocol §8",

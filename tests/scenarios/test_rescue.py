@@ -31,7 +31,7 @@ CONFIG = ClusterConfig(
         fan_out=2,
         collect_ratio=0.05,
         compact_bytes=4_096,
-    ),  # fmt: skip
+    ),
 )
 SLOW = DiskProfile(minimum_ns=200_000, extra_mean_ns=2_000_000)
 LOSSY = LinkProfile(extra_mean_ns=2_000_000, loss=0.1, duplication=0.1, reordering=0.2)

@@ -22,9 +22,12 @@ from aurora.config import EngineConfig
 from aurora.engine import Engine
 from aurora.events import Acknowledged, MtrAllocated, RecoveryPlanned
 from aurora.recovery_plan import RecoveryPlan
+from segments.host import SegmentHost
+from segments.layers.job import Read, reader_of
 from segments.protocol.errors import AuroraError, Closed, Fenced, PageNotFound
 from segments.protocol.events import Event, RecordsApplied, Restored, TableAdopted
-from segments.protocol.ids import Lsn, PgId, SegmentId
+from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
+from segments.protocol.messages import PageImage
 from segments.protocol.record import RedoRecord
 from segments.protocol.volume import pg_of_page
 from sim.plan.profiles import DiskProfile, LinkProfile
@@ -251,6 +254,15 @@ def chaos(seed: int, pg_count: int = 3, tasks: int = 100, commits: int = 2) -> s
     return judge.digest.hexdigest()
 
 
+def page_of(world: World, host: SegmentHost, page_id: PageId, read_point: Lsn) -> PageImage:
+    """A page as a segment has it on its disk and in memory."""
+    read = reader_of(world.disks[host.segment].peek())
+    assert host.core is not None
+    return host.core.state.materializer.read_now(
+        page_id, read_point, lambda *part: read(Read(*part))
+    )
+
+
 async def settle(world: World, judge: Judge) -> None:
     """Faults end: everybody must agree, with the judge too."""
     world.network.heal_all()
@@ -271,8 +283,7 @@ async def settle(world: World, judge: Judge) -> None:
         expected = page_by_replay(judge.records, page_id, engine.vdl)
         for host in hosts:
             if host.group.pg_id == world.cluster.geometry.pg_of(page_id):
-                assert host.core is not None
-                page = host.core.state.materializer.materialize(page_id, engine.vdl)
+                page = page_of(world, host, page_id, engine.vdl)
                 assert page == expected, f"{host.segment} disagrees"
         if expected.page_lsn:
             assert await engine.get(page_id) == expected.image

@@ -250,7 +250,8 @@ def test_a_disk_that_does_not_restore_its_segment_is_told() -> None:
     log, slots = rig.log, bytes(rig.disk.files[PROMISE])
 
     def hold(log: bytes, promises: bytes) -> None:
-        files = {**rig.disk.files, "wal-1": log, PROMISE: promises}
+        files: dict[str, bytes | bytearray] = dict(rig.disk.files)
+        files |= {"wal-1": log, PROMISE: promises}
         plan = plan_restart("A0", files, rig.config)
         rules_of_the_end.disk_is_whole("A0", rig.state, plan, len(log))
 

@@ -183,7 +183,9 @@ def test_a_trace_is_json_lines(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("mode", [[], ["demo"], ["repl"], ["viz-demo"], ["viz-repl"]], ids=str)
+@pytest.mark.parametrize(
+    "mode", [[], ["demo"], ["repl"], ["viz-demo"], ["viz-repl"], ["convert"]], ids=str
+)
 def test_help_reads_well(mode: list[str]) -> None:
     shown = CliRunner().invoke(cli, [*mode, "--help"], prog_name="python -m aurora")
     assert shown.exit_code == 0

@@ -117,7 +117,7 @@ class Model:
         )
         below = [each for each in linked if each.lsn <= read_point]
         between = [each for each in below if each.lsn > after]
-        pieces = index.pieces(after, read_point)
+        pieces = list(index.pieces(after, read_point))
         expected = encode_rows(between)
         assert b"".join(each.rows for each in pieces) == expected.rows
         assert b"".join(each.payloads for each in pieces) == expected.payloads

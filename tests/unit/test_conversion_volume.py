@@ -349,14 +349,20 @@ def is_converted(path: Path) -> bool:
 def test_there_is_the_old_volume_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, loses_unsynced: bool
 ) -> None:
-    """A process, or the machine, ends before each step; one segment is lost from the beginning."""
+    """A process, or the machine, ends before each step.
+
+    One segment has lost its log since an attempt that has come as far as to its manifest.
+    """
     monkeypatch.setattr(os, "fsync", lambda _: None)
-    here = [each for each in SIX if each != "E0"]
+    attempt = small_volume(tmp_path)
+    convert(attempt)
     outcomes: list[bool] = []
     for last_step in count():
         path = tmp_path / str(last_step)
-        write_volume(path, dict.fromkeys(here, LOG))
+        write_volume(path, dict.fromkeys(SIX, LOG))
+        (path / "E0" / "log").unlink()
         before = contents(path)
+        shutil.copytree(attempt / "E0", path / "E0", dirs_exist_ok=True)
         power = Power(path, last_step)
         try:
             with watched(power):
@@ -369,12 +375,15 @@ def test_there_is_the_old_volume_or_the_new_one(
         outcomes.append(is_converted(path))
         if outcomes[-1]:
             check_converted(path, "E0")
+            assert not (path / "E0" / "manifest").exists()
         else:
             after = contents(path)
             assert {name: after.get(name) for name in before} == before, last_step
         convert(path)
         check_converted(path, "E0")
-        assert len(contents(path)) == 1 + 5 * 5, "old logs, and what attempts have left, are gone"
+        assert len(contents(path)) == 1 + 5 * 5 + 2, (
+            "old logs, and what attempts have left, are gone"
+        )
         shutil.rmtree(path)
     assert outcomes == sorted(outcomes), "never back"
     assert outcomes.count(False) > 50

@@ -18,6 +18,7 @@ from aurora.health import HealthReport, SegmentStatus, WaitKind, duration
 from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from segments.protocol.refusal import DiskTrouble, Refusal
+from segments.protocol.space import Space
 
 NOW = 100.0
 FULL = Refusal(DiskTrouble.FULL, "No space left on device", "A0: no space", 90.0)
@@ -77,6 +78,8 @@ DOWN: dict[str, Any] = {"up": False, "since_s": 70.0}
         ({"background_refusal": FULL}, "full",
          "No space left on device; its layers are not written; the log only grows", 10.0, True,
          True),
+        ({"space": Space(9_000, 8_000)}, "short", "needs 9,000 of 8,000 bytes", 60.0, True, True),
+        ({"space": Space(7_999, 8_000)}, "up", "", 60.0, True, True),
         ({"writing_since_s": 99.5}, "up", "", 60.0, True, True),
         ({"silent_since_s": 10.0, "since_s": 99.5}, "up", "", 0.5, True, True),
         ({"silent_since_s": 99.5}, "up", "", 60.0, True, True),

@@ -214,7 +214,10 @@ async def test_a_manifest_that_says_something_else_is_corrupt(
         VolumeDirectory.find(tmp_path / "v")
 
 
-async def test_a_volume_of_another_version_is_refused_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("written_as", [1, 2, 3, 5])
+async def test_a_volume_of_another_version_is_refused_as_it_is(
+    tmp_path: Path, written_as: int
+) -> None:
     await create(tmp_path / "v", VolumeGeometry(3))
     manifest = tmp_path / "v" / "volume.json"
     fields = json.loads(manifest.read_bytes())
@@ -223,8 +226,10 @@ async def test_a_volume_of_another_version_is_refused_as_it_is(tmp_path: Path) -
     fields["checksum"] = f"{codec.checksum(codec.pack(tuple(fields.values()))):016x}"
     before = json.dumps(fields, indent=2).encode() + b"\n"
     manifest.write_bytes(before)
-    with pytest.raises(OtherFormat, match="is of format 3: expected 4"):
+    with pytest.raises(OtherFormat, match=f"is of format {written_as}: expected 4") as caught:
         VolumeDirectory.find(tmp_path / "v")
+    assert ("python -m aurora convert" in str(caught.value)) == (written_as == 3)
+    assert str(caught.value).endswith("nothing has been changed")
     assert manifest.read_bytes() == before
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.truncation import (
+    Gap,
     TruncationRange,
     TruncationTable,
     retention_slack,
@@ -144,3 +145,14 @@ def test_ranges_stay_while_one_member_is_away() -> None:
     volume.settle()
     volume.recover(1, 10)
     assert len(volume.table.ranges) == 1
+
+
+def test_a_gap_ends_where_a_recovery_opens_below_it() -> None:
+    """What it found above was lost again: the gap would be counted twice, as a gap and a range."""
+    first = TruncationTable(VolumeEpoch(3, 1)).extended(VolumeEpoch(4, 1), 24, 44)
+    settled = first.with_settled(VolumeEpoch(4, 1))
+    above = settled.without_settled(47, 3).extended(VolumeEpoch(5, 1), 47, 67)
+    assert above.gaps == (Gap(25, 45, 0),)
+    below = above.without_settled(24, 3).extended(VolumeEpoch(6, 1), 24, 87)
+    assert below.gaps == ()
+    assert below.lsn_behind(90, 3) == 24, "LSNs 88 to 90"

@@ -11,6 +11,7 @@ from trio.testing import MockClock
 import aurora
 from aurora.cluster import Cluster, open_cluster
 from aurora.config import ClusterConfig, EngineConfig
+from aurora.health import SegmentStatus
 from segments.config import SegmentConfig
 from segments.protocol.errors import InvalidConfig, VolumeFull
 from segments.protocol.messages import WriteAck
@@ -82,6 +83,10 @@ async def test_a_reader_fills_the_volume_and_its_end_empties_it(autojump_clock: 
             assert cluster.engine.vdl == before.last_allocated_lsn == last, "what is in goes on"
             assert (await view.get(0))[:5] == b"first"
             assert LIMIT // 4 < largest(cluster) < LIMIT
+            health = cluster.health()
+            assert health.writes.refused and "a reader holds" in health.writes.missing
+            assert health.segments["A0"].status is SegmentStatus.SHORT
+            assert health.segments["A0"].takes_writes
         await trio.sleep(5.0)
         await cluster.engine.put(1, 0, b"there is room again")
         assert largest(cluster) < LIMIT // 2
