@@ -54,7 +54,7 @@ class WriterShell:
         fresh: RecoveryPlan | None = None,
         read_only: bool = False,
         counter: int = 2,
-        clock: Callable[[], int],
+        clock: Callable[[], int] = no_clock,
         known_vdl: Lsn = 0,
         accepts_rollback: bool = False,
         lost: Callable[[], Collection[SegmentId]] = tuple,
