@@ -38,6 +38,7 @@ from aurora.read_router import Answer
 from aurora.reading import SegmentRead
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
+from aurora.writer_clock import no_clock
 from aurora.writer_shell import WriterShell
 from segments.protocol.errors import (
     AuroraError,

@@ -26,6 +26,7 @@ from aurora.reader_core import ReaderCore
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
 from aurora.trio_run import check_run
+from aurora.writer_clock import no_clock
 from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
