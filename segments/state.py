@@ -364,7 +364,8 @@ class SegmentState:
     def head_frame(self) -> FrameBody:
         """The first frame of a file of the log."""
         marks = [MarksEntry(*each) for each in self.heard.all]
-        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), *marks, self.head()])
+        lost = [] if self.lost is None else [LostEntry(self.lost)]  # behind the table it is under
+        return encode_body(self.epoch, [HeldEntry(self.highest_lsn), *marks, self.head(), *lost])
 
     def log_frames(self) -> Iterator[tuple[FrameBody, Lsn]]:
         """Frames of a log that, with the layers, restores this state; with the highest LSN in each.

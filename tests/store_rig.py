@@ -199,10 +199,13 @@ class StoreRig:
         segment: str = "A0",
         config: SegmentConfig = TINY,
         files: Mapping[str, bytes | bytearray] | None = None,
+        *,
+        accepts_rollback: bool = False,
     ) -> None:
         """A new segment, or one that restarts from ``files``."""
         self.segment = segment
         self.config = config
+        self.accepts_rollback = accepts_rollback
         self.events: list[object] = []
         self.random = Random(1)
         self.disk = MemoryDisk(format_files(FIRST, 7) if files is None else files)
@@ -211,7 +214,9 @@ class StoreRig:
     # ---- its life --------------------------------------------------------------------------------
 
     def _start(self) -> SegmentCore:
-        plan: RestartPlan = plan_restart(self.segment, self.disk.files, self.config)
+        plan: RestartPlan = plan_restart(
+            self.segment, self.disk.files, self.config, accepts_rollback=self.accepts_rollback
+        )
         self.plan = plan
         last = plan.files.last_log
         del self.disk.files[last.name][last.length :]
@@ -226,6 +231,7 @@ class StoreRig:
         self._answer: object = None
         return SegmentCore(
             self.segment, int(group), peers, plan.state, plan.files, self.config, self.random,
+            accepts_rollback=self.accepts_rollback,
             trace=lambda _, event: self.events.append(event),
         )  # fmt: skip
 

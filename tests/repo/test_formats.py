@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from segments import manifest, wal
+from segments import disks, manifest, wal
 from segments.layers import block, layer
 from segments.protocol.run import ROW
+from segments.protocol.volume import VolumeGeometry
 from tests.repo.sources import text
 
 DOCUMENT: Final = text(Path("docs/formats.md"))
@@ -70,3 +72,16 @@ def test_each_kind_of_entry_is_named() -> None:
     table = DOCUMENT.split("| Kind | Entry | Fields |")[1].split("\n\n")[0]
     kinds = re.findall(r"^\| (\d+) \|", table, re.MULTILINE)
     assert sorted(map(int, kinds)) == sorted(wal._ENTRIES)
+
+
+def test_each_kind_of_entry_has_a_row_and_no_other() -> None:
+    [table] = re.findall(r"^\| Kind \|.+?(?=^$)", DOCUMENT, re.MULTILINE | re.DOTALL)
+    kinds = re.findall(r"^\| (\d+) \|", table, re.MULTILINE)
+    assert [int(each) for each in kinds] == sorted(wal._ENTRIES)
+
+
+def test_the_values_of_a_volume_are_those_that_are_written() -> None:
+    [row] = re.findall(r"^\| `volume\.json` \| (.+) \|$", DOCUMENT, re.MULTILINE)
+    written = json.loads(disks._encode_manifest("v", VolumeGeometry(1), 0))
+    assert re.findall(r"`(\w+)`", row) == [*written]
+    assert f"`format` ({written['format']})" in row

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.segment_rig import FIRST, MEMBERS, SECOND, THIRD, SegmentRig, batch, records
 
 from aurora.config import EngineConfig
 from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery
-from segments.core import SegmentCore
 from segments.protocol.errors import SegmentLost, VolumeRolledBack
 from segments.protocol.heard import LOST, NO_MARK, Heard, HeardMarks, Mark, marks_of
 from segments.protocol.ids import MAX_INTEGER, Lsn, SegmentId, VolumeEpoch
@@ -27,10 +24,9 @@ from segments.protocol.messages import (
 )
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationTable
-from segments.restart import plan_restart, plan_restart_steps
-from segments.steps import finished
-from segments.storage import Stored
-from segments.wal import TableEntry, encode_frame
+from segments.restart import plan_restart
+from segments.state import SegmentState
+from tests.store_rig import FIRST, MEMBERS, SECOND, THIRD, StoreRig, batch, records
 
 TABLE = TruncationTable(FIRST)
 SECOND_TABLE = TABLE.extended(SECOND, 3, 100)
@@ -79,44 +75,60 @@ def status(
     whole: bool = True, heard: Mark | None = None, of: SegmentId = "A0",
 ) -> GossipStatus:  # fmt: skip
     marks = () if heard is None else (Heard(heard.epoch, {of: heard.scl}),)
-    return GossipStatus(epoch, peer, table, scl, 0, 0, False, whole, marks)
+    return GossipStatus(epoch, peer, table, scl, 0, 0, 0, 0, False, whole, marks)
 
 
-def copy_of(rig: SegmentRig) -> Stored:
-    return Stored(bytes(rig.log), rig.promises)
+def copy_of(rig: StoreRig) -> dict[str, bytes]:
+    return {name: bytes(data) for name, data in rig.disk.files.items()}
 
 
-def put_back(rig: SegmentRig, copy: Stored) -> None:
-    rig.log, rig.promises = bytearray(copy.log), copy.promises
-    rig.restart()
+def restored(rig: StoreRig) -> SegmentState:
+    """What its disk stands for now."""
+    return plan_restart("A0", rig.disk.files, rig.config).state
 
 
-def test_what_was_heard_is_durable_with_the_next_write_and_in_checkpoints() -> None:
-    rig = SegmentRig()
+def test_what_was_heard_is_durable_with_the_next_write_and_written_once() -> None:
+    rig = StoreRig()
     rig.step(status("B0", 7), "B0")
     rig.step(batch([])._replace(heard={"A0": 0, "C0": 9, "D0": 0}))
     rig.settle()
     expected = {"B0": Mark(FIRST, 7), "C0": Mark(FIRST, 9)}
     assert rig.state.heard.marks == expected
-    assert plan_restart("A0", copy_of(rig), rig.config).state.heard.marks == {}
+    assert restored(rig).heard.marks == {}
     rig.take(records([1]))
-    assert plan_restart("A0", copy_of(rig), rig.config).state.heard.marks == expected
+    assert restored(rig).heard.marks == expected
     before = len(rig.log)
     rig.take(records([2], prev=1))
     again = len(rig.log) - before
     rig.take(records([3], prev=2))
     assert len(rig.log) - before == 2 * again, "what is written is not written again"
-    rig.core.maintenance.require_rewrite()
-    rig.core.tick(1.0)
-    assert rig.write()
     rig.restart()
     assert rig.state.heard.marks == expected
     reply = rig.seal(SECOND)
     assert reply is not None and marks_of(reply.heard) == expected
 
 
+@pytest.mark.parametrize("how", ["files that are folded go", "the log is written anew"])
+def test_what_was_heard_outlives_the_file_that_says_it(how: str) -> None:
+    rig = StoreRig()
+    rig.step(status("B0", 7), "B0")
+    chain = records(range(1, 101))
+    vdl = 95 if how == "files that are folded go" else 0
+    for at in range(0, len(chain), 10):
+        rig.take(chain[at : at + 10])
+    rig.take([], vdl=vdl)
+    before = rig.files.manifest.logs
+    assert len(before) > 2, "it was said in the first alone, and in heads"
+    rig.core.scrub.log_is_damaged = not vdl
+    rig.work()
+    assert before[0] not in rig.files.manifest.logs
+    rig.restart()
+    assert (rig.state.folded > 0, rig.state.scl) == (vdl > 0, 100)
+    assert rig.state.heard.marks == {"B0": Mark(FIRST, 7)}
+
+
 def test_what_a_refused_write_carried_goes_with_the_next() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.step(status("B0", 7), "B0")
     rig.step(batch(records([1])))
     assert rig.core.take_write() is not None
@@ -128,7 +140,7 @@ def test_what_a_refused_write_carried_goes_with_the_next() -> None:
 
 def test_between_its_seal_and_its_table_a_peer_says_nothing_that_counts() -> None:
     """It may be younger than its seal reply, which it would contradict."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.seal(SECOND)
     rig.step(status("B0", 7, epoch=SECOND), "B0")
     rig.settle()
@@ -137,7 +149,7 @@ def test_between_its_seal_and_its_table_a_peer_says_nothing_that_counts() -> Non
 
 def test_what_others_have_heard_is_taken_over() -> None:
     """So that it is known to all who are present, and not only to those who were spoken to."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.step(status("B0", 7, heard=Mark(FIRST, 9), of="C0"), "B0")
     rig.step(status("B0", 7, heard=Mark(FIRST, 4), of="C0"), "B0")
     rig.step(status("B0", 7, heard=Mark(FIRST, 9), of="Z9"), "B0")
@@ -145,31 +157,54 @@ def test_what_others_have_heard_is_taken_over() -> None:
     assert rig.state.heard.marks == {"B0": Mark(FIRST, 7), "C0": Mark(FIRST, 9)}
 
 
-def test_an_older_copy_that_was_accepted_is_the_disk_from_its_next_table_on() -> None:
+def accepted_rig() -> StoreRig:
+    """One that has found out what it is, and was accepted by somebody who knows."""
     rig = rolled_back_rig()
     rig.step(status("B0", 5, heard=Mark(FIRST, 5)), "B0")
     rig.settle()
-    stored = copy_of(rig)
-    state = finished(plan_restart_steps("A0", stored, rig.config, accepts_rollback=True)).state
-    assert state.lost is not None and state.scl == 2
-    entry = TableEntry(0, SECOND_TABLE)
-    rig.log += encode_frame(SECOND, [entry])
-    rig.restart()
-    assert rig.state.lost is None and rig.state.table == SECOND_TABLE
+    accepted = StoreRig(files=copy_of(rig), accepts_rollback=True)
+    assert accepted.state.lost is not None and accepted.state.scl == 2
+    return accepted
+
+
+def test_an_older_copy_that_was_accepted_is_the_disk_from_its_next_table_on() -> None:
+    rig = accepted_rig()
+    rig.install(SECOND_TABLE)
+    assert restored(rig).lost is None and restored(rig).table == SECOND_TABLE
+
+
+@pytest.mark.parametrize("how", ["files that are folded go", "the log is written anew"])
+def test_until_then_it_is_one_that_was_lost(how: str) -> None:
+    """Whatever becomes of the file in which that was said first."""
+    rig = accepted_rig()
+    first = rig.files.manifest.logs[0]
+    chain = records(range(1, 101))
+    for at in range(2, len(chain), 10):
+        rig.take(chain[at : at + 10])
+    if how == "files that are folded go":
+        rig.take([], vdl=95)
+    else:
+        rig.core.scrub.log_is_damaged = True
+    rig.work()
+    assert first.number not in [each.number for each in rig.files.manifest.logs]
+    with pytest.raises(SegmentLost, match="the disk of A0 was rolled back to SCL 2 under"):
+        restored(rig)
+    rig.install(TABLE.extended(SECOND, 100, 200))
+    assert restored(rig).lost is None
 
 
 def test_the_last_write_may_be_refused() -> None:
     """Then it is found out again."""
     rig = rolled_back_rig()
     rig.step(status("B0", 5, heard=Mark(FIRST, 5)), "B0")
-    assert rig.core.has_input and rig.core.take_write() is not None
+    assert rig.core.write_due and rig.core.take_write() is not None
     rig.core.write_failed()
     rig.restart()
     assert rig.core.lost is None and rig.state.scl == 2
 
 
 def test_strangers_are_not_kept() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.step(status("Z9", 7), "Z9")
     rig.step(batch([])._replace(heard={"Z9": 4}))
     assert rig.state.heard.marks == {}
@@ -178,14 +213,14 @@ def test_strangers_are_not_kept() -> None:
 # ---- a segment hears of itself -------------------------------------------------------------------
 
 
-def rolled_back_rig() -> SegmentRig:
+def rolled_back_rig() -> StoreRig:
     """It has had records 1 to 5, and now has 1 and 2."""
-    rig = SegmentRig()
+    rig = StoreRig()
     chain = records(range(1, 6))
     rig.take(chain[:2])
     copy = copy_of(rig)
     rig.take(chain[2:])
-    put_back(rig, copy)
+    rig.restart(copy)
     return rig
 
 
@@ -231,11 +266,7 @@ def test_who_has_less_than_was_heard_of_it_is_lost(how: str) -> None:
 def test_who_accepts_older_copies_does_not_listen(how: str) -> None:
     source, message = TOLD[how]
     rig = rolled_back_rig()
-    peers = tuple(each for each in MEMBERS if each != "A0")
-    rig.core = SegmentCore(
-        "A0", 0, peers, rig.state, rig.config, Random(1),
-        log_bytes=len(rig.log), accepts_rollback=True,
-    )  # fmt: skip
+    rig = StoreRig(files=copy_of(rig), accepts_rollback=True)
     rig.step(message, source)
     assert rig.core.lost is None
 
@@ -259,7 +290,7 @@ def test_who_has_as_much_as_was_heard_is_not(source: str, message: Message) -> N
 
 
 def test_a_higher_table_excuses_less() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 6)))
     rig.install(SECOND_TABLE)
     rig.step(status("B0", 3, epoch=SECOND, table=SECOND_TABLE, heard=Mark(FIRST, 5)), "B0")
@@ -267,13 +298,12 @@ def test_a_higher_table_excuses_less() -> None:
 
 
 def test_damage_that_is_known_excuses_less_until_it_is_repaired() -> None:
-    rig = SegmentRig()
+    rig = StoreRig()
     chain = records(range(1, 6))
     rig.take(chain[:2])
-    start = len(rig.log)
     rig.take(chain[2:4])
     rig.take(chain[4:])
-    rig.log[start + 20] ^= 1
+    rig.rot_frame(2)
     rig.restart()
     assert not rig.state.whole and rig.state.scl == 2
     rig.step(status("B0", 5, heard=Mark(FIRST, 5)), "B0")
@@ -286,7 +316,7 @@ def test_damage_that_is_known_excuses_less_until_it_is_repaired() -> None:
 
 def test_a_peer_that_knows_better_says_so_before_it_sends_records() -> None:
     """Or who was rolled back would catch up, and never hear of it."""
-    rig = SegmentRig()
+    rig = StoreRig()
     rig.take(records(range(1, 6)))
     rig.step(status("B0", 5), "B0")
     for whole, kind in ((True, GossipStatus), (False, GossipRecords)):

@@ -458,8 +458,10 @@ def test_a_head_takes_nothing_back() -> None:
     """A log that was written anew stands before the file that the log went on in meanwhile."""
     rig = StoreRig()
     rig.take(records(range(1, 9)), vdl=5)
-    rig.install(TABLE.with_settled(SECOND))
+    rig.install(TABLE)
+    rig.ask(batch([], epoch=SECOND, settled=True), WriteAck)
     state = rig.state
+    assert state.table.settled == SECOND
     state.announced(5, 4)
     before = (state.epoch, state.table, state.vdl, state.announced_floor, state.scl)
     state.apply(HeadEntry(FIRST, TruncationTable(FIRST), 3, 2))
