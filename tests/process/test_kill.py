@@ -85,9 +85,9 @@ def left_behind(segment: Path) -> list[str]:
     """Files in the directory of a segment that its manifest does not name."""
     path = segment / MANIFEST
     manifest = decode_manifest(path.read_bytes()) if path.is_file() else None
-    return (
-        [] if manifest is None else leftovers([each.name for each in segment.iterdir()], manifest)
-    )
+    if manifest is None:
+        return []
+    return leftovers([each.name for each in segment.iterdir()], manifest)
 
 
 async def test_nothing_acknowledged_is_lost_however_often_the_process_is_killed(
