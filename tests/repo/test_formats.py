@@ -19,7 +19,7 @@ DOCUMENT: Final = text(Path("docs/formats.md"))
 
 FIXED: Final = {
     "`promise`": wal.PROMISE_SLOT_BYTES,
-    "`manifest`": manifest._HEAD.size,
+    "`manifest`": manifest._HEAD.size + manifest._LOG.size,  # of the first file of the log
     "Header": layer.HEADER_BYTES,
     "Block": block.BLOCK_HEAD_BYTES,
     "Index": layer.ENTRY_BYTES,
@@ -64,8 +64,9 @@ def test_a_block_row_is_as_long_as_in_a_run() -> None:
 
 def test_the_manifest_names_files_in_rows_of_the_codes_length() -> None:
     found = dict(rows("`manifest`"))
-    assert found["24"] == f"{manifest._LOG.size} n"
-    assert found[f"24 + {manifest._LOG.size} n"] == f"{manifest._LAYER.size} m"
+    layers_at = f"{manifest._HEAD.size} + {manifest._LOG.size} n"
+    assert found[layers_at] == "8"
+    assert found[f"{layers_at} + {manifest._LAYER.size} m"] == f"{manifest._SUM_BYTES}"
 
 
 def test_each_kind_of_entry_is_named() -> None:
