@@ -72,12 +72,6 @@ def test_the_manifest_names_files_in_rows_of_the_codes_length() -> None:
     assert sum(sizes) == layer_row
 
 
-def test_each_kind_of_entry_has_a_row_and_no_other() -> None:
-    [table] = re.findall(r"^\| Kind \|.+?(?=^$)", DOCUMENT, re.MULTILINE | re.DOTALL)
-    kinds = re.findall(r"^\| (\d+) \|", table, re.MULTILINE)
-    assert [int(each) for each in kinds] == sorted(wal._ENTRIES)
-
-
 def test_the_values_of_a_volume_are_those_that_are_written() -> None:
     [row] = re.findall(r"^\| `volume\.json` \| (.+) \|$", DOCUMENT, re.MULTILINE)
     written = json.loads(disks._encode_manifest("v", VolumeGeometry(1), 0))

@@ -20,7 +20,8 @@ RECORD = RedoRecord(9, 4, 100, b"abc", 8, True, 8, 7, 6)
 def test_a_message_is_its_tag_and_its_fields() -> None:
     """The format is fixed: segments of different builds talk to each other."""
     assert msgpack.unpackb(codec.encode(Seal(EPOCH, 5))) == [6, [1, 2], 5, [[0, 0], 0]]
-    assert msgpack.unpackb(codec.encode(WriteAck(EPOCH, "A0", 3, 4))) == [2, [1, 2], "A0", 3, 4]
+    ack = WriteAck(EPOCH, "A0", 3, 4, 5, 6)
+    assert msgpack.unpackb(codec.encode(ack)) == [2, [1, 2], "A0", 3, 4, 5, 6]
     table = TruncationTable(EPOCH, (), EPOCH, (Gap(2, 4, 1),)).extended(VolumeEpoch(2, 1), 5, 9)
     reply = SealReply(EPOCH, "A0", 1, 2, 3, 4, table, (Heard(EPOCH, {"B0": 7}),))
     assert msgpack.unpackb(codec.encode(reply)) == [

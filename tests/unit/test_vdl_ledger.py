@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
+from random import Random
 
 import pytest
+import trio
 
 from segments.disks import VolumeDirectory
 from segments.protocol import codec
@@ -19,7 +22,7 @@ EPOCH = VolumeEpoch(1, 7)
 
 
 async def made(path: Path, volume_id: str = "v") -> VolumeDirectory:
-    return await VolumeDirectory.create(path, volume_id, VolumeGeometry(1), EPOCH)
+    return await VolumeDirectory.create(path, volume_id, VolumeGeometry(1), EPOCH, Random(1))
 
 
 def found(path: Path) -> VolumeDirectory:
@@ -89,6 +92,22 @@ async def test_what_the_disk_refuses_leaves_what_was_there(
     assert ledger.vdl == found(tmp_path / "v").vdl == 5
     await ledger.note(6)
     assert found(tmp_path / "v").vdl == 6
+
+
+async def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one at the end, and the one that it finds under way: both replace the manifest."""
+    ledger = (await made(tmp_path / "v")).ledger()
+    sync = os.fsync
+
+    def slow(descriptor: int) -> None:
+        time.sleep(0.01)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    async with trio.open_nursery() as nursery:
+        for vdl in range(1, 6):
+            nursery.start_soon(ledger.note, vdl)
+    assert 1 <= ledger.vdl <= 5 and ledger.vdl == found(tmp_path / "v").vdl
 
 
 def _full(_: int) -> None:
