@@ -12,7 +12,6 @@ through it (protocol §7, step 7). A refusal that names a higher epoch ends it (
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from time import time_ns
 from typing import Any, Final
 
 from aurora import events
@@ -29,7 +28,7 @@ from aurora.recovery_plan import RecoveryPlan
 from aurora.retention import Retention
 from aurora.segment_stream import Announcement, SegmentStream
 from aurora.volume_space import VolumeSpace
-from aurora.writer_clock import WriterClock
+from aurora.writer_clock import WriterClock, no_clock
 from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
 from segments.protocol.heard import NO_MARK
@@ -60,7 +59,7 @@ class WriterCore:
         config: EngineConfig,
         *,
         fresh: bool = False,
-        clock: Callable[[], int] = time_ns,
+        clock: Callable[[], int] = no_clock,
         trace: Tracer | None = None,
         name: str = "writer",
     ) -> None:

@@ -18,7 +18,6 @@ from collections.abc import (
     Mapping,
 )
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from time import time_ns
 from typing import NamedTuple
 
 import attrs
@@ -39,6 +38,7 @@ from aurora.read_router import Answer
 from aurora.reading import SegmentRead
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
+from aurora.writer_clock import no_clock
 from aurora.writer_shell import WriterShell
 from segments.protocol.errors import (
     AuroraError,
@@ -142,7 +142,7 @@ class Engine:
         fresh: RecoveryPlan | None = None,
         read_only: bool = False,
         counter: int = 2,
-        clock: Callable[[], int] = time_ns,
+        clock: Callable[[], int] = no_clock,
         known_vdl: Lsn = 0,
         accepts_rollback: bool = False,
         lost: Callable[[], Collection[SegmentId]] = tuple,

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from math import inf, isfinite
-from time import time_ns
 
 import trio
 
@@ -27,6 +26,7 @@ from aurora.reader_core import ReaderCore
 from aurora.recovery import Recovery
 from aurora.recovery_plan import RecoveryPlan
 from aurora.trio_run import check_run
+from aurora.writer_clock import no_clock
 from segments.protocol import codec
 from segments.protocol.errors import (
     AuroraError,
@@ -55,7 +55,7 @@ class WriterShell:
         fresh: RecoveryPlan | None = None,
         read_only: bool = False,
         counter: int = 2,
-        clock: Callable[[], int] = time_ns,
+        clock: Callable[[], int] = no_clock,
         known_vdl: Lsn = 0,
         accepts_rollback: bool = False,
         lost: Callable[[], Collection[SegmentId]] = tuple,

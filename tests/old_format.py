@@ -1,16 +1,18 @@
 """Volumes of format 3 as the version before wrote them: what its logs are made of, and a fixture.
 
-``data/format-3.zip`` was written by that version: two groups, four openings, with collected pages,
-annulled LSNs, two segments that were down in the last opening, and magics in payloads. In it is
-also what could be read: ``expected.json``, the first 16 hexadecimal digits of the SHA-256 of each
-page at each LSN that a commit had and that was above the floor.
+``data/format-3.zip.base64`` was written by that version: two groups, four openings, with collected
+pages, annulled LSNs, two segments that were down in the last opening, and magics in payloads. In it
+is also what could be read: ``expected.json``, the first 16 hexadecimal digits of the SHA-256 of
+each page at each LSN that a commit had and that was above the floor.
 """
 
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from struct import pack
 from typing import Final
@@ -28,7 +30,7 @@ from segments.segment_directory import _encode_identity
 from segments.storage import Identity
 from segments.wal import Promise, encode_promise
 
-FIXTURE: Final = Path(__file__).parent / "data" / "format-3.zip"
+FIXTURE: Final = Path(__file__).parent / "data" / "format-3.zip.base64"
 EPOCH: Final = VolumeEpoch(1, 5)
 TABLE: Final = TruncationTable(EPOCH)
 PROMISES: Final = encode_promise(Promise(EPOCH, EPOCH)) * 2
@@ -108,14 +110,13 @@ def write_volume(path: Path, logs: dict[SegmentId, bytes], pg_count: int = 1) ->
 
 def unpack_fixture(directory: Path) -> Path:
     """The volume that the version before has written, in ``directory``."""
-    with ZipFile(FIXTURE) as archive:
-        archive.extractall(directory)
+    _archive().extractall(directory)
     return directory / "volume"
 
 
 async def check_fixture(path: Path, *, read_only: bool = False, every: int = 1) -> None:
     """Open the converted fixture: all that could be read can be, at every so many-th LSN."""
-    expected = json.loads(ZipFile(FIXTURE).read("expected.json"))
+    expected = json.loads(_archive().read("expected.json"))
     assert len(expected) == 87
     config = ClusterConfig(engine=EngineConfig(retention_lsns=None))
     async with open_cluster(path, read_only=read_only, config=config) as cluster:
@@ -123,6 +124,10 @@ async def check_fixture(path: Path, *, read_only: bool = False, every: int = 1) 
             async with cluster.engine.read_view(int(lsn)) as view:
                 found = {str(page): _digest(await view.get(page)) async for page in view.pages()}
             assert found == pages, f"as of LSN {lsn}"
+
+
+def _archive() -> ZipFile:
+    return ZipFile(BytesIO(b64decode(FIXTURE.read_bytes())))
 
 
 def _digest(page: bytes) -> str:

@@ -28,6 +28,7 @@ _MARKS: Final = {
     "silent": ("◌", "warn"),
     "behind": ("◔", "warn"),
     "damaged": ("!", "bad"),
+    "short": ("!", "warn"),
     "full": ("!", "bad"),
     "refused": ("!", "bad"),
     "failing": ("!", "bad"),

@@ -136,16 +136,19 @@ def rewritten_with_a_range() -> Plan:
 
 def peer_lost_amid_its_layer() -> Plan:
     """F takes a layer of A, slowly and in parts, when A loses its disk."""
-    plan = folding(end_ms=1_000, gossip_bytes=16 << 10, gossip_interval_ns=20_000_000)
+    plan = folding(
+        end_ms=1_300, gossip_bytes=1 << 10, gossip_interval_ns=20_000_000,
+        hydration_timeout_ns=1_000_000_000,
+    )  # fmt: skip
     plan.part(5, "F", "A,B,C,D,E,writer")
     for page in range(8):
         plan.put(6 + 2 * page, page, length=8_000)
     plan.fault(400, "recover")
     plan.fault(500, "heal_network")
     plan.part(500, "F", "B,C,D,E,writer")
-    plan.fault(500, "slow", "A", factor=100)
-    plan.fault(560, "wipe", "A")
-    plan.fault(600, "heal_network")
+    plan.fault(500, "slow", "A", factor=300)
+    plan.fault(1_000, "wipe", "A")
+    plan.fault(1_100, "heal_network")
     return plan
 
 

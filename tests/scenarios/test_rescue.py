@@ -56,7 +56,7 @@ class History:
 
 def files_on(disk: SimulatedStorage) -> Mapping[str, bytes]:
     """What is durable."""
-    return {name: disk.content(name) for name in disk.file_names()}
+    return {name: bytes(data) for name, data in disk.peek().items()}
 
 
 async def check_rescued(

@@ -119,7 +119,7 @@ EXPECTED = {
     "recovery-seals-all": "needless-unavailability",
     "full-disk-is-given-up": "needless-unavailability",
     "recovery-stays-with-its-source": "heals-and-converges",
-    "hydration-waits-for-its-peer": "heals-and-converges",
+    "hydration-waits-for-its-peer": "needless-unavailability",
     "recovery-fetches-once": "heals-and-converges",
 }
 """Every bug that has a schedule of its own, and the invariant that gives it away there.

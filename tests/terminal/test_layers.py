@@ -133,13 +133,13 @@ def test_figures_as_text_and_as_json() -> None:
     assert json.loads(played.outputs[-4]) == json.loads(json.dumps(found[-5]))
     segments: dict[str, dict[str, object]] = json.loads(played.outputs[-4])["segments"]
     a = segments["A0"]
-    assert a["user_bytes_taken"] == a["user_bytes_held"] == 32 * 30
+    assert a["user_bytes_taken"] == a["user_bytes_held"] == 32 * (30 + 8)  # with each one's clock
     assert a["layers"] and a["write_amplification"]
     text = played.outputs[-5]
     assert "held back by          every version is kept: no retention is set" in text
     (stored, cost) = [line.split() for line in text.splitlines() if line.startswith("A0 ")]
     assert stored[3:6] == [f"{a['open_records']}", f"{a['folded']}", f"{a['layers']},"]
-    assert cost[1:3] == ["960", "B"]
+    assert cost[1:3] == ["1.2", "KiB"]
     assert max(map(len, text.splitlines())) <= 80
     assert "expected --json, or nothing" in played.outputs[-3]
     assert "writer-1 has crashed" not in played.outputs[-1]

@@ -73,7 +73,7 @@ def test_what_is_written_is_read(layer_made: tuple[Files, Layer, Rows, list[Redo
     opened, new_pages = files.opened(7)
     assert known_of(opened) == known_of(layer)
     assert layer.length == len(files.data["layer-7"])
-    assert layer.user_bytes == sum(len(record.payload) for record in records)
+    assert layer.user_bytes == sum(len(record.payload) + 8 * record.is_cpl for record in records)
     assert layer.page_count == len({record.page_id for record in records})
     blocks = files.blocks(opened)
     assert join([block.cut(0, len(block)) for block in blocks]) == rows

@@ -136,8 +136,8 @@ def test_images_that_stand_are_kept_and_close_ones_left_out() -> None:
 
 @pytest.mark.parametrize("spacing", [Spacing(10, 1), Spacing(1, 10 * 41 - 40)])
 def test_an_image_half_as_far_as_it_might_be_is_kept(spacing: Spacing) -> None:
-    records = chain(Random(1), 17, 1, payload=1)
-    history = History(records, spacing)
+    records = [each._replace(is_cpl=False) for each in chain(Random(1), 17, 1, payload=1)]
+    history = History(records, spacing)  # 41 bytes each
     history.fold(records[5].lsn)
     history.fold(records[16].lsn)  # an image behind its tenth, the sixteenth of all
     merged = history.merge(0, 2)
@@ -204,7 +204,7 @@ def test_steps_are_long_enough_and_bounded() -> None:
 
 
 def test_what_a_fold_sorts_at_once_is_bounded_in_rows_and_bytes() -> None:
-    record = RedoRecord(9, 4, 0, bytes(PAGE_SIZE), 8, True, 8, 7, 6)
+    record = RedoRecord(9, 4, 0, bytes(PAGE_SIZE), 8, False, 8, 7, 6)
     small, large = encode_rows([record._replace(payload=b"x")]), encode_rows([record])
     long = join([small] * 9_000)
     assert [len(rows) // 40 for rows, _ in _chunks([long])] == [4_096, 4_096, 808]
