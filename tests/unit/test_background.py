@@ -43,7 +43,7 @@ LONG = attrs.evolve(TINY, compact_bytes=0, compact_ratio=1.5)
 def filled(last: int, *, vdl: Lsn = 0, floor: Lsn = 0, step: int = 10) -> StoreRig:
     """A segment that has heard of a peer before it took its first record, and no more of any."""
     rig = StoreRig()
-    rig.step(batch([])._replace(heard={"B0": 7}))
+    rig.ask(batch([])._replace(heard={"B0": 7}), WriteAck)
     more(rig, last, vdl=vdl, floor=floor, step=step)
     return rig
 
@@ -225,7 +225,7 @@ def collectable() -> StoreRig:
 
 
 def mergeable() -> StoreRig:
-    rig = StoreRig()
+    rig = filled(0)
     for last in (30, 60):
         more(rig, last, vdl=last)
         assert rig.work(jobs=1) == 1
