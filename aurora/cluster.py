@@ -462,7 +462,9 @@ async def _open(
 async def _start(cluster: Cluster, fresh: RecoveryPlan | None) -> None:
     """Start the segments, and the first writer if one can ever open the volume."""
     await cluster.start_segments()
-    check_openable(cluster.groups, cluster.lost_segments(), read_only=cluster.read_only)
+    rolled_back = {each.segment for each in cluster.hosts.values() if each.rolled_back}
+    lost = cluster.lost_segments()
+    check_openable(cluster.groups, lost, rolled_back, read_only=cluster.read_only)
     await cluster.open_writer(fresh=fresh)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Container
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 
 from aurora.quorum import QuorumModel
 from segments.conversion.segment import ConvertedSegment as ConvertedSegment
@@ -15,12 +15,12 @@ from segments.protocol.ids import SegmentId
 from segments.protocol.volume import ProtectionGroup
 
 
-def convert_volume(path: Path, told: Told) -> Conversion:
+def convert_volume(path: Path, random: Random, told: Told) -> Conversion:
     """Convert the volume at ``path``; raises as `segments.conversion.volume.convert_volume`.
 
     It is refused unless a write quorum of each group is left.
     """
-    return convert_with_quorums(path, SystemRandom(), _has_write, told)
+    return convert_with_quorums(path, random, _has_write, told)
 
 
 def _has_write(group: ProtectionGroup, segments: Container[SegmentId]) -> bool:

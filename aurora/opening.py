@@ -12,7 +12,8 @@ import trio
 from aurora.health import HealthReport, SegmentStatus, WaitKind, duration
 from aurora.health_watch import INTERVAL_S, HealthWatch
 from aurora.quorum import QuorumModel
-from segments.protocol.errors import NotOpened, Unavailable
+from aurora.recovery import OVERRIDE
+from segments.protocol.errors import NotOpened, Unavailable, VolumeRolledBack
 from segments.protocol.ids import SegmentId
 from segments.protocol.volume import ProtectionGroup
 
@@ -75,11 +76,16 @@ def _is_enough(model: QuorumModel, segments: Container[SegmentId], *, read_only:
 
 
 def check_openable(
-    groups: Iterable[ProtectionGroup], lost: Mapping[SegmentId, str], *, read_only: bool = False
+    groups: Iterable[ProtectionGroup],
+    lost: Mapping[SegmentId, str],
+    rolled_back: Container[SegmentId] = (),
+    *,
+    read_only: bool = False,
 ) -> None:
-    """Raise `Unavailable` if so many disks are lost that no writer can ever open the volume.
+    """Raise if so many disks are lost that no writer can ever open the volume.
 
-    Nor, with ``read_only``, anybody read it alone. ``lost`` says of each lost segment why.
+    Nor, with ``read_only``, anybody read it alone. ``lost`` says of each lost segment why. Raises
+    `VolumeRolledBack` if one of them is among those ``rolled_back``, else `Unavailable`.
     """
     quorum = "read" if read_only else "write"
     for group in groups:
@@ -87,10 +93,13 @@ def check_openable(
         left = [segment for segment in group.members if segment not in lost]
         if not _is_enough(QuorumModel(group.members), left, read_only=read_only):
             reasons = "; ".join(lost[segment] for segment in gone)
-            raise Unavailable(
+            what = (
                 f"protection group {group.pg_id} has lost {', '.join(gone)}: "
                 f"expected a {quorum} quorum of its segments ({reasons})"
             )
+            if any(segment in rolled_back for segment in gone):
+                raise VolumeRolledBack(f"{what}; {OVERRIDE}")
+            raise Unavailable(what)
 
 
 def forbidden_for_s(

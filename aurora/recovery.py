@@ -42,10 +42,11 @@ from segments.protocol.truncation import TruncationTable
 
 P = ParamSpec("P")
 
-_OVERRIDE: Final = (
+OVERRIDE: Final = (
     "nothing was changed, and accept_rollback=True (--accept-rollback) opens what is there all the "
     "same, as if nothing else had ever been"
 )
+"""What who knows better than a `VolumeRolledBack` may do."""
 
 
 def adopted_table(replies: Sequence[SealReply]) -> TruncationTable:
@@ -308,7 +309,7 @@ class Recovery:
             self._seal(segment)  # which tells it so
         too_few = gone and self._witnesses.too_few_left(self._lost(), read_only=self._read_only)
         if too_few:
-            self.error = VolumeRolledBack(f"{too_few}; {_OVERRIDE}")
+            self.error = VolumeRolledBack(f"{too_few}; {OVERRIDE}")
         elif self.sealing:
             self._fetch_if_sealed(now)
         elif gone:
@@ -411,7 +412,7 @@ class Recovery:
             found = self._witnesses.found(missing)
             self.error = VolumeRolledBack(
                 f"the volume had reached VDL {self.known_vdl}, and {found} of VDL "
-                f"{self.found_vdl} at most: expected the disks as they were; {_OVERRIDE}"
+                f"{self.found_vdl} at most: expected the disks as they were; {OVERRIDE}"
             )
 
     def _note(self, event: Callable[P, Event], *values: P.args, **named: P.kwargs) -> None:

@@ -21,7 +21,7 @@ from segments.core import SegmentCore
 from segments.disks import Disk
 from segments.pausing import PausableEndpoint
 from segments.protocol import events
-from segments.protocol.errors import SegmentLost, VolumeLocked
+from segments.protocol.errors import SegmentLost, SegmentRolledBack, VolumeLocked
 from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import SegmentId
 from segments.protocol.refusal import Refusal, is_passing
@@ -49,6 +49,8 @@ class SegmentHost:
     """What the server speaks through: a new one each time, neither paused nor slow."""
     lost: str | None = None
     """Why this segment can never come back, if its disk was lost."""
+    rolled_back: bool = False
+    """Whether it was lost because its disk is known to be an older copy of itself."""
     mistake: str | None = None
     """What it did wrong, if that took it down."""
     since_s: float = inf
@@ -143,6 +145,7 @@ class SegmentHost:
 
     def _lose(self, error: BaseException) -> None:
         self.lost, self.since_s = str(error), trio.current_time()
+        self.rolled_back = isinstance(error, SegmentRolledBack)
 
     def _refuse(self, error: BaseException) -> None:
         """Remember why the disk refuses; since the first time, if it worked only for a moment."""

@@ -56,6 +56,17 @@ class OpenDirectory:
         """Give a file another name, in place of what had that before."""
         os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
+    def publish(self, name: str, data: bytes) -> None:
+        """Make a file consist of ``data``, durably; after a crash it is wholly old or new."""
+        new_name = name + ".new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(self.open(new_name, flags), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        self.rename(new_name, name)
+        os.fsync(self._descriptor)
+
     @property
     def descriptor(self) -> int:
         """To be synced: then its names last."""
@@ -85,17 +96,6 @@ class LockedDirectory(OpenDirectory):
         """Remove a file, if there is one of this name."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self._descriptor)
-
-    def publish(self, name: str, data: bytes) -> None:
-        """Make a file consist of ``data``, durably; after a crash it is wholly old or new."""
-        new_name = name + ".new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        with os.fdopen(self.open(new_name, flags), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        self.rename(new_name, name)
-        os.fsync(self._descriptor)
 
     def misses(self, name: str, file: int) -> str:
         """Why ``file``, opened as ``name``, is no longer what stands there; empty if it is."""

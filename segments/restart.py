@@ -31,7 +31,12 @@ from segments.manifest import (
     log_part,
     numbered_above,
 )
-from segments.protocol.errors import DamagedLayer, MalformedFrame, SegmentLost
+from segments.protocol.errors import (
+    DamagedLayer,
+    MalformedFrame,
+    SegmentLost,
+    SegmentRolledBack,
+)
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
 from segments.protocol.run import last_lsn_of
 from segments.protocol.truncation import TruncationTable
@@ -113,8 +118,8 @@ def restart_job(
 
     Raises `SegmentLost` if the manifest, the log or the promises are lost. A file of a log has a
     frame from the first on, and never loses its last: without one in the last file nobody knows how
-    far the log went. Without a promise nobody knows what the segment may still accept. Also if it
-    is known to be an older copy, unless that is accepted.
+    far the log went. Without a promise nobody knows what the segment may still accept. Raises
+    `SegmentRolledBack` if it is known to be an older copy, unless that is accepted.
     """
     found = yield Read(MANIFEST, 0, WHOLE)
     manifest = _manifest_in(segment, found, names)
@@ -130,7 +135,7 @@ def restart_job(
         )
     state = yield from SegmentState.restore_steps(config, layers, scan, promise)
     if state.lost is not None and not accepts_rollback:
-        raise SegmentLost(state.lost)
+        raise SegmentRolledBack(state.lost)
     for each in new_pages:
         state.materializer.load_pages(*each)
         yield PAUSE

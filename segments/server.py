@@ -33,7 +33,7 @@ from segments.manifest import PROMISE, WHOLE
 from segments.protocol import codec, events
 from segments.protocol.errors import (
     MalformedMessage,
-    SegmentLost,
+    SegmentRolledBack,
     StorageBroken,
     StorageFailed,
 )
@@ -94,7 +94,7 @@ class SegmentServer:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Restore from the storage, then serve.
 
-        Raises `SegmentLost` if the disk was lost or, as soon as that is known, rolled back;
+        Raises `SegmentLost` if the disk was lost, `SegmentRolledBack` as soon as that is known;
         `StorageFailed` if it cannot be read or written now, `StorageBroken` later: open the storage
         anew, for another server.
         """
@@ -192,7 +192,7 @@ class SegmentServer:
                 core.write_failed(str(error))
                 self._refused(error)
                 if core.lost is not None:
-                    raise SegmentLost(core.lost) from error
+                    raise SegmentRolledBack(core.lost) from error
                 await trio.sleep(self._config.storage_retry_s)
                 continue
             finally:
@@ -205,7 +205,7 @@ class SegmentServer:
             if core.applying:
                 await self._apply_rest(core)
             if core.state.lost is not None and core.lost is not None:
-                raise SegmentLost(core.lost)  # which its log says, too
+                raise SegmentRolledBack(core.lost)  # which its log says, too
             self._send(core)
 
     async def _until_applied(self, core: SegmentCore) -> None:

@@ -8,19 +8,17 @@ written when the volume is opened and closed, and now and then.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import trio
 
 from segments.forks import close_in_children
+from segments.io_threads import in_thread
 from segments.locked_directory import OpenDirectory
 from segments.protocol.errors import StorageFailed
 from segments.protocol.ids import Lsn
 from segments.protocol.refusal import is_passing, storage_error
-
-_NEW: Final = ".new"
 
 
 class VdlLedger(Protocol):
@@ -71,18 +69,20 @@ class FileLedger:
         self._directory = directory
         self._name = name
         self._encode = encode
+        self._turn = trio.Lock()
         close_in_children(self)
 
     async def note(self, vdl: Lsn) -> None:
-        if vdl == self.vdl:
-            return
-        try:
-            await trio.to_thread.run_sync(self._replace, vdl, abandon_on_cancel=True)
-        except (OSError, RuntimeError, MemoryError) as error:
-            if not is_passing(error):
-                raise
-            raise storage_error(f"{self._directory}/{self._name}", error) from error
-        self.vdl = vdl
+        async with self._turn:  # two at once would write into the same new file
+            if vdl == self.vdl:
+                return
+            try:
+                await in_thread("VDL", self._replace, vdl)
+            except (OSError, RuntimeError, MemoryError) as error:
+                if not is_passing(error):
+                    raise
+                raise storage_error(f"{self._directory}/{self._name}", error) from error
+            self.vdl = vdl
 
     def close(self) -> None:
         self._directory.close()
@@ -94,10 +94,4 @@ class FileLedger:
         directory, name = self._directory, self._name
         if not self._is_ours(directory.read(name)):
             raise StorageFailed(f"{directory}/{name} is no longer this volume's")
-        file = directory.open(name + _NEW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        with os.fdopen(file, "wb") as out:
-            out.write(self._encode(vdl))
-            out.flush()
-            os.fsync(out.fileno())
-        directory.rename(name + _NEW, name)
-        os.fsync(directory.descriptor)
+        directory.publish(name, self._encode(vdl))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import SystemRandom
 
 from aurora.conversion import ConvertedSegment, LeftOut, convert_volume
 from aurora.terminal.console import new_console
@@ -21,7 +22,7 @@ def convert(path: Path, *, color: bool) -> int:
         console.print(styled(line_of(outcome), kind), soft_wrap=True)
 
     with console.status(f"converting {path}"):  # nothing, if the console is plain
-        done = convert_volume(path, tell)
+        done = convert_volume(path, SystemRandom(), tell)
     if not done.converted:
         console.print(f"{path} is of this version's format already", soft_wrap=True)
         return 0

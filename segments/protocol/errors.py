@@ -123,6 +123,10 @@ class SegmentLost(Corrupt):
     """A directory without its segment's identity: the promises made there are gone."""
 
 
+class SegmentRolledBack(SegmentLost):
+    """A disk that is known to be an older copy of itself: promises made since then are gone."""
+
+
 class MalformedMessage(Corrupt):
     """Bytes that do not decode to a message or a record."""
 

@@ -18,6 +18,7 @@ import attrs
 import click
 
 from aurora.terminal.finishing import writing
+from segments.protocol.errors import InvalidConfig
 from segments.protocol.volume import VolumeGeometry
 from sim.commands.case import Case, case_options, input_paths, open_case
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED
@@ -107,7 +108,19 @@ def without_idle_actions(schedule: Schedule) -> Schedule:
 
 
 def simpler_knobs(knobs: Knobs) -> Iterator[Knobs]:
-    """One step to a simpler world each."""
+    """One step to a simpler world each; what settings demand of each other is kept."""
+    return filter(_can_be, _nearer_to_plain(knobs))
+
+
+def _can_be(knobs: Knobs) -> bool:
+    try:
+        knobs.cluster_config()
+    except InvalidConfig:
+        return False
+    return True
+
+
+def _nearer_to_plain(knobs: Knobs) -> Iterator[Knobs]:
     plain = Knobs()
     same = ("duration_ns", "liveness_ns", "link", "disk")
     for field in attrs.fields(Knobs):

@@ -19,7 +19,14 @@ TASKS = 6
 CONFIG = ClusterConfig(
     lal=10_000,
     engine=EngineConfig(buffer_pool_pages=16, retention_lsns=None),
-    segment=SegmentConfig(compact_bytes=32 << 10),
+    segment=SegmentConfig(
+        wal_file_bytes=4 << 10,
+        fold_bytes=2 << 10,
+        block_bytes=512,
+        fan_out=2,
+        collect_ratio=0.1,
+        compact_bytes=32 << 10,
+    ),
 )
 
 

@@ -27,6 +27,7 @@ RANDOMNESS: Final = re.compile(
 )
 AMBIENT_ALLOWED: Final[dict[str, frozenset[str]]] = {
     "aurora/cluster.py": frozenset({"random.SystemRandom()", "time.time_ns"}),
+    "aurora/terminal/converting.py": frozenset({"random.SystemRandom()"}),
 }
 """Per file, what it may take from its surroundings all the same: the edges where it comes in."""
 

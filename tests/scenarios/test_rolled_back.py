@@ -7,14 +7,17 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 import trio
 import trio.lowlevel
 
 import aurora
-from aurora import ClusterConfig, EngineConfig, SegmentStatus, VolumeRolledBack
+from aurora import ClusterConfig, EngineConfig, SegmentStatus, Unavailable, VolumeRolledBack
+from aurora.opening import check_openable
 from segments.config import SegmentConfig
 from segments.disks import VolumeDirectory
+from segments.protocol.volume import VolumeGeometry
 
 CONFIG = ClusterConfig(
     engine=EngineConfig(read_timeout_s=0.3),
@@ -53,14 +56,14 @@ async def volume_with_a_past(path: Path, copied: str = "A0", away: str = "B0 C0"
 def hide(path: Path, segments: str) -> None:
     """Disks that are not there yet: their files cannot be opened."""
     for segment in segments.split():
-        (path / segment / "log").rename(path / segment / "log.away")
-        (path / segment / "log").mkdir()
+        (path / segment / "manifest").rename(path / segment / "away")
+        (path / segment / "manifest").mkdir()
 
 
 def show(path: Path, segments: str) -> None:
     for segment in segments.split():
-        (path / segment / "log").rmdir()
-        (path / segment / "log.away").rename(path / segment / "log")
+        (path / segment / "manifest").rmdir()
+        (path / segment / "away").rename(path / segment / "manifest")
 
 
 @pytest.mark.parametrize("attempt", range(3))
@@ -73,6 +76,7 @@ async def test_a_segment_that_was_rolled_back_is_lost_by_name(tmp_path: Path, at
             assert cluster.engine.vdl >= lsn
             assert (await cluster.engine.get(1))[:8] == b"after 19"
             await until(lambda: "A0" in cluster.lost_segments())
+            await until(lambda: cluster.hosts["A0"].rolled_back)
             lost = cluster.lost_segments()
             assert list(lost) == ["A0"] and "the disk of A0 was rolled back to SCL 1" in lost["A0"]
             health = cluster.health()
@@ -157,12 +161,27 @@ async def test_a_whole_volume_that_was_copied_disk_by_disk_says_whose_copies_are
             await trio.sleep(0.3)
             shutil.copytree(path / segment, tmp_path / "copy" / segment)
         shutil.copy(path / "volume.json", tmp_path / "copy" / "volume.json")
+    quiet = attrs.evolve(
+        CONFIG, segment=SegmentConfig(gossip_interval_s=1.0)
+    )  # else they might catch up before that
     with pytest.raises(VolumeRolledBack, match="protection group 0 has lost") as raised:
-        async with aurora.open_cluster(tmp_path / "copy", config=CONFIG):
+        async with aurora.open_cluster(tmp_path / "copy", config=quiet):
             pytest.fail("it was opened")
     assert "accept_rollback=True" in str(raised.value)
     async with aurora.open_cluster(tmp_path / "copy", accept_rollback=True, config=CONFIG) as copy:
         assert (await copy.engine.get(1))[:2] in (b"D0", b"E0", b"F0")
+
+
+def test_how_it_is_said_that_too_few_are_left() -> None:
+    """Where disks were rolled back, with what there is to do about that."""
+    [group] = VolumeGeometry(1).groups()
+    lost = dict.fromkeys(("A0", "B0", "C0"), "why")
+    check_openable([group], {"A0": "why", "B0": "why"}, {"A0"})
+    check_openable([group], lost, {"A0"}, read_only=True)
+    with pytest.raises(VolumeRolledBack, match=r"has lost A0, B0, C0: .*accept_rollback=True"):
+        check_openable([group], lost, {"B0"})
+    with pytest.raises(Unavailable, match=r"has lost A0, B0, C0: .*\(why; why; why\)$"):
+        check_openable([group], lost, ())
 
 
 async def test_the_vdl_is_kept_at_the_end_and_now_and_then(

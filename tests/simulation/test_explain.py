@@ -565,8 +565,10 @@ PASSED = {
         "C0 restarts from its log with SCL",
         "back from crash az1,C: C0 at 0.8",
         "the longest wait of a write: call 53",
-        "LSN 64 arrives at E0 D0 F0, C0 +518.0 ms, B0 +837.8 ms and is synced there; "
-        "lost on the way to A0",
+        (
+            "LSN 64 arrives at E0 D0 F0, C0 +518.0 ms, B0 +837.8 ms and is synced there; "
+            "lost on the way to A0"
+        ),
         "no read waited for longer than",
         "answered: 210 of 210 calls",
         "no segment is behind",

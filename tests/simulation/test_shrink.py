@@ -89,6 +89,16 @@ def test_steps_lead_down_and_end() -> None:
                 raise AssertionError(event)
 
 
+def test_no_step_leads_to_a_world_that_cannot_be() -> None:
+    """Small files of a log, as a disk with little room demands."""
+    knobs, met = Knobs(disk_bytes=16 << 10, wal_file_bytes=1 << 10, fold_bytes=1 << 10), 0
+    for simpler in simpler_knobs(knobs):
+        simpler.cluster_config()
+        assert simpler.disk_bytes is None or simpler.wal_file_bytes == 1 << 10
+        met += 1
+    assert met == 1
+
+
 # ---- a real one ----------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from segments.layers.tiers import Collect, Merge
 from segments.manifest import MANIFEST, PROMISE
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
+from segments.protocol.heard import Mark
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import Seal, WriteAck
 from segments.protocol.truncation import TruncationTable
@@ -34,12 +35,15 @@ from tests.store_rig import (
 )
 
 CHAIN = records(range(1, 401))
+HEARD = {"B0": Mark(FIRST, 7)}
 LONG = attrs.evolve(TINY, compact_bytes=0, compact_ratio=1.5)
 """A log that is rewritten when it is long."""
 
 
 def filled(last: int, *, vdl: Lsn = 0, floor: Lsn = 0, step: int = 10) -> StoreRig:
+    """A segment that has heard of a peer before it took its first record, and no more of any."""
     rig = StoreRig()
+    rig.ask(batch([])._replace(heard={"B0": 7}), WriteAck)
     more(rig, last, vdl=vdl, floor=floor, step=step)
     return rig
 
@@ -221,7 +225,7 @@ def collectable() -> StoreRig:
 
 
 def mergeable() -> StoreRig:
-    rig = StoreRig()
+    rig = filled(0)
     for last in (30, 60):
         more(rig, last, vdl=last)
         assert rig.work(jobs=1) == 1
@@ -321,7 +325,7 @@ def test_a_restart_amid_any_job_finds_the_same(kind: str) -> None:
         steps += 1
         assert durable(rig) == before
         for back in crashes(rig):
-            assert durable(back) == before
+            assert durable(back) == before and back.state.heard.marks == HEARD
             left = set(back.names) - back.files.manifest.names
             assert not left, "what a crash has left is deleted"
     assert steps > (5 if kind != "mend" else 1)

@@ -60,7 +60,7 @@ SPOILT = LOG[:-60] + b"rot" + LOG[-57:] + frame([held(20)])
 def convert(
     path: Path, told: Callable[[ConvertedSegment | LeftOut], None] = lambda _: None
 ) -> Conversion:
-    return convert_volume(path, told)
+    return convert_volume(path, Random(1), told)
 
 
 def small_volume(tmp_path: Path, logs: dict[SegmentId, bytes] | None = None) -> Path:

@@ -85,7 +85,8 @@ class Store(RuleBasedStateMachine):
         self.send([each for each in self.chain if each.lsn > self.rig.state.scl])
 
     def send(self, run: list[RedoRecord]) -> None:
-        self.rig.step(batch(run, epoch=self.table.epoch, vdl=self.vdl, floor=self.floor))
+        message = batch(run, epoch=self.table.epoch, vdl=self.vdl, floor=self.floor)
+        self.rig.step(message._replace(heard={"B0": 1}))
         self.rig.settle()
 
     @rule(share=st.floats(0, 1), floor=st.floats(0, 1))
@@ -138,9 +139,11 @@ class Store(RuleBasedStateMachine):
     @rule(seed=SEEDS)
     def crash(self, seed: int) -> None:
         """And come back with whatever of what is not durable."""
-        before = durable(self.rig)
+        before, heard = durable(self.rig), self.rig.state.heard
+        marks = None if heard.unwritten else heard.marks
         self.rig.restart(self.rig.disk.crashed(Random(seed)))
         assert durable(self.rig) == before
+        assert marks is None or self.rig.state.heard.marks == marks
 
     @precondition(lambda self: bool(self.chain))
     @rule(page_id=st.sampled_from(PAGES), share=st.floats(0, 1), steps=st.integers(0, 30))

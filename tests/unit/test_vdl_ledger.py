@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
 
+from segments import vdl_ledger
 from segments.disks import VolumeDirectory
 from segments.protocol import codec
 from segments.protocol.errors import Corrupt, StorageFailed, StorageFull
-from segments.protocol.ids import VolumeEpoch
+from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.volume import VolumeGeometry
 from segments.vdl_ledger import MemoryLedger
 
@@ -19,7 +24,7 @@ EPOCH = VolumeEpoch(1, 7)
 
 
 async def made(path: Path, volume_id: str = "v") -> VolumeDirectory:
-    return await VolumeDirectory.create(path, volume_id, VolumeGeometry(1), EPOCH)
+    return await VolumeDirectory.create(path, volume_id, VolumeGeometry(1), EPOCH, Random(1))
 
 
 def found(path: Path) -> VolumeDirectory:
@@ -89,6 +94,28 @@ async def test_what_the_disk_refuses_leaves_what_was_there(
     assert ledger.vdl == found(tmp_path / "v").vdl == 5
     await ledger.note(6)
     assert found(tmp_path / "v").vdl == 6
+
+
+async def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one at the end, and the one that it finds under way: both replace the manifest."""
+    ledger = (await made(tmp_path / "v")).ledger()
+    inside: set[Lsn] = set()
+    noted: list[Lsn] = []
+
+    async def slow(_: str, replace: Callable[[Lsn], None], vdl: Lsn) -> None:
+        inside.add(vdl)
+        await wait_all_tasks_blocked()
+        assert inside == {vdl}
+        replace(vdl)
+        inside.remove(vdl)
+        noted.append(vdl)
+
+    monkeypatch.setattr(vdl_ledger, "in_thread", slow)
+    async with trio.open_nursery() as nursery:
+        for vdl in range(1, 6):
+            nursery.start_soon(ledger.note, vdl)
+    assert sorted(noted) == [1, 2, 3, 4, 5]
+    assert ledger.vdl == noted[-1] == found(tmp_path / "v").vdl
 
 
 def _full(_: int) -> None:
