@@ -89,28 +89,18 @@ class WriterCore:
         self._clock = WriterClock(clock, plan.clock_us)
         self._retention = Retention(config)
         self._consistency = VolumeConsistency(plan.vdl, plan.tails)
-        self._logs = {
-            pg_id: OutgoingLog.holding(plan.records[pg_id], plan.tails[pg_id]) for pg_id in groups
-        }
-        self._trackers = {
-            pg_id: QuorumTracker(model, plan.epoch) for pg_id, model in groups.items()
-        }
+        self._logs = {pg: OutgoingLog.holding(plan.records[pg], plan.tails[pg]) for pg in groups}
+        self._trackers = {pg: QuorumTracker(model, plan.epoch) for pg, model in groups.items()}
         self.streams: dict[SegmentId, SegmentStream] = {
             segment: SegmentStream(
-                segment,
-                pg_id,
-                self._logs[pg_id],
-                self._trackers[pg_id].scls,
-                config,
-                installed=fresh,
-                heard=plan.heard.get(segment, NO_MARK),
+                segment, pg_id, self._logs[pg_id], self._trackers[pg_id].scls, config,
+                installed=fresh, heard=plan.heard.get(segment, NO_MARK),
             )
             for pg_id, model in groups.items()
             for segment in model.members
-        }
+        }  # fmt: skip
         self._streams_of = {
-            pg_id: [self.streams[segment] for segment in model.members]
-            for pg_id, model in groups.items()
+            pg: [self.streams[each] for each in model.members] for pg, model in groups.items()
         }
         self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final, TypeVar
+from typing import Final
 
 from segments.config import SegmentConfig
 from segments.gossip import Gossip
@@ -31,8 +31,7 @@ from segments.layers.job import (
     SyncNames,
     Wait,
 )
-from segments.layers.layer import Layer, NewPages, layer_name
-from segments.layers.layer_writer import LayerWriter
+from segments.layers.layer import Layer, NewPages
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
 from segments.layers.writing import written
@@ -45,10 +44,7 @@ from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.space import SpaceWatch
 from segments.state import SegmentState
-from segments.transfer import Transfer
-
-_T = TypeVar("_T")
-
+from segments.transfer import Transfer, layer_job
 
 _MOST_FOLDED: Final = 4
 """A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
@@ -254,42 +250,16 @@ class Background:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
         try:
-            taken = yield from written(number, self._parts(transfer, number))
+            taken = yield from written(
+                number,
+                layer_job(transfer, number, block_bytes=self._config.block_bytes, ask=self._ask),
+            )
             if taken is not None:
                 layer, new_pages = taken
                 old = state.layers.between(layer.start, layer.end)
                 yield from self._publish(layer, old, new_pages)
         finally:
             self._gossip.transferred()
-
-    def _parts(self, transfer: Transfer, number: int) -> Job[tuple[Layer, NewPages] | None]:
-        name, (start, end, base) = layer_name(number), transfer.what
-        writer: LayerWriter | None = None
-        self._ask(transfer)
-        while True:
-            while transfer.part is None:
-                if transfer.given_up:
-                    yield Delete((name,))
-                    return None
-                yield Wait()
-            if writer is None:
-                writer = LayerWriter(
-                    number, start, end, base=base,
-                    block_bytes=self._config.block_bytes, most_pages=transfer.pages,
-                )  # fmt: skip
-                yield Create(name)
-                yield Extend(name, writer.begin())
-            if transfer.part.rows:
-                for chunk in writer.add(transfer.part):
-                    yield Extend(name, chunk)
-            transfer.written()
-            if transfer.complete:
-                break
-            self._ask(transfer)
-        last, layer = writer.finish()
-        yield Extend(name, last)
-        yield SyncFile(name)
-        return layer, writer.new_pages
 
     # ---- the log, written anew -------------------------------------------------------------------
 

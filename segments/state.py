@@ -35,7 +35,7 @@ from segments.wal import (
     TableEntry,
     encode_body,
 )
-from segments.wal_scan import LogScan
+from segments.wal_scan import LogScan, highest_ever_held
 
 T = TypeVar("T")
 
@@ -122,7 +122,7 @@ class SegmentState:
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
         if scan.damage:
-            state.lost_up_to((yield from _highest_ever_held(scan)))
+            state.lost_up_to((yield from highest_ever_held(scan)))
         if state._gave_up:
             state._repair_lsn = state.highest_lsn
         state.heard.take_unwritten()  # all of it comes from there
@@ -390,24 +390,3 @@ class SegmentState:
         if self._sized_table is not self.table:
             self._sized_table, self._head_bytes = self.table, self.head_frame().frame_bytes
         return self.index.encoded_bytes() + 2 * self._head_bytes + 4096
-
-
-def _highest_ever_held(scan: LogScan) -> Steps[Lsn]:
-    """The highest LSN that a segment can have acknowledged whose log is spoilt in places.
-
-    Every frame says what was held before it, and its own entries may have added to that.
-    """
-    highest = 0
-    pace = Pace()
-    for scanned in scan.frames:
-        for entry in scanned.frame.entries:
-            match entry:
-                case HeldEntry():
-                    highest = entry.highest_lsn
-                case RecordsEntry():
-                    highest = max(highest, read_run(entry.records).last_lsn)
-                    if pace.ends_step(len(entry.records)):
-                        yield
-                case TableEntry() | HeadEntry():
-                    highest = entry.table.survivor(highest)
-    return highest

@@ -8,12 +8,16 @@ counts when all of it has, is durable, and the manifest names it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 import attrs
 
 from segments.layers.block import read_block
+from segments.layers.job import Create, Delete, Extend, Job, SyncFile, Wait
+from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_map import LayerMap
+from segments.layers.layer_writer import LayerWriter
 from segments.protocol.errors import DamagedLayer
 from segments.protocol.ids import Address, Lsn, PageId
 from segments.protocol.messages import FetchLayer, GossipLayer, GossipStatus
@@ -147,3 +151,40 @@ class Transfer:
 
 
 NO_ROWS: Final = Rows(b"", b"")
+
+
+def layer_job(
+    transfer: Transfer, number: int, *, block_bytes: int, ask: Callable[[Transfer], None]
+) -> Job[tuple[Layer, NewPages] | None]:
+    """Write the parts of a layer to a file as they come; durable at the end, and not live yet.
+
+    ``ask`` sends the peer the question for the next part. Returns the layer and the pages whose
+    first record is in it; None if the transfer was given up, and then there is no such file.
+    """
+    name, (start, end, base) = layer_name(number), transfer.what
+    writer: LayerWriter | None = None
+    ask(transfer)
+    while True:
+        while transfer.part is None:
+            if transfer.given_up:
+                yield Delete((name,))
+                return None
+            yield Wait()
+        if writer is None:
+            writer = LayerWriter(
+                number, start, end, base=base,
+                block_bytes=block_bytes, most_pages=transfer.pages,
+            )  # fmt: skip
+            yield Create(name)
+            yield Extend(name, writer.begin())
+        if transfer.part.rows:
+            for chunk in writer.add(transfer.part):
+                yield Extend(name, chunk)
+        transfer.written()
+        if transfer.complete:
+            break
+        ask(transfer)
+    last, layer = writer.finish()
+    yield Extend(name, last)
+    yield SyncFile(name)
+    return layer, writer.new_pages

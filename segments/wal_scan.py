@@ -1,7 +1,7 @@
 """What a log still says, whatever has become of its bytes. Pure: reads no file.
 
 `scan_steps` reads the frames of all files of a log (see `segments.wal`), `verify` looks at the sums
-of a piece of one.
+of a piece of one, `highest_ever_held` says what may be lost.
 """
 
 from __future__ import annotations
@@ -12,8 +12,20 @@ from typing import NamedTuple
 import attrs
 
 from segments.protocol.errors import MalformedFrame
+from segments.protocol.ids import Lsn
+from segments.protocol.run import read_run
 from segments.steps import Pace, Steps, finished
-from segments.wal import HEADER_BYTES, MAGIC, Frame, decode_body, frame_at
+from segments.wal import (
+    HEADER_BYTES,
+    MAGIC,
+    Frame,
+    HeadEntry,
+    HeldEntry,
+    RecordsEntry,
+    TableEntry,
+    decode_body,
+    frame_at,
+)
 
 
 class LogPart(NamedTuple):
@@ -119,3 +131,24 @@ def _add_damage(damage: list[DamagedRange], start: int, end: int) -> None:
     if damage and damage[-1].end == start:
         start = damage.pop().start
     damage.append(DamagedRange(start, end))
+
+
+def highest_ever_held(scan: LogScan) -> Steps[Lsn]:
+    """The highest LSN that a segment can have acknowledged whose log is spoilt in places.
+
+    Every frame says what was held before it, and its own entries may have added to that.
+    """
+    highest = 0
+    pace = Pace()
+    for scanned in scan.frames:
+        for entry in scanned.frame.entries:
+            match entry:
+                case HeldEntry():
+                    highest = entry.highest_lsn
+                case RecordsEntry():
+                    highest = max(highest, read_run(entry.records).last_lsn)
+                    if pace.ends_step(len(entry.records)):
+                        yield
+                case TableEntry() | HeadEntry():
+                    highest = entry.table.survivor(highest)
+    return highest

@@ -41,7 +41,7 @@ COPY_BUGS: Final = (
         name="whole-before-the-last-part",
         summary="a layer that comes from a peer counts as whole when its first part is here",
         section="protocol §8",
-        edits=(Edit(f"{_BACKGROUND}._parts", "if transfer.complete:", "if True:"),),
+        edits=(Edit("segments.transfer:layer_job", "if transfer.complete:", "if True:"),),
     ),
     Bug(
         name="laggard-never-asked",

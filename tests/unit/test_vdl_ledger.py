@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import time
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
+from segments import vdl_ledger
 from segments.disks import VolumeDirectory
 from segments.protocol import codec
 from segments.protocol.errors import Corrupt, StorageFailed, StorageFull
-from segments.protocol.ids import VolumeEpoch
+from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.volume import VolumeGeometry
 from segments.vdl_ledger import MemoryLedger
 
@@ -97,17 +99,23 @@ async def test_what_the_disk_refuses_leaves_what_was_there(
 async def test_two_at_once_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The one at the end, and the one that it finds under way: both replace the manifest."""
     ledger = (await made(tmp_path / "v")).ledger()
-    sync = os.fsync
+    inside: set[Lsn] = set()
+    noted: list[Lsn] = []
 
-    def slow(descriptor: int) -> None:
-        time.sleep(0.01)
-        sync(descriptor)
+    async def slow(_: str, replace: Callable[[Lsn], None], vdl: Lsn) -> None:
+        inside.add(vdl)
+        await wait_all_tasks_blocked()
+        assert inside == {vdl}
+        replace(vdl)
+        inside.remove(vdl)
+        noted.append(vdl)
 
-    monkeypatch.setattr(os, "fsync", slow)
+    monkeypatch.setattr(vdl_ledger, "in_thread", slow)
     async with trio.open_nursery() as nursery:
         for vdl in range(1, 6):
             nursery.start_soon(ledger.note, vdl)
-    assert 1 <= ledger.vdl <= 5 and ledger.vdl == found(tmp_path / "v").vdl
+    assert sorted(noted) == [1, 2, 3, 4, 5]
+    assert ledger.vdl == noted[-1] == found(tmp_path / "v").vdl
 
 
 def _full(_: int) -> None:
