@@ -1,4 +1,4 @@
-"""What must hold of disks that were rolled back (30): nobody counts on one that is known to be.
+"""What must hold of disks that were rolled back (32): nobody counts on one that is known to be.
 
 As in `sim.check.invariants`: predicates, which raise `Broken`. `sim.check.rollback_checks` and
 `sim.check.disk_checks` hold them.
