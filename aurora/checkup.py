@@ -101,10 +101,9 @@ def _writer(engine: Engine) -> WriterSnapshot:
     elif recovery is not None:
         phase = Phase.SEALING if recovery.sealing else Phase.FETCHING
         answered = recovery.answered
-    epoch = core.epoch if core is not None else recovery.epoch if recovery is not None else None
     return WriterSnapshot(
         name=engine.name,
-        epoch=str(epoch.counter) if epoch is not None else "",
+        epoch=str(engine.epoch.counter) if engine.epoch is not None else "",
         phase=phase,
         since_s=engine.opening_since_s,
         end=str(engine.error or ""),

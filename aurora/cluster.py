@@ -307,9 +307,12 @@ class Cluster:
             await trio.sleep(self.config.vdl_note_interval_s)
 
     def _next_counter(self) -> int:
-        """An epoch's counter above those of all writers known here; the first has 1."""
-        known = [engine.core.epoch.counter for engine in self.engines if engine.core is not None]
-        return 1 + max(known, default=1)
+        """An epoch's counter above those of all writers known here; the first has 1.
+
+        Also of those that have not opened the volume: a seal of theirs may still be on its way.
+        """
+        known = [engine.epoch for engine in self.engines]
+        return 1 + max((each.counter for each in known if each is not None), default=1)
 
     def _forget_ended_writers(self) -> None:
         """Keep a few to look at: each holds its buffer pool."""

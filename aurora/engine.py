@@ -414,6 +414,13 @@ class Engine:
         return self._shell.recovery
 
     @property
+    def epoch(self) -> VolumeEpoch | None:
+        """What it has opened the volume in, or tries to; None before it begins to."""
+        if self.core is not None:
+            return self.core.epoch
+        return None if self.recovery is None else self.recovery.epoch
+
+    @property
     def rolled_back(self) -> Mapping[SegmentId, str]:
         """Segments that its recovery knows to be older copies of themselves, and how."""
         return {} if self.recovery is None else self.recovery.rolled_back

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from io import StringIO
 from random import Random
 
@@ -24,7 +25,7 @@ from aurora.terminal.watch import TraceFile, plain
 from segments.config import SegmentConfig
 from segments.core import SegmentCore
 from segments.manifest import PROMISE
-from segments.protocol.errors import StorageBroken, StorageFull
+from segments.protocol.errors import StorageBroken, StorageFull, VolumeFull
 from segments.protocol.events import Event, RecordsApplied
 from segments.protocol.heard import LOST, Heard
 from segments.protocol.ids import VolumeEpoch
@@ -148,6 +149,15 @@ async def stores(emitted: Emitted) -> None:
         assert cluster.health().segments["A0"].status == "up"
 
 
+async def shortage(emitted: Emitted) -> None:
+    """Segments that need all the space that they may take."""
+    small = SegmentConfig(disk_bytes=32 << 10, fold_bytes=2048, wal_file_bytes=2048)
+    async with open_cluster(config=ClusterConfig(segment=small), trace=emitted) as cluster:
+        for number in range(9):
+            with suppress(VolumeFull):
+                await cluster.engine.put(number, 0, b"x" * 2000)
+
+
 async def refusals(emitted: Emitted) -> None:
     """A disk that has to be opened anew, and a segment that makes a mistake."""
 
@@ -190,7 +200,8 @@ def emitted() -> Emitted:
     assert all(played.succeeded), played.text
     rare_events(emitted)
     trio.run(refusals, emitted)
-    trio.run(stores, emitted, clock=MockClock(autojump_threshold=0.0))
+    for each in (stores, shortage):
+        trio.run(each, emitted, clock=MockClock(autojump_threshold=0.0))
     return emitted
 
 

@@ -6,6 +6,7 @@ import re
 from random import Random
 
 import pytest
+import trio
 
 from aurora import open_cluster
 from segments.protocol.errors import Fenced
@@ -55,3 +56,14 @@ def test_a_finding_names_the_writer() -> None:
         finding = run(BUSY).finding
     assert re.match(r"PGCL \d+ of epoch 1 \(writer-1\) is backed by", finding)
     assert not re.search(r"\d{8}", finding)
+
+
+async def test_a_writer_goes_above_one_that_never_opened_the_volume() -> None:
+    """Whatever their ids are: what the other has sent may arrive later."""
+    async with open_cluster(random=Random(1)) as cluster:
+        for _ in range(3):
+            with trio.move_on_after(0.0):
+                await cluster.recover()
+        counters = [each.epoch and each.epoch.counter for each in cluster.engines]
+        assert counters == [1, 2, 3, 4]
+        assert (await cluster.recover()).epoch == VolumeEpoch(5, cluster.engine.writer_id)
