@@ -120,7 +120,7 @@ def test_what_never_comes_right_is_a_liveness_failure(
 ) -> None:
     recover = "[[action]]\nat = '20ms'\nfault = 'recover'\n"
     path = write(tmp_path, liveness="1s", groups=2, pages=1, share=1, more=recover)
-    assert end_of(monkeypatch, "run", path, "--bug", "promise-written-once") == exit_codes.LIVENESS
+    assert end_of(monkeypatch, "run", path, "--bug", "never-settles") == exit_codes.LIVENESS
 
 
 def test_a_run_that_acknowledged_nothing_is_undecided(
