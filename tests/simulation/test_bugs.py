@@ -185,6 +185,13 @@ RANDOM_ONLY = (
     "manifest-not-synced",
     "wal-files-out-of-order",
     "layer-read-after-delete",
+    "damaged-layer-stays",
+    "lists-without-a-layer",
+    "retention-by-the-wrong-clock",
+    "what-is-found-counts-as-old",
+    "space-is-not-told",
+    "writes-into-a-full-volume",
+    "full-for-ever",
 )
 """Bugs that no schedule was made for."""
 

@@ -118,8 +118,9 @@ def test_json_has_no_time_where_nothing_was_timed(
 def test_what_never_comes_right_is_a_liveness_failure(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    path = write(tmp_path, liveness="1s", groups=2, pages=1, share=1)
-    assert end_of(monkeypatch, "run", path, "--bug", "promise-written-once") == exit_codes.LIVENESS
+    recover = "[[action]]\nat = '20ms'\nfault = 'recover'\n"
+    path = write(tmp_path, liveness="1s", groups=2, pages=1, share=1, more=recover)
+    assert end_of(monkeypatch, "run", path, "--bug", "never-settles") == exit_codes.LIVENESS
 
 
 def test_a_run_that_acknowledged_nothing_is_undecided(

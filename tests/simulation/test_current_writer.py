@@ -34,4 +34,4 @@ def test_a_run_ends_with_the_writer_of_the_highest_epoch() -> None:
 
     run.checker.ending.converged = watched  # type: ignore[method-assign]
     assert run.run().verdict is Verdict.PASSED
-    assert epochs[-1] == (3, 2)
+    assert epochs[-1] == (4, 3)

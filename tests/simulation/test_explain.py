@@ -160,8 +160,8 @@ FACTS: dict[str, tuple[str, ...]] = {
     "torn-tail-kept": (
         "F0 begins to write 132 bytes; it goes down before the sync",
         "121 torn bytes at its end",
-        "its log has 335 bytes, the new ones from 203 on",
-        "F0 takes its log for 335 bytes long: expected 456",
+        "its log has 403 bytes, the new ones from 237 on",
+        "F0 takes its log for 403 bytes long: expected 524",
     ),
     "wiped-rejoins": (
         "writer-2 begins to seal epoch 2",

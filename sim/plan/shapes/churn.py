@@ -78,7 +78,7 @@ def _knobs(random: Random) -> Knobs:
 def _calls(random: Random, knobs: Knobs) -> list[Operation]:
     """More than a write a millisecond, by several clients, and a few reads."""
     clients, pages = between(random, 3, 6), choice(random, (1, 3, 8))
-    length = choice(random, (600, 1_200))
+    length = choice(random, (800, 1_600))
     calls = []
     for at_ns in range(_FIRST_NS, knobs.duration_ns, _PAUSE_NS):
         writes = happens(random, 0.9)
