@@ -56,10 +56,10 @@ def test_without_a_mistake_nothing_is_found() -> None:
          "if not self._read_points[read_point]:", "if self._read_points[read_point] < 0:"),
         ("nothing-is-left", "aurora.reading:Reading.end_confirmation",
          "self._confirmations.pop(confirmation.request_id, None)", "pass"),
-        ("floor-follows", "aurora.core:WriterCore._kept_from",
-         "self.vdl, retention)", "self.vdl, retention + 3)"),
-        ("floor-follows", "aurora.core:WriterCore._kept_from",
-         "self.vdl, retention)", "self.vdl, retention - 1)"),
+        ("floor-follows", "aurora.retention:Retention.kept",
+         "(vdl, self._lsns)", "(vdl, self._lsns + 3)"),
+        ("floor-follows", "aurora.retention:Retention.kept",
+         "(vdl, self._lsns)", "(vdl, self._lsns - 1)"),
         ("floor-follows", "segments.protocol.truncation:TruncationTable.lsn_behind",
          "behind -= end - start - live", "pass"),
         ("floor-follows", "segments.layers.tiers:Tiers._collection",
@@ -69,8 +69,8 @@ def test_without_a_mistake_nothing_is_found() -> None:
         ("annuls-above-the-vdl", "segments.state:SegmentState.adopt_table",
          "self.table = table.with_settled(self.table.settled)",
          "self.table = TruncationTable(table.epoch, table.ranges[:-1])"),
-        ("ack-after-sync", "segments.core:SegmentCore._acknowledge",
-         "seq, self.state.scl))", "seq, self.state.scl + (self.segment == 'D0')))"),
+        ("no-needless-loss", "segments.core:SegmentCore._acknowledge",
+         "seq, self.state.scl, *", "seq, self.state.scl + (self.segment == 'D0'), *"),
         ("history", "aurora.reading:Confirmation.done",
          "self.error is not None", "self.error is None"),
         ("needless-unavailability", "aurora.read_router:PendingRead._start_round",
@@ -88,6 +88,16 @@ def test_a_planted_mistake_is_found(rule: str, target: str, old: str, new: str) 
     result = found_by(Edit(target, old, new))
     assert result.verdict in (Verdict.VIOLATION, Verdict.LIVENESS), result.verdict
     assert result.invariant == rule, result.finding
+
+
+def test_an_acknowledgement_of_what_is_not_on_disk_is_found() -> None:
+    """The segment that is told so is taken for rolled back; here it does not listen."""
+    result = found_by(
+        Edit("segments.core:SegmentCore._acknowledge",
+             "seq, self.state.scl, *", "seq, self.state.scl + (self.segment == 'D0'), *"),
+        Edit("segments.protocol.heard:is_rolled_back", "has < heard", "False"),
+    )  # fmt: skip
+    assert result.invariant == "ack-after-sync", result.finding
 
 
 def test_a_pgcl_that_follows_late_acknowledgements_is_found() -> None:

@@ -148,8 +148,8 @@ def rot_and_restart() -> Plan:
     [
         (
             Edit(
-                "segments.wal:scan_steps",
-                "start = log.find(MAGIC, start + 1)\n            continue",
+                "segments.wal_scan:scan_steps",
+                "at = part.data.find(MAGIC, at + 1)\n                if pace.ends_step(HEADER_BYTES):\n                    yield\n                continue",
                 "break",
             ),
         ),
