@@ -10,7 +10,7 @@ import pytest
 from aurora.core import WriterCore
 from aurora.events import MtrAllocated
 from aurora.lsn_allocator import LsnAllocator
-from segments.core import SegmentCore, Write
+from segments.core import SegmentCore
 from segments.protocol.errors import Invalid
 from segments.protocol.events import AckSent, Event
 from segments.server import SegmentServer
@@ -95,7 +95,7 @@ def test_a_mistake_of_the_code_under_test_is_a_finding(
 def test_who_misuses_a_simulated_disk_is_to_blame_and_not_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def wrong(self: SegmentServer, _: Write) -> None:
+    async def wrong(self: SegmentServer, *_: object) -> None:
         await self._storage.write_promise(b"short")
 
     monkeypatch.setattr(SegmentServer, "_store", wrong)

@@ -21,11 +21,13 @@ from sim.check import (
     invariants,
     rules_of_availability,
     rules_of_bounds,
+    rules_of_clocks,
     rules_of_disks,
     rules_of_floors,
     rules_of_layers,
     rules_of_logs,
     rules_of_rollback,
+    rules_of_space,
     rules_of_the_end,
     rules_of_wire,
     what_if,
@@ -40,9 +42,9 @@ from tests.repo.sources import python_files, text
 from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, records
 
 RULES = (
-    rules_of_availability,
-    invariants, rules_of_bounds, rules_of_disks, rules_of_floors, rules_of_layers, rules_of_logs,
-    rules_of_rollback, rules_of_the_end, rules_of_wire, what_if,
+    invariants, rules_of_availability, rules_of_bounds, rules_of_clocks, rules_of_disks,
+    rules_of_floors, rules_of_layers, rules_of_logs, rules_of_rollback, rules_of_space,
+    rules_of_the_end, rules_of_wire, what_if,
 )  # fmt: skip
 
 

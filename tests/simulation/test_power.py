@@ -94,7 +94,7 @@ def test_both_slots_may_rot_after_a_restart_has_read_them() -> None:
 def test_a_crash_waits_for_its_write_and_the_segment_comes_back(
     fault: str, write: str, mark: str
 ) -> None:
-    marks = marks_of(action(40, fault, "A,B,C", write=write, down_ms=3))
+    marks = marks_of(action(50, fault, "A,B,C", write=write, down_ms=3))
     assert marks[mark] == 3
 
 
@@ -122,7 +122,7 @@ def test_a_damaged_segment_without_help_stays_so_and_is_no_witness() -> None:
 
 
 def test_a_disk_with_little_room_takes_small_writes_and_no_new_layer() -> None:
-    marks = marks_of(action(30, "disk_full", "A,B", slack=400), action(90, "disk_free", "A,B"))
+    marks = marks_of(action(30, "disk_full", "A,B", slack=200), action(90, "disk_free", "A,B"))
     assert marks["full disk with slack"] > 0 and marks["no room for a job"] > 0
 
 

@@ -148,9 +148,9 @@ def rot_and_restart() -> Plan:
     [
         (
             Edit(
-                "segments.wal:scan_steps",
-                "start = log.find(MAGIC, start + 1)\n            continue",
-                "break",
+                "segments.wal_scan:scan_steps",
+                "at = part.data.find(MAGIC, at + 1)",
+                "at = -1",
             ),
         ),
         (
