@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from sim.bugs.copies import rewritten_with_a_range
 from sim.bugs.plan import Plan
 from sim.bugs.registry import Bug, Edit
 
@@ -300,4 +301,5 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "waits-for-what-was-annulled": damage_annulled,
     "full-disk-is-given-up": three_full,
     "rollback-unseen": rolled_back_witness,
+    "head-forgets-marks": rewritten_with_a_range,
 }

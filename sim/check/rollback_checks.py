@@ -1,4 +1,4 @@
-"""Disks that were rolled back: who counts on them though somebody present knows better (30)."""
+"""Disks that were rolled back: who counts on them though somebody present knows better (32)."""
 
 from __future__ import annotations
 

@@ -103,6 +103,7 @@ EXPECTED = {
     "damaged-votes": "a-seal-is-final",
     "waits-for-what-was-annulled": "annulled-is-gone",
     "rollback-unseen": "rollback-is-seen",
+    "head-forgets-marks": "rollback-is-seen",
     "strict-by-two": "history",
     "confirms-any-epoch": "history",
     "confirmed-in-advance": "history",
@@ -135,7 +136,6 @@ OF_WHAT_MUST_HAPPEN = (
 )
 
 RANDOM_ONLY = (
-    "head-forgets-marks",
     "promise-written-once",
     "scrub-mends-nothing",
     "bad-promise-stays",
