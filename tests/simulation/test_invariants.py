@@ -27,7 +27,6 @@ from sim.check import (
     rules_of_layers,
     rules_of_logs,
     rules_of_rollback,
-    rules_of_space,
     rules_of_the_end,
     rules_of_wire,
     what_if,
