@@ -146,13 +146,7 @@ def rot_and_restart() -> Plan:
 @pytest.mark.parametrize(
     "edits",
     [
-        (
-            Edit(
-                "segments.wal_scan:scan_steps",
-                "at = part.data.find(MAGIC, at + 1)\n                if pace.ends_step(HEADER_BYTES):\n                    yield\n                continue",
-                "break",
-            ),
-        ),
+        (Edit("segments.wal_scan:scan_steps", "part.data.find(MAGIC, at + 1)", "-1"),),
         (
             Edit(
                 "segments.state:SegmentState.whole",
