@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Final, TypeAlias
 
 from aurora.events import MtrAllocated, PoolApplied, PoolLookedUp, ReadSent, ReadStarted
@@ -164,16 +163,6 @@ def _expected(evidence: Evidence, call: Call) -> list[Lsn]:
     ]
 
 
-def broken_links(evidence: Evidence, call: Call) -> list[tuple[Lsn, Lsn]]:
-    """Records of a page that was read which are not linked to the live one before, and that one.
-
-    As pairs: the one before (0 for none), and the record.
-    """
-    records = evidence.reference.records
-    pairs = pairwise((0, *_expected(evidence, call)))
-    return [(before, lsn) for before, lsn in pairs if records[lsn].prev_page_lsn != before]
-
-
 def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     """The records that the reference model would have put into the page that a read returned."""
     reference, page_id = evidence.reference, call.operation.pages[0]
@@ -184,9 +173,6 @@ def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     more = "..." if len(lsns) > _MOST_LSNS else ""
     text = f"by {call.writer}'s log page {page_id} as of {call.lsn} should hold "
     text += f"LSN {more}{some}" if lsns else "nothing"
-    for before, lsn in broken_links(evidence, call):
-        linked = reference.records[lsn].prev_page_lsn
-        text += f"; but LSN {lsn} is linked to {linked or 'nothing'} on its page, not to {before}"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
 
 

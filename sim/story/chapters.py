@@ -200,17 +200,10 @@ def _read(evidence: Evidence, focus: Focus) -> Iterator[Line]:
         yield from calls.modelled(evidence, each)
         for page_id in each.operation.pages[:1]:
             yield from calls.page_writes(evidence, page_id, 7)
-    skipped = [
-        before
-        for each in named or ([call] if call else [])
-        if each.operation.kind != "put"
-        for before, _ in calls.broken_links(evidence, each)
-        if before
-    ]
     found = _READER_AT.search(evidence.result.finding)
     if found is not None:
         yield from disks.collections(evidence, int(found[1]))
-    lsns = list(dict.fromkeys((*skipped[-1:], *_records(evidence, focus))))
+    lsns = list(dict.fromkeys(_records(evidence, focus)))
     yield from _lives(evidence, lsns)
     for lsn in focus.bounds:
         if lsn not in lsns and (born := evidence.birth(lsn)) is not None:
