@@ -27,13 +27,12 @@ async def test_the_scrub_notices_a_layer_that_is_gone_while_the_volume_serves(
     async with open_cluster(tmp_path / "vol", config=CONFIG) as cluster:
         for number in range(150):
             await cluster.engine.put(number % 3, 0, b"%d" % number)
-        layers: list[Path] = []
-        for _ in range(1_000):
-            layers = sorted((tmp_path / "vol" / "A0").glob("layer-*"))
-            if layers:
-                break
-            await trio.sleep(0.01)
-        gone = layers[0]
+        core = cluster.hosts["A0"].core
+        assert core is not None
+        with trio.fail_after(20.0):
+            while not (live := core.files.manifest.layers):  # one under way is not live yet
+                await trio.sleep(0.01)
+        gone = tmp_path / "vol" / "A0" / live[0].name
         data = gone.read_bytes()
         if how != "spoilt":
             gone.unlink()
