@@ -140,18 +140,21 @@ class BufferPool:
 
     # ---- writing ---------------------------------------------------------------------------------
 
+    def check(self, page_ids: Collection[PageId]) -> None:
+        """Raise `InvalidWrite` for more different pages than the pool can ever hold."""
+        if len(page_ids) > self._capacity and len({*page_ids}) > self._capacity:
+            raise InvalidWrite(
+                f"{len({*page_ids})} pages in one mini-transaction: "
+                f"expected at most {self._capacity}, the buffer pool's capacity"
+            )
+
     def pin(self, page_ids: Collection[PageId]) -> bool:
         """Keep these pages, once they are here, until `unpin`; all or none.
 
-        False when too many others are pinned: wait until something is unpinned. Raises
-        `InvalidWrite` for more different pages than the pool can ever hold.
+        `check` lets them pass. False when too many others are pinned: wait until something is
+        unpinned.
         """
         pages = dict.fromkeys(page_ids)
-        if len(pages) > self._capacity:
-            raise InvalidWrite(
-                f"{len(pages)} pages in one mini-transaction: "
-                f"expected at most {self._capacity}, the buffer pool's capacity"
-            )
         pins = self._pins
         most = len(pins) + len(pages)
         if most > self._capacity and most - len(pins.keys() & pages.keys()) > self._capacity:

@@ -179,6 +179,7 @@ class WriterCore:
         How many writes there may be was looked at when they were gathered (`aurora.mtr`).
         """
         self._allocator.check_mtr(len(writes))
+        self.pool.check([write.page_id for write in writes])
         most = self._config.max_mtr_bytes
         size = sum(len(write.data) for write in writes)
         if size > most:

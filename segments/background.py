@@ -274,7 +274,9 @@ class Background:
             return False
         if self._scrub.log_is_damaged:
             return now >= self._rewrite_at
-        return size > config.compact_bytes and size > config.compact_ratio * state.live_bytes()
+        # The records alone tell so nearly always, and no head has to be made for it.
+        least = max(config.compact_bytes, config.compact_ratio * state.index.encoded_bytes())
+        return size > least and size > config.compact_ratio * state.live_bytes()
 
     def _rewrite(self, now: float) -> Job[None]:
         """Write what the log must hold into a file that takes the place of all there are now.

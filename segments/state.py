@@ -80,8 +80,6 @@ class SegmentState:
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
         self._gave_up = False  # whether records that may have been acknowledged
-        self._sized_table: TruncationTable | None = None  # the one that `_head_bytes` is of
-        self._head_bytes = 0
 
     @property
     def layers(self) -> LayerMap:
@@ -387,6 +385,4 @@ class SegmentState:
 
     def live_bytes(self) -> int:
         """About how large the log would be if it were written anew: two files with a head each."""
-        if self._sized_table is not self.table:
-            self._sized_table, self._head_bytes = self.table, self.head_frame().frame_bytes
-        return self.index.encoded_bytes() + 2 * self._head_bytes + 4096
+        return self.index.encoded_bytes() + 2 * self.head_frame().frame_bytes + 4096

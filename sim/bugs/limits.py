@@ -143,7 +143,7 @@ LIMIT_BUGS: Final = (
         edits=(
             Edit(
                 "segments.background:Background._rewrite_due",
-                "return size > config.compact_bytes and",
+                "return size > least and",
                 "return False and",
             ),
         ),

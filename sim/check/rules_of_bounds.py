@@ -35,9 +35,6 @@ _ESCAPED: Final = 4 / 3
 _HEADS_BYTES: Final = 4096
 """What a log takes besides its records, as far as that does not have it written anew."""
 
-_GROWN_BYTES: Final = 64
-"""By so much heads may have grown, with the LSNs in them, since a segment measured one."""
-
 
 @holds("bounds-are-kept")
 def mtr_fits(writer: str, records: Sequence[RedoRecord], most: int, most_bytes: int) -> None:
@@ -187,7 +184,7 @@ def is_written_anew_with_reason(
 
     ``needed`` bytes of it are still open.
     """
-    if not is_long(size, needed - _GROWN_BYTES, config):
+    if not is_long(size, needed, config):
         raise Broken(
             f"{segment} writes its log of {size} bytes anew, of which {needed} are not in layers, "
             "and nothing rotted: expected it to wait"

@@ -210,7 +210,8 @@ def test_pins_never_promise_more_than_there_is() -> None:
     pool.unpin([1, 2])
     assert pool.pin([4])
     with pytest.raises(InvalidWrite, match="4 pages in one mini-transaction: expected at most 3"):
-        pool.pin([1, 2, 3, 4])
+        pool.check([1, 2, 3, 4])
+    pool.check([1, 2, 3, 3])
 
 
 def test_whoever_holds_a_pin_gets_its_page_in_whatever_others_evict() -> None:

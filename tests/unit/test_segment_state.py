@@ -10,6 +10,7 @@ import pytest
 from segments.config import SegmentConfig
 from segments.core import Write
 from segments.manifest import PROMISE
+from segments.protocol.heard import Mark
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
@@ -528,3 +529,15 @@ def test_a_successor_is_not_bound_by_the_floor_its_predecessor_announced() -> No
     state.adopt_table(TruncationTable(FIRST).extended(SECOND, 100, 200))
     # The second writer learned of no floor, and may have readers at 1.
     assert (state.announced_floor, state.floor, state.vdl) == (0, 0, 100)
+
+
+def test_a_log_is_as_long_as_its_heads_are_now() -> None:
+    """What is heard of others makes them grow: it must not have the log written anew too soon."""
+    rig = StoreRig()
+    before = rig.state.live_bytes()
+    head_bytes = rig.state.head_frame().frame_bytes
+    for segment in ("B0", "C0", "D0", "E0", "F0"):
+        rig.state.heard.hear(segment, Mark(SECOND, 1 << 40))
+    grown = rig.state.head_frame().frame_bytes - head_bytes
+    assert grown > 0
+    assert rig.state.live_bytes() == before + 2 * grown

@@ -13,7 +13,7 @@ from aurora.cluster import Cluster, open_cluster
 from aurora.config import ClusterConfig, EngineConfig
 from aurora.health import SegmentStatus
 from segments.config import SegmentConfig
-from segments.protocol.errors import InvalidConfig, VolumeFull
+from segments.protocol.errors import InvalidConfig, InvalidWrite, VolumeFull
 from segments.protocol.messages import WriteAck
 
 LIMIT = 512 << 10
@@ -123,7 +123,8 @@ async def test_a_full_volume_is_recovered_and_still_full(tmp_path: Path) -> None
 
 
 async def test_two_segments_short_of_space_are_not_enough(autojump_clock: MockClock) -> None:
-    async with open_cluster(config=ClusterConfig(pg_count=2)) as cluster:
+    settings = ClusterConfig(pg_count=2, engine=EngineConfig(buffer_pool_pages=4))
+    async with open_cluster(config=settings) as cluster:
         core = cluster.engine.core
         assert core is not None
 
@@ -144,6 +145,8 @@ async def test_two_segments_short_of_space_are_not_enough(autojump_clock: MockCl
         assert caught.value.segments == {
             "A0": (LIMIT, LIMIT), "B0": (LIMIT + 1, LIMIT), "C0": (LIMIT, LIMIT),
         }  # fmt: skip
+        with pytest.raises(InvalidWrite, match="5 pages in one mini-transaction"):
+            await cluster.engine.put_many([(page_id, 0, b"x") for page_id in range(5)])
         hear("B0", LIMIT - 1)
         assert not core.space.full
         core.space.check(core.floor_held_by)
