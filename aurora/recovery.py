@@ -169,13 +169,14 @@ class Recovery:
 
         ``counter`` is a guess at an epoch that is high enough; refusals correct it. ``known_vdl``
         is one that the volume has surely reached, and ``lost`` tells who need not be waited for.
-        With ``accepts_rollback`` segments and volume may have less than they once had.
+        With ``accepts_rollback`` segments and volume may have less than they once had. Then all
+        who may answer are waited for, as long as a read may take: what nobody says is annulled.
         """
         self.plan: RecoveryPlan | None = None
         self.error: Fenced | VolumeRolledBack | None = None
         self.found_vdl: Lsn | None = None
         """What those who have answered would open at, if that is below the known VDL."""
-        self.known_vdl = 0 if accepts_rollback else known_vdl
+        self.known_vdl = MAX_LSN if accepts_rollback else known_vdl
         self._groups = groups
         self._lal = lal
         self._config = config
@@ -183,6 +184,7 @@ class Recovery:
         self._name = name
         self._read_only = read_only
         self._lost = lost
+        self._accepts_rollback = accepts_rollback
         self._pg_of = {each: pg_id for pg_id, model in groups.items() for each in model.members}
         self._witnesses = Witnesses(groups, accepts_rollback=accepts_rollback)
         self._search_until: float | None = None
@@ -408,7 +410,12 @@ class Recovery:
         if self.found_vdl is None or self._search_until is None:
             return
         missing = self._witnesses.silent(self._lost())
-        if not missing or now >= self._search_until:
+        if missing and now < self._search_until:
+            return
+        if self._accepts_rollback:
+            self.known_vdl = 0  # they know of all that is left
+            self._fetch_if_sealed(now)
+        else:
             found = self._witnesses.found(missing)
             self.error = VolumeRolledBack(
                 f"the volume had reached VDL {self.known_vdl}, and {found} of VDL "

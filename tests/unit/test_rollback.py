@@ -453,9 +453,22 @@ def test_who_accepts_older_copies_counts_them() -> None:
     talk.hear("A0", 2, heard={"B0": Mark(FIRST, 5)})
     talk.hear("B0", 2, heard={"A0": Mark(FIRST, 5)})
     talk.hear("C0", 2)
+    assert talk.recovery.plan is None, "the others may know of more"
+    talk.hear("D0", 9)
+    talk.hear("E0", 9)
+    assert talk.recovery.plan is None
+    talk.asked(EngineConfig().read_timeout_s)
     plan = talk.recovery.plan
-    assert plan is not None and plan.vdl == 2 and not plan.rolled_back
+    assert plan is not None and plan.vdl == 9 and not plan.rolled_back
     assert set(plan.heard.values()) == {NO_MARK}
+
+
+def test_who_accepts_older_copies_waits_for_none_that_is_lost() -> None:
+    talk = Talk(accepts=True, lost=lambda: ("D0", "E0", "F0"))
+    talk.asked()
+    for segment in ("A0", "B0", "C0"):
+        talk.hear(segment, 2)
+    assert talk.recovery.plan is not None and talk.recovery.plan.vdl == 2
 
 
 # ---- less than the volume once had ---------------------------------------------------------------
