@@ -124,7 +124,7 @@ def restart_job(
     found = yield Read(MANIFEST, 0, WHOLE)
     manifest = _manifest_in(segment, found, names)
     slots = yield Read(PROMISE, 0, WHOLE)
-    promise = _promise_in(segment, slots)
+    promise = promise_in(segment, slots)
     layers, new_pages, damaged_layers = yield from _open_layers(manifest.layers)
     log, starts = yield from _read_log(manifest)
     scan = yield from scan_steps(log)
@@ -174,7 +174,8 @@ def _manifest_in(segment: SegmentId, data: bytes, names: Sequence[str]) -> Manif
     return numbered_above(manifest, names)
 
 
-def _promise_in(segment: SegmentId, slots: bytes) -> Promise:
+def promise_in(segment: SegmentId, slots: bytes) -> Promise:
+    """What the slots of a segment promise. Raises `SegmentLost` if neither holds anything."""
     try:
         if not slots:
             raise MalformedFrame("no bytes: expected two slots")

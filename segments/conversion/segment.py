@@ -32,11 +32,12 @@ from segments.layers.layer_map import LayerMap
 from segments.layers.layer_writer import LayerWriter
 from segments.layers.writing import write_job
 from segments.manifest import LayerFile, LogFile, Manifest, encode_manifest, filled
-from segments.protocol.errors import MalformedFrame, SegmentLost
+from segments.protocol.errors import SegmentLost
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from segments.protocol.messages import PageImage
+from segments.restart import promise_in
 from segments.state import SegmentState
-from segments.wal import HeldEntry, Promise, TableEntry, decode_promises
+from segments.wal import HeldEntry, Promise, TableEntry
 
 _LAYER: Final = 1
 _LOG: Final = 2
@@ -82,7 +83,7 @@ def convert_job(segment: SegmentId, log: bytes, promises: bytes, salt: int) -> J
             f"segment {segment} has lost its log: no sound frame in {len(log)} bytes, "
             "expected one at least"
         )
-    state, images = _replayed(old, _promise_in(segment, promises))
+    state, images = _replayed(old, promise_in(segment, promises))
     layers = yield from _write_base(state.folded, images)
     log_file = yield from _write_log(state, salt, spoilt=old.damaged_bytes > 0)
     converted = ConvertedSegment(
@@ -90,15 +91,6 @@ def convert_job(segment: SegmentId, log: bytes, promises: bytes, salt: int) -> J
         state.whole, old.damaged_bytes, old.torn_bytes,
     )  # fmt: skip
     return Outcome(converted, encode_manifest(Manifest((log_file,), layers, _LOG + 1)))
-
-
-def _promise_in(segment: SegmentId, slots: bytes) -> Promise:
-    try:
-        if not slots:
-            raise MalformedFrame("no bytes: expected two slots")
-        return decode_promises(slots)
-    except MalformedFrame as error:
-        raise SegmentLost(f"segment {segment} has lost its promises: {error}") from error
 
 
 # ---- what the old log says -----------------------------------------------------------------------

@@ -86,9 +86,10 @@ async def test_a_disk_without_log_or_promises_is_lost_and_left_as_it_is(
     assert storage.files == before
 
 
-@pytest.mark.parametrize("slot", [0, 1])
-async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
-    autojump_clock: trio.testing.MockClock, slot: int
+@pytest.mark.parametrize("copy", [0, 1])
+@pytest.mark.parametrize("name", ["promise", "manifest"])
+async def test_the_scrub_repairs_one_of_two_copies_before_the_other_is_needed(
+    autojump_clock: trio.testing.MockClock, name: str, copy: int
 ) -> None:
     storage = MemoryStorage(Identity("volume", "A0"))
     await format_storage(storage, FIRST, Random(1))
@@ -99,27 +100,8 @@ async def test_the_scrub_repairs_a_promise_slot_before_the_other_is_needed(
         assert server.core is not None
         await trio.sleep(10)
         assert (storage.files, server.core.scrub.damages_found) == (sound, 0)
-        spoilt = storage.files["promise"]
-        spoilt[slot * len(spoilt) // 2 + 10] ^= 1
-        await trio.sleep(10)
-        assert storage.files == sound
-        assert server.core.scrub.damages_found == 1
-        nursery.cancel_scope.cancel()
-
-
-@pytest.mark.parametrize("half", [0, 1])
-async def test_the_scrub_repairs_a_manifest_before_the_other_half_is_needed(
-    autojump_clock: trio.testing.MockClock, half: int
-) -> None:
-    storage = MemoryStorage(Identity("volume", "A0"))
-    await format_storage(storage, FIRST, Random(1))
-    server = _server(InProcessNetwork(64), storage)
-    sound = deepcopy(storage.files)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(server.run)
-        assert server.core is not None
-        spoilt = storage.files["manifest"]
-        spoilt[half * len(spoilt) // 2 + 10] ^= 1
+        spoilt = storage.files[name]
+        spoilt[copy * len(spoilt) // 2 + 10] ^= 1
         await trio.sleep(10)
         assert server.core.scrub.damages_found == 1
         nursery.cancel_scope.cancel()
