@@ -24,6 +24,8 @@ from segments.protocol.truncation import TruncationTable
 _SMOOTHING = 0.2
 _PATIENCE = 4.0
 """A batch counts as lost after this many times the usual time to its acknowledgement."""
+_REMINDER = 16.0
+"""Watermarks are told again after so many heartbeat intervals, though they were heard once."""
 
 
 @attrs.frozen
@@ -122,10 +124,13 @@ class SegmentStream:
         """An empty batch, if the segment is not known to have heard of the watermarks for a while.
 
         It also asks for the SCL of a segment that gossip is bringing up to date, and for the space
-        of one that was short of it.
+        of one that was short of it. And it reminds: a segment that has restarted since has
+        forgotten what no record has told it, and maybe all of its group have.
         """
-        due = now - self._announced_at >= self._config.heartbeat_interval_s
+        silent_s = now - self._announced_at
+        due = silent_s >= self._config.heartbeat_interval_s
         news = self._heard != _watermarks(announcement)
+        news |= silent_s >= _REMINDER * self._config.heartbeat_interval_s
         waiting = self.acked_lsn < self._log.tail_lsn and not self._in_flight
         waiting |= self.space.short
         if not (self.installed and due and (news or waiting)):

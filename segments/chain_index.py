@@ -250,7 +250,6 @@ class ChainIndex:
 
         The SCL becomes the last record of the chain below all that was annulled.
         """
-        assert not table.annuls(self.base_lsn), (self.base_lsn, table)
         linked = self._linked
         first = next(
             (

@@ -119,6 +119,8 @@ class SegmentState:
                 state.apply(entry)
                 if pace.ends_step(len(entry.records) if type(entry) is RecordsEntry else 1):
                     yield
+        # Only now: layers that came from a peer may be newer than tables that the log has adopted.
+        state._check_folds()
         if scan.damage:
             state.lost_up_to((yield from highest_ever_held(scan)))
         if state._gave_up:
@@ -197,6 +199,11 @@ class SegmentState:
         self.raise_epoch(frame.epoch)
         for entry in frame.entries:
             self.apply(entry)
+        self._check_folds()
+
+    def _check_folds(self) -> None:
+        """Nothing is folded that the table annuls, unless that is an older one than ours was."""
+        assert self.lacks_table or not self.table.annuls(self.folded), (self.folded, self.table)
 
     def raise_epoch(self, epoch: VolumeEpoch) -> None:
         """Accept nothing below ``epoch`` any more; a lower one changes nothing."""
@@ -361,7 +368,9 @@ class SegmentState:
 
     def head_frame(self) -> FrameBody:
         """The first frame of a file of the log."""
-        marks = [MarksEntry(*each) for each in self.heard.all]
+        return self._first_frame([MarksEntry(*each) for each in self.heard.all])
+
+    def _first_frame(self, marks: list[MarksEntry]) -> FrameBody:
         lost = [] if self.lost is None else [LostEntry(self.lost)]  # behind the table it is under
         return encode_body(self.epoch, [HeldEntry(self.highest_lsn), *marks, self.head(), *lost])
 
@@ -370,9 +379,12 @@ class SegmentState:
 
         Each is made when it is asked for: what is folded or comes in meanwhile may be among them or
         not. If a table is adopted meanwhile, they are of no use. However much comes, they end.
+
+        What was heard is not in them. They stand before a file that begins with all of that, and
+        go before it: news in them would be there at one restart, and gone at the next.
         """
         limit, after, last = self._config.gossip_bytes, self.folded, self.highest_lsn
-        yield self.head_frame(), 0
+        yield self._first_frame([]), 0
         while after < last and (run := self.index.runs_after(max(after, self.folded), limit)):
             after = last_lsn_of(run)
             yield self._records_frame(run), after

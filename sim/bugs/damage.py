@@ -162,7 +162,7 @@ DAMAGE_BUGS: Final = (
         name="head-forgets-marks",
         summary="a file of the log begins without what was heard of others",
         section="protocol §8",
-        edits=(Edit(f"{_STATE}.head_frame", "*marks, self.head()", "self.head()"),),
+        edits=(Edit(f"{_STATE}._first_frame", "*marks, self.head()", "self.head()"),),
     ),
 )
 

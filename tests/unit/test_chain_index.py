@@ -338,11 +338,9 @@ def test_truncation_keeps_unlinked_records_that_no_range_covers() -> None:
     assert index.scl == 1001
 
 
-def test_the_base_is_never_annulled_nor_moved_back() -> None:
+def test_the_base_is_never_moved_back() -> None:
     index = filled(history(10))
     index.collect(6)
-    with pytest.raises(AssertionError):
-        index.truncate(table((6, 100)))
     with pytest.raises(AssertionError):
         index.reset(5)
     assert (index.base_lsn, index.scl, len(index)) == (6, 10, 4)

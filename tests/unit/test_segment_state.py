@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from random import Random
 
 import attrs
@@ -9,7 +10,9 @@ import pytest
 
 from segments.config import SegmentConfig
 from segments.core import Write
-from segments.manifest import PROMISE
+from segments.layers.layer import unreadable
+from segments.layers.layer_map import LayerMap
+from segments.manifest import PROMISE, LogFile, filled
 from segments.protocol.heard import Mark
 from segments.protocol.ids import NO_EPOCH, Lsn, VolumeEpoch
 from segments.protocol.messages import (
@@ -27,17 +30,25 @@ from segments.protocol.messages import (
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.state import SegmentState
+from segments.steps import finished
 from segments.wal import (
+    Frame,
+    FrameBody,
     HeadEntry,
     HeldEntry,
+    MarksEntry,
     Promise,
     RecordsEntry,
+    TableEntry,
     decode_promises,
+    encode_body,
     encode_promise,
 )
+from segments.wal_scan import LogPart, LogScan, scan
 from tests.files_on_disks import scanned
 from tests.store_rig import FIRST, SECOND, THIRD, TINY, StoreRig, batch, durable, records
 
+FOURTH = VolumeEpoch(4, 1)
 TABLE = TruncationTable(FIRST).extended(SECOND, 5, 100)
 
 
@@ -541,3 +552,36 @@ def test_a_log_is_as_long_as_its_heads_are_now() -> None:
     grown = rig.state.head_frame().frame_bytes - head_bytes
     assert grown > 0
     assert rig.state.live_bytes() == before + 2 * grown
+
+
+# ---- files of the log, and layers that come from elsewhere ---------------------------------------
+
+
+def scan_of(bodies: Iterable[FrameBody]) -> LogScan:
+    """What a log of one file with these frames says."""
+    file, frames = filled(LogFile(1, 0, 7), [*bodies])
+    return scan([LogPart(file.salt, b"".join(frames))])
+
+
+def test_what_is_written_anew_of_the_log_has_no_news_of_peers() -> None:
+    """The file behind it has them all: from here they would go with the next fold."""
+    rig = StoreRig()
+    rig.step(batch(records([1])), "writer")
+    rig.settle()
+    rig.state.heard.hear("B0", Mark(FIRST, 1))
+    log = scan_of(body for body, _ in rig.state.log_frames())
+    kinds = [type(entry) for _, _, frame in log.frames for entry in frame.entries]
+    assert RecordsEntry in kinds and MarksEntry not in kinds
+
+
+def test_layers_of_a_peer_may_be_newer_than_a_table_that_the_log_adopted() -> None:
+    """That table annuls what a later one lets live: a peer has folded it, and given it here."""
+    layers = LayerMap((unreadable(1, 0, 14, base=True, length=100),))
+    tables = [TruncationTable(FIRST), TABLE, TruncationTable(FIRST).extended(THIRD, 14, 100)]
+    assert [each.annuls(14) for each in tables] == [False, True, False]
+    log = scan_of(encode_body(each.epoch, [HeldEntry(0), TableEntry(0, each)]) for each in tables)
+    promise = Promise(THIRD, THIRD)
+    state = finished(SegmentState.restore_steps(TINY, layers, log, promise))
+    assert (state.scl, state.table) == (14, tables[-1])
+    with pytest.raises(AssertionError):  # live, a table never annuls what is folded
+        state.apply_frame(Frame(FOURTH, (TableEntry(0, TABLE.extended(FOURTH, 13, 100)),)))

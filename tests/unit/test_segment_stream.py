@@ -170,9 +170,9 @@ def test_a_segment_without_the_table_gets_it_and_everything_after_its_scl() -> N
     assert talk.batches(0.03) == [[3, 4]]
 
 
-def test_heartbeats_bring_news_and_then_stop() -> None:
+def test_heartbeats_bring_news_and_then_only_remind() -> None:
     talk = Talk()
-    assert talk.stream.heartbeat(talk.announcement, 1.0) is None, "no news"
+    assert talk.stream.heartbeat(talk.announcement, 0.5) is None, "no news"
     talk.announcement = Announcement(FIRST, 9, 3, TABLE, settled=False)
     beat = talk.stream.heartbeat(talk.announcement, 1.0)
     assert isinstance(beat, WriteBatch) and (beat.vdl, beat.floor, lsns_of(beat)) == (9, 3, [])
@@ -180,6 +180,17 @@ def test_heartbeats_bring_news_and_then_stop() -> None:
     assert talk.stream.heartbeat(talk.announcement, 2.0) is None
     talk.announcement = Announcement(FIRST, 10, 3, TABLE, settled=False)
     assert talk.stream.heartbeat(talk.announcement, 1.0 + 1e-6) is None, "not so soon"
+
+
+def test_a_segment_that_may_have_restarted_is_reminded_of_the_watermarks() -> None:
+    talk = Talk()
+    talk.announcement = Announcement(FIRST, 9, 3, TABLE, settled=False)
+    assert talk.stream.heartbeat(talk.announcement, 1.0) is not None
+    talk.ack(1, 0, 1.1)
+    assert talk.stream.heartbeat(talk.announcement, 2.5) is None
+    assert talk.stream.heartbeat(talk.announcement, 2.7) is not None
+    talk.ack(2, 0, 2.8)
+    assert talk.stream.heartbeat(talk.announcement, 2.9) is None
 
 
 def test_news_that_may_be_lost_come_again_until_they_are_heard() -> None:

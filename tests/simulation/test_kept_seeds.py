@@ -1,0 +1,26 @@
+"""Seeds that found a mistake once: the mistake stays mended.
+
+What a seed draws changes with the generator. So each mistake has a test of its own, too, where it
+was; here stands what the whole did.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from sim.plan.generate import generate
+from sim.run import Verdict, run
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        30009,  # a peer's layers reach beyond what a table, adopted before they came, annuls
+        30052,  # all of an idle group restart, and nobody there knows the VDL any more
+        30627,  # marks in a log written anew were gone with it, a restart later
+        30682,  # the same, of another shape
+    ],
+)
+def test_a_mistake_that_this_seed_found_stays_mended(seed: int) -> None:
+    result = run(generate(seed))
+    assert result.verdict is Verdict.PASSED, result.finding
