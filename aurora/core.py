@@ -45,6 +45,7 @@ from segments.protocol.messages import (
     TableInstalled,
     WriteAck,
 )
+from segments.protocol.record import PAGE_SIZE
 from segments.protocol.volume import pg_of_page
 
 
@@ -105,6 +106,8 @@ class WriterCore:
         self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
+        self._grown: dict[PgId, None] = {}
+        """Groups whose logs have grown since the last sends: all their streams are ready."""
         self._rolled_back = plan.rolled_back
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
@@ -178,19 +181,34 @@ class WriterCore:
 
         How many writes there may be was looked at when they were gathered (`aurora.mtr`).
         """
-        self._allocator.check_mtr(len(writes))
-        self.pool.check([write.page_id for write in writes])
-        most = self._config.max_mtr_bytes
-        size = sum(len(write.data) for write in writes)
-        if size > most:
-            raise InvalidWrite(f"an MTR of {size} bytes: expected at most {most}")
+        count, most = len(writes), self._config.max_mtr_bytes
+        self._allocator.check_mtr(count)
+        if count > self.pool.capacity_pages:
+            self.pool.check([write.page_id for write in writes])
+        if count * PAGE_SIZE > most:  # else no need to add them up: none is longer than a page
+            size = sum(len(write.data) for write in writes)
+            if size > most:
+                raise InvalidWrite(f"an MTR of {size} bytes: expected at most {most}")
 
     def has_room(self, count: int) -> bool:
         """Whether ``count`` records fit below the LAL and into the outgoing logs; else wait."""
         if not self._allocator.can_allocate(count, self.vdl):
             return False
         limit = 2 * self._config.outgoing_bytes
-        return not [log for log in self._logs.values() if log.size_bytes >= limit]
+        for log in self._logs.values():  # noqa: SIM110 - a generator would cost as much as the rest
+            if log.size_bytes >= limit:
+                return False
+        return True
+
+    def has_pages(self, writes: Sequence[PageWrite]) -> bool:
+        """Whether all pages that are written are in the buffer pool, or one new page is by now.
+
+        Of several, unpinned, the one that is brought in could take the place of another.
+        """
+        page_ids = [write[0] for write in writes]
+        return self.pool.holds(page_ids) or (
+            len(page_ids) == 1 and not self.bring_in_absent(page_ids)
+        )
 
     def bring_in_absent(self, page_ids: Iterable[PageId]) -> list[PageId]:
         """The pages that must be fetched before they are written.
@@ -211,17 +229,17 @@ class WriterCore:
 
         All its pages are in the buffer pool and `has_room` holds. Returns the commit LSN.
         """
-        pool, pg_count = self.pool, self.pg_count
-        first_lsn = self._allocator.allocate(len(writes), self.vdl)
+        pool, pg_count, vdl = self.pool, self.pg_count, self._consistency.vdl
+        first_lsn = self._allocator.allocate(len(writes), vdl)
         clock_us = self._clock.now_us()
-        records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of, clock_us)
-        pg_ids = [pg_of_page(record.page_id, pg_count) for record in records]
+        pg_ids = [pg_of_page(write[0], pg_count) for write in writes]
+        records = self._chains.chain(first_lsn, writes, pg_ids, pool.head, clock_us)
         self._consistency.allocated(records, pg_ids)
-        pool.apply(records, self.vdl)
+        pool.apply(records, vdl)
         for pg_id in dict.fromkeys(pg_ids):
             ours = zip(records, pg_ids, strict=True)
             self._logs[pg_id].append([record for record, of in ours if of == pg_id])
-            self._ready.update(dict.fromkeys(self._streams_of[pg_id]))
+            self._grown[pg_id] = None
         if self._trace is not None:
             self._trace(self.name, events.MtrAllocated(records, pg_ids))
             self._trace(self.name, events.PoolApplied([each.page_id for each in records]))
@@ -275,6 +293,9 @@ class WriterCore:
         if self.fenced is not None:
             self._sends.clear()
             return []
+        for pg_id in self._grown:
+            self._ready.update(dict.fromkeys(self._streams_of[pg_id]))
+        self._grown.clear()
         if self._ready:
             announcement = self._announce()
             for stream in self._ready:

@@ -165,13 +165,14 @@ class VolumeChains:
         self,
         first_lsn: Lsn,
         writes: Sequence[PageWrite],
+        pg_ids: Sequence[PgId],
         page_head: Callable[[PageId], Lsn | None],
-        pg_of: Callable[[PageId], PgId],
         clock_us: int = 0,
     ) -> list[RedoRecord]:
         """Make the records of one MTR, with LSNs from ``first_lsn`` on, and move the chains' heads.
 
-        ``page_head`` gives a page's newest change (0 for none); ``clock_us`` is the writer's clock.
+        ``pg_ids`` are the groups of the writes, ``page_head`` gives a page's newest change (0 for
+        none); ``clock_us`` is the writer's clock.
         Two writes of the MTR on one page
         chain to each other: the second follows the first, not what was there before.
         """
@@ -186,8 +187,8 @@ class VolumeChains:
         prev_volume_lsn = self._last_volume_lsn
         last_lsn = first_lsn + len(writes) - 1
         records = []
-        for lsn, (page_id, offset, data) in enumerate(writes, first_lsn):
-            pg_id = pg_of(page_id)
+        lsn = first_lsn
+        for (page_id, offset, data), pg_id in zip(writes, pg_ids, strict=True):
             fields = (
                 lsn,
                 page_id,
@@ -202,6 +203,7 @@ class VolumeChains:
             )
             records.append(_as_record(fields))
             segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn
+            lsn += 1
         self._last_volume_lsn = last_lsn
         return records
 

@@ -100,10 +100,16 @@ class Rows(NamedTuple):
     payloads: bytes
 
 
+def stored_bytes(record: RedoRecord) -> int:
+    """How many bytes stand behind the rows for a record, see `payload_bytes`."""
+    return len(record[3]) + (_CLOCK.size if record[5] else 0)
+
+
 def encode_rows(records: Sequence[RedoRecord]) -> Rows:
-    """Encode records that follow each other in their group's chain."""
-    words: list[int] = []
+    """Encode records that follow each other in their group's chain; at least one."""
+    rows: list[bytes] = []
     payloads: list[bytes] = []
+    pack, pack_clock = ROW.pack, _CLOCK.pack
     for lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, _, prev_page, clock in records:
         meta = (
             (lsn - mtr_id) << MTR_SHIFT
@@ -111,11 +117,11 @@ def encode_rows(records: Sequence[RedoRecord]) -> Rows:
             | offset << OFFSET_SHIFT
             | len(payload)
         )
-        words += (lsn, page_id, prev_page, prev_volume, meta)
+        rows.append(pack(lsn, page_id, prev_page, prev_volume, meta))
         payloads.append(payload)
         if is_cpl:
-            payloads.append(_CLOCK.pack(clock))
-    return Rows(bytes_of(words), b"".join(payloads))
+            payloads.append(pack_clock(clock))
+    return Rows(b"".join(rows), b"".join(payloads))
 
 
 def join_rows(prev_lsn: Lsn, last_lsn: Lsn, pieces: Sequence[Rows]) -> bytes:
