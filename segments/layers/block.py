@@ -30,6 +30,7 @@ from struct import Struct
 from typing import Final
 
 from segments.protocol import codec
+from segments.protocol.columns import lanes
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES
@@ -41,10 +42,12 @@ from segments.protocol.run import (
     OFFSET_SHIFT,
     ROW,
     WORDS,
+    Columns,
     Rows,
     bytes_of,
     clock_us,
-    payload_bytes,
+    payload_sizes,
+    sound_records,
     words_of,
 )
 
@@ -182,10 +185,34 @@ def sorted_block(
     ``before`` is the page and LSN of the row in front of it. All records above ``start`` are known:
     so the first one of a page follows none above it. Raises `Corrupt`.
     """
+    block = unchecked_block(data)
+    if not block.images and _is_sorted(Columns(data.rows), before, start):
+        return block
+    _check_rows(block, before, start)
+    return block
+
+
+def _is_sorted(columns: Columns, before: tuple[PageId, Lsn], start: Lsn) -> bool:
+    """Whether rows are records that can follow ``before`` and each other; all of them at once."""
+    if not sound_records(columns):
+        return False
+    lsns, pages, prev_pages, _, _ = columns.words
+    of = lanes(columns.count)
+    page, lsn = before
+    last_pages = of.behind(pages, max(0, page))
+    begins, goes_on = of.above(pages, last_pages), of.equal(pages, last_pages)
+    if before == NO_ROW:  # any page is above that
+        begins |= of.first
+    begins &= of.at_least(of.ones * start, prev_pages)
+    goes_on &= of.equal(prev_pages, of.behind(lsns, lsn))
+    return begins | goes_on == of.all
+
+
+def _check_rows(block: Block, before: tuple[PageId, Lsn], start: Lsn) -> None:
+    """Raise `Corrupt` for the first row that cannot be what it is or where it is; as above."""
     last_page, last_lsn = before
     imaged = False  # whether the row before is an image
-    block = unchecked_block(data)
-    for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(data.rows):
+    for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(block.rows):
         length = meta & LENGTH_MASK
         if (
             prev_page <= prev_volume < lsn <= MAX_INTEGER
@@ -219,14 +246,13 @@ def sorted_block(
     for row in block.images:
         if block.payload(row).endswith(b"\0"):
             raise Corrupt(f"page {block.pages[row]}: an image that ends in a zero: expected none")
-    return block
 
 
 def unchecked_block(data: Rows) -> Block:
     """``data`` with its columns, to be checked later; raises `Corrupt` if bytes are missing."""
     words = words_of(data.rows)
     metas = words[4::WORDS]
-    starts = array("I", accumulate(map(payload_bytes, metas), initial=0))
+    starts = array("I", accumulate(payload_sizes(metas), initial=0))
     if starts[-1] != len(data.payloads):
         raise Corrupt(f"rows with {starts[-1]} bytes of payload: expected {len(data.payloads)}")
     images = compress(count(), map(IMAGE_BIT.__and__, metas))
