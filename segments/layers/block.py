@@ -30,7 +30,7 @@ from struct import Struct
 from typing import Final
 
 from segments.protocol import codec
-from segments.protocol.columns import lanes
+from segments.protocol.columns import lanes, packed
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES
@@ -186,33 +186,57 @@ def sorted_block(
     so the first one of a page follows none above it. Raises `Corrupt`.
     """
     block = unchecked_block(data)
-    if not block.images and _is_sorted(Columns(data.rows), before, start):
-        return block
-    _check_rows(block, before, start)
+    if not _is_sorted(Columns(data.rows), before, start):
+        _check_rows(data, before, start)
+    for row in block.images:
+        if block.payload(row).endswith(b"\0"):
+            raise Corrupt(f"page {block.pages[row]}: an image that ends in a zero: expected none")
     return block
 
 
 def _is_sorted(columns: Columns, before: tuple[PageId, Lsn], start: Lsn) -> bool:
-    """Whether rows are records that can follow ``before`` and each other; all of them at once."""
-    if not sound_records(columns):
-        return False
+    """Whether rows are what can follow ``before`` and each other; all of them at once."""
     lsns, pages, prev_pages, _, _ = columns.words
     of = lanes(columns.count)
+    if (lsns | pages) & of.all:
+        return False
     page, lsn = before
     last_pages = of.behind(pages, max(0, page))
     begins, goes_on = of.above(pages, last_pages), of.equal(pages, last_pages)
     if before == NO_ROW:  # any page is above that
         begins |= of.first
-    begins &= of.at_least(of.ones * start, prev_pages)
-    goes_on &= of.equal(prev_pages, of.behind(lsns, lsn))
-    return begins | goes_on == of.all
+    last_lsns = of.behind(lsns, lsn)
+    records = sound_records(columns) & (
+        (begins & of.at_least(of.ones * start, prev_pages))
+        | (goes_on & of.equal(prev_pages, last_lsns))
+    )
+    if records == of.all:
+        return True
+    repeats = goes_on & of.equal(lsns, last_lsns) & ~of.behind(columns.images, 0)
+    return records | (_sound_images(columns) & (begins | repeats)) == of.all
 
 
-def _check_rows(block: Block, before: tuple[PageId, Lsn], start: Lsn) -> None:
-    """Raise `Corrupt` for the first row that cannot be what it is or where it is; as above."""
+def _sound_images(columns: Columns) -> int:
+    """Where a row is an image, and says nothing else."""
+    lsns, _, prev_pages, prev_volumes, metas = columns.words
+    of = lanes(columns.count)
+    lengths = metas & of.ones * LENGTH_MASK
+    return (
+        columns.images
+        & of.equal(metas ^ lengths, of.ones * IMAGE_BIT)
+        & ~metas
+        & of.equal(prev_pages | prev_volumes, 0)
+        & ~(prev_pages | prev_volumes)
+        & of.above(lsns, 0)
+        & of.at_least(of.ones * PAGE_SIZE, lengths)
+    )
+
+
+def _check_rows(data: Rows, before: tuple[PageId, Lsn], start: Lsn) -> None:
+    """Raise `Corrupt` for the first row for which `_is_sorted` does not hold, one by one."""
     last_page, last_lsn = before
     imaged = False  # whether the row before is an image
-    for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(block.rows):
+    for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(data.rows):
         length = meta & LENGTH_MASK
         if (
             prev_page <= prev_volume < lsn <= MAX_INTEGER
@@ -243,9 +267,6 @@ def _check_rows(block: Block, before: tuple[PageId, Lsn], start: Lsn) -> None:
                 f"row {last_lsn} of page {last_page}: expected it to follow that, or a later page"
             )
         last_page, last_lsn = page, lsn
-    for row in block.images:
-        if block.payload(row).endswith(b"\0"):
-            raise Corrupt(f"page {block.pages[row]}: an image that ends in a zero: expected none")
 
 
 def unchecked_block(data: Rows) -> Block:
@@ -255,8 +276,10 @@ def unchecked_block(data: Rows) -> Block:
     starts = array("I", accumulate(payload_sizes(metas), initial=0))
     if starts[-1] != len(data.payloads):
         raise Corrupt(f"rows with {starts[-1]} bytes of payload: expected {len(data.payloads)}")
-    images = compress(count(), map(IMAGE_BIT.__and__, metas))
-    return Block(data, words[1::WORDS], words[::WORDS], metas, starts, list(images))
+    images: list[int] = []
+    if packed(metas) & lanes(len(metas)).ones * IMAGE_BIT:
+        images += compress(count(), map(IMAGE_BIT.__and__, metas))
+    return Block(data, words[1::WORDS], words[::WORDS], metas, starts, images)
 
 
 def encode_block(data: Rows, offset: int) -> bytes:

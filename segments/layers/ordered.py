@@ -12,16 +12,17 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import compress, count, pairwise
+from operator import ne
 from typing import Final, Protocol
 
 from segments.layers.block import NO_ROW, Block, read_block, sorted_block
 from segments.layers.job import PAUSE, Job
 from segments.layers.layer import Layer
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import RECORD_OVERHEAD_BYTES
-from segments.protocol.run import Rows
+from segments.protocol.run import ROW, Rows
 
+_ROW_BYTES: Final = ROW.size
 _STEP_ROWS: Final = 1024
 _STEP_BYTES: Final = 256 << 10
 """Most rows, and about most bytes, that are gathered at once: some 3 ms of work."""
@@ -167,7 +168,7 @@ class Ordered:
 
 
 def by_page(pages: array[int], rows: Sequence[bytes], payloads: Sequence[bytes]) -> Rows:
-    """Rows and payloads, one each for every entry of ``pages``, in the order of these."""
+    """Rows and payloads of pages, one each for every entry of ``pages``, in the order of these."""
     order = sorted(range(len(pages)), key=pages.__getitem__)
     return Rows(b"".join([rows[k] for k in order]), b"".join([payloads[k] for k in order]))
 
@@ -176,19 +177,23 @@ def _gathered(parts: Sequence[tuple[Block, int, int]]) -> Rows:
     if len(parts) == 1:
         block, start, stop = parts[0]
         return block.cut(start, stop)
-    pages = array("Q")
+    firsts = array("Q")
     rows: list[bytes] = []
     payloads: list[bytes] = []
     for block, start, stop in parts:
-        pages += block.pages[start:stop]
-        rows += split_rows(block.rows, start, stop)
-        payloads += split_payloads(block.payloads, block.starts[start : stop + 1])
-    return by_page(pages, rows, payloads)
+        pages = block.pages[start:stop]
+        borders = array("I", [start, *compress(count(start + 1), map(ne, pages, pages[1:]))])
+        firsts.extend(map(block.pages.__getitem__, borders))
+        borders.append(stop)
+        for first, end in pairwise(borders):  # all of one page, which stay together
+            rows.append(block.rows[first * _ROW_BYTES : end * _ROW_BYTES])
+            payloads.append(block.payloads[block.starts[first] : block.starts[end]])
+    return by_page(firsts, rows, payloads)
 
 
 def split_rows(rows: bytes, start: int, stop: int) -> list[bytes]:
     """The rows ``start <= row < stop``, each by itself."""
-    size = RECORD_OVERHEAD_BYTES
+    size = _ROW_BYTES
     return [rows[at : at + size] for at in range(start * size, stop * size, size)]
 
 

@@ -60,6 +60,7 @@ OFFSET_MASK: Final = PAGE_SIZE - 1
 CPL_BIT: Final = 1 << CPL_SHIFT
 IMAGE_BIT: Final = 1 << (MTR_SHIFT - 1)
 """Zero in a run; in a layer it marks the image of a page (`segments.layers.block`)."""
+_IMAGE_SHIFT: Final = 64 - MTR_SHIFT  # takes that bit to the upper end
 MAX_MTR_LSNS: Final = 1 << (64 - MTR_SHIFT)
 """Most LSNs that a mini-transaction can have."""
 
@@ -96,27 +97,27 @@ def payload_sizes(metas: array[int]) -> array[int]:
     return unpacked(sizes, count)
 
 
-def sound_records(columns: Columns) -> bool:
-    """Whether each row is a record in itself, and no image.
+def sound_records(columns: Columns) -> int:
+    """Where a row is a record in itself, and no image; nowhere if fields are too large for that.
 
     That is: within its page, behind what it follows on its page and in the volume, and not before
     its mini-transaction.
     """
     of = lanes(columns.count)
     lsns, pages, prev_pages, prev_volumes, metas = columns.words
-    if (lsns | pages | prev_pages | prev_volumes) & of.all or metas & of.ones * IMAGE_BIT:
-        return False
+    if (lsns | pages | prev_pages | prev_volumes) & of.all:
+        return 0
     lengths = metas & of.ones * LENGTH_MASK
     ends = lengths + (metas >> OFFSET_SHIFT & of.ones * OFFSET_MASK)
     distances = metas >> MTR_SHIFT & of.ones * (MAX_MTR_LSNS - 1)
-    sound = (
+    return (
         of.at_least(prev_volumes, prev_pages)
         & of.above(lsns, prev_volumes)
         & of.above(lsns, distances)
         & of.above(lengths, 0)
         & of.at_least(of.ones * PAGE_SIZE, ends)
+        & ~columns.images
     )
-    return sound == of.all
 
 
 def clock_us(meta: int, stored: bytes) -> int:
@@ -127,13 +128,15 @@ def clock_us(meta: int, stored: bytes) -> int:
 class Columns:
     """The five columns of rows, at least one, each as `segments.protocol.columns.packed` has it."""
 
-    __slots__ = ("count", "words")
+    __slots__ = ("count", "images", "words")
 
     def __init__(self, rows: bytes) -> None:
         words = words_of(rows)
         self.count = len(words) // WORDS
         self.words = tuple([packed(words[column::WORDS]) for column in range(WORDS)])
         """LSNs, pages, links on the page and in the volume, and metas."""
+        self.images = self.words[4] << _IMAGE_SHIFT & lanes(self.count).all
+        """Where a row has `IMAGE_BIT`."""
 
 
 class Rows(NamedTuple):
@@ -228,7 +231,7 @@ class Run(NamedTuple):
         of = lanes(columns.count)
         prev_segments = of.behind(lsns, self.prev_lsn)
         if (
-            sound_records(columns)
+            sound_records(columns) == of.all
             and of.at_least(prev_segments, prev_pages) == of.all
             and of.at_least(prev_volumes, prev_segments) == of.all
         ):
