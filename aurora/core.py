@@ -236,9 +236,13 @@ class WriterCore:
         records = self._chains.chain(first_lsn, writes, pg_ids, pool.head, clock_us)
         self._consistency.allocated(records, pg_ids)
         pool.apply(records, vdl)
-        for pg_id in dict.fromkeys(pg_ids):
-            ours = zip(records, pg_ids, strict=True)
-            self._logs[pg_id].append([record for record, of in ours if of == pg_id])
+        groups = dict.fromkeys(pg_ids)
+        for pg_id in groups:
+            ours = records
+            if len(groups) > 1:
+                pairs = zip(records, pg_ids, strict=True)
+                ours = [record for record, of in pairs if of == pg_id]
+            self._logs[pg_id].append(ours)
             self._grown[pg_id] = None
         if self._trace is not None:
             self._trace(self.name, events.MtrAllocated(records, pg_ids))

@@ -179,28 +179,22 @@ class VolumeChains:
         assert writes, "an MTR without a write has no records"
         assert first_lsn > self._last_volume_lsn, (first_lsn, self._last_volume_lsn)
         page_heads: dict[PageId, Lsn] = {}
-        for write in writes:
-            head = page_head(write[0])
-            assert head is not None, f"page {write[0]} is written without being in the buffer pool"
-            page_heads[write[0]] = head
+        for page_id, _, _ in writes:
+            head = page_head(page_id)
+            assert head is not None, f"page {page_id} is written without being in the buffer pool"
+            page_heads[page_id] = head
         segment_heads = self._last_segment_lsn
         prev_volume_lsn = self._last_volume_lsn
         last_lsn = first_lsn + len(writes) - 1
         records = []
         lsn = first_lsn
         for (page_id, offset, data), pg_id in zip(writes, pg_ids, strict=True):
+            is_cpl = lsn == last_lsn
             fields = (
-                lsn,
-                page_id,
-                offset,
-                data,
-                first_lsn,
-                lsn == last_lsn,
-                prev_volume_lsn,
-                segment_heads[pg_id],
-                page_heads[page_id],
-                clock_us if lsn == last_lsn else 0,
-            )
+                lsn, page_id, offset, data, first_lsn, is_cpl,
+                prev_volume_lsn, segment_heads[pg_id], page_heads[page_id],
+                clock_us if is_cpl else 0,
+            )  # fmt: skip
             records.append(_as_record(fields))
             segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn
             lsn += 1

@@ -77,7 +77,7 @@ class OutgoingLog:
         self._fresh += records
         for record in records:
             self.size_bytes += RECORD_OVERHEAD_BYTES + stored_bytes(record)
-        self.tail_lsn = records[-1].lsn
+        self.tail_lsn = records[-1][0]
 
     def _encode(self) -> None:
         records = self._fresh

@@ -79,6 +79,7 @@ class SegmentState:
         """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
+        self._scl_before: Lsn = 0  # when pages were to be learned last
         self._gave_up = False  # whether records that may have been acknowledged
 
     @property
@@ -321,6 +322,15 @@ class SegmentState:
                 or self.materializer.list_new_pages(_LEARNED_AT_ONCE)
             )
         )
+
+    def learn_in_time(self) -> None:
+        """Now and then: learn the pages of some records, ahead of the reads that need it.
+
+        While records keep coming it waits for a good many, so that each is moved to others once.
+        """
+        quiet, self._scl_before = self.scl == self._scl_before, self.scl
+        if quiet or self.index.unseen(self.scl) >= _LEARNED_AT_ONCE:
+            self.learn_more()
 
     # ---- runs that no writer makes ---------------------------------------------------------------
 
