@@ -64,7 +64,8 @@ class LsnAllocator:
 
         Raises as `check_mtr` does, when no VDL would ever be enough.
         """
-        self.check_mtr(count)
+        if not 1 <= count <= self._lal or self._last_lsn + count > MAX_LSN:
+            self.check_mtr(count)
         return self._last_lsn + count <= self.limit(vdl)
 
     def allocate(self, count: int, vdl: Lsn) -> Lsn:

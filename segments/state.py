@@ -44,6 +44,8 @@ _RUN_RECORDS: Final = 1_024
 
 _LEARNED_AT_ONCE: Final = 4_096
 """Records whose pages are learned in a step."""
+_MOST_TICKS: Final = 8
+"""For so long those that come wait for others."""
 
 
 class SegmentState:
@@ -79,7 +81,8 @@ class SegmentState:
         """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
-        self._scl_before: Lsn = 0  # when pages were to be learned last
+        self._scl_before: Lsn | None = None  # at the last tick
+        self._waited = 0  # ticks since pages were learned
         self._gave_up = False  # whether records that may have been acknowledged
 
     @property
@@ -181,15 +184,8 @@ class SegmentState:
         assert self.whole, f"{segment} is no witness"
         floor = max(self.floor, self.announced_floor)
         return SealReply(
-            epoch,
-            segment,
-            request_id,
-            self.scl,
-            self.vdl,
-            floor,
-            self.table,
-            self.heard.all,
-        )
+            epoch, segment, request_id, self.scl, self.vdl, floor, self.table, self.heard.all
+        )  # fmt: skip
 
     # ---- one entry -------------------------------------------------------------------------------
 
@@ -324,12 +320,16 @@ class SegmentState:
         )
 
     def learn_in_time(self) -> None:
-        """Now and then: learn the pages of some records, ahead of the reads that need it.
+        """At each tick: learn the pages of some records, ahead of the reads that need it.
 
-        While records keep coming it waits for a good many, so that each is moved to others once.
+        While more keep coming it waits a little for a good many, as each batch moves those before.
         """
-        quiet, self._scl_before = self.scl == self._scl_before, self.scl
-        if quiet or self.index.unseen(self.scl) >= _LEARNED_AT_ONCE:
+        quiet = self._scl_before in (None, self.scl)
+        self._scl_before = self.scl
+        self._waited += 1
+        many = self.index.unseen(self.scl) >= _LEARNED_AT_ONCE
+        if quiet or many or self._waited >= _MOST_TICKS:
+            self._waited = 0
             self.learn_more()
 
     # ---- runs that no writer makes ---------------------------------------------------------------

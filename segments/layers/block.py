@@ -46,7 +46,7 @@ from segments.protocol.run import (
     Rows,
     bytes_of,
     clock_us,
-    payload_sizes,
+    packed_sizes,
     sound_records,
     words_of,
 )
@@ -185,8 +185,10 @@ def sorted_block(
     ``before`` is the page and LSN of the row in front of it. All records above ``start`` are known:
     so the first one of a page follows none above it. Raises `Corrupt`.
     """
-    block = unchecked_block(data)
-    if not _is_sorted(Columns(data.rows), before, start):
+    words = words_of(data.rows)
+    columns = Columns(words)
+    block = _block(data, words, columns.words[4])
+    if not _is_sorted(columns, before, start):
         _check_rows(data, before, start)
     for row in block.images:
         if block.payload(row).endswith(b"\0"):
@@ -272,12 +274,16 @@ def _check_rows(data: Rows, before: tuple[PageId, Lsn], start: Lsn) -> None:
 def unchecked_block(data: Rows) -> Block:
     """``data`` with its columns, to be checked later; raises `Corrupt` if bytes are missing."""
     words = words_of(data.rows)
+    return _block(data, words, packed(words[4::WORDS]))
+
+
+def _block(data: Rows, words: array[int], packed_metas: int) -> Block:
     metas = words[4::WORDS]
-    starts = array("I", accumulate(payload_sizes(metas), initial=0))
+    starts = array("I", accumulate(packed_sizes(packed_metas, len(metas)), initial=0))
     if starts[-1] != len(data.payloads):
         raise Corrupt(f"rows with {starts[-1]} bytes of payload: expected {len(data.payloads)}")
     images: list[int] = []
-    if packed(metas) & lanes(len(metas)).ones * IMAGE_BIT:
+    if packed_metas & lanes(len(metas)).ones * IMAGE_BIT:
         images += compress(count(), map(IMAGE_BIT.__and__, metas))
     return Block(data, words[1::WORDS], words[::WORDS], metas, starts, images)
 
@@ -309,15 +315,37 @@ def read_block(data: bytes, offset: int, layer: int) -> Block:
 
     Everything in it is checked; raises `DamagedLayer`.
     """
+    try:
+        return sorted_block(_stored_rows(data, offset, layer))
+    except DamagedLayer:
+        raise
+    except Corrupt as error:
+        raise DamagedLayer(layer, f"the block at {offset}: {error}") from None
+
+
+def read_blocks(blocks: Sequence[tuple[bytes, int]], layer: int) -> Block:
+    """The rows of blocks that follow each other, with their offsets, as of one: see `read_block`.
+
+    That one follows the other is checked, too.
+    """
+    rows = join([_stored_rows(data, offset, layer) for data, offset in blocks])
+    try:
+        return sorted_block(rows)
+    except Corrupt as error:
+        for data, offset in blocks:
+            read_block(data, offset, layer)
+        raise DamagedLayer(layer, f"the blocks from {blocks[0][1]} on: {error}") from None
+
+
+def _stored_rows(data: bytes, offset: int, layer: int) -> Rows:
+    """What is in a block whose sum is right; the rows are not looked into."""
     check_sum(data, len(data), offset, layer)
-    where = f"the block at {offset}"
     form, rows, size = _HEAD.unpack_from(data, _SUM.size)
     at = BLOCK_HEAD_BYTES + rows * ROW.size
     if form != _RAW or not rows or len(data) != at + size:
         raise DamagedLayer(
-            layer, f"{where} has {len(data)} bytes of codec {form}: expected {at + size} of 0"
+            layer,
+            f"the block at {offset} has {len(data)} bytes of codec {form}: "
+            f"expected {at + size} of 0",
         )
-    try:
-        return sorted_block(Rows(data[BLOCK_HEAD_BYTES:at], data[at:]))
-    except Corrupt as error:
-        raise DamagedLayer(layer, f"{where}: {error}") from None
+    return Rows(data[BLOCK_HEAD_BYTES:at], data[at:])

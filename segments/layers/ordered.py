@@ -16,7 +16,7 @@ from itertools import compress, count, pairwise
 from operator import ne
 from typing import Final, Protocol
 
-from segments.layers.block import NO_ROW, Block, read_block, sorted_block
+from segments.layers.block import NO_ROW, Block, read_blocks, sorted_block
 from segments.layers.job import PAUSE, Job
 from segments.layers.layer import Layer
 from segments.protocol.ids import Lsn, PageId
@@ -28,7 +28,7 @@ _STEP_BYTES: Final = 256 << 10
 """Most rows, and about most bytes, that are gathered at once: some 3 ms of work."""
 
 _READ_BYTES: Final = 64 << 10
-"""Of a layer, what is read at once; a block at least."""
+"""Of a layer, what is read and checked at once; a block at least."""
 
 
 class Source(Protocol):
@@ -48,23 +48,21 @@ class LayerSource:
         """From the rows of ``first_page`` on, or a few before."""
         self._layer = layer
         self._next = max(0, bisect_left(layer.first_pages, first_page) - 1)
-        self._read: deque[tuple[bytes, int]] = deque()  # blocks with their offsets
 
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""
-        if not self._read:
-            offsets, first = self._layer.offsets, self._next
-            blocks = len(offsets) - 1
-            if first == blocks:
-                return None
-            start = offsets[first]
-            end = max(first + 1, bisect_right(offsets, start + _READ_BYTES, first) - 1)
-            data = yield self._layer.read_blocks(first, end - first)
-            for at, stop in pairwise(offsets[first : end + 1]):
-                self._read.append((data[at - start : stop - start], at))
-            self._next = end
-        data, at = self._read.popleft()
-        block = read_block(data, at, self._layer.number)
+        offsets, first = self._layer.offsets, self._next
+        if first == len(offsets) - 1:
+            return None
+        origin = offsets[first]
+        end = max(first + 1, bisect_right(offsets, origin + _READ_BYTES, first) - 1)
+        data = yield self._layer.read_blocks(first, end - first)
+        self._next = end
+        stored = [
+            (data[at - origin : stop - origin], at)
+            for at, stop in pairwise(offsets[first : end + 1])
+        ]
+        block = read_blocks(stored, self._layer.number)
         start = self._layer.start
         if min(block.lsns) > start:
             return block

@@ -91,9 +91,13 @@ def payload_bytes(meta: int) -> int:
 
 def payload_sizes(metas: array[int]) -> array[int]:
     """`payload_bytes` of each, all at once."""
-    count = len(metas)
-    words, ones = packed(metas), lanes(count).ones
-    sizes = (words & ones * LENGTH_MASK) + (words >> _CLOCK_SHIFT & ones * _CLOCK.size)
+    return packed_sizes(packed(metas), len(metas))
+
+
+def packed_sizes(metas: int, count: int) -> array[int]:
+    """`payload_sizes` of ``count`` that are packed."""
+    ones = lanes(count).ones
+    sizes = (metas & ones * LENGTH_MASK) + (metas >> _CLOCK_SHIFT & ones * _CLOCK.size)
     return unpacked(sizes, count)
 
 
@@ -130,8 +134,8 @@ class Columns:
 
     __slots__ = ("count", "images", "words")
 
-    def __init__(self, rows: bytes) -> None:
-        words = words_of(rows)
+    def __init__(self, words: array[int]) -> None:
+        """``words`` as `words_of` reads them."""
         self.count = len(words) // WORDS
         self.words = tuple([packed(words[column::WORDS]) for column in range(WORDS)])
         """LSNs, pages, links on the page and in the volume, and metas."""
@@ -226,7 +230,7 @@ class Run(NamedTuple):
 
     def _check_rows(self, rows: bytes) -> None:
         """Raise `MalformedMessage` if a row has impossible fields, or links to what it cannot."""
-        columns = Columns(rows)
+        columns = Columns(words_of(rows))
         lsns, _, prev_pages, prev_volumes, _ = columns.words
         of = lanes(columns.count)
         prev_segments = of.behind(lsns, self.prev_lsn)
@@ -240,7 +244,7 @@ class Run(NamedTuple):
         for row in ROW.iter_unpack(rows):
             lsn, _, prev_page, prev_volume, meta = row
             links = prev_page <= prev_segment <= prev_volume
-            if not (links and sound_records(Columns(ROW.pack(*row)))):
+            if not (links and sound_records(Columns(array("Q", row)))):
                 raise MalformedMessage(f"a row with impossible fields at LSN {lsn}: {meta:#x}")
             prev_segment = lsn
 
