@@ -56,9 +56,19 @@ class CommitIntake:
         core = self.core
         core.check_mtr(writes)
         core.space.check(core.floor_held_by)
-        if self.line or not core.has_pages(writes) or not core.has_room(len(writes)):
+        if self.line or not self._has_pages(writes) or not core.has_room(len(writes)):
             return None
         return core.submit(writes)
+
+    def _has_pages(self, writes: Sequence[PageWrite]) -> bool:
+        """Whether all pages that are written are in the buffer pool, or one new page is by now.
+
+        Of several, unpinned, the one that is brought in could take the place of another.
+        """
+        page_ids = [write[0] for write in writes]
+        return self.core.pool.holds(page_ids) or (
+            len(page_ids) == 1 and not self.core.bring_in_absent(page_ids)
+        )
 
     def begin(self, writes: Sequence[PageWrite], now: float) -> PendingCommit:
         """Start an MTR on its way; `PendingCommit.end` must follow. Raises `InvalidWrite`."""

@@ -7,6 +7,9 @@ and look at `vdl`, `opened` and `fenced`.
 A writer starts from a `RecoveryPlan`. Until a write quorum of every protection group has its
 truncation table and every record at or below its VDL, it is not `opened`: nobody reads or writes
 through it (protocol §7, step 7). A refusal that names a higher epoch ends it (`fenced`).
+
+(More than 400 lines: what is written, sent and heard moves the same watermarks in one step each,
+and what has a state of its own is in modules of its own already.)
 """
 
 from __future__ import annotations
@@ -107,7 +110,7 @@ class WriterCore:
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
         self._grown: dict[PgId, None] = {}
-        """Groups whose logs have grown since the last sends: all their streams are ready."""
+        """Groups whose logs have grown since the last sends."""
         self._rolled_back = plan.rolled_back
         self._sends: list[tuple[SegmentId, Message]] = []
         self._announcement: Announcement | None = None
@@ -200,16 +203,6 @@ class WriterCore:
                 return False
         return True
 
-    def has_pages(self, writes: Sequence[PageWrite]) -> bool:
-        """Whether all pages that are written are in the buffer pool, or one new page is by now.
-
-        Of several, unpinned, the one that is brought in could take the place of another.
-        """
-        page_ids = [write[0] for write in writes]
-        return self.pool.holds(page_ids) or (
-            len(page_ids) == 1 and not self.bring_in_absent(page_ids)
-        )
-
     def bring_in_absent(self, page_ids: Iterable[PageId]) -> list[PageId]:
         """The pages that must be fetched before they are written.
 
@@ -238,10 +231,9 @@ class WriterCore:
         pool.apply(records, vdl)
         groups = dict.fromkeys(pg_ids)
         for pg_id in groups:
-            ours = records
-            if len(groups) > 1:
-                pairs = zip(records, pg_ids, strict=True)
-                ours = [record for record, of in pairs if of == pg_id]
+            pairs = zip(records, pg_ids, strict=True)
+            alone = len(groups) == 1  # as nearly always
+            ours = records if alone else [each for each, of in pairs if of == pg_id]
             self._logs[pg_id].append(ours)
             self._grown[pg_id] = None
         if self._trace is not None:
