@@ -87,7 +87,7 @@ class BufferPool:
         """An empty pool of a volume opened at ``vdl``: no page has a newer change than that."""
         if capacity_pages < 1:
             raise InvalidConfig(f"capacity_pages is {capacity_pages!r}: expected >= 1")
-        self._capacity = capacity_pages
+        self.capacity_pages: Final = capacity_pages
         self._entries: OrderedDict[PageId, _Entry] = OrderedDict()
         self._pins: dict[PageId, _Pin] = {}
         self._unchanged_since_lsn = vdl
@@ -142,10 +142,10 @@ class BufferPool:
 
     def check(self, page_ids: Collection[PageId]) -> None:
         """Raise `InvalidWrite` for more different pages than the pool can ever hold."""
-        if len(page_ids) > self._capacity and len({*page_ids}) > self._capacity:
+        if len(page_ids) > self.capacity_pages and len({*page_ids}) > self.capacity_pages:
             raise InvalidWrite(
                 f"{len({*page_ids})} pages in one mini-transaction: "
-                f"expected at most {self._capacity}, the buffer pool's capacity"
+                f"expected at most {self.capacity_pages}, the buffer pool's capacity"
             )
 
     def pin(self, page_ids: Collection[PageId]) -> bool:
@@ -157,7 +157,10 @@ class BufferPool:
         pages = dict.fromkeys(page_ids)
         pins = self._pins
         most = len(pins) + len(pages)
-        if most > self._capacity and most - len(pins.keys() & pages.keys()) > self._capacity:
+        if (
+            most > self.capacity_pages
+            and most - len(pins.keys() & pages.keys()) > self.capacity_pages
+        ):
             return False
         for page_id in pages:
             pin = pins.get(page_id)
@@ -180,6 +183,14 @@ class BufferPool:
         """Those of the pages that must be brought in before they can be written."""
         entries = self._entries
         return [page_id for page_id in dict.fromkeys(page_ids) if page_id not in entries]
+
+    def holds(self, page_ids: Iterable[PageId]) -> bool:
+        """Whether all of the pages are here."""
+        entries = self._entries
+        for page_id in page_ids:  # noqa: SIM110 - for each commit
+            if page_id not in entries:
+                return False
+        return True
 
     def apply(self, records: Sequence[RedoRecord], vdl: Lsn) -> None:
         """Add an allocated MTR's redo to its pages, all of which are cached."""
@@ -223,9 +234,9 @@ class BufferPool:
 
         Then wait for the VDL to advance, or for an `unpin`.
         """
-        assert 0 < count <= self._capacity, (count, self._capacity)
+        assert 0 < count <= self.capacity_pages, (count, self.capacity_pages)
         entries = self._entries
-        target = self._capacity - count
+        target = self.capacity_pages - count
         if len(entries) <= target:
             return True
         if self._stuck_at_vdl == vdl:

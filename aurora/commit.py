@@ -10,7 +10,8 @@ It goes through five stations, of which the first four wait for as long as it ta
 5. It is durable when the VDL passes it; that is `aurora.commit_queue`'s.
 
 Until the fourth nothing is written, and whoever gives up has changed nothing. Nor has who is
-refused, as the segments have no space for anything new (`aurora.volume_space`).
+refused, as the segments have no space for anything new (`aurora.volume_space`). Who need not wait
+at any of them, as is usual, goes through all at once (`CommitIntake.at_once`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,29 @@ class CommitIntake:
         self.stuck: dict[PendingCommit, None] = {}
         """Who goes on when more is durable, unpinned, or gone from the outgoing logs."""
         self._woken: list[PendingCommit] = []
+
+    def at_once(self, writes: Sequence[PageWrite]) -> Lsn | None:
+        """The commit LSN of an MTR that need not wait, which is in the log then.
+
+        None if it must `begin`. Its pages are there and stay for this one step, so none is pinned;
+        and as nothing is unpinned, there is nobody to wake. Raises `InvalidWrite`, `VolumeFull`.
+        """
+        core = self.core
+        core.check_mtr(writes)
+        core.space.check(core.floor_held_by)
+        if self.line or not self._has_pages(writes) or not core.has_room(len(writes)):
+            return None
+        return core.submit(writes)
+
+    def _has_pages(self, writes: Sequence[PageWrite]) -> bool:
+        """Whether all pages that are written are in the buffer pool, or one new page is by now.
+
+        Of several, unpinned, the one that is brought in could take the place of another.
+        """
+        page_ids = [write[0] for write in writes]
+        return self.core.pool.holds(page_ids) or (
+            len(page_ids) == 1 and not self.core.bring_in_absent(page_ids)
+        )
 
     def begin(self, writes: Sequence[PageWrite], now: float) -> PendingCommit:
         """Start an MTR on its way; `PendingCommit.end` must follow. Raises `InvalidWrite`."""

@@ -52,8 +52,8 @@ class LsnAllocator:
         """
         if not 1 <= count <= self._lal:
             raise InvalidWrite(f"an MTR of {count} records: expected 1 to {self._lal}, the LAL")
-        left = max(0, MAX_LSN - self._last_lsn)
-        if count > left:
+        if self._last_lsn + count > MAX_LSN:
+            left = max(0, MAX_LSN - self._last_lsn)
             raise LsnsExhausted(
                 f"an MTR of {count} records: expected at most {left}, the LSNs that the volume has "
                 f"left up to {MAX_LSN}"
@@ -64,7 +64,8 @@ class LsnAllocator:
 
         Raises as `check_mtr` does, when no VDL would ever be enough.
         """
-        self.check_mtr(count)
+        if not 1 <= count <= self._lal or self._last_lsn + count > MAX_LSN:
+            self.check_mtr(count)
         return self._last_lsn + count <= self.limit(vdl)
 
     def allocate(self, count: int, vdl: Lsn) -> Lsn:

@@ -165,43 +165,39 @@ class VolumeChains:
         self,
         first_lsn: Lsn,
         writes: Sequence[PageWrite],
+        pg_ids: Sequence[PgId],
         page_head: Callable[[PageId], Lsn | None],
-        pg_of: Callable[[PageId], PgId],
         clock_us: int = 0,
     ) -> list[RedoRecord]:
         """Make the records of one MTR, with LSNs from ``first_lsn`` on, and move the chains' heads.
 
-        ``page_head`` gives a page's newest change (0 for none); ``clock_us`` is the writer's clock.
+        ``pg_ids`` are the groups of the writes, ``page_head`` gives a page's newest change (0 for
+        none); ``clock_us`` is the writer's clock.
         Two writes of the MTR on one page
         chain to each other: the second follows the first, not what was there before.
         """
         assert writes, "an MTR without a write has no records"
         assert first_lsn > self._last_volume_lsn, (first_lsn, self._last_volume_lsn)
         page_heads: dict[PageId, Lsn] = {}
-        for write in writes:
-            head = page_head(write[0])
-            assert head is not None, f"page {write[0]} is written without being in the buffer pool"
-            page_heads[write[0]] = head
+        for page_id, _, _ in writes:
+            head = page_head(page_id)
+            assert head is not None, f"page {page_id} is written without being in the buffer pool"
+            page_heads[page_id] = head
         segment_heads = self._last_segment_lsn
         prev_volume_lsn = self._last_volume_lsn
         last_lsn = first_lsn + len(writes) - 1
         records = []
-        for lsn, (page_id, offset, data) in enumerate(writes, first_lsn):
-            pg_id = pg_of(page_id)
+        lsn = first_lsn
+        for (page_id, offset, data), pg_id in zip(writes, pg_ids, strict=True):
+            is_cpl = lsn == last_lsn
             fields = (
-                lsn,
-                page_id,
-                offset,
-                data,
-                first_lsn,
-                lsn == last_lsn,
-                prev_volume_lsn,
-                segment_heads[pg_id],
-                page_heads[page_id],
-                clock_us if lsn == last_lsn else 0,
-            )
+                lsn, page_id, offset, data, first_lsn, is_cpl,
+                prev_volume_lsn, segment_heads[pg_id], page_heads[page_id],
+                clock_us if is_cpl else 0,
+            )  # fmt: skip
             records.append(_as_record(fields))
             segment_heads[pg_id] = page_heads[page_id] = prev_volume_lsn = lsn
+            lsn += 1
         self._last_volume_lsn = last_lsn
         return records
 

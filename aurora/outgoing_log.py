@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from segments.protocol.ids import Lsn
 from segments.protocol.record import RECORD_OVERHEAD_BYTES, RedoRecord
-from segments.protocol.run import WORDS, Rows, encode_rows, join_rows, payload_bytes, words_of
+from segments.protocol.run import Rows, encode_rows, join_rows, stored_bytes
 
 _CUT_BYTES = 64 << 10
 """What has been released is cut off in pieces of this size, or half of all if that is more."""
@@ -31,13 +31,28 @@ class OutgoingRun(NamedTuple):
 class OutgoingLog:
     """Encoded records with ``base_lsn < lsn <= tail_lsn``, ascending."""
 
-    __slots__ = ("_ends", "_lsns", "_memo", "_payloads", "_rows", "_start", "base_lsn", "tail_lsn")
+    __slots__ = (
+        "_ends",
+        "_fresh",
+        "_lsns",
+        "_memo",
+        "_payloads",
+        "_rows",
+        "_start",
+        "base_lsn",
+        "size_bytes",
+        "tail_lsn",
+    )
 
     def __init__(self, base_lsn: Lsn) -> None:
         self.base_lsn = base_lsn
         """What is at or below this is no longer here."""
         self.tail_lsn = base_lsn
         """The newest record of the group."""
+        self.size_bytes = 0
+        """Bytes held, as of encoded records."""
+        self._fresh: list[RedoRecord] = []
+        """What is not encoded yet: all that gathers until somebody sends is encoded at once."""
         # All of one length, but for the first place: that of what the first record follows.
         self._lsns = array("Q", [base_lsn])
         self._ends = array("Q", [0])  # bytes of payload up to here
@@ -55,24 +70,27 @@ class OutgoingLog:
         return log
 
     def __len__(self) -> int:
-        return len(self._lsns) - 1 - self._start
-
-    @property
-    def size_bytes(self) -> int:
-        """Encoded bytes held."""
-        return self._size_at(len(self._lsns) - 1) - self._size_at(self._start)
+        return len(self._lsns) - 1 - self._start + len(self._fresh)
 
     def append(self, records: Sequence[RedoRecord]) -> None:
         """Add the group's next records, one at least."""
+        self._fresh += records
+        for record in records:
+            self.size_bytes += RECORD_OVERHEAD_BYTES + stored_bytes(record)
+        self.tail_lsn = records[-1][0]
+
+    def _encode(self) -> None:
+        records = self._fresh
+        if not records:
+            return
         rows, payloads = encode_rows(records)
         self._rows += rows
         self._payloads += payloads
         self._lsns.extend([record[0] for record in records])
-        sizes = map(payload_bytes, words_of(rows)[4::WORDS])
-        ends = accumulate(sizes, initial=self._ends[-1])
+        ends = accumulate(map(stored_bytes, records), initial=self._ends[-1])
         next(ends)
         self._ends.extend(ends)
-        self.tail_lsn = self._lsns[-1]
+        self._fresh = []
 
     def run_after(self, lsn: Lsn, limit_bytes: int) -> OutgoingRun:
         """The records after ``lsn`` (exclusive), which is in ``[base_lsn, tail_lsn)``.
@@ -83,6 +101,7 @@ class OutgoingLog:
         if memo is not None and memo[:3] == (lsn, limit_bytes, self.tail_lsn):
             return memo[3]
         assert self.base_lsn <= lsn < self.tail_lsn, (self.base_lsn, lsn, self.tail_lsn)
+        self._encode()
         lsns = self._lsns
         start = bisect_right(lsns, lsn, self._start) - 1
         limit = self._size_at(start) + limit_bytes
@@ -105,9 +124,13 @@ class OutgoingLog:
 
     def release(self, through_lsn: Lsn) -> None:
         """Forget the records at or below ``through_lsn``."""
+        if through_lsn <= self.base_lsn:
+            return
+        self._encode()
         start = bisect_right(self._lsns, through_lsn, self._start) - 1
         if start <= self._start:
             return
+        self.size_bytes -= self._size_at(start) - self._size_at(self._start)
         self._start = start
         self.base_lsn = self._lsns[start]
         self._memo = None

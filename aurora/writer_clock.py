@@ -26,7 +26,9 @@ class WriterClock:
 
     def now_us(self) -> int:
         """The time, or the last time shown if the source has gone back behind that."""
-        self._last_us = min(max(self._last_us, self._source() // _US), MAX_CLOCK_US)
+        now_us = self._source() // _US
+        if now_us > self._last_us:
+            self._last_us = min(now_us, MAX_CLOCK_US)
         return self._last_us
 
 

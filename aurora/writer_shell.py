@@ -118,9 +118,12 @@ class WriterShell:
         """Make the writes part of the log, as soon as it has room for them."""
         self.writable()
         assert self._intake is not None
-        pending = self._intake.begin(writes, trio.current_time())
-        await self.see_through(pending)
-        commit = self.commits.add(pending.result())
+        lsn = self._intake.at_once(writes)
+        if lsn is None:
+            pending = self._intake.begin(writes, trio.current_time())
+            await self.see_through(pending)
+            lsn = pending.result()
+        commit = self.commits.add(lsn)
         self._to_send.set()
         return commit
 

@@ -220,7 +220,7 @@ class SegmentCore:
         asked = self.gossip.ask_again(now)
         if asked is not None:
             self._send(*asked)
-        self.state.learn_more()
+        self.state.learn_in_time()
         self.scrub.tick(now)
         self.background.look_at_space()
         self.layer_scrub.tick(now)

@@ -41,8 +41,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final, NoReturn, TypeVar, TypeVarTuple
@@ -54,6 +54,7 @@ from segments.io_threads import ResidentThread, in_thread
 from segments.locked_directory import LockedDirectory
 from segments.manifest import PROMISE, is_ours
 from segments.open_file import NotSynced, OpenFile
+from segments.operation import Operation, Turn
 from segments.protocol.errors import Closed, StorageBroken, StorageFailed
 from segments.protocol.refusal import storage_error
 from segments.segment_directory import (
@@ -206,22 +207,18 @@ class FileStorage:
 
     # ---- turns and threads -----------------------------------------------------------------------
 
-    @asynccontextmanager
-    async def _taking(self, turn: trio.Lock | trio.Semaphore) -> AsyncIterator[None]:
+    def _taking(self, turn: Turn) -> Operation:
         """Be an operation under way, when it is its turn."""
-        try:
-            turn.acquire_nowait()  # the usual case, without a turn of trio's loop
-        except trio.WouldBlock:
-            await turn.acquire()
+        return Operation(turn, self._began, self._ended)
+
+    def _began(self) -> None:
         self._operations += 1
-        try:
-            self._check_usable()
-            yield
-        finally:
-            self._operations -= 1
-            if self._closing and not self._operations:
-                self._close_files()
-            turn.release()
+        self._check_usable()
+
+    def _ended(self) -> None:
+        self._operations -= 1
+        if self._closing and not self._operations:
+            self._close_files()
 
     def _in_use(self, name: str) -> OpenFile | None:
         """A file that nobody closes until it is let go of, not even who deletes it."""

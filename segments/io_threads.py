@@ -7,6 +7,7 @@ trio's loop for each job, and there is nothing to limit, as who has jobs takes t
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
@@ -85,8 +86,36 @@ def _ignore(_ended: object) -> None:
 
 def _to_current_task() -> Callable[[outcome.Outcome[_T]], None]:
     """What hands a result to the task that calls this, from whatever thread."""
-    task, token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
-    return lambda result: token.run_sync_soon(trio.lowlevel.reschedule, task, result)
+    try:
+        results = _results.get()
+    except LookupError:
+        results = _Results(trio.lowlevel.current_trio_token())
+        _results.set(results)
+    return partial(results.hand_over, trio.lowlevel.current_task())
+
+
+class _Results:
+    """What threads have done, on its way into a trio run: all that has gathered wakes it once."""
+
+    def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        self._token = token
+        self._waiting: deque[tuple[trio.lowlevel.Task, outcome.Outcome[object]]] = deque()
+        self._called = False
+
+    def hand_over(self, task: trio.lowlevel.Task, result: outcome.Outcome[object]) -> None:
+        """In a thread: the result before the question, so that one of the two always sees it."""
+        self._waiting.append((task, result))
+        if not self._called:
+            self._called = True
+            self._token.run_sync_soon(self._deliver)
+
+    def _deliver(self) -> None:
+        self._called = False
+        while self._waiting:
+            trio.lowlevel.reschedule(*self._waiting.popleft())
+
+
+_results: trio.lowlevel.RunVar[_Results] = trio.lowlevel.RunVar("results of threads")
 
 
 async def _delivered() -> _T:

@@ -44,6 +44,8 @@ _RUN_RECORDS: Final = 1_024
 
 _LEARNED_AT_ONCE: Final = 4_096
 """Records whose pages are learned in a step."""
+_MOST_TICKS: Final = 8
+"""For so long those that come wait for others."""
 
 
 class SegmentState:
@@ -79,6 +81,8 @@ class SegmentState:
         """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
+        self._scl_before: Lsn | None = None  # at the last tick
+        self._waited = 0  # ticks since pages were learned
         self._gave_up = False  # whether records that may have been acknowledged
 
     @property
@@ -182,15 +186,8 @@ class SegmentState:
         assert self.whole, f"{segment} is no witness"
         floor = max(self.floor, self.announced_floor)
         return SealReply(
-            epoch,
-            segment,
-            request_id,
-            self.scl,
-            self.vdl,
-            floor,
-            self.table,
-            self.heard.all,
-        )
+            epoch, segment, request_id, self.scl, self.vdl, floor, self.table, self.heard.all
+        )  # fmt: skip
 
     # ---- one entry -------------------------------------------------------------------------------
 
@@ -328,6 +325,19 @@ class SegmentState:
                 or self.materializer.list_new_pages(_LEARNED_AT_ONCE)
             )
         )
+
+    def learn_in_time(self) -> None:
+        """At each tick: learn the pages of some records, ahead of the reads that need it.
+
+        While more keep coming it waits a little for a good many, as each batch moves those before.
+        """
+        quiet = self._scl_before in (None, self.scl)
+        self._scl_before = self.scl
+        self._waited += 1
+        many = self.index.unseen(self.scl) >= _LEARNED_AT_ONCE
+        if quiet or many or self._waited >= _MOST_TICKS:
+            self._waited = 0
+            self.learn_more()
 
     # ---- runs that no writer makes ---------------------------------------------------------------
 

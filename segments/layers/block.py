@@ -30,6 +30,7 @@ from struct import Struct
 from typing import Final
 
 from segments.protocol import codec
+from segments.protocol.columns import lanes, packed
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES
@@ -41,10 +42,12 @@ from segments.protocol.run import (
     OFFSET_SHIFT,
     ROW,
     WORDS,
+    Columns,
     Rows,
     bytes_of,
     clock_us,
-    payload_bytes,
+    packed_sizes,
+    sound_records,
     words_of,
 )
 
@@ -182,9 +185,59 @@ def sorted_block(
     ``before`` is the page and LSN of the row in front of it. All records above ``start`` are known:
     so the first one of a page follows none above it. Raises `Corrupt`.
     """
+    words = words_of(data.rows)
+    columns = Columns(words)
+    block = _block(data, words, columns.words[4])
+    if not _is_sorted(columns, before, start):
+        _check_rows(data, before, start)
+    for row in block.images:
+        if block.payload(row).endswith(b"\0"):
+            raise Corrupt(f"page {block.pages[row]}: an image that ends in a zero: expected none")
+    return block
+
+
+def _is_sorted(columns: Columns, before: tuple[PageId, Lsn], start: Lsn) -> bool:
+    """Whether rows are what can follow ``before`` and each other; all of them at once."""
+    lsns, pages, prev_pages, _, _ = columns.words
+    of = lanes(columns.count)
+    if (lsns | pages) & of.all:
+        return False
+    page, lsn = before
+    last_pages = of.behind(pages, max(0, page))
+    begins, goes_on = of.above(pages, last_pages), of.equal(pages, last_pages)
+    if before == NO_ROW:  # any page is above that
+        begins |= of.first
+    last_lsns = of.behind(lsns, lsn)
+    records = sound_records(columns) & (
+        (begins & of.at_least(of.ones * start, prev_pages))
+        | (goes_on & of.equal(prev_pages, last_lsns))
+    )
+    if records == of.all:
+        return True
+    repeats = goes_on & of.equal(lsns, last_lsns) & ~of.behind(columns.images, 0)
+    return records | (_sound_images(columns) & (begins | repeats)) == of.all
+
+
+def _sound_images(columns: Columns) -> int:
+    """Where a row is an image, and says nothing else."""
+    lsns, _, prev_pages, prev_volumes, metas = columns.words
+    of = lanes(columns.count)
+    lengths = metas & of.ones * LENGTH_MASK
+    return (
+        columns.images
+        & of.equal(metas ^ lengths, of.ones * IMAGE_BIT)
+        & ~metas
+        & of.equal(prev_pages | prev_volumes, 0)
+        & ~(prev_pages | prev_volumes)
+        & of.above(lsns, 0)
+        & of.at_least(of.ones * PAGE_SIZE, lengths)
+    )
+
+
+def _check_rows(data: Rows, before: tuple[PageId, Lsn], start: Lsn) -> None:
+    """Raise `Corrupt` for the first row for which `_is_sorted` does not hold, one by one."""
     last_page, last_lsn = before
     imaged = False  # whether the row before is an image
-    block = unchecked_block(data)
     for lsn, page, prev_page, prev_volume, meta in ROW.iter_unpack(data.rows):
         length = meta & LENGTH_MASK
         if (
@@ -216,21 +269,23 @@ def sorted_block(
                 f"row {last_lsn} of page {last_page}: expected it to follow that, or a later page"
             )
         last_page, last_lsn = page, lsn
-    for row in block.images:
-        if block.payload(row).endswith(b"\0"):
-            raise Corrupt(f"page {block.pages[row]}: an image that ends in a zero: expected none")
-    return block
 
 
 def unchecked_block(data: Rows) -> Block:
     """``data`` with its columns, to be checked later; raises `Corrupt` if bytes are missing."""
     words = words_of(data.rows)
+    return _block(data, words, packed(words[4::WORDS]))
+
+
+def _block(data: Rows, words: array[int], packed_metas: int) -> Block:
     metas = words[4::WORDS]
-    starts = array("I", accumulate(map(payload_bytes, metas), initial=0))
+    starts = array("I", accumulate(packed_sizes(packed_metas, len(metas)), initial=0))
     if starts[-1] != len(data.payloads):
         raise Corrupt(f"rows with {starts[-1]} bytes of payload: expected {len(data.payloads)}")
-    images = compress(count(), map(IMAGE_BIT.__and__, metas))
-    return Block(data, words[1::WORDS], words[::WORDS], metas, starts, list(images))
+    images: list[int] = []
+    if packed_metas & lanes(len(metas)).ones * IMAGE_BIT:
+        images += compress(count(), map(IMAGE_BIT.__and__, metas))
+    return Block(data, words[1::WORDS], words[::WORDS], metas, starts, images)
 
 
 def encode_block(data: Rows, offset: int) -> bytes:
@@ -260,15 +315,37 @@ def read_block(data: bytes, offset: int, layer: int) -> Block:
 
     Everything in it is checked; raises `DamagedLayer`.
     """
+    try:
+        return sorted_block(_stored_rows(data, offset, layer))
+    except DamagedLayer:
+        raise
+    except Corrupt as error:
+        raise DamagedLayer(layer, f"the block at {offset}: {error}") from None
+
+
+def read_blocks(blocks: Sequence[tuple[bytes, int]], layer: int) -> Block:
+    """The rows of blocks that follow each other, with their offsets, as of one: see `read_block`.
+
+    That one follows the other is checked, too.
+    """
+    rows = join([_stored_rows(data, offset, layer) for data, offset in blocks])
+    try:
+        return sorted_block(rows)
+    except Corrupt as error:
+        for data, offset in blocks:
+            read_block(data, offset, layer)
+        raise DamagedLayer(layer, f"the blocks from {blocks[0][1]} on: {error}") from None
+
+
+def _stored_rows(data: bytes, offset: int, layer: int) -> Rows:
+    """What is in a block whose sum is right; the rows are not looked into."""
     check_sum(data, len(data), offset, layer)
-    where = f"the block at {offset}"
     form, rows, size = _HEAD.unpack_from(data, _SUM.size)
     at = BLOCK_HEAD_BYTES + rows * ROW.size
     if form != _RAW or not rows or len(data) != at + size:
         raise DamagedLayer(
-            layer, f"{where} has {len(data)} bytes of codec {form}: expected {at + size} of 0"
+            layer,
+            f"the block at {offset} has {len(data)} bytes of codec {form}: "
+            f"expected {at + size} of 0",
         )
-    try:
-        return sorted_block(Rows(data[BLOCK_HEAD_BYTES:at], data[at:]))
-    except Corrupt as error:
-        raise DamagedLayer(layer, f"{where}: {error}") from None
+    return Rows(data[BLOCK_HEAD_BYTES:at], data[at:])

@@ -14,7 +14,7 @@ from segments.layers.ordered import BlocksSource, Ordered, by_page, split_payloa
 from segments.layers.writing import write_job
 from segments.protocol.errors import Corrupt
 from segments.protocol.ids import Lsn
-from segments.protocol.run import ROW, WORDS, Rows, payload_bytes, words_of
+from segments.protocol.run import ROW, WORDS, Rows, payload_sizes, words_of
 
 _CHUNK_ROWS: Final = 4096
 _CHUNK_BYTES: Final = 1 << 20
@@ -93,8 +93,6 @@ def _parts(piece: Rows) -> Iterator[Rows]:
             yield piece
             return
         last = start + step >= len(piece.rows)
-        end = (
-            len(piece.payloads) if last else at + sum(map(payload_bytes, words_of(rows)[4::WORDS]))
-        )
+        end = len(piece.payloads) if last else at + sum(payload_sizes(words_of(rows)[4::WORDS]))
         yield Rows(rows, piece.payloads[at:end])
         at = end

@@ -12,22 +12,23 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import compress, count, pairwise
+from operator import ne
 from typing import Final, Protocol
 
-from segments.layers.block import NO_ROW, Block, read_block, sorted_block
+from segments.layers.block import NO_ROW, Block, read_blocks, sorted_block
 from segments.layers.job import PAUSE, Job
 from segments.layers.layer import Layer
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.record import RECORD_OVERHEAD_BYTES
-from segments.protocol.run import Rows
+from segments.protocol.run import ROW, Rows
 
+_ROW_BYTES: Final = ROW.size
 _STEP_ROWS: Final = 1024
 _STEP_BYTES: Final = 256 << 10
 """Most rows, and about most bytes, that are gathered at once: some 3 ms of work."""
 
 _READ_BYTES: Final = 64 << 10
-"""Of a layer, what is read at once; a block at least."""
+"""Of a layer, what is read and checked at once; a block at least."""
 
 
 class Source(Protocol):
@@ -47,23 +48,21 @@ class LayerSource:
         """From the rows of ``first_page`` on, or a few before."""
         self._layer = layer
         self._next = max(0, bisect_left(layer.first_pages, first_page) - 1)
-        self._read: deque[tuple[bytes, int]] = deque()  # blocks with their offsets
 
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""
-        if not self._read:
-            offsets, first = self._layer.offsets, self._next
-            blocks = len(offsets) - 1
-            if first == blocks:
-                return None
-            start = offsets[first]
-            end = max(first + 1, bisect_right(offsets, start + _READ_BYTES, first) - 1)
-            data = yield self._layer.read_blocks(first, end - first)
-            for at, stop in pairwise(offsets[first : end + 1]):
-                self._read.append((data[at - start : stop - start], at))
-            self._next = end
-        data, at = self._read.popleft()
-        block = read_block(data, at, self._layer.number)
+        offsets, first = self._layer.offsets, self._next
+        if first == len(offsets) - 1:
+            return None
+        origin = offsets[first]
+        end = max(first + 1, bisect_right(offsets, origin + _READ_BYTES, first) - 1)
+        data = yield self._layer.read_blocks(first, end - first)
+        self._next = end
+        stored = [
+            (data[at - origin : stop - origin], at)
+            for at, stop in pairwise(offsets[first : end + 1])
+        ]
+        block = read_blocks(stored, self._layer.number)
         start = self._layer.start
         if min(block.lsns) > start:
             return block
@@ -167,7 +166,7 @@ class Ordered:
 
 
 def by_page(pages: array[int], rows: Sequence[bytes], payloads: Sequence[bytes]) -> Rows:
-    """Rows and payloads, one each for every entry of ``pages``, in the order of these."""
+    """Rows and payloads of pages, one each for every entry of ``pages``, in the order of these."""
     order = sorted(range(len(pages)), key=pages.__getitem__)
     return Rows(b"".join([rows[k] for k in order]), b"".join([payloads[k] for k in order]))
 
@@ -176,19 +175,23 @@ def _gathered(parts: Sequence[tuple[Block, int, int]]) -> Rows:
     if len(parts) == 1:
         block, start, stop = parts[0]
         return block.cut(start, stop)
-    pages = array("Q")
+    firsts = array("Q")
     rows: list[bytes] = []
     payloads: list[bytes] = []
     for block, start, stop in parts:
-        pages += block.pages[start:stop]
-        rows += split_rows(block.rows, start, stop)
-        payloads += split_payloads(block.payloads, block.starts[start : stop + 1])
-    return by_page(pages, rows, payloads)
+        pages = block.pages[start:stop]
+        borders = array("I", [start, *compress(count(start + 1), map(ne, pages, pages[1:]))])
+        firsts.extend(map(block.pages.__getitem__, borders))
+        borders.append(stop)
+        for first, end in pairwise(borders):  # all of one page, which stay together
+            rows.append(block.rows[first * _ROW_BYTES : end * _ROW_BYTES])
+            payloads.append(block.payloads[block.starts[first] : block.starts[end]])
+    return by_page(firsts, rows, payloads)
 
 
 def split_rows(rows: bytes, start: int, stop: int) -> list[bytes]:
     """The rows ``start <= row < stop``, each by itself."""
-    size = RECORD_OVERHEAD_BYTES
+    size = _ROW_BYTES
     return [rows[at : at + size] for at in range(start * size, stop * size, size)]
 
 

@@ -34,11 +34,12 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from itertools import accumulate
 from struct import Struct
 from typing import Final, NamedTuple
 
 from segments.protocol import codec
+from segments.protocol.columns import lanes, packed, unpacked
 from segments.protocol.errors import MalformedMessage
 from segments.protocol.ids import MAX_INTEGER, Lsn
 from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecord, as_record
@@ -59,6 +60,7 @@ OFFSET_MASK: Final = PAGE_SIZE - 1
 CPL_BIT: Final = 1 << CPL_SHIFT
 IMAGE_BIT: Final = 1 << (MTR_SHIFT - 1)
 """Zero in a run; in a layer it marks the image of a page (`segments.layers.block`)."""
+_IMAGE_SHIFT: Final = 64 - MTR_SHIFT  # takes that bit to the upper end
 MAX_MTR_LSNS: Final = 1 << (64 - MTR_SHIFT)
 """Most LSNs that a mini-transaction can have."""
 
@@ -87,9 +89,58 @@ def payload_bytes(meta: int) -> int:
     return (meta & LENGTH_MASK) + (meta >> _CLOCK_SHIFT & _CLOCK.size)
 
 
+def payload_sizes(metas: array[int]) -> array[int]:
+    """`payload_bytes` of each, all at once."""
+    return packed_sizes(packed(metas), len(metas))
+
+
+def packed_sizes(metas: int, count: int) -> array[int]:
+    """`payload_sizes` of ``count`` that are packed."""
+    ones = lanes(count).ones
+    sizes = (metas & ones * LENGTH_MASK) + (metas >> _CLOCK_SHIFT & ones * _CLOCK.size)
+    return unpacked(sizes, count)
+
+
+def sound_records(columns: Columns) -> int:
+    """Where a row is a record in itself, and no image; nowhere if fields are too large for that.
+
+    That is: within its page, behind what it follows on its page and in the volume, and not before
+    its mini-transaction.
+    """
+    of = lanes(columns.count)
+    lsns, pages, prev_pages, prev_volumes, metas = columns.words
+    if (lsns | pages | prev_pages | prev_volumes) & of.all:
+        return 0
+    lengths = metas & of.ones * LENGTH_MASK
+    ends = lengths + (metas >> OFFSET_SHIFT & of.ones * OFFSET_MASK)
+    distances = metas >> MTR_SHIFT & of.ones * (MAX_MTR_LSNS - 1)
+    return (
+        of.at_least(prev_volumes, prev_pages)
+        & of.above(lsns, prev_volumes)
+        & of.above(lsns, distances)
+        & of.above(lengths, 0)
+        & of.at_least(of.ones * PAGE_SIZE, ends)
+        & ~columns.images
+    )
+
+
 def clock_us(meta: int, stored: bytes) -> int:
     """The writer's clock in what is stored for a row with this ``meta``; 0 if it has none."""
     return _CLOCK.unpack_from(stored, meta & LENGTH_MASK)[0] if meta & CPL_BIT else 0
+
+
+class Columns:
+    """The five columns of rows, at least one, each as `segments.protocol.columns.packed` has it."""
+
+    __slots__ = ("count", "images", "words")
+
+    def __init__(self, words: array[int]) -> None:
+        """``words`` as `words_of` reads them."""
+        self.count = len(words) // WORDS
+        self.words = tuple([packed(words[column::WORDS]) for column in range(WORDS)])
+        """LSNs, pages, links on the page and in the volume, and metas."""
+        self.images = self.words[4] << _IMAGE_SHIFT & lanes(self.count).all
+        """Where a row has `IMAGE_BIT`."""
 
 
 class Rows(NamedTuple):
@@ -100,10 +151,16 @@ class Rows(NamedTuple):
     payloads: bytes
 
 
+def stored_bytes(record: RedoRecord) -> int:
+    """How many bytes stand behind the rows for a record, see `payload_bytes`."""
+    return len(record[3]) + (_CLOCK.size if record[5] else 0)
+
+
 def encode_rows(records: Sequence[RedoRecord]) -> Rows:
-    """Encode records that follow each other in their group's chain."""
-    words: list[int] = []
+    """Encode records that follow each other in their group's chain; at least one."""
+    rows: list[bytes] = []
     payloads: list[bytes] = []
+    pack, pack_clock = ROW.pack, _CLOCK.pack
     for lsn, page_id, offset, payload, mtr_id, is_cpl, prev_volume, _, prev_page, clock in records:
         meta = (
             (lsn - mtr_id) << MTR_SHIFT
@@ -111,11 +168,11 @@ def encode_rows(records: Sequence[RedoRecord]) -> Rows:
             | offset << OFFSET_SHIFT
             | len(payload)
         )
-        words += (lsn, page_id, prev_page, prev_volume, meta)
+        rows.append(pack(lsn, page_id, prev_page, prev_volume, meta))
         payloads.append(payload)
         if is_cpl:
-            payloads.append(_CLOCK.pack(clock))
-    return Rows(bytes_of(words), b"".join(payloads))
+            payloads.append(pack_clock(clock))
+    return Rows(b"".join(rows), b"".join(payloads))
 
 
 def join_rows(prev_lsn: Lsn, last_lsn: Lsn, pieces: Sequence[Rows]) -> bytes:
@@ -163,26 +220,33 @@ class Run(NamedTuple):
 
         Looks into all rows, each of which is checked; raises `MalformedMessage`.
         """
-        ends, at, prev_segment = array("I"), 0, self.prev_lsn
-        rows = memoryview(self.data)[RUN_HEAD_BYTES : self._payloads_at]
-        for lsn, page_id, prev_page, prev_volume, meta in ROW.iter_unpack(rows):
-            length, offset = meta & LENGTH_MASK, meta >> OFFSET_SHIFT & OFFSET_MASK
-            if not (
-                meta >> MTR_SHIFT < lsn
-                and page_id <= MAX_INTEGER
-                and 0 < length <= PAGE_SIZE - offset
-                and prev_page <= prev_segment <= prev_volume < lsn
-                and not meta & IMAGE_BIT
-            ):
+        rows = self.data[RUN_HEAD_BYTES : self._payloads_at]
+        self._check_rows(rows)
+        sizes = payload_sizes(words_of(rows)[4::WORDS])
+        size = len(self.data) - self._payloads_at
+        if sum(sizes) != size:
+            raise MalformedMessage(f"rows with {sum(sizes)} bytes of payload: expected {size}")
+        return array("I", accumulate(sizes))
+
+    def _check_rows(self, rows: bytes) -> None:
+        """Raise `MalformedMessage` if a row has impossible fields, or links to what it cannot."""
+        columns = Columns(words_of(rows))
+        lsns, _, prev_pages, prev_volumes, _ = columns.words
+        of = lanes(columns.count)
+        prev_segments = of.behind(lsns, self.prev_lsn)
+        if (
+            sound_records(columns) == of.all
+            and of.at_least(prev_segments, prev_pages) == of.all
+            and of.at_least(prev_volumes, prev_segments) == of.all
+        ):
+            return
+        prev_segment = self.prev_lsn
+        for row in ROW.iter_unpack(rows):
+            lsn, _, prev_page, prev_volume, meta = row
+            links = prev_page <= prev_segment <= prev_volume
+            if not (links and sound_records(Columns(array("Q", row)))):
                 raise MalformedMessage(f"a row with impossible fields at LSN {lsn}: {meta:#x}")
             prev_segment = lsn
-            at += payload_bytes(meta)
-            ends.append(at)
-        if at != len(self.data) - self._payloads_at:
-            raise MalformedMessage(
-                f"rows with {at} bytes of payload: expected {len(self.data) - self._payloads_at}"
-            )
-        return ends
 
     def records(self) -> list[RedoRecord]:
         """All records, each checked; raises `MalformedMessage`."""
@@ -266,26 +330,14 @@ def read_run(data: bytes) -> Run:
 def _ascend(lsns: array[int]) -> bool:
     """Whether each is above the one before it, of LSNs up to `MAX_INTEGER`.
 
-    All at once, as this runs for every batch: as two large integers, of words whose upper bits are
-    free. In one of them these are set, so that no word borrows from the next when the other is
-    subtracted, and one from each word: the bit is left where the difference was at least one.
+    All at once, as this runs for every batch.
     """
-    if len(lsns) == 1:
+    count = len(lsns) - 1
+    if not count:
         return True
-    words = lsns.tobytes()
-    upper, ones = _lanes(len(lsns) - 1)
-    following = int.from_bytes(words[8:], sys.byteorder)
-    preceding = int.from_bytes(words[:-8], sys.byteorder)
-    if (following | preceding) & upper:
-        return False
-    return ((following | upper) - preceding - ones) & upper == upper
-
-
-@lru_cache(maxsize=256)
-def _lanes(count: int) -> tuple[int, int]:
-    """Integers of so many words: of each the upper bit, and of each the lowest."""
-    ones = int.from_bytes(bytes_of([1] * count), "little")
-    return ones << 63, ones
+    of = lanes(count)
+    following, preceding = packed(lsns[1:]), packed(lsns[:-1])
+    return not (following | preceding) & of.all and of.above(following, preceding) == of.all
 
 
 def last_lsn_of(data: bytes) -> Lsn:

@@ -47,8 +47,8 @@ LIMIT_BUGS: Final = (
         edits=(
             Edit(
                 "aurora.core:WriterCore.has_room",
-                "return not [log for log in self._logs.values() if log.size_bytes >= limit]",
-                "return True",
+                "if log.size_bytes >= limit:",
+                "if False:",
             ),
         ),
     ),

@@ -53,6 +53,7 @@ SHELLS: Final = (
     "segments/disks.py",
     "segments/file_storage.py",
     "segments/io_threads.py",
+    "segments/operation.py",
     "segments/host.py",
     "segments/hot_log.py",
     "segments/pausing.py",

@@ -266,7 +266,7 @@ class PoolMachine(RuleBasedStateMachine):
             PageWrite(page_id, index, b"%d" % (lsn + index))
             for index, page_id in enumerate(page_ids)
         ]
-        records = self.chains.chain(lsn, writes, self.pool.head, lambda page_id: 0)
+        records = self.chains.chain(lsn, writes, [0] * len(writes), self.pool.head)
         self.records += records
         self.pool.apply(records, self.vdl)
         self.pool.unpin(page_ids)

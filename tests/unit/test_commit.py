@@ -198,3 +198,37 @@ def test_a_commit_in_line_that_the_end_of_the_lsns_overtakes_fails() -> None:
     with pytest.raises(LsnsExhausted):
         second.result()
     assert core.pool.statistics.pinned_pages == 0
+
+
+def at_once(intake: CommitIntake, *pages: PageId) -> Lsn | None:
+    return intake.at_once([PageWrite(page_id, 0, b"x") for page_id in pages])
+
+
+def test_who_need_not_wait_goes_through_all_stations_at_once() -> None:
+    intake = fresh(lal=9)
+    assert at_once(intake, 1) == 1, "a new page is brought in"
+    assert at_once(intake, 1, 2) is None, "a second one might take the place of the first"
+    assert begin(intake, 2).result() == 2
+    assert at_once(intake, 1, 2) == 4
+    assert intake.core.pool.statistics.pinned_pages == 0
+    assert not intake.take_woken()
+
+
+def test_nobody_goes_past_the_line_nor_beyond_a_limit() -> None:
+    intake = fresh(lal=3)
+    assert at_once(intake, 1) == 1
+    long = begin(intake, 1, 1, 1)
+    assert at_once(intake, 1) is None, "there is room for it, and somebody waits for more"
+    ack(intake, 1)
+    long.on_timer(1.0)
+    assert long.result() == 4
+    assert at_once(intake, 1) is None, "the LAL"
+    with pytest.raises(InvalidWrite, match="an MTR of 4 records"):
+        at_once(intake, 1, 1, 1, 1)
+    assert intake.core.last_allocated_lsn == 4
+
+
+def test_a_page_that_has_to_be_fetched_is_waited_for() -> None:
+    intake = recovered()
+    assert at_once(intake, 7) is None
+    assert intake.core.last_allocated_lsn == 4

@@ -30,7 +30,9 @@ class Volume:
     def write(self, *page_ids: int, hole: int = 0) -> None:
         first_lsn = self.chains.last_volume_lsn + 1 + hole
         writes = [PageWrite(page_id, 0, b"x") for page_id in page_ids]
-        records = self.chains.chain(first_lsn, writes, lambda _: 0, self.pg_of)
+        records = self.chains.chain(
+            first_lsn, writes, [self.pg_of(each) for each in page_ids], lambda _: 0
+        )
         self.records += records
         self.pgs.update({each.lsn: self.pg_of(each.page_id) for each in records})
         self.consistency.allocated(records, [self.pg_of(each.page_id) for each in records])

@@ -87,3 +87,18 @@ def test_what_was_not_looked_into_is_counted(restarted: StoreRig) -> None:
         before = index.unseen(LAST)
         assert index.look_into_more() == before - index.unseen(LAST)
     assert index.look_into_more() == 0
+
+
+def test_records_that_keep_coming_are_learned_together_and_soon() -> None:
+    rig = StoreRig(config=CONFIG)
+    unseen = []
+    for at in range(10):
+        rig.take(CHAIN[at * 5 : at * 5 + 5])
+        rig.core.tick(0.0)
+        unseen.append(rig.state.index.unseen(LAST))
+    assert unseen == [0, 5, 10, 15, 20, 25, 30, 35, 0, 5]
+    rig.core.tick(0.0)  # nothing has come since
+    assert rig.state.index.unseen(LAST) == 0
+    rig.take(CHAIN[50:8_000])
+    rig.core.tick(0.0)
+    assert rig.state.index.unseen(LAST) == 0, "a great many do not wait"

@@ -74,7 +74,7 @@ def test_nothing_happens_after_the_end() -> None:
 def test_two_writes_of_one_mtr_on_one_page_chain_to_each_other() -> None:
     chains = VolumeChains(10, {0: 10})
     writes = [PageWrite(1, 0, b"a"), PageWrite(2, 0, b"b"), PageWrite(1, 0, b"c")]
-    first, second, third = chains.chain(20, writes, {1: 7, 2: 0}.get, lambda page_id: 0)
+    first, second, third = chains.chain(20, writes, [0, 0, 0], {1: 7, 2: 0}.get)
     assert (first.prev_page_lsn, second.prev_page_lsn, third.prev_page_lsn) == (7, 0, 20)
     assert (first.prev_segment_lsn, second.prev_segment_lsn, third.prev_segment_lsn) == (10, 20, 21)
     assert (first.prev_volume_lsn, second.prev_volume_lsn, third.prev_volume_lsn) == (10, 20, 21)
@@ -85,7 +85,7 @@ def test_two_writes_of_one_mtr_on_one_page_chain_to_each_other() -> None:
 def test_each_group_has_its_own_chain() -> None:
     chains = VolumeChains(4, {0: 4, 1: 3})
     writes = [PageWrite(page_id, 0, b"x") for page_id in (1, 0, 1)]
-    records = chains.chain(5, writes, lambda page_id: 0, lambda page_id: pg_of_page(page_id, 2))
+    records = chains.chain(5, writes, [1, 0, 1], lambda page_id: 0)
     assert [each.prev_segment_lsn for each in records] == [3, 4, 5]
     assert chains.last_volume_lsn == chains.last_segment_lsn(1) == 7
     assert chains.last_segment_lsn(0) == 6
@@ -101,7 +101,7 @@ def test_our_own_mistakes_leave_the_chains_alone() -> None:
     ]
     for first_lsn, writes, head in cases:
         with pytest.raises(AssertionError):
-            chains.chain(first_lsn, writes, {1: head}.get, lambda page_id: 0)
+            chains.chain(first_lsn, writes, [0] * len(writes), {1: head}.get)
         assert chains.last_volume_lsn == chains.last_segment_lsn(0) == 4
 
 
@@ -135,8 +135,8 @@ def test_chains_match_a_search_through_everything(
         records = chains.chain(
             first_lsn,
             writes,
+            [pg_of_page(page, pg_count) for page in page_ids],
             lambda page: heads.get(page, 0),
-            lambda page: pg_of_page(page, pg_count),
         )
         assert records == chained_by_search(everything, writes, first_lsn, pg_count)
         heads.update({each.page_id: each.lsn for each in records})

@@ -55,6 +55,11 @@ def asked(message: Message, source: str = "writer") -> Callable[[StoreRig], None
     return ask
 
 
+def tick(rig: StoreRig) -> None:
+    rig.core.tick(0.0)  # records have just come, and more may
+    rig.core.tick(0.1)
+
+
 def fold(rig: StoreRig) -> None:
     rig.config = attrs.evolve(CONFIG, fold_bytes=1 << 10)
     rig.core.background._config = rig.config
@@ -74,7 +79,7 @@ def write_anew(rig: StoreRig) -> None:
 
 
 FIRST_MET: dict[str, Callable[[StoreRig], None]] = {
-    "tick": lambda rig: rig.core.tick(0.0),
+    "tick": tick,
     "read": asked(ReadPage(FIRST, 1, 0, 40, 40)),
     "list": asked(ListPages(FIRST, 1, 0, 9, 40, 40, 9)),
     "log for a recovery": asked(FetchLog(FIRST, 1, 20, 200)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
+import trio.testing
 
 from aurora.transport import InProcessNetwork
 from segments.protocol.transport import Envelope, Network
@@ -78,3 +80,37 @@ async def test_an_inbox_is_bounded_in_bytes_as_well_as_in_messages() -> None:
     assert [len(each.payload) for each in await receiver.receive(10)] == [400, 400]
     sender.send("B", bytes(1_000))
     assert len(await receiver.receive(10)) == 1
+
+
+async def test_one_task_receives_and_closing_wakes_it() -> None:
+    network = InProcessNetwork(3)
+    endpoint = network.attach("B")
+    ended: list[type[Exception]] = []
+
+    async def receive() -> None:
+        try:
+            await endpoint.receive(1)
+        except trio.ClosedResourceError as error:
+            ended.append(type(error))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(trio.BusyResourceError):
+            await endpoint.receive(1)
+        endpoint.close()
+    assert ended == [trio.ClosedResourceError]
+    with pytest.raises(trio.ClosedResourceError):
+        await endpoint.receive(1)
+
+
+async def test_who_gives_up_receiving_loses_nothing() -> None:
+    network = InProcessNetwork(3)
+    a, b = network.attach("A"), network.attach("B")
+    with trio.CancelScope() as scope:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(b.receive, 1)
+            await trio.testing.wait_all_tasks_blocked()
+            scope.cancel()
+    a.send("B", b"x")
+    assert await b.receive(9) == [Envelope("A", b"x")]
