@@ -95,7 +95,7 @@ FILE_BUGS: Final = (
         section="protocol §6",
         edits=(
             Edit(
-                "segments.background:Background.foldable",
+                "segments.fold_rule:FoldRule._foldable",
                 "count_through(min(state.vdl, state.scl))",
                 "count_through(state.scl)",
             ),

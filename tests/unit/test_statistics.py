@@ -143,9 +143,10 @@ async def test_collected_records_leave_the_pages_that_they_made(autojump_clock: 
         assert found.user_bytes_taken == 24 * (8192 + CLOCK)
 
 
-async def test_the_tiers_are_those_that_merges_are_planned_by(autojump_clock: MockClock) -> None:
+async def test_layers_are_counted_by_tier(autojump_clock: MockClock) -> None:
     async with open_cluster(config=config()) as cluster:
         await fill(cluster, 700)
+        await fill(cluster, 30)
         found, core = of_a(cluster), cluster.hosts["A0"].core
         assert core is not None
         expected = [core.background.tiers.tier_of(each.length) for each in core.state.layers]
