@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import Final
 
 from segments.config import SegmentConfig
+from segments.fold_rule import FoldRule
 from segments.gossip import Gossip
 from segments.layers.collect import collect_job
 from segments.layers.fold import fold_job
@@ -30,6 +30,7 @@ from segments.layers.job import (
     SyncFile,
     SyncNames,
     Wait,
+    giving_way,
 )
 from segments.layers.layer import Layer, NewPages
 from segments.layers.merge import merge_job
@@ -45,9 +46,6 @@ from segments.scrub import Scrub
 from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer, layer_job
-
-_MOST_FOLDED: Final = 4
-"""A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
 
 
 class Background:
@@ -83,6 +81,7 @@ class Background:
         self._trace = trace
         self._spacing = Spacing(config.image_interval)
         self.tiers = Tiers(config.fold_bytes, config.fan_out, config.collect_ratio)
+        self.fold_rule = FoldRule(state, files, config)
         self.watch = SpaceWatch(segment, state, files, self.tiers, config, trace)
         self.look_at_space()
         self.new_file_due = False
@@ -90,6 +89,8 @@ class Background:
         self.rewrites = 0
         """How often the log was written anew."""
         self._beginning_file = False
+        self._job_failed = False
+        """Whether the last job that has ended came to nothing."""
         self._not_before = 0.0
         """When to try again: a disk that refuses has to be left alone for a while."""
         self._rewrite_at = 0.0
@@ -118,19 +119,35 @@ class Background:
     def _due(self, now: float) -> Job[None] | None:
         if (transfer := self._gossip.transfer) is not None:
             return self._take_over(transfer)
-        state = self._state
         if self._scrub.manifest_is_damaged:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
-        if (through := self.foldable()) > state.folded:
-            return self._fold(through)
+        if (fold := self._due_fold()) is not None:
+            return fold
         match self.planned():
             case Collect(old) if not self._gossip.gives_layers(now):
                 return self._collect(old)
             case Merge(old):
                 return self._merge(old)
         return None
+
+    def _due_fold(self) -> Job[None] | None:
+        """The fold that is due: what has not been folded is in memory until then.
+
+        So it does not wait for a merge or a collection, which take the longer the more there is.
+        """
+        through = self.fold_rule.through()
+        return self._fold(through) if through > self._state.folded else None
+
+    @property
+    def records_wait(self) -> bool:
+        """Whether writers are so far ahead of folding that records wait until a fold is done.
+
+        That takes a fold that comes about: where the disk refuses layers, or one is damaged,
+        records would wait for ever.
+        """
+        return not self._job_failed and self.fold_rule.is_far_behind
 
     def planned(self) -> Collect | Merge | None:
         """What is due to be collected or merged; nothing while a layer is damaged."""
@@ -151,6 +168,7 @@ class Background:
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
+        self._job_failed = True
         self._not_before = now + 10.0 * self._config.storage_retry_s
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
@@ -168,34 +186,6 @@ class Background:
                 self._trace(self._segment, events.LayerDamaged(damage.layer, by, str(damage)))
 
     # ---- the fold --------------------------------------------------------------------------------
-
-    def foldable(self) -> Lsn:
-        """Up to where the log is to be folded now; where it is folded already if nothing is due.
-
-        **The fold rule:** a layer holds only records at or below the announced VDL and the SCL.
-        That VDL stands on a write quorum, which every later recovery meets: so none annuls what is
-        in a layer, and none asks for it in place of what it finds. Between a seal and its table
-        nothing is folded: the recovery may fetch what is above the VDL that was told to it.
-        """
-        state, index = self._state, self._state.index
-        if state.lacks_table or state.table.epoch != state.epoch or not len(index):
-            return state.folded
-        count = index.count_through(min(state.vdl, state.scl))
-        record_bytes = max(1, index.encoded_bytes() // len(index))
-        if not count or (
-            count * record_bytes < self._config.fold_bytes and not self._log_is_long(count)
-        ):
-            return state.folded
-        most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
-        return index.linked_lsn(min(count, most) - 1)
-
-    def _log_is_long(self, foldable: int) -> bool:
-        """Whether the log is too long, and most of what it must hold can be folded.
-
-        What was sent or gossiped twice stands in it twice.
-        """
-        long = self._files.log_bytes > 2 * max(self._config.fold_bytes, self._config.wal_file_bytes)
-        return long and 2 * foldable >= len(self._state.index)
 
     def _fold(self, through: Lsn) -> Job[None]:
         state, config, number = self._state, self._config, self._files.take_number()
@@ -223,20 +213,17 @@ class Background:
 
     def _merge(self, old: Sequence[Layer]) -> Job[None]:
         config, number = self._config, self._files.take_number()
-        layer = yield from written(
-            number,
-            merge_job(
-                number, old, block_bytes=config.block_bytes, spacing=self._spacing,
-                page_before=self._page_as_of(old[0].start),
-            ),
+        merged = merge_job(
+            number, old, block_bytes=config.block_bytes, spacing=self._spacing,
+            page_before=self._page_as_of(old[0].start),
         )  # fmt: skip
+        layer = yield from written(number, giving_way(merged, self._due_fold))
         yield from self._publish(layer, old)
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
-        layer = yield from written(
-            number, collect_job(number, old, block_bytes=self._config.block_bytes)
-        )
+        collected = collect_job(number, old, block_bytes=self._config.block_bytes)
+        layer = yield from written(number, giving_way(collected, self._due_fold))
         rows, announced = sum(each.count for each in old), self._state.announced_floor
         why = events.LogCollected(layer.end, rows, announced)
         yield from self._publish(layer, old, why=why)
@@ -380,6 +367,7 @@ class Background:
         except StorageFailed:
             yield Delete((layer.name,))
             raise
+        self._job_failed = False
         before = self._state.scl
         if new_pages is not None:
             self._state.materializer.load_pages(*new_pages)

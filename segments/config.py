@@ -230,6 +230,13 @@ class SegmentConfig:
         "often",
     )  # fmt: skip
     """Records that no recovery can annul any more are written to a layer when they take so much."""
+    unfolded_bytes: int = setting(
+        8 << 20, 1 << 10, 1 << 40, unit="bytes",
+        cost="larger: memory, and a longer restart, where writers are faster than folds; smaller: "
+        "writers wait for folds sooner",
+    )  # fmt: skip
+    """Records that could be folded, and are not yet. Beyond it no more are written until a fold is
+    done; or where none comes about, as the disk takes no layers."""
     block_bytes: int = setting(
         16 << 10, 1 << 8, 1 << 20, unit="bytes",
         cost="larger: a read of a page reads more; smaller: memory for the index of the blocks",
@@ -244,7 +251,8 @@ class SegmentConfig:
         4, 2, 64, unit="layers",
         cost="larger: reads look into more layers; smaller: more is written again and again",
     )  # fmt: skip
-    """Neighbouring layers of about one size that are merged into one."""
+    """How many times as large as a fold, as that, and so on, layers come to be. Of ``fan_out - 1``
+    of each size, and of four sizes at least, half are left, and one more."""
     collect_ratio: float = setting(
         0.5, 0.01, 100.0, unit="times",
         cost="larger: disk for versions that nobody can read any more; smaller: pages are written "
@@ -308,6 +316,10 @@ SEGMENT_RELATIONS: Final = (
     Relation(
         (4, "gossip_interval_s"), ("hydration_timeout_s",),
         "a transfer whose message was lost goes on with the next gossip, and need not start over",
+    ),
+    Relation(
+        ("fold_bytes",), ("unfolded_bytes",),
+        "a fold that records wait for is due",
     ),
     Relation(
         (16, "fold_bytes"), ("disk_bytes",),

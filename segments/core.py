@@ -236,10 +236,18 @@ class SegmentCore:
     def write_due(self) -> bool:
         """Whether anything waits for the disk, or is to be written on its own account."""
         return (
-            bool(self._queue)
+            self._may_take_queue
             or self.lost is not None
             or self.scrub.promise_due
             or self.background.new_file_due
+        )
+
+    @property
+    def _may_take_queue(self) -> bool:
+        """Whether something waits that need not wait for a fold, as records may have to."""
+        queue = self._queue
+        return bool(queue) and (
+            not self.background.records_wait or any(each.run is None for each in queue)
         )
 
     def take_write(self) -> Write | None:
@@ -256,7 +264,7 @@ class SegmentCore:
             self._in_flight = []
             self.background.taken_new_file()
             return Write(None, new_file=True)
-        if not self._queue:
+        if not self._may_take_queue:
             return None
         batch = self._in_flight = self._take_queue()
         epoch, top, promises = self.state.epoch, 0, False
@@ -392,8 +400,17 @@ class SegmentCore:
         if self._queue and self._queue_bytes + size > self._config.queue_bytes:
             self.dropped_messages += 1  # one message of any size fits an empty queue
             return
-
+        if self.background.records_wait and self._waits_already(entry, ack):
+            return
         self._push(Pending(entry, self._promised, size, run, ack, answer))
+
+    def _waits_already(self, entry: RecordsEntry, ack: tuple[Address, int] | None) -> bool:
+        """Whether the same records wait for a fold: its writer sends them again meanwhile."""
+        for each in self._queue:
+            if type(each.entry) is RecordsEntry and each.entry.records == entry.records:
+                each.ack = ack or each.ack
+                return True
+        return False
 
     def _take_over(
         self, epoch: VolumeEpoch, table: TruncationTable | None, answer: Callable[[], None] | None
@@ -760,7 +777,11 @@ class SegmentCore:
         self._queue_bytes = sum(each.size for each in self._queue)
 
     def _take_queue(self) -> list[Pending]:
-        """The front of the queue, as much as one write carries."""
+        """The front of the queue, as much as one write carries; no records if they are to wait."""
+        if self.background.records_wait:
+            batch = [each for each in self._queue if each.run is None]
+            self._requeue([each for each in self._queue if each.run is not None])
+            return batch
         if self._queue_bytes <= self._config.write_bytes:
             batch, self._queue, self._queue_bytes = self._queue, [], 0
             return batch

@@ -17,9 +17,7 @@ happened or has not.
 cuts) takes turns, in one thread that stays; what makes, names and deletes files takes turns of its
 own, and reads take none: each has a thread while it has a job. Files are in use by several jobs
 then, so their users are counted (`segments.open_file`), and one that is deleted is closed when the
-last job with it ends.
-`_naming` makes one thing of a change of names on the disk and in here, for a read that looks
-whether a file is still what its name leads to.
+last job with it ends. `_naming` makes a change of names on the disk and in here one, for reads.
 
 Files are not preallocated: it would save a tenth of the sync, and zeros are not told from a tail.
 
@@ -166,7 +164,10 @@ class FileStorage:
         async with self._taking(self._foreground if name == PROMISE else self._reading):
             if (file := self._in_use(name)) is None:
                 return b""
-            return await self._letting_go(file, self._read, name, file, offset, length)
+            # Not made in there: an allocator keeps what each of many threads has let go of.
+            room = bytearray(min(length, max(0, file.length - offset)))
+            read = await self._letting_go(file, self._read, name, file, offset, room)
+            return bytes(memoryview(room)[:read])
 
     async def append(self, name: str, data: bytes) -> None:
         async with self._taking(self._foreground):
@@ -387,11 +388,10 @@ class FileStorage:
 
     # ---- in one of a read ------------------------------------------------------------------------
 
-    def _read(self, name: str, file: OpenFile, offset: int, length: int) -> bytes:
-        length = min(length, max(0, file.length - offset))
+    def _read(self, name: str, file: OpenFile, offset: int, room: bytearray) -> int:
         with self._naming:
             # What we have deleted or replaced ourselves since can still be read.
             for each in (name, IDENTITY) if self._files.get(name) is file else ():
                 if missing := self._directory.misses(each, self._files[each].descriptor):
                     self._vanished(missing)
-        return file.read(offset, length)
+        return file.read_into(memoryview(room), offset)

@@ -88,13 +88,14 @@ class OpenFile:
             rest, offset = rest[written:], offset + written
         return len(data) - len(rest)
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Up to ``length`` bytes, from the disk itself where the cache is clean."""
-        file = self.descriptor
+    def read_into(self, room: memoryview, offset: int) -> int:
+        """Fill ``room`` from ``offset`` on, from the disk itself where the cache is clean.
+
+        Returns how many bytes that were: fewer where the file ends.
+        """
+        file, done = self.descriptor, 0
         if hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file, offset, length, os.POSIX_FADV_DONTNEED)
-        parts: list[bytes] = []
-        while length and (part := os.pread(file, length, offset)):
-            parts.append(part)
-            length, offset = length - len(part), offset + len(part)
-        return b"".join(parts)
+            os.posix_fadvise(file, offset, len(room), os.POSIX_FADV_DONTNEED)
+        while room[done:] and (count := os.preadv(file, [room[done:]], offset + done)):
+            done += count
+        return done

@@ -132,7 +132,7 @@ async def _live(
                 _acknowledges(each.payload, batch.seq) for each in await writer.receive(64)
             ):
                 pass
-        while core.background.foldable() > core.state.folded or core.background.planned():  # noqa: ASYNC110
+        while core.background.fold_rule.through() > core.state.folded or core.background.planned():  # noqa: ASYNC110
             await trio.sleep(config.tick_interval_s)  # jobs tell nobody that they have ended
         nursery.cancel_scope.cancel()
     storage.close()

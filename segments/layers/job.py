@@ -12,6 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from segments.manifest import Manifest
+from segments.protocol.errors import Corrupt, StorageFailed
 from segments.protocol.ids import Lsn
 
 T = TypeVar("T")
@@ -72,6 +73,30 @@ PAUSE: Final = None
 """Yielded to let others run."""
 
 Job: TypeAlias = Generator[Op | None, Any, T]
+
+
+def giving_way(job: Job[T], urgent: Callable[[], Job[None] | None]) -> Job[T]:
+    """``job``, with what is ``urgent`` done in between, whenever ``job`` lets others run.
+
+    What fails of that is thrown into ``job``, which may let go of what it was writing.
+    """
+    step: Callable[[Any], Op | None] = job.send
+    answer: object = None
+    while True:
+        try:
+            op = step(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        step, answer = job.send, None
+        between = urgent() if op is PAUSE else None
+        try:
+            if between is None:
+                answer = yield op
+            else:
+                yield from between
+        except (StorageFailed, Corrupt) as error:
+            step, answer = job.throw, error
 
 
 def finished(job: Job[T], execute: Callable[[Op], bytes | None]) -> T:

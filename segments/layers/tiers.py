@@ -1,14 +1,17 @@
 """Which layers to merge, and when to collect: plans, made of what is known of the layers alone.
 
-Every record is written once for each tier that it rises through, so the work a record costs grows
-with the logarithm of what is held; and of each tier there are fewer layers than make the next.
+Nothing is merged until there are too many layers, and then the newest, back to one that is small
+beside all that is newer: so much is written for it that it hardly counts. How many are too many
+grows with the logarithm of what is held, as does what a record costs. Merging ``fan_out`` of one
+tier whenever there are so many would write as much, and leave one layer at one moment and ``fan_out
+- 1`` of each tier at another: twice as many at the worst, in which a read has to look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate, groupby, takewhile
-from typing import NamedTuple, TypeAlias
+from itertools import takewhile
+from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
@@ -16,6 +19,9 @@ from segments.layers.layer import Layer
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn
 from segments.protocol.record import PAGE_SIZE
+
+_LEAST_TIERS: Final = 4
+"""As many layers as of so many tiers are never too many: merging sooner gains little."""
 
 
 class Merge(NamedTuple):
@@ -35,7 +41,7 @@ Plan: TypeAlias = Merge | Collect
 
 @attrs.frozen
 class Tiers:
-    """How layers grow: ``fan_out`` of one tier become one of the next."""
+    """How layers grow: a tier's are ``fan_out`` times as large as those of the one below."""
 
     unit_bytes: int
     """About what a fold writes: the size of the lowest tier."""
@@ -74,30 +80,28 @@ class Tiers:
         return Collect(taken)
 
     def _merge(self, layers: Sequence[Layer], floor: Lsn) -> Merge | None:
-        """The oldest of the lowest tier that has enough of them.
+        """Of the newest, where there are too many; what is least first.
 
         Layers on both sides of the floor are never joined: the older could not be collected until
         the floor has passed the younger.
         """
         deltas = [layer for layer in layers if not layer.base]
         above = [layer for layer in deltas if layer.end > floor]
-        below = deltas[: len(deltas) - len(above)]
-        found: list[tuple[int, tuple[Layer, ...]]] = []
-        for part in (below, above):
-            pairs = zip(self._ranks(part), part, strict=True)
-            for rank, group in groupby(pairs, key=lambda pair: pair[0]):
-                members = tuple(layer for _, layer in group)
-                if len(members) >= self.fan_out:
-                    found.append((rank, members[: self.fan_out]))
-        return Merge(min(found, key=lambda each: each[0])[1]) if found else None
+        parts = (deltas[: len(deltas) - len(above)], above)
+        found = [
+            Merge(_worth_most(part)) for part in parts if len(part) > self.most_layers(_bytes(part))
+        ]
+        return min(found, key=lambda each: _bytes(each.layers)) if found else None
 
-    def _ranks(self, layers: Sequence[Layer]) -> list[int]:
-        """The tier of each, which counts as no lower than that of any newer one.
+    def most_layers(self, size: int) -> int:
+        """How many layers of ``size`` bytes in all there may be on one side of the floor.
 
-        So layers of one tier are neighbours, and none is left behind between larger ones.
+        One more than half of what could be left if ``fan_out - 1`` of each tier were.
         """
-        newest_first = accumulate((self.tier_of(layer.length) for layer in reversed(layers)), max)
-        return list(newest_first)[::-1]
+        tiers, reached = 0, self.unit_bytes * self.fan_out
+        while reached <= size:
+            tiers, reached = tiers + 1, reached * self.fan_out
+        return 1 + (self.fan_out - 1) * max(tiers, _LEAST_TIERS) // 2
 
     def tier_of(self, size: int) -> int:
         """0 for about one unit, 1 for about ``fan_out`` of them, ...; the borders lie between."""
@@ -105,6 +109,21 @@ class Tiers:
         while size * size >= above * above // self.fan_out:
             tier, above = tier + 1, above * self.fan_out
         return tier
+
+
+def _worth_most(layers: Sequence[Layer]) -> tuple[Layer, ...]:
+    """The newest of ``layers``, back to the one that is smallest beside all that is newer."""
+    most, first, newer = 0.0, 0, layers[-1].length
+    for at in range(len(layers) - 2, -1, -1):
+        worth = newer / max(1, layers[at].length)
+        if worth >= most:
+            most, first = worth, at
+        newer += layers[at].length
+    return tuple(layers[first:])
+
+
+def _bytes(layers: Sequence[Layer]) -> int:
+    return sum(layer.length for layer in layers)
 
 
 def _base_bytes(layers: Sequence[Layer]) -> float:

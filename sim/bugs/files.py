@@ -95,7 +95,7 @@ FILE_BUGS: Final = (
         section="protocol §6",
         edits=(
             Edit(
-                "segments.background:Background.foldable",
+                "segments.fold_rule:FoldRule._foldable",
                 "count_through(min(state.vdl, state.scl))",
                 "count_through(state.scl)",
             ),
@@ -228,9 +228,9 @@ def read_before_the_fold() -> Plan:
 
 
 def many_layers() -> Plan:
-    """Each record is a layer of its own, and two of them are merged."""
-    plan = folding(end_ms=1_000, retention_lsns=None, fan_out=2)
-    for turn in range(6):
+    """Each record is a layer of its own, and the newest of them are merged."""
+    plan = folding(end_ms=1_500, retention_lsns=None, fan_out=2)
+    for turn in range(10):
         plan.put(10 + 120 * turn, turn % 2)
     return plan
 

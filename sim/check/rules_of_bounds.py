@@ -336,11 +336,13 @@ HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
 """Settings, each by class and name, with the predicate that holds what it promises."""
 
 _PACE: Final = "a pace: how often something is done, and not how much there is of it"
+_FOLDS: Final = "what the VDL reaches can be folded at once, however much that is"
 _CHOICE: Final = "whom to ask first is a choice: any answer is right, and reads end in time"
 _NETWORK: Final = "the network gives out no more messages at a time than it is asked for"
 
 NOT_HELD: Final[Mapping[str, str]] = {
     "cluster.vdl_note_interval_s": _PACE,
+    "segment.unfolded_bytes": _FOLDS,
     "router.explore_every": _CHOICE,
     "router.smoothing": _CHOICE,
     "router.hedge_multiple": _CHOICE,

@@ -116,15 +116,16 @@ def log_is_folded(segment: SegmentId, sizes: Sequence[int], limit: int) -> None:
 def layers_are_few(
     segment: SegmentId, layers: Sequence[Layer], unit_bytes: int, fan_out: int
 ) -> None:
-    """23, in the end: less than ``fan_out`` of each tier are left, on either side of the floor.
+    """23, in the end: few layers are left, on either side of the floor.
 
-    A tier begins at ``fan_out`` times the size of the one below it, up to the root of that.
+    One more than half of what could be if there were ``fan_out - 1`` of each tier, and as of four
+    tiers at least. A tier is ``fan_out`` times as large as the one below it.
     """
     sizes = [each.length for each in layers if not each.base]
-    tiers, size = 1, unit_bytes
-    while size < max(sizes, default=0):
-        tiers, size = tiers + 1, size * fan_out
-    most = 2 * (fan_out - 1) * tiers
+    tiers = 4
+    while unit_bytes * fan_out ** (tiers + 1) <= sum(sizes):
+        tiers += 1
+    most = 2 * (1 + (fan_out - 1) * tiers // 2)
     if len(sizes) > most:
         raise Broken(
             f"{segment} has {len(sizes)} layers of {sizes} bytes: expected them merged to {most}"

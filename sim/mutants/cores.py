@@ -37,6 +37,7 @@ CORES: Final[Mapping[str, str]] = {
     "segments.gossip": "what peers tell each other",
     "segments.background": "what is folded, merged, collected, taken over, written anew, and when",
     "segments.transfer": "a layer from a peer, part by part",
+    "segments.fold_rule": "how far the log is folded, and who waits for it",
     "segments.scrub": "what is read again, and what comes of it",
     "segments.layer_scrub": "the same, of layers",
     "segments.space": "what is said of the room for files",

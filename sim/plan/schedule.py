@@ -118,6 +118,7 @@ class Knobs:
                 list_pages=8,
                 wal_file_bytes=self.wal_file_bytes,
                 fold_bytes=self.fold_bytes,
+                unfolded_bytes=max(16 << 10, 64 * self.fold_bytes),
                 block_bytes=self.block_bytes,
                 block_cache_bytes=self.block_cache_bytes,
                 disk_bytes=self.disk_bytes,

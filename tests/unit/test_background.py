@@ -85,7 +85,7 @@ def test_what_is_folded_lies_at_or_below_the_announced_vdl_and_the_scl(seed: int
         state = rig.state
         assert state.folded <= min(vdl, state.scl)
         assert state.folded == 0 or state.folded == CHAIN[state.folded - 1].lsn
-    assert rig.core.background.foldable() <= min(vdl, rig.state.scl)
+    assert rig.core.background.fold_rule.through() <= min(vdl, rig.state.scl)
     check_pages(rig)
 
 
@@ -128,6 +128,109 @@ def test_a_fold_takes_a_bounded_part_of_what_has_gathered() -> None:
     assert 4 * TINY.fold_bytes * 0.7 < first.user_bytes + 40 * first.end < 4 * TINY.fold_bytes * 1.1
     rig.work()
     assert rig.state.folded > 350
+
+
+@pytest.mark.parametrize("kind", ["merge", "collect"])
+def test_a_fold_does_not_wait_for_the_end_of_a_longer_job(kind: str) -> None:
+    """What is not folded is in memory, and a merge takes the longer the more there is."""
+    rig = JOBS[kind]()
+    before = rig.state.folded
+    assert rig.take_job()
+    rig.step_job()
+    more(rig, before + 60, vdl=before + 60)
+    published: list[events.LayerPublished] = []
+    while rig.job is not None:
+        rig.step_job()
+        published = [each for each in rig.events if isinstance(each, events.LayerPublished)]
+    fold, last = published[-2:]
+    assert not fold.replaced and fold.start_lsn == before
+    assert last.replaced and last.end_lsn == before
+    check_pages(rig)
+    rig.restart()
+    assert rig.state.folded == before + 60
+    check_pages(rig)
+
+
+def test_a_fold_that_fails_amid_a_longer_job_ends_that_without_a_file() -> None:
+    rig = mergeable()
+    names = rig.names
+    assert rig.take_job()
+    rig.step_job()
+    more(rig, 180, vdl=180)
+    rig.disk.refuse = lambda words: words.startswith("create layer")
+    with pytest.raises(StorageFailed):
+        rig.work(jobs=1)
+    assert {each for each in rig.names if each.startswith("layer")} <= set(names)
+    rig.disk.refuse = lambda _: False
+    rig.work(now=100.0)
+    assert rig.state.folded == 180
+    check_pages(rig)
+
+
+# ---- writers that are faster than folds ----------------------------------------------------------
+
+NARROW = attrs.evolve(TINY, unfolded_bytes=2 << 10)
+
+
+def too_far_ahead() -> StoreRig:
+    """A segment with one more batch than it takes before a fold."""
+    rig = StoreRig(config=NARROW)
+    more(rig, 60, vdl=60)
+    assert rig.core.background.records_wait
+    rig.step(batch(CHAIN[60:70], seq=7, vdl=60))
+    assert rig.settle() == [] and rig.state.scl == 60
+    return rig
+
+
+def test_records_wait_for_a_fold_when_too_many_are_in_memory() -> None:
+    rig = too_far_ahead()
+    assert not rig.core.write_due
+    rig.work(jobs=1)
+    assert rig.core.write_due
+    [ack] = [each.message for each in rig.settle() if isinstance(each.message, WriteAck)]
+    assert (ack.seq, ack.scl) == (7, 70)
+
+
+def test_what_no_vdl_has_reached_does_not_wait_as_it_cannot_be_folded() -> None:
+    rig = StoreRig(config=NARROW)
+    more(rig, 200)
+    assert rig.state.scl == 200 and rig.state.folded == 0
+
+
+def test_what_is_sent_again_waits_once() -> None:
+    rig = too_far_ahead()
+    size = rig.core._queue_bytes
+    rig.step(batch(CHAIN[60:70], seq=8, vdl=60))
+    assert rig.core._queue_bytes == size
+    rig.step(batch(CHAIN[70:80], seq=9, vdl=60))
+    assert rig.core._queue_bytes > size
+    rig.work(jobs=1)
+    [ack] = [each.message for each in rig.settle() if isinstance(each.message, WriteAck)]
+    assert (ack.seq, ack.scl) == (9, 80)
+
+
+def test_a_seal_waits_for_no_fold() -> None:
+    rig = too_far_ahead()
+    rig.step(Seal(SECOND, 1))
+    assert rig.core.write_due
+    rig.settle()
+    assert rig.state.epoch == SECOND and rig.state.scl == 60
+
+
+def test_records_do_not_wait_for_a_fold_that_the_disk_refuses() -> None:
+    """It may still take writes: so the volume goes on."""
+    rig = too_far_ahead()
+    rig.disk.refuse = lambda words: words.startswith("create layer")
+    with pytest.raises(StorageFailed) as refused:
+        rig.work(jobs=1)
+    rig.core.background.failed(str(refused.value), 0.0)
+    rig.settle()
+    assert rig.state.scl == 70
+    rig.disk.refuse = lambda _: False
+    rig.work(now=100.0)
+    assert rig.state.folded == 60
+    more(rig, 130, vdl=130)
+    assert rig.core.background.records_wait, "from then on they do again"
 
 
 def test_nothing_is_folded_between_a_seal_and_its_table() -> None:
@@ -226,7 +329,7 @@ def collectable() -> StoreRig:
 
 def mergeable() -> StoreRig:
     rig = filled(0)
-    for last in (30, 60):
+    for last in (30, 60, 90, 120):
         more(rig, last, vdl=last)
         assert rig.work(jobs=1) == 1
     assert isinstance(rig.core.background.planned(), Merge)
@@ -236,7 +339,7 @@ def mergeable() -> StoreRig:
 def foldable() -> StoreRig:
     rig = mergeable()
     rig.work()
-    more(rig, 150, vdl=120)
+    more(rig, 180, vdl=150)
     return rig
 
 
@@ -287,13 +390,14 @@ def test_a_layer_counts_when_all_of_it_is_durable_and_what_it_replaces_goes_last
         f"create layer-{number}", f"extend layer-{number}", f"sync layer-{number}", "sync names",
         "publish manifest", " ".join(["delete", *full]),
     ]  # fmt: skip
-    more(rig, 60, vdl=60)
-    rig.work(jobs=1)
-    [one, two] = rig.state.layers
+    for last in (60, 90, 120):
+        more(rig, last, vdl=last)
+        rig.work(jobs=1)
+    [*replaced] = rig.state.layers
     number = rig.files.take_number() + 1
     assert asked(rig) == [
         f"create layer-{number}", f"extend layer-{number}", f"sync layer-{number}", "sync names",
-        "publish manifest", f"delete {one.name} {two.name}",
+        "publish manifest", " ".join(["delete", *(each.name for each in replaced)]),
     ]  # fmt: skip
 
 
@@ -605,7 +709,7 @@ def test_a_seal_during_a_fold_does_not_undo_it_and_is_answered() -> None:
     rig.settle()
     while rig.job is not None:
         rig.step_job()
-    assert rig.state.folded == 120
-    rig.install(TruncationTable(FIRST).extended(SECOND, 120, 300))
+    assert rig.state.folded == 150
+    rig.install(TruncationTable(FIRST).extended(SECOND, 150, 300))
     rig.restart()
-    assert (rig.state.scl, rig.state.folded, rig.state.table.epoch) == (120, 120, SECOND)
+    assert (rig.state.scl, rig.state.folded, rig.state.table.epoch) == (150, 150, SECOND)

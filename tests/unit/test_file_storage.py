@@ -595,7 +595,7 @@ BACKGROUND: list[tuple[str, Callable[[FileStorage], Awaitable[object]]]] = [
     ("fsync", lambda storage: storage.sync_file("wal-2")),
     ("rename", lambda storage: storage.publish("manifest", b"new")),
     ("unlink", lambda storage: storage.delete(["wal-2"])),
-    ("pread", lambda storage: storage.read("wal-2", 0, 3)),
+    ("preadv", lambda storage: storage.read("wal-2", 0, 3)),
 ]
 
 
@@ -666,14 +666,14 @@ async def test_a_file_is_closed_when_the_last_who_reads_it_is_through(
 ) -> None:
     """And it may be read to its end, though its name has gone, or leads to another one."""
     await storage.publish("manifest", b"old")
-    held, seen, closed = HeldCall(monkeypatch, "pread"), list[bytes](), list[int]()
+    held, seen, closed = HeldCall(monkeypatch, "preadv"), list[bytes](), list[int]()
     close, look = os.close, storage._read
 
     def closing(file: int) -> None:
         closed.append(file)
         close(file)
 
-    def looking_late(*args: Any) -> bytes:
+    def looking_late(*args: Any) -> int:
         held.token.run_sync_soon(held.started.set)
         assert held.go.wait(10)
         return look(*args)
@@ -700,7 +700,7 @@ async def test_closing_waits_for_a_read_too(
     directory: Path, storage: FileStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await storage.append("wal-1", b"kept")
-    held, seen = HeldCall(monkeypatch, "pread"), list[bytes]()
+    held, seen = HeldCall(monkeypatch, "preadv"), list[bytes]()
 
     async def read() -> None:
         seen.append(await storage.read("wal-1", 0, 9))

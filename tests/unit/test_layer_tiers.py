@@ -48,23 +48,23 @@ def merged(layers: list[Layer], floor: int = 0, fan_out: int = 4) -> tuple[int, 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
-        ((1_000,) * 3, None),
-        ((1_000,) * 4, (0, 1, 2, 3)),
-        ((1_000,) * 6, (0, 1, 2, 3)),
-        ((4_000, 4_000, 4_000, 900, 1_000, 1_100, 30), (3, 4, 5, 6)),
-        ((4_000, 4_000, 4_000, 1_000, 1_000, 1_000), None),
-        ((4_000, 3_500, 4_800, 4_000, 1_000), (0, 1, 2, 3)),
-        ((4_000, 4_000, 4_000, 3_500), (0, 1, 2, 3)),
-        ((16_000, 4_000, 4_000, 4_000, 4_000), (1, 2, 3, 4)),
-        ((16_000, 16_000, 16_000, 16_000), (0, 1, 2, 3)),
+        ((1_000,) * 7, None),
+        ((1_000,) * 8, (0, 1, 2, 3, 4, 5, 6, 7)),
+        # back to the one that is smallest beside all that is newer
+        ((8_000, *[1_000] * 7), (1, 2, 3, 4, 5, 6, 7)),
+        ((8_000, 7_000, *[1_000] * 6), (2, 3, 4, 5, 6, 7)),
+        ((8_000, 7_000, 6_000, *[1_000] * 5), (3, 4, 5, 6, 7)),
+        ((9_000, 8_000, 7_000, 6_000, 4_000, 4_000, 2_000, 1_000), (0, 1, 2, 3, 4, 5, 6, 7)),
+        ((40_000, 8_000, 7_000, 6_000, 4_000, 4_000, 2_000, 1_000), (1, 2, 3, 4, 5, 6, 7)),
         # a small one between larger ones is not left behind
-        ((4_000, 1_000, 4_000, 4_000), (0, 1, 2, 3)),
-        ((1_000, 4_000, 1_000, 1_000), None),
-        # lower tiers come first
-        ((4_000,) * 4 + (1_000,) * 4, (4, 5, 6, 7)),
+        ((4_000, 1_000, 4_000, 4_000, 900, 1_000, 1_100, 1_000), (1, 2, 3, 4, 5, 6, 7)),
+        # the more there is, the more layers
+        ((1_100_000, 20_000, 6_000, 5_000, 4_000, 3_000, 2_000, 1_000), None),
+        ((1_100_000, 20_000, 6_000, 5_000, 4_000, 3_000, 2_000, 1_000, 30), (2, 3, 4, 5, 6, 7, 8)),
+        ((0,) * 8, (0, 1, 2, 3, 4, 5, 6, 7)),
     ],
 )
-def test_four_of_one_tier_are_merged(
+def test_the_newest_are_merged_where_there_are_too_many(
     sizes: tuple[int, ...], expected: tuple[int, ...] | None
 ) -> None:
     assert merged(layers_of(*sizes)) == expected
@@ -74,15 +74,19 @@ def test_four_of_one_tier_are_merged(
 
 
 def test_the_fan_out_decides() -> None:
-    assert merged(layers_of(1_000, 1_000), fan_out=2) == (0, 1)
-    assert merged(layers_of(2_000, 1_000, 1_000), fan_out=2) == (1, 2)
+    assert [Tiers(UNIT, each).most_layers(0) for each in (2, 3, 4, 5)] == [3, 5, 7, 9]
+    assert [Tiers(UNIT, 2).most_layers(UNIT << each) for each in (4, 5, 6, 7)] == [3, 3, 4, 4]
+    assert merged(layers_of(*[1_000] * 3), fan_out=2) is None
+    assert merged(layers_of(3_000, *[1_000] * 3), fan_out=2) == (1, 2, 3)
 
 
 def test_layers_on_both_sides_of_the_floor_are_not_joined() -> None:
-    layers = layers_of(*[1_000] * 6)
-    assert merged(layers, floor=300) is None
-    assert merged(layers, floor=299) == (2, 3, 4, 5)
-    assert merged(layers, floor=499) == (0, 1, 2, 3)
+    layers = layers_of(*[1_000] * 14)
+    assert merged(layers, floor=700) is None
+    assert merged(layers, floor=699) == (6, 7, 8, 9, 10, 11, 12, 13)
+    assert merged(layers, floor=800) == (0, 1, 2, 3, 4, 5, 6, 7)
+    lopsided = layers_of(*[2_000] * 8, *[1_000] * 8)
+    assert merged(lopsided, floor=800) == tuple(range(8, 16)), "what is least first"
 
 
 def collected(layers: list[Layer], floor: int, ratio: float = 1.0) -> int | None:

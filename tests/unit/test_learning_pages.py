@@ -11,7 +11,9 @@ from segments.protocol.messages import ListPages, PageReply, PagesListed, ReadPa
 from tests.oracles import naive_page
 from tests.store_rig import FIRST, SECOND, TINY, StoreRig, records
 
-CONFIG = attrs.evolve(TINY, wal_file_bytes=1 << 20, fold_bytes=1 << 30, list_pages=100)
+CONFIG = attrs.evolve(
+    TINY, wal_file_bytes=1 << 20, fold_bytes=1 << 30, unfolded_bytes=1 << 30, list_pages=100
+)
 LAST = 14_000
 CHAIN = records(range(1, LAST + 1), pages=50)
 

@@ -213,7 +213,7 @@ async def workload(config: aurora.ClusterConfig) -> None:
         cluster.crash("F0")
         with trio.move_on_after(0.5):
             async with trio.open_nursery() as nursery:
-                for number in range(20):
+                for number in range(10):  # more does not fit the smallest `disk_bytes`
                     nursery.start_soon(engine.put, 1, 0, b"%05d" % number)
         await trio.sleep(0.1)
         try:

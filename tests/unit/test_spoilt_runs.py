@@ -62,12 +62,12 @@ def tick(rig: StoreRig) -> None:
 
 def fold(rig: StoreRig) -> None:
     rig.config = attrs.evolve(CONFIG, fold_bytes=1 << 10)
-    rig.core.background._config = rig.config
+    rig.core.background.fold_rule._config = rig.config
     rig.step(batch([], vdl=40))
     rig.settle()
     rig.work()
     assert rig.state.folded == 0
-    rig.core.background._config = CONFIG
+    rig.core.background.fold_rule._config = CONFIG
 
 
 def write_anew(rig: StoreRig) -> None:

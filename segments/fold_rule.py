@@ -1,0 +1,72 @@
+"""How far the log is to be folded, and when records wait for that. Pure.
+
+**The fold rule:** a layer holds only records at or below the announced VDL and the SCL. That VDL
+stands on a write quorum, which every later recovery meets: so none annuls what is in a layer, and
+none asks for it in place of what it finds. Between a seal and its table nothing is folded: the
+recovery may fetch what is above the VDL that was told to it.
+
+What is not folded is in memory. So writers may not be ahead of folding by any amount: beyond
+`unfolded_bytes` no more records are written until a fold is done. That is many folds' worth, so
+that nothing in the background holds up a writer (2017 §3.3) who is not faster than all of it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from segments.config import SegmentConfig
+from segments.live_files import LiveFiles
+from segments.protocol.ids import Lsn
+from segments.state import SegmentState
+
+_MOST_FOLDED: Final = 4
+"""A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
+
+
+class FoldRule:
+    """For one segment."""
+
+    def __init__(self, state: SegmentState, files: LiveFiles, config: SegmentConfig) -> None:
+        self._state = state
+        self._files = files
+        self._config = config
+
+    def through(self) -> Lsn:
+        """Up to where the log is to be folded now; where it is already if nothing is due."""
+        state, index = self._state, self._state.index
+        count = self._foldable()
+        record_bytes = self._record_bytes()
+        if not count or (
+            count * record_bytes < self._config.fold_bytes and not self._log_is_long(count)
+        ):
+            return state.folded
+        most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
+        return index.linked_lsn(min(count, most) - 1)
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether so much could be folded that records are to wait."""
+        most = self._config.unfolded_bytes
+        if self._state.index.encoded_bytes() <= most:  # nearly always
+            return False
+        return self._foldable() * self._record_bytes() > most
+
+    def _foldable(self) -> int:
+        """How many records the rule lets be folded."""
+        state, index = self._state, self._state.index
+        if state.lacks_table or state.table.epoch != state.epoch or not len(index):
+            return 0
+        return index.count_through(min(state.vdl, state.scl))
+
+    def _record_bytes(self) -> int:
+        """The mean size of a record, at least 1."""
+        index = self._state.index
+        return max(1, index.encoded_bytes() // max(1, len(index)))
+
+    def _log_is_long(self, foldable: int) -> bool:
+        """Whether the log is too long, and most of what it must hold can be folded.
+
+        What was sent or gossiped twice stands in it twice.
+        """
+        long = self._files.log_bytes > 2 * max(self._config.fold_bytes, self._config.wal_file_bytes)
+        return long and 2 * foldable >= len(self._state.index)
