@@ -57,22 +57,23 @@ def any_read_quorum_recovers(
     all choices of each group are tried in every call, and all combinations as ``shift`` counts up.
     ``known`` are those of earlier calls, for the same reference.
     """
+    known = Recoveries() if known is None else known
+    witnesses = {segment: known.witness(segment, state) for segment, state in durable.items()}
     choices = {
-        pg_id: list(combinations([each for each in model.members if each in durable], model.read))
+        pg_id: list(
+            combinations(
+                [witnesses[each] for each in model.members if each in witnesses], model.read
+            )
+        )
         for pg_id, model in groups.items()
     }
     if not choices or not all(choices.values()):
         return 0
-    known = Recoveries() if known is None else known
-    witnesses = {segment: known.witness(segment, state) for segment, state in durable.items()}
     tables = {each.table_facts: each.reply.table for each in witnesses.values()}
     common = next(iter(tables.values())) if len(tables) == 1 else None
     tried: set[object] = set()
     for combination in combined({pg_id: len(each) for pg_id, each in choices.items()}, shift):
-        chosen = [
-            [witnesses[segment] for segment in choices[pg_id][at]]
-            for pg_id, at in combination.items()
-        ]
+        chosen = [choices[pg_id][at] for pg_id, at in combination.items()]
         adopted = common or max(
             (each.reply.table for group in chosen for each in group), key=_epoch_of
         )
@@ -107,8 +108,9 @@ def any_read_quorum_recovers(
 
 def _source(group: Sequence[Witness], adopted: TruncationTable) -> Witness:
     """Whom a recovery fetches a group's records from, as `log_sources` decides."""
-    if len({each.facts for each in group}) == 1:
-        return group[0]  # all the same: the first
+    facts = [each.facts for each in group]
+    if facts.count(facts[0]) == len(facts):
+        return group[0]  # all are the same: the first
     source = log_sources([each.reply for each in group], adopted)[0]
     return next(each for each in group if each.reply is source)
 

@@ -137,22 +137,23 @@ class SimulatedStorage:
     def at_risk(self) -> list[str]:
         """Files that the durable manifest names, and that a crash could take, or has taken."""
         files, durable = self._platter.files, self._platter.durable
-        names = sorted(manifest.names) if (manifest := self._named()) is not None else []
+        names = sorted(manifest.names) if (manifest := self.manifest) is not None else []
         return [each for each in names if each not in files or files[each] is not durable.get(each)]
 
     @property
     def log_files(self) -> tuple[LogFile, ...]:
         """The files of the log that are durable, by the durable manifest."""
-        manifest = self._named()
+        manifest = self.manifest
         return with_length(manifest.logs, self._platter.durable) if manifest is not None else ()
 
     @property
     def layer_files(self) -> tuple[LayerFile, ...]:
         """The layers that are live, by the durable manifest, ascending."""
-        manifest = self._named()
+        manifest = self.manifest
         return manifest.layers if manifest is not None else ()
 
-    def _named(self) -> Manifest | None:
+    @property
+    def manifest(self) -> Manifest | None:
         """The durable manifest, decoded once: checkers ask at each step."""
         manifest = self._platter.durable.get(MANIFEST, bytearray())
         if manifest != self._decoded:
@@ -163,7 +164,7 @@ class SimulatedStorage:
     @property
     def log_bytes(self) -> int:
         """Bytes in the log that are durable."""
-        return sum(each.length for each in self.log_files)
+        return sum([each.length for each in self.log_files])
 
     async def append(self, name: str, data: bytes) -> None:
         """Write and sync ``data`` at the end of a file; raises `StorageFailed`, `SegmentLost`."""
