@@ -243,7 +243,7 @@ class Recoveries:
         self._above: dict[tuple[int, Lsn], list[RedoRecord]] = {}
         self._witnesses: dict[SegmentId, Witness] = {}
         self._numbers: dict[object, int] = {}
-        self._logs = counted_up()
+        self._count = counted_up()
 
     def witness(self, segment: SegmentId, state: SegmentState) -> Witness:
         """What a segment in this ``state`` answers: as before if nothing has come or gone there.
@@ -259,8 +259,8 @@ class Recoveries:
             return before
         self._forget_some()
         reply = state.seal_reply(segment, _EPOCH, 0)
-        facts = self._numbers.setdefault(_facts(reply), len(self._numbers))
-        number = next(self._logs) if before is None or before.seen[0] != log else before.log
+        facts = self._numbers.setdefault(_facts(reply), next(self._count))
+        number = next(self._count) if before is None or before.seen[0] != log else before.log
         now = Witness(segment, state, seen, reply, _table_facts(reply), facts, number)
         self._witnesses[segment] = now
         return now
@@ -280,7 +280,7 @@ class Recoveries:
         return records
 
     def _forget_some(self) -> None:
-        for each in (self.right, self.held, self._above):
+        for each in (self.right, self.held, self._above, self._numbers):
             if len(each) > _REMEMBERED:
                 each.clear()
 
