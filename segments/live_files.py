@@ -55,7 +55,7 @@ class LiveFiles:
     @property
     def log_bytes(self) -> int:
         """Bytes in the log that are durable."""
-        return sum(each.length for each in self.manifest.logs)
+        return sum([each.length for each in self._manifest.logs[:-1]], self._length)
 
     @property
     def layer_bytes(self) -> int:

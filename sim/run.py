@@ -7,9 +7,11 @@ throughout and ends the run at the first violation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import Enum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import attrs
 import trio
@@ -30,6 +32,10 @@ from sim.world.no_effect import WithoutEffect, without_effect
 from sim.world.scheduler import Deadlock, Livelock, Undecided
 from sim.world.work_bound import share_of
 from sim.world.world import World
+
+_COLLECTED_AFTER: Final = 50_000
+"""New objects until cycles among them are looked for: a run makes few cycles and keeps most of what
+it makes, so that looking often is all in vain."""
 
 
 class Verdict(Enum):
@@ -89,7 +95,8 @@ class Run:
         self.world.listen(self.checker)
         self.world.listen(self.coverage)
         self.world.listen(self.availability)
-        verdict, invariant, finding = self._run_to_the_end()
+        with _rarely_collected():
+            verdict, invariant, finding = self._run_to_the_end()
         world = self.world
         return RunResult(
             schedule=world.schedule,
@@ -189,6 +196,17 @@ class Run:
             if self.world.needs_a_writer:
                 self.world.open_writer()
             await trio.sleep(0.1)
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Look for cycles of garbage less often; afterwards everything is as it was."""
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], _COLLECTED_AFTER) if before[0] else 0, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:

@@ -100,6 +100,7 @@ class Checker(Listener):
         self._models = {group.pg_id: QuorumModel(group.members) for group in world.groups}
         self._opened_ns: dict[str, int] = {}
         self._what_ifs = 0
+        self._recoveries = what_if.Recoveries()
         self._recovered_from: object = None
         """What the recoveries were last tried on."""
         self.disks = DiskChecks(world, self.reference, self.findings)
@@ -476,6 +477,7 @@ class Checker(Listener):
         self._hold(
             what_if.any_read_quorum_recovers,
             self.reference, self._models, durable, self._observed_vdl, self._lal, self._what_ifs,
+            self._recoveries,
         )  # fmt: skip
         self._what_ifs += 1
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segments.host import SegmentHost
-from segments.manifest import MANIFEST, PROMISE, decode_manifest, log_in
+from segments.manifest import PROMISE, log_in
 from segments.protocol.errors import MalformedFrame, SegmentLost
 from segments.protocol.ids import Lsn, SegmentId
 from segments.restart import plan_restart
@@ -207,7 +207,7 @@ class DiskChecks:
         """Where a disk's base layer ends, and its last one; None if rot has been there."""
         if segment in self._damaged:
             return None
-        manifest = decode_manifest(self._world.disks[segment].content(MANIFEST))
+        manifest = self._world.disks[segment].manifest
         if manifest is None:
             return None
         layers = manifest.layers

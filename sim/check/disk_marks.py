@@ -7,6 +7,7 @@ others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from aurora.events import RollbackFound
@@ -79,10 +80,10 @@ class DiskCoverage(Listener):
         self._batches: dict[tuple[SegmentId, Address], tuple[int, Lsn]] = {}
         """The last batch of each writer: its number and its highest LSN."""
 
-    def on_step(self, source: str, event: Event) -> None:
-        handler = _ON_EVENT.get(type(event))
-        if handler is not None:
-            handler(self, source, event)
+    def handler_of(self, kind: type[Event]) -> Callable[[str, Any], None] | None:
+        """What is to be called with each step of a kind; None if it counts for nothing here."""
+        handler = _ON_EVENT.get(kind)
+        return None if handler is None else partial(handler, self)
 
     # ---- power -----------------------------------------------------------------------------------
 

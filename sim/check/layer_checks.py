@@ -12,7 +12,7 @@ from segments.layers.block import Block, read_block
 from segments.layers.job import finished, reader_of
 from segments.layers.layer import Layer, open_layer
 from segments.layers.page_read import Found, Need, Search, plan_read
-from segments.manifest import MANIFEST, LayerFile, decode_manifest
+from segments.manifest import LayerFile
 from segments.protocol.events import LayerPublished, LayerReceived
 from segments.protocol.ids import Lsn, PageId, SegmentId
 from segments.protocol.record import Change
@@ -57,8 +57,8 @@ class LayerChecks:
             self._hold_published(segment, event)
 
     def _hold_published(self, segment: SegmentId, event: LayerPublished) -> None:
-        disk, core = self._world.disks[segment], self._world.cluster.hosts[segment].core
-        manifest = decode_manifest(disk.content(MANIFEST))
+        core = self._world.cluster.hosts[segment].core
+        manifest = self._world.disks[segment].manifest
         if core is None or manifest is None:
             return
         ends = [(each.start, each.end) for each in manifest.layers]

@@ -7,10 +7,11 @@ them with all others.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from segments.core import SegmentCore
-from segments.manifest import MANIFEST, decode_manifest, leftovers
+from segments.manifest import leftovers
 from segments.protocol.events import (
     BatchReceived,
     Event,
@@ -81,10 +82,10 @@ class LayerCoverage(Listener):
         self._logs: dict[SegmentId, int] = {}
         """The number of the first file of each log."""
 
-    def on_step(self, source: str, event: Event) -> None:
-        handler = _ON_EVENT.get(type(event))
-        if handler is not None:
-            handler(self, source, event)
+    def handler_of(self, kind: type[Event]) -> Callable[[str, Any], None] | None:
+        """What is to be called with each step of a kind; None if it counts for nothing here."""
+        handler = _ON_EVENT.get(kind)
+        return None if handler is None else partial(handler, self)
 
     def _core(self, segment: SegmentId) -> SegmentCore:
         core = self._world.cluster.hosts[segment].core
@@ -186,7 +187,7 @@ class LayerCoverage(Listener):
 
     def on_crashed(self, segment: SegmentId) -> None:
         disk = self._world.disks[segment]
-        manifest = decode_manifest(disk.content(MANIFEST))
+        manifest = disk.manifest
         left = leftovers(disk.file_names(), manifest) if manifest is not None else []
         self._left[segment] = {each for each in left if each.startswith("layer-")}
         begun = disk.interrupted_files and segment not in self._writing

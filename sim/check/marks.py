@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 from aurora.engine import Engine
@@ -140,14 +141,20 @@ class Coverage(Listener):
         self._layers = LayerCoverage(world, self.count)
         self._outlived: dict[str, list[Lsn]] = {}
         self._storms = StormCoverage(world, reference, self.count)
+        self._handlers: dict[type[Event], list[Callable[[str, Any], None]]] = {}
 
     def on_step(self, source: str, event: Event) -> None:
-        handler = _ON_EVENT.get(type(event))
-        if handler is not None:
-            handler(self, source, event)
-        self._disks.on_step(source, event)
-        self._layers.on_step(source, event)
-        self._storms.on_step(source, event)
+        handlers = self._handlers.get(type(event))
+        if handlers is None:
+            handlers = self._handlers[type(event)] = self._handlers_of(type(event))
+        for handler in handlers:
+            handler(source, event)
+
+    def _handlers_of(self, kind: type[Event]) -> list[Callable[[str, Any], None]]:
+        """Who counts anything at a step of this kind: of most nobody does."""
+        own = partial(_ON_EVENT[kind], self) if kind in _ON_EVENT else None
+        others = [each.handler_of(kind) for each in (self._disks, self._layers, self._storms)]
+        return [each for each in (own, *others) if each is not None]
 
     def on_action(self, number: int, action: Action) -> None:
         self._disks.on_action(number, action)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -92,10 +93,10 @@ class StormCoverage:
         self._installed = 0
         self._told: dict[str, dict[SegmentId, Lsn]] = {}
 
-    def on_step(self, source: str, event: Event) -> None:
-        handler = _ON_EVENT.get(type(event))
-        if handler is not None:
-            handler(self, source, event)
+    def handler_of(self, kind: type[Event]) -> Callable[[str, Any], None] | None:
+        """What is to be called with each step of a kind; None if it counts for nothing here."""
+        handler = _ON_EVENT.get(kind)
+        return None if handler is None else partial(handler, self)
 
     def _core(self, writer: str) -> WriterCore | None:
         engines = self._world.cluster.engines

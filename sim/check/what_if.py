@@ -2,13 +2,21 @@
 
 A plan is made from each choice of three of six, and held against the reference model: it must keep
 every VDL that was observed, know where each group's log ends, and have the log up to there.
+
+A plan is a pure function of what was answered and fetched. So one that was found right is not made
+again from the same answers and the same records (`Recoveries`): of it only that is held anew which
+the rest of the world may have changed since, the observed VDL and where the log ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from itertools import count as counted_up
 from operator import attrgetter
+from typing import Final
+
+import attrs
 
 from aurora.consistency import VolumeConsistency
 from aurora.mtr import VolumeChains
@@ -29,6 +37,8 @@ from sim.check.rules_of_logs import annuls_exactly
 _EPOCH = VolumeEpoch(1 << 40, 1)
 """Of the writers that are only imagined: above all others."""
 _epoch_of = attrgetter("epoch")
+_REMEMBERED: Final = 4_096
+"""Plans that were found right, and logs: more are forgotten, and made again."""
 
 
 @holds("any-read-quorum-recovers")
@@ -39,51 +49,95 @@ def any_read_quorum_recovers(
     observed: Lsn,
     lal: int,
     shift: int = 0,
+    known: Recoveries | None = None,
 ) -> int:
-    """2: plan from every read quorum of witnesses; returns the number of plans made.
+    """2: plan from every read quorum of witnesses; returns the number of different ones.
 
     With several groups a choice of one is combined with one of each other, which ``shift`` tells:
     all choices of each group are tried in every call, and all combinations as ``shift`` counts up.
+    ``known`` are those of earlier calls, for the same reference.
     """
+    known = Recoveries() if known is None else known
+    witnesses = {segment: known.witness(segment, state) for segment, state in durable.items()}
     choices = {
-        pg_id: list(combinations([each for each in model.members if each in durable], model.read))
+        pg_id: list(
+            combinations(
+                [witnesses[each] for each in model.members if each in witnesses], model.read
+            )
+        )
         for pg_id, model in groups.items()
     }
     if not choices or not all(choices.values()):
         return 0
-    replies = {segment: state.seal_reply(segment, _EPOCH, 0) for segment, state in durable.items()}
-    facts = _numbered({segment: _facts(reply) for segment, reply in replies.items()})
-    tables = {_table_facts(each): each.table for each in replies.values()}
+    tables = {each.table_facts: each.reply.table for each in witnesses.values()}
     common = next(iter(tables.values())) if len(tables) == 1 else None
     tried: set[object] = set()
-    log = _Log(reference, durable)
     for combination in combined({pg_id: len(each) for pg_id, each in choices.items()}, shift):
-        chosen = {
-            pg_id: [replies[segment] for segment in choices[pg_id][at]]
-            for pg_id, at in combination.items()
-        }
-        everyone = [reply for group in chosen.values() for reply in group]
-        adopted = common or max((each.table for each in everyone), key=_epoch_of)
-        sources = {pg_id: log_sources(group, adopted)[0].segment for pg_id, group in chosen.items()}
-        answers = [sorted([facts[each.segment] for each in group]) for group in chosen.values()]
-        case = (*sources.values(), *map(tuple, answers))
+        chosen = [choices[pg_id][at] for pg_id, at in combination.items()]
+        adopted = common or max(
+            (each.reply.table for group in chosen for each in group), key=_epoch_of
+        )
+        sources = [_source(group, adopted) for group in chosen]
+        answers = [tuple(sorted([each.facts for each in group])) for group in chosen]
+        case = (*[each.log for each in sources], *answers)
         if case in tried:
             continue  # the same answers, and the same records: the same plan
         tried.add(case)
         try:
-            fetched = log.above(announced_vdl(everyone), sources)
-            plan = plan_recovery(_EPOCH, lal, chosen, fetched)
-            _keeps_what_was_observed(plan, observed)
             view = newest_view(reference, adopted)
-            ranges = () if view is None else view.table.ranges
-            settled = max(each.table.settled for each in everyone)
-            annuls_exactly("", plan, ranges, lal, settled)
-            log.has(plan, adopted, sources)
-            _starts_a_writer(plan)
+            right = known.right.get((case, view))
+            if right is None:
+                right = _planned(
+                    reference,
+                    view,
+                    dict(zip(choices, chosen, strict=True)),
+                    dict(zip(choices, sources, strict=True)),
+                    observed,
+                    lal,
+                    known,
+                )
+                known.right[case, view] = right
+            else:
+                _keeps_what_was_observed(right, observed)
+                _ends_where_the_log_does(reference, view, right)
         except Broken as broken:
-            members = ", ".join(reply.segment for reply in everyone)
+            members = ", ".join(each.segment for group in chosen for each in group)
             raise Broken(f"a recovery from {members} {broken}") from None
     return len(tried)
+
+
+def _source(group: Sequence[Witness], adopted: TruncationTable) -> Witness:
+    """Whom a recovery fetches a group's records from, as `log_sources` decides."""
+    facts = [each.facts for each in group]
+    if facts.count(facts[0]) == len(facts):
+        return group[0]  # all are the same: the first
+    source = log_sources([each.reply for each in group], adopted)[0]
+    return next(each for each in group if each.reply is source)
+
+
+def _planned(
+    reference: Reference,
+    view: WriterView | None,
+    chosen: Mapping[PgId, Sequence[Witness]],
+    sources: Mapping[PgId, Witness],
+    observed: Lsn,
+    lal: int,
+    known: Recoveries,
+) -> RecoveryPlan:
+    """The plan from these answers, once all is held of it that must be."""
+    replies = {pg_id: [each.reply for each in group] for pg_id, group in chosen.items()}
+    everyone = [reply for group in replies.values() for reply in group]
+    anchor = announced_vdl(everyone)
+    fetched = {pg_id: known.above(source, anchor) for pg_id, source in sources.items()}
+    plan = plan_recovery(_EPOCH, lal, replies, fetched)
+    _keeps_what_was_observed(plan, observed)
+    ranges = () if view is None else view.table.ranges
+    settled = max(each.table.settled for each in everyone)
+    annuls_exactly("", plan, ranges, lal, settled)
+    _ends_where_the_log_does(reference, view, plan)
+    _has_the_log(reference, view, plan, sources, known)
+    _starts_a_writer(plan)
+    return plan
 
 
 def combined(counts: Mapping[PgId, int], shift: int) -> list[dict[PgId, int]]:
@@ -113,59 +167,42 @@ def _keeps_what_was_observed(plan: RecoveryPlan, observed: Lsn) -> None:
         raise Broken(f"opens at VDL {plan.vdl} and loses {observed}, a VDL that was observed")
 
 
-class _Log:
-    """The log as the segments hold it, during one round: nothing is looked up or held twice."""
-
-    def __init__(self, reference: Reference, durable: Mapping[SegmentId, SegmentState]) -> None:
-        self._reference = reference
-        self._durable = durable
-        self._above: dict[tuple[SegmentId, Lsn], list[RedoRecord]] = {}
-        self._held: set[tuple[VolumeEpoch, PgId, SegmentId, Lsn, Lsn]] = set()
-
-    def above(self, anchor: Lsn, sources: Mapping[PgId, SegmentId]) -> dict[PgId, list[RedoRecord]]:
-        """What a recovery fetches of each group: the records above ``anchor``."""
-        fetched = {}
-        for pg_id, source in sources.items():
-            records = self._above.get((source, anchor))
-            if records is None:
-                index = self._durable[source].index
-                if anchor < index.base_lsn:
-                    raise Broken(
-                        f"hears of no VDL above {anchor}, and {source}, its source, has pages as "
-                        f"of {index.base_lsn} in place of records"
-                    )
-                records = read_records(index.runs_after(anchor, 1 << 40))
-                self._above[source, anchor] = records
-            fetched[pg_id] = records
-        return fetched
-
-    def has(
-        self, plan: RecoveryPlan, adopted: TruncationTable, sources: Mapping[PgId, SegmentId]
-    ) -> None:
-        """It is the one that the writer of the ``adopted`` table must see, up to the VDL."""
-        view = newest_view(self._reference, adopted)
-        if view is None:
-            return  # formatted, and never opened
-        for pg_id, tail in plan.tails.items():
-            case = (view.epoch, pg_id, sources[pg_id], tail, plan.vdl)
-            if case not in self._held:
-                self._has_group(view, pg_id, sources[pg_id], tail, plan.vdl)
-                self._held.add(case)
-
-    def _has_group(
-        self, view: WriterView, pg_id: PgId, source: SegmentId, tail: Lsn, vdl: Lsn
-    ) -> None:
-        expected = self._reference.tail(view, pg_id, vdl)
+def _ends_where_the_log_does(
+    reference: Reference, view: WriterView | None, plan: RecoveryPlan
+) -> None:
+    """It knows the last record of each group that the writer of ``view`` must see."""
+    if view is None:
+        return  # formatted, and never opened
+    for pg_id, tail in plan.tails.items():
+        expected = reference.tail(view, pg_id, plan.vdl)
         if tail != expected:
             raise Broken(
-                f"opens at VDL {vdl} with PG {pg_id} ending at {tail}; its last live record "
+                f"opens at VDL {plan.vdl} with PG {pg_id} ending at {tail}; its last live record "
                 f"is {expected}"
             )
-        # Whom the records are fetched from has all of them, or pages in place of the oldest.
-        index = self._durable[source].index
-        needed = self._reference.chain(view, pg_id, index.base_lsn, tail)
-        for lsn in index.not_held(needed):
-            raise Broken(f"opens at VDL {vdl}; {source}, its source, lacks LSN {lsn}")
+
+
+def _has_the_log(
+    reference: Reference,
+    view: WriterView | None,
+    plan: RecoveryPlan,
+    sources: Mapping[PgId, Witness],
+    known: Recoveries,
+) -> None:
+    """Whom the records are fetched from has all of them, or pages in place of the oldest."""
+    if view is None:
+        return
+    for pg_id, tail in plan.tails.items():
+        source = sources[pg_id]
+        case = view, pg_id, source.log, tail
+        if case not in known.held:
+            index = source.state.index
+            needed = reference.chain(view, pg_id, index.base_lsn, tail)
+            for lsn in index.not_held(needed):
+                raise Broken(
+                    f"opens at VDL {plan.vdl}; {source.segment}, its source, lacks LSN {lsn}"
+                )
+            known.held.add(case)
 
 
 def _starts_a_writer(plan: RecoveryPlan) -> None:
@@ -176,13 +213,76 @@ def _starts_a_writer(plan: RecoveryPlan) -> None:
         raise Broken(f"makes no writer: {error}") from error
 
 
-# ---- a plan --------------------------------------------------------------------------------------
+# ---- what is known of earlier rounds -------------------------------------------------------------
 
 
-def _numbered(facts: Mapping[SegmentId, object]) -> dict[SegmentId, int]:
-    """The same number for whoever says the same: numbers are compared more quickly."""
-    numbers: dict[object, int] = {}
-    return {segment: numbers.setdefault(each, len(numbers)) for segment, each in facts.items()}
+@attrs.frozen(eq=False)
+class Witness:
+    """A segment as a recovery would hear it now."""
+
+    segment: SegmentId
+    state: SegmentState
+    seen: tuple[object, ...]
+    """What tells whether it is still the same."""
+    reply: SealReply
+    table_facts: tuple[object, ...]
+    facts: int
+    """The same number for whoever says the same."""
+    log: int
+    """A number of its own for whatever it has ever held."""
+
+
+class Recoveries:
+    """The imagined recoveries of one run that were found right, and what they were made from."""
+
+    def __init__(self) -> None:
+        self.right: dict[object, RecoveryPlan] = {}
+        """By answers, sources, and the writer whose table was adopted."""
+        self.held: set[tuple[WriterView, PgId, int, Lsn]] = set()
+        """Which logs have all that writers must see up to an LSN."""
+        self._above: dict[tuple[int, Lsn], list[RedoRecord]] = {}
+        self._witnesses: dict[SegmentId, Witness] = {}
+        self._numbers: dict[object, int] = {}
+        self._count = counted_up()
+
+    def witness(self, segment: SegmentId, state: SegmentState) -> Witness:
+        """What a segment in this ``state`` answers: as before if nothing has come or gone there.
+
+        Records come and go, so their number and size tell; another state is another log.
+        """
+        index, before = state.index, self._witnesses.get(segment)
+        log = (index.scl, index.base_lsn, len(index), index.encoded_bytes(), index.spoilt_runs)
+        seen = (log, state.vdl, state.floor, state.announced_floor, state.table)
+        if before is not None and before.state is not state:
+            before = None
+        if before is not None and before.seen == seen:
+            return before
+        self._forget_some()
+        reply = state.seal_reply(segment, _EPOCH, 0)
+        facts = self._numbers.setdefault(_facts(reply), next(self._count))
+        number = next(self._count) if before is None or before.seen[0] != log else before.log
+        now = Witness(segment, state, seen, reply, _table_facts(reply), facts, number)
+        self._witnesses[segment] = now
+        return now
+
+    def above(self, source: Witness, anchor: Lsn) -> list[RedoRecord]:
+        """What a recovery fetches of a group: the records of its source above ``anchor``."""
+        records = self._above.get((source.log, anchor))
+        if records is None:
+            index = source.state.index
+            if anchor < index.base_lsn:
+                raise Broken(
+                    f"hears of no VDL above {anchor}, and {source.segment}, its source, has pages "
+                    f"as of {index.base_lsn} in place of records"
+                )
+            records = read_records(index.runs_after(anchor, 1 << 40))
+            self._above[source.log, anchor] = records
+        return records
+
+    def _forget_some(self) -> None:
+        for each in (self.right, self.held, self._above, self._numbers):
+            if len(each) > _REMEMBERED:
+                each.clear()
 
 
 def _facts(reply: SealReply) -> tuple[object, ...]:

@@ -8,8 +8,7 @@ which names are there then, is drawn (`sim.world.torn`, `sim.world.platter`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Final
 
@@ -61,6 +60,32 @@ class _Write:
     event: Handle = attrs.field(factory=list)
 
 
+@attrs.frozen(eq=False)
+class _Turn:
+    """The background of a disk, for one operation at a time."""
+
+    disk: SimulatedStorage
+    refused: str
+    crashes: int
+
+    async def __aenter__(self) -> None:
+        disk = self.disk
+        await disk._background.acquire()
+        try:
+            disk._check_uncrashed(self.crashes)
+            disk._check_alive()
+        except BaseException:
+            disk._background.release()
+            raise
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        disk = self.disk
+        refused = isinstance(error, StorageFailed) and disk._crashes == self.crashes
+        if refused and self.refused:
+            disk._platter.remove([self.refused])
+        disk._background.release()
+
+
 class SimulatedStorage:
     """A `Storage` in virtual time, and the platter itself: a restarted segment gets the same one.
 
@@ -93,6 +118,9 @@ class SimulatedStorage:
         self._background = trio.Lock()
         self._decoded = b""
         self._said: Manifest | None = None
+        self._names: tuple[str, ...] = ()
+        self._last_log = ""
+        self._logs: tuple[LogFile, ...] = ()
         self._crashed = self._broken = False
         self._slowness = 1.0
         self._refusals = Refusals(self._random)
@@ -137,33 +165,42 @@ class SimulatedStorage:
     def at_risk(self) -> list[str]:
         """Files that the durable manifest names, and that a crash could take, or has taken."""
         files, durable = self._platter.files, self._platter.durable
-        names = sorted(manifest.names) if (manifest := self._named()) is not None else []
+        names = self._names if self.manifest is not None else ()
         return [each for each in names if each not in files or files[each] is not durable.get(each)]
 
     @property
     def log_files(self) -> tuple[LogFile, ...]:
         """The files of the log that are durable, by the durable manifest."""
-        manifest = self._named()
-        return with_length(manifest.logs, self._platter.durable) if manifest is not None else ()
+        manifest, durable = self.manifest, self._platter.durable
+        last = durable.get(self._last_log)
+        if manifest is None or last is None:
+            return ()
+        if not self._logs or self._logs[-1].length != len(last):
+            self._logs = with_length(manifest.logs, durable)
+        return self._logs
 
     @property
     def layer_files(self) -> tuple[LayerFile, ...]:
         """The layers that are live, by the durable manifest, ascending."""
-        manifest = self._named()
+        manifest = self.manifest
         return manifest.layers if manifest is not None else ()
 
-    def _named(self) -> Manifest | None:
+    @property
+    def manifest(self) -> Manifest | None:
         """The durable manifest, decoded once: checkers ask at each step."""
         manifest = self._platter.durable.get(MANIFEST, bytearray())
         if manifest != self._decoded:
             self._decoded = bytes(manifest)
             self._said = decode_manifest(self._decoded)
+            said, self._logs = self._said, ()
+            self._names = () if said is None else tuple(sorted(said.names))
+            self._last_log = "" if said is None else said.logs[-1].name
         return self._said
 
     @property
     def log_bytes(self) -> int:
         """Bytes in the log that are durable."""
-        return sum(each.length for each in self.log_files)
+        return sum([each.length for each in self.log_files])
 
     async def append(self, name: str, data: bytes) -> None:
         """Write and sync ``data`` at the end of a file; raises `StorageFailed`, `SegmentLost`."""
@@ -227,19 +264,9 @@ class SimulatedStorage:
                 lambda: self._platter.remove(names), refusable=False,
             )  # fmt: skip
 
-    @asynccontextmanager
-    async def _in_background(self, refused: str = "") -> AsyncIterator[None]:
+    def _in_background(self, refused: str = "") -> _Turn:
         """When it is its turn; the file ``refused`` goes if the disk refuses what is done to it."""
-        crashes = self._crashes
-        async with self._background:
-            self._check_uncrashed(crashes)
-            self._check_alive()
-            try:
-                yield
-            except StorageFailed:
-                if self._crashes == crashes and refused:
-                    self._platter.remove([refused])
-                raise
+        return _Turn(self, refused, self._crashes)
 
     async def truncate(self, name: str, length: int) -> None:
         """Keep the first ``length`` bytes of a file, durably; `Invalid` if it is shorter."""

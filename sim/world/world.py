@@ -75,6 +75,7 @@ class World:
         self.traffic = Traffic()
         self._listeners: list[Listener] = []
         self._message_listeners: list[Listener] = []
+        self._step_listeners: list[Listener] = []
         self.listen(self.trace)
         self.listen(self.traffic)
         knobs, seeds = schedule.knobs, Seeds(schedule.seed)
@@ -154,7 +155,9 @@ class World:
         """Tell ``listener`` of everything from now on, after those who listen already."""
         self._listeners.append(listener)
         if type(listener).on_message is not Listener.on_message:
-            self._message_listeners.append(listener)  # of messages there are many
+            self._message_listeners.append(listener)  # of messages there are many, and of steps
+        if type(listener).on_step is not Listener.on_step:
+            self._step_listeners.append(listener)
 
     def _on_message(self, event: NetworkEvent) -> None:
         for listener in self._message_listeners:
@@ -166,7 +169,7 @@ class World:
                 self._asks_a_segment()
             elif isinstance(event, MtrAllocated):
                 self._is_logged(event)
-            for listener in self._listeners:
+            for listener in self._step_listeners:
                 listener.on_step(source, event)
         except Exception as error:
             self.scheduler.fail(error)  # before the core, whose error it is not, can catch it

@@ -108,14 +108,15 @@ def test_recoveries_that_are_skipped_would_have_come_to_the_same(
         observed: Lsn,
         lal: int,
         shift: int,
+        known: what_if.Recoveries,
     ) -> int:
         nonlocal tried
         lowest = lowest_vdl(groups, durable, lal, shift)
         if lowest is not None:
             tried += 1
             with pytest.raises(Broken, match=f"loses {lowest + 1}"):
-                real(reference, groups, durable, lowest + 1, lal, shift)
-        return real(reference, groups, durable, observed, lal, shift)
+                real(reference, groups, durable, lowest + 1, lal, shift, known)
+        return real(reference, groups, durable, observed, lal, shift, known)
 
     monkeypatch.setattr(what_if, "any_read_quorum_recovers", compared)
     for seed in (3, 7):

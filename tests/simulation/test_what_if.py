@@ -17,7 +17,7 @@ from segments.state import SegmentState
 from sim.check import what_if
 from sim.check.invariants import Broken
 from sim.check.reference_model import Reference
-from sim.check.what_if import any_read_quorum_recovers, combined
+from sim.check.what_if import Recoveries, any_read_quorum_recovers, combined
 from tests.store_rig import FIRST, MEMBERS, TINY, StoreRig, batch, records
 
 GROUPS = {0: QuorumModel(MEMBERS)}
@@ -95,6 +95,52 @@ def test_a_source_with_a_hole_below_its_scl_is_told() -> None:
         linked.append(whole.cut(4, 10))
     with pytest.raises(Broken, match="A0, its source, lacks LSN 4"):
         recover(reference(10), durable, 10)
+
+
+def test_a_recovery_that_was_right_is_imagined_again_only_from_something_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plans = 0
+
+    def planned(*given: Any) -> RecoveryPlan:
+        nonlocal plans
+        plans += 1
+        return plan_recovery(*given)
+
+    monkeypatch.setattr(what_if, "plan_recovery", planned)
+    durable = {each: state(10, 10) for each in MEMBERS}
+    known, written = Recoveries(), reference(10)
+
+    def again(observed: Lsn = 10) -> int:
+        before = plans
+        any_read_quorum_recovers(written, GROUPS, durable, observed, 1000, 0, known)
+        return plans - before
+
+    assert again() == len(MEMBERS) - 2  # one for each source
+    assert again() == 0
+    with pytest.raises(Broken, match="opens at VDL 10 and loses 11"):
+        again(observed=11)
+    durable["A0"].announced(10, 7)
+    assert again() > 0  # whoever is asked together with it
+    assert again() == 0
+    written.allocated("W", records(range(11, 12), after=records(range(1, 11))))
+    assert again() == 0  # above the VDL
+    linked = durable["A0"].index._linked
+    whole = linked._runs.pop()
+    del linked._lasts[:], linked._ends[:]
+    linked.append(whole.cut(0, 3))
+    linked.append(whole.cut(4, 10))
+    with pytest.raises(Broken, match="A0, its source, lacks LSN 4"):
+        again()
+
+
+def test_where_the_log_ends_is_asked_again_of_a_recovery_that_was_right() -> None:
+    durable, known = {each: state(10, 10) for each in MEMBERS}, Recoveries()
+    written = reference(10)
+    any_read_quorum_recovers(written, GROUPS, durable, 10, 1000, 0, known)
+    written.writers["W"].chains[0].pop()
+    with pytest.raises(Broken, match="PG 0 ending at 10; its last live record is 9"):
+        any_read_quorum_recovers(written, GROUPS, durable, 10, 1000, 0, known)
 
 
 def test_pages_stand_for_the_records_that_were_collected() -> None:
