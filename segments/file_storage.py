@@ -35,12 +35,15 @@ cache only; reading then drops the clean pages, and so reads what the disk has.
 with the process. An append looks whether its file still has a name, a read whether the name still
 leads to it; if not the storage is fail-stop, too. A directory that is moved is still the same one:
 everything goes through its descriptor (`segments.locked_directory`).
+
+(More than 400 lines: the operations, and the turns and threads they take, are one thing.)
 """
 
 from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -93,6 +96,8 @@ class FileStorage:
         self._failure: str | None = None
         self._closing = False
         self._files: dict[str, OpenFile] = {}
+        self._kept: Counter[str] = Counter()
+        self._deleted_later: set[str] = set()
         try:
             for name in directory.names():
                 if name == IDENTITY or is_ours(name):
@@ -202,7 +207,34 @@ class FileStorage:
 
     async def delete(self, names: Sequence[str]) -> None:
         async with self._taking(self._background):
-            await self._in_thread(self._delete, names)
+            kept = self._kept.keys() & names
+            self._deleted_later |= kept
+            await self._in_thread(self._delete, [each for each in names if each not in kept])
+
+    @asynccontextmanager
+    async def keeping(self, names: Sequence[str]) -> AsyncIterator[LockedDirectory]:
+        """Have files stay while the block runs, even if they are deleted; they go after it.
+
+        Begins without giving others a turn. Gives the directory that they are in, which stays open.
+        """
+        self._check_usable()
+        self._operations += 1
+        self._kept.update(names)
+        try:
+            yield self._directory
+        finally:
+            self._kept.subtract(names)
+            self._kept = +self._kept
+            gone = sorted(self._deleted_later - set(self._kept))
+            self._deleted_later.difference_update(gone)
+            try:
+                if gone and not self._closing and self._failure is None:
+                    with trio.CancelScope(shield=True):
+                        await self.delete(gone)
+            finally:
+                self._operations -= 1
+                if self._closing and not self._operations:
+                    self._close_files()
 
     # ---- turns and threads -----------------------------------------------------------------------
 

@@ -56,6 +56,11 @@ class OpenDirectory:
         """Give a file another name, in place of what had that before."""
         os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
 
+    def link(self, name: str, source: OpenDirectory) -> None:
+        """Give a file of ``source``, of this name, the same name here as well."""
+        descriptors = {"src_dir_fd": source.descriptor, "dst_dir_fd": self._descriptor}
+        os.link(name, name, follow_symlinks=False, **descriptors)
+
     def publish(self, name: str, data: bytes) -> None:
         """Make a file consist of ``data``, durably; after a crash it is wholly old or new."""
         new_name = name + ".new"

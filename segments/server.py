@@ -89,6 +89,19 @@ class SegmentServer:
         self._turn = trio.Event()
         """Set when there may be something to do in the background."""
 
+    @property
+    def storage(self) -> Storage:
+        """Its disk."""
+        return self._storage
+
+    async def settled(self, core: SegmentCore) -> None:
+        """Return at a moment when no write has taken effect only in part."""
+        await self._until_applied(core)
+
+    async def work(self, core: SegmentCore, job: Job[T]) -> T:
+        """Do a job of somebody else's that only reads."""
+        return await self._perform(job, core)
+
     # Ctrl-C is the caller's: amid a step here it would leave it neither done nor undone.
     @trio.lowlevel.enable_ki_protection
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

@@ -40,7 +40,8 @@ class Source(Protocol):
 class LayerSource:
     """The rows of a layer, each block read once; raises `DamagedLayer`.
 
-    Whether its start was raised, or not: what lies at or below that is another layer's.
+    Those that it stands for: what its file has beyond, at either end, is another layer's, or is no
+    part of this volume.
     """
 
     def __init__(self, layer: Layer, first_page: PageId = 0) -> None:
@@ -51,24 +52,30 @@ class LayerSource:
 
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""
-        if not self._read:
-            offsets, first = self._layer.offsets, self._next
-            blocks = len(offsets) - 1
-            if first == blocks:
-                return None
-            start = offsets[first]
-            end = max(first + 1, bisect_right(offsets, start + _READ_BYTES, first) - 1)
-            data = yield self._layer.read_blocks(first, end - first)
-            for at, stop in pairwise(offsets[first : end + 1]):
-                self._read.append((data[at - start : stop - start], at))
-            self._next = end
-        data, at = self._read.popleft()
-        block = read_block(data, at, self._layer.number)
-        start = self._layer.start
-        if min(block.lsns) > start:
-            return block
-        kept = block.only([lsn > start for lsn in block.lsns])
-        return kept if kept is not None else (yield from self.next_block())
+        start, end = self._layer.start, self._layer.end
+        while self._read or (yield from self._read_more()):
+            data, at = self._read.popleft()
+            block = read_block(data, at, self._layer.number)
+            if min(block.lsns) > start and max(block.lsns) <= end:
+                return block
+            kept = block.only([start < lsn <= end for lsn in block.lsns])
+            if kept is not None:
+                return kept
+            yield PAUSE
+        return None
+
+    def _read_more(self) -> Job[bool]:
+        """Read some blocks; False if there are none left."""
+        offsets, first = self._layer.offsets, self._next
+        if first == len(offsets) - 1:
+            return False
+        start = offsets[first]
+        stop = max(first + 1, bisect_right(offsets, start + _READ_BYTES, first) - 1)
+        data = yield self._layer.read_blocks(first, stop - first)
+        for at, end in pairwise(offsets[first : stop + 1]):
+            self._read.append((data[at - start : end - start], at))
+        self._next = stop
+        return True
 
 
 class BlocksSource:
