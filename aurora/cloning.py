@@ -44,6 +44,11 @@ from segments.server import SegmentServer
 _ID_BITS: Final = 62
 _SALT_BITS: Final = 64
 _VOLUME_ID_BITS: Final = 128
+_SHORT_LOG_BYTES: Final = 64 << 10
+_LOG_SHARE: Final = 256
+"""A log that takes more than such a part of the layers is folded first, for all clones to come."""
+_FOLDING_S: Final = 0.3
+"""How long a clone waits for that: a merge may be under way."""
 _AT_A_TIME: Final = 6
 """Segments that are written at a time, each in a thread."""
 
@@ -120,6 +125,12 @@ def _running(host: SegmentHost) -> _Running | str:
         return host.failure or "it is down"
     assert isinstance(server.storage, FileStorage)
     return _Running(server, server.core, server.storage)
+
+
+def _is_long(core: SegmentCore) -> bool:
+    """Whether the log is so long that a clone would rather share it, as a layer."""
+    size = core.state.index.encoded_bytes()
+    return size > max(_SHORT_LOG_BYTES, core.files.layer_bytes // _LOG_SHARE)
 
 
 def _why_not(core: SegmentCore, writer: WriterCore, end: Lsn) -> str | None:
@@ -296,6 +307,8 @@ class _Cloning:
     async def _share(self, target: CloneDirectory, running: _Running, end: Lsn) -> str | None:
         """Write a segment of what another one holds; or why nothing of it may be taken."""
         server, core = running.server, running.core
+        if end > core.state.folded and _is_long(core):
+            await server.fold(core, end, _FOLDING_S)
         await server.settled(core)
         if why := _why_not(core, self._writer, end):
             return why

@@ -89,6 +89,8 @@ class Background:
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
         """How often the log was written anew."""
+        self.fold_asked: Lsn = 0
+        """Up to here the log is to be folded now, however short it is: so that it can be shared."""
         self._beginning_file = False
         self._not_before = 0.0
         """When to try again: a disk that refuses has to be left alone for a while."""
@@ -183,7 +185,9 @@ class Background:
         count = index.count_through(min(state.vdl, state.scl))
         record_bytes = max(1, index.encoded_bytes() // len(index))
         if not count or (
-            count * record_bytes < self._config.fold_bytes and not self._log_is_long(count)
+            count * record_bytes < self._config.fold_bytes
+            and state.folded >= self.fold_asked
+            and not self._log_is_long(count)
         ):
             return state.folded
         most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)

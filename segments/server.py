@@ -38,7 +38,7 @@ from segments.protocol.errors import (
     StorageFailed,
 )
 from segments.protocol.events import Tracer
-from segments.protocol.ids import PgId, SegmentId
+from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.refusal import Refusal
 from segments.protocol.transport import Endpoint
 from segments.restart import restart_job
@@ -88,6 +88,7 @@ class SegmentServer:
         self._applied = trio.Event()
         self._turn = trio.Event()
         """Set when there may be something to do in the background."""
+        self._job_ended = trio.Event()
 
     @property
     def storage(self) -> Storage:
@@ -101,6 +102,18 @@ class SegmentServer:
     async def work(self, core: SegmentCore, job: Job[T]) -> T:
         """Do a job of somebody else's that only reads."""
         return await self._perform(job, core)
+
+    async def fold(self, core: SegmentCore, through: Lsn, most_s: float) -> None:
+        """Fold the log up to ``through``, or what can be folded of that within ``most_s``."""
+        background = core.background
+        background.fold_asked = through
+        self._turn.set()
+        try:
+            with trio.move_on_after(most_s):
+                while background.foldable() > core.state.folded < through:
+                    await self._job_ended.wait()
+        finally:
+            background.fold_asked = 0
 
     # Ctrl-C is the caller's: amid a step here it would leave it neither done nor undone.
     @trio.lowlevel.enable_ki_protection
@@ -320,6 +333,8 @@ class SegmentServer:
                 self.storage_failures += 1
             else:
                 self.background_refusal = None
+            self._job_ended.set()
+            self._job_ended = trio.Event()
             self._send(core)
 
     async def _perform(self, job: Job[T], core: SegmentCore | None = None) -> T:
