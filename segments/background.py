@@ -89,8 +89,7 @@ class Background:
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
         """How often the log was written anew."""
-        self.fold_asked: Lsn = 0
-        """Up to here the log is to be folded now, however short it is: so that it can be shared."""
+        self.fold_asked: Lsn = 0  # up to here now, however short the log is, so that it is shared
         self._beginning_file = False
         self._not_before = 0.0
         """When to try again: a disk that refuses has to be left alone for a while."""
@@ -184,11 +183,8 @@ class Background:
             return state.folded
         count = index.count_through(min(state.vdl, state.scl))
         record_bytes = max(1, index.encoded_bytes() // len(index))
-        if not count or (
-            count * record_bytes < self._config.fold_bytes
-            and state.folded >= self.fold_asked
-            and not self._log_is_long(count)
-        ):
+        due = count * record_bytes >= self._config.fold_bytes or state.folded < self.fold_asked
+        if not count or not (due or self._log_is_long(count)):
             return state.folded
         most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
         return index.linked_lsn(min(count, most) - 1)

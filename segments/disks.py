@@ -213,6 +213,11 @@ class VolumeDirectory:
         """
         directory.publish(_MANIFEST, _encode_manifest(self.volume_id, self.geometry, 0))
 
+    def make_place(self) -> None:
+        """Make its directory unless it is there; raises `Invalid` for what is none, and `OSError`."""
+        if not _is_directory(self.path):
+            make_directory(self.path)
+
     def begin_clone(self) -> None:
         """Put up the marker of an unfinished clone, and clear what another one has left.
 

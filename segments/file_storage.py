@@ -54,7 +54,7 @@ import trio
 
 from segments.forks import close_in_children
 from segments.io_threads import ResidentThread, in_thread
-from segments.locked_directory import LockedDirectory
+from segments.locked_directory import LockedDirectory, OpenDirectory
 from segments.manifest import PROMISE, is_ours
 from segments.open_file import NotSynced, OpenFile
 from segments.protocol.errors import Closed, StorageBroken, StorageFailed
@@ -212,29 +212,29 @@ class FileStorage:
             await self._in_thread(self._delete, [each for each in names if each not in kept])
 
     @asynccontextmanager
-    async def keeping(self, names: Sequence[str]) -> AsyncIterator[LockedDirectory]:
+    async def keeping(self, names: Sequence[str]) -> AsyncIterator[OpenDirectory]:
         """Have files stay while the block runs, even if they are deleted; they go after it.
 
-        Begins without giving others a turn. Gives the directory that they are in, which stays open.
+        Begins without giving others a turn. Gives the directory that they are in, opened once more:
+        so it can be used to the end, and nobody waits for it, even if this storage is closed.
         """
         self._check_usable()
-        self._operations += 1
+        try:
+            directory = self._directory.opened_again()
+        except OSError as error:
+            raise self._refused(error) from error
         self._kept.update(names)
         try:
-            yield self._directory
+            yield directory
         finally:
+            directory.close()
             self._kept.subtract(names)
             self._kept = +self._kept
-            gone = sorted(self._deleted_later - set(self._kept))
+            gone = sorted(self._deleted_later - self._kept.keys())
             self._deleted_later.difference_update(gone)
-            try:
-                if gone and not self._closing and self._failure is None:
-                    with trio.CancelScope(shield=True):
-                        await self.delete(gone)
-            finally:
-                self._operations -= 1
-                if self._closing and not self._operations:
-                    self._close_files()
+            if gone and not self._closing and self._failure is None:
+                with trio.CancelScope(shield=True), suppress(StorageFailed, Closed):
+                    await self.delete(gone)
 
     # ---- turns and threads -----------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from segments.open_file import OpenFile
 from segments.protocol.errors import DamagedLayer, NotShareable, StorageFailed
 from segments.protocol.ids import SegmentId
 from segments.protocol.refusal import storage_error
-from segments.segment_directory import IDENTITY, encode_identity, make_directory
+from segments.segment_directory import IDENTITY, encode_identity
 from segments.storage import Identity
 
 _COPIED_BYTES: Final = 1 << 20
@@ -61,7 +61,7 @@ class CloneDirectory:
         """
         self._volume = volume
         try:
-            make_directory(volume.path)
+            volume.make_place()
             self._locked = LockedDirectory(volume.path)
             try:
                 volume.begin_clone()

@@ -239,7 +239,7 @@ def unfinished(source: Source, to: Path) -> None:
 def test_an_unfinished_clone_says_what_it_is(tmp_path: Path) -> None:
     source = Source.made(tmp_path / "v")
     unfinished(source, tmp_path / "to")
-    with pytest.raises(Invalid, match="holds an unfinished clone, as volume.cloning says"):
+    with pytest.raises(Invalid, match=r"holds an unfinished clone, as volume\.cloning says"):
         VolumeDirectory.find(tmp_path / "to")
     source.clone(tmp_path / "to")
     source.check(tmp_path / "to")

@@ -7,14 +7,18 @@ import shutil
 from bisect import bisect_right
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
+from threading import Event
+from typing import Any
 
 import pytest
 import trio
 
 import aurora
 from aurora import Cluster, ClusterConfig, EngineConfig, SegmentConfig
+from segments.cloning.directory import CloneDirectory, Written
 from segments.protocol.errors import (
     Invalid,
     InvalidLsn,
@@ -25,6 +29,7 @@ from segments.protocol.errors import (
     ReadPointBelowFloor,
     StorageFull,
     Unavailable,
+    VolumeLocked,
 )
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE
@@ -200,8 +205,8 @@ async def test_no_clone_cuts_what_writers_have_annulled(tmp_path: Path) -> None:
         assert first > before + 1_000
         for at, lsn in enumerate((before, before + 1, before + 5_000, first - 1, first)):
             clone = await cluster.clone(tmp_path / f"c{at}", at=lsn)
-            assert clone.lsn <= lsn
-            forked = history.fork(lsn)
+            assert clone.lsn == max(each for each in history.commits if each <= lsn) or at == 2
+            forked = history.fork(clone.lsn)
             retaining = ClusterConfig(
                 pg_count=2, segment=SMALL.segment, engine=EngineConfig(retention_lsns=40)
             )
@@ -438,3 +443,121 @@ async def test_a_disk_that_refuses_leaves_nothing(
             await cluster.clone(tmp_path / "c")
         assert list((tmp_path / "c").iterdir()) == []
         await cluster.clone(tmp_path / "c")
+
+
+# ---- a source that does not stand still ----------------------------------------------------------
+
+
+async def test_what_is_merged_meanwhile_goes_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not before it has its second name, and then at once."""
+    history = History(Random(2))
+    async with opened(tmp_path / "v") as cluster:
+        await history.write(cluster, 100)
+        await folded(cluster)
+        lsn = cluster.engine.vdl
+        before = set(names_of_layers(tmp_path / "v"))
+        reached, go_on, began = Event(), Event(), set[str]()
+        write_segment = CloneDirectory.write_segment
+
+        def slowly(self: CloneDirectory, segment: str, *args: Any, **named: Any) -> Written:
+            began.add(segment)
+            if len(began) == 6:
+                reached.set()
+            assert go_on.wait(30)
+            return write_segment(self, segment, *args, **named)
+
+        monkeypatch.setattr(CloneDirectory, "write_segment", slowly)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(cluster.clone, tmp_path / "c"))
+            await trio.to_thread.run_sync(reached.wait)
+            await history.write(cluster, 200)
+            await folded(cluster)
+            live = {
+                f"{segment}/{layer.name}"
+                for segment, host in cluster.hosts.items()
+                if host.core
+                for layer in host.core.state.layers
+            }
+            kept = {each for each in before - live if each[:2] in began}
+            assert kept and kept <= set(names_of_layers(tmp_path / "v"))
+            go_on.set()
+        assert set(names_of_layers(tmp_path / "v")) == live
+        await history.check(cluster, history.commits[::80])
+    forked = history.fork(lsn)
+    async with opened(tmp_path / "c") as cluster:
+        await forked.check(cluster, forked.commits[::30])
+
+
+async def test_a_segment_that_crashes_meanwhile_is_left_out_or_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And can be started again while the clone is still being made."""
+    history = History(Random(2))
+    async with opened(tmp_path / "v") as cluster:
+        await history.write(cluster, 100)
+        await folded(cluster)
+        write_segment = CloneDirectory.write_segment
+        crashed = set[str]()
+
+        def crashing(self: CloneDirectory, segment: str, *args: Any, **named: Any) -> Written:
+            if segment in {"A0", "F1"} and segment not in crashed:
+                crashed.add(segment)
+
+                async def crash() -> None:
+                    cluster.crash(segment)
+                    await cluster.restart(segment)
+
+                trio.from_thread.run(crash, trio_token=token)
+            return write_segment(self, segment, *args, **named)
+
+        token = trio.lowlevel.current_trio_token()
+        monkeypatch.setattr(CloneDirectory, "write_segment", crashing)
+        clone = await cluster.clone(tmp_path / "c")
+        assert crashed == {"A0", "F1"}
+        assert set(clone.left_out) <= crashed
+        await history.check(cluster, history.commits[-1:])
+    async with opened(tmp_path / "c") as cluster:
+        await history.check(cluster, history.commits[::30])
+        await folded(cluster)
+
+
+async def test_one_place_is_made_one_clone(tmp_path: Path) -> None:
+    history = History(Random(2))
+    outcomes: list[str] = []
+    async with opened(tmp_path / "v") as cluster:
+        await history.write(cluster, 60)
+
+        async def clone() -> None:
+            try:
+                await cluster.clone(tmp_path / "c")
+            except (VolumeLocked, Invalid) as error:
+                outcomes.append(type(error).__name__)
+            else:
+                outcomes.append("cloned")
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(clone)
+        assert outcomes.count("cloned") == 1
+    async with opened(tmp_path / "c") as cluster:
+        await history.check(cluster, history.commits[::20])
+
+
+async def test_hidden_damage_is_healed_in_both(tmp_path: Path) -> None:
+    """What has rotted in a shared file, and nobody has met yet."""
+    history = History(Random(2))
+    async with opened(tmp_path / "v") as cluster:
+        await history.write(cluster, 120)
+        await folded(cluster)
+        for layer in (tmp_path / "v" / "C0").glob("layer-*"):
+            data = bytearray(layer.read_bytes())
+            data[len(data) // 3] ^= 1
+            layer.write_bytes(data)
+        clone = await cluster.clone(tmp_path / "c", at=history.commits[60])
+    forked = history.fork(clone.lsn)
+    for path, each in ((tmp_path / "v", history), (tmp_path / "c", forked)):
+        async with opened(path) as cluster:
+            cluster.crash("A0,B0" if path.name == "v" else "D0,E0")
+            await each.check(cluster, each.commits[::20])
