@@ -214,7 +214,7 @@ class VolumeDirectory:
         directory.publish(_MANIFEST, _encode_manifest(self.volume_id, self.geometry, 0))
 
     def make_place(self) -> None:
-        """Make its directory unless it is there; raises `Invalid` for what is none, and `OSError`."""
+        """Make its directory unless it is there; `Invalid` if it is none; may raise `OSError`."""
         if not _is_directory(self.path):
             make_directory(self.path)
 
