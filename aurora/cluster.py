@@ -305,7 +305,8 @@ class Cluster:
         `InvalidLsn`, `ReadPointAboveVdl`, `ReadPointBelowFloor`; `NotShareable` if ``to`` cannot
         share files with the volume, `VolumeLocked` if somebody else makes a volume there,
         `Unavailable` unless a write quorum of each group has all, `StorageFailed` if the disk
-        refuses. Whatever is raised, nothing in ``to`` can be opened as a volume.
+        refuses. Whatever is raised, nothing in ``to`` can be opened as a volume, unless it is the
+        last sync that was refused: then all of it may be there.
         """
         check_run(self._run)
         self._check_open()
