@@ -1,5 +1,6 @@
 """An executable Amazon Aurora: the log is the database, six segments, a 4/6 write quorum."""
 
+from aurora.cloning import Clone
 from aurora.cluster import Cluster, open_cluster
 from aurora.commit_queue import Commit
 from aurora.config import ClusterConfig, EngineConfig, RouterConfig
@@ -31,6 +32,7 @@ from segments.protocol.errors import (
     LsnsExhausted,
     NotFound,
     NotOpened,
+    NotShareable,
     OtherFormat,
     OutsideTrio,
     PageNotFound,
@@ -56,6 +58,7 @@ __all__ = [
     "PAGE_SIZE",
     "AuroraError",
     "CacheStatistics",
+    "Clone",
     "Closed",
     "Cluster",
     "ClusterConfig",
@@ -80,6 +83,7 @@ __all__ = [
     "MiniTransaction",
     "NotFound",
     "NotOpened",
+    "NotShareable",
     "OtherFormat",
     "OutsideTrio",
     "PageNotFound",

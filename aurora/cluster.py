@@ -24,6 +24,7 @@ import trio
 
 from aurora.arguments import check_flag, check_kind, check_seconds
 from aurora.checkup import take_snapshot
+from aurora.cloning import Clone, CloneSource, clone_volume
 from aurora.config import ClusterConfig
 from aurora.diagnosis import diagnose
 from aurora.engine import Engine
@@ -40,7 +41,7 @@ from segments.host import SegmentHost
 from segments.pausing import PausableEndpoint
 from segments.protocol.errors import Closed, Invalid, ReadOnly, StorageFailed
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Address, SegmentId, VolumeEpoch
+from segments.protocol.ids import Address, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.transport import Network
 from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer
@@ -286,6 +287,33 @@ class Cluster:
         scope = self._writer_scopes[engine] = trio.CancelScope()
         await self._nursery.start(self._run_writer, engine, scope)
         return engine
+
+    async def clone(
+        self, to: str | PathLike[str], *, at: Lsn | None = None, copy: bool = False
+    ) -> Clone:
+        """Make the volume as of ``at``, by default the VDL, a volume of its own in ``to``.
+
+        It shares the files of history that never change, so it takes a moment and hardly any room,
+        whatever its size; from then on both volumes write and collect for themselves, and either
+        can be deleted. ``to`` is missing, an empty directory, or holds an unfinished clone, which
+        is cleared. ``copy`` copies the files instead, as another file system needs.
+
+        Amid a mini-transaction the clone ends before it: `Clone.lsn` says where. Segments that are
+        down, lost or damaged begin empty in the clone, and get all from their peers.
+
+        Raises `Invalid` if the volume is in memory or ``to`` holds something else, `ReadOnly`,
+        `InvalidLsn`, `ReadPointAboveVdl`, `ReadPointBelowFloor`; `NotShareable` if ``to`` cannot
+        share files with the volume, `VolumeLocked` if somebody else makes a volume there,
+        `Unavailable` unless a write quorum of each group has all, `StorageFailed` if the disk
+        refuses. Whatever is raised, nothing in ``to`` can be opened as a volume, unless it is the
+        last sync that was refused: then all of it may be there.
+        """
+        check_run(self._run)
+        self._check_open()
+        self._check_writable()
+        check_flag("copy", copy)
+        source = CloneSource(self.geometry, self.hosts, self.engine, self._random)
+        return await clone_volume(source, _location(to), at, copy=copy)
 
     async def note_vdl(self) -> None:
         """Keep the VDL of the latest writer, if it has opened the volume, for those that follow.

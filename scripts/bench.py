@@ -22,6 +22,7 @@ import attrs
 from rich.console import Console
 from rich.table import Table
 
+from scripts.figures.cloning import clone_space, clone_time
 from scripts.figures.commits import file_commits, file_latency, memory_commits, sustained_commits
 from scripts.figures.figure import FULL, QUICK, Figure, Sizes
 from scripts.figures.foreground import background_steps, foreground_1, foreground_64
@@ -54,6 +55,8 @@ FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
     "layer-writes": layer_writes,
     "layer-writes-long": layer_writes_long,
     "background-step": background_steps,
+    "clone-time": clone_time,
+    "clone-space": clone_space,
     "small-records": small_records,
     "simulator": simulated_messages,
 }

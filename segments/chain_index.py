@@ -225,6 +225,13 @@ class ChainIndex:
         spans = self._spans_after(lsn, _ANY)
         return next(encoded_runs(spans, len(self), limit_bytes), NO_RECORDS)
 
+    def spans_between(self, after: Lsn, through: Lsn) -> list[Span]:
+        """Linked records with ``after < lsn <= through``, ascending: those of now, not looked into.
+
+        They stay what they are, also for another thread. Raises `NotFound` as `pieces`.
+        """
+        return list(self._spans_after(after, through))
+
     def _spans_after(self, after: Lsn, through: Lsn) -> Iterator[Span]:
         if after < self.base_lsn:
             raise NotFound(f"records after {after} have left the log: expected >= {self.base_lsn}")

@@ -47,6 +47,7 @@ from segments.vdl_ledger import FileLedger
 
 _MANIFEST = "volume.json"
 _MAKING = "volume.creating"
+_CLONING = "volume.cloning"
 _SEGMENT = re.compile(r"[A-F](0|[1-9][0-9]*)$")
 _OF_THE_FILE_SYSTEM = "lost+found"  # stands in many a new one, which is empty for all that
 _FORMAT = 4
@@ -166,6 +167,11 @@ class VolumeDirectory:
             raise storage_error(f"{path} cannot be read", error) from error
         if data is not None:
             return cls(path, *_decode_manifest(manifest, data, written_as))
+        if _CLONING in found:
+            raise Invalid(
+                f"{path} holds an unfinished clone, as {_CLONING} says: expected a volume; clone "
+                "into it again, which clears it first, or delete it"
+            )
         _check_free(path, found)
         return None
 
@@ -191,9 +197,9 @@ class VolumeDirectory:
                 if _MANIFEST in (names := _names(path)):
                     raise VolumeLocked(f"{path}: somebody else has just made a volume there")
                 _check_free(path, names)
-                await trio.to_thread.run_sync(_begin, path, manifest)
+                await trio.to_thread.run_sync(_begin, path, _MAKING, manifest)
                 await volume._format(epoch, random)
-                await trio.to_thread.run_sync(_finish, path)
+                await trio.to_thread.run_sync(_finish, path, _MAKING)
         except (OSError, RuntimeError, MemoryError) as error:
             if not is_passing(error):
                 raise
@@ -206,6 +212,33 @@ class VolumeDirectory:
         Durably, and in one step: a crash leaves the old one or the new one. Raises `OSError`.
         """
         directory.publish(_MANIFEST, _encode_manifest(self.volume_id, self.geometry, 0))
+
+    def make_place(self) -> None:
+        """Make its directory unless it is there; `Invalid` if it is none; may raise `OSError`."""
+        if not _is_directory(self.path):
+            make_directory(self.path)
+
+    def begin_clone(self) -> None:
+        """Put up the marker of an unfinished clone, and clear what another one has left.
+
+        The directory is there, and locked. Raises `Invalid` if it holds anything else, and
+        `OSError`, as the two that follow.
+        """
+        names = _names(self.path)
+        if _MANIFEST in names:
+            raise Invalid(f"{self.path} holds a volume: expected an empty directory for a clone")
+        _check_free(self.path, names, (_CLONING, _MAKING))
+        _begin(self.path, _CLONING, _encode_manifest(self.volume_id, self.geometry, self.vdl))
+
+    def finish_clone(self) -> None:
+        """Make an unfinished clone a volume, in one step, once all else in it is durable."""
+        _finish(self.path, _CLONING)
+
+    def abandon_clone(self) -> None:
+        """Remove an unfinished clone; one that is finished stays."""
+        if _CLONING in _names(self.path):
+            _clear(self.path, _CLONING)
+            (self.path / _CLONING).unlink()
 
     async def _format(self, epoch: VolumeEpoch, random: Random) -> None:
         for segment, disk in self.disks().items():
@@ -284,13 +317,15 @@ def _names(path: Path) -> list[str]:
     return sorted({each.name for each in path.iterdir()} - {_OF_THE_FILE_SYSTEM})
 
 
-def _check_free(path: Path, names: Sequence[str]) -> None:
+def _check_free(path: Path, names: Sequence[str], markers: Sequence[str] = (_MAKING,)) -> None:
     """Raise `Invalid` if a directory without a volume holds more than what an unfinished one left.
 
     Its marker was put into an empty directory, so segments beside that are of its making.
     """
-    making = _MAKING in names
-    others = [each for each in names if each != _MAKING and not (making and _SEGMENT.match(each))]
+    making = any(each in names for each in markers)
+    others = [
+        each for each in names if each not in markers and not (making and _SEGMENT.match(each))
+    ]
     if others:
         raise Invalid(
             f"{path} holds {', '.join(others[:3])} and no {_MANIFEST}: "
@@ -298,19 +333,26 @@ def _check_free(path: Path, names: Sequence[str]) -> None:
         )
 
 
-def _begin(path: Path, manifest: bytes) -> None:
-    """Remove what an unfinished creation left, and put up the marker of this one."""
-    for name in _names(path):
-        if name != _MAKING:
-            shutil.rmtree(path / name)
-    _write_synced(path / _MAKING, manifest)
+def _begin(path: Path, marker: str, manifest: bytes) -> None:
+    """Put up the marker, and remove what an unfinished volume has left."""
+    _write_synced(path / marker, manifest)
     _sync_directory(path)
+    _clear(path, marker)
 
 
-def _finish(path: Path) -> None:
+def _clear(path: Path, marker: str) -> None:
+    """Remove all but the marker, which tells what there is for that."""
+    for each in [path / name for name in _names(path) if name != marker]:
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
+def _finish(path: Path, marker: str) -> None:
     """The marker becomes the manifest, once all that it tells of is durable."""
     _sync_directory(path)
-    (path / _MAKING).replace(path / _MANIFEST)
+    (path / marker).replace(path / _MANIFEST)
     _sync_directory(path)
 
 

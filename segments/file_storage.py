@@ -33,14 +33,17 @@ cache only; reading then drops the clean pages, and so reads what the disk has.
 with the process. An append looks whether its file still has a name, a read whether the name still
 leads to it; if not the storage is fail-stop, too. A directory that is moved is still the same one:
 everything goes through its descriptor (`segments.locked_directory`).
+
+(More than 400 lines: the operations, and the turns and threads they take, are one thing.)
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from threading import Lock
 from typing import Final, NoReturn, TypeVar, TypeVarTuple
@@ -49,7 +52,7 @@ import trio
 
 from segments.forks import close_in_children
 from segments.io_threads import ResidentThread, in_thread
-from segments.locked_directory import LockedDirectory
+from segments.locked_directory import LockedDirectory, OpenDirectory
 from segments.manifest import PROMISE, is_ours
 from segments.open_file import NotSynced, OpenFile
 from segments.operation import Operation, Turn
@@ -92,6 +95,8 @@ class FileStorage:
         self._failure: str | None = None
         self._closing = False
         self._files: dict[str, OpenFile] = {}
+        self._kept: Counter[str] = Counter()
+        self._deleted_later: set[str] = set()
         try:
             for name in directory.names():
                 if name == IDENTITY or is_ours(name):
@@ -204,7 +209,34 @@ class FileStorage:
 
     async def delete(self, names: Sequence[str]) -> None:
         async with self._taking(self._background):
-            await self._in_thread(self._delete, names)
+            kept = self._kept.keys() & names
+            self._deleted_later |= kept
+            await self._in_thread(self._delete, [each for each in names if each not in kept])
+
+    @asynccontextmanager
+    async def keeping(self, names: Sequence[str]) -> AsyncIterator[OpenDirectory]:
+        """Have files stay while the block runs, even if they are deleted; they go after it.
+
+        Begins without giving others a turn. Gives the directory that they are in, opened once more:
+        so it can be used to the end, and nobody waits for it, even if this storage is closed.
+        """
+        self._check_usable()
+        try:
+            directory = self._directory.opened_again()
+        except OSError as error:
+            raise self._refused(error) from error
+        self._kept.update(names)
+        try:
+            yield directory
+        finally:
+            directory.close()
+            self._kept.subtract(names)
+            self._kept = +self._kept
+            gone = sorted(self._deleted_later - self._kept.keys())
+            self._deleted_later.difference_update(gone)
+            if gone and not self._closing and self._failure is None:
+                with trio.CancelScope(shield=True), suppress(StorageFailed, Closed):
+                    await self.delete(gone)
 
     # ---- turns and threads -----------------------------------------------------------------------
 

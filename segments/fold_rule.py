@@ -30,15 +30,16 @@ class FoldRule:
         self._state = state
         self._files = files
         self._config = config
+        self.asked: Lsn = 0
+        """Up to here it is due, however short the log is: it is about to be shared."""
 
     def through(self) -> Lsn:
         """Up to where the log is to be folded now; where it is already if nothing is due."""
         state, index = self._state, self._state.index
         count = self._foldable()
         record_bytes = self._record_bytes()
-        if not count or (
-            count * record_bytes < self._config.fold_bytes and not self._log_is_long(count)
-        ):
+        due = count * record_bytes >= self._config.fold_bytes or state.folded < self.asked
+        if not count or not (due or self._log_is_long(count)):
             return state.folded
         most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
         return index.linked_lsn(min(count, most) - 1)

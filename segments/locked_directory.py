@@ -26,9 +26,12 @@ _CLOSED: Final = -1
 class OpenDirectory:
     """A directory that is open, and not locked. All calls may raise `OSError`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, seen_from: int | None = None) -> None:
+        """Open it: what ``path`` leads to, or what another descriptor has open already."""
         self.path = path
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        self._descriptor = os.open(
+            path if seen_from is None else ".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=seen_from
+        )
 
     def __str__(self) -> str:
         return str(self.path)
@@ -38,6 +41,10 @@ class OpenDirectory:
         descriptor, self._descriptor = self._descriptor, _CLOSED
         if descriptor != _CLOSED:
             os.close(descriptor)
+
+    def opened_again(self) -> OpenDirectory:
+        """The same directory, wherever it is by now, open once more and not locked by that."""
+        return OpenDirectory(self.path, seen_from=self._descriptor)
 
     def names(self) -> list[str]:
         """Everything in it, in order."""
@@ -55,6 +62,11 @@ class OpenDirectory:
     def rename(self, name: str, new_name: str) -> None:
         """Give a file another name, in place of what had that before."""
         os.replace(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
+    def link(self, name: str, source: OpenDirectory) -> None:
+        """Give a file of ``source``, of this name, the same name here as well."""
+        descriptors = {"src_dir_fd": source.descriptor, "dst_dir_fd": self._descriptor}
+        os.link(name, name, follow_symlinks=False, **descriptors)
 
     def publish(self, name: str, data: bytes) -> None:
         """Make a file consist of ``data``, durably; after a crash it is wholly old or new."""

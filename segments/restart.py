@@ -14,7 +14,7 @@ import attrs
 
 from segments.config import SegmentConfig
 from segments.layers.job import PAUSE, Job, Read, finished, reader_of
-from segments.layers.layer import Layer, NewPages, open_layer, unreadable
+from segments.layers.layer import Layer, NewPages, narrowed, open_layer, unreadable
 from segments.layers.layer_map import LayerMap
 from segments.live_files import LiveFiles
 from segments.manifest import (
@@ -205,12 +205,10 @@ def _open_layers(
 
 def _open_layer(file: LayerFile) -> Job[tuple[Layer, NewPages]]:
     layer, new_pages = yield from open_layer(file.number, file.length)
-    if (layer.end, layer.base) != (file.end, file.base) or layer.start > file.start:
-        raise DamagedLayer(
-            file.number,
-            f"holds {layer.start} to {layer.end}: expected {file.start} to {file.end}",
-        )
-    return attrs.evolve(layer, start=file.start), new_pages
+    if layer.base != file.base:
+        what = ("a delta layer", "a base layer")
+        raise DamagedLayer(file.number, f"is {what[layer.base]}: expected {what[file.base]}")
+    return (yield from narrowed(layer, new_pages, file.start, file.end))
 
 
 def _read_log(manifest: Manifest) -> Job[tuple[list[LogPart], list[int]]]:

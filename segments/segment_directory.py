@@ -42,7 +42,7 @@ def format_directory(directory: LockedDirectory, identity: Identity) -> None:
     if found := directory.names():
         raise Invalid(f"{directory} holds {', '.join(found[:5])}: expected an empty directory")
     directory.publish(PROMISE, encode_promise(NO_PROMISE) * 2)
-    directory.publish(IDENTITY, _encode_identity(identity))
+    directory.publish(IDENTITY, encode_identity(identity))
 
 
 def read_unlocked(path: Path, expected: Identity) -> dict[str, bytes]:
@@ -88,7 +88,8 @@ def check_belongs(directory: OpenDirectory, expected: Identity) -> None:
         raise SegmentLost(f"{directory} belongs to {identity}: expected {expected}")
 
 
-def _encode_identity(identity: Identity) -> bytes:
+def encode_identity(identity: Identity) -> bytes:
+    """The bytes of the file that says so."""
     fields: dict[str, object] = {
         "format": _FORMAT,
         "volume_id": identity.volume_id,
@@ -103,6 +104,6 @@ def _decode_identity(data: bytes) -> Identity | None:
     try:
         fields = json.loads(data)
         identity = Identity(fields["volume_id"], fields["segment"])
-        return identity if _encode_identity(identity) == data else None
+        return identity if encode_identity(identity) == data else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None

@@ -38,7 +38,7 @@ from segments.protocol.errors import (
     StorageFailed,
 )
 from segments.protocol.events import Tracer
-from segments.protocol.ids import PgId, SegmentId
+from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.refusal import Refusal
 from segments.protocol.transport import Endpoint
 from segments.restart import restart_job
@@ -88,6 +88,32 @@ class SegmentServer:
         self._applied = trio.Event()
         self._turn = trio.Event()
         """Set when there may be something to do in the background."""
+        self._job_ended = trio.Event()
+
+    @property
+    def storage(self) -> Storage:
+        """Its disk."""
+        return self._storage
+
+    async def settled(self, core: SegmentCore) -> None:
+        """Return at a moment when no write has taken effect only in part."""
+        await self._until_applied(core)
+
+    async def work(self, core: SegmentCore, job: Job[T]) -> T:
+        """Do a job of somebody else's that only reads."""
+        return await self._perform(job, core)
+
+    async def fold(self, core: SegmentCore, through: Lsn, most_s: float) -> None:
+        """Fold the log up to ``through``, or what can be folded of that within ``most_s``."""
+        background = core.background
+        background.fold_rule.asked = through
+        self._turn.set()
+        try:
+            with trio.move_on_after(most_s):
+                while background.fold_rule.through() > core.state.folded < through:
+                    await self._job_ended.wait()
+        finally:
+            background.fold_rule.asked = 0
 
     # Ctrl-C is the caller's: amid a step here it would leave it neither done nor undone.
     @trio.lowlevel.enable_ki_protection
@@ -307,6 +333,8 @@ class SegmentServer:
                 self.storage_failures += 1
             else:
                 self.background_refusal = None
+            self._job_ended.set()
+            self._job_ended = trio.Event()
             self._send(core)
 
     async def _perform(self, job: Job[T], core: SegmentCore | None = None) -> T:

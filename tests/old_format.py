@@ -26,7 +26,7 @@ from segments.protocol.messages import PageImage
 from segments.protocol.record import RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import VolumeGeometry
-from segments.segment_directory import _encode_identity
+from segments.segment_directory import encode_identity
 from segments.storage import Identity
 from segments.wal import Promise, encode_promise
 
@@ -99,7 +99,7 @@ def write_volume(path: Path, logs: dict[SegmentId, bytes], pg_count: int = 1) ->
     for segment, log in logs.items():
         directory = path / segment
         directory.mkdir()
-        (directory / "identity").write_bytes(_encode_identity(Identity("old", segment)))
+        (directory / "identity").write_bytes(encode_identity(Identity("old", segment)))
         (directory / "promise").write_bytes(PROMISES)
         (directory / "log").write_bytes(log)
     return VolumeDirectory(path, "old", geometry)

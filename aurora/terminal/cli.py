@@ -13,6 +13,7 @@ import click
 
 import aurora
 from aurora.terminal import demo as scripts
+from aurora.terminal.cloning import clone as clone_volume
 from aurora.terminal.converting import convert as convert_volume
 from aurora.terminal.finishing import finish, invoke
 from aurora.terminal.opening import Options, run
@@ -21,6 +22,7 @@ from aurora.terminal.repl import converse
 from aurora.terminal.session import Session, real_pause
 from aurora.terminal.walking import MAX_DELAY_MS
 from segments.protocol.errors import AuroraError, Unavailable
+from segments.protocol.ids import MAX_LSN
 
 _DELAY_MS: Final = 100
 """Pause after each line of a walk-through that a person watches; the demo has some 250."""
@@ -211,6 +213,37 @@ def convert(directory: Path, plain: bool) -> None:
     converted, 2 for a wrong call, 3 if it is open elsewhere or the disk refuses now.
     """
     _end_with(partial(convert_volume, directory, color=not plain))
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("to", type=click.Path(path_type=Path), metavar="TO")
+@click.option(
+    "--at",
+    type=click.IntRange(0, MAX_LSN),
+    metavar="LSN",
+    help="The volume as of this LSN, or of the end of a mini-transaction before: any that it still "
+    "keeps. Default: as it is now.",
+)
+@click.option(
+    "--copy",
+    is_flag=True,
+    help="Copy all files, where TO is on another file system. It takes as long and as much room as "
+    "the volume has.",
+)
+@_COLOR
+def clone(directory: Path, to: Path, at: int | None, copy: bool, plain: bool) -> None:
+    """Make the volume in DIR, as of an LSN, a volume of its own in TO.
+
+    In a moment, whatever its size, as both share the files that never change; each goes on by
+    itself, and either can be deleted. TO is missing, an empty directory, or holds an unfinished
+    clone, which is cleared. Until the last moment nothing there can be opened. Nobody may have the
+    volume open; a program that has it open can call `Cluster.clone`.
+
+    Exit status: 0 if TO is a volume now, 1 if it cannot be cloned, 2 for a wrong call, 3 if the
+    volume cannot be opened now, too few segments have all of it, or the disk refuses.
+    """
+    _end_with(partial(clone_volume, directory, to, at, copy=copy, color=not plain))
 
 
 def _talk(options: Options) -> None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from itertools import compress
 from operator import le, lt, sub
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -76,7 +77,7 @@ class Layer:
     start: Lsn = attrs.field(eq=False)
     """Its records are above this LSN; 0 of a base layer."""
     end: Lsn = attrs.field(eq=False)
-    """Its records are at or below this LSN."""
+    """Its records are at or below this LSN; its file may have others above, in a clone."""
     base: bool = attrs.field(eq=False)
     """Whether it has images only: the newest version at `end` of each page."""
     length: int = attrs.field(eq=False)
@@ -210,22 +211,58 @@ def open_layer(number: int, length: int) -> Job[tuple[Layer, NewPages]]:
     return layer, new_pages
 
 
+def narrowed(layer: Layer, new: NewPages, start: Lsn, end: Lsn) -> Job[tuple[Layer, NewPages]]:
+    """A layer that stands for ``(start, end]`` alone, whatever else is in its file; its new pages.
+
+    A clone shares layers with the volume that it was made of, and holds less than some of them. A
+    newer layer takes over what an older one has begun. Raises `DamagedLayer` if it has less.
+    """
+    if layer.start > start or layer.end < end or (layer.base and layer.end > end):
+        raise DamagedLayer(
+            layer.number, f"holds {layer.start} to {layer.end}: expected {start} to {end}"
+        )
+    if layer.end > end:
+        pages, lsns = array("Q"), array("Q")
+        for at in range(0, len(new.pages), _PAGES_A_STEP):
+            step = new.lsns[at : at + _PAGES_A_STEP]
+            kept = [lsn <= end for lsn in step]
+            pages.extend(compress(new.pages[at : at + _PAGES_A_STEP], kept))
+            lsns.extend(compress(step, kept))
+            yield PAUSE
+        new = NewPages(pages, lsns)
+        layer = attrs.evolve(layer, end=end, new_page_count=len(pages))
+    return attrs.evolve(layer, start=start), new
+
+
+def glance_at(layer: Layer) -> Job[None]:
+    """See that a layer's file is there and ends as it must; raises `DamagedLayer`."""
+    tail_at = layer.length - FOOTER_BYTES
+    data = yield Read(layer.name, tail_at, FOOTER_BYTES)
+    _, _, base, start, end, count, *_ = _fields(layer.number, _FOOTER, data, tail_at)
+    if (base, count) != (layer.base, layer.count) or start > layer.start or end < layer.end:
+        raise DamagedLayer(
+            layer.number, f"holds {count} rows of {start} to {end}: expected {layer}"
+        )
+
+
 def verify_layer(layer: Layer) -> Job[None]:
     """See that all of a layer's file but its blocks says what is known of it.
 
     Raises `DamagedLayer`: it has rotted, or another file stands in its place.
     """
-    found, _ = yield from open_layer(layer.number, layer.length)
-    if _known(found) != _known(layer) or found.start > layer.start:
+    found, new_pages = yield from open_layer(layer.number, layer.length)
+    if found.start <= layer.start and found.end >= layer.end and not found.base:
+        found, _ = yield from narrowed(found, new_pages, layer.start, layer.end)
+    if _known(found) != _known(layer):
         raise DamagedLayer(layer.number, f"is another one, {found}: expected {layer}")
 
 
 def _known(layer: Layer) -> tuple[object, ...]:
-    """All that is known of a layer but where it starts: that may have been raised."""
+    """All that is known of a layer."""
     return (
-        layer.end, layer.base, layer.length, layer.count, layer.user_bytes, layer.page_count,
-        layer.new_page_count, layer.first_pages, layer.first_lsns, layer.offsets,
-        layer.bloom.packed,
+        layer.start, layer.end, layer.base, layer.length, layer.count, layer.user_bytes,
+        layer.page_count, layer.new_page_count, layer.first_pages, layer.first_lsns,
+        layer.offsets, layer.bloom.packed,
     )  # fmt: skip
 
 

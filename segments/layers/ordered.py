@@ -41,7 +41,8 @@ class Source(Protocol):
 class LayerSource:
     """The rows of a layer, each block read once; raises `DamagedLayer`.
 
-    Whether its start was raised, or not: what lies at or below that is another layer's.
+    Those that it stands for: what its file has beyond, at either end, is another layer's, or is no
+    part of this volume.
     """
 
     def __init__(self, layer: Layer, first_page: PageId = 0) -> None:
@@ -51,6 +52,18 @@ class LayerSource:
 
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""
+        while (block := (yield from self._read_more())) is not None:
+            start, end = self._layer.start, self._layer.end
+            if min(block.lsns) > start and max(block.lsns) <= end:
+                return block
+            kept = block.only([start < lsn <= end for lsn in block.lsns])
+            if kept is not None:
+                return kept
+            yield PAUSE
+        return None
+
+    def _read_more(self) -> Job[Block | None]:
+        """Some blocks as one; None if there are none left."""
         offsets, first = self._layer.offsets, self._next
         if first == len(offsets) - 1:
             return None
@@ -62,12 +75,7 @@ class LayerSource:
             (data[at - origin : stop - origin], at)
             for at, stop in pairwise(offsets[first : end + 1])
         ]
-        block = read_blocks(stored, self._layer.number)
-        start = self._layer.start
-        if min(block.lsns) > start:
-            return block
-        kept = block.only([lsn > start for lsn in block.lsns])
-        return kept if kept is not None else (yield from self.next_block())
+        return read_blocks(stored, self._layer.number)
 
 
 class BlocksSource:

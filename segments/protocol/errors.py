@@ -62,6 +62,10 @@ class InvalidLsn(Invalid):
     """A read point that is no LSN at all."""
 
 
+class NotShareable(Invalid):
+    """A place that cannot have the files of a volume under a second name, as a clone needs them."""
+
+
 class OutsideTrio(Invalid):
     """A call from outside of trio, or from another run or thread than the volume was opened in."""
 

@@ -304,7 +304,7 @@ class LayerDamaged(Event):
 
     number: int
     by: str
-    """What has met it: a read, a peer, a job, the scrub or a restart, with its article."""
+    """What has met it: a read, a peer, a job, the scrub, a restart or a clone, with its article."""
     what: str
 
 

@@ -155,13 +155,13 @@ FILE_BUGS: Final = (
         edits=(
             Edit(
                 "segments.layers.ordered:LayerSource.next_block",
-                "if min(block.lsns) > start:",
-                "if min(block.lsns) > start + 1:",
+                "if min(block.lsns) > start and",
+                "if min(block.lsns) > start + 1 and",
             ),
             Edit(
                 "segments.layers.ordered:LayerSource.next_block",
-                "[lsn > start for",
-                "[lsn > start + 1 for",
+                "[start < lsn <=",
+                "[start + 1 < lsn <=",
             ),
         ),
     ),

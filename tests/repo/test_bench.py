@@ -39,6 +39,8 @@ BOUNDS = {
     "layer-writes": "<= 4.5 x",
     "layer-writes-long": "<= 6 x",
     "background-step": "<= 1 x",
+    "clone-time": "<= 1 x",
+    "clone-space": "<= 1 x",
     "small-records": "<= 1 x",
     "simulator": ">= 0.0102 x",
 }

@@ -80,6 +80,9 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
             for name in ("targets", "addresses", "restart", "crash", "pause", "resume", "wipe")
         },
         "slow": call({"delay_s": (1.5,)}, target="A0", delay_s=0.0),
+        "clone": call(
+            {"to": ("x",), "at": _OR_NONE, "copy": (True,)}, to="elsewhere", at=1, copy=False
+        ),
         "open_writer": call({"fresh": _OR_NONE}, fresh=None),
         "crash_writer": call({"engine": _OR_NONE}, engine=None),
     },

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from segments.cloning.boundary import mtr_of_job
+from segments.cloning.cut import CutFiles, Genesis, cut_at, glance_job, tail_known_to
 from segments.config import SegmentConfig
 from segments.layers.job import Wait
 from segments.layers.materializer import Reading
 from segments.layers.page_read import Need
+from segments.protocol.events import JobFailed
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.messages import InstallTable, PageImage, Seal
 from segments.protocol.record import PAGE_SIZE, RedoRecord
@@ -165,6 +169,64 @@ class Store(RuleBasedStateMachine):
                 state.materializer.blocks_read(reading, ref, data)
         assert isinstance(need, PageImage) and need == expected
 
+    @rule(share=st.floats(0, 1), seed=SEEDS)
+    def clone(self, share: float, seed: int) -> None:
+        """A segment of what is there up to an LSN, and a history of its own from there on."""
+        random, state = Random(seed), self.rig.state
+        lsn = state.floor + int(share * (min(self.vdl, state.scl) - state.floor))
+        tail = tail_known_to(state, lsn)
+        end = lsn if tail is None else tail
+        cut, genesis = cut_at(state, end), Genesis.of(self.table, end, 5)
+        self.narrow = any(end < each.end for each in state.layers.between(0, end))
+        self.rig.run(glance_job(cut))
+        made = CutFiles(cut, genesis, random.getrandbits(64))
+        files = {each.name: bytes(self.rig.disk.files[each.name]) for each in cut.layers}
+        files |= {made.log_name: b"".join(made.log())} | made.others()
+        clone = StoreRig(config=self.rig.config, files=files)
+        assert (clone.plan.torn_bytes, clone.plan.damage, clone.plan.leftovers) == (0, (), [])
+        chain = [each for each in self.chain if each.lsn <= lsn]
+        self.check_clone(clone, chain, end, random)
+        writes = [
+            (end + random.randint(1, 3) + 4 * at, random.choice(PAGES), at, random.randbytes(40))
+            for at in range(random.randint(1, 200))
+        ]
+        first, *others = chained(writes, after=chain)
+        run = [first._replace(prev_segment_lsn=end, prev_volume_lsn=end), *others]
+        vdl = random.choice(run).lsn
+        floor = random.randint(state.floor, vdl)
+        clone.step(batch(run, epoch=genesis.epoch, vdl=vdl, floor=floor))
+        clone.settle()
+        clone.work()
+        assert not [each for each in clone.events if isinstance(each, JobFailed)]
+        numbers = {each.number for each in cut.layers if each.end == end}
+        self.merged = self.narrow and not numbers & clone.state.layers.numbers
+        for _ in range(2):
+            self.check_clone(clone, chain + run, run[-1].lsn, random)
+            clone.restart()
+
+    def check_clone(
+        self, clone: StoreRig, chain: list[RedoRecord], scl: int, random: Random
+    ) -> None:
+        """All of ``chain`` is in it, and nothing else."""
+        state = clone.state
+        assert (state.scl, state.whole) == (scl, True)
+        for read_point in {scl, state.floor, random.randint(state.floor, scl)}:
+            written = {each.page_id for each in chain if each.lsn <= read_point}
+            assert state.materializer.existing_pages(0, 9, read_point, 99) == (sorted(written), 9)
+            for page_id in PAGES:
+                expected = naive_page(chain, page_id, read_point)
+                assert clone.page(page_id, read_point) == expected
+                assert clone.read(page_id, read_point) == expected.image.rstrip(b"\0")
+
+    @precondition(lambda self: self.rig.state.scl > self.rig.state.floor)
+    @rule(share=st.floats(0, 1))
+    def where_a_mini_transaction_begins(self, share: float) -> None:
+        """Each record is one of its own here."""
+        state = self.rig.state
+        lsn = state.floor + 1 + int(share * (state.scl - state.floor - 1))
+        there = any(each.lsn == lsn for each in self.chain)
+        assert self.rig.run(mtr_of_job(state, lsn)) == (lsn if there else None)
+
     # ---- what holds all the time -----------------------------------------------------------------
 
     @invariant()
@@ -211,6 +273,35 @@ class Store(RuleBasedStateMachine):
             assert (version.lsn, version.image) == (
                 expected.page_lsn, expected.image.rstrip(b"\0"),
             )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_clones_of_a_long_history(seed: int) -> None:
+    """Most of them end amid a layer, some of them where a recovery has annulled something."""
+    random = Random(seed)
+    store = Store()
+    config = SegmentConfig(
+        wal_file_bytes=1 << 10, fold_bytes=1 << 10, block_bytes=1 << 8, image_interval=2,
+        fan_out=random.choice([2, 3]), collect_ratio=0.3,
+    )  # fmt: skip
+    store.begin(config)
+    narrow = merged = 0
+    for step in range(24):
+        store.write(random.randint(1, 60), 60, step)
+        store.announce(1.0, 0.0)
+        if random.random() < 0.2:
+            store.recover(random.choice([0, 5, 1_000]))
+        store.work_on()
+        if random.random() < 0.2:
+            store.announce(1.0, 0.5 * random.random())
+        for _ in range(2):
+            store.clone(random.random(), random.getrandbits(30))
+            narrow += store.narrow
+            merged += store.merged
+            if store.rig.state.scl > store.rig.state.floor:
+                store.where_a_mini_transaction_begins(random.random())
+    assert narrow > 10
+    assert merged > 3
 
 
 TestStore = Store.TestCase

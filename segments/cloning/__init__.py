@@ -1,0 +1,1 @@
+"""A volume as of one LSN as a volume of its own, which shares what never changes."""
