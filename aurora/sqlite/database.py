@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Final
+from weakref import WeakSet
 
 import trio
 
 from aurora.arguments import check_kind
 from aurora.cluster import Cluster
+from aurora.engine import Engine
 from aurora.sqlite.backtrack import restore
-from aurora.sqlite.bridge import run
 from aurora.sqlite.commit_page import COMMIT_PAGE, is_commit_page
 from aurora.sqlite.connections import Bindings, Connections, SqlConnection
 from aurora.sqlite.header import HEADER_PAGE, has_header
@@ -25,6 +27,9 @@ from aurora.sqlite.writer import Writer
 from segments.protocol.errors import Closed, Invalid, NotADatabase
 from segments.protocol.ids import Lsn
 from segments.protocol.record import whole_number
+
+_open_on: Final[WeakSet[Engine]] = WeakSet()
+"""The writers that databases are open on."""
 
 
 class Database:
@@ -51,12 +56,19 @@ class Database:
         other pages, before anything has changed.
         """
         volume = Volume(cluster)
-        await _check_pages(volume)
+        if volume.engine in _open_on:
+            raise Invalid(
+                f"a database on {volume.engine.name} that is open already: expected to share that "
+                "one; each keeps what it knows of the newest pages to itself"
+            )
+        _open_on.add(volume.engine)
         connections = Connections(volume)
         try:
+            await _check_pages(volume)
             return cls(volume, connections, await connections.open_writer())
         except BaseException:
             connections.close_all()
+            _open_on.discard(volume.engine)
             raise
 
     def close(self) -> None:
@@ -64,6 +76,7 @@ class Database:
         self._closed = True
         self._source.end()
         self._connections.close_all()
+        _open_on.discard(self._volume.engine)
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -98,18 +111,18 @@ class Database:
         failure: Exception | None = None
         head = writer.file.last_commit
         try:
-            await run(writer.begin)
+            await writer.connection.run(writer.begin)
             transaction = Transaction(writer)
             try:
                 yield transaction
                 transaction.check()
                 transaction.end()
-                await run(writer.commit)
+                await writer.connection.run(writer.commit)
             except Exception as error:  # noqa: BLE001 - the block's own, raised below
                 failure = error
             finally:
                 transaction.end()
-                await run(writer.roll_back)
+                await writer.connection.run(writer.roll_back)
             commit = writer.file.last_commit
         finally:
             writer.turns.give()

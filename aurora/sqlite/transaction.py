@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from aurora.sqlite.bridge import run
 from aurora.sqlite.connections import Bindings, Row, SqlConnection
 from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.rows import Rows, RowSource
 from aurora.sqlite.writer import Writer
-from segments.protocol.errors import Invalid, TransactionEnded
+from segments.protocol.errors import TransactionEnded
 from segments.protocol.ids import Lsn
 
 
@@ -26,7 +25,6 @@ class Transaction:
         self.lsn: Lsn | None = None
         """Its commit, once the block has ended; None if it changed nothing."""
         self._writer = writer
-        self._busy = False
         self._ended = False
         self._source = RowSource(self._take, self._give_back, "a transaction")
 
@@ -51,18 +49,11 @@ class Transaction:
 
     async def _run(self, call: Callable[[], list[Row]]) -> Outcome:
         await trio.lowlevel.checkpoint()
-        await self._take()
-        try:
-            return await run(self._writer.counted, call)
-        finally:
-            self._busy = False
+        connection = await self._take()
+        return await connection.run(self._writer.counted, call)
 
     async def _take(self) -> SqlConnection:
         self._check()
-        if self._busy:
-            raise Invalid(
-                "a transaction that another task is waiting for: expected one task at a time"
-            )
         return self._writer.connection
 
     def _give_back(self, connection: SqlConnection) -> None:

@@ -15,7 +15,6 @@ import attrs
 import trio
 
 from aurora.commit_queue import Commit
-from aurora.sqlite.bridge import run
 from aurora.sqlite.connections import Bindings, Row, SqlConnection
 from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.turns import Turns
@@ -23,6 +22,7 @@ from aurora.sqlite.vfs import WriterFile
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import SqlError, SqlRefused
 from segments.protocol.ids import PageId
+from segments.protocol.record import PAGE_SIZE
 
 _BEGIN: Final = "BEGIN IMMEDIATE"
 
@@ -61,7 +61,7 @@ class Writer:
         outcome = None
         try:
             self._volume.check_writable()
-            outcome = await run(self._transact, call, whole)
+            outcome = await self.connection.run(self._transact, call, whole)
         except SqlError as error:
             failure = error
         finally:
@@ -85,6 +85,7 @@ class Writer:
                 raise SqlRefused(
                     "SAVEPOINT: expected it within `async with db.transaction()`, as it begins one"
                 )
+        assert not self.file.locked, "SQLite has not ended a statement"
         commit = self.file.last_commit
         if commit is None or commit is head:
             return outcome
@@ -131,11 +132,19 @@ class Writer:
 
         Whoever gives it up has been cancelled, perhaps: this needs no page, and waits for none.
         """
-        if not self.connection.in_transaction:
+        connection = self.connection
+        if not connection.in_transaction and not self.file.locked:
             return
-        with trio.CancelScope(shield=True), suppress(SqlError):  # noqa: ASYNC100 - in `run`
-            self.connection.control("ROLLBACK")
-        assert not self.connection.in_transaction, "SQLite has not ended a transaction"
+        with trio.CancelScope(shield=True):  # noqa: ASYNC100 - in `run`
+            if connection.in_transaction:
+                with suppress(SqlError):
+                    connection.control("ROLLBACK")
+            if self.file.locked:
+                # ON CONFLICT ROLLBACK leaves the lock behind if an R-tree was changed before, and
+                # with it pages that SQLite would not look at again; any other statement frees it.
+                connection.control("SELECT 1 FROM sqlite_schema LIMIT 1")
+        assert not connection.in_transaction, "SQLite has not ended a transaction"
+        assert not self.file.locked, "SQLite has not ended a statement"
 
     @contextmanager
     def _rolled_back_on_error(self) -> Iterator[None]:
@@ -147,12 +156,13 @@ class Writer:
 
     # ---- pages, past SQLite ----------------------------------------------------------------------
 
-    def replace(self, pages: Iterable[tuple[PageId, bytes]]) -> None:
-        """Commit pages as they are given; in a greenlet, with the connection.
+    def replace(self, pages: Iterable[tuple[PageId, bytes]], size_pages: int) -> None:
+        """Commit pages as they are given, as a database of a size; in a greenlet, with the turn.
 
         SQLite sees by the change counter that the pages which it has are old.
         """
         file = self.file
+        file.xTruncate(size_pages * PAGE_SIZE)
         try:
             for page_id, image in pages:
                 file.put(page_id, image)
