@@ -20,6 +20,7 @@ import aurora
 from aurora.config import EngineConfig
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
+from aurora.sqlite.transaction import Statements
 from aurora.sqlite.vfs import WriterFile
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import (
@@ -211,10 +212,47 @@ def test_a_transaction_is_one_commit_or_none() -> None:
         assert idle.lsn is None
         assert await count(database) == 2
         assert len(await database.history()) == 2
-        with pytest.raises(TransactionEnded, match="its block has ended"):
+        with pytest.raises(TransactionEnded, match="whose block has ended"):
             await idle.execute("SELECT 1")
-        with pytest.raises(TransactionEnded, match="its block has ended"):
+        with pytest.raises(TransactionEnded, match="whose block has ended"):
             idle.query("SELECT 1")
+
+    run_database(main)
+
+
+def test_a_function_can_be_a_transaction() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        kept: list[Statements] = []
+
+        def double(statements: Statements) -> int:
+            kept.append(statements)
+            (row,) = statements.execute("SELECT sum(b) FROM t").rows
+            statements.execute("UPDATE t SET b = b * 2")
+            statements.execute_many("INSERT INTO t (b) VALUES (?)", [(0,), (0,)])
+            assert isinstance(row[0], int)
+            return row[0] * 2
+
+        assert await database.run(double) == 6
+        assert await database.query("SELECT sum(b), count(*) FROM t").first() == (6, 5)
+        assert len(await database.history()) == 3
+
+        def fail(statements: Statements) -> None:
+            statements.execute("DELETE FROM t")
+            raise ZeroDivisionError
+
+        def go_on(statements: Statements) -> None:
+            with pytest.raises(SqlConstraint):
+                statements.execute("INSERT OR ROLLBACK INTO t VALUES (0, 0)")
+            statements.execute("DELETE FROM t")
+
+        with pytest.raises(ZeroDivisionError):
+            await database.run(fail)
+        with pytest.raises(TransactionEnded, match="has rolled back"):
+            await database.run(go_on)
+        with pytest.raises(TransactionEnded, match="has returned"):
+            kept[0].execute("SELECT 1")
+        assert await count(database) == 5
 
     run_database(main)
 
@@ -275,7 +313,7 @@ def test_what_comes_after_a_statement_that_rolled_back_all_is_not_committed_by_i
                     await transaction.execute("DELETE FROM t")
 
         for goes_on in (True, False):
-            with pytest.raises(TransactionEnded, match="rolled it back"):
+            with pytest.raises(TransactionEnded, match="has rolled back"):
                 await transact(goes_on=goes_on)
             assert await count(database) == 3
 
@@ -299,7 +337,7 @@ def test_a_statement_cancelled_in_a_transaction_takes_all_of_it_along() -> None:
                 assert scope.cancelled_caught
                 await transaction.execute("DELETE FROM t")
 
-        with pytest.raises(TransactionEnded, match="rolled it back"):
+        with pytest.raises(TransactionEnded, match="has rolled back"):
             await transact()
         assert await count(database) == 3
 
