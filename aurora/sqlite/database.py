@@ -144,6 +144,8 @@ class Database:
                 failure = error
             finally:
                 transaction.end()
+                with trio.CancelScope(shield=True):  # for a statement of another task's, at most
+                    await writer.connection.free()
                 await writer.connection.run(writer.roll_back)
             commit = writer.file.last_commit
         finally:

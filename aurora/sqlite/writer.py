@@ -100,8 +100,10 @@ class Writer:
     def check_under_way(self) -> None:
         """Raise `TransactionEnded` if SQLite has ended the transaction by itself.
 
-        What came next would be committed by itself, too (SQL design, decision 11).
+        What came next would be committed by itself, too (SQL design, decision 11). Raises
+        `DatabaseEnded` if it could not be committed at all.
         """
+        self._volume.check()
         if not self.connection.in_transaction:
             raise TransactionEnded(
                 "a transaction that SQLite has rolled back, as ON CONFLICT ROLLBACK or a "

@@ -20,7 +20,8 @@ import aurora
 from aurora.config import EngineConfig
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
-from aurora.sqlite.transaction import Statements
+from aurora.sqlite.rows import Rows
+from aurora.sqlite.transaction import Statements, Transaction
 from aurora.sqlite.vfs import WriterFile
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import (
@@ -41,7 +42,7 @@ from segments.protocol.errors import (
     SqlRefused,
     TransactionEnded,
 )
-from tests.database_rig import check_whole, run_database
+from tests.database_rig import check_nothing_held, check_whole, run_database
 from tests.worlds import World, run_world
 
 Main = Callable[[Database, World], Awaitable[None]]
@@ -374,6 +375,58 @@ def test_a_transaction_is_for_one_task_at_a_time() -> None:
                 await transaction.query("SELECT 1").value()
 
     run_database(main)
+
+
+def test_a_block_that_ends_beneath_a_statement_waits_for_it_and_leaves_nothing() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        failures: list[AuroraError] = []
+
+        async def late(transaction: Transaction) -> None:
+            try:
+                await transaction.execute(f"INSERT INTO t (b) {ENDLESS} SELECT x FROM n LIMIT 9999")
+                await transaction.execute("DELETE FROM t")
+            except AuroraError as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                async with database.transaction() as transaction:
+                    nursery.start_soon(late, transaction)
+                    for _ in range(3):
+                        await trio.lowlevel.checkpoint()
+                    assert database._writer.connection._busy
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+        assert [type(error) for error in failures] == [TransactionEnded]
+        assert await count(database) == 3
+
+    run_database(main)
+
+
+def test_what_is_closed_beneath_a_query_ends_when_it_returns() -> None:
+    async def main(world: World) -> None:
+        results: list[object] = []
+
+        async def late(rows: Rows) -> None:
+            try:
+                results.append(await rows.value())
+            except AuroraError as error:
+                results.append(type(error))
+
+        slow = f"SELECT count(*) FROM ({ENDLESS} SELECT x FROM n LIMIT 9999)"
+        async with trio.open_nursery() as nursery, open_database(world.cluster) as database:
+            await table(database, 3)
+            async with database.snapshot() as snapshot:
+                for source in (database, snapshot):
+                    nursery.start_soon(late, source.query(slow))
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()
+        assert results == [9_999, 9_999]
+        assert database._connections._open == {}
+        await check_nothing_held(world)
+
+    run_world(main)
 
 
 # ---- queries -------------------------------------------------------------------------------------
@@ -799,6 +852,28 @@ def test_what_builds_on_a_commit_that_is_lost_is_lost_with_it() -> None:
             assert await count(again) in (0, 1, 2)
             await again.execute("INSERT INTO t (b) VALUES (1)")
             await check_whole(again)
+
+    run_database(main)
+
+
+def test_a_writer_that_ends_within_a_transaction_ends_it() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+
+        async def transact() -> None:
+            async with database.transaction() as transaction:
+                await transaction.execute("DELETE FROM t")
+                world.cluster.crash_writer()
+                await trio.sleep(0.1)
+                with pytest.raises(DatabaseEnded):
+                    await transaction.execute("INSERT INTO t VALUES (1, 1)")
+
+        with pytest.raises(DatabaseEnded):
+            await transact()
+        assert not database._writer.turns.taken
+        await world.cluster.open_writer()
+        async with open_database(world.cluster) as again:
+            assert await count(again) == 3
 
     run_database(main)
 
