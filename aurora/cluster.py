@@ -115,6 +115,15 @@ class Cluster:
         return f"writer-{self._writers + 1}"
 
     @property
+    def clock(self) -> Callable[[], int]:
+        """What gives writers the time, in nanoseconds since the epoch of Unix."""
+        return self._clock
+
+    def new_random(self) -> Random:
+        """A stream of random numbers of its own, seeded from the cluster's."""
+        return Random(self._random.getrandbits(64))
+
+    @property
     def engine(self) -> Engine:
         """The latest writer."""
         if not self.engines:
@@ -252,7 +261,7 @@ class Cluster:
         )
         return SegmentServer(
             segment, host.group.pg_id, peers, storage, endpoint,
-            config.segment, Random(self._random.getrandbits(64)),
+            config.segment, self.new_random(),
             accepts_rollback=self._accepts_rollback, trace=self._trace,
         )  # fmt: skip
 

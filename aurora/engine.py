@@ -452,6 +452,11 @@ class Engine:
             pool=core.pool.statistics,
         )
 
+    @property
+    def trace(self) -> Tracer | None:
+        """Who is told of its steps."""
+        return self._trace
+
     def waits(self) -> list[WaitSnapshot]:
         """What calls wait for at the moment: of each kind and group, what has waited longest."""
         return self._shell.waits()

@@ -177,3 +177,73 @@ class StorageForbidden(StorageFailed):
 
 class StorageBroken(StorageFailed):
     """A storage that refuses everything until it is closed and opened anew."""
+
+
+class SqlError(AuroraError):
+    """What SQLite itself said of a statement; raised as one of the kinds below.
+
+    Its text is SQLite's message, as SQLite wrote it.
+    """
+
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text, code)
+        self.code = code
+        """SQLite's extended result code, as https://sqlite.org/rescode.html lists them."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class SqlInvalid(SqlError, Invalid):
+    """A statement that SQLite does not understand, or values that it cannot take."""
+
+
+class SqlConstraint(SqlInvalid):
+    """A change that a constraint of the schema forbids."""
+
+
+class SqlReadOnly(SqlError, ReadOnly):
+    """A statement that writes, where the database is only read."""
+
+
+class SqlBusy(SqlError, Unavailable):
+    """A table that the same transaction still reads: end that query first."""
+
+
+class SqlInterrupted(SqlError, Unavailable):
+    """A statement that was stopped before its end; its transaction may have been rolled back."""
+
+
+class SqlFailed(SqlError, Unavailable):
+    """A statement for which SQLite had no memory, or no room within its own limits."""
+
+
+class SqlCorrupt(SqlError, Corrupt):
+    """Pages that are no database, or a damaged one."""
+
+    def __init__(self, text: str, code: int = 11) -> None:
+        super().__init__(text, code)
+
+
+class SqlRefused(Invalid):
+    """A statement that SQLite would run, and a database on a volume cannot let it."""
+
+
+class TransactionEnded(Invalid):
+    """A transaction that has been rolled back already, or whose block has ended."""
+
+
+class NotADatabase(Invalid):
+    """A volume whose pages are something else than a database of `open_database`."""
+
+
+class NoSuchCommit(NotFound):
+    """A time, or an LSN, at which there was no database yet."""
+
+
+class DatabaseEnded(Unavailable):
+    """The database's writer has ended: open the database anew, on the writer that follows."""
+
+
+class ExtraMissing(Invalid):
+    """A part of the project whose own dependencies are not installed."""

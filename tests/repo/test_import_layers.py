@@ -55,6 +55,7 @@ LAYERS: Final = {
         "segments.config",
         "segments.statistics",
     ),
+    "aurora/sqlite/": ("aurora", "segments.protocol"),
     "aurora/config.py": ("aurora", "segments.protocol", "segments.config"),
     "aurora/": ("aurora", "segments.protocol"),
     "sim/": ("aurora", "segments", "sim"),
@@ -79,6 +80,14 @@ SHELLS: Final = (
     "aurora/engine.py",
     "aurora/health_watch.py",
     "aurora/opening.py",
+    "aurora/sqlite/bridge.py",
+    "aurora/sqlite/connections.py",
+    "aurora/sqlite/database.py",
+    "aurora/sqlite/rows.py",
+    "aurora/sqlite/transaction.py",
+    "aurora/sqlite/turns.py",
+    "aurora/sqlite/volume.py",
+    "aurora/sqlite/writer.py",
     "aurora/terminal/",
     "aurora/transport.py",
     "aurora/trio_run.py",
@@ -93,10 +102,13 @@ PLACES: Final = {
     "prompt_toolkit": ("aurora/terminal/", "sim/"),
     "msgpack": ("segments/protocol/codec.py",),
     "xxhash": ("segments/protocol/codec.py",),
+    "apsw": ("aurora/sqlite/",),
+    "greenlet": ("aurora/sqlite/bridge.py",),
     "trio": SHELLS,
+    "aurora.sqlite": ("aurora/__init__.py", "aurora/sqlite/", "aurora/terminal/", "sim/"),
     "trio._core": ("sim/world/scheduler.py",),
 }
-"""Libraries that have their place, and may be imported nowhere else."""
+"""Libraries, and ours, that have their place, and may be imported nowhere else."""
 
 
 def within(module: str, package: str) -> bool:
@@ -140,6 +152,9 @@ def test_a_file_imports_only_what_its_layer_allows(path: Path) -> None:
         ("aurora/sim.py", "from sim.world.world import World"),
         ("aurora/sim.py", "import trio"),
         ("aurora/engine.py", "import rich.live"),
+        ("aurora/engine.py", "from aurora.sqlite.bridge import run"),
+        ("aurora/sqlite/header.py", "import trio"),
+        ("aurora/sqlite/header.py", "from segments.core import SegmentCore"),
         ("sim/world/world.py", "from trio._core import _run"),
         ("sim/world/world.py", "import scripts.check"),
     ],
@@ -156,7 +171,8 @@ def test_allowed_imports_are_not_complained_about() -> None:
 def test_every_library_used_is_a_declared_dependency() -> None:
     """A forgotten one would show only on a machine that does not happen to have it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {each.split(">=")[0] for each in project["dependencies"]}
+    extras = project["optional-dependencies"]["sql"]
+    declared = {each.split(">=")[0] for each in project["dependencies"] + extras}
     known = {*PACKAGES, *declared, *sys.stdlib_module_names}
     for path in python_files(*PACKAGES):
         for line, module in imported_modules(parsed(path)):

@@ -14,7 +14,8 @@ import pytest
 from tests.repo.sources import python_files, text
 
 PACKAGES: Final = (
-    "segments/protocol/", "segments/layers/", "segments/", "aurora/", "aurora/terminal/",
+    "segments/protocol/", "segments/layers/", "segments/", "aurora/", "aurora/sqlite/",
+    "aurora/terminal/",
 )  # fmt: skip
 
 

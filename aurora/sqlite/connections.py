@@ -1,0 +1,287 @@
+"""Connections of SQLite on a volume: how they are set up, and those kept for readers.
+
+A connection has one user at a time. What is called here may have to wait for pages, so it runs in
+`aurora.sqlite.bridge.run`, apart from what says otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import count
+from random import Random
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import apsw
+import trio
+
+from aurora.sqlite.bridge import run, wait
+from aurora.sqlite.sql_errors import our_errors, translated
+from aurora.sqlite.vfs import AuroraVfs, FixedFile, ReaderFile, VolumeFile, WriterFile
+from aurora.sqlite.volume import Volume
+from segments.protocol.errors import Invalid, SqlInvalid, SqlRefused
+from segments.protocol.ids import Lsn
+from segments.protocol.record import PAGE_SIZE
+
+T = TypeVar("T")
+
+Bindings: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+"""Values for a statement's parameters, by position or by name."""
+Row: TypeAlias = tuple[Any, ...]
+Columns: TypeAlias = tuple[str, ...]
+
+FAIR_STEPS: Final = 5_000
+"""Operations of SQLite's machine after which others have their turn, and cancellation counts."""
+_WRITER_CACHE_KIB: Final = 16_384
+_READER_CACHE_KIB: Final = 4_096
+_STATEMENTS: Final = 128
+"""Prepared statements that each connection keeps."""
+_IDLE_READERS: Final = 16
+"""Connections kept for readers to come; the last one used is used first."""
+_OWN: Final = apsw.SQLITE_PREPARE_PERSISTENT
+"""Marks this project's own statements: a caller's never have the flag, nor share their cache."""
+_TEMPORARY: Final = frozenset(
+    {
+        apsw.SQLITE_CREATE_TEMP_TABLE,
+        apsw.SQLITE_CREATE_TEMP_VIEW,
+        apsw.SQLITE_CREATE_TEMP_TRIGGER,
+        apsw.SQLITE_CREATE_TEMP_INDEX,
+        apsw.SQLITE_ATTACH,
+        apsw.SQLITE_DETACH,
+    }
+)
+_VACUUM: Final = re.compile(r"(\s|--[^\n]*\n|/\*.*?\*/)*VACUUM\b", re.IGNORECASE | re.DOTALL)
+"""A statement that begins and ends a transaction of its own, by statements of its own."""
+_vfs_numbers = count(1)
+
+
+class SqlConnection:
+    """One connection of SQLite with its file.
+
+    While a call is under way, and perhaps waits, nothing may be ended beneath it: what is to be
+    closed then is closed when it returns.
+    """
+
+    def __init__(
+        self, file: VolumeFile, connection: apsw.Connection, vfs: AuroraVfs, random: Random
+    ) -> None:
+        self.file = file
+        self.sqlite = connection
+        self._vfs = vfs  # kept as long as SQLite may use it, registered or not
+        self.cursor = connection.cursor()
+        """For statements that are run to their end at once."""
+        self.columns: Columns = ()
+        """The columns of the latest statement of `fetch_all`."""
+        self._busy = False
+        self._freed: trio.Event | None = None
+        self._left: list[apsw.Cursor] = []
+        self._closing = False
+        self._controls = False
+        connection.authorizer = self._authorize
+        connection.set_progress_handler(_give_way, FAIR_STEPS)
+        # Innocuous: they may stand wherever SQLite's own may, as in a column's DEFAULT.
+        for name, function, arguments in (
+            ("random", lambda: random.getrandbits(64) - (1 << 63), 0),
+            ("randomblob", lambda size: random.randbytes(max(1, int(size or 0))), 1),
+        ):
+            connection.create_scalar_function(
+                name,
+                cast("Any", function),
+                arguments,
+                flags=apsw.SQLITE_INNOCUOUS,
+            )
+
+    async def run(self, call: Callable[..., T], *arguments: object) -> T:
+        """`bridge.run`, unless another task does so; SQLite would mix up the two."""
+        if self._busy:
+            raise Invalid(
+                "a transaction, or a query, that another task is waiting for: expected one task "
+                "at a time"
+            )
+        self._busy = True
+        try:
+            return await run(call, *arguments)
+        finally:
+            self._busy = False
+            if self._freed is not None:
+                self._freed.set()
+            while self._left:
+                self._left.pop().close(True)
+            if self._closing:
+                self.close()
+
+    async def free(self) -> None:
+        """Wait until no call is under way."""
+        while self._busy:
+            self._freed = self._freed or trio.Event()
+            await self._freed.wait()
+            self._freed = None
+
+    def drop(self, cursor: apsw.Cursor) -> None:
+        """End a statement; never waits."""
+        if self._busy:
+            self._left.append(cursor)
+        else:
+            cursor.close(True)
+
+    @property
+    def in_transaction(self) -> bool:
+        return self.sqlite.in_transaction
+
+    def control(self, statement: str) -> None:
+        """Run BEGIN, COMMIT or ROLLBACK, which callers' statements cannot."""
+        self._controls = True
+        try:
+            with our_errors():
+                for _ in self.cursor.execute(statement, prepare_flags=_OWN):
+                    pass
+        finally:
+            self._controls = False
+
+    def fetch_all(self, statement: str, bindings: Bindings) -> list[Row]:
+        """Run a statement, or several, to the end; sets `columns` if there are rows."""
+        cursor = self.cursor
+        self._controls = _VACUUM.match(statement) is not None
+        try:
+            cursor.execute(statement, bindings)
+            return self._rest(cursor)
+        except apsw.Error as error:
+            raise translated(error) from error
+        except TypeError as error:
+            raise SqlInvalid(str(error)) from error
+        except BaseException:
+            self._renew_cursor()
+            raise
+        finally:
+            self._controls = False
+
+    def execute_many(self, statement: str, sets: Iterable[Bindings]) -> list[Row]:
+        """Run a statement once for each set of values."""
+        cursor = self.cursor
+        try:
+            cursor.executemany(statement, sets)  # type: ignore[arg-type]
+            return self._rest(cursor)
+        except apsw.Error as error:
+            raise translated(error) from error
+        except BaseException:
+            self._renew_cursor()
+            raise
+
+    def _rest(self, cursor: apsw.Cursor) -> list[Row]:
+        rows: list[Row] = []
+        self.columns = ()
+        for row in cursor:
+            if not rows:
+                self.columns = tuple([each[0] for each in cursor.get_description()])
+            rows.append(row)
+        return rows
+
+    def _renew_cursor(self) -> None:
+        """Whatever became of the statement under way, the next one has a cursor without one."""
+        self.cursor.close(True)
+        self.cursor = self.sqlite.cursor()
+
+    def close(self) -> None:
+        """End it; never waits."""
+        self._closing = self._busy
+        if not self._busy:
+            self.sqlite.close(True)
+
+    def _authorize(self, operation: int, first: Any, second: Any, _: Any, __: Any) -> int:
+        """Judge a statement as it is prepared (SQL design, decisions 7 and 9)."""
+        if operation == apsw.SQLITE_TRANSACTION:
+            if not self._controls:
+                raise SqlRefused(
+                    f"{first}: expected no transaction control in a statement; "
+                    "`async with db.transaction()` begins one and ends it, savepoints may be in it"
+                )
+        elif operation in _TEMPORARY and not isinstance(self.file, WriterFile):
+            raise SqlRefused(
+                "a temporary table, or ATTACH, in a query: expected it in `execute` or a "
+                "transaction; queries share connections"
+            )
+        return apsw.SQLITE_OK
+
+
+def _give_way() -> bool:
+    """Let others have their turn; a cancellation ends the statement."""
+    wait(trio.lowlevel.checkpoint())  # noqa: ASYNC105 - `run` awaits it
+    return False
+
+
+class Connections:
+    """Opens the connections of one database, and keeps those of its readers."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        # A name of its own: SQLite keeps file systems by name, for the whole process.
+        self._vfs = AuroraVfs(f"aurora-{next(_vfs_numbers)}", volume.clock)
+        self._idle: list[SqlConnection] = []
+        self._open: dict[SqlConnection, None] = {}
+        self._closed = False
+
+    async def open_writer(self) -> SqlConnection:
+        """The connection at the head; there must be no other."""
+        file = WriterFile(self._volume)
+        await file.open()
+        flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+        pragmas = (
+            f"page_size={PAGE_SIZE}",
+            "journal_mode=MEMORY",
+            "synchronous=OFF",
+            f"cache_size=-{_WRITER_CACHE_KIB}",
+        )
+        return await run(self._connect, file, flags, pragmas)
+
+    async def take_reader(self) -> SqlConnection:
+        """A connection that reads at the VDL; `give_back` must follow."""
+        if self._idle:
+            return self._idle.pop()
+        file = ReaderFile(self._volume)
+        return await run(
+            self._connect, file, apsw.SQLITE_OPEN_READONLY, (f"cache_size=-{_READER_CACHE_KIB}",)
+        )
+
+    def give_back(self, connection: SqlConnection) -> None:
+        """A reader's connection is free again, its statements ended; never waits."""
+        file = connection.file
+        still_reads = isinstance(file, ReaderFile) and file.read_point is not None
+        if self._closed or still_reads or len(self._idle) >= _IDLE_READERS:
+            self.close(connection)
+        else:
+            self._idle.append(connection)
+
+    async def open_fixed(self, read_point: Lsn | None) -> SqlConnection:
+        """A connection at an LSN, which the caller holds; None for an empty database."""
+        file = FixedFile(self._volume, read_point)
+        return await run(
+            self._connect, file, apsw.SQLITE_OPEN_READONLY, (f"cache_size=-{_READER_CACHE_KIB}",)
+        )
+
+    def _connect(self, file: VolumeFile, flags: int, pragmas: Sequence[str]) -> SqlConnection:
+        self._vfs.offer(file)
+        with our_errors():
+            connection = apsw.Connection(
+                "database", flags=flags, vfs=self._vfs.name, statementcachesize=_STATEMENTS
+            )
+            cursor = connection.cursor()
+            for pragma in ("temp_store=MEMORY", *pragmas):
+                list(cursor.execute(f"PRAGMA {pragma}"))
+        file.frozen = True
+        made = SqlConnection(file, connection, self._vfs, self._volume.new_random())
+        self._open[made] = None
+        return made
+
+    def close(self, connection: SqlConnection) -> None:
+        """End one; never waits."""
+        if connection in self._open:
+            del self._open[connection]
+            connection.close()
+
+    def close_all(self) -> None:
+        """End all of them, in use or not."""
+        self._closed = True
+        self._idle.clear()
+        for connection in list(self._open):
+            self.close(connection)
+        self._vfs.unregister()

@@ -1,0 +1,103 @@
+"""The commits of a database: which there were, and which one a moment means.
+
+All of it is read from page 0, whose newest change at any read point is the stamp of the newest
+commit there (`aurora.sqlite.commit_page`). A read point inside a mini-transaction would show half
+of it, so every moment is rounded down to a commit.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from aurora.sqlite.commit_page import COMMIT_PAGE, CommitStamp
+from aurora.sqlite.moments import AtTime, as_datetime, moment
+from aurora.sqlite.volume import Volume
+from segments.protocol.errors import InvalidLsn, NoSuchCommit, ReadPointBelowFloor
+from segments.protocol.ids import Lsn
+
+
+class CommitInfo(NamedTuple):
+    """One commit."""
+
+    lsn: Lsn
+    """Its last LSN: what `Database.at` takes."""
+    time: datetime
+    """When it was committed, by the clock of its writer, in UTC; never before its predecessor."""
+    pages: int
+    """Pages that it changed."""
+    bytes: int
+    """Bytes that it changed in them."""
+
+
+async def commit_at(volume: Volume, lsn: Lsn) -> CommitInfo | None:
+    """The newest commit at or below ``lsn``, a read point; None if there was none yet."""
+    page = await volume.page(COMMIT_PAGE, lsn)
+    if not page.image:
+        return None
+    stamp = CommitStamp.decode(page.image)
+    return CommitInfo(page.page_lsn, as_datetime(stamp.time_ns), stamp.pages, stamp.size_bytes)
+
+
+async def commits(volume: Volume, limit: int) -> list[CommitInfo]:
+    """The newest commits that can be read, at most ``limit``, the newest first."""
+    found: list[CommitInfo] = []
+    with volume.held(volume.floor) as floor, volume.held() as vdl:
+        lsn = vdl
+        while len(found) < limit and lsn >= floor:
+            commit = await commit_at(volume, lsn)
+            if commit is None or commit.lsn < floor:
+                break
+            found.append(commit)
+            lsn = commit.lsn - 1
+    return found
+
+
+async def commit_of(volume: Volume, when: object) -> CommitInfo:
+    """The newest commit at or before a moment; it is for the caller to hold it.
+
+    Raises `Invalid` for what is no moment, `ReadPointAboveVdl`, `ReadPointBelowFloor` for what is
+    no longer kept, and `NoSuchCommit` before the first one.
+    """
+    point = moment(when, volume.clock())
+    if isinstance(point, AtTime):
+        with volume.held(volume.floor) as floor:
+            return await _commit_of_time(volume, point.time_ns, floor)
+    if point < 0:
+        raise InvalidLsn(f"lsn is {point}: expected an integer >= 0")
+    with volume.held(point):
+        commit = await commit_at(volume, point)
+        if commit is None:
+            raise NoSuchCommit(f"lsn {point}: expected one at or above the first commit")
+        with volume.held(commit.lsn):  # may be below the floor, although `point` is not
+            return commit
+
+
+async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInfo:
+    """Halve the LSNs between the floor and the VDL until only one commit is left."""
+    time = as_datetime(time_ns)
+    with volume.held() as vdl:
+        newest = await commit_at(volume, vdl)
+        if newest is None or newest.time <= time:
+            return _found(volume, newest, time)
+        best = await commit_at(volume, floor)
+        if best is not None and best.time > time:
+            raise ReadPointBelowFloor(
+                f"{time}: expected {best.time} or later; older versions are no longer kept"
+            )
+        low, high = floor, newest.lsn
+        while high - low > 1:
+            middle = (low + high) // 2
+            commit = await commit_at(volume, middle)
+            if commit is not None and commit.time > time:
+                high = commit.lsn
+            else:
+                low, best = middle, commit
+        return _found(volume, best, time)
+
+
+def _found(volume: Volume, commit: CommitInfo | None, time: datetime) -> CommitInfo:
+    if commit is None:
+        raise NoSuchCommit(f"{time}: expected a time at or after the first commit")
+    with volume.held(commit.lsn):  # raises if it is below the floor
+        return commit

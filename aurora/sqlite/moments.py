@@ -1,0 +1,65 @@
+"""Points in the life of a database, as callers name them: by LSN or by time. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from reprlib import repr as shown
+from typing import Final, NamedTuple, TypeAlias
+
+from segments.protocol.errors import Invalid
+from segments.protocol.ids import Lsn
+
+Moment: TypeAlias = "Lsn | datetime | timedelta | str"
+"""An LSN; a time with its zone; how long ago; or a text: ISO 8601, in UTC unless it says otherwise,
+or as in "5 minutes ago"."""
+
+_UNITS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
+_AGO: Final = re.compile(r"(\d+(?:\.\d+)?|an?)\s+(second|minute|hour|day|week)s?\s+ago")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_US: Final = timedelta(microseconds=1)
+EXPECTED: Final = (
+    "an LSN, a datetime with its time zone, a timedelta of how long ago, or a text such as "
+    "'2026-05-01 12:00' (UTC) or '5 minutes ago'"
+)
+
+
+class AtTime(NamedTuple):
+    """The newest commit at or before a time."""
+
+    time_ns: int
+    """Nanoseconds since the epoch of Unix."""
+
+
+def moment(when: object, now_ns: int) -> Lsn | AtTime:
+    """What ``when`` means, at the time ``now_ns``; raises `Invalid`. LSNs are not looked at."""
+    if isinstance(when, int) and not isinstance(when, bool):
+        return when
+    if isinstance(when, str):
+        return _of_text(when, now_ns)
+    if isinstance(when, timedelta):
+        return AtTime(now_ns - when // _US * 1_000)
+    if isinstance(when, datetime):
+        if when.tzinfo is None:
+            raise Invalid(f"{when!r} has no time zone: expected one that has")
+        return AtTime((when - _EPOCH) // _US * 1_000)
+    raise Invalid(f"{shown(when)}: expected {EXPECTED}")
+
+
+def _of_text(text: str, now_ns: int) -> AtTime:
+    ago = _AGO.fullmatch(text.strip().lower())
+    if ago is not None:
+        count = 1.0 if ago[1] in ("a", "an") else float(ago[1])
+        return AtTime(now_ns - round(count * _UNITS[ago[2]] * 1_000_000_000))
+    try:
+        parsed = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise Invalid(f"{text!r}: expected {EXPECTED}") from None
+    if parsed.tzinfo is None:
+        parsed = parsed.replace(tzinfo=UTC)
+    return AtTime((parsed - _EPOCH) // _US * 1_000)
+
+
+def as_datetime(time_ns: int) -> datetime:
+    """A time in UTC, in whole microseconds."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1_000)

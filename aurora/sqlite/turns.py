@@ -1,0 +1,100 @@
+"""Who has the writer's connection: one at a time, in order, and many in a turn of the scheduler.
+
+A **short** turn is one transaction that waits for nobody but the volume, if for anybody. A long one
+is a block of a caller's, which may wait for whatever it likes. Whoever comes when nobody is there
+goes at once, without waiting. When a turn ends, those who wait are woken: the next long one alone,
+or all short ones up to it, at most `MOST`, who then run one after another in the same turn of the
+scheduler, as long as none of them has to wait (SQL design, decision 7). Waking each after the other
+would cost as many turns of the scheduler as there are transactions.
+
+Who is woken and finds the connection taken waits again, where it was. After `MOST` transactions in
+a row the next one waits for a turn of the scheduler, so that the volume's own tasks have theirs.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+import trio
+
+MOST: Final = 64
+"""Transactions in one turn of the scheduler."""
+
+
+class Turns:
+    """The line for one connection."""
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._in_a_row = 0
+        self._ticket = 0
+        self._line: OrderedDict[int, tuple[trio.lowlevel.Task | None, bool]] = OrderedDict()
+        """By ticket: who sleeps, None for those on their way; and whether the turn is short."""
+        self._woken: dict[int, None] = {}
+        """Tickets of those who have been woken and not come yet."""
+
+    @property
+    def taken(self) -> bool:
+        """Whether somebody has the connection."""
+        return self._taken
+
+    @property
+    def waiting(self) -> int:
+        """How many stand in line."""
+        return len(self._line)
+
+    async def take(self, *, short: bool) -> None:
+        """Wait for the connection; `give` must follow. No checkpoint if it is free."""
+        if not self._taken and not self._line and self._in_a_row < MOST:
+            self._in_a_row += 1
+            self._taken = True
+            return
+        self._ticket += 1
+        ticket = self._ticket
+        self._line[ticket] = (None, short)
+        try:
+            if not self._taken and not self._woken:  # only the row is too long
+                self._woken[ticket] = None
+                await trio.lowlevel.checkpoint()
+            else:
+                await self._sleep(ticket, short)
+            while self._taken:
+                self._woken.pop(ticket, None)
+                await self._sleep(ticket, short)
+            self._taken = True
+        finally:
+            del self._line[ticket]
+            self._woken.pop(ticket, None)
+            if not self._taken:  # cancelled
+                self._wake()
+        self._in_a_row = 1 if self._in_a_row >= MOST else self._in_a_row + 1
+
+    async def _sleep(self, ticket: int, short: bool) -> None:
+        self._line[ticket] = (trio.lowlevel.current_task(), short)  # keeps its place
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._line[ticket] = (None, short)  # it wakes by itself, to leave the line
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def give(self) -> None:
+        """The turn has ended."""
+        assert self._taken, "nobody has the connection"
+        self._taken = False
+        self._wake()
+
+    def _wake(self) -> None:
+        """Wake who is next, unless those that were woken are still to come."""
+        if self._woken or self._taken:
+            return
+        for ticket, (task, short) in self._line.items():
+            if not short and self._woken:
+                break
+            if task is not None:
+                self._line[ticket] = (None, short)
+                self._woken[ticket] = None
+                trio.lowlevel.reschedule(task)
+            if not short or len(self._woken) >= MOST:
+                break
