@@ -27,7 +27,7 @@ from aurora.recovery_plan import RecoveryPlan
 from aurora.witnesses import Witnesses
 from segments.protocol.errors import Fenced, MalformedMessage, VolumeRolledBack
 from segments.protocol.events import Event, Tracer
-from segments.protocol.ids import MAX_LSN, Lsn, PgId, SegmentId, VolumeEpoch
+from segments.protocol.ids import MAX_LSN, NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
     FetchLog,
@@ -302,6 +302,12 @@ class Recovery:
     def _on_seal_reply(self, reply: SealReply, now: float) -> None:
         pg_id = self._pg_of.get(reply.segment)
         if pg_id is None or reply.request_id != self._request_id:
+            return
+        later = max((each.epoch for each in reply.heard), default=NO_EPOCH)
+        if later > self._epoch:
+            # A peer has told it of another recovery's table, which was made after that peer's reply
+            # to us: none of what we have been told is to be judged by it.
+            self._on_refused(EpochRefused(self._epoch, reply.segment, later), now)
             return
         if self.sealing:
             self._note_answer(reply)

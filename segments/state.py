@@ -2,6 +2,8 @@
 
 The same functions serve a running segment, which applies an entry once it is on disk, and a
 restart, which applies all of them again: there is one meaning of the log.
+
+(More than 400 lines: all that changes this state is in one place.)
 """
 
 from __future__ import annotations

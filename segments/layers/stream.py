@@ -50,18 +50,52 @@ def part_job(
     sources += [_Within(BlocksSource([block]), first[0], end) for block in open_blocks]
     ordered: Source = Ordered(sources, layers[0].start if layers else start)
     source = Newest(ordered) if base else ordered
-    out: list[Rows] = []
-    size = 0
+    out = Gathered(limit_bytes)
     while (block := (yield from source.next_block())) is not None:
         for row, stop in _runs(block, start, first):
-            for cut in _cuts(block, row, stop, limit_bytes - size):
-                if size and size + block.stored_bytes(row, cut) > limit_bytes:
-                    return Part(join(out), (block.pages[row], block.lsns[row]))
-                out.append(block.cut(row, cut))
-                size += block.stored_bytes(row, cut)
+            for cut in _cuts(block, row, stop, out.room):
+                if not out.add(block, row, cut):
+                    return Part(out.rows, (block.pages[row], block.lsns[row]))
                 row = cut
         yield PAUSE
-    return Part(join(out) if out else NO_ROWS, None)
+    return Part(out.rows, None)
+
+
+class Gathered:
+    """What goes into a part: about so many bytes, and no record without its image."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.room = limit_bytes
+        self._pieces: list[tuple[Block, int, int]] = []
+
+    @property
+    def rows(self) -> Rows:
+        return join([block.cut(row, stop) for block, row, stop in self._pieces] or [NO_ROWS])
+
+    def add(self, block: Block, row: int, stop: int) -> bool:
+        """Add the rows from ``row`` to ``stop``; False if the part is to end before them.
+
+        If they begin with the image of the last record here, as one block may end and the next one
+        begin, that record leaves with them.
+        """
+        size = block.stored_bytes(row, stop)
+        if size > self.room and self._pieces and self._ends_before(block, row):
+            return False
+        self._pieces.append((block, row, stop))
+        self.room -= size
+        return True
+
+    def _ends_before(self, block: Block, row: int) -> bool:
+        last, first, end = self._pieces[-1]
+        if (last.pages[end - 1], last.lsns[end - 1]) != (block.pages[row], block.lsns[row]):
+            return True
+        if end - 1 > first:
+            self._pieces[-1] = last, first, end - 1
+        elif len(self._pieces) > 1:
+            self._pieces.pop()
+        else:
+            return False  # record and image are more than there is ever room for
+        return True
 
 
 def _runs(block: Block, start: Lsn, first: tuple[PageId, Lsn]) -> list[tuple[int, int]]:

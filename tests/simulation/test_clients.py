@@ -147,10 +147,9 @@ def test_a_wrong_call_that_is_refused_by_another_name_is_found() -> None:
 
 def test_a_refusal_that_changes_something_is_found() -> None:
     edit = Edit(
-        "aurora.commit:CommitIntake.begin",
-        "    self.core.check_mtr(writes)\n",
-        "    self.core.pool.pin([write.page_id for write in writes])\n"
-        "    self.core.check_mtr(writes)\n",
+        "aurora.commit:CommitIntake.at_once",
+        "    core.check_mtr(writes)\n",
+        "    core.pool.pin([write.page_id for write in writes])\n    core.check_mtr(writes)\n",
     )
     knobs = attrs.evolve(KNOBS, max_mtr_bytes=8_192)
     found = found_with(edit, operation(20, "wrong", 1, wrong="too many bytes"), knobs=knobs)

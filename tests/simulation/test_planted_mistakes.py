@@ -41,7 +41,7 @@ def test_without_a_mistake_nothing_is_found() -> None:
         ("disks-are-whole", "segments.scrub:Scrub.checked",
          "if damaged or (", "if False and ("),
         ("bounds-are-kept", "aurora.buffer_pool:BufferPool.make_room",
-         "target = self._capacity - count", "target = self._capacity + count"),
+         "target = self.capacity_pages - count", "target = self.capacity_pages + count"),
         ("bounds-are-kept", "aurora.segment_stream:SegmentStream.next_message",
          "self._config.batches_in_flight", "99"),
         ("bounds-are-kept", "segments.background:Background._rewrite_due",

@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.layers.block import encode_block, image_row, join, sorted_block
+from segments.layers.block import (
+    encode_block,
+    image_row,
+    join,
+    sorted_block,
+    unchecked_block,
+)
 from segments.layers.images import Spacing
 from segments.layers.job import PAUSE, Read
 from segments.layers.layer import Layer
 from segments.layers.layer_map import LayerMap
 from segments.layers.layer_writer import LayerWriter
-from segments.layers.stream import NO_ROWS, part_job
+from segments.layers.stream import NO_ROWS, Gathered, part_job
 from segments.protocol.errors import Corrupt, DamagedLayer
 from segments.protocol.ids import NO_EPOCH, Lsn, PageId
 from segments.protocol.messages import GossipLayer
@@ -251,3 +257,19 @@ def test_a_part_is_made_in_steps() -> None:
         pauses += op is PAUSE
         answer = None if op is PAUSE else history.files.execute(op)
     assert pauses >= 6_000 // 1_024
+
+
+def test_a_record_leaves_with_its_image_though_a_block_ends_between_the_two() -> None:
+    """Else it would be sent twice: a part begins with a record, never with an image alone."""
+    records = chain(Random(3), 3, 1, payload=40)
+    image = image_row(records[1].page_id, records[1].lsn, b"x" * 100)
+    first = sorted_block(encode_rows(records[:2]))
+    second = unchecked_block(join([image, encode_rows(records[2:])]))
+    out = Gathered(size_of(first.cut(0, 2)))
+    assert out.add(first, 0, 2)
+    assert not out.add(second, 0, 1)
+    assert out.rows == first.cut(0, 1), "the next part begins with the record, then its image"
+    alone = Gathered(1)
+    assert alone.add(first, 1, 2) and alone.add(second, 0, 1), "the least that can be sent"
+    assert not alone.add(second, 1, 2)
+    assert alone.rows == join([first.cut(1, 2), image])

@@ -9,6 +9,7 @@ from aurora.quorum import QuorumModel
 from aurora.recovery import Recovery, plan_recovery
 from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.errors import Fenced
+from segments.protocol.heard import Heard
 from segments.protocol.ids import Lsn, PgId, VolumeEpoch
 from segments.protocol.messages import EpochRefused, FetchLog, LogReply, Message, Seal, SealReply
 from segments.protocol.record import RedoRecord
@@ -287,6 +288,19 @@ def test_a_refusal_while_sealing_means_a_higher_epoch() -> None:
     sends = talk.hear(EpochRefused(E3, "A0", rival))
     assert talk.recovery.epoch == VolumeEpoch(8, 1)
     assert len(sends) == 6 and all(each.epoch.counter == 8 for _, each in sends)
+
+
+def test_a_reply_that_has_heard_of_a_later_table_means_a_higher_epoch_and_judges_nobody() -> None:
+    """C0 answered before that table was adopted there: its disk was not rolled back since."""
+    talk = Conversation()
+    request_id = talk.seal_id()
+    talk.hear(sealed("C0", 3)._replace(request_id=request_id))
+    later = Heard(VolumeEpoch(7, 5), {"C0": 3})
+    sends = talk.hear(sealed("A0", 3)._replace(request_id=request_id, heard=(later,)))
+    assert talk.recovery.rolled_back == {}
+    assert talk.recovery.epoch == VolumeEpoch(8, 1)
+    assert {segment for segment, _ in sends} == {*standard_members(0)}, "C0 is asked anew, too"
+    assert all(isinstance(each, Seal) and each.epoch.counter == 8 for _, each in sends)
 
 
 def test_a_refusal_after_the_seal_is_the_end() -> None:
