@@ -4,7 +4,9 @@ Theory of operation. An entry holds an image of its page at some LSN <= VDL and,
 page's later redo. Redo at or below the VDL is folded into the image when somebody reads, or when
 much has gathered; what is above the VDL never is, because a recovery may annul it. So an entry
 always knows the page's newest change (its head, what the next record links to), and every version
-from its image on, until it folds further.
+from its image on, until it folds further. The page at its head, with what is above the VDL, is an
+image of its own beside that: made when somebody asks for it, and brought up to date when asked for
+again.
 
 A page is changed only while it is in the pool. That is how an image that was asked for long ago is
 recognised as stale: the pool remembers the newest change among all the pages that it has evicted.
@@ -12,13 +14,17 @@ recognised as stale: the pool remembers the newest change among all the pages th
 Pins are promises of room. A caller that is about to change pages pins all of them at once, cached
 or not, then brings in those that are missing, and unpins when its records are allocated. As no more
 pages can be pinned than there is room for, and the VDL does not depend on the pool, two such
-callers never wait for each other for ever.
+callers never wait for each other for ever. Who is about to read a page's head, and has to ask a
+segment for it, watches it: no place is promised, but what leaves the pool meanwhile is remembered.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
 from typing import Final
 
 import attrs
@@ -30,6 +36,8 @@ from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
 
 _FOLD_BATCH: Final = 16
 """Redo records at or below the VDL that an entry gathers before they are folded unasked."""
+
+_lsn_of = itemgetter(0)
 
 
 @attrs.frozen
@@ -53,6 +61,30 @@ class _Entry:
     """The page's newest change, durable or not."""
     pending: list[RedoRecord] = attrs.Factory(list)
     """The page's redo after ``page_lsn``, up to ``head_lsn``."""
+    newest: bytes | None = None
+    """The page at ``newest_lsn``, above ``page_lsn``, for who reads its head; None: not made."""
+    newest_lsn: Lsn = 0
+
+    def at_head(self) -> bytes:
+        """The page at ``head_lsn``; empty if it had never been written."""
+        pending = self.pending
+        if not pending:
+            return self.frozen()
+        if self.newest is None or self.newest_lsn < self.head_lsn:
+            known = self.page_lsn if self.newest is None else self.newest_lsn
+            image = bytearray(self.newest or self.image or EMPTY_PAGE)
+            for record in pending[bisect_right(pending, known, key=_lsn_of) :]:
+                offset, payload = record.offset, record.payload
+                image[offset : offset + len(payload)] = payload
+            self.newest, self.newest_lsn = bytes(image), self.head_lsn
+        return self.newest
+
+    def frozen(self) -> bytes:
+        """The page at ``page_lsn``, as what nothing changes any more."""
+        image = self.image
+        if isinstance(image, bytearray):
+            self.image = image = bytes(image)
+        return image
 
     def fold(self, through_lsn: Lsn) -> None:
         """Apply the redo at or below ``through_lsn`` (inclusive) to the image."""
@@ -71,10 +103,14 @@ class _Entry:
             self.page_lsn = record.lsn
             count += 1
         del pending[:count]
+        if self.newest_lsn <= self.page_lsn:
+            self.newest = None
 
 
 @attrs.define(eq=False)
-class _Pin:
+class _Interest:
+    """Of those who have pinned a page, or watch it."""
+
     count: int
     unchanged_since_lsn: Lsn
     """The page has no change above this, unless it is in the pool."""
@@ -89,7 +125,8 @@ class BufferPool:
             raise InvalidConfig(f"capacity_pages is {capacity_pages!r}: expected >= 1")
         self._capacity = capacity_pages
         self._entries: OrderedDict[PageId, _Entry] = OrderedDict()
-        self._pins: dict[PageId, _Pin] = {}
+        self._pins: dict[PageId, _Interest] = {}
+        self._watched: dict[PageId, _Interest] = {}
         self._unchanged_since_lsn = vdl
         # A search that found nothing to evict is not repeated before something has changed.
         self._stuck_at_vdl: Lsn = -1
@@ -128,10 +165,25 @@ class BufferPool:
         self._hits += 1
         self._entries.move_to_end(page_id)
         entry.fold(read_point)
-        image = entry.image
-        if isinstance(image, bytearray):
-            entry.image = image = bytes(image)
-        return PageImage(page_id, entry.page_lsn, image)
+        return PageImage(page_id, entry.page_lsn, entry.frozen())
+
+    def holds(self, page_id: PageId, read_point: Lsn) -> bool:
+        """Whether `read` would have the version at ``read_point``."""
+        entry = self._entries.get(page_id)
+        return entry is not None and self._holds(entry, read_point)
+
+    def read_head(self, page_id: PageId) -> PageImage | None:
+        """The page with all its redo, durable or not; None if it is not held here.
+
+        Reads at the VDL are not disturbed by it. LSN 0 and an empty image: never written.
+        """
+        entry = self._entries.get(page_id)
+        if entry is None:
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._entries.move_to_end(page_id)
+        return PageImage(page_id, entry.head_lsn, entry.at_head())
 
     def head(self, page_id: PageId) -> Lsn | None:
         """The page's newest change, durable or not; 0 if never written, None if not cached."""
@@ -162,7 +214,7 @@ class BufferPool:
         for page_id in pages:
             pin = pins.get(page_id)
             if pin is None:
-                pins[page_id] = _Pin(1, self._unchanged_since_lsn)
+                pins[page_id] = _Interest(1, self._unchanged_since_lsn)
             else:
                 pin.count += 1
         return True
@@ -194,6 +246,24 @@ class BufferPool:
             if len(pending) >= _FOLD_BATCH and pending[_FOLD_BATCH - 1].lsn <= vdl:
                 entry.fold(vdl)
             entries.move_to_end(page_id)
+
+    # ---- watching --------------------------------------------------------------------------------
+
+    @contextmanager
+    def watching(self, page_id: PageId) -> Iterator[None]:
+        """Know what happens to the page, here or not, while the block runs; for `is_head`."""
+        watched = self._watched.setdefault(page_id, _Interest(0, self._unchanged_since_lsn))
+        watched.count += 1
+        try:
+            yield
+        finally:
+            watched.count -= 1
+            if not watched.count:
+                del self._watched[page_id]
+
+    def is_head(self, page_id: PageId, read_point: Lsn) -> bool:
+        """Whether a watched page that is not here has no change above ``read_point``."""
+        return read_point >= self._watched[page_id].unchanged_since_lsn
 
     # ---- filling and evicting --------------------------------------------------------------------
 
@@ -233,15 +303,21 @@ class BufferPool:
         for _ in range(len(entries)):
             page_id, entry = next(iter(entries.items()))
             if self._may_evict(page_id, entry, vdl):
-                del entries[page_id]
-                self._evictions += 1
-                self._unchanged_since_lsn = max(self._unchanged_since_lsn, entry.head_lsn)
+                self._evict(page_id, entry)
                 if len(entries) <= target:
                     return True
             else:  # a second chance, so that the next search does not begin with it
                 entries.move_to_end(page_id)
         self._stuck_at_vdl = vdl
         return False
+
+    def _evict(self, page_id: PageId, entry: _Entry) -> None:
+        del self._entries[page_id]
+        self._evictions += 1
+        self._unchanged_since_lsn = max(self._unchanged_since_lsn, entry.head_lsn)
+        watched = self._watched.get(page_id)
+        if watched is not None:
+            watched.unchanged_since_lsn = max(watched.unchanged_since_lsn, entry.head_lsn)
 
     def _holds(self, entry: _Entry, read_point: Lsn) -> bool:
         """Whether the entry has the version at ``read_point``, and not only newer ones.

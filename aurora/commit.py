@@ -17,34 +17,27 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
-from typing import TypeAlias
 
 from aurora import events
 from aurora.core import WriterCore
 from aurora.health import WaitKind
 from aurora.mtr import PageWrite
-from aurora.pending import AT_ONCE, WHEN_WOKEN, WaitSnapshot
-from aurora.reading import SegmentRead
-from segments.protocol.errors import AuroraError, Unavailable
+from aurora.pending import AT_ONCE, WHEN_WOKEN
+from aurora.way import Stations, WaitingRoom, Way
+from segments.protocol.errors import Unavailable
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageReply
 
-_Way: TypeAlias = Generator[float, float, None]
-"""Yields timers, as `Pending.next_timer` gives them, and is sent the time when it may go on."""
 
-
-class CommitIntake:
+class CommitIntake(WaitingRoom):
     """A writer's commits on their way into the log."""
 
     def __init__(self, core: WriterCore, trace: Tracer | None = None) -> None:
-        self.core = core
+        super().__init__(core)
         self.trace = trace
         self.line: OrderedDict[PendingCommit, None] = OrderedDict()
         """Who wants room, first come first; only the first looks for it."""
-        self.stuck: dict[PendingCommit, None] = {}
-        """Who goes on when more is durable, unpinned, or gone from the outgoing logs."""
-        self._woken: list[PendingCommit] = []
 
     def begin(self, writes: Sequence[PageWrite], now: float) -> PendingCommit:
         """Start an MTR on its way; `PendingCommit.end` must follow. Raises `InvalidWrite`."""
@@ -55,57 +48,25 @@ class CommitIntake:
         """Whether it stands in line behind another, and goes on when that one has left."""
         return pending in self.line and next(iter(self.line)) is not pending
 
-    def progress(self) -> None:
-        """Something has changed that commits may wait for."""
-        if self.stuck:
-            self._woken.extend(self.stuck)
-            self.stuck.clear()
-
     def leave_line(self, pending: PendingCommit) -> None:
         """Its turn is over, or it has given up: the next one's turn, if it was the first."""
         was_first = not self.is_behind(pending)
         del self.line[pending]
         if was_first and self.line:
-            self._woken.append(next(iter(self.line)))
-
-    def take_woken(self) -> list[PendingCommit]:
-        """Who is to be looked at again, in order."""
-        woken = self._woken
-        if woken:
-            self._woken = []
-        return woken
+            self.woken.append(next(iter(self.line)))
 
 
-class PendingCommit:
+class PendingCommit(Way):
     """One mini-transaction on its way into the log; `done` when it is part of it, or failed."""
 
-    __slots__ = ("_intake", "_lsn", "_timer", "_way", "_writes", "error", "wait")
+    __slots__ = ("_intake", "_lsn", "_writes")
 
     def __init__(self, intake: CommitIntake, writes: Sequence[PageWrite], now: float) -> None:
-        self.wait: WaitSnapshot
-        self.error: AuroraError | None = None
+        super().__init__(intake)
         self._intake = intake
         self._writes = writes
         self._lsn: Lsn | None = None
-        self._way = self._go(now)
-        self._timer: float | None = None
-        self._advance(None)
-
-    @property
-    def done(self) -> bool:
-        return self._timer is None
-
-    def next_timer(self) -> float | None:
-        return self._timer
-
-    def on_timer(self, now: float) -> None:
-        """Go on as far as it gets."""
-        if not self.done:
-            self._advance(now)
-
-    def end(self) -> None:
-        """Give up its place, wherever that is, if it is not part of the log."""
-        self._way.close()
+        self._begin(self._go(now))
 
     def result(self) -> Lsn:
         """Its commit LSN; raises what stood in the way, such as `VolumeFull`."""
@@ -114,17 +75,9 @@ class PendingCommit:
         assert self._lsn is not None, "the commit is still pending"
         return self._lsn
 
-    def _advance(self, now: float | None) -> None:
-        try:
-            self._timer = next(self._way) if now is None else self._way.send(now)
-        except StopIteration:
-            self._timer = None
-        except AuroraError as error:
-            self._timer, self.error = None, error
-
     # ---- the stations ----------------------------------------------------------------------------
 
-    def _go(self, now: float) -> _Way:
+    def _go(self, now: float) -> Stations:
         intake, core, writes = self._intake, self._intake.core, self._writes
         page_ids = dict.fromkeys([write.page_id for write in writes])
         core.space.check(core.floor_held_by)
@@ -166,16 +119,7 @@ class PendingCommit:
                 now = yield from self._progress()
         return now
 
-    @staticmethod
-    def _answered(read: SegmentRead, now: float) -> Generator[float, float, float]:
-        """See a read through to its end."""
-        while (timer := read.next_timer()) is not None:
-            now = yield timer
-            if not read.done:
-                read.on_timer(now)
-        return now
-
-    def _stand_in_line(self) -> _Way:
+    def _stand_in_line(self) -> Stations:
         """Wait for the turn, and then for room."""
         intake, core, count = self._intake, self._intake.core, len(self._writes)
         intake.line[self] = None
@@ -189,18 +133,3 @@ class PendingCommit:
                 yield from self._progress()
         finally:
             intake.leave_line(self)
-
-    def _progress(self) -> Generator[float, float, float]:
-        """Wait until something has changed; returns the time."""
-        stuck = self._intake.stuck
-        stuck[self] = None
-        try:
-            return (yield WHEN_WOKEN)
-        finally:
-            stuck.pop(self, None)
-
-    def _waits_for(self, kind: WaitKind, now: float, page_ids: Iterable[PageId] = ()) -> None:
-        """Say what it waits for, in the groups of some pages or else in all."""
-        core = self._intake.core
-        groups = tuple(sorted({core.pg_of(page_id) for page_id in page_ids}))
-        self.wait = WaitSnapshot(kind=kind, since_s=now, pg_ids=groups or core.pg_ids)

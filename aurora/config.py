@@ -141,6 +141,12 @@ class EngineConfig:
         "mini-transactions change fewer pages",
     )  # fmt: skip
     """Pages of 8,192 bytes cached by the writer."""
+    old_versions: int = setting(
+        1_024, 0, 1 << 27, unit="pages",
+        cost="larger: memory, 8,192 bytes for each; smaller: more reads of older versions go to "
+        "segments",
+    )  # fmt: skip
+    """Versions of pages below their newest that the writer caches, besides its buffer pool."""
     outgoing_bytes: int = setting(
         64 << 20, 16 << 10, 64 << 30, unit="bytes",
         cost="larger: memory while a segment is away; smaller: a segment that is back sooner "
@@ -187,6 +193,12 @@ class EngineConfig:
         "have been answered",
     )  # fmt: skip
     """A read that nobody can answer for this long fails as unavailable."""
+    reads_in_flight: int = setting(
+        64, 1, 65_536, unit="pages",
+        cost="larger: segments are asked for more at a time, and others wait behind it; smaller: "
+        "a scan waits for more answers one after the other",
+    )  # fmt: skip
+    """Pages that one call for many pages asks segments for at the same time."""
     list_pages: int = setting(
         4_096, 1, 65_536, unit="pages",
         cost="larger: memory, and longer turns; smaller: more messages for a long list",

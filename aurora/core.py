@@ -7,6 +7,8 @@ and look at `vdl`, `opened` and `fenced`.
 A writer starts from a `RecoveryPlan`. Until a write quorum of every protection group has its
 truncation table and every record at or below its VDL, it is not `opened`: nobody reads or writes
 through it (protocol §7, step 7). A refusal that names a higher epoch ends it (`fenced`).
+
+(More than 400 lines: one state machine, whose parts are in modules of their own.)
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from typing import Any, Final
 
 from aurora import events
 from aurora.buffer_pool import BufferPool
+from aurora.cached_pages import CachedPages
 from aurora.config import EngineConfig
 from aurora.consistency import VolumeConsistency
 from aurora.floor import FloorHold
 from aurora.lsn_allocator import LsnAllocator
 from aurora.mtr import PageWrite, VolumeChains
+from aurora.old_versions import OldVersions
 from aurora.outgoing_log import OutgoingLog
 from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
@@ -78,6 +82,8 @@ class WriterCore:
         """What is annulled, as this writer's recovery left it."""
         self.last_annulled_lsn = plan.table.last_annulled_lsn
         self.pool = BufferPool(config.buffer_pool_pages, plan.vdl)
+        old = OldVersions(config.old_versions)
+        self.cached = CachedPages(self.pool, old, trace=trace, name=name)
         self._config = config
         self._trace = trace
         self._groups = groups

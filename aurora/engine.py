@@ -23,15 +23,15 @@ from typing import NamedTuple
 import attrs
 import trio
 
-from aurora import events
 from aurora.arguments import check_flag
 from aurora.buffer_pool import PoolStatistics
 from aurora.commit_queue import Commit
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.floor import FloorHold
+from aurora.many_pages import ManyPages
 from aurora.mtr import MiniTransaction, PageWrite, gathered
-from aurora.page_list import PageIds, checked_range
+from aurora.page_list import PageIds, checked_page_ids, checked_range
 from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from aurora.read_router import Answer
@@ -114,6 +114,11 @@ class ReadView:
         self._check_open()
         return await self._engine.get_at(page_id, self.lsn)
 
+    async def get_many(self, page_ids: Iterable[PageId]) -> list[PageImage]:
+        """Many pages at the view's LSN, in their order, as `Engine.get_many`."""
+        self._check_open()
+        return await self._engine.get_many(page_ids, self.lsn)
+
     def pages(self, start: PageId = 0, end: PageId | None = None) -> PageIds:
         """The ids of all pages in the half-open ``[start, end)`` at the view's LSN, ascending.
 
@@ -164,7 +169,6 @@ class Engine:
         self.writer_id = writer_id
         self._groups = groups
         self._config = config
-        self._trace = trace
         self._shell = WriterShell(
             endpoint, groups, lal, config, writer_id,
             fresh=fresh, read_only=read_only, counter=counter, clock=clock, known_vdl=known_vdl,
@@ -336,24 +340,50 @@ class Engine:
         self, core: WriterCore, page_id: PageId, read_point: Lsn, cached: bool = True
     ) -> PageImage:
         """The page from the pool or a segment; LSN 0 and no bytes if it was not yet written."""
-        page = core.pool.read(page_id, read_point, core.vdl) if cached else None
-        if cached and self._trace is not None:
-            page_lsn = None if page is None else page.page_lsn
-            self._trace(self.name, events.PoolLookedUp(page_id, read_point, page_lsn))
+        page = core.cached.look_up(page_id, read_point, core.vdl) if cached else None
         if page is None:
             read = core.reading.read_page(page_id, read_point, trio.current_time())
             answer = await self._answer(read)
             assert isinstance(answer, PageReply)
             page = answer.page
-            known = page_id in core.pool
-            kept = core.pool.install(page, read_point, core.vdl) and not known
-            if self._trace is not None:
-                cached_page = events.PageCached(page_id, read_point, page.page_lsn, kept)
-                self._trace(self.name, cached_page)
+            core.cached.take_in(page, read_point, core.vdl)
         else:
             await trio.lowlevel.checkpoint()
             self._usable()
         return page
+
+    async def read_head(self, page_id: PageId) -> PageImage:
+        """The newest version of a page, whether it is durable yet or not.
+
+        For who builds a next change on it, of whoever the last one is: what it shows may be lost
+        if this writer ends before the VDL has reached ``page_lsn``, so nothing may leave the
+        process that rests on it until then. A page never written has LSN 0 and an empty image.
+        Usually answered by the buffer pool; raises `InvalidPage`, and as `get`.
+        """
+        page_id = checked_page_id(page_id)
+        self._usable()
+        await trio.lowlevel.checkpoint()
+        page = self._usable().pool.read_head(page_id)  # after the others had their turn
+        return await self._shell.read_head(page_id) if page is None else page
+
+    async def get_many(self, page_ids: Iterable[PageId], lsn: Lsn | None = None) -> list[PageImage]:
+        """Many pages as of one LSN, by default the VDL of the moment of the call; in their order.
+
+        What the writer has not cached is asked of segments side by side, up to
+        `EngineConfig.reads_in_flight` pages at a time. A page that was not written by then has LSN
+        0 and an empty image. Raises `InvalidPage`, and as `get_at`, for all of them together.
+        """
+        wanted = checked_page_ids(page_ids)
+        core = self._usable()
+        read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+        many = ManyPages(core.reading, core.cached, wanted, read_point, trio.current_time())
+        if many.done:
+            many.end()
+            await trio.lowlevel.checkpoint()
+            self._usable()
+        else:
+            await self._shell.see_through(many)
+        return many.result()
 
     def pages(
         self, start: PageId = 0, end: PageId | None = None, *, lsn: Lsn | None = None

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from reprlib import repr as shown
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from segments.protocol.errors import InvalidPage
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId, PgId
@@ -29,6 +29,15 @@ def checked_range(start: object, end: object) -> tuple[PageId, PageId]:
             f"end is {shown(end)}: expected None, or an integer from 0 to {MAX_INTEGER + 1}"
         )
     return first, beyond - 1
+
+
+def checked_page_ids(page_ids: object) -> list[PageId]:
+    """Any number of page ids, as plain integers; raises `InvalidPage`."""
+    try:
+        each_of = iter(cast("Iterable[object]", page_ids))
+    except TypeError:
+        raise InvalidPage(f"page_ids is {shown(page_ids)}: expected page ids") from None
+    return [checked_page_id(page_id) for page_id in each_of]
 
 
 class PageIds(AsyncIterator[PageId]):

@@ -18,6 +18,7 @@ from aurora.commit import CommitIntake
 from aurora.commit_queue import Commit, CommitQueue
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
+from aurora.head_read import PendingHead
 from aurora.health import WaitKind
 from aurora.mtr import PageWrite
 from aurora.pending import Pending, WaitSnapshot
@@ -37,7 +38,8 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Address, Lsn, PgId, SegmentId, name_writers
+from segments.protocol.ids import Address, Lsn, PageId, PgId, SegmentId, name_writers
+from segments.protocol.messages import PageImage
 from segments.protocol.transport import Endpoint
 
 
@@ -123,6 +125,14 @@ class WriterShell:
         commit = self.commits.add(pending.result())
         self._to_send.set()
         return commit
+
+    async def read_head(self, page_id: PageId) -> PageImage:
+        """A page's newest version, durable or not, which the buffer pool does not have."""
+        self.usable()
+        assert self._intake is not None
+        pending = PendingHead(self._intake, page_id, trio.current_time())
+        await self.see_through(pending)
+        return pending.result()
 
     @trio.lowlevel.enable_ki_protection
     async def see_through(self, pending: Pending) -> None:

@@ -24,6 +24,7 @@ from sim.bugs import (
     promises,
     readers,
     tables,
+    versions,
 )
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
@@ -100,5 +101,6 @@ BUGS.update(
         *readers.READER_BUGS,
         *callers.CALLER_BUGS,
         *limits.LIMIT_BUGS,
+        *versions.VERSION_BUGS,
     )
 )

@@ -17,11 +17,14 @@ from aurora.events import (
     Acknowledged,
     LogFetched,
     MtrAllocated,
+    PageCached,
+    ReadSent,
     RollbackFound,
     SealAnswered,
     SealingStarted,
     WriterStarted,
 )
+from aurora.many_pages import ManyPages
 from aurora.outgoing_log import OutgoingLog
 from segments.core import SegmentCore
 from segments.layers.materializer import Materializer
@@ -53,7 +56,7 @@ from sim.world.world import World
 
 _TICKS: Final = 4
 _SLACK_NS: Final = SECOND // 20
-_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "strict_get_at": 2, "view": 1}
+_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "strict_get_at": 2, "view": 1, "many": 1}
 """Questions to segments that a call asks one after the other for each of its pages, each with a
 limit of its own."""
 
@@ -181,6 +184,22 @@ class BoundChecks:
                 rules_of_bounds.outgoing_fits,
                 writer, pg_id, size, config.outgoing_bytes, known.at_start, self._mtr_bytes,
             )  # fmt: skip
+
+    def _on_page_cached(self, writer: str, _: PageCached, core: WriterCore) -> None:
+        self._hold(
+            rules_of_bounds.old_versions_fit, writer, len(core.cached.old),
+            self._engine.old_versions,
+        )  # fmt: skip
+
+    def _on_read_sent(self, writer: str, _: ReadSent, core: WriterCore) -> None:
+        """Before the next call asks, all that one asks for is here."""
+        asked = Counter(
+            id(each.asker)
+            for each in dict.fromkeys(core.reading._reads.values())
+            if isinstance(each.asker, ManyPages)
+        )
+        most = max(asked.values(), default=0)
+        self._hold(rules_of_bounds.reads_fit, writer, most, self._engine.reads_in_flight)
 
     def _on_acknowledged(self, writer: str, event: Acknowledged, core: WriterCore) -> None:
         """What a write quorum has had for some ticks has left a log that is too long."""
@@ -319,6 +338,8 @@ _ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], No
     LogFetched: BoundChecks._on_fetched,
     WriterStarted: BoundChecks._on_started,
     MtrAllocated: BoundChecks._on_allocated,
+    PageCached: BoundChecks._on_page_cached,
+    ReadSent: BoundChecks._on_read_sent,
     Acknowledged: BoundChecks._on_acknowledged,
 }
 _ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {

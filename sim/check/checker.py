@@ -92,6 +92,8 @@ class Checker(Listener):
         self._observed_vdl: Lsn = 0
         self._observed_before: dict[str, Lsn] = {}
         self._vcl: dict[str, Lsn] = {}
+        self._heads: dict[int, Lsn] = {}
+        """Of calls for a page's head: its newest change when they were made."""
         self._clocks: dict[str, int] = {}
         """What each writer's clock has shown."""
         self._epochs: dict[SegmentId, VolumeEpoch] = {}
@@ -406,6 +408,10 @@ class Checker(Listener):
         self.readers.invoked(call)
         self.client_calls.invoked(call)
         self.floors.invoked(call)
+        view = self.reference.writers.get(call.writer)
+        if call.operation.kind == "head" and view is not None:
+            newest = self.reference.newest_of(view, call.operation.pages[0])
+            self._heads[call.number] = newest
 
     def on_undocumented(self, call: Call, error: AuroraError) -> None:
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
@@ -440,6 +446,12 @@ class Checker(Listener):
                 invariants.list_matches,
                 self.reference, self.reference.writers[engine.name],
                 call.operation.pages[0], call.lsn, call.listed,
+            )  # fmt: skip
+        elif call.head is not None:
+            self._hold(
+                invariants.head_matches,
+                self.reference, self.reference.writers[engine.name], call.head,
+                self._heads[call.number],
             )  # fmt: skip
 
     def _reported_commit(self, call: Call, engine: Engine) -> None:

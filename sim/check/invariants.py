@@ -49,6 +49,7 @@ from aurora.quorum import QuorumModel
 from segments.layers.page_cache import Version
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
@@ -519,6 +520,29 @@ def read_matches(
             f"page {page_id} at {read_point}: byte {at} is {page[at]}, the model has "
             f"{expected[at]} (its newest change is LSN {lsn})"
         )
+
+
+@holds("reads-match-the-model")
+def head_matches(reference: Reference, view: WriterView, page: PageImage, before: Lsn) -> None:
+    """13: a page's newest version, durable or not: no older than ``before``, when it was asked for.
+
+    Nor is it in the middle of an MTR, whoever made that.
+    """
+    page_id, lsn, image = page
+    found, expected = reference.page_at(view, page_id, lsn)
+    if lsn < before or found != lsn:
+        raise Broken(
+            f"the head of page {page_id} is given as {lsn}, where the model has {found}: expected "
+            f"{before}, its newest change at the call, or a later one"
+        )
+    later = reference.next_of(view, page_id, lsn)
+    if lsn and later and reference.records[later].mtr_id == reference.records[lsn].mtr_id:
+        raise Broken(
+            f"the head of page {page_id} is given as {lsn}, which is in the middle of a "
+            f"mini-transaction that changes the page at {later}, too"
+        )
+    if image != expected:
+        raise Broken(f"the head of page {page_id}, at {lsn}, is not what the model has")
 
 
 @holds("reads-match-the-model")

@@ -17,7 +17,7 @@ from sim.check.findings import Findings
 from sim.world.history import Call
 from sim.world.world import World
 
-_HOLDING: Final = ("view", "list", "strict_get_at")
+_HOLDING: Final = ("view", "list", "strict_get_at", "many")
 """Calls whose read point is kept as long as they last. A strict read has its epoch confirmed first,
 and must still find the version that it was asked for."""
 

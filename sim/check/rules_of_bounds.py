@@ -58,6 +58,20 @@ def pool_fits(writer: str, pages: int, pinned: int, capacity: int) -> None:
 
 
 @holds("bounds-are-kept")
+def old_versions_fit(writer: str, versions: int, capacity: int) -> None:
+    """23: versions of pages that are kept beside the buffer pool."""
+    if versions > capacity:
+        raise Broken(f"{writer} keeps {versions} old versions: expected at most {capacity}")
+
+
+@holds("bounds-are-kept")
+def reads_fit(writer: str, asked: int, most: int) -> None:
+    """23: pages that one call asks segments for at the same time."""
+    if asked > most:
+        raise Broken(f"{writer} asks for {asked} pages for one call: expected at most {most}")
+
+
+@holds("bounds-are-kept")
 def redo_is_let_go(writer: str, page_id: int, kept: Lsn, folded: Lsn) -> None:
     """23: of a page in the pool, redo from ``kept`` on; its image is as of ``folded``."""
     if kept <= folded:
@@ -300,6 +314,8 @@ HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "engine.max_mtr_writes": mtr_fits,
     "engine.max_mtr_bytes": mtr_fits,
     "engine.buffer_pool_pages": pool_fits,
+    "engine.old_versions": old_versions_fit,
+    "engine.reads_in_flight": reads_fit,
     "engine.outgoing_bytes": outgoing_fits,
     "engine.batch_bytes": rules_of_wire.records_fit,
     "engine.batches_in_flight": rules_of_wire.window_kept,

@@ -70,6 +70,7 @@ def _kept_for_calls(engine: Engine) -> dict[str, int]:
         kept["commits that are stuck"] = len(shell._intake.stuck)
     if core is not None:
         kept["pinned pages"] = core.pool.statistics.pinned_pages
+        kept["watched pages"] = len(core.pool._watched)
         kept["reads"] = len(core.reading._reads)
         kept["strict reads"] = len(core.reading._confirmations)
         kept["held read points"] = len(core.reading._read_points)

@@ -19,6 +19,8 @@ from sim.plan.wrong_calls import WRONG_CALLS
 
 _USUAL_READS: Final = (*("get",) * 5, *("strict_get",) * 3, *READS[2:], "view")
 _FEW_PAGES: Final = 4
+_MOST_READ: Final = {"view": _FEW_PAGES, "many": 40}
+"""Pages that one call reads."""
 _WORD: Final = 8
 _HOLDING: Final = ("mtr", "submit")
 _UNTOUCHED: Final = 0.05
@@ -169,7 +171,9 @@ class _Drawing:
             return (choice(random, (self._calls.pages, self._calls.pages + 1, MAX_INTEGER)),)
         if before is not None and before.kind == "put" and self._chance(0.3):
             return before.pages[:1]  # what has just been written, often by the same client
-        count = 1 + below(random, _FEW_PAGES) if kind == "view" and self._chance(0.5) else 1
+        count = (
+            1 + below(random, _MOST_READ[kind]) if kind in _MOST_READ and self._chance(0.5) else 1
+        )
         return tuple(below(random, self._calls.pages) for _ in range(count))
 
     # ---- writes ----------------------------------------------------------------------------------

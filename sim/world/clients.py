@@ -136,9 +136,15 @@ async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
                 call.listed = [each async for each in view.pages(page_id, page_id)]
                 call.listed += [each async for each in view.pages(page_id)]
         case "scan":
-            pages = engine.pages(page_id)
-            call.lsn = pages.lsn
-            call.listed = [each async for each in pages]
+            found = engine.pages(page_id)
+            call.lsn = found.lsn
+            call.listed = [each async for each in found]
+        case "many":
+            call.lsn = call.held = _older(engine, operation.age)
+            pages = await engine.get_many(operation.pages, call.lsn)
+            call.reads = [(each.page_id, each.image or None) for each in pages]
+        case "head":
+            call.head = await engine.read_head(page_id)
         case "wrong":
             await make_wrong_call(engine, call, knobs)
         case other:

@@ -9,6 +9,7 @@ import attrs
 
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId
+from segments.protocol.messages import PageImage
 from sim.plan.schedule import READS, Operation
 
 
@@ -61,6 +62,8 @@ class Call:
     """Whether its caller gave up."""
     raised: type[AuroraError] | None = None
     """The type of the error that it ended with."""
+    head: PageImage | None = None
+    """What a read of a page's newest version returned."""
     listed: Sequence[PageId] = ()
     """What a list of pages returned."""
     from_segment: bool = False
@@ -93,8 +96,10 @@ class Call:
 
     def answers(self) -> Sequence[tuple[PageId, bytes | None]]:
         """The pages that it has read, each with its contents, None for "not written"."""
-        if self.operation.kind in ("put", "view"):
+        if self.operation.kind in ("put", "view", "many"):
             return self.reads
+        if self.operation.kind == "head":
+            return ()  # it has no read point
         if not self.reads_pages or self.outcome not in (Outcome.OK, Outcome.NOT_FOUND):
             return ()
         return ((self.operation.pages[0], self.page),)

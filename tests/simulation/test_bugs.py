@@ -192,6 +192,9 @@ RANDOM_ONLY = (
     "space-is-not-told",
     "writes-into-a-full-volume",
     "full-for-ever",
+    "old-version-cache-stale",
+    "head-stops-at-the-vdl",
+    "many-pages-all-at-once",
 )
 """Bugs that no schedule was made for."""
 

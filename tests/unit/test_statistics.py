@@ -155,7 +155,7 @@ async def test_the_tiers_are_those_that_merges_are_planned_by(autojump_clock: Mo
 
 
 async def test_reads_are_hits_and_misses_of_the_caches(autojump_clock: MockClock) -> None:
-    engine = EngineConfig(retention_lsns=None, buffer_pool_pages=4)
+    engine = EngineConfig(retention_lsns=None, buffer_pool_pages=4, old_versions=0)
     async with open_cluster(config=ClusterConfig(segment=SMALL, engine=engine)) as cluster:
         await fill(cluster, 200)
         cluster.crash("az1 az2 az3")
