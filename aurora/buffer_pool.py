@@ -16,6 +16,13 @@ or not, then brings in those that are missing, and unpins when its records are a
 pages can be pinned than there is room for, and the VDL does not depend on the pool, two such
 callers never wait for each other for ever. Who is about to read a page's head, and has to ask a
 segment for it, watches it: no place is promised, but what leaves the pool meanwhile is remembered.
+
+A mini-transaction in parts may change more pages than there is room for. It reserves places for the
+largest part before it stands in line, and pins one part's pages after the other within them, so
+that it never waits for who stands behind it. As long as it goes on the VDL cannot reach its pages:
+those of earlier parts may leave all the same (they are *stolen*). The pool remembers their heads,
+and takes none of these pages in again as of a read point below them: whoever wants to write one, or
+to read its head, waits for the VDL.
 """
 
 from __future__ import annotations
@@ -29,7 +36,7 @@ from typing import Final
 
 import attrs
 
-from segments.protocol.errors import InvalidConfig, InvalidWrite
+from segments.protocol.errors import InvalidConfig
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
@@ -49,6 +56,8 @@ class PoolStatistics:
     evictions: int
     pages: int
     pinned_pages: int
+    stolen: int
+    """Evictions of pages that were above the VDL, as a mini-transaction in parts needed room."""
 
 
 @attrs.define(eq=False)
@@ -127,10 +136,18 @@ class BufferPool:
         self._entries: OrderedDict[PageId, _Entry] = OrderedDict()
         self._pins: dict[PageId, _Interest] = {}
         self._watched: dict[PageId, _Interest] = {}
+        self._reserved = 0
+        self._pins_of_parts: dict[PageId, _Interest] = {}
+        self._steals_from: Lsn | None = None
+        self._stolen: dict[PageId, Lsn] = {}
+        """The heads of pages that have left although they were above the VDL; of those that are
+        not now, too, until there is none."""
+        self._stolen_lsn: Lsn = 0
+        """The highest of them."""
         self._unchanged_since_lsn = vdl
         # A search that found nothing to evict is not repeated before something has changed.
         self._stuck_at_vdl: Lsn = -1
-        self._hits = self._misses = self._evictions = 0
+        self._hits = self._misses = self._evictions = self._steals = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -142,8 +159,9 @@ class BufferPool:
     def statistics(self) -> PoolStatistics:
         """Counts for display; a hit is a read answered from here."""
         return PoolStatistics(
-            self._hits, self._misses, self._evictions, len(self._entries), len(self._pins)
-        )
+            self._hits, self._misses, self._evictions, len(self._entries),
+            len(self._pins) + self._reserved, self._steals,
+        )  # fmt: skip
 
     @property
     def newest_evicted_lsn(self) -> Lsn:
@@ -175,10 +193,11 @@ class BufferPool:
     def read_head(self, page_id: PageId) -> PageImage | None:
         """The page with all its redo, durable or not; None if it is not held here.
 
-        Reads at the VDL are not disturbed by it. LSN 0 and an empty image: never written.
+        Nor is it given while the mini-transaction that has changed it is in the log in part. Reads
+        at the VDL are not disturbed by it. LSN 0 and an empty image: never written.
         """
         entry = self._entries.get(page_id)
-        if entry is None:
+        if entry is None or self.is_in_parts(page_id):
             self._misses += 1
             return None
         self._hits += 1
@@ -192,41 +211,69 @@ class BufferPool:
 
     # ---- writing ---------------------------------------------------------------------------------
 
-    def check(self, page_ids: Collection[PageId]) -> None:
-        """Raise `InvalidWrite` for more different pages than the pool can ever hold."""
-        if len(page_ids) > self._capacity and len({*page_ids}) > self._capacity:
-            raise InvalidWrite(
-                f"{len({*page_ids})} pages in one mini-transaction: "
-                f"expected at most {self._capacity}, the buffer pool's capacity"
-            )
-
     def pin(self, page_ids: Collection[PageId]) -> bool:
         """Keep these pages, once they are here, until `unpin`; all or none.
 
-        `check` lets them pass. False when too many others are pinned: wait until something is
-        unpinned.
+        False when too many others are pinned, or places reserved: wait until something is unpinned.
+        More than the pool's capacity can never be.
         """
         pages = dict.fromkeys(page_ids)
-        pins = self._pins
+        pins, capacity = self._pins, self._capacity - self._reserved
         most = len(pins) + len(pages)
-        if most > self._capacity and most - len(pins.keys() & pages.keys()) > self._capacity:
+        if most > capacity and most - len(pins.keys() & pages.keys()) > capacity:
             return False
-        for page_id in pages:
+        self._pin_each(pins, pages)
+        return True
+
+    def _pin_each(self, pins: dict[PageId, _Interest], page_ids: Iterable[PageId]) -> None:
+        for page_id in page_ids:
             pin = pins.get(page_id)
             if pin is None:
-                pins[page_id] = _Interest(1, self._unchanged_since_lsn)
+                pins[page_id] = _Interest(1, self._since(page_id))
             else:
                 pin.count += 1
-        return True
 
     def unpin(self, page_ids: Iterable[PageId]) -> None:
         """Undo one `pin` of the same pages."""
-        for page_id in dict.fromkeys(page_ids):
-            pin = self._pins[page_id]
+        self._unpin_each(self._pins, dict.fromkeys(page_ids))
+
+    def _unpin_each(self, pins: dict[PageId, _Interest], page_ids: Iterable[PageId]) -> None:
+        for page_id in page_ids:
+            pin = pins[page_id]
             pin.count -= 1
             if not pin.count:
-                del self._pins[page_id]
+                del pins[page_id]
         self._stuck_at_vdl = -1
+
+    # ---- mini-transactions in parts --------------------------------------------------------------
+
+    def reserve(self, count: int) -> Places | None:
+        """Places for ``count`` pages of a part; None: wait until something is unpinned."""
+        assert 0 < count <= self._capacity, (count, self._capacity)
+        if len(self._pins) + self._reserved + count > self._capacity:
+            return None
+        self._reserved += count
+        return Places(self, count)
+
+    def steal_from(self, first_lsn: Lsn | None) -> None:
+        """Pages may leave whose newest change is at ``first_lsn`` or above; None: none any more.
+
+        It is the first record of the mini-transaction that is in the log in part.
+        """
+        self._steals_from = first_lsn
+        self._stuck_at_vdl = -1
+
+    def is_stolen(self, page_id: PageId, vdl: Lsn) -> bool:
+        """Whether the page's head is above the VDL, and not here: it cannot be had before."""
+        return page_id not in self._entries and self._stolen.get(page_id, 0) > vdl
+
+    def is_in_parts(self, page_id: PageId) -> bool:
+        """Whether the page was changed by the mini-transaction that is in the log in part."""
+        first_lsn, entry = self._steals_from, self._entries.get(page_id)
+        if first_lsn is None:
+            return False
+        head_lsn = self._stolen.get(page_id, 0) if entry is None else entry.head_lsn
+        return head_lsn >= first_lsn
 
     def missing(self, page_ids: Iterable[PageId]) -> list[PageId]:
         """Those of the pages that must be brought in before they can be written."""
@@ -252,7 +299,7 @@ class BufferPool:
     @contextmanager
     def watching(self, page_id: PageId) -> Iterator[None]:
         """Know what happens to the page, here or not, while the block runs; for `is_head`."""
-        watched = self._watched.setdefault(page_id, _Interest(0, self._unchanged_since_lsn))
+        watched = self._watched.setdefault(page_id, _Interest(0, self._since(page_id)))
         watched.count += 1
         try:
             yield
@@ -280,8 +327,8 @@ class BufferPool:
         assert len(image) == (PAGE_SIZE if page_lsn else 0), (page_lsn, len(image))
         if page_id in self._entries:
             return True
-        pin = self._pins.get(page_id)
-        since_lsn = self._unchanged_since_lsn if pin is None else pin.unchanged_since_lsn
+        pin = self._pins.get(page_id) or self._pins_of_parts.get(page_id)
+        since_lsn = self._since(page_id) if pin is None else pin.unchanged_since_lsn
         if read_point < since_lsn or not self.make_room(1, vdl):
             return False
         self._entries[page_id] = _Entry(image, page_lsn, page_lsn)
@@ -294,6 +341,7 @@ class BufferPool:
         Then wait for the VDL to advance, or for an `unpin`.
         """
         assert 0 < count <= self._capacity, (count, self._capacity)
+        self._settle_stolen(vdl)
         entries = self._entries
         target = self._capacity - count
         if len(entries) <= target:
@@ -303,7 +351,7 @@ class BufferPool:
         for _ in range(len(entries)):
             page_id, entry = next(iter(entries.items()))
             if self._may_evict(page_id, entry, vdl):
-                self._evict(page_id, entry)
+                self._evict(page_id, entry, vdl)
                 if len(entries) <= target:
                     return True
             else:  # a second chance, so that the next search does not begin with it
@@ -311,10 +359,25 @@ class BufferPool:
         self._stuck_at_vdl = vdl
         return False
 
-    def _evict(self, page_id: PageId, entry: _Entry) -> None:
+    def _since(self, page_id: PageId) -> Lsn:
+        """The page has no change above this, unless it is here."""
+        return max(self._unchanged_since_lsn, self._stolen.get(page_id, 0))
+
+    def _settle_stolen(self, vdl: Lsn) -> None:
+        """Once the VDL has passed all stolen pages they are like any others."""
+        if self._stolen and vdl >= self._stolen_lsn:
+            self._unchanged_since_lsn = max(self._unchanged_since_lsn, self._stolen_lsn)
+            self._stolen.clear()
+
+    def _evict(self, page_id: PageId, entry: _Entry, vdl: Lsn) -> None:
         del self._entries[page_id]
         self._evictions += 1
-        self._unchanged_since_lsn = max(self._unchanged_since_lsn, entry.head_lsn)
+        if entry.head_lsn > vdl:
+            self._steals += 1
+            self._stolen[page_id] = entry.head_lsn
+            self._stolen_lsn = max(self._stolen_lsn, entry.head_lsn)
+        else:
+            self._unchanged_since_lsn = max(self._unchanged_since_lsn, entry.head_lsn)
         watched = self._watched.get(page_id)
         if watched is not None:
             watched.unchanged_since_lsn = max(watched.unchanged_since_lsn, entry.head_lsn)
@@ -328,5 +391,39 @@ class BufferPool:
         return entry.page_lsn <= read_point
 
     def _may_evict(self, page_id: PageId, entry: _Entry, vdl: Lsn) -> bool:
-        """Never above the VDL (invariant 15): the segments could not give that state back."""
-        return entry.head_lsn <= vdl and page_id not in self._pins
+        """Never above the VDL (invariant 15): the segments could not give that state back.
+
+        But for what a mini-transaction in parts has changed: there is nowhere to keep it.
+        """
+        if page_id in self._pins or page_id in self._pins_of_parts:
+            return False
+        return entry.head_lsn <= vdl or (
+            self._steals_from is not None and entry.head_lsn >= self._steals_from
+        )
+
+
+class Places:
+    """What a mini-transaction in parts has reserved of a pool, until `release`."""
+
+    __slots__ = ("_count", "_page_ids", "_pool")
+
+    def __init__(self, pool: BufferPool, count: int) -> None:
+        self._pool = pool
+        self._count = count
+        self._page_ids: dict[PageId, None] = {}
+
+    def pin(self, page_ids: Iterable[PageId]) -> None:
+        """Keep the pages of a part, once they are here, and no longer those of the one before.
+
+        Who is in both has been kept all the time.
+        """
+        pool, before = self._pool, self._page_ids
+        self._page_ids = dict.fromkeys(page_ids)
+        assert len(self._page_ids) <= self._count, (len(self._page_ids), self._count)
+        pool._pin_each(pool._pins_of_parts, self._page_ids)
+        pool._unpin_each(pool._pins_of_parts, before)
+
+    def release(self) -> None:
+        """Give the places back."""
+        self._pool._unpin_each(self._pool._pins_of_parts, self._page_ids)
+        self._pool._reserved -= self._count

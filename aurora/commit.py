@@ -11,6 +11,13 @@ It goes through five stations, of which the first four wait for as long as it ta
 
 Until the fourth nothing is written, and whoever gives up has changed nothing. Nor has who is
 refused, as the segments have no space for anything new (`aurora.volume_space`).
+
+What is too large for one step goes in parts (`aurora.parts`): it waits until all of it fits below
+the LAL, and keeps its turn from the first part to the last, so that nobody else's records come in
+between. Only the last part ends with a CPL, so nothing of it counts before. From the first part on
+it cannot be given up. It waits for nobody who waits for it: it has places in the pool of its own,
+its earlier pages make room for later ones, and its records leave the outgoing logs as a write
+quorum has them, whatever the VDL.
 """
 
 from __future__ import annotations
@@ -19,9 +26,12 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 
 from aurora import events
+from aurora.buffer_pool import Places
 from aurora.core import WriterCore
 from aurora.health import WaitKind
+from aurora.many_pages import ManyPages
 from aurora.mtr import PageWrite
+from aurora.parts import Part, in_parts
 from aurora.pending import AT_ONCE, WHEN_WOKEN
 from aurora.way import Stations, WaitingRoom, Way
 from segments.protocol.errors import Unavailable
@@ -38,11 +48,18 @@ class CommitIntake(WaitingRoom):
         self.trace = trace
         self.line: OrderedDict[PendingCommit, None] = OrderedDict()
         """Who wants room, first come first; only the first looks for it."""
+        self.running: PendingParts | None = None
+        """Who is in the log in part; the first in line."""
 
     def begin(self, writes: Sequence[PageWrite], now: float) -> PendingCommit:
         """Start an MTR on its way; `PendingCommit.end` must follow. Raises `InvalidWrite`."""
         self.core.check_mtr(writes)
-        return PendingCommit(self, writes, now)
+        kind = PendingCommit if self.core.is_one_part(writes) else PendingParts
+        return kind(self, writes, now)
+
+    def is_running(self, pending: object) -> bool:
+        """Whether it is in the log in part, and must go on whatever its caller wants."""
+        return pending is self.running
 
     def is_behind(self, pending: object) -> bool:
         """Whether it stands in line behind another, and goes on when that one has left."""
@@ -104,6 +121,8 @@ class PendingCommit(Way):
         """Fetch pages into the buffer pool, at the VDL of the moment; returns the time."""
         core = self._intake.core
         for page_id in missing:
+            while core.pool.is_stolen(page_id, core.vdl):
+                now = yield from self._progress()
             read = core.reading.read_page(page_id, core.vdl, now, asker=self)
             try:
                 now = yield from self._answered(read, now)
@@ -133,3 +152,96 @@ class PendingCommit(Way):
                 yield from self._progress()
         finally:
             intake.leave_line(self)
+
+
+class PendingParts(PendingCommit):
+    """A mini-transaction that is too large for one step, on its way into the log."""
+
+    __slots__ = ()
+
+    def _go(self, now: float) -> Stations:
+        intake, core = self._intake, self._intake.core
+        added = core.log_bytes(self._writes)
+        core.space.check(core.floor_held_by, added)
+        self._waits_for(WaitKind.POOL, now)
+        parts = yield from in_parts(self._writes, core.part_limits)
+        most = max(len(_pages_of(part)) for part in parts)
+        while (places := core.pool.reserve(most)) is None:
+            now = yield from self._progress()
+        try:
+            now = yield from self._take_in(places, parts[0], now)
+            self._waits_for(WaitKind.ROOM, now)
+            intake.line[self] = None
+            yield from self._take_its_turn()
+            core.space.check(core.floor_held_by, added)
+            yield from self._write(parts, places, now)
+        finally:
+            if intake.is_running(self):
+                intake.running = None
+                core.pool.steal_from(None)
+            if self in intake.line:
+                intake.leave_line(self)
+            places.release()
+            intake.progress()
+
+    def _take_its_turn(self) -> Stations:
+        """Wait for the turn, and then for room for all of it below the LAL."""
+        intake, core, count = self._intake, self._intake.core, len(self._writes)
+        yield WHEN_WOKEN if intake.is_behind(self) else AT_ONCE
+        while intake.is_behind(self):
+            yield WHEN_WOKEN
+        if intake.trace is not None:
+            intake.trace(core.name, events.RoomWaitStarted(count, core.lsn_limit))
+        while not core.has_room(count):
+            yield from self._progress()
+
+    def _write(self, parts: Sequence[Part], places: Places, now: float) -> Stations:
+        """Make one part after the other, each as soon as its pages and room for it are there."""
+        intake, core = self._intake, self._intake.core
+        first_lsn = core.last_allocated_lsn + 1
+        intake.running = self
+        core.pool.steal_from(first_lsn)
+        core.submit(parts[0], mtr_id=first_lsn, ends=False)
+        for part in parts[1:]:
+            now = yield AT_ONCE  # what there is so far is sent, and others have their turn
+            now = yield from self._take_in(places, part, now)
+            while not core.has_room(len(part)):
+                now = yield from self._progress()
+            lsn = core.submit(part, mtr_id=first_lsn, ends=part is parts[-1])
+        self._lsn = lsn
+
+    def _take_in(self, places: Places, part: Part, now: float) -> Generator[float, float, float]:
+        """Bring in a part's pages, all at a time; returns the time."""
+        core, page_ids = self._intake.core, _pages_of(part)
+        places.pin(page_ids)
+        while missing := core.bring_in_absent(page_ids):
+            self._waits_for(WaitKind.PAGES, now, missing)
+            while [each for each in missing if core.pool.is_stolen(each, core.vdl)]:
+                now = yield from self._progress()
+            now = yield from self._fetch(missing, now)
+        return now
+
+    def _fetch(self, missing: Sequence[PageId], now: float) -> Generator[float, float, float]:
+        core = self._intake.core
+        read_point = core.vdl
+        many = ManyPages(core.reading, core.cached, missing, read_point, now, asker=self)
+        try:
+            while (timer := many.next_timer()) is not None:
+                now = yield timer
+                if not many.done:
+                    many.on_timer(now)
+            pages = many.result()
+        except Unavailable:
+            return now  # as for any write
+        finally:
+            many.end()
+        for page in pages:
+            while not core.pool.install(page, read_point, core.vdl):
+                if core.pool.make_room(1, core.vdl):
+                    break  # the page may have changed since: ask again
+                now = yield from self._progress()
+        return now
+
+
+def _pages_of(part: Part) -> dict[PageId, None]:
+    return dict.fromkeys([write.page_id for write in part])

@@ -26,6 +26,7 @@ from aurora.lsn_allocator import LsnAllocator
 from aurora.mtr import PageWrite, VolumeChains
 from aurora.old_versions import OldVersions
 from aurora.outgoing_log import OutgoingLog
+from aurora.parts import PartLimits
 from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
 from aurora.recovery_plan import RecoveryPlan
@@ -33,7 +34,6 @@ from aurora.retention import Retention
 from aurora.segment_stream import Announcement, SegmentStream
 from aurora.volume_space import VolumeSpace
 from aurora.writer_clock import WriterClock, no_clock
-from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
 from segments.protocol.heard import NO_MARK
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
@@ -49,6 +49,7 @@ from segments.protocol.messages import (
     TableInstalled,
     WriteAck,
 )
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
 
 
@@ -108,6 +109,9 @@ class WriterCore:
         self._streams_of = {
             pg: [self.streams[each] for each in model.members] for pg, model in groups.items()
         }
+        self.part_limits = PartLimits(
+            config.part_writes, config.part_bytes, max(1, config.buffer_pool_pages // 2)
+        )
         self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
@@ -180,19 +184,27 @@ class WriterCore:
     # ---- writing ---------------------------------------------------------------------------------
 
     def check_mtr(self, writes: Sequence[PageWrite]) -> None:
-        """Raise `InvalidWrite` for an MTR that could never be written.
+        """Raise `InvalidWrite` for an MTR that could never be written, for want of LSNs.
 
-        How many writes there may be was looked at when they were gathered (`aurora.mtr`).
+        How much there may be was looked at when it was gathered (`aurora.mtr`).
         """
         self._allocator.check_mtr(len(writes))
-        self.pool.check([write.page_id for write in writes])
-        most = self._config.max_mtr_bytes
-        size = sum(len(write.data) for write in writes)
-        if size > most:
-            raise InvalidWrite(f"an MTR of {size} bytes: expected at most {most}")
+
+    def is_one_part(self, writes: Sequence[PageWrite]) -> bool:
+        """Whether an MTR can be made in one step, with all of its pages in the pool."""
+        config = self._config
+        limits = PartLimits(config.part_writes, config.part_bytes, config.buffer_pool_pages)
+        return limits.hold(writes)
+
+    def log_bytes(self, writes: Iterable[PageWrite]) -> dict[PgId, int]:
+        """What the records of an MTR will take in the log of each group."""
+        sizes = dict.fromkeys(self.pg_ids, 0)
+        for page_id, _, data in writes:
+            sizes[self.pg_of(page_id)] += len(data) + RECORD_OVERHEAD_BYTES
+        return sizes
 
     def has_room(self, count: int) -> bool:
-        """Whether ``count`` records fit below the LAL and into the outgoing logs; else wait."""
+        """Whether ``count`` records fit below the LAL, and any into outgoing logs; else wait."""
         if not self._allocator.can_allocate(count, self.vdl):
             return False
         limit = 2 * self._config.outgoing_bytes
@@ -212,15 +224,20 @@ class WriterCore:
             page_id for page_id in missing if not pool.install(PageImage(page_id, 0, b""), 0, vdl)
         ]
 
-    def submit(self, writes: Sequence[PageWrite]) -> Lsn:
+    def submit(
+        self, writes: Sequence[PageWrite], *, mtr_id: Lsn | None = None, ends: bool = True
+    ) -> Lsn:
         """Make one MTR part of the log: LSNs, chains, outgoing logs and pages, in one step.
 
-        All its pages are in the buffer pool and `has_room` holds. Returns the commit LSN.
+        Or a part of it, as `VolumeChains.chain`; nobody else submits before the last one.
+        All its pages are in the buffer pool and `has_room` holds. Returns the last LSN.
         """
         pool, pg_count = self.pool, self.pg_count
         first_lsn = self._allocator.allocate(len(writes), self.vdl)
         clock_us = self._clock.now_us()
-        records = self._chains.chain(first_lsn, writes, pool.head, self.pg_of, clock_us)
+        records = self._chains.chain(
+            first_lsn, writes, pool.head, self.pg_of, clock_us, mtr_id=mtr_id, ends=ends
+        )
         pg_ids = [pg_of_page(record.page_id, pg_count) for record in records]
         self._consistency.allocated(records, pg_ids)
         pool.apply(records, self.vdl)

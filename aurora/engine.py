@@ -31,7 +31,13 @@ from aurora.core import WriterCore
 from aurora.floor import FloorHold
 from aurora.many_pages import ManyPages
 from aurora.mtr import MiniTransaction, PageWrite, gathered
-from aurora.page_list import PageIds, checked_page_ids, checked_range
+from aurora.page_list import (
+    ChangedPages,
+    PageIds,
+    checked_after,
+    checked_page_ids,
+    checked_range,
+)
 from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from aurora.read_router import Answer
@@ -47,6 +53,7 @@ from segments.protocol.errors import (
 )
 from segments.protocol.events import Tracer
 from segments.protocol.ids import (
+    MAX_INTEGER,
     Address,
     Lsn,
     PageId,
@@ -194,10 +201,19 @@ class Engine:
     async def put_many(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Lsn:
         """Write ``(page_id, offset, data)`` in order as one mini-transaction: all of it or nothing.
 
-        Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds.
+        Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds
+        (`EngineConfig.max_mtr_writes`, `max_mtr_bytes`, and the LAL).
+
+        A large one (`EngineConfig.part_writes`) becomes part of the log in several steps, and
+        counts from the last: other writes wait meanwhile. Its writes may then stand in another
+        order in the log: those to a page together, where the last of them was. From the first step
+        on cancelling the call only takes effect at the end of the last.
         """
-        commit = await self._shell.commit(gathered(writes, self._config.max_mtr_writes))
+        commit = await self._shell.commit(self._gathered(writes))
         return await commit.durable()
+
+    def _gathered(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> list[PageWrite]:
+        return gathered(writes, self._config.max_mtr_writes, self._config.max_mtr_bytes)
 
     async def submit(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Commit:
         """As `put_many`, but return as soon as the writes are part of the log.
@@ -205,9 +221,10 @@ class Engine:
         ``await commit.durable()`` is what `put_many` would have waited for, now, later or never.
         Calls of one task get their LSNs in the order of the calls. How much can be under way is
         bounded: a call waits while the LSN allocation limit or the outgoing log is exhausted. If it
-        is cancelled or raises, nothing was written.
+        is cancelled or raises, nothing was written; but a large one (`put_many`) of which a part is
+        in the log may not survive a writer that ends, which raises `Fenced` or `Closed`.
         """
-        checked = gathered(writes, self._config.max_mtr_writes)
+        checked = self._gathered(writes)
         await trio.lowlevel.checkpoint()  # the log takes them at once, if it has room
         return await self._shell.commit(checked)
 
@@ -223,7 +240,9 @@ class Engine:
         self._shell.writable()
         check_flag("wait", wait)
         with self._snapshot() as read_page:
-            mtr = MiniTransaction(self._config.max_mtr_writes, read_page)
+            mtr = MiniTransaction(
+                self._config.max_mtr_writes, self._config.max_mtr_bytes, read_page
+            )
             try:
                 yield mtr
             except BaseException:
@@ -399,13 +418,40 @@ class Engine:
         Raises `InvalidPage` and as `get_at` at once; `Unavailable` when nobody can answer.
         """
         first, last = checked_range(start, end)
-        core = self._usable()
-        read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+        return self._listed(first, last, self._read_point(lsn))
 
+    def changed_pages(self, after_lsn: Lsn, lsn: Lsn | None = None) -> ChangedPages:
+        """The ids of all pages with a change above ``after_lsn``, up to ``lsn``, ascending.
+
+        ``lsn`` is by default the VDL of the moment of the call; ``after_lsn`` may be as old as one
+        likes, and from 0 on all pages that exist have changed. As `pages` in all else. Segments
+        leave out what they know not to have changed; the rest is read, a bounded number of pages at
+        a time.
+
+        Raises `InvalidLsn` and as `get_at` at once; as `pages` while it goes on.
+        """
+        after = checked_after(after_lsn)
+        read_point = self._read_point(lsn)
+        candidates = self._listed(0, MAX_INTEGER, read_point, after)
+
+        async def read(page_ids: list[PageId]) -> list[PageImage]:
+            return await self.get_many(page_ids, read_point)
+
+        return ChangedPages(candidates, after, read)
+
+    def _read_point(self, lsn: Lsn | None) -> Lsn:
+        core = self._usable()
+        return core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+
+    def _listed(
+        self, first: PageId, last: PageId, read_point: Lsn, changed_after: Lsn = 0
+    ) -> PageIds:
         async def ask(pg_id: PgId, first: PageId, last: PageId) -> PagesListed:
             core = self._usable()
             core.reading.checked_read_point(read_point)
-            read = core.reading.list_pages(pg_id, first, last, read_point, trio.current_time())
+            read = core.reading.list_pages(
+                pg_id, first, last, read_point, trio.current_time(), changed_after=changed_after
+            )
             answer = await self._answer(read)
             assert isinstance(answer, PagesListed)
             return answer

@@ -3,6 +3,9 @@
 The head is in the buffer pool, or else it is durable, as a page stays there until then: a segment
 has it at the VDL. While that is asked, others may bring the page in, write it, and have it leave
 again: the pool knows (`BufferPool.watching`), and it is asked for again.
+
+What a mini-transaction in parts has written is nobody's to read before the last part is in the log;
+and if the page has left the pool by then, its head cannot be had before the VDL has reached it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,6 @@ class PendingHead(Way):
         super().__init__(room)
         self._page_id = page_id
         self._page: PageImage | None = None
-        self._waits_for(WaitKind.READS, now, [page_id])
         self._begin(self._go(now))
 
     def result(self) -> PageImage:
@@ -38,6 +40,12 @@ class PendingHead(Way):
         with core.pool.watching(page_id):
             self._page = core.pool.read_head(page_id)
             while self._page is None:
+                if core.pool.is_in_parts(page_id) or core.pool.is_stolen(page_id, core.vdl):
+                    self._waits_for(WaitKind.COMMITS, now)
+                    now = yield from self._progress()
+                    self._page = core.pool.read_head(page_id)
+                    continue
+                self._waits_for(WaitKind.READS, now, [page_id])
                 read = core.reading.read_page(page_id, core.vdl, now, asker=self)
                 try:
                     now = yield from self._answered(read, now)

@@ -11,7 +11,7 @@ from typing import Final
 
 from aurora.cached_pages import CachedPages
 from aurora.health import WaitKind
-from aurora.pending import AT_ONCE, WaitSnapshot
+from aurora.pending import AT_ONCE, Pending, WaitSnapshot
 from aurora.reading import Reading, SegmentRead
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId
@@ -26,11 +26,12 @@ class ManyPages:
 
     def __init__(
         self, reading: Reading, cached: CachedPages, page_ids: Sequence[PageId], read_point: Lsn,
-        now: float,
+        now: float, *, asker: Pending | None = None,
     ) -> None:  # fmt: skip
-        """Begin; `end` must follow."""
+        """Begin; `end` must follow. ``asker`` is who waits for it, by default itself."""
         self.wait = WaitSnapshot(kind=WaitKind.READS, since_s=now, pg_ids=())
         self.error: AuroraError | None = None
+        self._asker: Pending = self if asker is None else asker
         self._reading = reading
         self._cached = cached
         self._asked = page_ids
@@ -94,7 +95,7 @@ class ManyPages:
             if page is not None:
                 self._pages[page_id] = page
             else:
-                read = reading.read_page(page_id, self._read_point, now, asker=self)
+                read = reading.read_page(page_id, self._read_point, now, asker=self._asker)
                 self._open[page_id] = read
         self.wait = WaitSnapshot(
             kind=WaitKind.READS, since_s=self.wait.since_s, pg_ids=_groups(reading, self._open)

@@ -136,12 +136,16 @@ class WriterShell:
 
     @trio.lowlevel.enable_ki_protection
     async def see_through(self, pending: Pending) -> None:
-        """Sleep until it is done; raises only if this writer ends before that, or as cancelled."""
+        """Sleep until it is done; raises only if this writer ends before that, or as cancelled.
+
+        What is in the log in part cannot be cancelled: the caller is, once it is done.
+        """
         try:
             while (timer := pending.next_timer()) is not None:
-                if isfinite(timer):
+                running = self._intake is not None and self._intake.is_running(pending)
+                if running or isfinite(timer):
                     self._to_send.set()
-                await self._sleep(pending, timer)
+                await self._sleep(pending, timer, shield=running)
                 self.usable()
                 if not pending.done:
                     pending.on_timer(trio.current_time())
@@ -149,10 +153,11 @@ class WriterShell:
             pending.end()
             self._wake()
 
-    async def _sleep(self, pending: Pending, until: float) -> None:
+    async def _sleep(self, pending: Pending, until: float, *, shield: bool) -> None:
         woken = self._waiting[pending] = trio.Event()
         try:
-            with trio.move_on_at(until):
+            with trio.move_on_at(until) as scope:
+                scope.shield = shield
                 await woken.wait()
         finally:
             del self._waiting[pending]

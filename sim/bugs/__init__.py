@@ -21,6 +21,7 @@ from sim.bugs import (
     directed,
     files,
     limits,
+    parts,
     promises,
     readers,
     tables,
@@ -102,5 +103,6 @@ BUGS.update(
         *callers.CALLER_BUGS,
         *limits.LIMIT_BUGS,
         *versions.VERSION_BUGS,
+        *parts.PART_BUGS,
     )
 )

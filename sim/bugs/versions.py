@@ -32,6 +32,18 @@ VERSION_BUGS: Final = (
         ),
     ),
     Bug(
+        name="changed-pages-misses-one",
+        summary="a change that is in a layer by now is left out of the list of changed pages",
+        section="protocol §5",
+        edits=(
+            Edit(
+                "segments.layers.materializer:Materializer.may_have_changed",
+                "if any(layer.bloom.may_hold(page_id) for layer in layers)",
+                "if any(layer.bloom.may_hold(page_id) for layer in layers[:-1])",
+            ),
+        ),
+    ),
+    Bug(
         name="many-pages-all-at-once",
         summary="all pages of a long list are asked for at the same time",
         section="protocol §5",

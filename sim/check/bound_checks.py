@@ -82,8 +82,10 @@ class BoundChecks:
         self._world = world
         self._hold = findings.hold
         self._cluster, self._engine, self._segment = config, config.engine, config.segment
+        self._made: dict[str, tuple[int, int]] = {}
+        """Records and bytes of each writer's last MTR, so far."""
         self._mtr_bytes = (
-            self._engine.max_mtr_bytes + ROW_BYTES * self._engine.max_mtr_writes + CLOCK_BYTES
+            self._engine.part_bytes + ROW_BYTES * self._engine.part_writes + CLOCK_BYTES
         )
         self._ticks_ns = int(_TICKS * self._engine.tick_interval_s * SECOND)
         self._outgoing: dict[tuple[str, PgId], _Outgoing] = {}
@@ -166,12 +168,20 @@ class BoundChecks:
             self._outgoing[writer, pg_id] = _Outgoing(size)
 
     def _on_allocated(self, writer: str, event: MtrAllocated, core: WriterCore) -> None:
-        config = self._engine
+        config, records = self._engine, event.records
+        size = sum(len(each.payload) for each in records)
+        self._hold(
+            rules_of_bounds.part_fits,
+            writer, len(records), size, config.part_writes, config.part_bytes,
+        )  # fmt: skip
+        begins = records[0].lsn == records[0].mtr_id
+        before = (0, 0) if begins else self._made.get(writer, (0, 0))
+        count, size = self._made[writer] = before[0] + len(records), before[1] + size
         self._hold(
             rules_of_bounds.mtr_fits,
-            writer, event.records, config.max_mtr_writes, config.max_mtr_bytes,
+            writer, count, size, config.max_mtr_writes, config.max_mtr_bytes,
         )  # fmt: skip
-        for record in event.records:
+        for record in records:
             page = core.pool._entries[record.page_id]
             if page.pending and page.pending[0].lsn <= page.page_lsn:
                 self._hold(

@@ -224,9 +224,13 @@ class Checker(Listener):
             self.reference, view, records,
         )  # fmt: skip
         self._hold(invariants.names_the_one_before, self.reference, view, records)
-        self._hold(invariants.within_lal, view, core, self._lal, records)
+        last = self.reference.highest_by.get(source)
+        before = None if last is None else self.reference.records[last]
+        self._hold(invariants.within_lal, view, core, self._lal, records, before)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
-        self._clocks[source] = records[-1].clock_us
+        if records[-1].is_cpl:
+            self._clocks[source] = records[-1].clock_us
+        self.logs.made(records)
         self.space.allocated(source, core)
         self.reference.allocated(source, records)
         self._hold(
@@ -441,6 +445,12 @@ class Checker(Listener):
                 )  # fmt: skip
             if call.own is not None:
                 self._hold(invariants.own_writes_are_read, self.reference, view, call, call.own)
+        elif call.operation.kind == "changes" and call.outcome is Outcome.OK:
+            self._hold(
+                invariants.changes_match,
+                self.reference, self.reference.writers[engine.name], call.after, call.lsn,
+                call.listed,
+            )  # fmt: skip
         elif call.lists and call.outcome is Outcome.OK:
             self._hold(
                 invariants.list_matches,

@@ -258,7 +258,7 @@ def _lsns_of(call: Call, survivors: Mapping[int, Sequence[Lsn]]) -> Sequence[Lsn
 def _write_call(call: Call, lsns: Sequence[Lsn]) -> WriteCall:
     changes = tuple(
         Change(page, lsn, offset, data)
-        for (page, offset, data), lsn in zip(call.writes, lsns, strict=True)
+        for (page, offset, data), lsn in zip(call.logged, lsns, strict=True)
     )
     told = call.returned_ns if call.outcome is Outcome.OK else None
     return WriteCall(

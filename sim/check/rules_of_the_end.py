@@ -68,6 +68,7 @@ def _kept_for_calls(engine: Engine) -> dict[str, int]:
     if shell._intake is not None:
         kept["commits in line"] = len(shell._intake.line)
         kept["commits that are stuck"] = len(shell._intake.stuck)
+        kept["mini-transactions in part"] = 1 if shell._intake.running else 0
     if core is not None:
         kept["pinned pages"] = core.pool.statistics.pinned_pages
         kept["watched pages"] = len(core.pool._watched)

@@ -201,7 +201,7 @@ class _Drawing:
         )
 
     def _pages_written(self, count: int) -> tuple[int, ...]:
-        """The pages of an MTR, some of them twice, and no more than the pool can hold."""
+        """The pages of an MTR, some of them twice."""
         random, groups = self._random, self._knobs.pg_count
         group = below(random, groups) if self._chance(self._calls.together) else None
         found: list[int] = []
@@ -209,7 +209,5 @@ class _Drawing:
             page = below(random, self._calls.pages)
             if group is not None and self._calls.pages >= groups:
                 page = (page - page % groups + group) % (self._calls.pages // groups * groups)
-            if page not in found and len(set(found)) >= self._knobs.buffer_pool_pages:
-                page = choice(random, found)
             found.append(page)
         return tuple(found)

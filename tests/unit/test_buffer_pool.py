@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from aurora.buffer_pool import BufferPool
 from aurora.mtr import PageWrite, VolumeChains
-from segments.protocol.errors import InvalidConfig, InvalidWrite
+from segments.protocol.errors import InvalidConfig
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from tests.compute_oracles import page_by_replay
@@ -211,9 +211,6 @@ def test_pins_never_promise_more_than_there_is() -> None:
     assert not pool.pin([4])
     pool.unpin([1, 2])
     assert pool.pin([4])
-    with pytest.raises(InvalidWrite, match="4 pages in one mini-transaction: expected at most 3"):
-        pool.check([1, 2, 3, 4])
-    pool.check([1, 2, 3, 3])
 
 
 def test_whoever_holds_a_pin_gets_its_page_in_whatever_others_evict() -> None:

@@ -69,6 +69,7 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
         "read_head": call(page_id=1),
         "get_many": call({"page_ids": _PAGES, "lsn": _OR_NONE}, page_ids=[1], lsn=1),
         "pages": call({"end": _OR_NONE, "lsn": _OR_NONE}, start=0, end=9, lsn=1),
+        "changed_pages": call({"lsn": _OR_NONE}, after_lsn=1, lsn=1),
     },
     ReadView: {
         "get": call(page_id=1),
