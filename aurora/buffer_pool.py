@@ -23,6 +23,8 @@ that it never waits for who stands behind it. As long as it goes on the VDL cann
 those of earlier parts may leave all the same (they are *stolen*). The pool remembers their heads,
 and takes none of these pages in again as of a read point below them: whoever wants to write one, or
 to read its head, waits for the VDL.
+
+(More than 400 lines: pins, places, what is stolen and what is watched all bear on what may leave.)
 """
 
 from __future__ import annotations

@@ -161,7 +161,7 @@ class PendingParts(PendingCommit):
 
     def _go(self, now: float) -> Stations:
         intake, core = self._intake, self._intake.core
-        added = core.log_bytes(self._writes)
+        added = core.log_bytes(self._writes) if core.space.is_limited else None
         core.space.check(core.floor_held_by, added)
         self._waits_for(WaitKind.POOL, now)
         parts = yield from in_parts(self._writes, core.part_limits)
@@ -205,6 +205,7 @@ class PendingParts(PendingCommit):
         for part in parts[1:]:
             now = yield AT_ONCE  # what there is so far is sent, and others have their turn
             now = yield from self._take_in(places, part, now)
+            self._waits_for(WaitKind.ROOM, now)
             while not core.has_room(len(part)):
                 now = yield from self._progress()
             lsn = core.submit(part, mtr_id=first_lsn, ends=part is parts[-1])

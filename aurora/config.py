@@ -127,7 +127,8 @@ class EngineConfig:
     max_mtr_writes: int = setting(
         4 << 20, 1, 1 << 32, unit="records",
         cost="larger: memory, of the writer for what is gathered, and of segments for what cannot "
-        "be folded before all of it is durable; others wait for longer to write",
+        "be folded before all of it is durable; the loop is held up while it is gathered, and "
+        "others wait for longer to write",
     )  # fmt: skip
     """Records in one mini-transaction. It may also have no more than the LAL."""
     max_mtr_bytes: int = setting(

@@ -109,9 +109,6 @@ class WriterCore:
         self._streams_of = {
             pg: [self.streams[each] for each in model.members] for pg, model in groups.items()
         }
-        self.part_limits = PartLimits(
-            config.part_writes, config.part_bytes, max(1, config.buffer_pool_pages // 2)
-        )
         self.space = VolumeSpace(groups, self._streams_of)
         self.reading = Reading(self, self.send, config, plan.floor, trace=trace, name=name)
         self._ready: dict[SegmentStream, None] = dict.fromkeys(self.streams.values())
@@ -195,6 +192,13 @@ class WriterCore:
         config = self._config
         limits = PartLimits(config.part_writes, config.part_bytes, config.buffer_pool_pages)
         return limits.hold(writes)
+
+    @property
+    def part_limits(self) -> PartLimits:
+        """The most that a part of a larger one has: half of the pool is left to others."""
+        config = self._config
+        pages = max(1, config.buffer_pool_pages // 2)
+        return PartLimits(config.part_writes, config.part_bytes, pages)
 
     def log_bytes(self, writes: Iterable[PageWrite]) -> dict[PgId, int]:
         """What the records of an MTR will take in the log of each group."""

@@ -97,8 +97,9 @@ class ManyPages:
             else:
                 read = reading.read_page(page_id, self._read_point, now, asker=self._asker)
                 self._open[page_id] = read
+        since_s = min([read.wait.since_s for read in self._open.values()], default=now)
         self.wait = WaitSnapshot(
-            kind=WaitKind.READS, since_s=self.wait.since_s, pg_ids=_groups(reading, self._open)
+            kind=WaitKind.READS, since_s=since_s, pg_ids=_groups(reading, self._open)
         )
 
     def _take(self, read: SegmentRead) -> None:

@@ -53,6 +53,13 @@ class VolumeSpace:
         if full:
             raise self._error(full, held_by(), added)
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether any segment has said that there is a limit."""
+        return any(
+            each.space.limit_bytes for streams in self._streams_of.values() for each in streams
+        )
+
     def _count(self) -> None:
         self.full = tuple(pg_id for pg_id in self._groups if not self._has_room(pg_id))
 
