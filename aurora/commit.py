@@ -12,49 +12,57 @@ It goes through five stations, of which the first four wait for as long as it ta
 Until the fourth nothing is written, and whoever gives up has changed nothing. Nor has who is
 refused, as the segments have no space for anything new (`aurora.volume_space`). Who need not wait
 at any of them, as is usual, goes through all at once (`CommitIntake.at_once`).
+
+What is too large for one step goes in parts (`aurora.parts`): it waits until all of it fits below
+the LAL, and keeps its turn from the first part to the last, so that nobody else's records come in
+between. Only the last part ends with a CPL, so nothing of it counts before. From the first part on
+it cannot be given up. It waits for nobody who waits for it: it has places in the pool of its own,
+its earlier pages make room for later ones, and its records leave the outgoing logs as a write
+quorum has them, whatever the VDL.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
-from typing import TypeAlias
 
 from aurora import events
+from aurora.buffer_pool import Places
 from aurora.core import WriterCore
 from aurora.health import WaitKind
+from aurora.many_pages import ManyPages
 from aurora.mtr import PageWrite
-from aurora.pending import AT_ONCE, WHEN_WOKEN, WaitSnapshot
-from aurora.reading import SegmentRead
-from segments.protocol.errors import AuroraError, Unavailable
+from aurora.parts import Part, in_parts
+from aurora.pending import AT_ONCE, WHEN_WOKEN
+from aurora.way import Stations, WaitingRoom, Way
+from segments.protocol.errors import Unavailable
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageReply
 
-_Way: TypeAlias = Generator[float, float, None]
-"""Yields timers, as `Pending.next_timer` gives them, and is sent the time when it may go on."""
 
-
-class CommitIntake:
+class CommitIntake(WaitingRoom):
     """A writer's commits on their way into the log."""
 
     def __init__(self, core: WriterCore, trace: Tracer | None = None) -> None:
-        self.core = core
+        super().__init__(core)
         self.trace = trace
         self.line: OrderedDict[PendingCommit, None] = OrderedDict()
         """Who wants room, first come first; only the first looks for it."""
-        self.stuck: dict[PendingCommit, None] = {}
-        """Who goes on when more is durable, unpinned, or gone from the outgoing logs."""
-        self._woken: list[PendingCommit] = []
+        self.running: PendingParts | None = None
+        """Who is in the log in part; the first in line."""
 
     def at_once(self, writes: Sequence[PageWrite]) -> Lsn | None:
         """The commit LSN of an MTR that need not wait, which is in the log then.
 
-        None if it must `begin`. Its pages are there and stay for this one step, so none is pinned;
-        and as nothing is unpinned, there is nobody to wake. Raises `InvalidWrite`, `VolumeFull`.
+        None if it must `begin`, as also what goes in parts must. Its pages are there and stay for
+        this one step, so none is pinned; and as nothing is unpinned, there is nobody to wake.
+        Raises `InvalidWrite`, `VolumeFull`.
         """
         core = self.core
         core.check_mtr(writes)
+        if not core.is_one_part(writes):
+            return None
         core.space.check(core.floor_held_by)
         if self.line or not self._has_pages(writes) or not core.has_room(len(writes)):
             return None
@@ -66,70 +74,43 @@ class CommitIntake:
         Of several, unpinned, the one that is brought in could take the place of another.
         """
         page_ids = [write[0] for write in writes]
-        return self.core.pool.holds(page_ids) or (
+        return self.core.pool.holds_all(page_ids) or (
             len(page_ids) == 1 and not self.core.bring_in_absent(page_ids)
         )
 
     def begin(self, writes: Sequence[PageWrite], now: float) -> PendingCommit:
         """Start an MTR on its way; `PendingCommit.end` must follow. Raises `InvalidWrite`."""
         self.core.check_mtr(writes)
-        return PendingCommit(self, writes, now)
+        kind = PendingCommit if self.core.is_one_part(writes) else PendingParts
+        return kind(self, writes, now)
+
+    def is_running(self, pending: object) -> bool:
+        """Whether it is in the log in part, and must go on whatever its caller wants."""
+        return pending is self.running
 
     def is_behind(self, pending: object) -> bool:
         """Whether it stands in line behind another, and goes on when that one has left."""
         return pending in self.line and next(iter(self.line)) is not pending
-
-    def progress(self) -> None:
-        """Something has changed that commits may wait for."""
-        if self.stuck:
-            self._woken.extend(self.stuck)
-            self.stuck.clear()
 
     def leave_line(self, pending: PendingCommit) -> None:
         """Its turn is over, or it has given up: the next one's turn, if it was the first."""
         was_first = not self.is_behind(pending)
         del self.line[pending]
         if was_first and self.line:
-            self._woken.append(next(iter(self.line)))
-
-    def take_woken(self) -> list[PendingCommit]:
-        """Who is to be looked at again, in order."""
-        woken = self._woken
-        if woken:
-            self._woken = []
-        return woken
+            self.woken.append(next(iter(self.line)))
 
 
-class PendingCommit:
+class PendingCommit(Way):
     """One mini-transaction on its way into the log; `done` when it is part of it, or failed."""
 
-    __slots__ = ("_intake", "_lsn", "_timer", "_way", "_writes", "error", "wait")
+    __slots__ = ("_intake", "_lsn", "_writes")
 
     def __init__(self, intake: CommitIntake, writes: Sequence[PageWrite], now: float) -> None:
-        self.wait: WaitSnapshot
-        self.error: AuroraError | None = None
+        super().__init__(intake)
         self._intake = intake
         self._writes = writes
         self._lsn: Lsn | None = None
-        self._way = self._go(now)
-        self._timer: float | None = None
-        self._advance(None)
-
-    @property
-    def done(self) -> bool:
-        return self._timer is None
-
-    def next_timer(self) -> float | None:
-        return self._timer
-
-    def on_timer(self, now: float) -> None:
-        """Go on as far as it gets."""
-        if not self.done:
-            self._advance(now)
-
-    def end(self) -> None:
-        """Give up its place, wherever that is, if it is not part of the log."""
-        self._way.close()
+        self._begin(self._go(now))
 
     def result(self) -> Lsn:
         """Its commit LSN; raises what stood in the way, such as `VolumeFull`."""
@@ -138,17 +119,9 @@ class PendingCommit:
         assert self._lsn is not None, "the commit is still pending"
         return self._lsn
 
-    def _advance(self, now: float | None) -> None:
-        try:
-            self._timer = next(self._way) if now is None else self._way.send(now)
-        except StopIteration:
-            self._timer = None
-        except AuroraError as error:
-            self._timer, self.error = None, error
-
     # ---- the stations ----------------------------------------------------------------------------
 
-    def _go(self, now: float) -> _Way:
+    def _go(self, now: float) -> Stations:
         intake, core, writes = self._intake, self._intake.core, self._writes
         page_ids = dict.fromkeys([write.page_id for write in writes])
         core.space.check(core.floor_held_by)
@@ -175,6 +148,8 @@ class PendingCommit:
         """Fetch pages into the buffer pool, at the VDL of the moment; returns the time."""
         core = self._intake.core
         for page_id in missing:
+            while core.pool.is_stolen(page_id, core.vdl):
+                now = yield from self._progress()
             read = core.reading.read_page(page_id, core.vdl, now, asker=self)
             try:
                 now = yield from self._answered(read, now)
@@ -190,16 +165,7 @@ class PendingCommit:
                 now = yield from self._progress()
         return now
 
-    @staticmethod
-    def _answered(read: SegmentRead, now: float) -> Generator[float, float, float]:
-        """See a read through to its end."""
-        while (timer := read.next_timer()) is not None:
-            now = yield timer
-            if not read.done:
-                read.on_timer(now)
-        return now
-
-    def _stand_in_line(self) -> _Way:
+    def _stand_in_line(self) -> Stations:
         """Wait for the turn, and then for room."""
         intake, core, count = self._intake, self._intake.core, len(self._writes)
         intake.line[self] = None
@@ -214,17 +180,96 @@ class PendingCommit:
         finally:
             intake.leave_line(self)
 
-    def _progress(self) -> Generator[float, float, float]:
-        """Wait until something has changed; returns the time."""
-        stuck = self._intake.stuck
-        stuck[self] = None
-        try:
-            return (yield WHEN_WOKEN)
-        finally:
-            stuck.pop(self, None)
 
-    def _waits_for(self, kind: WaitKind, now: float, page_ids: Iterable[PageId] = ()) -> None:
-        """Say what it waits for, in the groups of some pages or else in all."""
+class PendingParts(PendingCommit):
+    """A mini-transaction that is too large for one step, on its way into the log."""
+
+    __slots__ = ()
+
+    def _go(self, now: float) -> Stations:
+        intake, core = self._intake, self._intake.core
+        added = core.log_bytes(self._writes) if core.space.is_limited else None
+        core.space.check(core.floor_held_by, added)
+        self._waits_for(WaitKind.POOL, now)
+        parts = yield from in_parts(self._writes, core.part_limits)
+        most = max(len(_pages_of(part)) for part in parts)
+        while (places := core.pool.reserve(most)) is None:
+            now = yield from self._progress()
+        try:
+            now = yield from self._take_in(places, parts[0], now)
+            self._waits_for(WaitKind.ROOM, now)
+            intake.line[self] = None
+            yield from self._take_its_turn()
+            core.space.check(core.floor_held_by, added)
+            yield from self._write(parts, places, now)
+        finally:
+            if intake.is_running(self):
+                intake.running = None
+                core.pool.steal_from(None)
+            if self in intake.line:
+                intake.leave_line(self)
+            places.release()
+            intake.progress()
+
+    def _take_its_turn(self) -> Stations:
+        """Wait for the turn, and then for room for all of it below the LAL."""
+        intake, core, count = self._intake, self._intake.core, len(self._writes)
+        yield WHEN_WOKEN if intake.is_behind(self) else AT_ONCE
+        while intake.is_behind(self):
+            yield WHEN_WOKEN
+        if intake.trace is not None:
+            intake.trace(core.name, events.RoomWaitStarted(count, core.lsn_limit))
+        while not core.has_room(count):
+            yield from self._progress()
+
+    def _write(self, parts: Sequence[Part], places: Places, now: float) -> Stations:
+        """Make one part after the other, each as soon as its pages and room for it are there."""
+        intake, core = self._intake, self._intake.core
+        first_lsn = core.last_allocated_lsn + 1
+        intake.running = self
+        core.pool.steal_from(first_lsn)
+        core.submit(parts[0], mtr_id=first_lsn, ends=False)
+        for part in parts[1:]:
+            now = yield AT_ONCE  # what there is so far is sent, and others have their turn
+            now = yield from self._take_in(places, part, now)
+            self._waits_for(WaitKind.ROOM, now)
+            while not core.has_room(len(part)):
+                now = yield from self._progress()
+            lsn = core.submit(part, mtr_id=first_lsn, ends=part is parts[-1])
+        self._lsn = lsn
+
+    def _take_in(self, places: Places, part: Part, now: float) -> Generator[float, float, float]:
+        """Bring in a part's pages, all at a time; returns the time."""
+        core, page_ids = self._intake.core, _pages_of(part)
+        places.pin(page_ids)
+        while missing := core.bring_in_absent(page_ids):
+            self._waits_for(WaitKind.PAGES, now, missing)
+            while [each for each in missing if core.pool.is_stolen(each, core.vdl)]:
+                now = yield from self._progress()
+            now = yield from self._fetch(missing, now)
+        return now
+
+    def _fetch(self, missing: Sequence[PageId], now: float) -> Generator[float, float, float]:
         core = self._intake.core
-        groups = tuple(sorted({core.pg_of(page_id) for page_id in page_ids}))
-        self.wait = WaitSnapshot(kind=kind, since_s=now, pg_ids=groups or core.pg_ids)
+        read_point = core.vdl
+        many = ManyPages(core.reading, core.cached, missing, read_point, now, asker=self)
+        try:
+            while (timer := many.next_timer()) is not None:
+                now = yield timer
+                if not many.done:
+                    many.on_timer(now)
+            pages = many.result()
+        except Unavailable:
+            return now  # as for any write
+        finally:
+            many.end()
+        for page in pages:
+            while not core.pool.install(page, read_point, core.vdl):
+                if core.pool.make_room(1, core.vdl):
+                    break  # the page may have changed since: ask again
+                now = yield from self._progress()
+        return now
+
+
+def _pages_of(part: Part) -> dict[PageId, None]:
+    return dict.fromkeys([write.page_id for write in part])

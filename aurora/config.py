@@ -125,22 +125,40 @@ class EngineConfig:
     """Page versions that were current so lately stay readable, besides those of `retention_lsns`:
     the floor is the lower of both. What a writer finds at its opening counts as written then."""
     max_mtr_writes: int = setting(
-        4_096, 1, 1 << 20, unit="records",
-        cost="larger: the loop is held up while one mini-transaction is made",
+        4 << 20, 1, 1 << 32, unit="records",
+        cost="larger: memory, of the writer for what is gathered, and of segments for what cannot "
+        "be folded before all of it is durable; the loop is held up while it is gathered, and "
+        "others wait for longer to write",
     )  # fmt: skip
-    """Records in one mini-transaction. It may also have no more than the LAL, nor change more
-    pages than `buffer_pool_pages`."""
+    """Records in one mini-transaction. It may also have no more than the LAL."""
     max_mtr_bytes: int = setting(
-        4 << 20, 8_192, 1 << 30, unit="bytes",
-        cost="larger: the loop is held up while one mini-transaction is made, and memory",
+        1 << 30, 8_192, 1 << 40, unit="bytes",
+        cost="as of `max_mtr_writes`",
     )  # fmt: skip
     """Payload in one mini-transaction."""
+    part_writes: int = setting(
+        4_096, 1, 1 << 20, unit="records",
+        cost="larger: the loop is held up while one part is made",
+    )  # fmt: skip
+    """Records that a mini-transaction makes part of the log in one step. One with more of them, or
+    more of `part_bytes`, or with more pages than `buffer_pool_pages`, takes several."""
+    part_bytes: int = setting(
+        4 << 20, 8_192, 1 << 30, unit="bytes",
+        cost="larger: the loop is held up while one part is made, and memory",
+    )  # fmt: skip
+    """Payload that a mini-transaction makes part of the log in one step."""
     buffer_pool_pages: int = setting(
         4_096, 1, 1 << 27, unit="pages",
         cost="larger: memory, 8,192 bytes for each page; smaller: more reads go to segments, and "
-        "mini-transactions change fewer pages",
+        "mini-transactions come in more parts",
     )  # fmt: skip
     """Pages of 8,192 bytes cached by the writer."""
+    old_versions: int = setting(
+        1_024, 0, 1 << 27, unit="pages",
+        cost="larger: memory, 8,192 bytes for each; smaller: more reads of older versions go to "
+        "segments",
+    )  # fmt: skip
+    """Versions of pages below their newest that the writer caches, besides its buffer pool."""
     outgoing_bytes: int = setting(
         64 << 20, 16 << 10, 64 << 30, unit="bytes",
         cost="larger: memory while a segment is away; smaller: a segment that is back sooner "
@@ -187,6 +205,12 @@ class EngineConfig:
         "have been answered",
     )  # fmt: skip
     """A read that nobody can answer for this long fails as unavailable."""
+    reads_in_flight: int = setting(
+        64, 1, 65_536, unit="pages",
+        cost="larger: segments are asked for more at a time, and others wait behind it; smaller: "
+        "a scan waits for more answers one after the other",
+    )  # fmt: skip
+    """Pages that one call for many pages asks segments for at the same time."""
     list_pages: int = setting(
         4_096, 1, 65_536, unit="pages",
         cost="larger: memory, and longer turns; smaller: more messages for a long list",
@@ -217,12 +241,12 @@ class EngineConfig:
 
 ENGINE_RELATIONS: Final = (
     Relation(
-        ("max_mtr_bytes",), ("outgoing_bytes",),
-        "the log that waits for segments stays bounded, whatever one mini-transaction adds to it",
+        ("part_bytes",), ("outgoing_bytes",),
+        "the log that waits for segments stays bounded, whatever one part adds to it",
     ),
     Relation(
-        ("max_mtr_writes", RECORD_OVERHEAD_BYTES), ("outgoing_bytes",),
-        "the log that waits for segments stays bounded, whatever one mini-transaction adds to it",
+        ("part_writes", RECORD_OVERHEAD_BYTES), ("outgoing_bytes",),
+        "the log that waits for segments stays bounded, whatever one part adds to it",
     ),
     Relation(("resend_min_s",), ("resend_max_s",), "there is a time between the two"),
     Relation(

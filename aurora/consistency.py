@@ -119,10 +119,12 @@ class VolumeConsistency:
         return first_lsn, pg_id
 
     def allocated(self, records: Sequence[RedoRecord], pg_ids: Sequence[PgId]) -> None:
-        """Take note of one MTR's records, in order, with the protection group of each."""
+        """Take note of the records of an MTR, or of a part of one that follows the part before.
+
+        In order, with the protection group of each.
+        """
         first, last = records[0], records[-1]
         assert first.prev_volume_lsn == self._last_lsn < first.lsn, (first, self._last_lsn)
-        assert last.is_cpl, last
         assert last.lsn - first.lsn + 1 == len(records) == len(pg_ids), (records, pg_ids)
         start_lsn = lsn = first.lsn
         run_pg = pg_ids[0]
@@ -132,7 +134,7 @@ class VolumeConsistency:
                 self._allocated_tails[run_pg] = lsn - 1
                 start_lsn, run_pg = lsn, pg_id
             lsn += 1
-        self._outstanding.append((start_lsn, last.lsn, run_pg, True))
+        self._outstanding.append((start_lsn, last.lsn, run_pg, last.is_cpl))
         self._last_lsn = self._allocated_tails[run_pg] = last.lsn
 
     def advance(self, pg_id: PgId, pgcl: Lsn) -> Lsn:

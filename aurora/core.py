@@ -19,12 +19,15 @@ from typing import Any, Final
 
 from aurora import events
 from aurora.buffer_pool import BufferPool
+from aurora.cached_pages import CachedPages
 from aurora.config import EngineConfig
 from aurora.consistency import VolumeConsistency
 from aurora.floor import FloorHold
 from aurora.lsn_allocator import LsnAllocator
 from aurora.mtr import PageWrite, VolumeChains
+from aurora.old_versions import OldVersions
 from aurora.outgoing_log import OutgoingLog
+from aurora.parts import PartLimits
 from aurora.quorum import QuorumModel, QuorumTracker
 from aurora.reading import ReadAnswer, Reading
 from aurora.recovery_plan import RecoveryPlan
@@ -32,7 +35,6 @@ from aurora.retention import Retention
 from aurora.segment_stream import Announcement, SegmentStream
 from aurora.volume_space import VolumeSpace
 from aurora.writer_clock import WriterClock, no_clock
-from segments.protocol.errors import InvalidWrite
 from segments.protocol.events import Tracer
 from segments.protocol.heard import NO_MARK
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
@@ -48,7 +50,7 @@ from segments.protocol.messages import (
     TableInstalled,
     WriteAck,
 )
-from segments.protocol.record import PAGE_SIZE
+from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
 
 
@@ -82,6 +84,8 @@ class WriterCore:
         """What is annulled, as this writer's recovery left it."""
         self.last_annulled_lsn = plan.table.last_annulled_lsn
         self.pool = BufferPool(config.buffer_pool_pages, plan.vdl)
+        old = OldVersions(config.old_versions)
+        self.cached = CachedPages(self.pool, old, trace=trace, name=name)
         self._config = config
         self._trace = trace
         self._groups = groups
@@ -180,21 +184,40 @@ class WriterCore:
     # ---- writing ---------------------------------------------------------------------------------
 
     def check_mtr(self, writes: Sequence[PageWrite]) -> None:
-        """Raise `InvalidWrite` for an MTR that could never be written.
+        """Raise `InvalidWrite` for an MTR that could never be written, for want of LSNs.
 
-        How many writes there may be was looked at when they were gathered (`aurora.mtr`).
+        How much there may be was looked at when it was gathered (`aurora.mtr`).
         """
-        count, most = len(writes), self._config.max_mtr_bytes
-        self._allocator.check_mtr(count)
-        if count > self.pool.capacity_pages:
-            self.pool.check([write.page_id for write in writes])
-        if count * PAGE_SIZE > most:  # else no need to add them up: none is longer than a page
-            size = sum(len(write.data) for write in writes)
-            if size > most:
-                raise InvalidWrite(f"an MTR of {size} bytes: expected at most {most}")
+        self._allocator.check_mtr(len(writes))
+
+    def is_one_part(self, writes: Sequence[PageWrite]) -> bool:
+        """Whether an MTR can be made in one step, with all of its pages in the pool."""
+        config, count = self._config, len(writes)
+        if (  # as nearly always: no write is longer than a page, or changes more than one
+            count <= config.part_writes
+            and count <= config.buffer_pool_pages
+            and count * PAGE_SIZE <= config.part_bytes
+        ):
+            return True
+        limits = PartLimits(config.part_writes, config.part_bytes, config.buffer_pool_pages)
+        return limits.hold(writes)
+
+    @property
+    def part_limits(self) -> PartLimits:
+        """The most that a part of a larger one has: half of the pool is left to others."""
+        config = self._config
+        pages = max(1, config.buffer_pool_pages // 2)
+        return PartLimits(config.part_writes, config.part_bytes, pages)
+
+    def log_bytes(self, writes: Iterable[PageWrite]) -> dict[PgId, int]:
+        """What the records of an MTR will take in the log of each group."""
+        sizes = dict.fromkeys(self.pg_ids, 0)
+        for page_id, _, data in writes:
+            sizes[self.pg_of(page_id)] += len(data) + RECORD_OVERHEAD_BYTES
+        return sizes
 
     def has_room(self, count: int) -> bool:
-        """Whether ``count`` records fit below the LAL and into the outgoing logs; else wait."""
+        """Whether ``count`` records fit below the LAL, and any into outgoing logs; else wait."""
         if not self._allocator.can_allocate(count, self.vdl):
             return False
         limit = 2 * self._config.outgoing_bytes
@@ -217,16 +240,21 @@ class WriterCore:
             page_id for page_id in missing if not pool.install(PageImage(page_id, 0, b""), 0, vdl)
         ]
 
-    def submit(self, writes: Sequence[PageWrite]) -> Lsn:
+    def submit(
+        self, writes: Sequence[PageWrite], *, mtr_id: Lsn | None = None, ends: bool = True
+    ) -> Lsn:
         """Make one MTR part of the log: LSNs, chains, outgoing logs and pages, in one step.
 
-        All its pages are in the buffer pool and `has_room` holds. Returns the commit LSN.
+        Or a part of it, as `VolumeChains.chain`; nobody else submits before the last one.
+        All its pages are in the buffer pool and `has_room` holds. Returns the last LSN.
         """
         pool, pg_count, vdl = self.pool, self.pg_count, self._consistency.vdl
         first_lsn = self._allocator.allocate(len(writes), vdl)
         clock_us = self._clock.now_us()
         pg_ids = [pg_of_page(write[0], pg_count) for write in writes]
-        records = self._chains.chain(first_lsn, writes, pg_ids, pool.head, clock_us)
+        records = self._chains.chain(
+            first_lsn, writes, pg_ids, pool.head, clock_us, mtr_id=mtr_id, ends=ends
+        )
         self._consistency.allocated(records, pg_ids)
         pool.apply(records, vdl)
         groups = dict.fromkeys(pg_ids)

@@ -23,15 +23,21 @@ from typing import NamedTuple
 import attrs
 import trio
 
-from aurora import events
 from aurora.arguments import check_flag
 from aurora.buffer_pool import PoolStatistics
 from aurora.commit_queue import Commit
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.floor import FloorHold
+from aurora.many_pages import ManyPages
 from aurora.mtr import MiniTransaction, PageWrite, gathered
-from aurora.page_list import PageIds, checked_range
+from aurora.page_list import (
+    ChangedPages,
+    PageIds,
+    checked_after,
+    checked_page_ids,
+    checked_range,
+)
 from aurora.pending import WaitSnapshot
 from aurora.quorum import QuorumModel
 from aurora.read_router import Answer
@@ -47,6 +53,7 @@ from segments.protocol.errors import (
 )
 from segments.protocol.events import Tracer
 from segments.protocol.ids import (
+    MAX_INTEGER,
     Address,
     Lsn,
     PageId,
@@ -114,6 +121,11 @@ class ReadView:
         self._check_open()
         return await self._engine.get_at(page_id, self.lsn)
 
+    async def get_many(self, page_ids: Iterable[PageId]) -> list[PageImage]:
+        """Many pages at the view's LSN, in their order, as `Engine.get_many`."""
+        self._check_open()
+        return await self._engine.get_many(page_ids, self.lsn)
+
     def pages(self, start: PageId = 0, end: PageId | None = None) -> PageIds:
         """The ids of all pages in the half-open ``[start, end)`` at the view's LSN, ascending.
 
@@ -164,7 +176,6 @@ class Engine:
         self.writer_id = writer_id
         self._groups = groups
         self._config = config
-        self._trace = trace
         self._shell = WriterShell(
             endpoint, groups, lal, config, writer_id,
             fresh=fresh, read_only=read_only, counter=counter, clock=clock, known_vdl=known_vdl,
@@ -190,10 +201,19 @@ class Engine:
     async def put_many(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Lsn:
         """Write ``(page_id, offset, data)`` in order as one mini-transaction: all of it or nothing.
 
-        Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds.
+        Returns and raises as `put`; `InvalidWrite` also for no writes, or more than one MTR holds
+        (`EngineConfig.max_mtr_writes`, `max_mtr_bytes`, and the LAL).
+
+        A large one (`EngineConfig.part_writes`) becomes part of the log in several steps, and
+        counts from the last: other writes wait meanwhile. Its writes may then stand in another
+        order in the log: those to a page together, where the last of them was. From the first step
+        on cancelling the call only takes effect at the end of the last.
         """
-        commit = await self._shell.commit(gathered(writes, self._config.max_mtr_writes))
+        commit = await self._shell.commit(self._gathered(writes))
         return await commit.durable()
+
+    def _gathered(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> list[PageWrite]:
+        return gathered(writes, self._config.max_mtr_writes, self._config.max_mtr_bytes)
 
     async def submit(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Commit:
         """As `put_many`, but return as soon as the writes are part of the log.
@@ -201,11 +221,19 @@ class Engine:
         ``await commit.durable()`` is what `put_many` would have waited for, now, later or never.
         Calls of one task get their LSNs in the order of the calls. How much can be under way is
         bounded: a call waits while the LSN allocation limit or the outgoing log is exhausted. If it
-        is cancelled or raises, nothing was written.
+        is cancelled or raises, nothing was written; but a large one (`put_many`) of which a part is
+        in the log may not survive a writer that ends, which raises `Fenced` or `Closed`.
         """
-        checked = gathered(writes, self._config.max_mtr_writes)
+        checked = self._gathered(writes)
         await trio.lowlevel.checkpoint()  # the log takes them at once, if it has room
         return await self._shell.commit(checked)
+
+    async def submit_inline(self, writes: Iterable[tuple[PageId, int, BytesLike]]) -> Commit:
+        """As `submit`, but others get no turn before the log takes them, unless it has no room.
+
+        For who submits many in one turn of the scheduler, and lets others run between turns.
+        """
+        return await self._shell.commit(self._gathered(writes))
 
     @asynccontextmanager
     async def mini_transaction(self, *, wait: bool = True) -> AsyncIterator[MiniTransaction]:
@@ -219,7 +247,9 @@ class Engine:
         self._shell.writable()
         check_flag("wait", wait)
         with self._snapshot() as read_page:
-            mtr = MiniTransaction(self._config.max_mtr_writes, read_page)
+            mtr = MiniTransaction(
+                self._config.max_mtr_writes, self._config.max_mtr_bytes, read_page
+            )
             try:
                 yield mtr
             except BaseException:
@@ -336,24 +366,50 @@ class Engine:
         self, core: WriterCore, page_id: PageId, read_point: Lsn, cached: bool = True
     ) -> PageImage:
         """The page from the pool or a segment; LSN 0 and no bytes if it was not yet written."""
-        page = core.pool.read(page_id, read_point, core.vdl) if cached else None
-        if cached and self._trace is not None:
-            page_lsn = None if page is None else page.page_lsn
-            self._trace(self.name, events.PoolLookedUp(page_id, read_point, page_lsn))
+        page = core.cached.look_up(page_id, read_point, core.vdl) if cached else None
         if page is None:
             read = core.reading.read_page(page_id, read_point, trio.current_time())
             answer = await self._answer(read)
             assert isinstance(answer, PageReply)
             page = answer.page
-            known = page_id in core.pool
-            kept = core.pool.install(page, read_point, core.vdl) and not known
-            if self._trace is not None:
-                cached_page = events.PageCached(page_id, read_point, page.page_lsn, kept)
-                self._trace(self.name, cached_page)
+            core.cached.take_in(page, read_point, core.vdl)
         else:
             await trio.lowlevel.checkpoint()
             self._usable()
         return page
+
+    async def read_head(self, page_id: PageId) -> PageImage:
+        """The newest version of a page, whether it is durable yet or not.
+
+        For who builds a next change on it, of whoever the last one is: what it shows may be lost
+        if this writer ends before the VDL has reached ``page_lsn``, so nothing may leave the
+        process that rests on it until then. A page never written has LSN 0 and an empty image.
+        Usually answered by the buffer pool; raises `InvalidPage`, and as `get`.
+        """
+        page_id = checked_page_id(page_id)
+        self._usable()
+        await trio.lowlevel.checkpoint()
+        page = self._usable().pool.read_head(page_id)  # after the others had their turn
+        return await self._shell.read_head(page_id) if page is None else page
+
+    async def get_many(self, page_ids: Iterable[PageId], lsn: Lsn | None = None) -> list[PageImage]:
+        """Many pages as of one LSN, by default the VDL of the moment of the call; in their order.
+
+        What the writer has not cached is asked of segments side by side, up to
+        `EngineConfig.reads_in_flight` pages at a time. A page that was not written by then has LSN
+        0 and an empty image. Raises `InvalidPage`, and as `get_at`, for all of them together.
+        """
+        wanted = checked_page_ids(page_ids)
+        core = self._usable()
+        read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+        many = ManyPages(core.reading, core.cached, wanted, read_point, trio.current_time())
+        if many.done:
+            many.end()
+            await trio.lowlevel.checkpoint()
+            self._usable()
+        else:
+            await self._shell.see_through(many)
+        return many.result()
 
     def pages(
         self, start: PageId = 0, end: PageId | None = None, *, lsn: Lsn | None = None
@@ -369,13 +425,40 @@ class Engine:
         Raises `InvalidPage` and as `get_at` at once; `Unavailable` when nobody can answer.
         """
         first, last = checked_range(start, end)
-        core = self._usable()
-        read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+        return self._listed(first, last, self._read_point(lsn))
 
+    def changed_pages(self, after_lsn: Lsn, lsn: Lsn | None = None) -> ChangedPages:
+        """The ids of all pages with a change above ``after_lsn``, up to ``lsn``, ascending.
+
+        ``lsn`` is by default the VDL of the moment of the call; ``after_lsn`` may be as old as one
+        likes, and from 0 on all pages that exist have changed. As `pages` in all else. Segments
+        leave out what they know not to have changed; the rest is read, a bounded number of pages at
+        a time.
+
+        Raises `InvalidLsn` and as `get_at` at once; as `pages` while it goes on.
+        """
+        after = checked_after(after_lsn)
+        read_point = self._read_point(lsn)
+        candidates = self._listed(0, MAX_INTEGER, read_point, after)
+
+        async def read(page_ids: list[PageId]) -> list[PageImage]:
+            return await self.get_many(page_ids, read_point)
+
+        return ChangedPages(candidates, after, read)
+
+    def _read_point(self, lsn: Lsn | None) -> Lsn:
+        core = self._usable()
+        return core.vdl if lsn is None else core.reading.checked_read_point(lsn)
+
+    def _listed(
+        self, first: PageId, last: PageId, read_point: Lsn, changed_after: Lsn = 0
+    ) -> PageIds:
         async def ask(pg_id: PgId, first: PageId, last: PageId) -> PagesListed:
             core = self._usable()
             core.reading.checked_read_point(read_point)
-            read = core.reading.list_pages(pg_id, first, last, read_point, trio.current_time())
+            read = core.reading.list_pages(
+                pg_id, first, last, read_point, trio.current_time(), changed_after=changed_after
+            )
             answer = await self._answer(read)
             assert isinstance(answer, PagesListed)
             return answer
@@ -451,11 +534,6 @@ class Engine:
             resends=sum(stream.resends for stream in core.streams.values()),
             pool=core.pool.statistics,
         )
-
-    @property
-    def trace(self) -> Tracer | None:
-        """Who is told of its steps."""
-        return self._trace
 
     def waits(self) -> list[WaitSnapshot]:
         """What calls wait for at the moment: of each kind and group, what has waited longest."""

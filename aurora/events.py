@@ -28,7 +28,10 @@ from segments.protocol.record import RedoRecord
 
 @attrs.frozen
 class MtrAllocated(Event):
-    """A mini-transaction has its LSNs and chains; each record's protection group."""
+    """A mini-transaction has its LSNs and chains; each record's protection group.
+
+    Or a part of a large one, of which the last ends with the CPL.
+    """
 
     records: Sequence[RedoRecord]
     pg_ids: Sequence[PgId]

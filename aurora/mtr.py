@@ -49,12 +49,17 @@ _as_write: Callable[[tuple[object, ...]], PageWrite] = partial(tuple.__new__, Pa
 class MiniTransaction:
     """Writes that become visible and durable together, in the order they were made."""
 
-    __slots__ = ("_ended", "_max_writes", "_read_page", "_writes", "commit")
+    __slots__ = (
+        "_ended", "_max_bytes", "_max_writes", "_read_page", "_size_bytes", "_writes", "commit"
+    )  # fmt: skip
 
     def __init__(
-        self, max_writes: int, read_page: Callable[[PageId], Awaitable[PageImage]] | None = None
+        self,
+        max_writes: int,
+        max_bytes: int,
+        read_page: Callable[[PageId], Awaitable[PageImage]] | None = None,
     ) -> None:
-        """An empty MTR of at most ``max_writes`` writes.
+        """An empty MTR of at most ``max_writes`` writes, of ``max_bytes`` together.
 
         ``read_page`` gives a page without this MTR's writes, for `read`.
         """
@@ -63,6 +68,8 @@ class MiniTransaction:
         self.commit: Commit | None = None
         """What can be awaited; None before the MTR is part of the log, and if it has no writes."""
         self._max_writes = max_writes
+        self._max_bytes = max_bytes
+        self._size_bytes = 0
         self._read_page = read_page
         self._writes: list[PageWrite] = []
         self._ended = False
@@ -93,6 +100,12 @@ class MiniTransaction:
                 f"write {len(self._writes) + 1} of a mini-transaction: "
                 f"expected at most {self._max_writes}"
             )
+        size = self._size_bytes + len(write.data)
+        if size > self._max_bytes:
+            raise InvalidWrite(
+                f"a mini-transaction of {size} bytes: expected at most {self._max_bytes}"
+            )
+        self._size_bytes = size
         self._writes.append(write)
 
     async def read(self, page_id: PageId) -> bytes:
@@ -168,11 +181,16 @@ class VolumeChains:
         pg_ids: Sequence[PgId],
         page_head: Callable[[PageId], Lsn | None],
         clock_us: int = 0,
+        *,
+        mtr_id: Lsn | None = None,
+        ends: bool = True,
     ) -> list[RedoRecord]:
         """Make the records of one MTR, with LSNs from ``first_lsn`` on, and move the chains' heads.
 
-        ``pg_ids`` are the groups of the writes, ``page_head`` gives a page's newest change (0 for
-        none); ``clock_us`` is the writer's clock.
+        Or of a part of one: ``mtr_id`` is then the first LSN of the first part, and ``ends`` says
+        whether this is the last, so that its last record is the CPL. ``pg_ids`` are the groups of
+        the writes, ``page_head`` gives a page's newest change (0 for none); ``clock_us`` is the
+        writer's clock.
         Two writes of the MTR on one page
         chain to each other: the second follows the first, not what was there before.
         """
@@ -186,12 +204,14 @@ class VolumeChains:
         segment_heads = self._last_segment_lsn
         prev_volume_lsn = self._last_volume_lsn
         last_lsn = first_lsn + len(writes) - 1
+        cpl = last_lsn if ends else 0
+        first_of_mtr = first_lsn if mtr_id is None else mtr_id
         records = []
         lsn = first_lsn
         for (page_id, offset, data), pg_id in zip(writes, pg_ids, strict=True):
-            is_cpl = lsn == last_lsn
+            is_cpl = lsn == cpl
             fields = (
-                lsn, page_id, offset, data, first_lsn, is_cpl,
+                lsn, page_id, offset, data, first_of_mtr, is_cpl,
                 prev_volume_lsn, segment_heads[pg_id], page_heads[page_id],
                 clock_us if is_cpl else 0,
             )  # fmt: skip
@@ -202,12 +222,14 @@ class VolumeChains:
         return records
 
 
-def gathered(writes: Iterable[tuple[PageId, int, BytesLike]], max_writes: int) -> list[PageWrite]:
+def gathered(
+    writes: Iterable[tuple[PageId, int, BytesLike]], max_writes: int, max_bytes: int
+) -> list[PageWrite]:
     """``(page_id, offset, data)``, any number of them, as the writes of one MTR: checked, copied.
 
     Raises as `MiniTransaction.write`, and `InvalidWrite` for what is not made of three values.
     """
-    mtr = MiniTransaction(max_writes)
+    mtr = MiniTransaction(max_writes, max_bytes)
     for page_id, offset, data in _triples(writes):
         mtr.write(page_id, offset, data)
     return mtr.end()

@@ -6,15 +6,19 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from reprlib import repr as shown
-from typing import TypeAlias
+from typing import Final, TypeAlias, cast
 
-from segments.protocol.errors import InvalidPage
+from segments.protocol.errors import InvalidLsn, InvalidPage
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId, PgId
-from segments.protocol.messages import PagesListed
+from segments.protocol.messages import PageImage, PagesListed
 from segments.protocol.record import checked_page_id, whole_number
 
 AskGroup: TypeAlias = Callable[[PgId, PageId, PageId], Awaitable[PagesListed]]
 """Asks one group for its pages from the first to the last, inclusive; it may answer for fewer."""
+ReadMany: TypeAlias = Callable[[list[PageId]], Awaitable[list[PageImage]]]
+"""Reads pages at the read point."""
+_PAGES_A_READ: Final = 256
+"""Pages read at a time, to see when they have changed."""
 
 
 def checked_range(start: object, end: object) -> tuple[PageId, PageId]:
@@ -29,6 +33,54 @@ def checked_range(start: object, end: object) -> tuple[PageId, PageId]:
             f"end is {shown(end)}: expected None, or an integer from 0 to {MAX_INTEGER + 1}"
         )
     return first, beyond - 1
+
+
+def checked_page_ids(page_ids: object) -> list[PageId]:
+    """Any number of page ids, as plain integers; raises `InvalidPage`."""
+    try:
+        each_of = iter(cast("Iterable[object]", page_ids))
+    except TypeError:
+        raise InvalidPage(f"page_ids is {shown(page_ids)}: expected page ids") from None
+    return [checked_page_id(page_id) for page_id in each_of]
+
+
+def checked_after(after_lsn: object) -> Lsn:
+    """An LSN after which something may have changed; raises `InvalidLsn`."""
+    lsn = whole_number(after_lsn)
+    if lsn is None or not 0 <= lsn <= MAX_INTEGER:
+        raise InvalidLsn(f"after_lsn is {shown(after_lsn)}: expected an LSN from 0 on")
+    return lsn
+
+
+class ChangedPages(AsyncIterator[PageId]):
+    """The ids of the pages that have changed after an LSN, up to a read point, ascending.
+
+    Segments name those that may have, out of what they have in memory; whether a page has is seen
+    from the page at the read point, as its LSN is that of its newest change. So it does not matter
+    whether the versions before that are still there. To be gone through once.
+    """
+
+    def __init__(self, candidates: PageIds, after_lsn: Lsn, read: ReadMany) -> None:
+        self.lsn = candidates.lsn
+        """The read point."""
+        self.after_lsn = after_lsn
+        self._candidates = candidates
+        self._read = read
+        self._ready: deque[PageId] = deque()
+
+    def __aiter__(self) -> ChangedPages:
+        return self
+
+    async def __anext__(self) -> PageId:
+        """The next id; raises as `PageIds`."""
+        while not self._ready:
+            some = await self._candidates.some(_PAGES_A_READ)
+            if not some:
+                raise StopAsyncIteration
+            pages = await self._read(some)
+            changed = [page.page_id for page in pages if page.page_lsn > self.after_lsn]
+            self._ready.extend(changed)
+        return self._ready.popleft()
 
 
 class PageIds(AsyncIterator[PageId]):
@@ -61,6 +113,12 @@ class PageIds(AsyncIterator[PageId]):
                 raise StopAsyncIteration
             await self._ask_for_more()
         return self._ready.popleft()
+
+    async def some(self, most: int) -> list[PageId]:
+        """The next ids, at most so many; none when there are no more. Raises as `__anext__`."""
+        while not self._ready and not self._done:
+            await self._ask_for_more()
+        return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
 
     async def _ask_for_more(self) -> None:
         """Ask the group whose answers reach least far for its next part."""

@@ -274,16 +274,21 @@ class Reading:
         return self._start(pg_id, question, now, asker)
 
     def list_pages(
-        self, pg_id: PgId, first: PageId, last: PageId, read_point: Lsn, now: float
-    ) -> SegmentRead:
+        self, pg_id: PgId, first: PageId, last: PageId, read_point: Lsn, now: float,
+        *, changed_after: Lsn = 0,
+    ) -> SegmentRead:  # fmt: skip
         """Begin to ask a segment of a group which pages exist; otherwise as `read_page`.
+
+        Or which of them may have changed after an LSN above 0.
 
         All groups share the limit, as a list of a volume's pages is asked of each of them.
         """
         watermarks = self.watermarks
         required_scl = watermarks.required_scl(pg_id, read_point)
         limit = max(1, self.config.list_pages // watermarks.pg_count)
-        question = ListPages(watermarks.epoch, 0, first, last, read_point, required_scl, limit)
+        question = ListPages(
+            watermarks.epoch, 0, first, last, read_point, required_scl, limit, changed_after
+        )
         return self._start(pg_id, question, now)
 
     def _start(

@@ -38,33 +38,61 @@ class VolumeSpace:
         if stream.space.short is not before.short:
             self._count()
 
-    def check(self, held_by: Callable[[], FloorHold]) -> None:
-        """Raise `VolumeFull` if nothing new can be written; ``held_by``: what keeps versions."""
+    def check(
+        self, held_by: Callable[[], FloorHold], added: Mapping[PgId, int] | None = None
+    ) -> None:
+        """Raise `VolumeFull` if nothing new can be written; ``held_by``: what keeps versions.
+
+        Nor can what would leave too few with room: ``added`` bytes of log, in each group.
+        """
         if self.full:
-            raise self._error(held_by())
+            raise self._error(self.full, held_by())
+        if added is None:
+            return
+        full = tuple(pg_id for pg_id in self._groups if not self._has_room(pg_id, added[pg_id]))
+        if full:
+            raise self._error(full, held_by(), added)
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether any segment has said that there is a limit."""
+        return any(
+            each.space.limit_bytes for streams in self._streams_of.values() for each in streams
+        )
 
     def _count(self) -> None:
         self.full = tuple(pg_id for pg_id in self._groups if not self._has_room(pg_id))
 
-    def _has_room(self, pg_id: PgId) -> bool:
-        roomy = [each.segment for each in self._streams_of[pg_id] if not each.space.short]
+    def _has_room(self, pg_id: PgId, added_bytes: int = 0) -> bool:
+        roomy = [
+            each.segment
+            for each in self._streams_of[pg_id]
+            if not _with(each.space, added_bytes).short
+        ]
         return self._groups[pg_id].has_write(roomy)
 
-    def _error(self, hold: FloorHold) -> VolumeFull:
-        short = {
-            each.segment: each.space
-            for pg_id in self.full
+    def _error(
+        self, full: Sequence[PgId], hold: FloorHold, added: Mapping[PgId, int] | None = None
+    ) -> VolumeFull:
+        spaces = {
+            each.segment: _with(each.space, 0 if added is None else added[pg_id])
+            for pg_id in full
             for each in self._streams_of[pg_id]
-            if each.space.short
         }
+        short = {segment: space for segment, space in spaces.items() if space.short}
         said = ", ".join(
             f"{segment} needs {space.needed_bytes:,} of {space.limit_bytes:,} bytes"
             for segment, space in short.items()
         )
-        needed = min(self._groups[pg_id].write for pg_id in self.full)
+        needed = min(self._groups[pg_id].write for pg_id in full)
         return VolumeFull(
             f"{said}: expected less, at {needed} segments of each group at least; old versions are "
             f"kept from LSN {hold.lsn} on, as {hold.text}",
             {segment: (space.needed_bytes, space.limit_bytes) for segment, space in short.items()},
             hold.text,
         )
+
+
+def _with(space: Space, added_bytes: int) -> Space:
+    """What a segment will need with so much more log, which is there twice while it is folded."""
+    return space._replace(needed_bytes=space.needed_bytes + 2 * added_bytes)

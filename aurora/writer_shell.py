@@ -18,6 +18,7 @@ from aurora.commit import CommitIntake
 from aurora.commit_queue import Commit, CommitQueue
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
+from aurora.head_read import PendingHead
 from aurora.health import WaitKind
 from aurora.mtr import PageWrite
 from aurora.pending import Pending, WaitSnapshot
@@ -37,7 +38,8 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Address, Lsn, PgId, SegmentId, name_writers
+from segments.protocol.ids import Address, Lsn, PageId, PgId, SegmentId, name_writers
+from segments.protocol.messages import PageImage
 from segments.protocol.transport import Endpoint
 
 
@@ -127,14 +129,26 @@ class WriterShell:
         self._to_send.set()
         return commit
 
+    async def read_head(self, page_id: PageId) -> PageImage:
+        """A page's newest version, durable or not, which the buffer pool does not have."""
+        self.usable()
+        assert self._intake is not None
+        pending = PendingHead(self._intake, page_id, trio.current_time())
+        await self.see_through(pending)
+        return pending.result()
+
     @trio.lowlevel.enable_ki_protection
     async def see_through(self, pending: Pending) -> None:
-        """Sleep until it is done; raises only if this writer ends before that, or as cancelled."""
+        """Sleep until it is done; raises only if this writer ends before that, or as cancelled.
+
+        What is in the log in part cannot be cancelled: the caller is, once it is done.
+        """
         try:
             while (timer := pending.next_timer()) is not None:
-                if isfinite(timer):
+                running = self._intake is not None and self._intake.is_running(pending)
+                if running or isfinite(timer):
                     self._to_send.set()
-                await self._sleep(pending, timer)
+                await self._sleep(pending, timer, shield=running)
                 self.usable()
                 if not pending.done:
                     pending.on_timer(trio.current_time())
@@ -142,10 +156,11 @@ class WriterShell:
             pending.end()
             self._wake()
 
-    async def _sleep(self, pending: Pending, until: float) -> None:
+    async def _sleep(self, pending: Pending, until: float, *, shield: bool) -> None:
         woken = self._waiting[pending] = trio.Event()
         try:
-            with trio.move_on_at(until):
+            with trio.move_on_at(until) as scope:
+                scope.shield = shield
                 await woken.wait()
         finally:
             del self._waiting[pending]

@@ -93,6 +93,9 @@ from segments.wal import (
 P = ParamSpec("P")
 M = TypeVar("M", ReadPage, ListPages)
 
+_CHANGES_A_PAGE: Final = 8
+"""How much more it takes to see whether a page has changed than that it is there."""
+
 
 class Outgoing(NamedTuple):
     """A message that may leave now."""
@@ -620,7 +623,12 @@ class SegmentCore:
             self._refuse_read(source, message, None)
             return
         limit = max(1, min(message.limit, self._config.list_pages))
-        found, through = self.state.materializer.existing_pages(first, last, read_point, limit)
+        after, pages = message.changed_after, self.state.materializer
+        if after:
+            limit = max(1, limit // _CHANGES_A_PAGE)  # each is looked up
+        found, through = pages.existing_pages(first, last, read_point, limit)
+        if after:
+            found = pages.may_have_changed(found, after, read_point)
         reply = PagesListed(
             message.epoch, self.segment, message.request_id, read_point, first, through,
             tuple(found),

@@ -6,26 +6,20 @@ of the writer's buffer pool, is had without waiting.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from random import Random
-from typing import Final
 
 import trio
 
-from aurora import events
 from aurora.cluster import Cluster
 from aurora.commit_queue import Commit
 from aurora.core import WriterCore
 from aurora.mtr import PageWrite
-from segments.protocol.errors import AuroraError, DatabaseEnded, InvalidWrite, ReadOnly
+from segments.protocol.errors import AuroraError, DatabaseEnded, ReadOnly
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE
-
-_OLD_PAGES: Final = 2_048
-"""Pages of older versions that are kept, 16 MB: the pool has room for the newest alone."""
 
 
 class Volume:
@@ -37,8 +31,6 @@ class Volume:
         self.read_only = cluster.read_only
         self.clock: Callable[[], int] = cluster.clock
         self._cluster = cluster
-        self._config = cluster.config.engine
-        self._old: OrderedDict[tuple[PageId, Lsn], bytes] = OrderedDict()
         _ = self.engine.vdl  # raises as long as there is none
         core = self.engine.core
         assert core is not None
@@ -109,58 +101,18 @@ class Volume:
         """A page at a read point, if it can be had without asking; zeros if it was not written."""
         self.check()
         core = self._core
-        page = core.pool.read(page_id, read_point, core.vdl)
-        trace = self.engine.trace
-        if trace is not None:
-            page_lsn = None if page is None else page.page_lsn
-            trace(self.engine.name, events.PoolLookedUp(page_id, read_point, page_lsn))
-        if page is not None:
-            return page.image or EMPTY_PAGE
-        old = self._old.get((page_id, read_point))
-        if old is not None:
-            self._old.move_to_end((page_id, read_point))
-        return old
+        page = core.cached.look_up(page_id, read_point, core.vdl)
+        return None if page is None else page.image or EMPTY_PAGE
 
     async def fetch(self, page_ids: Sequence[PageId], read_point: Lsn) -> list[bytes]:
         """Pages at a read point that is held, each in full; zeros for those not written."""
-        pages = await self.get_many(page_ids, read_point)
-        return [self._kept(page, read_point) for page in pages]
-
-    def _kept(self, page: PageImage, read_point: Lsn) -> bytes:
-        """The page in full; kept if the pool cannot serve it from now on, being a later one's."""
-        image = page.image or EMPTY_PAGE
-        core = self._core
-        head = core.pool.head(page.page_id)
-        if head is not None and head != page.page_lsn:
-            self._old[page.page_id, read_point] = image
-            if len(self._old) > _OLD_PAGES:
-                self._old.popitem(last=False)
-        return image
-
-    async def get_many(self, page_ids: Sequence[PageId], read_point: Lsn) -> list[PageImage]:
-        """Pages at a read point, asked for together; LSN 0 and no bytes for those not written."""
-        core, engine = self._core, self.engine
-        if len(page_ids) == 1:
-            return [await engine._version(core, page_ids[0], read_point)]
-        found: dict[PageId, PageImage] = {}
-        errors: list[AuroraError] = []
-
-        async def get(page_id: PageId) -> None:
-            try:
-                found[page_id] = await engine._version(core, page_id, read_point)
-            except AuroraError as error:
-                errors.append(error)
-
-        async with trio.open_nursery() as nursery:
-            for page_id in page_ids:
-                nursery.start_soon(get, page_id)
-        if errors:
-            raise errors[0]
-        return [found[page_id] for page_id in page_ids]
+        pages = await self.engine.get_many(page_ids, read_point)
+        return [page.image or EMPTY_PAGE for page in pages]
 
     async def page(self, page_id: PageId, read_point: Lsn) -> PageImage:
         """A page at a read point, with the LSN of its newest change there."""
-        return await self.engine._version(self._core, page_id, read_point)
+        (page,) = await self.engine.get_many([page_id], read_point)
+        return page
 
     async def first_page(self) -> PageId | None:
         """The lowest page that exists at the VDL; None on an empty volume."""
@@ -174,28 +126,35 @@ class Volume:
         """The newest version of a page, durable or not, if it can be had without asking."""
         self.check()
         core = self._core
-        entry = core.pool._entries.get(page_id)
-        if entry is None:
-            if core.bring_in_absent([page_id]):
-                return None
-            return EMPTY_PAGE
-        if not entry.pending:
-            return bytes(entry.image) or EMPTY_PAGE
-        image = bytearray(entry.image or EMPTY_PAGE)
-        for record in entry.pending:
-            image[record.offset : record.offset + len(record.payload)] = record.payload
-        return bytes(image)
+        page = core.pool.read_head(page_id)
+        if page is None and page_id not in core.pool and not core.bring_in_absent([page_id]):
+            return EMPTY_PAGE  # of a volume that is new, or of a page that nobody has written
+        return None if page is None else page.image or EMPTY_PAGE
 
     async def fetch_heads(self, page_ids: Sequence[PageId]) -> list[bytes]:
         """The newest versions of pages, for whoever alone may change them.
 
-        A page that is not in the pool has no change above the VDL: none leaves it before that.
+        Those that are in the pool are taken from there; the rest comes from segments at the VDL,
+        side by side, and one that has left the pool above the VDL once that has passed it.
         """
         heads = {page_id: self.cached_head(page_id) for page_id in page_ids}
         absent = [page_id for page_id, image in heads.items() if image is None]
+        errors: list[AuroraError] = []
+
+        async def fetch(page_id: PageId) -> None:
+            try:
+                page = await self.engine.read_head(page_id)
+            except AuroraError as error:
+                errors.append(error)
+            else:
+                heads[page_id] = page.image or EMPTY_PAGE
+
         if absent:
-            for page in await self.get_many(absent, self._core.vdl):
-                heads[page.page_id] = page.image
+            async with trio.open_nursery() as nursery:
+                for page_id in absent:
+                    nursery.start_soon(fetch, page_id)
+        if errors:
+            raise errors[0]
         return [heads[page_id] or EMPTY_PAGE for page_id in page_ids]
 
     # ---- writing ---------------------------------------------------------------------------------
@@ -203,21 +162,12 @@ class Volume:
     async def submit(self, writes: Sequence[PageWrite]) -> Commit:
         """One mini-transaction, part of the log when this returns; does not wait if it need not.
 
-        If it raises or is cancelled, nothing was written.
+        If it raises or is cancelled, nothing was written. Raises `InvalidWrite` for one that is
+        larger than the engine's limits, and `VolumeFull`.
         """
-        most = self._config.max_mtr_writes
-        if len(writes) > most:
-            raise InvalidWrite(
-                f"a transaction with {len(writes)} changes: expected at most {most}, max_mtr_writes"
-            )
-        return await self.engine._shell.commit(writes)
+        return await self.engine.submit_inline(writes)
 
-    async def changed_pages(
-        self, end: PageId, after_lsn: Lsn, lsn: Lsn, part: int = 64
-    ) -> list[PageId]:
+    async def changed_pages(self, end: PageId, after_lsn: Lsn, lsn: Lsn) -> list[PageId]:
         """The pages in ``[1, end)`` with a change in ``(after_lsn, lsn]``, ascending."""
-        changed: list[PageId] = []
-        for start in range(1, end, part):
-            pages = await self.get_many(range(start, min(end, start + part)), lsn)
-            changed.extend(page.page_id for page in pages if page.page_lsn > after_lsn)
-        return changed
+        changed = self.engine.changed_pages(after_lsn, lsn)
+        return [page_id async for page_id in changed if 1 <= page_id < end]

@@ -158,11 +158,9 @@ class Narrator:
     def _mtr_allocated(self, _: str, event: MtrAllocated) -> list[Text]:
         records: Sequence[RedoRecord] = event.records
         first, last = records[0].lsn, records[-1].lsn
-        told = [
-            styled(
-                f"mini-transaction of {counted(len(records), 'record')}: {show_lsns(first, last)}"
-            )
-        ]
+        whole = records[-1].is_cpl and records[0].mtr_id == first
+        what = "mini-transaction" if whole else "part of a mini-transaction"
+        told = [styled(f"{what} of {counted(len(records), 'record')}: {show_lsns(first, last)}")]
         for record, pg_id in zip(records, event.pg_ids, strict=True):
             cpl = ", CPL: the mini-transaction ends here" if record.is_cpl else ""
             told.append(styled(f"LSN {record.lsn}: {show_record(record)}{cpl}"))

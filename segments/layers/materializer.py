@@ -229,6 +229,21 @@ class Materializer:
 
     # ---- which pages there are -------------------------------------------------------------------
 
+    def may_have_changed(
+        self, page_ids: Sequence[PageId], after_lsn: Lsn, read_point: Lsn
+    ) -> list[PageId]:
+        """Those of the pages that may have a record in ``(after_lsn, read_point]``, in their order.
+
+        All that have one, and some of which that is not known without reading from a layer.
+        """
+        layers, index = self._layers.between(after_lsn, read_point), self._index
+        return [
+            page_id
+            for page_id in page_ids
+            if any(layer.bloom.may_hold(page_id) for layer in layers)
+            or index.page_records(page_id, after_lsn, read_point)
+        ]
+
     def existing_pages(
         self, first: PageId, last: PageId, read_point: Lsn, limit: int
     ) -> tuple[list[PageId], PageId]:

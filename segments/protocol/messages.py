@@ -67,7 +67,8 @@ class ListPages(NamedTuple):
     """Ask which pages of the group exist as of ``read_point``, as `ReadPage` asks for one.
 
     Of those with ids from ``from_page`` to ``through_page``, both inclusive, the segment looks at
-    no more than ``limit``, the lowest, and says how far it has come.
+    no more than ``limit``, the lowest, and says how far it has come. Above a ``changed_after`` of 0
+    it leaves out those that surely have no record in ``(changed_after, read_point]``.
     """
 
     epoch: VolumeEpoch
@@ -77,6 +78,7 @@ class ListPages(NamedTuple):
     read_point: Lsn
     required_scl: Lsn
     limit: int
+    changed_after: Lsn = 0
 
 
 class Seal(NamedTuple):

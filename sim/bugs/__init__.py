@@ -21,9 +21,11 @@ from sim.bugs import (
     directed,
     files,
     limits,
+    parts,
     promises,
     readers,
     tables,
+    versions,
 )
 from sim.bugs.recovery import RECOVERY_BUGS
 from sim.bugs.registry import BUGS, Bug, DoesNotApply, Edit, planted, require_bug
@@ -100,5 +102,7 @@ BUGS.update(
         *readers.READER_BUGS,
         *callers.CALLER_BUGS,
         *limits.LIMIT_BUGS,
+        *versions.VERSION_BUGS,
+        *parts.PART_BUGS,
     )
 )

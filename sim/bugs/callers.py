@@ -20,9 +20,9 @@ CALLER_BUGS: Final = (
         section="protocol §4, step 1",
         edits=(
             Edit(
-                "aurora.commit:PendingCommit.end",
+                "aurora.way:Way.end",
                 "self._way.close()",
-                "self._way.close() if self not in self._intake.line else None",
+                "self._way.close() if self not in self._room.line else None",
             ),
         ),
     ),

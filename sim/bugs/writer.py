@@ -92,8 +92,8 @@ WRITER_BUGS: Final = (
         edits=(
             Edit(
                 "aurora.buffer_pool:BufferPool._may_evict",
-                "entry.head_lsn <= vdl and page_id not in",
-                "page_id not in",
+                "return entry.head_lsn <= vdl or (",
+                "return True or (",
             ),
         ),
     ),

@@ -230,9 +230,9 @@ class Availability(Listener):
     def _touched(self, call: Call) -> list[Group]:
         """The groups that it needs: a write every one, as the VDL is the volume's; so does a list.
 
-        A read needs the group of its page.
+        A read needs the group of its page. A head may wait for the mini-transaction that made it.
         """
-        if call.writes_pages or call.lists:
+        if call.writes_pages or call.lists or call.operation.kind == "head":
             return self._groups
         count = len(self._groups)
         touched = sorted({pg_of_page(each, count) for each in call.operation.pages})
@@ -244,7 +244,7 @@ class Availability(Listener):
     def _since(self, call: Call) -> int:
         """Since when all that it needs is there, without a break; `NEVER` if it is not."""
         touched = self._touched(call)
-        if call.writes_pages:
+        if call.writes_pages or call.operation.kind == "head":
             return max(group.writes_ns for group in touched)
         if _is_strict(call):
             return max(max(group.reads_ns, group.confirms_ns) for group in touched)
@@ -258,7 +258,7 @@ class Availability(Listener):
         read_ns = bounds.read_ns(away, min(len(group.standing.ready) for group in touched))
         if since_ns > call.invoked_ns:
             read_ns += bounds.retry_ns  # it may just have begun to pause
-        if call.writes_pages:
+        if call.writes_pages or call.operation.kind == "head":
             # Whoever stands before it takes room, below the LAL and in the buffer pool, until it is
             # durable; and in messages and writes of bounded size.
             asked = [each.operation for each in self._pending if each.writes_pages]
@@ -270,6 +270,8 @@ class Availability(Listener):
         if call.lists:
             limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))
             parts = len(self._groups) + len(self._reference.pages()) // limit
+            if call.operation.kind == "changes":  # each that may have changed is read, too
+                parts = 8 * parts + 2 * len(self._reference.pages())
             return parts * read_ns
         if _is_strict(call):
             return read_ns + bounds.confirm_ns
@@ -298,6 +300,8 @@ class Availability(Listener):
         if self._findings.failed or call.writer != self._writer or engine.error is not None:
             return
         if call.raised is VolumeFull:
+            if call.in_parts and self._world.schedule.knobs.disk_bytes is not None:
+                return  # it is refused for what it would add
             members = [[each.name for each in group.segments] for group in self._groups]
             self._findings.hold(rules.has_no_room, call, members, self._short)
         elif call.outcome is Outcome.REFUSED:

@@ -17,11 +17,14 @@ from aurora.events import (
     Acknowledged,
     LogFetched,
     MtrAllocated,
+    PageCached,
+    ReadSent,
     RollbackFound,
     SealAnswered,
     SealingStarted,
     WriterStarted,
 )
+from aurora.many_pages import ManyPages
 from aurora.outgoing_log import OutgoingLog
 from segments.core import SegmentCore
 from segments.layers.materializer import Materializer
@@ -53,7 +56,7 @@ from sim.world.world import World
 
 _TICKS: Final = 4
 _SLACK_NS: Final = SECOND // 20
-_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "strict_get_at": 2, "view": 1}
+_READS: Final = {"get": 1, "get_at": 1, "strict_get": 2, "strict_get_at": 2, "view": 1, "many": 1}
 """Questions to segments that a call asks one after the other for each of its pages, each with a
 limit of its own."""
 
@@ -79,8 +82,10 @@ class BoundChecks:
         self._world = world
         self._hold = findings.hold
         self._cluster, self._engine, self._segment = config, config.engine, config.segment
+        self._made: dict[str, tuple[int, int]] = {}
+        """Records and bytes of each writer's last MTR, so far."""
         self._mtr_bytes = (
-            self._engine.max_mtr_bytes + ROW_BYTES * self._engine.max_mtr_writes + CLOCK_BYTES
+            self._engine.part_bytes + ROW_BYTES * self._engine.part_writes + CLOCK_BYTES
         )
         self._ticks_ns = int(_TICKS * self._engine.tick_interval_s * SECOND)
         self._outgoing: dict[tuple[str, PgId], _Outgoing] = {}
@@ -163,12 +168,20 @@ class BoundChecks:
             self._outgoing[writer, pg_id] = _Outgoing(size)
 
     def _on_allocated(self, writer: str, event: MtrAllocated, core: WriterCore) -> None:
-        config = self._engine
+        config, records = self._engine, event.records
+        size = sum(len(each.payload) for each in records)
+        self._hold(
+            rules_of_bounds.part_fits,
+            writer, len(records), size, config.part_writes, config.part_bytes,
+        )  # fmt: skip
+        begins = records[0].lsn == records[0].mtr_id
+        before = (0, 0) if begins else self._made.get(writer, (0, 0))
+        count, size = self._made[writer] = before[0] + len(records), before[1] + size
         self._hold(
             rules_of_bounds.mtr_fits,
-            writer, event.records, config.max_mtr_writes, config.max_mtr_bytes,
+            writer, count, size, config.max_mtr_writes, config.max_mtr_bytes,
         )  # fmt: skip
-        for record in event.records:
+        for record in records:
             page = core.pool._entries[record.page_id]
             if page.pending and page.pending[0].lsn <= page.page_lsn:
                 self._hold(
@@ -181,6 +194,22 @@ class BoundChecks:
                 rules_of_bounds.outgoing_fits,
                 writer, pg_id, size, config.outgoing_bytes, known.at_start, self._mtr_bytes,
             )  # fmt: skip
+
+    def _on_page_cached(self, writer: str, _: PageCached, core: WriterCore) -> None:
+        self._hold(
+            rules_of_bounds.old_versions_fit, writer, len(core.cached.old),
+            self._engine.old_versions,
+        )  # fmt: skip
+
+    def _on_read_sent(self, writer: str, _: ReadSent, core: WriterCore) -> None:
+        """Before the next call asks, all that one asks for is here."""
+        asked = Counter(
+            id(each.asker)
+            for each in dict.fromkeys(core.reading._reads.values())
+            if isinstance(each.asker, ManyPages)
+        )
+        most = max(asked.values(), default=0)
+        self._hold(rules_of_bounds.reads_fit, writer, most, self._engine.reads_in_flight)
 
     def _on_acknowledged(self, writer: str, event: Acknowledged, core: WriterCore) -> None:
         """What a write quorum has had for some ticks has left a log that is too long."""
@@ -319,6 +348,8 @@ _ON_WRITER: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], No
     LogFetched: BoundChecks._on_fetched,
     WriterStarted: BoundChecks._on_started,
     MtrAllocated: BoundChecks._on_allocated,
+    PageCached: BoundChecks._on_page_cached,
+    ReadSent: BoundChecks._on_read_sent,
     Acknowledged: BoundChecks._on_acknowledged,
 }
 _ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], None]]] = {

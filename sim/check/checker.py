@@ -92,6 +92,8 @@ class Checker(Listener):
         self._observed_vdl: Lsn = 0
         self._observed_before: dict[str, Lsn] = {}
         self._vcl: dict[str, Lsn] = {}
+        self._heads: dict[int, Lsn] = {}
+        """Of calls for a page's head: its newest change when they were made."""
         self._clocks: dict[str, int] = {}
         """What each writer's clock has shown."""
         self._epochs: dict[SegmentId, VolumeEpoch] = {}
@@ -223,9 +225,13 @@ class Checker(Listener):
             self.reference, view, records,
         )  # fmt: skip
         self._hold(invariants.names_the_one_before, self.reference, view, records)
-        self._hold(invariants.within_lal, view, core, self._lal, records)
+        last = self.reference.highest_by.get(source)
+        before = None if last is None else self.reference.records[last]
+        self._hold(invariants.within_lal, view, core, self._lal, records, before)
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
-        self._clocks[source] = records[-1].clock_us
+        if records[-1].is_cpl:
+            self._clocks[source] = records[-1].clock_us
+        self.logs.made(records)
         self.space.allocated(source, core)
         self.reference.allocated(source, records)
         self._hold(
@@ -407,6 +413,10 @@ class Checker(Listener):
         self.readers.invoked(call)
         self.client_calls.invoked(call)
         self.floors.invoked(call)
+        view = self.reference.writers.get(call.writer)
+        if call.operation.kind == "head" and view is not None:
+            newest = self.reference.newest_of(view, call.operation.pages[0])
+            self._heads[call.number] = newest
 
     def on_undocumented(self, call: Call, error: AuroraError) -> None:
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
@@ -436,11 +446,23 @@ class Checker(Listener):
                 )  # fmt: skip
             if call.own is not None:
                 self._hold(invariants.own_writes_are_read, self.reference, view, call, call.own)
+        elif call.operation.kind == "changes" and call.outcome is Outcome.OK:
+            self._hold(
+                invariants.changes_match,
+                self.reference, self.reference.writers[engine.name], call.after, call.lsn,
+                call.listed,
+            )  # fmt: skip
         elif call.lists and call.outcome is Outcome.OK:
             self._hold(
                 invariants.list_matches,
                 self.reference, self.reference.writers[engine.name],
                 call.operation.pages[0], call.lsn, call.listed,
+            )  # fmt: skip
+        elif call.head is not None:
+            self._hold(
+                invariants.head_matches,
+                self.reference, self.reference.writers[engine.name], call.head,
+                self._heads[call.number],
             )  # fmt: skip
 
     def _reported_commit(self, call: Call, engine: Engine) -> None:

@@ -49,6 +49,7 @@ from aurora.quorum import QuorumModel
 from segments.layers.page_cache import Version
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.messages import PageImage
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE, RedoRecord
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
@@ -188,13 +189,29 @@ def names_the_one_before(
 
 
 @holds("lal-bounds-the-log")
-def within_lal(view: WriterView, core: WriterCore, lal: int, records: Sequence[RedoRecord]) -> None:
-    """12, for the records of one MTR."""
+def within_lal(
+    view: WriterView,
+    core: WriterCore,
+    lal: int,
+    records: Sequence[RedoRecord],
+    before: RedoRecord | None,
+) -> None:
+    """12, for the records of one MTR, or of a part of one.
+
+    ``before`` is its writer's last record: if that does not end its MTR, these go on with it.
+    """
     first = records[0].lsn
+    mtr_id = first if before is None or before.is_cpl else before.mtr_id
     limit = max(core.vdl, view.table.last_annulled_lsn) + lal
     for position, record in enumerate(records):
-        if record.lsn != first + position or record.is_cpl != (position == len(records) - 1):
+        ends = record.is_cpl and position < len(records) - 1
+        if record.lsn != first + position or ends:
             raise Broken(f"{view.name}: LSN {record.lsn} is number {position} after {first}")
+        if record.mtr_id != mtr_id:
+            raise Broken(
+                f"{view.name}: LSN {record.lsn} is of the mini-transaction that begins at "
+                f"{record.mtr_id}: expected {mtr_id}"
+            )
     if records[-1].lsn > limit:
         raise Broken(f"{view.name} allocates LSN {records[-1].lsn}: limit {limit}")
 
@@ -522,6 +539,29 @@ def read_matches(
 
 
 @holds("reads-match-the-model")
+def head_matches(reference: Reference, view: WriterView, page: PageImage, before: Lsn) -> None:
+    """13: a page's newest version, durable or not: no older than ``before``, when it was asked for.
+
+    Nor is it in the middle of an MTR, whoever made that.
+    """
+    page_id, lsn, image = page
+    found, expected = reference.page_at(view, page_id, lsn)
+    if lsn < before or found != lsn:
+        raise Broken(
+            f"the head of page {page_id} is given as {lsn}, where the model has {found}: expected "
+            f"{before}, its newest change at the call, or a later one"
+        )
+    later = reference.next_of(view, page_id, lsn)
+    if lsn and later and reference.records[later].mtr_id == reference.records[lsn].mtr_id:
+        raise Broken(
+            f"the head of page {page_id} is given as {lsn}, which is in the middle of a "
+            f"mini-transaction that changes the page at {later}, too"
+        )
+    if image != expected:
+        raise Broken(f"the head of page {page_id}, at {lsn}, is not what the model has")
+
+
+@holds("reads-match-the-model")
 def list_matches(
     reference: Reference, view: WriterView, first: int, read_point: Lsn, listed: Sequence[int]
 ) -> None:
@@ -533,6 +573,21 @@ def list_matches(
         raise Broken(
             f"the list of pages from {first} on at {read_point}: lacks {missing}, has "
             f"{sorted(set(listed) - set(expected))} too many, of {len(expected)} in the model"
+        )
+
+
+@holds("reads-match-the-model")
+def changes_match(
+    reference: Reference, view: WriterView, after: Lsn, read_point: Lsn, listed: Sequence[int]
+) -> None:
+    """13: ``listed`` are the pages with a change above ``after``, up to the read point."""
+    expected = [
+        each for each in reference.pages() if reference.page_at(view, each, read_point)[0] > after
+    ]
+    if list(listed) != expected:
+        raise Broken(
+            f"the pages that changed after {after}, up to {read_point}, are given as "
+            f"{list(listed)}: expected {expected}"
         )
 
 

@@ -258,7 +258,7 @@ def _lsns_of(call: Call, survivors: Mapping[int, Sequence[Lsn]]) -> Sequence[Lsn
 def _write_call(call: Call, lsns: Sequence[Lsn]) -> WriteCall:
     changes = tuple(
         Change(page, lsn, offset, data)
-        for (page, offset, data), lsn in zip(call.writes, lsns, strict=True)
+        for (page, offset, data), lsn in zip(call.logged, lsns, strict=True)
     )
     told = call.returned_ns if call.outcome is Outcome.OK else None
     return WriteCall(
@@ -268,8 +268,10 @@ def _write_call(call: Call, lsns: Sequence[Lsn]) -> WriteCall:
 
 def _read_calls(call: Call, deposed_ns: int) -> list[ReadCall]:
     operation = call.operation
-    # A view at the VDL, and a mini-transaction's first read, take it when they are called.
-    newest = operation.kind in ("get", "put") or (operation.kind == "view" and not operation.age)
+    # Views and many pages at the VDL, and a mini-transaction's first read, take it at the call.
+    newest = operation.kind in ("get", "put") or (
+        operation.kind in ("view", "many") and not operation.age
+    )
     strict = operation.kind == "strict_get"
     assert call.returned_ns is not None
     return [

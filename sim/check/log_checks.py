@@ -8,6 +8,7 @@ from typing import Final
 from aurora.core import WriterCore
 from aurora.recovery_plan import RecoveryPlan
 from segments.protocol.ids import NO_EPOCH, Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.record import RedoRecord
 from segments.state import SegmentState
 from sim.check import invariants, rules_of_logs
 from sim.check.findings import Findings
@@ -67,6 +68,8 @@ class LogChecks:
         self._writers: dict[str, tuple[Lsn, ...]] = {}
         self._segments: dict[SegmentId, tuple[VolumeEpoch, tuple[Lsn, ...]]] = {}
         self._cached: dict[str, set[PageId]] = {}
+        self._in_parts: set[Lsn] = set()
+        """The records of MTRs that have come in parts."""
         self._answers: dict[str, dict[SegmentId, tuple[VolumeEpoch, VolumeEpoch]]] = {}
         """Of each recovery the seal replies that count: the epochs of a table, and of one that is
         settled."""
@@ -112,12 +115,23 @@ class LogChecks:
     def pool_changed(self, writer: str, core: WriterCore) -> None:
         """A page may have come into the buffer pool, or left it."""
         now = set(core.pool._entries)
-        gone = self._cached.get(writer, set()) - now
+        before = self._cached.get(writer, set())
         self._cached[writer] = now
         view = self._reference.writers[writer]
-        for page_id in sorted(gone):
+        for page_id in sorted(before - now):
             newest = self._reference.newest_of(view, page_id)
-            self._hold(rules_of_logs.left_the_pool_durable, writer, page_id, newest, core.vdl)
+            if newest not in self._in_parts:
+                self._hold(rules_of_logs.left_the_pool_durable, writer, page_id, newest, core.vdl)
+        for page_id in sorted(now - before):
+            newest = self._reference.newest_of(view, page_id)
+            self._hold(
+                rules_of_logs.came_in_newest, writer, page_id, core.pool.head(page_id), newest
+            )
+
+    def made(self, records: Sequence[RedoRecord]) -> None:
+        """A writer has made an MTR, or a part of one."""
+        if not records[-1].is_cpl or records[0].lsn != records[0].mtr_id:
+            self._in_parts.update([each.lsn for each in records])
 
     # ---- truncation tables -----------------------------------------------------------------------
 

@@ -101,6 +101,8 @@ MARKS: Final = {
         Mark("called too early", "a writer was called before it had opened the volume"),
         Mark("mini-transaction read", "a mini-transaction read what it was about to write"),
         Mark("view of several pages", "a view read several pages, the last after some time"),
+        Mark("written in parts", "a mini-transaction was too large for one step"),
+        Mark("page left above the VDL", "one that was written in parts, for want of room"),
         Mark("largest write", "a mini-transaction had as many writes as one may have"),
         Mark("whole page written", "one write filled its page"),
         # Counted by `sim.check.availability`: a row of the failure table was held against a call.
@@ -275,6 +277,11 @@ class Coverage(Listener):
             knobs = self._world.schedule.knobs
             if len(call.lsns) == min(knobs.max_mtr_writes, knobs.lal):
                 self.count("largest write")
+            if call.in_parts:
+                self.count("written in parts")
+                core = engine.core
+                if core is not None and core.pool.statistics.stolen:
+                    self.count("page left above the VDL")
             if any(len(data) == PAGE_SIZE for _, _, data in call.writes):
                 self.count("whole page written")
         if call.own is not None:

@@ -97,4 +97,7 @@ class QuestionChecks:
             return
         if writes or call.reads_pages or call.lists:
             came_ns = self._counted_ns if writes else self._answered_ns
-            self._hold(rules_of_wire.is_passed_on_at_once, call, came_ns.get(call.writer, -1))
+            heard_ns = came_ns.get(call.writer, -1)
+            if call.operation.kind == "head" and call.returned_ns != heard_ns:
+                heard_ns = self._counted_ns.get(call.writer, -1)  # it may wait for the VDL
+            self._hold(rules_of_wire.is_passed_on_at_once, call, heard_ns)

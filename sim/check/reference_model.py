@@ -128,6 +128,12 @@ class Reference:
         lsns = self._page(view, page_id).lsns
         return lsns[-1] if lsns else 0
 
+    def next_of(self, view: WriterView, page_id: PageId, lsn: Lsn) -> Lsn:
+        """The next live change of a page above ``lsn``; 0 for none."""
+        lsns = self._page(view, page_id).lsns
+        at = bisect_right(lsns, lsn)
+        return lsns[at] if at < len(lsns) else 0
+
     def pg_of(self, lsn: Lsn) -> PgId:
         """The protection group of a record."""
         return self.group_of(self.records[lsn].page_id)

@@ -12,7 +12,6 @@ from typing import Final
 from segments.config import SegmentConfig
 from segments.core import Pending
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
-from segments.protocol.record import RedoRecord
 from segments.protocol.run import read_records
 from segments.wal import RecordsEntry
 from segments.wal_scan import LogPart, scan
@@ -37,13 +36,22 @@ _HEADS_BYTES: Final = 4096
 
 
 @holds("bounds-are-kept")
-def mtr_fits(writer: str, records: Sequence[RedoRecord], most: int, most_bytes: int) -> None:
+def mtr_fits(writer: str, count: int, size: int, most: int, most_bytes: int) -> None:
     """23: the records of one mini-transaction, and their payload."""
-    size = sum(len(each.payload) for each in records)
-    if len(records) > most or size > most_bytes:
+    if count > most or size > most_bytes:
         raise Broken(
-            f"{writer} makes a mini-transaction of {len(records)} records and {size} bytes: "
-            f"expected at most {most} and {most_bytes}"
+            f"{writer} makes a mini-transaction of {count} records and {size} bytes: expected at "
+            f"most {most} and {most_bytes}"
+        )
+
+
+@holds("bounds-are-kept")
+def part_fits(writer: str, count: int, size: int, most: int, most_bytes: int) -> None:
+    """23: the records that are made in one step, and their payload."""
+    if count > most or size > most_bytes:
+        raise Broken(
+            f"{writer} makes {count} records of {size} bytes in one step: expected at most {most} "
+            f"and {most_bytes}"
         )
 
 
@@ -55,6 +63,20 @@ def pool_fits(writer: str, pages: int, pinned: int, capacity: int) -> None:
             f"{writer} has {pages} pages in its pool and {pinned} pinned: expected at most "
             f"{capacity}"
         )
+
+
+@holds("bounds-are-kept")
+def old_versions_fit(writer: str, versions: int, capacity: int) -> None:
+    """23: versions of pages that are kept beside the buffer pool."""
+    if versions > capacity:
+        raise Broken(f"{writer} keeps {versions} old versions: expected at most {capacity}")
+
+
+@holds("bounds-are-kept")
+def reads_fit(writer: str, asked: int, most: int) -> None:
+    """23: pages that one call asks segments for at the same time."""
+    if asked > most:
+        raise Broken(f"{writer} asks for {asked} pages for one call: expected at most {most}")
 
 
 @holds("bounds-are-kept")
@@ -73,8 +95,8 @@ def outgoing_fits(
 ) -> None:
     """23: ``size`` bytes of encoded log wait for segments; writers wait at twice the ``limit``.
 
-    The mini-transaction that comes before that may be of any size; so may be what a recovery has
-    left to be copied, ``at_start``.
+    The part of a mini-transaction that comes before that may be of any size; so may be what a
+    recovery has left to be copied, ``at_start``.
     """
     most = max(2 * limit, at_start) + mtr_bytes
     if size > most:
@@ -299,7 +321,11 @@ HELD_BY: Final[Mapping[str, Callable[..., object]]] = {
     "engine.retention_s": rules_of_floors.keeps_what_is_young,
     "engine.max_mtr_writes": mtr_fits,
     "engine.max_mtr_bytes": mtr_fits,
+    "engine.part_writes": part_fits,
+    "engine.part_bytes": part_fits,
     "engine.buffer_pool_pages": pool_fits,
+    "engine.old_versions": old_versions_fit,
+    "engine.reads_in_flight": reads_fit,
     "engine.outgoing_bytes": outgoing_fits,
     "engine.batch_bytes": rules_of_wire.records_fit,
     "engine.batches_in_flight": rules_of_wire.window_kept,

@@ -51,10 +51,22 @@ def commit_is_on_disks(lsn: Lsn, backed: Lsn) -> None:
 
 @holds("evicted-is-durable")
 def left_the_pool_durable(writer: str, page_id: int, newest: Lsn, vdl: Lsn) -> None:
-    """15, of the pool's contents: a page that was there, and is gone, has no change above VDL."""
+    """15, of the pool's contents: a page that was there, and is gone, has no change above VDL.
+
+    But for what comes in parts: that may leave before it is durable.
+    """
     if newest > vdl:
         raise Broken(
             f"{writer} has let go of page {page_id}, whose newest change is {newest}, at VDL {vdl}"
+        )
+
+
+@holds("reads-match-the-model")
+def came_in_newest(writer: str, page_id: int, head: Lsn, newest: Lsn) -> None:
+    """13, of the pool's contents: a page that comes in has its newest change."""
+    if head != newest:
+        raise Broken(
+            f"{writer} takes page {page_id} in with {head} as its newest change: expected {newest}"
         )
 
 

@@ -68,8 +68,10 @@ def _kept_for_calls(engine: Engine) -> dict[str, int]:
     if shell._intake is not None:
         kept["commits in line"] = len(shell._intake.line)
         kept["commits that are stuck"] = len(shell._intake.stuck)
+        kept["mini-transactions in part"] = 1 if shell._intake.running else 0
     if core is not None:
         kept["pinned pages"] = core.pool.statistics.pinned_pages
+        kept["watched pages"] = len(core.pool._watched)
         kept["reads"] = len(core.reading._reads)
         kept["strict reads"] = len(core.reading._confirmations)
         kept["held read points"] = len(core.reading._read_points)

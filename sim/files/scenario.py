@@ -145,13 +145,11 @@ def _check_fits(table: Table, scenario: ScenarioFile) -> None:
     puts = [each for each in scenario.operations if each.kind == "put"]
     drawn = [each for each in scenario.workloads if each.write_share]
     records = max([*(len(e.pages) for e in puts), *(e.mtr_pages for e in drawn)], default=1)
-    pages = [*(len(set(e.pages)) for e in puts), *(min(e.mtr_pages, e.pages) for e in drawn)]
     written = [*(len(e.pages) * e.length for e in puts), *(e.mtr_pages * e.length for e in drawn)]
     for knob, least, what in (
         ("lal", records, "records"),
         ("max_mtr_writes", records, "records"),
         ("max_mtr_bytes", max(written, default=1), "bytes"),
-        ("buffer_pool_pages", max(pages, default=1), "pages"),
     ):
         if (found := getattr(scenario.knobs, knob)) < least:
             raise table.error(

@@ -19,6 +19,8 @@ from sim.plan.wrong_calls import WRONG_CALLS
 
 _USUAL_READS: Final = (*("get",) * 5, *("strict_get",) * 3, *READS[2:], "view")
 _FEW_PAGES: Final = 4
+_MOST_READ: Final = {"view": _FEW_PAGES, "many": 40}
+"""Pages that one call reads."""
 _WORD: Final = 8
 _HOLDING: Final = ("mtr", "submit")
 _UNTOUCHED: Final = 0.05
@@ -169,7 +171,9 @@ class _Drawing:
             return (choice(random, (self._calls.pages, self._calls.pages + 1, MAX_INTEGER)),)
         if before is not None and before.kind == "put" and self._chance(0.3):
             return before.pages[:1]  # what has just been written, often by the same client
-        count = 1 + below(random, _FEW_PAGES) if kind == "view" and self._chance(0.5) else 1
+        count = (
+            1 + below(random, _MOST_READ[kind]) if kind in _MOST_READ and self._chance(0.5) else 1
+        )
         return tuple(below(random, self._calls.pages) for _ in range(count))
 
     # ---- writes ----------------------------------------------------------------------------------
@@ -197,7 +201,7 @@ class _Drawing:
         )
 
     def _pages_written(self, count: int) -> tuple[int, ...]:
-        """The pages of an MTR, some of them twice, and no more than the pool can hold."""
+        """The pages of an MTR, some of them twice."""
         random, groups = self._random, self._knobs.pg_count
         group = below(random, groups) if self._chance(self._calls.together) else None
         found: list[int] = []
@@ -205,7 +209,5 @@ class _Drawing:
             page = below(random, self._calls.pages)
             if group is not None and self._calls.pages >= groups:
                 page = (page - page % groups + group) % (self._calls.pages // groups * groups)
-            if page not in found and len(set(found)) >= self._knobs.buffer_pool_pages:
-                page = choice(random, found)
             found.append(page)
         return tuple(found)

@@ -16,6 +16,7 @@ from sim.plan.schedule import MS, Knobs, Operation, Schedule
 from sim.plan.seeds import Seeds
 from sim.plan.shapes import SHAPES
 from sim.plan.shapes.shape import Shape, choose
+from sim.plan.writer_knobs import with_writer_limits
 
 _TIME: Final = attrgetter("at_ns")
 _UNTIL_FOUND_NS: Final = 200 * MS
@@ -31,6 +32,7 @@ def generate(seed: int, shape: Shape | None = None) -> Schedule:
     shape = shape or choose(seeds.stream("shape"), SHAPES)
     knobs, calls, faults = shape.draw(seeds)
     knobs = with_limits(seeds.stream("limits on what is kept"), knobs)
+    knobs = with_writer_limits(seeds.stream("limits of the writer"), knobs)
     calls = (*calls, _last_write(knobs, calls))
     return Schedule(
         seed=seed,

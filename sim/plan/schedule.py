@@ -15,15 +15,20 @@ from aurora.config import ClusterConfig, EngineConfig, RouterConfig
 from aurora.targets import spelt
 from segments.config import SegmentConfig
 from segments.protocol.errors import Invalid
+from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from sim.durations import moment_column
 from sim.plan.profiles import DiskProfile, LinkProfile
 
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
 SECOND: Final = 1_000_000_000
-READS: Final = ("get", "strict_get", "get_at", "strict_get_at", "view", "list", "scan")
+READS: Final = (
+    "get", "strict_get", "get_at", "strict_get_at", "view", "list", "scan", "many", "head",
+    "changes",
+)  # fmt: skip
 """The ways to read: a page now, now and strictly, at an older point, both, some pages of a view,
-which pages exist in a view, and which exist without one."""
+which pages exist in a view, and which exist without one, many pages at an older point, and the
+newest version of one, durable or not, and which pages have changed since an older point."""
 WAYS: Final = ("put_many", "put", "submit", "mtr")
 """The ways to write; ``put`` takes one page, ``mtr`` also reads what it is about to write."""
 
@@ -39,7 +44,11 @@ class Knobs:
     retention_ns: int | None = None
     max_mtr_writes: int = 4_096
     max_mtr_bytes: int = 4 << 20
+    part_writes: int = 4_096
+    part_bytes: int = 4 << 20
     buffer_pool_pages: int = 64
+    old_versions: int = 0
+    reads_in_flight: int = 64
     outgoing_bytes: int = 64 << 20
     batch_bytes: int = 256 << 10
     batches_in_flight: int = 4
@@ -90,7 +99,11 @@ class Knobs:
                 retention_s=None if self.retention_ns is None else self.retention_ns / SECOND,
                 max_mtr_writes=self.max_mtr_writes,
                 max_mtr_bytes=self.max_mtr_bytes,
+                part_writes=min(self.part_writes, self.outgoing_bytes // RECORD_OVERHEAD_BYTES),
+                part_bytes=min(self.part_bytes, self.outgoing_bytes),
                 buffer_pool_pages=self.buffer_pool_pages,
+                old_versions=self.old_versions,
+                reads_in_flight=self.reads_in_flight,
                 outgoing_bytes=self.outgoing_bytes,
                 batch_bytes=self.batch_bytes,
                 batches_in_flight=self.batches_in_flight,
@@ -164,7 +177,8 @@ class Operation:
     kind: str
     """``put``, one of `READS`, ``open`` (another writer takes over) or ``wrong``."""
     pages: tuple[int, ...]
-    """Pages written by one MTR, the page read (a view: those), or the first that may be listed."""
+    """Pages written by one MTR, the page read (a view and ``many``: those), or the first that may
+    be listed."""
     offset: int = 0
     length: int = 16
     age: float = 0.0

@@ -34,7 +34,6 @@ WRONG_WRITES: Final[Mapping[str, type[AuroraError]]] = {
     "no writes": InvalidWrite,
     "writes of two values": InvalidWrite,
     "too many writes": InvalidWrite,
-    "too many pages": InvalidWrite,
     "too many bytes": InvalidWrite,
     "mini-transaction that has ended": Invalid,
     "wait that is no flag": Invalid,

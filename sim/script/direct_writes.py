@@ -34,13 +34,19 @@ class DirectWrites(Listener):
             self._acknowledge(self._engine(source), event.vdl)
 
     def _begin(self, writer: str, records: Sequence[RedoRecord]) -> None:
+        waiting = self._waiting.setdefault(writer, [])
+        if waiting and waiting[-1].lsns[0] == records[0].mtr_id:  # another part
+            call = waiting[-1]
+            call.writes = [*call.writes, *((e.page_id, e.offset, e.payload) for e in records)]
+            call.lsns = [*call.lsns, *(each.lsn for each in records)]
+            return
         now_ns = self._world.scheduler.now_ns
         pages = tuple(dict.fromkeys(each.page_id for each in records))
         operation = Operation(at_ns=now_ns, client=0, kind="put", pages=pages)
         call = Call(len(self._world.calls), operation, now_ns, writer)
         call.writes = [(each.page_id, each.offset, each.payload) for each in records]
         call.lsns = [each.lsn for each in records]
-        self._waiting.setdefault(writer, []).append(call)
+        waiting.append(call)
         self._world.begun(call)
 
     def _acknowledge(self, engine: Engine, vdl: Lsn) -> None:

@@ -111,6 +111,7 @@ async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
     match operation.kind:
         case "put":
             call.writes = call.writes or writes_of(call.number, operation)
+            call.in_parts = _comes_in_parts(call, knobs)
             await _write(engine, call)
         case "get":
             call.lsn = engine.vdl
@@ -136,13 +137,33 @@ async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
                 call.listed = [each async for each in view.pages(page_id, page_id)]
                 call.listed += [each async for each in view.pages(page_id)]
         case "scan":
-            pages = engine.pages(page_id)
-            call.lsn = pages.lsn
-            call.listed = [each async for each in pages]
+            found = engine.pages(page_id)
+            call.lsn = found.lsn
+            call.listed = [each async for each in found]
+        case "many":
+            call.lsn = call.held = _older(engine, operation.age)
+            pages = await engine.get_many(operation.pages, call.lsn)
+            call.reads = [(each.page_id, each.image or None) for each in pages]
+        case "changes":
+            changed = engine.changed_pages(_older(engine, operation.age))
+            call.lsn, call.after = changed.lsn, changed.after_lsn
+            call.listed = [each async for each in changed]
+        case "head":
+            call.head = await engine.read_head(page_id)
         case "wrong":
             await make_wrong_call(engine, call, knobs)
         case other:
             raise AssertionError(f"operation {other!r}")
+
+
+def _comes_in_parts(call: Call, knobs: Knobs) -> bool:
+    """Whether a write is too much for one step of the writer."""
+    config, writes = knobs.cluster_config().engine, call.writes
+    return (
+        len(writes) > config.part_writes
+        or sum(len(data) for _, _, data in writes) > config.part_bytes
+        or len({page_id for page_id, _, _ in writes}) > config.buffer_pool_pages
+    )
 
 
 def _older(engine: Engine, age: float) -> int:

@@ -9,6 +9,7 @@ import attrs
 
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId
+from segments.protocol.messages import PageImage
 from sim.plan.schedule import READS, Operation
 
 
@@ -61,6 +62,10 @@ class Call:
     """Whether its caller gave up."""
     raised: type[AuroraError] | None = None
     """The type of the error that it ended with."""
+    head: PageImage | None = None
+    """What a read of a page's newest version returned."""
+    after: Lsn = 0
+    """Of a list of changed pages: after which LSN."""
     listed: Sequence[PageId] = ()
     """What a list of pages returned."""
     from_segment: bool = False
@@ -68,8 +73,10 @@ class Call:
     error: str = ""
     writes: Sequence[tuple[PageId, int, bytes]] = ()
     """What a write writes, in order: page, offset and bytes."""
+    in_parts: bool = False
+    """Whether these are too much for one step of the writer."""
     lsns: Sequence[Lsn] = ()
-    """Of a write that has become part of the log: the LSN of each part."""
+    """Of a write that has become part of the log: the LSN of each record."""
 
     @property
     def writes_pages(self) -> bool:
@@ -84,17 +91,32 @@ class Call:
     @property
     def lists(self) -> bool:
         """Whether it asks which pages exist."""
-        return self.operation.kind in ("list", "scan")
+        return self.operation.kind in ("list", "scan", "changes")
 
     @property
     def reads_pages(self) -> bool:
         """Whether it is there to read pages."""
         return self.operation.kind in READS and not self.lists
 
+    @property
+    def logged(self) -> Sequence[tuple[PageId, int, bytes]]:
+        """What it writes, in the order of the log.
+
+        What comes in parts has the writes of a page together, where the last of them was.
+        """
+        if not self.in_parts:
+            return self.writes
+        pages = [page_id for page_id, _, _ in self.writes]
+        last = {page_id: at for at, page_id in enumerate(pages)}
+        order = sorted(range(len(pages)), key=lambda at: (last[pages[at]], at))
+        return [self.writes[at] for at in order]
+
     def answers(self) -> Sequence[tuple[PageId, bytes | None]]:
         """The pages that it has read, each with its contents, None for "not written"."""
-        if self.operation.kind in ("put", "view"):
+        if self.operation.kind in ("put", "view", "many"):
             return self.reads
+        if self.operation.kind == "head":
+            return ()  # it has no read point
         if not self.reads_pages or self.outcome not in (Outcome.OK, Outcome.NOT_FOUND):
             return ()
         return ((self.operation.pages[0], self.page),)

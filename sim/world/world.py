@@ -188,7 +188,9 @@ class World:
     def _is_logged(self, event: MtrAllocated) -> None:
         call = self.under_way
         if call is not None:
-            call.lsns = [each.lsn for each in event.records]
+            records = event.records
+            before = () if records[0].mtr_id == records[0].lsn else call.lsns
+            call.lsns = [*before, *(each.lsn for each in records)]  # it may come in parts
 
     def acting(self, number: int, action: Action) -> None:
         """An action of the schedule is about to happen."""

@@ -64,8 +64,6 @@ _WRITES: Final[Mapping[str, Callable[[int], _Writes]]] = {
 
 def _too_much(knobs: Knobs, wrong: str, page_id: int) -> _Writes:
     """More than a mini-transaction can ever hold, of one thing only where that can be."""
-    if wrong == "too many pages":
-        return [(at, 0, _GOOD) for at in range(knobs.buffer_pool_pages + 1)]
     if wrong == "too many bytes":
         return [(page_id, 0, bytes(PAGE_SIZE))] * (knobs.max_mtr_bytes // PAGE_SIZE + 1)
     return [(page_id, 0, _GOOD)] * (min(knobs.max_mtr_writes, knobs.lal) + 1)

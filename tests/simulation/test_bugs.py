@@ -192,6 +192,16 @@ RANDOM_ONLY = (
     "space-is-not-told",
     "writes-into-a-full-volume",
     "full-for-ever",
+    "old-version-cache-stale",
+    "head-stops-at-the-vdl",
+    "many-pages-all-at-once",
+    "changed-pages-misses-one",
+    "chain-visible-early",
+    "others-between-parts",
+    "stolen-page-read-stale",
+    "steals-what-is-not-its-own",
+    "part-can-be-given-up",
+    "parts-allocate-one-by-one",
 )
 """Bugs that no schedule was made for."""
 

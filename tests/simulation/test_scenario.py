@@ -331,14 +331,6 @@ def test_times_that_are_not(text: str) -> None:
             "line 2: knobs.lal: found 1: expected at least 2",
         ),
         (
-            "[knobs]\nbuffer_pool_pages=2\n[workload]",
-            "line 2: knobs.buffer_pool_pages: found 2: expected at least 3, the pages of",
-        ),
-        (
-            "[workload]\npages=99\nmtr_pages=65",
-            "knobs.buffer_pool_pages: found 64: expected at least",
-        ),
-        (
             "[knobs]\nmax_mtr_writes=2\n[workload]\npages=1",
             "line 2: knobs.max_mtr_writes: found 2: expected at least 3, the records",
         ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -9,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from aurora.buffer_pool import BufferPool
 from aurora.mtr import PageWrite, VolumeChains
-from segments.protocol.errors import InvalidConfig, InvalidWrite
+from segments.protocol.errors import InvalidConfig
 from segments.protocol.messages import PageImage
 from segments.protocol.record import PAGE_SIZE, RedoRecord
 from tests.compute_oracles import page_by_replay
@@ -209,9 +211,6 @@ def test_pins_never_promise_more_than_there_is() -> None:
     assert not pool.pin([4])
     pool.unpin([1, 2])
     assert pool.pin([4])
-    with pytest.raises(InvalidWrite, match="4 pages in one mini-transaction: expected at most 3"):
-        pool.check([1, 2, 3, 4])
-    pool.check([1, 2, 3, 3])
 
 
 def test_whoever_holds_a_pin_gets_its_page_in_whatever_others_evict() -> None:
@@ -223,6 +222,51 @@ def test_whoever_holds_a_pin_gets_its_page_in_whatever_others_evict() -> None:
     assert pool.make_room(2, 1)
     assert not pool.install(PageImage(3, 0, b""), 0, 1)
     assert pool.install(PageImage(2, 0, b""), 0, 1)
+
+
+def test_a_head_shows_what_is_not_durable_and_disturbs_no_read_at_the_vdl() -> None:
+    pool = pool_with(2, 1)
+    assert pool.read_head(1) == PageImage(1, 0, b"")
+    assert pool.read_head(2) is None
+    pool.apply([redo(1, 1, 0, b"abc"), redo(2, 1, 1, b"x")], vdl=0)
+    head = pool.read_head(1)
+    assert head is not None
+    assert (head.page_lsn, head.image[:4]) == (2, b"xbc\0")
+    assert pool.read(1, 0, 0) == PageImage(1, 0, b"")
+    assert pool.read_head(1) == head
+    again = pool.read_head(1)
+    assert again is not None
+    assert again.image is head.image, "made once"
+    older = pool.read(1, 1, 1)
+    assert older is not None
+    assert (older.page_lsn, older.image[:3]) == (1, b"abc")
+    pool.apply([redo(3, 1, 2, b"y")], vdl=2)
+    newer = pool.read_head(1)
+    assert newer is not None
+    assert (newer.page_lsn, newer.image[:4]) == (3, b"ybc\0")
+    assert pool.read(1, 2, 2) == head
+
+
+def test_the_image_of_a_head_goes_when_the_page_is_folded_up_to_it() -> None:
+    pool = pool_with(1, 1)
+    pool.apply([redo(1, 1, 0)], vdl=0)
+    pool.read_head(1)
+    assert pool._entries[1].newest is not None
+    pool.read(1, 1, 1)
+    assert pool._entries[1].newest is None
+    assert pool.read_head(1) == pool.read(1, 1, 1)
+
+
+def test_who_watches_a_page_learns_that_it_has_come_changed_and_gone() -> None:
+    pool = BufferPool(1, vdl=0)
+    with pool.watching(1), pool.watching(1):
+        assert pool.is_head(1, 0)
+        assert pool.install(PageImage(1, 0, b""), 0, 0)
+        pool.apply([redo(1, 1, 0)], vdl=0)
+        assert pool.make_room(1, 1)
+        assert not pool.is_head(1, 0)
+        assert pool.is_head(1, 1)
+    assert not pool._watched
 
 
 def test_a_pool_without_room_is_refused() -> None:
@@ -244,6 +288,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.vdl = 0
         self.in_flight: list[tuple[PageImage, int]] = []
         self.pinned: list[list[int]] = []
+        self.watched: dict[int, tuple[PageImage, int, AbstractContextManager[None]]] = {}
 
     def fetch(self, page_id: int, read_point: int) -> PageImage:
         return page_by_replay(self.records, page_id, read_point)
@@ -306,6 +351,28 @@ class PoolMachine(RuleBasedStateMachine):
         page = self.pool.read(page_id, self.vdl, self.vdl)
         assert (page is None) == bool(self.pool.missing([page_id]))
         assert page is None or page == self.fetch(page_id, self.vdl)
+
+    @rule(page_id=st.integers(0, PAGES - 1))
+    def read_head(self, page_id: int) -> None:
+        page = self.pool.read_head(page_id)
+        assert (page is None) == bool(self.pool.missing([page_id]))
+        assert page is None or page == self.fetch(page_id, self.chains.last_volume_lsn)
+
+    @rule(page_id=st.integers(0, PAGES - 1))
+    def watch(self, page_id: int) -> None:
+        if page_id not in self.watched:
+            watching = self.pool.watching(page_id)
+            watching.__enter__()
+            self.watched[page_id] = (self.fetch(page_id, self.vdl), self.vdl, watching)
+
+    @precondition(lambda self: self.watched)
+    @rule(data=st.data())
+    def a_watched_head_arrives(self, data: st.DataObject) -> None:
+        page_id = data.draw(st.sampled_from(sorted(self.watched)))
+        page, read_point, watching = self.watched.pop(page_id)
+        if page_id not in self.pool and self.pool.is_head(page_id, read_point):
+            assert page == self.fetch(page_id, self.chains.last_volume_lsn)
+        watching.__exit__(None, None, None)
 
     @rule(count=st.integers(1, 3))
     def make_room(self, count: int) -> None:

@@ -12,6 +12,7 @@ from aurora.mtr import PageWrite
 from aurora.pending import AT_ONCE, WHEN_WOKEN
 from aurora.quorum import QuorumModel
 from aurora.recovery_plan import RecoveryPlan
+from aurora.way import Way
 from segments.protocol.errors import InvalidWrite, LsnsExhausted
 from segments.protocol.ids import MAX_LSN, Lsn, PageId, VolumeEpoch
 from segments.protocol.messages import PageImage, PageReply, ReadPage, TableInstalled, WriteAck
@@ -54,7 +55,7 @@ def ack(intake: CommitIntake, scl: Lsn) -> None:
     intake.progress()
 
 
-def go_on(intake: CommitIntake, now: float = 1.0) -> list[PendingCommit]:
+def go_on(intake: CommitIntake, now: float = 1.0) -> list[Way]:
     """Look at everyone again who is to be looked at; returns them in order."""
     woken = intake.take_woken()
     for pending in woken:

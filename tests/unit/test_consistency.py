@@ -113,9 +113,26 @@ def test_only_what_follows_the_last_record_is_taken() -> None:
     with pytest.raises(AssertionError):
         volume.consistency.allocated([record], [0])
     following = record._replace(lsn=2, mtr_id=2, prev_volume_lsn=1)
-    with pytest.raises(AssertionError):
-        volume.consistency.allocated([following._replace(is_cpl=False)], [0])
     volume.consistency.allocated([following], [0])
+
+
+def test_a_part_of_an_mtr_is_complete_and_not_durable_before_its_last() -> None:
+    volume = Volume(1)
+    volume.write(0)
+    record = volume.records[0]
+    consistency = volume.consistency
+    consistency.advance(0, 1)
+    parts = [
+        record._replace(lsn=lsn, mtr_id=2, prev_volume_lsn=lsn - 1, is_cpl=lsn == 4)
+        for lsn in (2, 3, 4)
+    ]
+    consistency.allocated(parts[:1], [0])
+    consistency.allocated(parts[1:2], [0])
+    assert consistency.advance(0, 3) == 1
+    assert consistency.vcl == 3
+    consistency.allocated(parts[2:], [0])
+    assert consistency.advance(0, 3) == 1
+    assert consistency.advance(0, 4) == 4
 
 
 def test_a_recovered_volume_opens_at_its_vdl_and_goes_on_above_the_hole() -> None:

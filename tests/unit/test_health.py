@@ -323,7 +323,7 @@ async def test_a_disk_that_never_finishes_a_write(autojump_clock: MockClock) -> 
 
 def test_a_segment_that_is_being_brought_up_to_date_is_behind() -> None:
     """Gossip alone can help, a little at a time, when the writer's log has moved on."""
-    engine = EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
+    engine = EngineConfig(outgoing_bytes=1 << 20, part_bytes=1 << 20)
     segment = SegmentConfig(gossip_bytes=64 << 10)
 
     async def main(world: World) -> None:

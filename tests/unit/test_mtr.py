@@ -17,7 +17,7 @@ from tests.compute_oracles import chained_by_search
 
 
 def test_writes_are_kept_in_order() -> None:
-    mtr = MiniTransaction(3)
+    mtr = MiniTransaction(3, 1 << 20)
     mtr.write(5, 0, b"a")
     mtr.write(4, 8191, b"b")
     mtr.write(5, 0, b"c")
@@ -41,7 +41,7 @@ def test_writes_are_kept_in_order() -> None:
     ],
 )
 def test_a_write_that_does_not_fit_is_refused_at_once(page_id: Any, offset: Any, data: Any) -> None:
-    mtr = MiniTransaction(2)
+    mtr = MiniTransaction(2, 1 << 20)
     mtr.write(1, 0, b"before")
     with pytest.raises((InvalidPage, InvalidWrite)):
         mtr.write(page_id, offset, data)
@@ -50,17 +50,17 @@ def test_a_write_that_does_not_fit_is_refused_at_once(page_id: Any, offset: Any,
 
 
 def test_the_number_of_writes_is_bounded() -> None:
-    mtr = MiniTransaction(1)
+    mtr = MiniTransaction(1, 1 << 20)
     mtr.write(1, 0, b"x")
     with pytest.raises(InvalidWrite, match="write 2 of a mini-transaction: expected at most 1"):
         mtr.write(1, 0, b"y")
     assert mtr.end() == [PageWrite(1, 0, b"x")]
     with pytest.raises(InvalidConfig, match="max_writes is 0"):
-        MiniTransaction(0)
+        MiniTransaction(0, 1 << 20)
 
 
 def test_nothing_happens_after_the_end() -> None:
-    mtr = MiniTransaction(9)
+    mtr = MiniTransaction(9, 1 << 20)
     assert not mtr.ended
     mtr.end()
     assert mtr.ended

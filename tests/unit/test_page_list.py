@@ -14,6 +14,7 @@ from aurora.config import EngineConfig
 from aurora.engine import Engine
 from aurora.page_list import PageIds, checked_range
 from segments.config import SegmentConfig
+from segments.protocol import codec
 from segments.protocol.errors import (
     Closed,
     InvalidLsn,
@@ -23,7 +24,8 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.ids import MAX_INTEGER, VolumeEpoch
-from segments.protocol.messages import PagesListed
+from segments.protocol.messages import PagesListed, ReadPage
+from sim.world.network import NetworkEvent
 from tests.worlds import World, run_world
 
 SMALL_PARTS = EngineConfig(list_pages=3)
@@ -228,5 +230,79 @@ def test_a_wrong_call_is_refused_at_once() -> None:
             engine.pages(lsn="now")  # type: ignore[arg-type]
         with pytest.raises(InvalidPage):
             engine.pages(0, "9")  # type: ignore[arg-type]
+
+    run_world(main)
+
+
+# ---- pages that have changed ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pg_count", [1, 2])
+@pytest.mark.parametrize("retention", [0, None])
+def test_changed_pages_are_those_of_the_log_wherever_it_is_kept(
+    pg_count: int, retention: int | None
+) -> None:
+    """Against all that was ever written, with layers folded, merged and collected meanwhile."""
+    random = Random(5)
+    segment = SegmentConfig(
+        fold_bytes=1_024, block_bytes=256, fan_out=2, collect_ratio=0.01, list_pages=16
+    )
+
+    async def main(world: World) -> None:
+        engine, log = world.engine, list[tuple[int, int]]()
+        for _ in range(150):
+            pages = {random.randrange(60) for _ in range(random.randint(1, 3))}
+            lsn = await engine.put_many([(page, 0, b"x" * 90) for page in sorted(pages)])
+            log += zip(range(lsn - len(pages) + 1, lsn + 1), sorted(pages), strict=True)
+            if random.random() < 0.4:
+                floor = engine.statistics().floor
+                at = random.randint(floor, engine.vdl)
+                after = random.choice([0, random.randint(0, engine.vdl), max(0, at - 3)])
+                async with engine.read_view(at):
+                    found = [page async for page in engine.changed_pages(after, at)]
+                assert found == sorted({page for each, page in log if after < each <= at})
+        cores = [each.core for each in world.cluster.hosts.values() if each.core is not None]
+        assert all(len(core.state.layers) > 0 for core in cores)
+
+    run_world(
+        main,
+        pg_count=pg_count,
+        engine=EngineConfig(list_pages=8, retention_lsns=retention, buffer_pool_pages=8),
+        segment=segment,
+    )
+
+
+def test_pages_that_have_not_changed_are_not_read() -> None:
+    asked: list[int] = []
+
+    def watch(event: NetworkEvent) -> None:
+        if event.kind == "sent" and event.destination != "writer":
+            message = codec.decode(event.payload)
+            if isinstance(message, ReadPage):
+                asked.append(message.page_id)
+
+    async def main(world: World) -> None:
+        engine = world.engine
+        for page in range(40):
+            await engine.put(page, 0, b"x")
+        before = engine.vdl
+        await engine.put_many([(7, 0, b"y"), (30, 0, b"y")])
+        asked.clear()
+        assert [page async for page in engine.changed_pages(before)] == [7, 30]
+        assert set(asked) <= {7, 30}
+        assert [page async for page in engine.changed_pages(engine.vdl)] == []
+        assert [page async for page in engine.changed_pages(0)] == list(range(40))
+
+    run_world(main, engine=EngineConfig(buffer_pool_pages=1), observer=watch)
+
+
+def test_what_is_no_lsn_to_have_changed_after_is_refused() -> None:
+    async def main(world: World) -> None:
+        await world.engine.put(1, 0, b"x")
+        for wrong in (-1, "1", None, True, 1.5):
+            with pytest.raises(InvalidLsn, match="after_lsn is"):
+                world.engine.changed_pages(wrong)  # type: ignore[arg-type]
+        with pytest.raises(ReadPointAboveVdl):
+            world.engine.changed_pages(0, 2)
 
     run_world(main)

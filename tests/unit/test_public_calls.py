@@ -48,11 +48,14 @@ def call(takes: Mapping[str, tuple[Any, ...]] | None = None, /, **good: Any) -> 
 
 _OR_NONE: Final = (None,)
 _WRITES: Final = [(1, 0, b"x")]
+_PAGES: Final[tuple[Any, ...]] = (b"x", [], {}, {1}, (1, 2))
+"""Any numbers."""
 CALLS: Final[dict[type, dict[str, Call]]] = {
     Engine: {
         "put": call({"data": (b"x",)}, page_id=1, offset=0, data=b"y"),
         "put_many": call(writes=_WRITES),
         "submit": call(writes=_WRITES),
+        "submit_inline": call(writes=_WRITES),
         "mini_transaction": call({"wait": (True,)}, wait=True),
         "get": call({"strict": (True,), "cached": (True,)}, page_id=1, strict=False, cached=False),
         "get_at": call({"cached": (True,)}, page_id=1, lsn=1, cached=False),
@@ -64,10 +67,14 @@ CALLS: Final[dict[type, dict[str, Call]]] = {
             cached=False,
         ),
         "read_view": call({"lsn": _OR_NONE}, lsn=1),
+        "read_head": call(page_id=1),
+        "get_many": call({"page_ids": _PAGES, "lsn": _OR_NONE}, page_ids=[1], lsn=1),
         "pages": call({"end": _OR_NONE, "lsn": _OR_NONE}, start=0, end=9, lsn=1),
+        "changed_pages": call({"lsn": _OR_NONE}, after_lsn=1, lsn=1),
     },
     ReadView: {
         "get": call(page_id=1),
+        "get_many": call({"page_ids": _PAGES}, page_ids=[1]),
         "pages": call({"end": _OR_NONE}, start=0, end=9),
     },
     MiniTransaction: {

@@ -156,7 +156,7 @@ async def test_layers_are_counted_by_tier(autojump_clock: MockClock) -> None:
 
 
 async def test_reads_are_hits_and_misses_of_the_caches(autojump_clock: MockClock) -> None:
-    engine = EngineConfig(retention_lsns=None, buffer_pool_pages=4)
+    engine = EngineConfig(retention_lsns=None, buffer_pool_pages=4, old_versions=0)
     async with open_cluster(config=ClusterConfig(segment=SMALL, engine=engine)) as cluster:
         await fill(cluster, 200)
         cluster.crash("az1 az2 az3")

@@ -123,7 +123,7 @@ async def test_a_full_volume_is_recovered_and_still_full(tmp_path: Path) -> None
 
 
 async def test_two_segments_short_of_space_are_not_enough(autojump_clock: MockClock) -> None:
-    settings = ClusterConfig(pg_count=2, engine=EngineConfig(buffer_pool_pages=4))
+    settings = ClusterConfig(pg_count=2, engine=EngineConfig(max_mtr_writes=4))
     async with open_cluster(config=settings) as cluster:
         core = cluster.engine.core
         assert core is not None
@@ -145,7 +145,7 @@ async def test_two_segments_short_of_space_are_not_enough(autojump_clock: MockCl
         assert caught.value.segments == {
             "A0": (LIMIT, LIMIT), "B0": (LIMIT + 1, LIMIT), "C0": (LIMIT, LIMIT),
         }  # fmt: skip
-        with pytest.raises(InvalidWrite, match="5 pages in one mini-transaction"):
+        with pytest.raises(InvalidWrite, match="write 5 of a mini-transaction"):
             await cluster.engine.put_many([(page_id, 0, b"x") for page_id in range(5)])
         hear("B0", LIMIT - 1)
         assert not core.space.full

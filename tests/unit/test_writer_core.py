@@ -286,7 +286,7 @@ def test_lsns_never_run_ahead_of_the_limit() -> None:
 
 def test_a_dead_segment_slows_nobody_and_costs_a_bounded_log() -> None:
     """§4, step 4 and 5."""
-    config = EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
+    config = EngineConfig(outgoing_bytes=1 << 20, part_bytes=1 << 20)
     core = fresh(config, lal=10_000)
     payload = bytes(8_000)
     core.bring_in_absent([0])
@@ -304,7 +304,7 @@ def test_a_dead_segment_slows_nobody_and_costs_a_bounded_log() -> None:
 
 
 def test_without_a_quorum_writers_wait_before_the_log_grows_too_long() -> None:
-    config = EngineConfig(outgoing_bytes=1 << 20, max_mtr_bytes=1 << 20)
+    config = EngineConfig(outgoing_bytes=1 << 20, part_bytes=1 << 20)
     core = fresh(config, lal=10_000)
     core.bring_in_absent([0])
     count = 0

@@ -26,7 +26,7 @@ _PAUSE_NS: Final = 700 * _US
 """Between two calls, in the mean."""
 _TURN_NS: Final = 2 * MS
 """Of writers and of segments."""
-_READS: Final = ("get", "get_at", "strict_get", "list")
+_READS: Final = ("get", "get_at", "strict_get", "list", "many", "head", "changes")
 
 
 def _draw(seeds: Seeds) -> Drawn:

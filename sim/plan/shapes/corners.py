@@ -49,7 +49,7 @@ def _knobs(random: Random, knobs: Knobs) -> Knobs:
         fold_bytes=1 << 10,
         collect_ratio=0.01,
         buffer_pool_pages=choice(random, (1, 2, 4, 8)) if small else knobs.buffer_pool_pages,
-        max_mtr_writes=4,
+        max_mtr_writes=choice(random, (4, 4, 12)),
         batches_in_flight=choice(random, (1, 1, 4, 8)),
         max_mtr_bytes=4 * PAGE_SIZE,
         outgoing_bytes=choice(random, (4, 6)) * PAGE_SIZE,

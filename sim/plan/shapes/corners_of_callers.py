@@ -103,6 +103,30 @@ def short_behind_long(run: Corner) -> None:
     run.settle()
 
 
+def larger_than_the_pool(run: Corner) -> None:
+    """A mini-transaction in parts cannot become durable; others want the pages that it has left."""
+    random, most = run.random, min(run.knobs.lal, run.knobs.max_mtr_writes)
+    first, among = run.page(), max(run.pages, most)
+    pages = [(first + at) % among for at in range(most)]
+    if happens(random, 0.5):
+        run.put(*pages[: run.most])
+        run.settle()
+    if happens(random, 0.8):
+        run.part(run.split(3)[0], run.writer())
+    patience = below(random, 2 * MS) if happens(random, 0.2) else None
+    run.put(*pages, way=_way(run), length=8, patience_ns=patience)
+    run.wait(0, 6)
+    for _ in range(between(random, 2, 8)):
+        page = choice(random, pages)
+        if happens(random, 0.25):
+            run.put(page)
+        else:
+            run.read(choice(random, ("head", "head", "head", "get", "many")), page)
+        run.wait(0, 3)
+    run.heal()
+    run.settle()
+
+
 def two_wait_for_one(run: Corner) -> None:
     """Two tasks wait for one commit, and one of them gives up."""
     random = run.random
@@ -295,6 +319,8 @@ CALLER_CORNERS: Final[tuple[Callable[[Corner], None], ...]] = (
     line_for_room,
     line_for_room,
     short_behind_long,
+    larger_than_the_pool,
+    larger_than_the_pool,
     two_wait_for_one,
     much_beside_two,
     nobody_answers,

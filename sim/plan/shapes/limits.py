@@ -89,7 +89,9 @@ class _Limits:
         random = self._random
         for _ in range(count):
             writes = happens(random, 0.75)
-            kind = choice(random, ("get", "get_at", "view", "strict_get", "list"))
+            kind = choice(
+                random, ("get", "get_at", "view", "strict_get", "list", "many", "head", "changes")
+            )
             pages = between(random, 1, self._most) if writes else 1
             length = choice(random, self._lengths)
             operation = Operation(

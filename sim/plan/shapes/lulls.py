@@ -24,7 +24,7 @@ from sim.plan.shapes.shape import Drawn, Shape
 _FIRST_NS: Final = 3 * MS
 _MTR_PAGES: Final = 3
 _AWAY: Final = (0, 1, 1, 2, 2, 2, 3)
-_READS: Final = ("get", "get_at", "view", "strict_get", "list")
+_READS: Final = ("get", "get_at", "view", "strict_get", "list", "many", "head", "changes")
 
 
 def _draw(seeds: Seeds) -> Drawn:

@@ -21,7 +21,7 @@ from sim.plan.shapes.dense_knobs import dense_knobs, whole_ms
 from sim.plan.shapes.reach import FEW, LETTERS, Reach
 from sim.plan.shapes.shape import Drawn, Shape
 
-_READS: Final = ("get", "get", "strict_get", "get_at", "view", "list")
+_READS: Final = ("get", "get", "strict_get", "get_at", "view", "list", "many", "head", "changes")
 _FIRST_NS: Final = 3 * MS
 
 
