@@ -19,6 +19,7 @@ from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
 from aurora.terminal.session import Session, real_pause
+from aurora.terminal.sql.talk import converse as converse_in_sql
 from aurora.terminal.walking import MAX_DELAY_MS
 from segments.protocol.errors import AuroraError, Unavailable
 
@@ -194,6 +195,34 @@ def viz_repl(
         viz=True, delay_ms=_delay(delay),
     )  # fmt: skip
     _talk(options)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="[DIR]", required=False)
+@click.option("--json", "json_lines", is_flag=True, help="Print each result as a line of JSON.")
+@_READ_ONLY
+@_ACCEPT_ROLLBACK
+@_GROUPS
+@_COLOR
+def sql(
+    directory: Path | None, json_lines: bool, read_only: bool, accept_rollback: bool,
+    groups: int | None, plain: bool,
+) -> None:  # fmt: skip
+    """A shell for the SQLite database in the volume in DIR; in memory without DIR.
+
+    A volume is made if DIR is not there, or empty. Statements end with a semicolon, `.help` lists
+    the shell's own commands: switch off a zone in the middle of a transaction, read as of five
+    minutes ago. Reads statements from a pipe, too, and stops at the first that fails.
+
+    Exit status: 0 if all statements succeeded; 1 if one failed, or the volume is no database; 2 for
+    a wrong call; 3 if the volume cannot be opened now; 128 + n after signal n.
+    """
+    options = Options(
+        data_dir=directory, read_only=_checked(read_only, directory),
+        accept_rollback=accept_rollback, groups=groups, color=not plain, small_lal=False,
+    )  # fmt: skip
+    talk = partial(converse_in_sql, color=not plain, json_lines=json_lines)
+    _finish(options, talk, repeatable=False)
 
 
 @cli.command()

@@ -45,6 +45,8 @@ class Options:
     viz: bool = False
     delay_ms: int = 0
     trace: Path | None = None
+    small_lal: bool = True
+    """Whether recoveries of a volume in memory annul few enough LSNs to be read."""
 
 
 def run(options: Options, use: Callable[[Session], Awaitable[int]], *, repeatable: bool) -> int:
@@ -77,7 +79,7 @@ async def open_session(
     options: Options, clock: MockClock, *, repeatable: bool
 ) -> AsyncIterator[Session]:
     """A session on an open volume; the volume is closed when the block ends."""
-    lal = None if options.data_dir is not None else _SMALL_LAL
+    lal = _SMALL_LAL if options.data_dir is None and options.small_lal else None
     config = ClusterConfig(pg_count=options.groups, lal=lal)
     network = HeldNetwork(config.inbox_messages, config.inbox_bytes)
     narrator = Narrator()
