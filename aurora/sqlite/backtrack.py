@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Final
 
-from aurora.sqlite.bridge import run
 from aurora.sqlite.header import HEADER_PAGE, restored, size_pages
 from aurora.sqlite.history import CommitInfo, commit_of
 from aurora.sqlite.volume import Volume
@@ -37,5 +36,5 @@ async def restore(volume: Volume, writer: Writer, when: object) -> CommitInfo:
             part = others[start : start + _PART]
             pages.extend(zip(part, await volume.fetch(part, target.lsn), strict=True))
         if changed:
-            await run(writer.replace, pages)
+            await writer.connection.run(writer.replace, pages, end - 1)
     return target

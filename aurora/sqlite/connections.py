@@ -7,10 +7,10 @@ A connection has one user at a time. What is called here may have to wait for pa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import count
 from random import Random
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import apsw
 import trio
@@ -19,9 +19,11 @@ from aurora.sqlite.bridge import run, wait
 from aurora.sqlite.sql_errors import our_errors, translated
 from aurora.sqlite.vfs import AuroraVfs, FixedFile, ReaderFile, VolumeFile, WriterFile
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import SqlInvalid, SqlRefused
+from segments.protocol.errors import Invalid, SqlInvalid, SqlRefused
 from segments.protocol.ids import Lsn
 from segments.protocol.record import PAGE_SIZE
+
+T = TypeVar("T")
 
 Bindings: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 """Values for a statement's parameters, by position or by name."""
@@ -54,15 +56,26 @@ _vfs_numbers = count(1)
 
 
 class SqlConnection:
-    """One connection of SQLite with its file."""
+    """One connection of SQLite with its file.
 
-    def __init__(self, file: VolumeFile, connection: apsw.Connection, random: Random) -> None:
+    While a call is under way, and perhaps waits, nothing may be ended beneath it: what is to be
+    closed then is closed when it returns.
+    """
+
+    def __init__(
+        self, file: VolumeFile, connection: apsw.Connection, vfs: AuroraVfs, random: Random
+    ) -> None:
         self.file = file
         self.sqlite = connection
+        self._vfs = vfs  # kept as long as SQLite may use it, registered or not
         self.cursor = connection.cursor()
         """For statements that are run to their end at once."""
         self.columns: Columns = ()
         """The columns of the latest statement of `fetch_all`."""
+        self._busy = False
+        self._freed: trio.Event | None = None
+        self._left: list[apsw.Cursor] = []
+        self._closing = False
         self._controls = False
         connection.authorizer = self._authorize
         connection.set_progress_handler(_give_way, FAIR_STEPS)
@@ -78,6 +91,39 @@ class SqlConnection:
                 flags=apsw.SQLITE_INNOCUOUS,
             )
 
+    async def run(self, call: Callable[..., T], *arguments: object) -> T:
+        """`bridge.run`, unless another task does so; SQLite would mix up the two."""
+        if self._busy:
+            raise Invalid(
+                "a transaction, or a query, that another task is waiting for: expected one task "
+                "at a time"
+            )
+        self._busy = True
+        try:
+            return await run(call, *arguments)
+        finally:
+            self._busy = False
+            if self._freed is not None:
+                self._freed.set()
+            while self._left:
+                self._left.pop().close(True)
+            if self._closing:
+                self.close()
+
+    async def free(self) -> None:
+        """Wait until no call is under way."""
+        while self._busy:
+            self._freed = self._freed or trio.Event()
+            await self._freed.wait()
+            self._freed = None
+
+    def drop(self, cursor: apsw.Cursor) -> None:
+        """End a statement; never waits."""
+        if self._busy:
+            self._left.append(cursor)
+        else:
+            cursor.close(True)
+
     @property
     def in_transaction(self) -> bool:
         return self.sqlite.in_transaction
@@ -87,7 +133,8 @@ class SqlConnection:
         self._controls = True
         try:
             with our_errors():
-                self.cursor.execute(statement, prepare_flags=_OWN)
+                for _ in self.cursor.execute(statement, prepare_flags=_OWN):
+                    pass
         finally:
             self._controls = False
 
@@ -136,7 +183,9 @@ class SqlConnection:
 
     def close(self) -> None:
         """End it; never waits."""
-        self.sqlite.close(True)
+        self._closing = self._busy
+        if not self._busy:
+            self.sqlite.close(True)
 
     def _authorize(self, operation: int, first: Any, second: Any, _: Any, __: Any) -> int:
         """Judge a statement as it is prepared (SQL design, decisions 7 and 9)."""
@@ -195,7 +244,9 @@ class Connections:
 
     def give_back(self, connection: SqlConnection) -> None:
         """A reader's connection is free again, its statements ended; never waits."""
-        if self._closed or len(self._idle) >= _IDLE_READERS:
+        file = connection.file
+        still_reads = isinstance(file, ReaderFile) and file.read_point is not None
+        if self._closed or still_reads or len(self._idle) >= _IDLE_READERS:
             self.close(connection)
         else:
             self._idle.append(connection)
@@ -217,7 +268,7 @@ class Connections:
             for pragma in ("temp_store=MEMORY", *pragmas):
                 list(cursor.execute(f"PRAGMA {pragma}"))
         file.frozen = True
-        made = SqlConnection(file, connection, self._volume.new_random())
+        made = SqlConnection(file, connection, self._vfs, self._volume.new_random())
         self._open[made] = None
         return made
 

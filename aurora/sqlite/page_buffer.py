@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from aurora.mtr import PageWrite
 from aurora.sqlite.commit_page import COMMIT_PAGE, MAGIC, CommitStamp
+from aurora.sqlite.header import HEADER_PAGE
 from aurora.sqlite.page_diff import changed_ranges
 from segments.protocol.ids import PageId
 
@@ -46,6 +47,11 @@ class PageBuffer:
         assert page_id in self._bases, page_id
         self._images[page_id] = image
 
+    def truncate(self, pages: int) -> None:
+        """Forget the pages beyond a size."""
+        for page_id in [each for each in self._images if each > pages]:
+            del self._images[page_id], self._bases[page_id]
+
     @property
     def images(self) -> Mapping[PageId, bytes]:
         """All pages, as written."""
@@ -54,20 +60,23 @@ class PageBuffer:
     def writes(self, time_ns: int, *, first: bool) -> list[PageWrite]:
         """What has changed, as the writes of one mini-transaction; empty if nothing has.
 
+        A commit always changes page 1, whose change counter it raises. What does not is none:
+        SQLite also syncs when it has written back what a rolled back transaction had spilled.
+
         The stamp on the commit page is the last of them. ``first`` says that this is the
         database's first commit, which also makes the volume a database.
         """
         writes: list[PageWrite] = []
         pages = size = 0
         bases = self._bases
+        if self._images.get(HEADER_PAGE) == bases.get(HEADER_PAGE):
+            return writes
         for page_id, image in self._images.items():
             ranges = changed_ranges(bases[page_id], image)
             pages += bool(ranges)
             for start, end in ranges:
                 writes.append(PageWrite(page_id, start, image[start:end]))
                 size += end - start
-        if not writes:
-            return writes
         stamp = CommitStamp(time_ns, pages, size).encode()
         writes.append(PageWrite(COMMIT_PAGE, 0, stamp + MAGIC if first else stamp))
         return writes

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import islice
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import apsw
 import trio
 
-from aurora.sqlite.bridge import run
 from aurora.sqlite.connections import Bindings, Columns, Row, SqlConnection
 from aurora.sqlite.sql_errors import translated
 from segments.protocol.errors import Invalid, SqlInvalid
@@ -35,13 +35,13 @@ class RowSource:
         self.what = what
         """What has ended when it has, for the error."""
         self.ended = False
-        self.under_way: dict[Rows, None] = {}
+        self.under_way: WeakKeyDictionary[Rows, None] = WeakKeyDictionary()
 
     def end(self) -> None:
-        """End all queries; later ones raise."""
+        """End all queries; what is asked of them later raises."""
         self.ended = True
         for rows in list(self.under_way):
-            rows.close()
+            rows.end()
 
     def check(self) -> None:
         """Raise `Invalid` if it has ended."""
@@ -109,6 +109,11 @@ class Rows(AsyncIterator[Row]):
         self._done = True
         self._let_go()
 
+    def end(self) -> None:
+        """The source has ended: whoever asks for more rows is told."""
+        self._rows = []
+        self._let_go()
+
     async def aclose(self) -> None:
         """As `close`, and a checkpoint."""
         self.close()
@@ -128,7 +133,7 @@ class Rows(AsyncIterator[Row]):
             self._source.check()
             if self._connection is None:
                 self._connection = await self._source.take()
-            rows = await run(self._step, self._connection, most)
+            rows = await self._connection.run(self._step, self._connection, most)
         except BaseException:
             self._done = True
             self._let_go()
@@ -165,6 +170,7 @@ class Rows(AsyncIterator[Row]):
         connection, self._connection = self._connection, None
         if cursor is not None:
             self._source.under_way.pop(self, None)
-            cursor.close(True)
+            assert connection is not None
+            connection.drop(cursor)
         if connection is not None:
             self._source.give_back(connection)

@@ -188,6 +188,8 @@ class WriterFile(VolumeFile):
         super().__init__(volume)
         self.last_commit: Commit | None = None
         """The newest commit, durable or not: the head."""
+        self.locked = False
+        """Whether SQLite takes the pages that it has cached for the newest ones."""
         self._buffer = PageBuffer()
         self._heads: OrderedDict[PageId, bytes] = OrderedDict()
         self._size = 0
@@ -250,10 +252,15 @@ class WriterFile(VolumeFile):
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         self._pages = size // PAGE_SIZE
+        self._buffer.truncate(self._pages)
+
+    def xLock(self, level: int) -> None:  # noqa: N802
+        self.locked = True
 
     def xUnlock(self, level: int) -> None:  # noqa: N802
         if level <= _SHARED:
             self.forget()
+            self.locked = level == _SHARED
 
     def forget(self) -> None:
         """Give up what was not committed."""
@@ -304,10 +311,12 @@ class AuroraVfs(apsw.VFS):
     def xOpen(self, name: Any, flags: list[int]) -> Any:  # noqa: N802
         file, self._next = self._next, None
         if file is None:
+            text = name.filename() if isinstance(name, apsw.URIFilename) else name
             raise SqlRefused(
-                f"a file {str(name and name.filename())!r}, as ATTACH or VACUUM INTO name it: "
-                "expected none; ATTACH takes ':memory:'"
+                f"a file {text!r}, as ATTACH or VACUUM INTO name it: expected none; "
+                "ATTACH takes ':memory:'"
             )
+        flags[1] = flags[0]  # else SQLite takes a file that is only read for one to be written
         return file
 
     def xFullPathname(self, name: str) -> str:  # noqa: N802

@@ -191,10 +191,12 @@ class Volume:
 
         A page that is not in the pool has no change above the VDL: none leaves it before that.
         """
-        absent = [page_id for page_id in page_ids if page_id not in self._core.pool]
-        pages = await self.get_many(absent, self._core.vdl) if absent else []
-        fetched = {page.page_id: page.image or EMPTY_PAGE for page in pages}
-        return [self.cached_head(page_id) or fetched[page_id] for page_id in page_ids]
+        heads = {page_id: self.cached_head(page_id) for page_id in page_ids}
+        absent = [page_id for page_id, image in heads.items() if image is None]
+        if absent:
+            for page in await self.get_many(absent, self._core.vdl):
+                heads[page.page_id] = page.image
+        return [heads[page_id] or EMPTY_PAGE for page_id in page_ids]
 
     # ---- writing ---------------------------------------------------------------------------------
 

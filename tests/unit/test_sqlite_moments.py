@@ -1,0 +1,75 @@
+"""What callers call a moment, and which pragmas they may use."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from aurora.sqlite.moments import AtTime, as_datetime, moment
+from aurora.sqlite.pragmas import FIXED, check_pragma
+from segments.protocol.errors import Invalid, SqlRefused
+
+NOW = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
+NOW_NS = int(NOW.timestamp()) * 1_000_000_000
+
+
+def at(time: datetime) -> AtTime:
+    return AtTime(int(time.timestamp()) * 1_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        (0, 0),
+        (77, 77),
+        (NOW, at(NOW)),
+        (
+            datetime(2026, 5, 1, 14, 0, tzinfo=timezone(timedelta(hours=2))),
+            at(NOW.replace(minute=0)),
+        ),
+        (timedelta(minutes=30), at(NOW.replace(minute=0))),
+        (timedelta(microseconds=1), AtTime(NOW_NS - 1_000)),
+        ("30 minutes ago", at(NOW.replace(minute=0))),
+        (" 1 Minute ago ", at(NOW.replace(minute=29))),
+        ("a day ago", at(NOW - timedelta(days=1))),
+        ("an hour ago", at(NOW - timedelta(hours=1))),
+        ("2 weeks ago", at(NOW - timedelta(weeks=2))),
+        ("1.5 seconds ago", AtTime(NOW_NS - 1_500_000_000)),
+        ("2026-05-01 12:00", at(NOW.replace(minute=0))),
+        ("2026-05-01T12:00:00+02:00", at(NOW.replace(hour=10, minute=0))),
+        ("2026-05-01", at(NOW.replace(hour=0, minute=0))),
+    ],
+)
+def test_a_moment_is_an_lsn_or_a_time(when: object, expected: object) -> None:
+    assert moment(when, NOW_NS) == expected
+
+
+NAIVE = NOW.replace(tzinfo=None)
+
+
+@pytest.mark.parametrize(
+    "wrong", [True, None, 1.5, "", "yesterday", "5 ago", "-5 minutes ago", NAIVE, b"1"]
+)
+def test_what_is_no_moment_is_refused_by_its_value(wrong: object) -> None:
+    with pytest.raises(Invalid, match="expected"):
+        moment(wrong, NOW_NS)
+
+
+def test_a_time_is_shown_in_utc() -> None:
+    assert as_datetime(NOW_NS + 1_999) == NOW + timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_is_fixed_may_be_asked_for_and_not_changed(name: str) -> None:
+    check_pragma(name, None)
+    for value in FIXED[name][0]:
+        check_pragma(name.upper(), f"'{value.upper()}'")
+    with pytest.raises(SqlRefused, match=f"PRAGMA {name}=something: expected"):
+        check_pragma(name, "something")
+
+
+def test_other_pragmas_pass() -> None:
+    for name in ("user_version", "cache_size", "foreign_keys"):
+        assert name not in FIXED
+        check_pragma(name, "7")
