@@ -107,12 +107,12 @@ async def _in_thread(source: SourceFile, call: Callable[[], T]) -> T:
 
 def _check_empty(writer: Writer) -> None:
     """Raise `DatabaseNotEmpty` if there is anything; in a greenlet."""
-    rows = writer.connection.fetch_all("SELECT count(*), min(name) FROM sqlite_schema", None)
+    rows = writer.connection.fetch_all("SELECT count(*), min(tbl_name) FROM sqlite_schema", None)
     ((count, name),) = rows
     if count:
         raise DatabaseNotEmpty(
-            f"a database with {name!r}, and {count - 1} more tables, indexes and the like: "
-            "expected an empty one, to import into"
+            f"a database whose schema has {count} entries, {name!r} among them: expected an empty "
+            "one, to import into"
         )
 
 

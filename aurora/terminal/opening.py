@@ -100,7 +100,7 @@ async def open_session(
         stage = Stage(network, clock, watch)
         async with trio.open_nursery() as nursery:
             session = Session(cluster, stage, narrator, told.screen_of(), nursery, held=repeatable)
-            told.screen_of = lambda: session.screen
+            told.screen_of = lambda: session.log_screen or session.screen
             session.tell_opening()
             await session.set_mode(viz=options.viz)
             session.delay_s = options.delay_ms / 1000

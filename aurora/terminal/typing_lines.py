@@ -41,7 +41,9 @@ class TypedLines:
             completer=completer,
             complete_while_typing=False,
             multiline=Condition(lambda: not is_ended(get_app().current_buffer.text)),
-            prompt_continuation=continuation,
+            prompt_continuation=lambda width, _, wrapped: (
+                " " * width if wrapped else continuation.rjust(width)
+            ),
             color_depth=None if color else ColorDepth.DEPTH_1_BIT,
         )
         self._stopped = False

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 import attrs
 
 from aurora.terminal import language
 from aurora.terminal.commands import COMMANDS as OF_THE_VOLUME
 from aurora.terminal.language import Misuse
+from aurora.terminal.sql.csv_file import import_csv
+from aurora.terminal.sql.dumping import dump
+from aurora.terminal.sql.files import FORCE, export
 from aurora.terminal.sql.formats import MODES
 from aurora.terminal.sql.shell import Shell
-from segments.protocol.ids import MAX_INTEGER
+from aurora.terminal.sql.words import PRESENT, Words, moment
 
-if TYPE_CHECKING:
-    from aurora.sqlite.moments import Moment
-
-Words = Sequence[str]
-PRESENT: Final = "now"
 _MOST_COMMITS: Final = 100_000
 _NOT_OURS: Final = "name NOT LIKE 'sqlite\\_%' ESCAPE '\\'"
 
@@ -39,17 +36,6 @@ class Command:
     def usage(self) -> str:
         """How to type it."""
         return f".{self.name} {self.arguments}".rstrip()
-
-
-def moment(words: Words) -> Moment | None:
-    """A moment as it is typed: an LSN, a time, how long ago; None for the present."""
-    text = " ".join(words).strip()
-    if text.lower() == PRESENT:
-        return None
-    digits = text.removeprefix("@")
-    if digits.isascii() and digits.replace(",", "").isdigit():
-        return language.integer(digits, "an LSN", 0, MAX_INTEGER)
-    return text
 
 
 # ---- what there is -------------------------------------------------------------------------------
@@ -178,6 +164,13 @@ GROUPS: Final[dict[str, tuple[Command, ...]]] = {
         Command("schema", "[TABLE]", "the statements that made them", _schema, ("tables",)),
         Command("mode", "|".join(MODES), "how results are shown", _mode, MODES),
     ),
+    "Files": (
+        Command("dump", "[TABLE]", "the database as SQL", dump, ("tables",)),
+        Command("export", f"[{FORCE}] FILE.db", "a SQLite file, as of the moment that is read",
+                export, (FORCE,)),
+        Command("import", "FILE.csv TABLE", "rows of comma-separated values into a table",
+                import_csv, ("tables",)),
+    ),
     "Time": (
         Command("at", "LSN|TIME|now", "read as of then, such as '5 minutes ago'", _at, (PRESENT,)),
         Command("history", "[COUNT]", "the newest commits", _history),
@@ -209,8 +202,3 @@ def find(word: str) -> Command:
         hint = f": did you mean {' or '.join(near)}?" if near else ": `.help` lists all"
         raise Misuse(f"{word!r} is no command{hint}")
     return command
-
-
-def file_of(word: str) -> Path:
-    """A path as it is typed."""
-    return Path(word).expanduser()

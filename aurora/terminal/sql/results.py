@@ -57,11 +57,14 @@ class Results:
 
     def print_object(self, fields: dict[str, Any]) -> None:
         """One line of JSON."""
-        self.print_text(json.dumps(fields, ensure_ascii=False))
+        self._console.print(Text(json.dumps(fields, ensure_ascii=False)), soft_wrap=True)
 
     def print_text(self, text: str) -> None:
-        """A text as it is, whatever the width of the window."""
-        self._console.print(Text(text), soft_wrap=True)
+        """A text as it is, whatever the width of the window; in JSON as that."""
+        if self.json_lines:
+            self.print_object({"text": text})
+        else:
+            self._console.print(Text(text), soft_wrap=True)
 
     def _print_part(self, part: Part) -> None:
         width = self._console.width if self._console.is_terminal else None

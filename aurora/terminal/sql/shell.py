@@ -7,6 +7,7 @@ is opened anew on the writer that follows.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ import trio
 from aurora.engine import Engine
 from aurora.sqlite.opening import open_database
 from aurora.terminal.language import Misuse
+from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from aurora.terminal.sql.results import Results
 from aurora.terminal.sql.statements import Control, control_of, keywords
@@ -85,9 +87,21 @@ class Shell:
         if past is not None:
             self.note("back in the present: the moment that was read ended with its writer", "warn")
 
+    @property
+    def aside(self) -> Screen:
+        """Where all is said that is no result."""
+        return self.session.log_screen or self.session.screen
+
     def note(self, text: str, kind: str = "note") -> None:
         """Say something beside the results."""
-        self.session.screen.say(text, kind)
+        self.aside.say(text, kind)
+
+    def tell(self, text: str, **fields: int | str) -> None:
+        """Say what a command has done, which is its result."""
+        if self.results.json_lines:
+            self.results.print_object(fields)
+        else:
+            self.session.screen.say(text, "good")
 
     def prompt(self) -> str:
         """What stands before the cursor."""
@@ -237,6 +251,24 @@ class Shell:
         snapshot = None if when is None else await block.enter_async_context(db.at(when))
         await self._snapshot_block.aclose()
         self._snapshot_block, self.snapshot = block, snapshot
+
+    # ---- for commands ----------------------------------------------------------------------------
+
+    async def write(self, statement: str) -> None:
+        """Run a statement in the transaction that is open, or by itself."""
+        target = self.transaction or await self.open()
+        try:
+            await target.execute(statement)
+        finally:
+            await self.leave_rolled_back()
+
+    async def write_many(self, statement: str, sets: Sequence[Sequence[str]]) -> None:
+        """The same for each set of values."""
+        target = self.transaction or await self.open()
+        try:
+            await target.execute_many(statement, sets)
+        finally:
+            await self.leave_rolled_back()
 
     async def source(self) -> Database | Snapshot | Transaction:
         """What a command reads from, at the moment that the prompt shows."""
