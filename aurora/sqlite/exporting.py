@@ -14,8 +14,6 @@ from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Final
 
-import trio
-
 from aurora.sqlite.database import Database
 from aurora.sqlite.header import HEADER_PAGE, size_pages
 from aurora.sqlite.history import CommitInfo, commit_at, commit_of
@@ -26,6 +24,8 @@ from segments.protocol.record import PAGE_SIZE
 
 _PART: Final = 64
 """Pages asked for together."""
+_SYNCED: Final = 8 * _PART
+"""Pages after which the file is synced: all at once would hold everyone up at the end."""
 
 
 async def export_file(
@@ -44,7 +44,7 @@ async def export_file(
     written; and as `Database.at`.
     """
     target = Path(path)
-    await trio.to_thread.run_sync(_check_target, target, replace)
+    _check_target(target, replace)
     await db.query("SELECT 1").all()  # raises if it is closed, or has ended
     volume = db._volume
     async with AsyncExitStack() as stack:
@@ -70,11 +70,13 @@ async def export_file(
             for first in range(HEADER_PAGE, pages + 1, _PART):
                 asked = range(first, min(first + _PART, pages + 1))
                 images = await volume.fetch(asked, commit.lsn)
-                await trio.to_thread.run_sync(file.write, b"".join(images))
+                file.write(b"".join(images))
+                if first % _SYNCED == HEADER_PAGE:
+                    _sync(file)
                 if progress is not None:
                     progress("writing", asked[-1], pages)
             assert file.tell() == pages * PAGE_SIZE
-        await trio.to_thread.run_sync(_publish, file, part, target, replace)
+        _publish(file, part, target, replace)
     return commit
 
 
@@ -86,8 +88,7 @@ def _check_target(path: Path, replace: bool) -> None:
 
 def _publish(file: BinaryIO, part: Path, path: Path, replace: bool) -> None:
     """Give the file its name, once all of it is on disk."""
-    file.flush()
-    os.fsync(file.fileno())
+    _sync(file)
     if replace:
         part.replace(path)
     else:
@@ -97,6 +98,11 @@ def _publish(file: BinaryIO, part: Path, path: Path, replace: bool) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _link(part: Path, path: Path) -> None:

@@ -12,13 +12,11 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Final, TypeVar
-
-import outcome
-import trio
+from typing import Final
 
 from aurora.commit_queue import Commit
 from aurora.mtr import PageWrite
+from aurora.sqlite.bridge import run
 from aurora.sqlite.database import Database
 from aurora.sqlite.header import HEADER_PAGE, restored
 from aurora.sqlite.history import CommitInfo, commit_at
@@ -37,7 +35,6 @@ from segments.protocol.errors import DatabaseNotEmpty
 from segments.protocol.ids import PageId
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
 
-T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Told what is being done, how many pages of it are done, and of how many; 0 if not known."""
 
@@ -66,12 +63,11 @@ async def import_file(
     await writer.turns.take(short=False)
     try:
         await writer.connection.run(_check_empty, writer)
-        with await trio.to_thread.run_sync(SourceFile, Path(path)) as source:
+        with SourceFile(Path(path)) as source:
             tell("checking", 0, 0)
-            await _in_thread(source, source.check)
+            await run(source.check)
             tell("converting", 0, 0)
-            plain = await _in_thread(source, source.converted)
-            commit = await _write(volume, writer, plain, tell)
+            commit = await _write(volume, writer, await run(source.converted), tell)
     finally:
         writer.turns.give()
     await writer.settle(commit)
@@ -83,26 +79,6 @@ async def import_file(
 
 def _silent(_: str, __: int, ___: int) -> None:
     """Nobody wants to know."""
-
-
-async def _in_thread(source: SourceFile, call: Callable[[], T]) -> T:
-    """Make a call in a thread; a cancellation ends it, and waits for that."""
-    ended = False
-
-    async def stop() -> None:
-        try:
-            await trio.sleep_forever()
-        finally:
-            if not ended:
-                source.stop()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(stop)
-        made = await trio.to_thread.run_sync(outcome.capture, call)
-        ended = True
-        nursery.cancel_scope.cancel()
-    await trio.lowlevel.checkpoint_if_cancelled()  # rather than what SQLite says of it
-    return made.unwrap()
 
 
 def _check_empty(writer: Writer) -> None:
@@ -119,7 +95,7 @@ def _check_empty(writer: Writer) -> None:
 async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> Commit:
     """Write all pages, the first one last; with the turn."""
     await writer.connection.run(_shrink, writer)
-    pages = await trio.to_thread.run_sync(pages_of, path)
+    pages = pages_of(path)
     unwritten = await _is_unwritten(volume)
     limits = volume._config
     most = min(_PART, limits.max_mtr_bytes // PAGE_SIZE, limits.max_mtr_writes)
@@ -127,13 +103,13 @@ async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> 
     for first in range(HEADER_PAGE + 1, pages + 1, most):
         tell("writing", first - 1, pages)
         count = min(most, pages + 1 - first)
-        images = await trio.to_thread.run_sync(read_pages, path, first, count)
+        images = read_pages(path, first, count)
         writes = _writes(first, images, unwritten=unwritten, most=limits.max_mtr_writes)
         if writes:
             commits.append(await volume.submit(writes))
         if len(commits) > _UNDER_WAY:
             await commits.popleft().durable()
-    (header,) = await trio.to_thread.run_sync(read_pages, path, HEADER_PAGE, 1)
+    (header,) = read_pages(path, HEADER_PAGE, 1)
     writer.file._heads.clear()  # the pages have changed past it
     (newest,) = await volume.fetch_heads([HEADER_PAGE])
     header = _carried_on(header, newest)

@@ -1,6 +1,7 @@
-"""A plain SQLite file to be imported: looked at, checked, and read page by page. No trio.
+"""A plain SQLite file to be imported: looked at, checked, and read page by page.
 
-Its calls block, and are made in a thread; `stop` ends what SQLite does there from another.
+What takes long is called in `aurora.sqlite.bridge.run`: it gives way to others now and then, and a
+cancellation ends it. Threads would have no place in virtual time, and take much address space.
 """
 
 from __future__ import annotations
@@ -8,13 +9,13 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from threading import Event
 from types import TracebackType
 from typing import Final
 from urllib.parse import quote
 
 import apsw
 
+from aurora.sqlite.connections import FAIR_STEPS, _give_way
 from aurora.sqlite.header import MAGIC, size_pages
 from aurora.sqlite.sql_errors import our_errors
 from segments.protocol.errors import NotSqlite, SqlCorrupt, UnmergedJournal
@@ -27,8 +28,6 @@ CHANGE_COUNTER: Final = slice(24, 28)
 SCHEMA_COOKIE: Final = slice(40, 44)
 _VALID_FOR: Final = slice(92, 96)
 _ROLLBACK_JOURNAL: Final = b"\1\1"
-_STEPS: Final = 20_000
-"""Operations of SQLite's machine between two looks at whether to stop."""
 
 
 def check_no_journal(path: Path) -> None:
@@ -62,7 +61,6 @@ class SourceFile:
             raise NotSqlite(f"{path} {begin}: expected a SQLite database, {MAGIC!r}")
         check_no_journal(path)
         self.path = path
-        self._stopped = Event()
         # As the volume has it: pages of that size, no write-ahead log, and a size that holds.
         self._fits = (
             int.from_bytes(head[_PAGE_SIZE_AT]) == PAGE_SIZE
@@ -77,7 +75,7 @@ class SourceFile:
             self._connection = apsw.Connection(
                 name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
             )
-        self._connection.set_progress_handler(self._stopped.is_set, _STEPS)
+        self._connection.set_progress_handler(_give_way, FAIR_STEPS)
         self._folder: Path | None = None
 
     def __enter__(self) -> SourceFile:
@@ -90,16 +88,15 @@ class SourceFile:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def stop(self) -> None:
-        """End the call that is under way in another thread: it raises `SqlInterrupted`."""
-        self._stopped.set()
-
     def check(self) -> None:
         """Raise `SqlCorrupt` if SQLite finds anything wrong, apart from rows and their indexes."""
-        with our_errors():
-            found = [row[0] for row in self._connection.execute("PRAGMA quick_check(1)")]
+        try:
+            with our_errors():
+                found = [row[0] for row in self._connection.execute("PRAGMA quick_check(1)")]
+        except SqlCorrupt as error:
+            found = [str(error)]
         if found != ["ok"]:
-            raise SqlCorrupt(f"{self.path}: {found[0]}; expected a whole database")
+            raise SqlCorrupt(f"{self.path}: {found[0]}; expected a database without damage")
 
     def converted(self) -> Path:
         """The file with pages as the volume has them: itself, or a copy that goes with this.
@@ -115,7 +112,7 @@ class SourceFile:
             copy = self._vacuum_into(self._connection, "copy.db")
             if _page_size(copy) != PAGE_SIZE:  # in WAL mode the page size stays; the copy is not
                 between, first = apsw.Connection(str(copy)), copy
-                between.set_progress_handler(self._stopped.is_set, _STEPS)
+                between.set_progress_handler(_give_way, FAIR_STEPS)
                 try:
                     copy = self._vacuum_into(between, "second.db")
                 finally:

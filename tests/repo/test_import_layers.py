@@ -68,8 +68,6 @@ SHELLS: Final = (
     "aurora/opening.py",
     "aurora/sqlite/connections.py",
     "aurora/sqlite/database.py",
-    "aurora/sqlite/exporting.py",
-    "aurora/sqlite/importing.py",
     "aurora/sqlite/rows.py",
     "aurora/sqlite/transaction.py",
     "aurora/sqlite/turns.py",

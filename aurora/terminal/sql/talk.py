@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CONTINUED: Final = "...> "
 _INTERRUPTED_STATUS: Final = 130
 INTERRUPTED: Final = "Interrupted"
+_UNFOLDED: Final = 100_000
+"""Columns of what is no terminal: its readers are programs."""
 _NAMES_S: Final = 0.5
 """How long completion's names are waited for: a volume that cannot be read has none."""
 _NAMES: Final = """
@@ -220,6 +222,8 @@ async def use(session: Session, wanted: Wanted) -> int:
     at_prompt = at_a_terminal() and not wanted.json_lines
     if not at_prompt:  # a script's results are alone on standard output
         session.log_screen = Screen(console=new_console(stderr=True, color=wanted.color))
+        if not session.log_screen.console.is_terminal:
+            session.log_screen.console.width = _UNFOLDED
         if wanted.json_lines:
             session.screen = session.log_screen
     results = Results(new_console(color=wanted.color), json_lines=wanted.json_lines)
