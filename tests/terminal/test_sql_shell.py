@@ -1,4 +1,4 @@
-"""``python -m aurora sql`` in a pipe: results, JSON, exit codes; what stands where on two outputs."""
+"""``python -m aurora sql`` in a pipe: results, JSON, exit codes, and what goes to which output."""
 
 from __future__ import annotations
 
