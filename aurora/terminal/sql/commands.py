@@ -110,7 +110,7 @@ async def _backtrack(shell: Shell, words: Words) -> None:
         raise Misuse("'now' is no moment to go back to: expected an LSN or a time")
     db = await shell.open()
     commit = await db.backtrack(when)
-    shell.note(f"the database is what it was; that is the commit of LSN {commit.lsn}", "good")
+    shell.note(f"the database is what it was, as a new commit: LSN {commit.lsn}", "good")
 
 
 def _time(text: str) -> str:
