@@ -146,7 +146,7 @@ async def _help(shell: Shell, words: Words) -> None:
     for title, commands in GROUPS.items():
         shell.session.screen.say(title, "title")
         for command in commands:
-            shell.session.screen.say(command.purpose, head=f"  {command.usage:<28}")
+            shell.session.screen.say(command.purpose, head=f"  {command.usage:<34}")
     shell.note(
         "All else is SQL, ended by a semicolon. BEGIN; … COMMIT; make one transaction of several "
         "statements. Tab completes; Ctrl-C stops a statement."

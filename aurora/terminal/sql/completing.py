@@ -83,7 +83,8 @@ class SqlCompleter(Completer):
         words = re.findall(r"\w+", before)
         tables = list(self.names)
         if words and words[-1].upper() in _BEFORE_TABLES:
-            return [*tables, *_KEYWORDS]
+            fitting = [each for each in tables if each.lower().startswith(word.lower())]
+            return fitting or list(_KEYWORDS)  # such as IF EXISTS
         used = {each.lower() for each in words}
         mentioned = [each for each in tables if each.lower() in used]
         columns = [each for name in mentioned or tables for each in self.names[name]]
