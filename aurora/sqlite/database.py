@@ -150,11 +150,11 @@ class Database:
             commit = writer.file.last_commit
         finally:
             writer.turns.give()
+        if commit is not None and commit is not head:
+            transaction.lsn = commit.lsn
         await writer.settle(commit)
         if failure is not None:
             raise failure
-        if commit is not None and commit is not head:
-            transaction.lsn = commit.lsn
 
     async def backtrack(self, when: Moment) -> CommitInfo:
         """Make the database what it was at a moment; returns that commit, the newest one now.

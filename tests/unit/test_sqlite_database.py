@@ -18,6 +18,7 @@ import trio
 
 import aurora
 from aurora.config import EngineConfig
+from aurora.sqlite.bridge import run
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
 from aurora.sqlite.rows import Rows
@@ -296,7 +297,11 @@ def test_a_transaction_that_spilled_and_was_rolled_back_writes_nothing() -> None
             for _ in range(40):
                 await transaction.execute("INSERT INTO t (b) VALUES (zeroblob(6000))")
             await transaction.execute("ROLLBACK TO s")
-        assert await count(database) == 3
+            await transaction.execute("INSERT INTO t (b) VALUES (1)")
+        assert await count(database) == 4
+        (commit,) = await database.history(1)
+        assert commit.pages == 2
+        assert commit.bytes < 100
 
     run_database(main)
 
@@ -671,6 +676,48 @@ def test_after_a_backtrack_nobody_takes_old_pages_or_statements_for_new_ones() -
     run_database(main, engine=KEEPING)
 
 
+def test_backtracking_takes_along_what_is_not_durable_yet() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        lsn = database.lsn
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.execute, "DELETE FROM t; CREATE TABLE u (a)")
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            commit = database._writer.file.last_commit
+            assert commit is not None
+            assert commit.lsn > world.engine.vdl
+            await database.backtrack(lsn)
+        assert await count(database) == 3
+        assert await database.query("SELECT count(*) FROM sqlite_schema").value() == 1
+
+    run_database(main, engine=KEEPING)
+
+
+def test_pages_of_old_versions_are_asked_for_once() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        await database.execute(
+            f"INSERT INTO t (b) {ENDLESS} SELECT hex(zeroblob(900)) FROM n LIMIT 99"
+        )
+        lsn = database.lsn
+        await database.execute("UPDATE t SET b = hex(zeroblob(901))")
+        await database.query("SELECT sum(length(b)) FROM t").value()
+        async with database.at(lsn) as then:
+            took_s, under_way = [], []
+            for _ in range(2):
+                started = trio.current_time()
+                rows = then.query("SELECT length(t.b) FROM t, t AS u, t AS v")
+                assert await anext(rows) == (1_800,)
+                under_way.append(rows)  # so the next one has a new connection
+                await then.query("SELECT sum(length(b)) FROM t").value()
+                took_s.append(trio.current_time() - started)
+        assert took_s[0] > 0.0001
+        assert took_s[1] == 0
+
+    run_database(main, engine=KEEPING)
+
+
 def test_vacuum_is_one_commit_and_makes_the_database_smaller() -> None:
     async def main(database: Database, world: World) -> None:
         await table(database)
@@ -704,6 +751,42 @@ def test_time_and_chance_come_from_the_volume() -> None:
         return (*row, *drawn, await database.query("SELECT a FROM t").value())
 
     assert run_database(main, seed=3) == run_database(main, seed=3) != run_database(main, seed=4)
+
+
+def test_a_seed_gives_the_same_run_twice() -> None:
+    """Every step of writers and segments, while sessions get in each other's way."""
+
+    def trace_of(seed: int) -> list[str]:
+        steps: list[str] = []
+
+        async def main(database: Database, world: World) -> None:
+            await table(database, 30)
+
+            async def session(number: int) -> None:
+                for turn in range(4):
+                    async with database.transaction() as transaction:
+                        await transaction.execute(
+                            "UPDATE t SET b = random() WHERE a % 9 = ?", (number,)
+                        )
+                    await database.execute("INSERT INTO t (b) VALUES (datetime('now'))")
+                    with trio.move_on_after(0.0004 * turn):
+                        await database.query("SELECT * FROM t ORDER BY b").all()
+                        await database.execute("DELETE FROM t WHERE a = ?", (number,))
+
+            async with trio.open_nursery() as nursery:
+                for number in range(6):
+                    nursery.start_soon(session, number)
+
+        def note(name: str, event: object) -> None:
+            steps.append(f"{name} {event!r}")
+
+        run_database(main, seed=seed, trace=note)
+        return steps
+
+    first = trace_of(5)
+    assert len(first) > 1_000
+    assert first == trace_of(5)
+    assert first != trace_of(6)
 
 
 # ---- opening and ending --------------------------------------------------------------------------
@@ -904,5 +987,10 @@ def test_a_write_that_is_no_whole_page_is_refused() -> None:
         for data, offset in ((bytes(4_096), 0), (bytes(8_192), 4_096)):
             with pytest.raises(SqlCorrupt, match="expected 8192"):
                 file.xWrite(data, offset)
+        await run(file.put, 1, b"SQLite format 3\0\x10\0\1\1".ljust(8_192, b"\0"))
+        with pytest.raises(SqlCorrupt, match="pages of 4096 bytes"):
+            await run(file.commit)
+        assert file.last_commit is None
+        assert world.engine.statistics().last_allocated_lsn == 0
 
     run_world(main)
