@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 import sqlite3
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.terminal.playing import aurora
+from tests.patience import PATIENCE_S
+from tests.terminal.playing import ROOT, aurora, environment
 
 
 def sql(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
@@ -288,3 +293,42 @@ def test_a_volume_that_is_no_database(tmp_path: Path) -> None:
     done = sql(volume, typed="SELECT 1;\n")
     assert done.returncode == 1
     assert "NotADatabase" in done.stderr
+
+
+def test_a_volume_that_is_open_elsewhere(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    with started("sql", str(volume), "--json") as first:
+        assert first.stdin is not None and first.stdout is not None
+        first.stdin.write("CREATE TABLE t(a);\n")
+        first.stdin.flush()
+        assert json.loads(first.stdout.readline())["lsn"] > 0
+        second = sql(str(volume), typed="SELECT 1;\n")
+        assert second.returncode == 3
+        assert "VolumeLocked" in second.stderr
+
+
+def test_ctrl_c_ends_a_script_with_the_statement_that_waits(tmp_path: Path) -> None:
+    with started("sql", str(tmp_path / "volume")) as script:
+        assert script.stdin is not None and script.stderr is not None
+        script.stdin.write("CREATE TABLE t(a);\n.crash az1 C0\nINSERT INTO t VALUES(1);\nbogus;\n")
+        script.stdin.flush()
+        assert "commits wait for a write quorum: 3 of 6" in script.stderr.readline()
+        script.send_signal(signal.SIGINT)
+        output, errors = script.communicate(timeout=PATIENCE_S)
+        assert script.returncode == 130
+        assert errors.startswith("line 3: interrupted: the commit is part of the log")
+        assert output == "down: A0 B0 C0; what they have synced stays\n"
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """``python -m aurora``, to talk to while it runs."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aurora", *arguments], cwd=ROOT, env=environment(), text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()

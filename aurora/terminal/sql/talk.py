@@ -77,10 +77,21 @@ class Talk:
             await nursery.start(self._signals.heed, nursery.cancel_scope)
             try:
                 await (self._loop() if only is None else self._do(only, line=None))
+                self._tell_left()
             finally:
                 await self._shell.close()
             nursery.cancel_scope.cancel()
         return self._signals.exit_status or self._status
+
+    def _tell_left(self) -> None:
+        """Say what has come to no end."""
+        self._session.tell_finished()
+        for operation in self._session.pending:
+            self._shell.note(f"{operation.title}: still not finished at the end", "bad")
+        if self._script and (self._session.failures or self._session.pending):
+            self._status = self._status or 1
+        if not self._script and self._shell.transaction is not None:
+            self._shell.note("the transaction that was open is rolled back", "warn")
 
     async def _loop(self) -> None:
         pending = ""
