@@ -57,7 +57,7 @@ async def _import(shell: Shell, file: CsvFile, table: str) -> int:
         ended = True
     finally:
         if not ended and shell.transaction is None and done:
-            shell.note(f"the first {counted(done, 'row')} stay in {table}", "warn")
+            shell.note(f"at least the first {counted(done, 'row')} stay in {table}", "warn")
     return done
 
 
