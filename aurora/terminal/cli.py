@@ -20,6 +20,8 @@ from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
 from aurora.terminal.session import Session, real_pause
+from aurora.terminal.sql.talk import Wanted
+from aurora.terminal.sql.talk import use as use_sql
 from aurora.terminal.walking import MAX_DELAY_MS
 from segments.protocol.errors import AuroraError, Unavailable
 from segments.protocol.ids import MAX_LSN
@@ -196,6 +198,76 @@ def viz_repl(
         viz=True, delay_ms=_delay(delay),
     )  # fmt: skip
     _talk(options)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="[DIR]", required=False)
+@click.option(
+    "--export",
+    "export_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=_writable_file,
+    metavar="FILE",
+    help="Write the database to FILE, a plain SQLite file.",
+)
+@click.option("--at", metavar="LSN|TIME", help="The moment to export, such as '5 minutes ago'.")
+@click.option("--force", is_flag=True, help="Let --export replace FILE.")
+@click.option(
+    "--import",
+    "import_path",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Make FILE, a SQLite file, the database, which must be empty.",
+)
+@click.option("--json", "json_lines", is_flag=True, help="Print each result as a line of JSON.")
+@_READ_ONLY
+@_ACCEPT_ROLLBACK
+@_GROUPS
+@_COLOR
+def sql(
+    directory: Path | None, export_path: Path | None, at: str | None, force: bool,
+    import_path: Path | None, json_lines: bool, read_only: bool, accept_rollback: bool,
+    groups: int | None, plain: bool,
+) -> None:  # fmt: skip
+    """A shell for the SQLite database in the volume in DIR; in memory without DIR.
+
+    A volume is made if DIR is not there, or empty. Statements end with a semicolon, `.help` lists
+    the shell's own commands: switch off a zone in the middle of a transaction, read as of five
+    minutes ago. Reads statements from a pipe, too, and stops at the first that fails.
+
+    Exit status: 0 if all went well; 1 if a statement, a command or a file failed, or the volume is
+    no database; 2 for a wrong call; 3 if the volume cannot be opened now; 128 + n after signal n,
+    so 130 after Ctrl-C.
+    """
+    _check_files(directory, export_path, import_path, at=at, force=force)
+    options = Options(
+        data_dir=directory, read_only=_checked(read_only, directory),
+        accept_rollback=accept_rollback, groups=groups, color=not plain, small_lal=False,
+    )  # fmt: skip
+    wanted = Wanted(
+        color=not plain, json_lines=json_lines, import_path=import_path, export_path=export_path,
+        at=at, force=force,
+    )  # fmt: skip
+    _finish(options, partial(use_sql, wanted=wanted), repeatable=False)
+
+
+def _check_files(
+    directory: Path | None, export_path: Path | None, import_path: Path | None, *,
+    at: str | None, force: bool,
+) -> None:  # fmt: skip
+    """Refuse what does not go together, before a volume is made."""
+    if export_path is None and (at is not None or force):
+        raise click.UsageError(f"{'--at' if at is not None else '--force'} goes with --export")
+    if export_path is not None and import_path is not None:
+        raise click.UsageError("--export and --import: expected one of the two")
+    if (export_path is not None or import_path is not None) and directory is None:
+        raise click.UsageError("a volume in memory is gone at the end: give DIR, too")
+    if export_path is not None and directory is not None and not any(_inside(directory)):
+        raise click.BadParameter(f"{str(directory)!r} is no volume", param_hint="DIR")
+
+
+def _inside(directory: Path) -> list[Path]:
+    return list(directory.iterdir()) if directory.is_dir() else []
 
 
 @cli.command()

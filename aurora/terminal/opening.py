@@ -45,6 +45,8 @@ class Options:
     viz: bool = False
     delay_ms: int = 0
     trace: Path | None = None
+    small_lal: bool = True
+    """Whether recoveries of a volume in memory annul few enough LSNs to be read."""
 
 
 def run(options: Options, use: Callable[[Session], Awaitable[int]], *, repeatable: bool) -> int:
@@ -77,7 +79,7 @@ async def open_session(
     options: Options, clock: MockClock, *, repeatable: bool
 ) -> AsyncIterator[Session]:
     """A session on an open volume; the volume is closed when the block ends."""
-    lal = None if options.data_dir is not None else _SMALL_LAL
+    lal = _SMALL_LAL if options.data_dir is None and options.small_lal else None
     config = ClusterConfig(pg_count=options.groups, lal=lal)
     network = HeldNetwork(config.inbox_messages, config.inbox_bytes)
     narrator = Narrator()
@@ -98,7 +100,7 @@ async def open_session(
         stage = Stage(network, clock, watch)
         async with trio.open_nursery() as nursery:
             session = Session(cluster, stage, narrator, told.screen_of(), nursery, held=repeatable)
-            told.screen_of = lambda: session.screen
+            told.screen_of = lambda: session.log_screen or session.screen
             session.tell_opening()
             await session.set_mode(viz=options.viz)
             session.delay_s = options.delay_ms / 1000

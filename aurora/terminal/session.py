@@ -88,6 +88,8 @@ class Session:
         self.cluster = cluster
         self.stage = stage
         self.screen = screen
+        self.log_screen: Screen | None = None
+        """Where the volume's log is told; None for where all else is."""
         self.viz = False
         self.stepping = False
         self.delay_s = 0.0

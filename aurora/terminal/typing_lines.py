@@ -6,14 +6,16 @@ Loaded only when somebody types: the library behind it takes its time to load.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import trio
 from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
+from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
@@ -24,11 +26,24 @@ from aurora.terminal.commands import COMMANDS
 class TypedLines:
     """Lines from a person."""
 
-    def __init__(self, segments: Iterable[str], *, color: bool) -> None:
+    def __init__(
+        self,
+        completer: Completer,
+        *,
+        color: bool,
+        history: str = "history",
+        is_ended: Callable[[str], bool] = lambda _: True,
+        continuation: str = "",
+    ) -> None:
+        """``is_ended`` says of a text whether Enter ends it, or begins its next line."""
         self._session: PromptSession[str] = PromptSession(
-            history=_history(),
-            completer=WordCompleter(segments),
+            history=_history(history),
+            completer=completer,
             complete_while_typing=False,
+            multiline=Condition(lambda: not is_ended(get_app().current_buffer.text)),
+            prompt_continuation=lambda width, _, wrapped: (
+                " " * width if wrapped else continuation.rjust(width)
+            ),
             color_depth=None if color else ColorDepth.DEPTH_1_BIT,
         )
         self._stopped = False
@@ -87,10 +102,10 @@ class WordCompleter(Completer):
         return [each for each in offered if each not in words]
 
 
-def _history() -> History:
+def _history(name: str) -> History:
     """Kept between sessions where the system keeps such things, if that can be written."""
     base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    path = Path(base) / "aurora" / "history"
+    path = Path(base) / "aurora" / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()

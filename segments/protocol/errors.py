@@ -237,6 +237,22 @@ class NotADatabase(Invalid):
     """A volume whose pages are something else than a database of `open_database`."""
 
 
+class NotSqlite(Invalid):
+    """A file that is no SQLite database."""
+
+
+class UnmergedJournal(Invalid):
+    """A log or a journal beside a SQLite file, with changes that the file does not have."""
+
+
+class DatabaseNotEmpty(Invalid):
+    """A database that has something in it, where an import needs an empty one."""
+
+
+class FileInTheWay(Invalid):
+    """A file that is there already, and would be replaced."""
+
+
 class NoSuchCommit(NotFound):
     """A time, or an LSN, at which there was no database yet."""
 

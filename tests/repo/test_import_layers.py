@@ -83,6 +83,7 @@ SHELLS: Final = (
     "aurora/sqlite/bridge.py",
     "aurora/sqlite/connections.py",
     "aurora/sqlite/database.py",
+    "aurora/sqlite/importing.py",
     "aurora/sqlite/rows.py",
     "aurora/sqlite/transaction.py",
     "aurora/sqlite/turns.py",

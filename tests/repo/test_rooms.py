@@ -15,7 +15,7 @@ from tests.repo.sources import python_files, text
 
 PACKAGES: Final = (
     "segments/protocol/", "segments/layers/", "segments/", "aurora/", "aurora/sqlite/",
-    "aurora/terminal/",
+    "aurora/terminal/", "aurora/terminal/sql/",
 )  # fmt: skip
 
 

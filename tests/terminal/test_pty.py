@@ -134,6 +134,100 @@ def test_ctrl_c_ends_a_command_that_waits_and_not_the_session(spawn: Spawn) -> N
     )
 
 
+def test_the_sql_shell_completes_and_takes_statements_of_several_lines(
+    spawn: Spawn, tmp_path: Path
+) -> None:
+    child = spawn("sql", width=80)
+    child.expect_exact("sql>")
+    child.send("create table notes(id integer primary key, body);\r")
+    child.expect("durable at LSN")
+    child.expect_exact("sql>")
+    child.send("insert into no\t")  # a table
+    child.expect_exact("tes")
+    child.send(" values(1,\r")  # Enter goes on
+    child.expect_exact("...>")
+    child.send("'two\r")
+    child.expect_exact("...>")
+    child.send("lines');\r")
+    child.expect("1 row changed, durable at LSN")
+    child.expect_exact("sql>")
+    child.send("sel\t")  # a keyword, in the case that was begun
+    child.expect_exact("ect")
+    child.send(" bo\t")  # a column
+    child.expect_exact("dy")
+    child.send(" from notes;\r")
+    child.expect_exact("two\\nlines")
+    child.expect_exact("sql>")
+    child.send("update notes set\x03")  # Ctrl-C gives it up
+    child.expect_exact("sql>")
+    child.send(".cra\t")
+    child.expect_exact("sh")
+    child.send("\x03")
+    child.expect_exact("sql>")
+    child.send("\x1b[A\x1b[A\r")  # the whole statement before the last one
+    child.expect("UNIQUE constraint failed")
+    child.send("\x04")
+    assert ended(child) == 0
+    history = (tmp_path / "state" / "aurora" / "sql-history").read_text(encoding="utf-8")
+    assert "+'two\n+lines');" in history
+
+
+def test_the_sql_prompt_says_where_it_is(spawn: Spawn) -> None:
+    child = spawn("sql", NO_COLOR="1")
+    child.expect_exact("sql> ")
+    child.send("CREATE TABLE t(a);\r")
+    child.expect(r"durable at LSN (\d+)")
+    lsn = child.match[1]
+    child.send("BEGIN;\r")
+    child.expect_exact("sql*> ")
+    child.send("INSERT INTO t\r")
+    child.expect_exact(" ...> ")
+    child.send("VALUES(1);\rCOMMIT;\r")
+    child.expect("committed at LSN")
+    child.expect_exact("sql> ")
+    child.send(f".at {lsn}\r")
+    child.expect_exact(f"sql@{lsn}> ")
+    child.send("DELETE FROM t;\r")
+    child.expect("error: a statement that writes")
+    child.send(".at now\r.quit\r")
+    assert ended(child) == 0
+    assert "\x1b" not in child.logfile_read.getvalue()
+
+
+def test_ctrl_c_ends_a_statement_and_not_the_sql_shell(spawn: Spawn) -> None:
+    child = spawn("sql", NO_COLOR="1")
+    child.expect_exact("sql> ")
+    child.send("CREATE TABLE t(a);\r")
+    child.expect_exact("sql> ")
+    child.send(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT sum(i) FROM n;\r"
+    )
+    interrupt(child, "interrupted")
+    child.expect_exact("sql> ")
+    child.send(".crash az1 C0\r")
+    child.expect_exact("sql> ")
+    child.send("INSERT INTO t VALUES(1);\r")
+    child.expect("commits wait for a write quorum: 3 of 6")  # it says what for, by itself
+    interrupt(child, "interrupted: the commit is part of the log")
+    child.expect_exact("sql> ")
+    child.send(".restart C0\r")
+    child.expect("up: C0")
+    child.send("BEGIN; SELECT count(*) FROM t; COMMIT;\r")
+    child.expect(r"\n *1\r")
+    child.send("\x04")
+    assert ended(child) == 0
+
+
+def interrupt(child: Any, expected: str) -> None:
+    """Send Ctrl-C until it is heard: the first may come before the statement runs."""
+    child.expect_exact("\n")
+    for _ in range(20):
+        child.kill(signal.SIGINT)
+        if child.expect([expected, pexpect.TIMEOUT], timeout=0.5) == 0:
+            return
+    pytest.fail(f"no {expected!r}")
+
+
 def test_ctrl_c_in_a_demo(spawn: Spawn, tmp_path: Path) -> None:
     child = spawn("viz-demo", "--delay", "50")
     child.expect("mini-transaction")

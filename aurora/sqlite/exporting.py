@@ -1,0 +1,115 @@
+"""A database, as of any moment, becomes a plain SQLite file.
+
+Pages are the same on the volume and in a file, so they are only copied. The file is whole or not
+there: it is written under another name, synced, and then given its own.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from aurora.sqlite.database import Database
+from aurora.sqlite.header import HEADER_PAGE, size_pages
+from aurora.sqlite.history import CommitInfo, commit_at, commit_of
+from aurora.sqlite.moments import Moment
+from aurora.sqlite.source_file import check_no_journal, new_database
+from segments.protocol.errors import FileInTheWay
+from segments.protocol.record import PAGE_SIZE
+
+_PART: Final = 64
+"""Pages asked for together."""
+_SYNCED: Final = 8 * _PART
+"""Pages after which the file is synced: all at once would hold everyone up at the end."""
+
+
+async def export_file(
+    db: Database,
+    path: str | PathLike[str],
+    *,
+    at: Moment | None = None,
+    replace: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> CommitInfo | None:
+    """Write a SQLite file with pages of 8,192 bytes; returns the commit that it shows, if any.
+
+    ``at`` is as in `Database.at`, by default the newest durable commit; later commits do not wait.
+    Raises `FileInTheWay` if the file is there, unless ``replace``; `UnmergedJournal` if a log of a
+    former one is beside it, which SQLite would apply to this one; `OSError` if it cannot be
+    written; and as `Database.at`.
+    """
+    target = Path(path)
+    _check_target(target, replace)
+    await db.query("SELECT 1").all()  # raises if it is closed, or has ended
+    volume = db._volume
+    async with AsyncExitStack() as stack:
+        if at is None:
+            vdl = stack.enter_context(volume.held())
+            commit = await commit_at(volume, vdl)
+        else:
+            commit = await commit_of(volume, at)
+            stack.enter_context(volume.held(commit.lsn))
+        # In a folder of its own beside the target: the same file system, and nobody else's name.
+        folder = Path(
+            stack.enter_context(
+                tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
+            )
+        )
+        part = folder / "part"
+        file = stack.enter_context(part.open("wb"))
+        if commit is None:
+            file.write(new_database())
+        else:
+            (header,) = await volume.fetch([HEADER_PAGE], commit.lsn)
+            pages = size_pages(header)
+            for first in range(HEADER_PAGE, pages + 1, _PART):
+                asked = range(first, min(first + _PART, pages + 1))
+                images = await volume.fetch(asked, commit.lsn)
+                file.write(b"".join(images))
+                if first % _SYNCED == HEADER_PAGE:
+                    _sync(file)
+                if progress is not None:
+                    progress("writing", asked[-1], pages)
+            assert file.tell() == pages * PAGE_SIZE
+        _publish(file, part, target, replace)
+    return commit
+
+
+def _check_target(path: Path, replace: bool) -> None:
+    if path.exists() and (not replace or not path.is_file()):
+        raise FileInTheWay(f"{path} is there already: expected a name that is free")
+    check_no_journal(path)
+
+
+def _publish(file: BinaryIO, part: Path, path: Path, replace: bool) -> None:
+    """Give the file its name, once all of it is on disk."""
+    _sync(file)
+    if replace:
+        part.replace(path)
+    else:
+        _link(part, path)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _link(part: Path, path: Path) -> None:
+    """Give it the name unless somebody has taken that meanwhile."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise FileInTheWay(f"{path} is there already: expected a name that is free") from None
+    except OSError:  # a file system without hard links
+        part.rename(path)

@@ -1,0 +1,201 @@
+"""A plain SQLite file becomes the database of a volume.
+
+Its pages are written in many mini-transactions that no reader sees, since each reads no further
+than the size in page 1 says, which is that of an empty database until the last of them: that has
+page 1, and the commit. So memory is bounded, whatever the size; and a crash in between leaves an
+empty database, and pages beyond its end that the next import overwrites.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from aurora.commit_queue import Commit
+from aurora.mtr import PageWrite
+from aurora.sqlite.bridge import run
+from aurora.sqlite.database import Database
+from aurora.sqlite.header import HEADER_PAGE, restored
+from aurora.sqlite.history import CommitInfo, commit_at
+from aurora.sqlite.page_diff import changed_ranges
+from aurora.sqlite.source_file import (
+    CHANGE_COUNTER,
+    SCHEMA_COOKIE,
+    SourceFile,
+    new_database,
+    pages_of,
+    read_pages,
+)
+from aurora.sqlite.volume import Volume
+from aurora.sqlite.writer import Writer
+from segments.protocol.errors import DatabaseNotEmpty
+from segments.protocol.ids import PageId
+from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many pages of it are done, and of how many; 0 if not known."""
+
+_PART: Final = 64
+"""Pages in a mini-transaction."""
+_UNDER_WAY: Final = 4
+"""Mini-transactions that are not durable yet."""
+_UNFOLDED_BYTES: Final = 48 << 20
+"""Log of one segment that may wait to be folded."""
+_PAUSE_S: Final = 0.05
+_PATIENCE_S: Final = 120.0
+"""How long segments may write no layer while they are waited for."""
+
+
+async def import_file(
+    db: Database, path: str | PathLike[str], *, progress: Progress | None = None
+) -> CommitInfo:
+    """Make a SQLite file of any page size the content of an empty database; returns its commit.
+
+    A file with pages of 8,192 bytes is taken as it is, and an export gives the same bytes; others
+    are first copied, by SQLite, into the directory for temporary files. Nobody else writes to the
+    database meanwhile, and readers find it empty. Cancelled, or failed, it stays empty.
+
+    Raises `NotSqlite`, `SqlCorrupt` if SQLite finds it damaged, `UnmergedJournal` for a log beside
+    it, `DatabaseNotEmpty`, and `OSError` if the file cannot be read.
+    """
+    tell = progress or _silent
+    await db.query("SELECT 1").all()  # raises if it is closed, or has ended
+    volume, writer = db._volume, db._writer
+    volume.check_writable()
+    await writer.turns.take(short=False)
+    commit: Commit | None = None
+    failure: DatabaseNotEmpty | None = None
+    try:
+        await writer.connection.run(_check_empty, writer)
+        with SourceFile(Path(path)) as source:
+            tell("checking", 0, 0)
+            await run(source.check)
+            tell("converting", 0, 0)
+            commit = await _write(volume, writer, await run(source.converted), tell)
+    except DatabaseNotEmpty as error:
+        failure = error
+    finally:
+        writer.turns.give()
+    await writer.settle(commit)  # of what is there, too, before it is told
+    if failure is not None:
+        raise failure
+    assert commit is not None
+    with volume.held(commit.lsn):
+        found = await commit_at(volume, commit.lsn)
+    assert found is not None
+    return found
+
+
+def _silent(_: str, __: int, ___: int) -> None:
+    """Nobody wants to know."""
+
+
+def _check_empty(writer: Writer) -> None:
+    """Raise `DatabaseNotEmpty` if there is anything; in a greenlet."""
+    rows = writer.connection.fetch_all("SELECT count(*), min(tbl_name) FROM sqlite_schema", None)
+    ((count, name),) = rows
+    if count:
+        raise DatabaseNotEmpty(
+            f"a database whose schema has {count} entries, {name!r} among them: expected an empty "
+            "one, to import into"
+        )
+
+
+async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> Commit:
+    """Write all pages, the first one last; with the turn."""
+    await writer.connection.run(_shrink, writer)
+    pages = pages_of(path)
+    unwritten = await _is_unwritten(volume)
+    limits = volume._config
+    most = min(_PART, limits.max_mtr_bytes // PAGE_SIZE, limits.max_mtr_writes)
+    commits: deque[Commit] = deque()
+    brake = _Brake(volume)
+    for first in range(HEADER_PAGE + 1, pages + 1, most):
+        tell("writing", first - 1, pages)
+        count = min(most, pages + 1 - first)
+        images = read_pages(path, first, count)
+        writes = _writes(first, images, unwritten=unwritten, most=limits.max_mtr_writes)
+        if writes:
+            commits.append(await volume.submit(writes))
+        if len(commits) > _UNDER_WAY:
+            await commits.popleft().durable()
+            await brake.wait()
+    (header,) = read_pages(path, HEADER_PAGE, 1)
+    writer.file._heads.clear()  # the pages have changed past it
+    (newest,) = await volume.fetch_heads([HEADER_PAGE])
+    header = _carried_on(header, newest)
+    await writer.connection.run(writer.replace, [(HEADER_PAGE, header)], pages)
+    tell("writing", pages, pages)
+    commit = writer.file.last_commit
+    assert commit is not None
+    return commit
+
+
+class _Brake:
+    """Has an import wait while segments have much of their log in memory.
+
+    They fold it into layers in the background, one job at a time, and more slowly than they take
+    it: a long merge would have the log grow by all that comes meanwhile.
+    """
+
+    def __init__(self, volume: Volume) -> None:
+        self._statistics = volume._cluster.statistics
+        self._patience_s = _PATIENCE_S
+
+    async def wait(self) -> None:
+        """Wait as long as they get on with it; one that does not is in other trouble."""
+        waited_s, folded = 0.0, -1
+        while waited_s < self._patience_s:
+            segments = self._statistics().segments.values()
+            if max((each.log_bytes for each in segments), default=0) <= _UNFOLDED_BYTES:
+                return
+            progress = sum(each.layer_bytes_written for each in segments)
+            waited_s = waited_s + _PAUSE_S if progress == folded else 0.0
+            folded = progress
+            await trio.sleep(_PAUSE_S)
+        self._patience_s = _PAUSE_S  # not all of it again for every part
+
+
+def _shrink(writer: Writer) -> None:
+    """Make the empty database one page; in a greenlet. What is beyond may then be overwritten."""
+    if not writer.file.pages():
+        writer.replace([(HEADER_PAGE, new_database())], 1)
+    elif writer.file.pages() > 1:
+        writer.connection.fetch_all("VACUUM", None)
+    assert writer.file.pages() == 1, writer.file.pages()
+
+
+async def _is_unwritten(volume: Volume) -> bool:
+    """Whether no page beyond the first one has ever been written."""
+    async for _ in volume.engine.pages(HEADER_PAGE + 1):
+        return False
+    return True
+
+
+def _writes(
+    first: PageId, images: Sequence[bytes], *, unwritten: bool, most: int
+) -> list[PageWrite]:
+    """What makes pages these images: all of each, or, if they are zeros, what is not."""
+    writes: list[PageWrite] = []
+    if unwritten:
+        for page_id, image in enumerate(images, first):
+            for start, end in changed_ranges(EMPTY_PAGE, image):
+                writes.append(PageWrite(page_id, start, image[start:end]))
+        if len(writes) <= most:
+            return writes
+    return [PageWrite(page_id, 0, image) for page_id, image in enumerate(images, first)]
+
+
+def _carried_on(header: bytes, newest: bytes) -> bytes:
+    """The file's page 1 as it is, if that can follow the newest one; else with its counters raised.
+
+    Connections know by the change counter that their cached pages are old, and by the schema cookie
+    that their statements are: neither may have been there before (`header.restored`).
+    """
+    follows = all(header[each] > newest[each] for each in (CHANGE_COUNTER, SCHEMA_COOKIE))
+    return header if follows else restored(header, newest)

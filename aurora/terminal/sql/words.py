@@ -1,0 +1,37 @@
+"""What the words of a command mean. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from aurora.terminal import language
+from segments.protocol.ids import MAX_INTEGER
+
+if TYPE_CHECKING:
+    from aurora.sqlite.moments import Moment
+
+Words = Sequence[str]
+PRESENT: Final = "now"
+
+
+def moment(words: Words) -> Moment | None:
+    """A moment as it is typed: an LSN, a time, how long ago; None for the present."""
+    text = " ".join(words).strip()
+    if text.lower() == PRESENT:
+        return None
+    digits = text.removeprefix("@").replace(",", "")
+    if digits.isascii() and digits.isdigit():
+        return language.integer(digits, "an LSN", 0, MAX_INTEGER)
+    return text
+
+
+def file_of(word: str) -> Path:
+    """A path as it is typed."""
+    return Path(word).expanduser()
+
+
+def quoted(name: str) -> str:
+    """A name in SQL."""
+    return '"' + name.replace('"', '""') + '"'

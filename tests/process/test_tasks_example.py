@@ -1,0 +1,107 @@
+"""docs/examples/tasks.py: whatever it has answered survives SIGKILL, and the past can be read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote_plus, urlsplit
+
+from tests.patience import PATIENCE_S
+from tests.repo.sources import ROOT
+
+TASKS = ROOT / "docs" / "examples" / "tasks.py"
+
+
+class Server:
+    """One run of the application."""
+
+    def __init__(self, volume: Path) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, TASKS, volume, "0"],
+            cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        url = urlsplit(self._process.stdout.readline().strip())
+        assert url.hostname is not None, "it did not start"
+        self._connection = HTTPConnection(url.hostname, url.port, timeout=PATIENCE_S)
+
+    def ask(self, method: str, target: str, body: str = "") -> tuple[int, Any]:
+        self._connection.request(method, target, body.encode())
+        with closing(self._connection.getresponse()) as answer:
+            return answer.status, json.load(answer)
+
+    def post(self, text: str) -> dict[str, int]:
+        status, value = self.ask("POST", "/", text)
+        assert status == 201
+        assert isinstance(value, dict)
+        return value
+
+    def texts(self, at: object = "") -> list[str]:
+        status, value = self.ask("GET", f"/?at={quote_plus(str(at))}" if at else "/")
+        assert status == 200, value
+        return [each["text"] for each in value]
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate(timeout=PATIENCE_S)
+        self._connection.close()
+
+
+@contextmanager
+def running(volume: Path) -> Iterator[Server]:
+    server = Server(volume)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def test_what_was_answered_survives_and_the_past_can_be_read(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    with running(volume) as server:
+        first = server.post("water the plants")
+        server.post("feed the cat")
+        then = datetime.now(UTC)
+        server.post("write home")
+        assert server.ask("POST", f"/{first['id']}/done")[0] == 200
+        assert server.ask("POST", "/99/done") == (404, {"error": "no task 99"})
+        assert server.ask("DELETE", "/")[0] == 404
+        assert server.ask("GET", "/?at=whenever")[0] == 400
+
+    with running(volume) as server:
+        assert server.texts() == ["water the plants", "feed the cat", "write home"]
+        assert server.ask("GET", "/")[1][0]["done"]
+        assert server.texts(first["lsn"]) == ["water the plants"]
+        assert server.texts(then.isoformat()) == ["water the plants", "feed the cat"]
+        assert not server.ask("GET", f"/?at={first['lsn']}")[1][0]["done"]
+        assert server.texts("yesterday") == []
+        server.post("sleep")
+
+    with running(volume) as server:
+        assert server.texts()[-1] == "sleep"
+        assert server.texts("0 seconds ago")[-1] == "sleep"
+
+
+def test_kills_amid_requests_lose_nothing_that_was_answered(tmp_path: Path) -> None:
+    volume = tmp_path / "volume"
+    answered: list[str] = []
+    for _ in range(3):
+        with running(volume) as server:
+            known = server.texts()
+            assert known[: len(answered)] == answered
+            for number in range(5):
+                text = f"task {len(known) + number}"
+                server.post(text)
+                answered = server.texts() if number == 0 else [*answered, text]
+            server._connection.request("POST", "/", b"perhaps")  # killed before it is answered
+    with running(volume) as server:
+        kept = server.texts()
+        assert kept[: len(answered)] == answered
+        assert set(kept[len(answered) :]) <= {"perhaps"}

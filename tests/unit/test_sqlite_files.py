@@ -1,0 +1,239 @@
+"""Databases to and from plain SQLite files: the same bytes, all of it or nothing, typed errors."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import trio
+
+from aurora.sqlite.database import Database
+from aurora.sqlite.exporting import export_file
+from aurora.sqlite.importing import import_file
+from aurora.sqlite.opening import open_database
+from segments.protocol.errors import (
+    DatabaseNotEmpty,
+    FileInTheWay,
+    NotSqlite,
+    SqlCorrupt,
+    UnmergedJournal,
+)
+from segments.protocol.record import PAGE_SIZE
+from tests.database_rig import cancelled_at, run_database
+from tests.worlds import World
+
+ROWS = 3_000
+
+
+def make(path: Path, page_size: int = PAGE_SIZE, *pragmas: str, rows: int = ROWS) -> Path:
+    """A file with a table, an index, and pages that are free."""
+    with sqlite3.connect(path) as db:
+        db.execute(f"PRAGMA page_size={page_size}")
+        for pragma in pragmas:
+            db.execute(f"PRAGMA {pragma}")
+        db.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+        db.execute("CREATE INDEX i ON t(b)")
+        db.executemany(
+            "INSERT INTO t VALUES(?, ?)", ((n, f"{n * 7919 % 1000}-" * 9) for n in range(rows))
+        )
+        db.execute(f"DELETE FROM t WHERE a > {rows // 2}")
+    db.close()
+    return path
+
+
+def rows_of(path: Path) -> list[tuple[int, str]]:
+    db = sqlite3.connect(path)
+    try:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        return db.execute("SELECT * FROM t ORDER BY a").fetchall()
+    finally:
+        db.close()
+
+
+def test_what_was_imported_is_exported_byte_for_byte(tmp_path: Path) -> None:
+    source, copy = make(tmp_path / "source.db"), tmp_path / "copy.db"
+
+    async def main(db: Database, _: World) -> None:
+        told: list[tuple[str, int, int]] = []
+        commit = await import_file(db, source, progress=lambda *each: told.append(each))
+        assert told[0] == ("checking", 0, 0)
+        assert told[-1] == ("writing", told[-1][2], source.stat().st_size // PAGE_SIZE)
+        assert await export_file(db, copy) == commit
+        assert (await db.history(1))[0] == commit
+
+    run_database(main)
+    assert copy.read_bytes() == source.read_bytes()
+    assert [each.name for each in tmp_path.iterdir() if each.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(
+    ("page_size", "pragmas"),
+    [
+        (512, ()),
+        (1_024, ("auto_vacuum=FULL",)),
+        (4_096, ("journal_mode=WAL",)),
+        (8_192, ("journal_mode=WAL",)),
+        (65_536, ("encoding='UTF-16be'",)),
+    ],
+)
+def test_any_file_is_imported(page_size: int, pragmas: Iterable[str], tmp_path: Path) -> None:
+    source, copy = make(tmp_path / "source.db", page_size, *pragmas), tmp_path / "copy.db"
+
+    async def main(db: Database, _: World) -> None:
+        await import_file(db, source)
+        await db.execute("INSERT INTO t VALUES(-1, 'new')")
+        await export_file(db, copy)
+
+    run_database(main)
+    assert rows_of(copy) == [(-1, "new"), *rows_of(source)]
+
+
+def test_readers_find_nothing_until_all_is_there(tmp_path: Path) -> None:
+    source = make(tmp_path / "source.db")
+
+    async def main(db: Database, world: World) -> None:
+        seen: list[int] = []
+
+        async def look() -> None:
+            while not seen or not seen[-1]:
+                seen.append(await db.query("SELECT count(*) FROM sqlite_schema").value())
+                await trio.sleep(0.0005)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(look)
+            await import_file(db, source)
+        assert seen[0] == 0 and seen[-1] == 2 and set(seen) == {0, 2}
+        assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
+
+    run_database(main)
+
+
+def test_a_crash_in_between_leaves_an_empty_database_for_the_next_import(tmp_path: Path) -> None:
+    source, copy = make(tmp_path / "source.db", rows=60_000), tmp_path / "copy.db"
+
+    async def main(db: Database, world: World) -> None:
+        def tell(what: str, done: int, _: int) -> None:
+            if what == "writing" and done > 400:
+                world.cluster.crash_writer()
+
+        with pytest.raises(Exception, match=r"closed|ended"):
+            await import_file(db, source, progress=tell)
+        db.close()
+        await world.cluster.recover()
+        async with open_database(world.cluster) as again:
+            assert await again.query("SELECT count(*) FROM sqlite_schema").value() == 0
+            existing = [each async for each in world.cluster.engine.pages(2)]
+            assert len(existing) > 64
+            await import_file(again, source)
+            await export_file(again, copy)
+
+    run_database(main)
+    assert copy.read_bytes() == source.read_bytes()
+
+
+def test_cancelled_anywhere_it_is_all_or_nothing(tmp_path: Path) -> None:
+    source = make(tmp_path / "source.db")
+
+    async def main(db: Database, _: World) -> None:
+        step, cancelled = 0, True
+        while cancelled:
+            step += 1
+            try:
+                cancelled = await cancelled_at(step, lambda: import_file(db, source))
+            except DatabaseNotEmpty:  # the one before was part of the log already
+                break
+        assert step >= 3
+        assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
+
+    run_database(main)
+
+
+def test_connections_notice_although_the_counters_of_the_file_are_low(tmp_path: Path) -> None:
+    """SQLite tells by two counters in page 1 whether what it has cached still holds."""
+    source = make(tmp_path / "source.db")
+
+    async def main(db: Database, _: World) -> None:
+        for number in range(12):
+            await db.execute(f"CREATE TABLE t(c{number}, x DEFAULT (hex(zeroblob(9000))))")
+            await db.execute(f"INSERT INTO t(c{number}) VALUES(1), (2)")
+            assert await db.query("SELECT count(*) FROM t").value() == 2
+            await db.execute("DROP TABLE t")
+        assert await db.query("SELECT count(*) FROM sqlite_schema").value() == 0
+        await import_file(db, source)
+        assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
+        assert (await db.execute("SELECT count(b) FROM t")).rows == [(ROWS // 2 + 1,)]
+
+    run_database(main)
+
+
+def test_an_export_of_an_earlier_moment(tmp_path: Path) -> None:
+    before, empty = tmp_path / "before.db", tmp_path / "empty.db"
+
+    async def main(db: Database, _: World) -> None:
+        assert await export_file(db, empty) is None
+        await db.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
+        first = await db.execute("INSERT INTO t VALUES(1, 'one')")
+        await db.execute("UPDATE t SET b = 'two'")
+        assert first.lsn is not None
+        commit = await export_file(db, before, at=first.lsn)
+        assert commit is not None and commit.lsn == first.lsn
+
+    run_database(main)
+    assert rows_of(before) == [(1, "one")]
+    assert empty.stat().st_size == PAGE_SIZE
+    with sqlite3.connect(empty) as plain:
+        assert plain.execute("SELECT count(*) FROM sqlite_schema").fetchall() == [(0,)]
+    plain.close()
+
+
+def test_a_file_is_only_replaced_if_that_is_wanted(tmp_path: Path) -> None:
+    target = tmp_path / "target.db"
+    target.write_bytes(b"mine")
+
+    async def main(db: Database, _: World) -> None:
+        await db.execute("CREATE TABLE t(a, b)")
+        with pytest.raises(FileInTheWay, match=r"target\.db is there already"):
+            await export_file(db, target)
+        assert target.read_bytes() == b"mine"
+        log = tmp_path / "target.db-wal"
+        log.write_bytes(b"of another database")
+        with pytest.raises(UnmergedJournal, match=r"target\.db-wal"):
+            await export_file(db, target, replace=True)
+        log.unlink()
+        await export_file(db, target, replace=True)
+        with pytest.raises(FileInTheWay):  # a directory is never replaced
+            await export_file(db, tmp_path, replace=True)
+
+    run_database(main)
+    assert rows_of(target) == []
+
+
+def test_what_cannot_be_imported_is_told_by_its_kind(tmp_path: Path) -> None:
+    good = make(tmp_path / "good.db")
+    text = tmp_path / "text.db"
+    text.write_text("no database, although its name says so" * 9, encoding="utf-8")
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    damaged = make(tmp_path / "damaged.db")
+    data = bytearray(damaged.read_bytes())
+    data[PAGE_SIZE * 2 : PAGE_SIZE * 2 + 64] = bytes(range(64))
+    damaged.write_bytes(data)
+    cut = make(tmp_path / "cut.db")
+    cut.write_bytes(cut.read_bytes()[: -3 * PAGE_SIZE])
+    logged = make(tmp_path / "logged.db")
+    logged.with_name("logged.db-wal").write_bytes(b"x")
+
+    async def main(db: Database, _: World) -> None:
+        for path, kind in (
+            (text, NotSqlite), (empty, NotSqlite), (damaged, SqlCorrupt), (cut, SqlCorrupt),
+            (logged, UnmergedJournal), (tmp_path / "none.db", FileNotFoundError),
+        ):  # fmt: skip
+            with pytest.raises(kind, match=path.name):
+                await import_file(db, path)
+        await db.execute("CREATE TABLE u(a)")
+        with pytest.raises(DatabaseNotEmpty, match="'u'"):
+            await import_file(db, good)
+
+    run_database(main)
