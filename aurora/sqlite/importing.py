@@ -14,8 +14,6 @@ from os import PathLike
 from pathlib import Path
 from typing import Final
 
-import trio
-
 from aurora.commit_queue import Commit
 from aurora.mtr import PageWrite
 from aurora.sqlite.bridge import run
@@ -44,11 +42,6 @@ _PART: Final = 64
 """Pages in a mini-transaction."""
 _UNDER_WAY: Final = 4
 """Mini-transactions that are not durable yet."""
-_UNFOLDED_BYTES: Final = 48 << 20
-"""Log of one segment that may wait to be folded."""
-_PAUSE_S: Final = 0.05
-_PATIENCE_S: Final = 120.0
-"""How long segments may write no layer while they are waited for."""
 
 
 async def import_file(
@@ -111,20 +104,18 @@ async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> 
     await writer.connection.run(_shrink, writer)
     pages = pages_of(path)
     unwritten = await _is_unwritten(volume)
-    limits = volume._config
-    most = min(_PART, limits.max_mtr_bytes // PAGE_SIZE, limits.max_mtr_writes)
+    limits = volume.config
+    most = min(_PART, limits.part_bytes // PAGE_SIZE, limits.part_writes)
     commits: deque[Commit] = deque()
-    brake = _Brake(volume)
     for first in range(HEADER_PAGE + 1, pages + 1, most):
         tell("writing", first - 1, pages)
         count = min(most, pages + 1 - first)
         images = read_pages(path, first, count)
-        writes = _writes(first, images, unwritten=unwritten, most=limits.max_mtr_writes)
+        writes = _writes(first, images, unwritten=unwritten, most=limits.part_writes)
         if writes:
             commits.append(await volume.submit(writes))
         if len(commits) > _UNDER_WAY:
             await commits.popleft().durable()
-            await brake.wait()
     (header,) = read_pages(path, HEADER_PAGE, 1)
     writer.file._heads.clear()  # the pages have changed past it
     (newest,) = await volume.fetch_heads([HEADER_PAGE])
@@ -134,31 +125,6 @@ async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> 
     commit = writer.file.last_commit
     assert commit is not None
     return commit
-
-
-class _Brake:
-    """Has an import wait while segments have much of their log in memory.
-
-    They fold it into layers in the background, one job at a time, and more slowly than they take
-    it: a long merge would have the log grow by all that comes meanwhile.
-    """
-
-    def __init__(self, volume: Volume) -> None:
-        self._statistics = volume._cluster.statistics
-        self._patience_s = _PATIENCE_S
-
-    async def wait(self) -> None:
-        """Wait as long as they get on with it; one that does not is in other trouble."""
-        waited_s, folded = 0.0, -1
-        while waited_s < self._patience_s:
-            segments = self._statistics().segments.values()
-            if max((each.log_bytes for each in segments), default=0) <= _UNFOLDED_BYTES:
-                return
-            progress = sum(each.layer_bytes_written for each in segments)
-            waited_s = waited_s + _PAUSE_S if progress == folded else 0.0
-            folded = progress
-            await trio.sleep(_PAUSE_S)
-        self._patience_s = _PAUSE_S  # not all of it again for every part
 
 
 def _shrink(writer: Writer) -> None:

@@ -14,6 +14,7 @@ import trio
 
 from aurora.cluster import Cluster
 from aurora.commit_queue import Commit
+from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.mtr import PageWrite
 from segments.protocol.errors import AuroraError, DatabaseEnded, ReadOnly
@@ -29,6 +30,7 @@ class Volume:
         """Serves the latest writer, while that runs; raises `Unavailable` before it is open."""
         self.engine = cluster.engine
         self.read_only = cluster.read_only
+        self.config: EngineConfig = cluster.config.engine
         self.clock: Callable[[], int] = cluster.clock
         self._cluster = cluster
         _ = self.engine.vdl  # raises as long as there is none
