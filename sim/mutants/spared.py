@@ -35,7 +35,7 @@ SPARED_FUNCTIONS: Final[Mapping[str, str]] = {
     "segments.chain_index:ChainIndex.missing_ranges": _HEALTH,
     "segments.chain_index:ChainIndex.payload_bytes": _HEALTH,
     "segments.core:SegmentCore.user_bytes_taken": _HEALTH,
-    "aurora.commit:PendingCommit._waits_for": _HEALTH,
+    "aurora.way:Way._waits_for": _HEALTH,
     "aurora.consistency:VolumeConsistency.first_outstanding": _HEALTH,
     "aurora.core:WriterCore.floor_held_by": _HEALTH,
     "aurora.core:WriterCore.is_current": _HEALTH,
