@@ -64,6 +64,7 @@ from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
 from sim.check.rollback_checks import RollbackChecks
 from sim.check.space_checks import SpaceChecks
+from sim.check.sql_checks import SqlChecks
 from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -112,6 +113,7 @@ class Checker(Listener):
         self.space = SpaceChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.layers = LayerChecks(world, self.reference, self.findings)
+        self.sql = SqlChecks(world, self.reference, self.findings)
         self.ending = Ending(
             world, self.reference, self.findings, self.disks, self.bounds, self.layers
         )
@@ -226,6 +228,7 @@ class Checker(Listener):
         self._hold(rules_of_clocks.carries_the_clock, source, self._clocks.get(source, 0), records)
         self._clocks[source] = records[-1].clock_us
         self.space.allocated(source, core)
+        self.sql.allocated(source, event)
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,
@@ -406,6 +409,7 @@ class Checker(Listener):
         self.readers.invoked(call)
         self.client_calls.invoked(call)
         self.floors.invoked(call)
+        self.sql.invoked(call)
 
     def on_undocumented(self, call: Call, error: AuroraError) -> None:
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
@@ -418,8 +422,9 @@ class Checker(Listener):
         self.wire.questions.returned(call)
         self.floors.returned(call)
         self.bounds.returned(call)
-        if call.writes_pages and call.outcome is Outcome.OK:
+        if call.outcome is Outcome.OK and (call.writes_pages or call.lsns):
             self._reported_commit(call, engine)
+        self.sql.returned(call, engine)
         self._answered(call, engine)
         self.wire.questions.passed_on(call)
 

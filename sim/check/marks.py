@@ -2,8 +2,8 @@
 
 They follow from the cores' trace events and from how calls end, here and, for disks, in
 `sim.check.disk_marks`, for layers in `sim.check.layer_marks`, for networks and writers in a row in
-`sim.check.storm_marks`; those of the failure table are counted by `sim.check.availability`. A
-mark is counted each time it is reached.
+`sim.check.storm_marks`, for SQL in `sim.check.sql_marks`; those of the failure table are counted by
+`sim.check.availability`. A mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from sim.check.disk_marks import DISK_MARKS, DiskCoverage
 from sim.check.layer_marks import LAYER_MARKS, LayerCoverage
 from sim.check.mark import Mark
 from sim.check.reference_model import Reference
+from sim.check.sql_marks import SQL_MARKS, SqlCoverage
 from sim.check.storm_marks import STORM_MARKS, StormCoverage
 from sim.plan.schedule import Action
 from sim.world.history import Call
@@ -119,6 +120,7 @@ MARKS: Final = {
         ),
         Mark("segment caught up in time", "a segment that was behind had all again, within bounds"),
         *STORM_MARKS,
+        *SQL_MARKS,
     )
 }
 """Every mark, by name."""
@@ -140,6 +142,7 @@ class Coverage(Listener):
         self._layers = LayerCoverage(world, self.count)
         self._outlived: dict[str, list[Lsn]] = {}
         self._storms = StormCoverage(world, reference, self.count)
+        self._sql = SqlCoverage(reference, self.count)
 
     def on_step(self, source: str, event: Event) -> None:
         handler = _ON_EVENT.get(type(event))
@@ -153,6 +156,7 @@ class Coverage(Listener):
         self._disks.on_action(number, action)
 
     def on_crashed(self, segment: SegmentId) -> None:
+        self._sql.on_crashed(segment)
         self._disks.on_crashed(segment)
         self._layers.on_crashed(segment)
 
@@ -192,6 +196,7 @@ class Coverage(Listener):
         if len(view.annulled) > len(view.table.ranges):
             self.count("range forgotten")
         self._recovering.discard(source)
+        self._sql.on_opened(source)
         self.count("recovery completed")
 
     def _on_fenced(self, source: str, _: WriterFenced) -> None:
@@ -237,8 +242,12 @@ class Coverage(Listener):
 
     # ---- clients ---------------------------------------------------------------------------------
 
+    def on_invoked(self, call: Call) -> None:
+        self._sql.on_invoked(call)
+
     def on_returned(self, call: Call, engine: Engine) -> None:
         operation = call.operation
+        self._sql.on_returned(call)
         if call.writes_pages:
             self._write_returned(call, engine)
         elif call.cancelled:

@@ -17,7 +17,7 @@ from sim.check.findings import Findings
 from sim.world.history import Call
 from sim.world.world import World
 
-_HOLDING: Final = ("view", "list", "strict_get_at")
+_HOLDING: Final = ("view", "list", "strict_get_at", "sql")
 """Calls whose read point is kept as long as they last. A strict read has its epoch confirmed first,
 and must still find the version that it was asked for."""
 
@@ -48,7 +48,12 @@ class ReaderChecks:
     def returned(self, call: Call, engine: Engine) -> None:
         """A client has been answered."""
         floor = None if engine.core is None else engine.core.reading.floor
-        if call.operation.kind not in ("put", "wrong", "scan"):  # a scan may come too late
+        if call.operation.kind not in (
+            "put",
+            "wrong",
+            "scan",
+            "sql",
+        ):  # these two may come too late
             self._findings.hold(invariants.was_not_collected, engine.name, call, floor)
         if self._views.pop(call.number, None) is not None:
             self._floor_is_below_view(call, engine)

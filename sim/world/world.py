@@ -28,6 +28,7 @@ from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
 from sim.world.ambush import Ambush
+from sim.world.databases import Databases
 from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
 from sim.world.layer_parts import place_in
@@ -72,6 +73,7 @@ class World:
         self._under_way: dict[trio.lowlevel.Task, Call] = {}
         """The call that each client is making: all that it asks for is asked in its own task."""
         self.healed = False
+        self.databases = Databases()
         self.traffic = Traffic()
         self._listeners: list[Listener] = []
         self._message_listeners: list[Listener] = []
@@ -186,6 +188,9 @@ class World:
         call = self.under_way
         if call is not None:
             call.lsns = [each.lsn for each in event.records]
+            call.mtrs += 1
+            if call.is_sql:  # what it writes, SQLite has decided
+                call.writes = [(e.page_id, e.offset, e.payload) for e in event.records]
 
     def acting(self, number: int, action: Action) -> None:
         """An action of the schedule is about to happen."""
