@@ -23,6 +23,7 @@ from sim.bugs import (
     limits,
     promises,
     readers,
+    sql,
     tables,
 )
 from sim.bugs.recovery import RECOVERY_BUGS
@@ -76,6 +77,7 @@ PLANS: Final = (
     | files.PLANS
     | readers.PLANS
     | limits.PLANS
+    | sql.PLANS
 )
 """The schedules made for bugs, by the bugs' names."""
 
@@ -100,5 +102,6 @@ BUGS.update(
         *readers.READER_BUGS,
         *callers.CALLER_BUGS,
         *limits.LIMIT_BUGS,
+        *sql.SQL_BUGS,
     )
 )

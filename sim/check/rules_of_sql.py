@@ -15,9 +15,10 @@ from segments.protocol.record import RedoRecord
 from sim.check.invariants import Broken, holds
 from sim.check.reference_model import WriterView
 from sim.check.sql_oracle import Replayed, SqlOracle
+from sim.plan.sql_calls import ACCOUNTS
 from sim.world.history import Call
 from sim.world.sql_history import Reading, SqlRow, Statement
-from sim.world.sql_ways import ACCOUNTS, MONEY
+from sim.world.sql_ways import MONEY
 
 _COMMIT_PAGE = 0
 _SHOWN = 200

@@ -21,11 +21,12 @@ _SETUPS: Final = 3
 """Calls that make the tables, as the first may be lost with its writer."""
 _ROOM: Final = 64
 """Times the space of a disk: pages of a database are larger than what other clients write."""
-_WRITES: Final = (
+ACCOUNTS: Final = 8
+USUAL_WRITES: Final = (
     *("transfer",) * 6, *("auto",) * 6, *("savepoint",) * 2, *("caught",) * 2, *("many",) * 2,
     "rollback", "bulk", "unbulk", "delete", "vacuum", "backtrack",
 )  # fmt: skip
-_READS: Final = (
+USUAL_READS: Final = (
     *("query",) * 3, *("snapshot",) * 3, *("at",) * 2, *("head",) * 2, "few", "history", "audit",
     "refused",
 )  # fmt: skip
@@ -61,13 +62,13 @@ def with_sql(
     for _ in range(count):
         if not happens(random, bursts):
             at_ns = below(random, knobs.duration_ns)
-        way = choice(random, _WRITES if happens(random, writes) else _READS)
+        way = choice(random, USUAL_WRITES if happens(random, writes) else USUAL_READS)
         call = Operation(
             at_ns=at_ns,
             client=below(random, clients),
             kind=SQL,
             way=way,
-            pages=(below(random, 8), below(random, 8)),
+            pages=(below(random, ACCOUNTS), below(random, ACCOUNTS)),
             offset=1 + below(random, choice(random, (10, 60))),
             length=8 + below(random, choice(random, (8, 60, 300))),
             age=choice(random, (0.0, 1.0, random.random(), random.random())),

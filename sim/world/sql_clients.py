@@ -22,6 +22,7 @@ from segments.protocol.errors import (
     Unavailable,
 )
 from segments.protocol.ids import Lsn
+from sim.plan.sql_calls import ACCOUNTS
 from sim.world import sql_ways
 from sim.world.history import Call, Outcome
 from sim.world.sql_history import Statement
@@ -81,7 +82,7 @@ async def _setup(session: Session) -> None:
     async with session.transaction() as say:
         for text in sql_ways.SCHEMA:
             await say(Statement(text))
-        accounts = [(each, sql_ways.MONEY) for each in range(sql_ways.ACCOUNTS)]
+        accounts = [(each, sql_ways.MONEY) for each in range(ACCOUNTS)]
         await say(Statement(sql_ways.OPEN_ACCOUNT, sets=accounts))
 
 

@@ -11,9 +11,9 @@ from typing import Final
 
 from segments.protocol.errors import AuroraError, SqlInvalid, SqlReadOnly, SqlRefused
 from sim.plan.schedule import Operation
+from sim.plan.sql_calls import ACCOUNTS
 from sim.world.sql_history import Statement
 
-ACCOUNTS: Final = 8
 MONEY: Final = 100
 """In each account at first."""
 _ROW_BYTES: Final = 900
