@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, TypeVar, cast
 
+import trio
 from greenlet import getcurrent, greenlet
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ async def run(call: Callable[..., T], *arguments: object) -> T:
     Does not pass a checkpoint by itself: calls that find all they need never wait.
     """
     worker = greenlet(call)
+    worker.gr_context = trio.lowlevel.current_task().context  # a caller's variables are there, too
     handed = worker.switch(*arguments)
     while not worker.dead:
         try:

@@ -56,16 +56,26 @@ _vfs_numbers = count(1)
 
 
 class SqlConnection:
-    """One connection of SQLite with its file."""
+    """One connection of SQLite with its file.
 
-    def __init__(self, file: VolumeFile, connection: apsw.Connection, random: Random) -> None:
+    While a call is under way, and perhaps waits, nothing may be ended beneath it: what is to be
+    closed then is closed when it returns.
+    """
+
+    def __init__(
+        self, file: VolumeFile, connection: apsw.Connection, vfs: AuroraVfs, random: Random
+    ) -> None:
         self.file = file
         self.sqlite = connection
+        self._vfs = vfs  # kept as long as SQLite may use it, registered or not
         self.cursor = connection.cursor()
         """For statements that are run to their end at once."""
         self.columns: Columns = ()
         """The columns of the latest statement of `fetch_all`."""
         self._busy = False
+        self._freed: trio.Event | None = None
+        self._left: list[apsw.Cursor] = []
+        self._closing = False
         self._controls = False
         connection.authorizer = self._authorize
         connection.set_progress_handler(_give_way, FAIR_STEPS)
@@ -93,6 +103,26 @@ class SqlConnection:
             return await run(call, *arguments)
         finally:
             self._busy = False
+            if self._freed is not None:
+                self._freed.set()
+            while self._left:
+                self._left.pop().close(True)
+            if self._closing:
+                self.close()
+
+    async def free(self) -> None:
+        """Wait until no call is under way."""
+        while self._busy:
+            self._freed = self._freed or trio.Event()
+            await self._freed.wait()
+            self._freed = None
+
+    def drop(self, cursor: apsw.Cursor) -> None:
+        """End a statement; never waits."""
+        if self._busy:
+            self._left.append(cursor)
+        else:
+            cursor.close(True)
 
     @property
     def in_transaction(self) -> bool:
@@ -153,7 +183,9 @@ class SqlConnection:
 
     def close(self) -> None:
         """End it; never waits."""
-        self.sqlite.close(True)
+        self._closing = self._busy
+        if not self._busy:
+            self.sqlite.close(True)
 
     def _authorize(self, operation: int, first: Any, second: Any, _: Any, __: Any) -> int:
         """Judge a statement as it is prepared (SQL design, decisions 7 and 9)."""
@@ -236,7 +268,7 @@ class Connections:
             for pragma in ("temp_store=MEMORY", *pragmas):
                 list(cursor.execute(f"PRAGMA {pragma}"))
         file.frozen = True
-        made = SqlConnection(file, connection, self._volume.new_random())
+        made = SqlConnection(file, connection, self._vfs, self._volume.new_random())
         self._open[made] = None
         return made
 

@@ -170,6 +170,7 @@ class Rows(AsyncIterator[Row]):
         connection, self._connection = self._connection, None
         if cursor is not None:
             self._source.under_way.pop(self, None)
-            cursor.close(True)
+            assert connection is not None
+            connection.drop(cursor)
         if connection is not None:
             self._source.give_back(connection)

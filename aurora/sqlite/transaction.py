@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from aurora.sqlite.connections import Bindings, Row, SqlConnection
+from aurora.sqlite.connections import Bindings, SqlConnection
 from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.rows import Rows, RowSource
 from aurora.sqlite.writer import Writer
@@ -34,42 +34,67 @@ class Transaction:
         An error ends the statement alone, unless SQLite has rolled back the whole transaction, as
         ON CONFLICT ROLLBACK or a cancellation make it: later calls then raise `TransactionEnded`.
         """
-        fetch = self._writer.connection.fetch_all
-        return await self._run(lambda: fetch(statement, bindings))
+        return await self._run(self._writer.fetched, statement, bindings)
 
     async def execute_many(self, statement: str, sets: Iterable[Bindings]) -> Outcome:
         """Run a statement once for each set of values."""
-        fetch = self._writer.connection.execute_many
-        return await self._run(lambda: fetch(statement, sets))
+        return await self._run(self._writer.fetched_many, statement, sets)
 
     def query(self, statement: str, bindings: Bindings = None) -> Rows:
         """As `Database.query`, within the transaction; closed when that ends."""
-        self._check()
+        self.check()
         return Rows(self._source, statement, bindings)
 
-    async def _run(self, call: Callable[[], list[Row]]) -> Outcome:
+    async def _run(self, call: Callable[..., Outcome], *arguments: object) -> Outcome:
         await trio.lowlevel.checkpoint()
         connection = await self._take()
-        return await connection.run(self._writer.counted, call)
+        return await connection.run(call, *arguments)
 
     async def _take(self) -> SqlConnection:
-        self._check()
+        self.check()
         return self._writer.connection
 
     def _give_back(self, connection: SqlConnection) -> None:
         """The connection is the transaction's until its end."""
 
-    def _check(self) -> None:
-        # SQLite may have ended it by itself: what came next would be committed by itself, too.
-        if self._ended or not self._writer.connection.in_transaction:
-            why = "its block has ended" if self._ended else "SQLite has rolled it back"
-            raise TransactionEnded(f"a transaction, but {why}: expected one under way")
-
     def check(self) -> None:
-        """Raise `TransactionEnded` unless it can still be committed."""
-        self._check()
+        """Raise `TransactionEnded` unless it is under way."""
+        if self._ended:
+            raise TransactionEnded(
+                "a transaction whose block has ended: expected one whose block is running"
+            )
+        self._writer.check_under_way()
 
     def end(self) -> None:
         """Close what is open; never waits."""
         self._ended = True
         self._source.end()
+
+
+class Statements:
+    """What `Database.run` gives to its function: statements that are awaited behind its back."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._ended = False
+
+    def execute(self, statement: str, bindings: Bindings = None) -> Outcome:
+        """As `Transaction.execute`."""
+        self._check()
+        return self._writer.fetched(statement, bindings)
+
+    def execute_many(self, statement: str, sets: Iterable[Bindings]) -> Outcome:
+        """As `Transaction.execute_many`."""
+        self._check()
+        return self._writer.fetched_many(statement, sets)
+
+    def end(self) -> None:
+        """The function has returned."""
+        self._ended = True
+
+    def _check(self) -> None:
+        if self._ended:
+            raise TransactionEnded(
+                "a statement of a function that has returned: expected one that runs"
+            )
+        self._writer.check_under_way()

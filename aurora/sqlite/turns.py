@@ -74,6 +74,7 @@ class Turns:
         self._line[ticket] = (trio.lowlevel.current_task(), short)  # keeps its place
 
         def abort(_: object) -> trio.lowlevel.Abort:
+            self._line[ticket] = (None, short)  # it wakes by itself, to leave the line
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(abort)

@@ -252,7 +252,6 @@ class WriterFile(VolumeFile):
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
         self._pages = size // PAGE_SIZE
-        self._buffer.truncate(self._pages)
 
     def xLock(self, level: int) -> None:  # noqa: N802
         self.locked = True
@@ -282,6 +281,7 @@ class WriterFile(VolumeFile):
         header = buffer.get(HEADER_PAGE)
         if header is not None:
             check_header(header, self._pages)
+            buffer.truncate(size_pages(header))  # spilled, and rolled back to a savepoint
         time_ns = max(self._time_ns, self.volume.clock())
         writes = buffer.writes(time_ns, first=self._is_new)
         if not writes:

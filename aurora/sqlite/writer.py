@@ -7,9 +7,9 @@ these fail together, as each builds on those before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Final, TypeVar
 
 import attrs
 import trio
@@ -20,10 +20,11 @@ from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.turns import Turns
 from aurora.sqlite.vfs import WriterFile
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import SqlError, SqlRefused
-from segments.protocol.ids import PageId
+from segments.protocol.errors import SqlError, SqlRefused, TransactionEnded
+from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE
 
+T = TypeVar("T")
 _BEGIN: Final = "BEGIN IMMEDIATE"
 
 
@@ -37,7 +38,7 @@ class Writer:
         self.turns = Turns()
         self._volume = volume
 
-    # ---- statements by themselves ----------------------------------------------------------------
+    # ---- transactions that wait for nobody but the volume ----------------------------------------
 
     async def execute(self, statement: str, bindings: Bindings) -> Outcome:
         """Run a statement as a transaction of its own; returns when that is durable.
@@ -46,57 +47,82 @@ class Writer:
         """
         # A semicolon in a literal makes a transaction where none was needed, and nothing worse.
         whole = ";" in statement.rstrip("; \t\r\n")
-        fetch = self.connection.fetch_all
-        return await self._alone(lambda: fetch(statement, bindings), whole)
+        outcome, lsn = await self.alone(lambda: self.fetched(statement, bindings), whole=whole)
+        return attrs.evolve(outcome, lsn=lsn) if lsn else outcome
 
     async def execute_many(self, statement: str, sets: Iterable[Bindings]) -> Outcome:
         """As `execute`, once for each set of values, all in one transaction."""
-        fetch = self.connection.execute_many
-        return await self._alone(lambda: fetch(statement, sets), True)
+        outcome, lsn = await self.alone(lambda: self.fetched_many(statement, sets), whole=True)
+        return attrs.evolve(outcome, lsn=lsn)
 
-    async def _alone(self, call: Callable[[], list[Row]], whole: bool) -> Outcome:
+    async def alone(self, call: Callable[[], T], *, whole: bool) -> tuple[T, Lsn | None]:
+        """What ``call`` returns, and its commit, if it changed anything.
+
+        It runs in a transaction, or, unless ``whole``, in one that SQLite makes by itself.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
         await self.turns.take(short=True)
-        failure: SqlError | None = None
-        outcome = None
+        failure: Exception | None = None
         try:
             self._volume.check_writable()
-            outcome = await self.connection.run(self._transact, call, whole)
-        except SqlError as error:
+            done = await self.connection.run(self._transact, call, whole)
+        except Exception as error:  # noqa: BLE001 - raised below
             failure = error
         finally:
             self.turns.give()
         await self.settle()
         if failure is not None:
             raise failure
-        assert outcome is not None
-        return outcome
+        return done
 
-    def _transact(self, call: Callable[[], list[Row]], whole: bool) -> Outcome:
-        """Run ``call`` in a transaction; SQLite's own unless ``whole``."""
-        head = self.file.last_commit
-        with self._rolled_back_on_error():
+    def _transact(self, call: Callable[[], T], whole: bool) -> tuple[T, Lsn | None]:
+        """Run ``call`` in a transaction; SQLite's own unless ``whole``. In a greenlet."""
+        connection, file = self.connection, self.file
+        head = file.last_commit
+        try:
             if whole:
-                self.connection.control(_BEGIN)
-            outcome = self.counted(call)
+                connection.control(_BEGIN)
+            result = call()
             if whole:
-                self.connection.control("COMMIT")
-            elif self.connection.in_transaction:
+                self.check_under_way()
+                connection.control("COMMIT")
+            elif connection.in_transaction:
                 raise SqlRefused(
                     "SAVEPOINT: expected it within `async with db.transaction()`, as it begins one"
                 )
-        assert not self.file.locked, "SQLite has not ended a statement"
-        commit = self.file.last_commit
-        if commit is None or commit is head:
-            return outcome
-        return attrs.evolve(outcome, lsn=commit.lsn)
+        except BaseException:
+            self.roll_back()
+            raise
+        assert not file.locked, "SQLite has not ended a statement"
+        commit = file.last_commit
+        return result, None if commit is None or commit is head else commit.lsn
 
-    def counted(self, call: Callable[[], list[Row]]) -> Outcome:
-        """What ``call`` returns and changes; in a greenlet, with the connection."""
+    def check_under_way(self) -> None:
+        """Raise `TransactionEnded` if SQLite has ended the transaction by itself.
+
+        What came next would be committed by itself, too (SQL design, decision 11). Raises
+        `DatabaseEnded` if it could not be committed at all.
+        """
+        self._volume.check()
+        if not self.connection.in_transaction:
+            raise TransactionEnded(
+                "a transaction that SQLite has rolled back, as ON CONFLICT ROLLBACK or a "
+                "cancellation make it: expected one under way"
+            )
+
+    def fetched(self, statement: str, bindings: Bindings) -> Outcome:
+        """Run one or more statements; in a greenlet, with the connection."""
+        return self._counted(self.connection.fetch_all, statement, bindings)
+
+    def fetched_many(self, statement: str, sets: Iterable[Bindings]) -> Outcome:
+        """Run a statement once for each set of values; as `fetched`."""
+        return self._counted(self.connection.execute_many, statement, sets)
+
+    def _counted(self, call: Callable[..., list[Row]], *arguments: object) -> Outcome:
         connection, sqlite = self.connection, self.connection.sqlite
         before = sqlite.total_changes()
         sqlite.set_last_insert_rowid(0)
-        rows = call()
+        rows = call(*arguments)
         return Outcome(
             rows=rows,
             columns=connection.columns,
@@ -115,17 +141,23 @@ class Writer:
         else:
             await commit.durable()
 
-    # ---- transactions, statement by statement; with the connection -------------------------------
+    # ---- transactions, statement by statement; in a greenlet, with the connection ----------------
 
     def begin(self) -> None:
-        """In a greenlet."""
-        with self._rolled_back_on_error():
+        """Begin one; if it raises, there is none."""
+        try:
             self.connection.control(_BEGIN)
+        except BaseException:
+            self.roll_back()
+            raise
 
     def commit(self) -> None:
-        """In a greenlet."""
-        with self._rolled_back_on_error():
+        """Commit it; if it raises, it has been rolled back."""
+        try:
             self.connection.control("COMMIT")
+        except BaseException:
+            self.roll_back()
+            raise
 
     def roll_back(self) -> None:
         """End a transaction that is given up, if SQLite has not done so; in a greenlet.
@@ -145,14 +177,6 @@ class Writer:
                 connection.control("SELECT 1 FROM sqlite_schema LIMIT 1")
         assert not connection.in_transaction, "SQLite has not ended a transaction"
         assert not self.file.locked, "SQLite has not ended a statement"
-
-    @contextmanager
-    def _rolled_back_on_error(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self.roll_back()
-            raise
 
     # ---- pages, past SQLite ----------------------------------------------------------------------
 

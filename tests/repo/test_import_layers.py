@@ -66,6 +66,7 @@ SHELLS: Final = (
     "aurora/engine.py",
     "aurora/health_watch.py",
     "aurora/opening.py",
+    "aurora/sqlite/bridge.py",
     "aurora/sqlite/connections.py",
     "aurora/sqlite/database.py",
     "aurora/sqlite/rows.py",

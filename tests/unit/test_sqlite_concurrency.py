@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from functools import partial
 from random import Random
 from typing import Final
@@ -272,6 +273,57 @@ async def test_who_gives_up_waiting_keeps_nobody_else_waiting(
         assert (turns.waiting, turns.taken) == (0, False)
 
 
+async def test_who_is_cancelled_as_the_turn_ends_is_not_woken_twice() -> None:
+    for short in (True, False):
+        turns, done = Turns(), list[int]()
+        await turns.take(short=False)
+        scopes = [trio.CancelScope() for _ in range(3)]
+
+        async def take(
+            number: int, turns: Turns = turns, done: list[int] = done, short: bool = short,
+            scopes: list[trio.CancelScope] = scopes,
+        ) -> None:  # fmt: skip
+            with scopes[number]:
+                await turns.take(short=short)
+                done.append(number)
+                turns.give()
+
+        async with trio.open_nursery() as nursery:
+            for number in range(3):
+                nursery.start_soon(take, number)
+                await trio.testing.wait_all_tasks_blocked()
+            scopes[0].cancel()
+            turns.give()
+            scopes[1].cancel()
+        assert done in ([1, 2], [2, 1], [2])
+        assert (turns.waiting, turns.taken) == (0, False)
+
+
+async def test_who_gives_up_after_64_in_a_row_lets_the_next_one_go() -> None:
+    for _ in range(20):  # trio starts tasks in any order
+        turns, done = Turns(), list[int]()
+        for _ in range(MOST):
+            await turns.take(short=True)
+            turns.give()
+
+        async def take(
+            number: int, scope: trio.CancelScope, turns: Turns = turns, done: list[int] = done
+        ) -> None:
+            with scope:
+                await turns.take(short=True)
+                done.append(number)
+                turns.give()
+
+        scopes = [trio.CancelScope(), trio.CancelScope()]
+        async with trio.open_nursery() as nursery:
+            for number, scope in enumerate(scopes):
+                nursery.start_soon(take, number, scope)
+            await trio.lowlevel.checkpoint()
+            scopes[0].cancel()
+        assert 1 in done
+        assert (turns.waiting, turns.taken) == (0, False)
+
+
 async def test_no_more_than_64_transactions_run_before_others_have_their_turn() -> None:
     turns, ran = Turns(), 0
     most = last = 0
@@ -302,6 +354,9 @@ async def test_no_more_than_64_transactions_run_before_others_have_their_turn() 
 # ---- the bridge ----------------------------------------------------------------------------------
 
 
+variable: ContextVar[str] = ContextVar("variable", default="nobody's")
+
+
 async def test_what_is_awaited_runs_in_the_callers_task_and_under_its_scopes(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -324,6 +379,8 @@ async def test_what_is_awaited_runs_in_the_callers_task_and_under_its_scopes(
             raise
 
     assert await run(call, 2) == (2, "at once", 1)
+    variable.set("the caller's")
+    assert await run(variable.get) == "the caller's"
     with trio.move_on_after(3) as scope:
         await run(call, 5)
     assert scope.cancelled_caught

@@ -18,8 +18,11 @@ import trio
 
 import aurora
 from aurora.config import EngineConfig
+from aurora.sqlite.bridge import run
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
+from aurora.sqlite.rows import Rows
+from aurora.sqlite.transaction import Statements, Transaction
 from aurora.sqlite.vfs import WriterFile
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import (
@@ -40,7 +43,7 @@ from segments.protocol.errors import (
     SqlRefused,
     TransactionEnded,
 )
-from tests.database_rig import check_whole, run_database
+from tests.database_rig import check_nothing_held, check_whole, run_database
 from tests.worlds import World, run_world
 
 Main = Callable[[Database, World], Awaitable[None]]
@@ -211,10 +214,47 @@ def test_a_transaction_is_one_commit_or_none() -> None:
         assert idle.lsn is None
         assert await count(database) == 2
         assert len(await database.history()) == 2
-        with pytest.raises(TransactionEnded, match="its block has ended"):
+        with pytest.raises(TransactionEnded, match="whose block has ended"):
             await idle.execute("SELECT 1")
-        with pytest.raises(TransactionEnded, match="its block has ended"):
+        with pytest.raises(TransactionEnded, match="whose block has ended"):
             idle.query("SELECT 1")
+
+    run_database(main)
+
+
+def test_a_function_can_be_a_transaction() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        kept: list[Statements] = []
+
+        def double(statements: Statements) -> int:
+            kept.append(statements)
+            (row,) = statements.execute("SELECT sum(b) FROM t").rows
+            statements.execute("UPDATE t SET b = b * 2")
+            statements.execute_many("INSERT INTO t (b) VALUES (?)", [(0,), (0,)])
+            assert isinstance(row[0], int)
+            return row[0] * 2
+
+        assert await database.run(double) == 6
+        assert await database.query("SELECT sum(b), count(*) FROM t").first() == (6, 5)
+        assert len(await database.history()) == 3
+
+        def fail(statements: Statements) -> None:
+            statements.execute("DELETE FROM t")
+            raise ZeroDivisionError
+
+        def go_on(statements: Statements) -> None:
+            with pytest.raises(SqlConstraint):
+                statements.execute("INSERT OR ROLLBACK INTO t VALUES (0, 0)")
+            statements.execute("DELETE FROM t")
+
+        with pytest.raises(ZeroDivisionError):
+            await database.run(fail)
+        with pytest.raises(TransactionEnded, match="has rolled back"):
+            await database.run(go_on)
+        with pytest.raises(TransactionEnded, match="has returned"):
+            kept[0].execute("SELECT 1")
+        assert await count(database) == 5
 
     run_database(main)
 
@@ -257,7 +297,11 @@ def test_a_transaction_that_spilled_and_was_rolled_back_writes_nothing() -> None
             for _ in range(40):
                 await transaction.execute("INSERT INTO t (b) VALUES (zeroblob(6000))")
             await transaction.execute("ROLLBACK TO s")
-        assert await count(database) == 3
+            await transaction.execute("INSERT INTO t (b) VALUES (1)")
+        assert await count(database) == 4
+        (commit,) = await database.history(1)
+        assert commit.pages == 2
+        assert commit.bytes < 100
 
     run_database(main)
 
@@ -275,7 +319,7 @@ def test_what_comes_after_a_statement_that_rolled_back_all_is_not_committed_by_i
                     await transaction.execute("DELETE FROM t")
 
         for goes_on in (True, False):
-            with pytest.raises(TransactionEnded, match="rolled it back"):
+            with pytest.raises(TransactionEnded, match="has rolled back"):
                 await transact(goes_on=goes_on)
             assert await count(database) == 3
 
@@ -299,7 +343,7 @@ def test_a_statement_cancelled_in_a_transaction_takes_all_of_it_along() -> None:
                 assert scope.cancelled_caught
                 await transaction.execute("DELETE FROM t")
 
-        with pytest.raises(TransactionEnded, match="rolled it back"):
+        with pytest.raises(TransactionEnded, match="has rolled back"):
             await transact()
         assert await count(database) == 3
 
@@ -336,6 +380,58 @@ def test_a_transaction_is_for_one_task_at_a_time() -> None:
                 await transaction.query("SELECT 1").value()
 
     run_database(main)
+
+
+def test_a_block_that_ends_beneath_a_statement_waits_for_it_and_leaves_nothing() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        failures: list[AuroraError] = []
+
+        async def late(transaction: Transaction) -> None:
+            try:
+                await transaction.execute(f"INSERT INTO t (b) {ENDLESS} SELECT x FROM n LIMIT 9999")
+                await transaction.execute("DELETE FROM t")
+            except AuroraError as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                async with database.transaction() as transaction:
+                    nursery.start_soon(late, transaction)
+                    for _ in range(3):
+                        await trio.lowlevel.checkpoint()
+                    assert database._writer.connection._busy
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+        assert [type(error) for error in failures] == [TransactionEnded]
+        assert await count(database) == 3
+
+    run_database(main)
+
+
+def test_what_is_closed_beneath_a_query_ends_when_it_returns() -> None:
+    async def main(world: World) -> None:
+        results: list[object] = []
+
+        async def late(rows: Rows) -> None:
+            try:
+                results.append(await rows.value())
+            except AuroraError as error:
+                results.append(type(error))
+
+        slow = f"SELECT count(*) FROM ({ENDLESS} SELECT x FROM n LIMIT 9999)"
+        async with trio.open_nursery() as nursery, open_database(world.cluster) as database:
+            await table(database, 3)
+            async with database.snapshot() as snapshot:
+                for source in (database, snapshot):
+                    nursery.start_soon(late, source.query(slow))
+                for _ in range(3):
+                    await trio.lowlevel.checkpoint()
+        assert results == [9_999, 9_999]
+        assert database._connections._open == {}
+        await check_nothing_held(world)
+
+    run_world(main)
 
 
 # ---- queries -------------------------------------------------------------------------------------
@@ -580,6 +676,48 @@ def test_after_a_backtrack_nobody_takes_old_pages_or_statements_for_new_ones() -
     run_database(main, engine=KEEPING)
 
 
+def test_backtracking_takes_along_what_is_not_durable_yet() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        lsn = database.lsn
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.execute, "DELETE FROM t; CREATE TABLE u (a)")
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            commit = database._writer.file.last_commit
+            assert commit is not None
+            assert commit.lsn > world.engine.vdl
+            await database.backtrack(lsn)
+        assert await count(database) == 3
+        assert await database.query("SELECT count(*) FROM sqlite_schema").value() == 1
+
+    run_database(main, engine=KEEPING)
+
+
+def test_pages_of_old_versions_are_asked_for_once() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        await database.execute(
+            f"INSERT INTO t (b) {ENDLESS} SELECT hex(zeroblob(900)) FROM n LIMIT 99"
+        )
+        lsn = database.lsn
+        await database.execute("UPDATE t SET b = hex(zeroblob(901))")
+        await database.query("SELECT sum(length(b)) FROM t").value()
+        async with database.at(lsn) as then:
+            took_s, under_way = [], []
+            for _ in range(2):
+                started = trio.current_time()
+                rows = then.query("SELECT length(t.b) FROM t, t AS u, t AS v")
+                assert await anext(rows) == (1_800,)
+                under_way.append(rows)  # so the next one has a new connection
+                await then.query("SELECT sum(length(b)) FROM t").value()
+                took_s.append(trio.current_time() - started)
+        assert took_s[0] > 0.0001
+        assert took_s[1] == 0
+
+    run_database(main, engine=KEEPING)
+
+
 def test_vacuum_is_one_commit_and_makes_the_database_smaller() -> None:
     async def main(database: Database, world: World) -> None:
         await table(database)
@@ -613,6 +751,42 @@ def test_time_and_chance_come_from_the_volume() -> None:
         return (*row, *drawn, await database.query("SELECT a FROM t").value())
 
     assert run_database(main, seed=3) == run_database(main, seed=3) != run_database(main, seed=4)
+
+
+def test_a_seed_gives_the_same_run_twice() -> None:
+    """Every step of writers and segments, while sessions get in each other's way."""
+
+    def trace_of(seed: int) -> list[str]:
+        steps: list[str] = []
+
+        async def main(database: Database, world: World) -> None:
+            await table(database, 30)
+
+            async def session(number: int) -> None:
+                for turn in range(4):
+                    async with database.transaction() as transaction:
+                        await transaction.execute(
+                            "UPDATE t SET b = random() WHERE a % 9 = ?", (number,)
+                        )
+                    await database.execute("INSERT INTO t (b) VALUES (datetime('now'))")
+                    with trio.move_on_after(0.0004 * turn):
+                        await database.query("SELECT * FROM t ORDER BY b").all()
+                        await database.execute("DELETE FROM t WHERE a = ?", (number,))
+
+            async with trio.open_nursery() as nursery:
+                for number in range(6):
+                    nursery.start_soon(session, number)
+
+        def note(name: str, event: object) -> None:
+            steps.append(f"{name} {event!r}")
+
+        run_database(main, seed=seed, trace=note)
+        return steps
+
+    first = trace_of(5)
+    assert len(first) > 1_000
+    assert first == trace_of(5)
+    assert first != trace_of(6)
 
 
 # ---- opening and ending --------------------------------------------------------------------------
@@ -765,6 +939,28 @@ def test_what_builds_on_a_commit_that_is_lost_is_lost_with_it() -> None:
     run_database(main)
 
 
+def test_a_writer_that_ends_within_a_transaction_ends_it() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+
+        async def transact() -> None:
+            async with database.transaction() as transaction:
+                await transaction.execute("DELETE FROM t")
+                world.cluster.crash_writer()
+                await trio.sleep(0.1)
+                with pytest.raises(DatabaseEnded):
+                    await transaction.execute("INSERT INTO t VALUES (1, 1)")
+
+        with pytest.raises(DatabaseEnded):
+            await transact()
+        assert not database._writer.turns.taken
+        await world.cluster.open_writer()
+        async with open_database(world.cluster) as again:
+            assert await count(again) == 3
+
+    run_database(main)
+
+
 def test_early_release_lets_many_commits_share_a_round() -> None:
     async def main(database: Database, world: World) -> None:
         await table(database)
@@ -791,5 +987,10 @@ def test_a_write_that_is_no_whole_page_is_refused() -> None:
         for data, offset in ((bytes(4_096), 0), (bytes(8_192), 4_096)):
             with pytest.raises(SqlCorrupt, match="expected 8192"):
                 file.xWrite(data, offset)
+        await run(file.put, 1, b"SQLite format 3\0\x10\0\1\1".ljust(8_192, b"\0"))
+        with pytest.raises(SqlCorrupt, match="pages of 4096 bytes"):
+            await run(file.commit)
+        assert file.last_commit is None
+        assert world.engine.statistics().last_allocated_lsn == 0
 
     run_world(main)
