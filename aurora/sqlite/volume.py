@@ -198,6 +198,12 @@ class Volume:
                 heads[page.page_id] = page.image
         return [heads[page_id] or EMPTY_PAGE for page_id in page_ids]
 
+    async def settle(self) -> None:
+        """Wait until all that is part of the log is durable."""
+        commit = self.engine._shell.commits.newest
+        if commit is not None:
+            await commit.durable()
+
     # ---- writing ---------------------------------------------------------------------------------
 
     async def submit(self, writes: Sequence[PageWrite]) -> Commit:

@@ -91,7 +91,7 @@ SQL_BUGS: Final = (
             ),
             Edit(
                 "aurora.sqlite.writer:Writer._transact",
-                'assert not self.file.locked, "SQLite has not ended a statement"',
+                'assert not file.locked, "SQLite has not ended a statement"',
                 "pass",
             ),
             Edit(
@@ -119,22 +119,17 @@ SQL_BUGS: Final = (
         section="protocol §11, 37",
         edits=(
             Edit(
-                "aurora.sqlite.writer:Writer._alone",
+                "aurora.sqlite.writer:Writer.alone",
                 "    await self.settle()\n    if failure is not None:\n        raise failure\n",
                 "    if failure is not None:\n        raise failure\n    await self.settle()\n",
             ),
         ),
     ),
     Bug(
-        name="sql-truncated-pages-stay",
-        summary="pages that a rolled-back transaction has spilled beyond the end are committed",
+        name="sql-rolled-back-is-committed",
+        summary="what a transaction that was rolled back has spilled beyond the end is committed",
         section="protocol §11, 36",
         edits=(
-            Edit(
-                "aurora.sqlite.vfs:WriterFile.xTruncate",
-                "self._buffer.truncate(self._pages)",
-                "pass",
-            ),
             Edit(
                 "aurora.sqlite.page_buffer:PageBuffer.writes",
                 "if self._images.get(HEADER_PAGE) == bases.get(HEADER_PAGE):",

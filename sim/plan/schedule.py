@@ -29,12 +29,22 @@ WAYS: Final = ("put_many", "put", "submit", "mtr")
 SQL: Final = "sql"
 """The kind of a call on the volume as a SQLite database; what it does is its way."""
 SQL_WRITES: Final = (
-    "setup", "transfer", "auto", "many", "savepoint", "caught", "rollback", "bulk", "unbulk",
-    "delete", "vacuum", "backtrack",
+    "setup", "transfer", "auto", "function", "many", "savepoint", "caught", "rollback", "bulk",
+    "unbulk", "delete", "vacuum", "backtrack",
 )  # fmt: skip
 """What SQL clients do to a bank: see `sim.world.sql_ways`. Those that change, or are to."""
-SQL_READS: Final = ("query", "few", "snapshot", "at", "head", "history", "audit", "refused")
-"""Those that only read, or are refused."""
+SQL_READS: Final = (
+    "query",
+    "few",
+    "snapshot",
+    "at",
+    "head",
+    "history",
+    "audit",
+    "refused",
+    "close",
+)
+"""Those that only read, are refused, or close the database beneath the others."""
 SQL_WAYS: Final = (*SQL_WRITES, *SQL_READS)
 
 

@@ -23,12 +23,13 @@ _ROOM: Final = 64
 """Times the space of a disk: pages of a database are larger than what other clients write."""
 ACCOUNTS: Final = 8
 USUAL_WRITES: Final = (
-    *("transfer",) * 6, *("auto",) * 6, *("savepoint",) * 2, *("caught",) * 2, *("many",) * 2,
+    *("transfer",) * 6, *("auto",) * 5, *("function",) * 3, *("savepoint",) * 2, *("caught",) * 2,
+    *("many",) * 2,
     "rollback", "bulk", "unbulk", "delete", "vacuum", "backtrack",
 )  # fmt: skip
 USUAL_READS: Final = (
     *("query",) * 3, *("snapshot",) * 3, *("at",) * 2, *("head",) * 2, "few", "history", "audit",
-    "refused",
+    "refused", "close",
 )  # fmt: skip
 
 

@@ -67,6 +67,9 @@ def outcome_of(call: Call, error: AuroraError) -> Outcome:
 
 async def make_sql_call(world: World, engine: Engine, call: Call) -> None:
     """Make one call on the writer's database; what it says and hears stands in the call."""
+    if call.operation.way == "close":
+        await _close(world, engine)
+        return
     async with world.databases.use(world.cluster, engine) as (database, opened):
         session = Session(database, engine, call)
         if opened:
@@ -101,6 +104,12 @@ async def _auto(session: Session) -> None:
     call = session.call
     row = sql_ways.transfer(call.number, call.operation, "auto")
     await session.alone(Statement(sql_ways.NOTE, row))
+
+
+async def _function(session: Session) -> None:
+    """A transfer by a function: many of them may run in one turn of the scheduler."""
+    row = sql_ways.transfer(session.call.number, session.call.operation)
+    await session.function([Statement(sql_ways.BALANCE, (row[1],)), *sql_ways.moving(row)])
 
 
 async def _many(session: Session) -> None:
@@ -255,6 +264,12 @@ async def _refused(session: Session) -> None:
         await session.database.execute(text)
 
 
+async def _close(world: World, engine: Engine) -> None:
+    """Close the database, whoever uses it: who comes next opens it anew."""
+    await trio.lowlevel.checkpoint()
+    world.databases.close(engine)
+
+
 def _older(session: Session) -> Lsn:
     """A read point between the VDL (0) and the floor (1)."""
     statistics = session.engine.statistics()
@@ -266,6 +281,7 @@ _WAYS: Final[Mapping[str, Callable[[Session], Awaitable[None]]]] = {
     "setup": _setup,
     "transfer": _transfer,
     "auto": _auto,
+    "function": _function,
     "many": _many,
     "savepoint": _savepoint,
     "caught": _caught,

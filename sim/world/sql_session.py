@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import trio
@@ -19,10 +19,20 @@ from sim.world.sql_history import Reading, Statement
 if TYPE_CHECKING:
     from aurora.sqlite.database import Database
     from aurora.sqlite.snapshot import Snapshot
-    from aurora.sqlite.transaction import Transaction
+    from aurora.sqlite.transaction import Statements, Transaction
 
 Say: TypeAlias = Callable[[Statement], Awaitable[list[Any]]]
 """Runs one statement of a transaction, and gives its rows."""
+
+
+@contextmanager
+def _noted(statement: Statement) -> Iterator[None]:
+    """Write down SQLite's error, if it ends with one."""
+    try:
+        yield
+    except SqlError as error:
+        statement.error = type(error)
+        raise
 
 
 class Session:
@@ -69,6 +79,25 @@ class Session:
             call.sql.high = self.head
         statement.rows, statement.changes = outcome.rows, outcome.changes
         call.lsn = outcome.lsn or 0
+
+    async def function(self, script: Sequence[Statement]) -> None:
+        """Run statements as one transaction, which is a function."""
+        call = self.call
+        call.sql.script = []
+        call.sql.low = self.head
+
+        def run_all(statements: Statements) -> None:
+            for statement in script:
+                call.sql.script.append(statement)
+                with _noted(statement):
+                    outcome = statements.execute(statement.text, statement.bindings or None)
+                statement.rows, statement.changes = outcome.rows, outcome.changes
+
+        try:
+            await self.database.run(run_all)
+        finally:
+            call.sql.high = self.head
+        call.lsn = call.lsns[-1] if call.lsns else 0  # of which its caller is not told
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Say]:

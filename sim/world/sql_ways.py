@@ -113,7 +113,7 @@ def refusal(operation: Operation) -> tuple[str, type[AuroraError], bool]:
 def parts_of(operation: Operation) -> tuple[range, range]:
     """Which parts of a call the ledger must have once it is acknowledged, and which it must not."""
     match operation.way:
-        case "transfer" | "auto" | "bulk" | "caught":
+        case "transfer" | "auto" | "function" | "bulk" | "caught":
             return range(1), range(0)
         case "many":
             return range(many_parts(operation)), range(0)

@@ -131,7 +131,7 @@ EXPECTED = {
     "sql-exclusive-locking": "sql-reads-match-a-commit",
     "sql-read-before-durable": "sql-gives-out-the-durable",
     "sql-constraint-before-durable": "sql-gives-out-the-durable",
-    "sql-truncated-pages-stay": "reported-once-when-durable",
+    "sql-rolled-back-is-committed": "reported-once-when-durable",
     "sql-stamp-first": "sql-one-mtr",
     "sql-snapshot-not-held": "floor-below-readers",
     "sql-backtrack-keeps-the-counter": "sql-reads-match-a-commit",
