@@ -831,12 +831,16 @@ def test_what_is_under_way_when_a_database_is_closed_ends_as_closed() -> None:
         database = await Database.open(world.cluster)
         await table(database, 3)
         rows = database.query("SELECT a FROM t")
-        with pytest.raises(Closed, match="has been closed"):
+
+        async def beneath() -> None:
             async with database.transaction() as transaction:
                 await transaction.execute("DELETE FROM t")
                 database.close()
                 with pytest.raises(Closed, match="has been closed"):
                     await transaction.execute("DELETE FROM t")
+
+        with pytest.raises(Closed, match="has been closed"):
+            await beneath()
         with pytest.raises(Closed, match="of a database that has ended"):
             await rows.all()
         async with open_database(world.cluster) as again:
