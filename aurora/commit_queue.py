@@ -74,6 +74,11 @@ class CommitQueue:
     def __len__(self) -> int:
         return len(self._commits)
 
+    @property
+    def newest(self) -> Commit | None:
+        """The last one; None if all are durable."""
+        return self._commits[-1] if self._commits else None
+
     def add(self, lsn: Lsn) -> Commit:
         """The commit of an MTR that ends at ``lsn``, which is above those of all earlier calls."""
         commits = self._commits

@@ -27,6 +27,7 @@ from aurora.recovery_plan import RecoveryPlan
 from aurora.witnesses import Witnesses
 from segments.protocol.errors import Fenced, MalformedMessage, VolumeRolledBack
 from segments.protocol.events import Event, Tracer
+from segments.protocol.heard import marks_of
 from segments.protocol.ids import MAX_LSN, NO_EPOCH, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.messages import (
     EpochRefused,
@@ -285,17 +286,17 @@ class Recovery:
         self._sends.append((segment, Seal(self._epoch, self._request_id, heard)))
 
     def _on_refused(self, refusal: EpochRefused, now: float) -> None:
-        """A higher epoch is about: go above it, unless we had already passed the seal."""
-        if refusal.sealed <= self._epoch:
-            return
+        """A higher epoch is about."""
+        if refusal.sealed > self._epoch:
+            self._go_above(refusal.sealed, f"{refusal.segment} has sealed", now)
+
+    def _go_above(self, epoch: VolumeEpoch, why: str, now: float) -> None:
+        """Choose an epoch above one that is about, unless we had already passed the seal."""
         self._seal_attempts += 1
         if not self.sealing or self._seal_attempts > self._config.seal_attempts:
-            self.error = Fenced(
-                f"epoch {self._epoch.of(self._name)}: segment {refusal.segment} has sealed "
-                f"epoch {refusal.sealed}"
-            )
+            self.error = Fenced(f"epoch {self._epoch.of(self._name)}: segment {why} epoch {epoch}")
             return
-        self._epoch = VolumeEpoch(refusal.sealed.counter + 1, self._epoch.writer_id)
+        self._epoch = VolumeEpoch(epoch.counter + 1, self._epoch.writer_id)
         self._begin_sealing()
         self.tick(now)
 
@@ -303,11 +304,11 @@ class Recovery:
         pg_id = self._pg_of.get(reply.segment)
         if pg_id is None or reply.request_id != self._request_id:
             return
-        later = max((each.epoch for each in reply.heard), default=NO_EPOCH)
-        if later > self._epoch:
-            # A peer has told it of another recovery's table, which was made after that peer's reply
-            # to us: none of what we have been told is to be judged by it.
-            self._on_refused(EpochRefused(self._epoch, reply.segment, later), now)
+        heard = max((mark.epoch for mark in marks_of(reply.heard).values()), default=NO_EPOCH)
+        if heard > self._epoch:
+            # That was said behind the answers to this seal: next to them it would look as if those
+            # who answered had since been rolled back.
+            self._go_above(heard, f"{reply.segment} has heard of", now)
             return
         if self.sealing:
             self._note_answer(reply)

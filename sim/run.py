@@ -16,6 +16,7 @@ from typing import ClassVar, Final
 import attrs
 import trio
 
+from segments.protocol.errors import ExtraMissing
 from segments.protocol.ids import Address, SegmentId, name_writers
 from sim.check.availability import Availability
 from sim.check.blame import asks_to_stop, blames_the_system, described
@@ -26,6 +27,7 @@ from sim.plan.schedule import SECOND, Action, Operation, Schedule
 from sim.plan.seeds import Seeds
 from sim.world import faults
 from sim.world.clients import run_client
+from sim.world.databases import check_extra
 from sim.world.history import Call, Outcome
 from sim.world.network_policy import NetworkPolicy
 from sim.world.no_effect import WithoutEffect, without_effect
@@ -97,6 +99,7 @@ class Run:
         self.world.listen(self.availability)
         with _rarely_collected():
             verdict, invariant, finding = self._run_to_the_end()
+        self.world.databases.close_all()
         world = self.world
         return RunResult(
             schedule=world.schedule,
@@ -108,7 +111,8 @@ class Run:
             messages=world.network.statistics().sent,
             calls=world.calls,
             commits=sum(
-                call.outcome is Outcome.OK and call.operation.kind == "put" for call in world.calls
+                call.outcome is Outcome.OK and (call.writes_pages or bool(call.lsns))
+                for call in world.calls
             ),
             checks=dict(self.checker.counts),
             marks=dict(self.coverage.counts),
@@ -120,6 +124,8 @@ class Run:
         """How it ended, the name of what broke, and what was found."""
         knobs, seeds = self.world.schedule.knobs, Seeds(self.world.schedule.seed)
         try:
+            if self.world.schedule.has_sql:
+                check_extra()
             self.world.scheduler.run(
                 self._main,
                 seed=seeds.number("tasks") & 0xFFFF_FFFF,
@@ -134,7 +140,7 @@ class Run:
         except Livelock as livelock:
             traffic = self.world.traffic.since(livelock.since_ns)
             return Verdict.LIVENESS, "livelock", f"{livelock}\n  {traffic}"
-        except Undecided as undecided:
+        except (Undecided, ExtraMissing) as undecided:
             return Verdict.UNDECIDED, "undecided", str(undecided)
         except self.raises:
             raise

@@ -19,7 +19,7 @@ from aurora.sqlite.bridge import run, wait
 from aurora.sqlite.sql_errors import our_errors, translated
 from aurora.sqlite.vfs import AuroraVfs, FixedFile, ReaderFile, VolumeFile, WriterFile
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import Invalid, SqlInvalid, SqlRefused
+from segments.protocol.errors import Closed, Invalid, SqlInvalid, SqlRefused
 from segments.protocol.ids import Lsn
 from segments.protocol.record import PAGE_SIZE
 
@@ -72,6 +72,8 @@ class SqlConnection:
         """For statements that are run to their end at once."""
         self.columns: Columns = ()
         """The columns of the latest statement of `fetch_all`."""
+        self.ended = trio.Event()
+        """Whether it is closed: whatever transaction it was in has been rolled back."""
         self._busy = False
         self._freed: trio.Event | None = None
         self._left: list[apsw.Cursor] = []
@@ -92,7 +94,11 @@ class SqlConnection:
             )
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
-        """`bridge.run`, unless another task does so; SQLite would mix up the two."""
+        """`bridge.run`, unless another task does so; SQLite would mix up the two.
+
+        Raises `Closed` once it is closed.
+        """
+        self.check()
         if self._busy:
             raise Invalid(
                 "a transaction, or a query, that another task is waiting for: expected one task "
@@ -125,8 +131,18 @@ class SqlConnection:
             cursor.close(True)
 
     @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self.ended.is_set()
+
+    @property
     def in_transaction(self) -> bool:
-        return self.sqlite.in_transaction
+        return not self.closed and self.sqlite.in_transaction
+
+    def check(self) -> None:
+        """Raise `Closed` if it is."""
+        if self.closed:
+            raise Closed("the database has been closed: expected one whose block is running")
 
     def control(self, statement: str) -> None:
         """Run BEGIN, COMMIT or ROLLBACK, which callers' statements cannot."""
@@ -185,6 +201,7 @@ class SqlConnection:
         """End it; never waits."""
         self._closing = self._busy
         if not self._busy:
+            self.ended.set()
             self.sqlite.close(True)
 
     def _authorize(self, operation: int, first: Any, second: Any, _: Any, __: Any) -> int:

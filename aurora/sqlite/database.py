@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import trio
 
@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 _open_on: Final[WeakSet[Engine]] = WeakSet()
 """The writers that databases are open on."""
+_closed_on: Final[WeakKeyDictionary[Engine, trio.Event]] = WeakKeyDictionary()
+"""By writer: when the last statement has ended of the database that was closed there."""
 
 
 class Database:
@@ -47,7 +49,7 @@ class Database:
         self._volume = volume
         self._connections = connections
         self._writer = Writer(volume, writer)
-        self._source = RowSource(self._take_reader, connections.give_back, "a database")
+        self._source = RowSource(self._take_reader, connections.give_back, "a database", Closed)
         self._closed = False
 
     @classmethod
@@ -66,6 +68,10 @@ class Database:
         _open_on.add(volume.engine)
         connections = Connections(volume)
         try:
+            # Of one that was closed beneath a statement: its commit is to come, or not durable yet.
+            if volume.engine in _closed_on:
+                await _closed_on[volume.engine].wait()
+            await volume.settle()
             await _check_pages(volume)
             return cls(volume, connections, await connections.open_writer())
         except BaseException:
@@ -78,6 +84,7 @@ class Database:
         self._closed = True
         self._source.end()
         self._connections.close_all()
+        _closed_on[self._volume.engine] = self._writer.connection.ended
         _open_on.discard(self._volume.engine)
 
     # ---- writing ---------------------------------------------------------------------------------
@@ -146,7 +153,8 @@ class Database:
                 transaction.end()
                 with trio.CancelScope(shield=True):  # for a statement of another task's, at most
                     await writer.connection.free()
-                await writer.connection.run(writer.roll_back)
+                if not writer.connection.closed:
+                    await writer.connection.run(writer.roll_back)
             commit = writer.file.last_commit
         finally:
             writer.turns.give()

@@ -12,7 +12,7 @@ import trio
 
 from aurora.sqlite.connections import Bindings, Columns, Row, SqlConnection
 from aurora.sqlite.sql_errors import translated
-from segments.protocol.errors import Invalid, SqlInvalid
+from segments.protocol.errors import AuroraError, Invalid, SqlInvalid
 
 BATCH: Final = 256
 """Rows fetched at a time: a query passes a checkpoint for each batch, not for each row."""
@@ -29,11 +29,14 @@ class RowSource:
         take: Callable[[], Awaitable[SqlConnection]],
         give_back: Callable[[SqlConnection], None],
         what: str,
+        error: type[AuroraError] = Invalid,
     ) -> None:
         self.take = take
         self.give_back = give_back
         self.what = what
         """What has ended when it has, for the error."""
+        self.error = error
+        """What is raised then."""
         self.ended = False
         self.under_way: WeakKeyDictionary[Rows, None] = WeakKeyDictionary()
 
@@ -44,9 +47,9 @@ class RowSource:
             rows.end()
 
     def check(self) -> None:
-        """Raise `Invalid` if it has ended."""
+        """Raise `error` if it has ended."""
         if self.ended:
-            raise Invalid(f"a query of {self.what} that has ended: expected one that is open")
+            raise self.error(f"a query of {self.what} that has ended: expected one that is open")
 
 
 class Rows(AsyncIterator[Row]):

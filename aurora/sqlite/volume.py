@@ -159,6 +159,12 @@ class Volume:
             raise errors[0]
         return [heads[page_id] or EMPTY_PAGE for page_id in page_ids]
 
+    async def settle(self) -> None:
+        """Wait until all that is part of the log is durable."""
+        commit = self.engine._shell.commits.newest
+        if commit is not None:
+            await commit.durable()
+
     # ---- writing ---------------------------------------------------------------------------------
 
     async def submit(self, writes: Sequence[PageWrite]) -> Commit:

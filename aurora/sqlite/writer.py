@@ -101,9 +101,10 @@ class Writer:
         """Raise `TransactionEnded` if SQLite has ended the transaction by itself.
 
         What came next would be committed by itself, too (SQL design, decision 11). Raises
-        `DatabaseEnded` if it could not be committed at all.
+        `DatabaseEnded` or `Closed` if it could not be committed at all.
         """
         self._volume.check()
+        self.connection.check()
         if not self.connection.in_transaction:
             raise TransactionEnded(
                 "a transaction that SQLite has rolled back, as ON CONFLICT ROLLBACK or a "

@@ -24,6 +24,7 @@ from sim.bugs import (
     parts,
     promises,
     readers,
+    sql,
     tables,
     versions,
 )
@@ -78,6 +79,7 @@ PLANS: Final = (
     | files.PLANS
     | readers.PLANS
     | limits.PLANS
+    | sql.PLANS
 )
 """The schedules made for bugs, by the bugs' names."""
 
@@ -104,5 +106,6 @@ BUGS.update(
         *limits.LIMIT_BUGS,
         *versions.VERSION_BUGS,
         *parts.PART_BUGS,
+        *sql.SQL_BUGS,
     )
 )

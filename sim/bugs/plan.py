@@ -70,6 +70,14 @@ class Plan:
         """Open a view, hold it for so long, and read at its end; at the VDL unless ``age``."""
         self._call(at_ms, "view", (page,), client, age, hold_ns=int(hold_s * SECOND))
 
+    def sql(
+        self, at_ms: float, way: str, client: int = 0, pages: tuple[int, int] = (0, 1), **more: Any
+    ) -> None:
+        """A call in SQL: money goes from one account to another."""
+        values: dict[str, Any] = {"offset": 10, "way": way, "sticky": False} | more
+        age = values.pop("age", 0.0)
+        self._call(at_ms, "sql", pages, client, age, **values)
+
     def _call(
         self, at_ms: float, kind: str, pages: tuple[int, ...], client: int, age: float, **more: Any
     ) -> None:

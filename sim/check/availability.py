@@ -339,7 +339,8 @@ class Availability(Listener):
 
 def _is_judged(call: Call) -> bool:
     """Whether it is owed an answer: it makes no mistake, and its writer has opened the volume."""
-    return not (call.operation.wrong or call.operation.early or call.operation.kind == "open")
+    operation = call.operation
+    return not (operation.wrong or operation.early or operation.kind == "open" or call.is_sql)
 
 
 def _is_strict(call: Call) -> bool:

@@ -64,6 +64,7 @@ from sim.check.reader_checks import ReaderChecks
 from sim.check.reference_model import Reference, WriterView
 from sim.check.rollback_checks import RollbackChecks
 from sim.check.space_checks import SpaceChecks
+from sim.check.sql_checks import SqlChecks
 from sim.check.wire_checks import WireChecks
 from sim.world.history import Call, Outcome
 from sim.world.listener import Listener
@@ -115,6 +116,7 @@ class Checker(Listener):
         self.space = SpaceChecks(world, self.findings)
         self.floors = FloorChecks(world, self.reference, self.findings)
         self.layers = LayerChecks(world, self.reference, self.findings)
+        self.sql = SqlChecks(world, self.reference, self.findings)
         self.ending = Ending(
             world, self.reference, self.findings, self.disks, self.bounds, self.layers
         )
@@ -233,6 +235,7 @@ class Checker(Listener):
             self._clocks[source] = records[-1].clock_us
         self.logs.made(records)
         self.space.allocated(source, core)
+        self.sql.allocated(source, event)
         self.reference.allocated(source, records)
         self._hold(
             invariants.within_ranges,
@@ -417,6 +420,7 @@ class Checker(Listener):
         if call.operation.kind == "head" and view is not None:
             newest = self.reference.newest_of(view, call.operation.pages[0])
             self._heads[call.number] = newest
+        self.sql.invoked(call)
 
     def on_undocumented(self, call: Call, error: AuroraError) -> None:
         self.fail("typed errors", f"call {call.number}: {type(error).__name__}: {error}")
@@ -429,8 +433,9 @@ class Checker(Listener):
         self.wire.questions.returned(call)
         self.floors.returned(call)
         self.bounds.returned(call)
-        if call.writes_pages and call.outcome is Outcome.OK:
+        if call.outcome is Outcome.OK and (call.writes_pages or call.lsns):
             self._reported_commit(call, engine)
+        self.sql.returned(call, engine)
         self._answered(call, engine)
         self.wire.questions.passed_on(call)
 

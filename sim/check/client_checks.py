@@ -47,7 +47,7 @@ class ClientChecks:
             self._refused_as_it_must(call, engine)
         elif call.operation.early:
             self._refused_if_early(call, engine)
-        if call.writes_pages:
+        if call.may_write:
             self._written_only_if_taken(call)
         if not self._under_way[call.writer] and self._world.schedule.operations:
             self._findings.hold(rules_of_the_end.nobody_is_served, engine)

@@ -324,7 +324,7 @@ class Ending:
         """The LSNs of those writes of unknown outcome that the last writer's log contains."""
         found: dict[int, list[Lsn]] = {}
         for call in self._world.calls:
-            if not call.writes_pages or call.outcome is Outcome.OK or not call.writes:
+            if not call.may_write or call.outcome is Outcome.OK or not call.writes:
                 continue
             live = [lsn for lsn in call.lsns if self._reference.is_live(last, lsn)]
             count = len(call.writes)

@@ -5,8 +5,8 @@ system from outside: at what clients were told, what stands on the wire and on d
 reference model; cores are looked at, but for what they hold and not for what they say of it. 2 is
 imagined at length in `sim.check.what_if`, 19 judged in `sim.check.linearizability`, and from 20 on
 the predicates stand in `rules_of_logs`, `rules_of_floors`, `rules_of_wire`, `rules_of_bounds` and
-`rules_of_the_end`, those of 28 in `rules_of_availability`, of 30 in `rules_of_rollback`; more of 6,
-7 and 8 in `rules_of_disks`.
+`rules_of_the_end`, those of 28 in `rules_of_availability`, of 30 in `rules_of_rollback`, of 33 to
+38 in `rules_of_sql`; more of 6, 7 and 8 in `rules_of_disks`.
 
 Verified, in every run: allocation of LSNs (1, 11, 12), watermarks and quorums, also against what is
 on disks (3, 4, 5, 9, 15, 20), what a segment holds, promises, says and has on its disk (6, 7, 8,
@@ -127,6 +127,16 @@ INVARIANTS: Final = {
         Invariant(
             32, "rollback-is-seen", "nobody counts on a disk of which somebody there heard of more"
         ),
+        Invariant(
+            33, "sql-reads-match-a-commit", "SQL sees what another SQLite makes of the same commits"
+        ),
+        Invariant(34, "sql-money-is-conserved", "in all that SQL reads each transfer is whole"),
+        Invariant(
+            35, "sql-transfers-once", "what SQL has acknowledged is there once, a refused never"
+        ),
+        Invariant(36, "sql-one-mtr", "a SQL transaction is one MTR, its stamp the last record"),
+        Invariant(37, "sql-gives-out-the-durable", "what SQL has told of was durable when it did"),
+        Invariant(38, "sql-database-is-sound", "SQLite's own check of the database finds nothing"),
     )
 }
 

@@ -239,7 +239,7 @@ def check_calls(
     writes: list[WriteCall] = []
     reads: list[ReadCall] = []
     for call in calls:
-        if call.writes_pages:
+        if call.may_write and call.writes:
             lsns = _lsns_of(call, survivors)
             if lsns:
                 writes.append(_write_call(call, lsns))

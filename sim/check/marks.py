@@ -2,8 +2,8 @@
 
 They follow from the cores' trace events and from how calls end, here and, for disks, in
 `sim.check.disk_marks`, for layers in `sim.check.layer_marks`, for networks and writers in a row in
-`sim.check.storm_marks`; those of the failure table are counted by `sim.check.availability`. A
-mark is counted each time it is reached.
+`sim.check.storm_marks`, for SQL in `sim.check.sql_marks`; those of the failure table are counted by
+`sim.check.availability`. A mark is counted each time it is reached.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from sim.check.disk_marks import DISK_MARKS, DiskCoverage
 from sim.check.layer_marks import LAYER_MARKS, LayerCoverage
 from sim.check.mark import Mark
 from sim.check.reference_model import Reference
+from sim.check.sql_marks import SQL_MARKS, SqlCoverage
 from sim.check.storm_marks import STORM_MARKS, StormCoverage
 from sim.plan.schedule import Action
 from sim.world.history import Call
@@ -122,6 +123,7 @@ MARKS: Final = {
         ),
         Mark("segment caught up in time", "a segment that was behind had all again, within bounds"),
         *STORM_MARKS,
+        *SQL_MARKS,
     )
 }
 """Every mark, by name."""
@@ -144,6 +146,7 @@ class Coverage(Listener):
         self._outlived: dict[str, list[Lsn]] = {}
         self._storms = StormCoverage(world, reference, self.count)
         self._handlers: dict[type[Event], list[Callable[[str, Any], None]]] = {}
+        self._sql = SqlCoverage(reference, self.count)
 
     def on_step(self, source: str, event: Event) -> None:
         handlers = self._handlers.get(type(event))
@@ -162,6 +165,7 @@ class Coverage(Listener):
         self._disks.on_action(number, action)
 
     def on_crashed(self, segment: SegmentId) -> None:
+        self._sql.on_crashed(segment)
         self._disks.on_crashed(segment)
         self._layers.on_crashed(segment)
 
@@ -201,6 +205,7 @@ class Coverage(Listener):
         if len(view.annulled) > len(view.table.ranges):
             self.count("range forgotten")
         self._recovering.discard(source)
+        self._sql.on_opened(source)
         self.count("recovery completed")
 
     def _on_fenced(self, source: str, _: WriterFenced) -> None:
@@ -246,8 +251,12 @@ class Coverage(Listener):
 
     # ---- clients ---------------------------------------------------------------------------------
 
+    def on_invoked(self, call: Call) -> None:
+        self._sql.on_invoked(call)
+
     def on_returned(self, call: Call, engine: Engine) -> None:
         operation = call.operation
+        self._sql.on_returned(call)
         if call.writes_pages:
             self._write_returned(call, engine)
         elif call.cancelled:

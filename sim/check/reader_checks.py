@@ -17,7 +17,7 @@ from sim.check.findings import Findings
 from sim.world.history import Call
 from sim.world.world import World
 
-_HOLDING: Final = ("view", "list", "strict_get_at", "many")
+_HOLDING: Final = ("view", "list", "strict_get_at", "many", "sql")
 """Calls whose read point is kept as long as they last. A strict read has its epoch confirmed first,
 and must still find the version that it was asked for."""
 
@@ -53,7 +53,8 @@ class ReaderChecks:
             "wrong",
             "scan",
             "changes",
-        ):  # a scan may come too late
+            "sql",
+        ):  # these may come too late
             self._findings.hold(invariants.was_not_collected, engine.name, call, floor)
         if self._views.pop(call.number, None) is not None:
             self._floor_is_below_view(call, engine)

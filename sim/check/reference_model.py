@@ -103,6 +103,11 @@ class Reference:
         lsns = self._lsns
         return lsns[bisect_right(lsns, after) : bisect_right(lsns, through)]
 
+    @property
+    def newest_lsn(self) -> Lsn:
+        """The highest LSN ever allocated."""
+        return self._lsns[-1] if self._lsns else 0
+
     def next_live(self, view: WriterView, after: Lsn) -> Lsn | None:
         """The first record above ``after`` that belongs to the log as this writer must see it."""
         lsns = self._lsns

@@ -244,12 +244,12 @@ COUNTED: Final[Mapping[str, _Count]] = {
 
 def is_write(call: Call) -> bool:
     """Whether a call writes."""
-    return call.writes_pages
+    return call.may_write
 
 
 def is_read(call: Call) -> bool:
-    """Whether a call reads pages, or which there are."""
-    return call.operation.kind in READS
+    """Whether a call reads pages, or which there are, or in SQL."""
+    return call.operation.kind in READS or (call.is_sql and not call.may_write)
 
 
 def counts(call: Call, *, cached: bool) -> bool:

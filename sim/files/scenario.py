@@ -24,13 +24,26 @@ from sim.files.expectations import Expectation
 from sim.files.knob_tables import knob_values, read_knobs
 from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document
 from sim.plan.drawn_workload import Workload
-from sim.plan.schedule import READS, SECOND, WAYS, Action, Knobs, Operation, Schedule
+from sim.plan.schedule import (
+    READS,
+    SECOND,
+    SQL,
+    SQL_READS,
+    SQL_WAYS,
+    SQL_WRITES,
+    WAYS,
+    Action,
+    Knobs,
+    Operation,
+    Schedule,
+)
 from sim.plan.seeds import Seeds
+from sim.plan.sql_calls import USUAL_READS, USUAL_WRITES
 from sim.plan.wrong_calls import WRONG_CALLS
 from sim.wording import suggestion
 from sim.world import faults
 
-KINDS: Final = ("put", "open", "wrong", *READS)
+KINDS: Final = ("put", "open", "wrong", *READS, SQL)
 _MOST_CLIENTS: Final = 1_000
 _MOST_OPERATIONS: Final = 1_000_000
 _MOST_REPEATS: Final = 10_000
@@ -143,7 +156,12 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
 def _check_fits(table: Table, scenario: ScenarioFile) -> None:
     """Raise `ScenarioError` if some write is larger than the engine ever takes."""
     puts = [each for each in scenario.operations if each.kind == "put"]
-    drawn = [each for each in scenario.workloads if each.write_share]
+    drawn = [each for each in scenario.workloads if each.write_share and not each.sql]
+    in_sql = [each for each in scenario.workloads if each.sql]
+    if (puts or drawn) and (in_sql or any(each.kind == SQL for each in scenario.operations)):
+        raise table.error(
+            None, "found writes of pages beside calls in SQL: expected nobody else to write then"
+        )
     records = max([*(len(e.pages) for e in puts), *(e.mtr_pages for e in drawn)], default=1)
     written = [*(len(e.pages) * e.length for e in puts), *(e.mtr_pages * e.length for e in drawn)]
     for knob, least, what in (
@@ -208,7 +226,7 @@ def _operation(table: Table) -> Operation:
         cached=table.boolean("cached", True),
         sticky=table.boolean("sticky", False),
         early=table.boolean("early", False),
-        way=table.choice("way", WAYS) if table.has("way") else "put_many",
+        way=_way(table, kind),
         hold_ns=table.time("hold", 0),
         patience_ns=table.time("patience") if table.has("patience") else None,
         wrong=table.choice("wrong", WRONG_CALLS) if table.has("wrong") else "",
@@ -226,6 +244,12 @@ def _operation(table: Table) -> Operation:
         found = len(operation.pages)
         raise table.error("pages", f"found {found} pages: expected 1, which is what put takes")
     return operation
+
+
+def _way(table: Table, kind: str) -> str:
+    if kind == SQL:
+        return table.choice("way", SQL_WAYS)
+    return table.choice("way", WAYS) if table.has("way") else "put_many"
 
 
 def _workload(table: Table, knobs: Knobs) -> Workload:
@@ -247,18 +271,20 @@ def _workload(table: Table, knobs: Knobs) -> Workload:
         count = table.integer("operations", 300)
     if count > _MOST_OPERATIONS:
         raise table.error(None, f"found {count} operations: expected at most {_MOST_OPERATIONS}")
+    sql = table.boolean("sql", False)
     workload = Workload(
+        sql=sql,
         clients=table.integer("clients", 4, least=1),
         operations=count,
         write_share=table.number("write_share", 0.6, 0.0, 1.0),
         pages=table.integer("pages", 24, least=1, most=MAX_INTEGER),
         mtr_pages=table.integer("mtr_pages", 3, least=1),
         length=table.integer("bytes", 16, least=8),
-        reads=table.choices("reads", READS, ("get",)),
+        reads=table.choices("reads", *((SQL_READS, USUAL_READS) if sql else (READS, ("get",)))),
         cached=table.boolean("cached", True),
         sticky=table.boolean("sticky", False),
         early=table.boolean("early", False),
-        ways=table.choices("ways", WAYS, ("put_many",)),
+        ways=table.choices("ways", *((SQL_WRITES, USUAL_WRITES) if sql else (WAYS, ("put_many",)))),
         hold_ns=table.time("hold", SECOND),
         patience_ns=table.time("patience") if table.has("patience") else None,
         impatient=table.number("impatient", 1.0, 0.0, 1.0),

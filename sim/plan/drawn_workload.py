@@ -9,10 +9,14 @@ import attrs
 
 from segments.protocol.record import PAGE_SIZE
 from sim.plan.chance import below, choice
-from sim.plan.schedule import SECOND, Operation
+from sim.plan.schedule import SECOND, SQL, Operation
+from sim.plan.sql_calls import ACCOUNTS
 from sim.plan.wrong_calls import WRONG_CALLS
 
 _WORD: Final = 8
+_MOST_MONEY: Final = 30
+_HELD: Final = 0.5
+"""Of the calls in SQL, those that let time pass amid what they do, where they can."""
 
 
 @attrs.frozen(kw_only=True)
@@ -46,13 +50,38 @@ class Workload:
     """Fraction of the calls that are cancelled after a time below that."""
     wrong: float = 0.0
     """Fraction of the calls with a mistake in them."""
+    sql: bool = False
+    """Whether clients call in SQL: ``ways`` and ``reads`` are SQL's then."""
     from_ns: int = 0
     until_ns: int = 2 * SECOND
     """The calls are made in the half-open ``[from_ns, until_ns)``."""
 
     def draw(self, random: Random, first_client: int) -> list[Operation]:
         """The operations, in no order; clients are numbered from ``first_client``."""
-        return [self._operation(random, first_client) for _ in range(self.operations)]
+        draw = self._in_sql if self.sql else self._operation
+        found = [draw(random, first_client) for _ in range(self.operations)]
+        if self.sql and found:
+            setup = Operation(
+                at_ns=self.from_ns, client=first_client, kind=SQL, way="setup", pages=(0, 1)
+            )
+            found.insert(0, setup)
+        return found
+
+    def _in_sql(self, random: Random, first_client: int) -> Operation:
+        writes = random.random() < self.write_share
+        return Operation(
+            at_ns=self.from_ns + below(random, self.until_ns - self.from_ns),
+            client=first_client + below(random, self.clients),
+            kind=SQL,
+            way=choice(random, self.ways if writes else self.reads),
+            pages=(below(random, ACCOUNTS), below(random, ACCOUNTS)),
+            offset=1 + below(random, _MOST_MONEY),
+            length=_WORD + below(random, max(1, self.length - _WORD)),
+            age=random.random(),
+            sticky=self.sticky,
+            hold_ns=below(random, self.hold_ns) if random.random() < _HELD else 0,
+            patience_ns=self._patience(random),
+        )
 
     def _operation(self, random: Random, first_client: int) -> Operation:
         at_ns = self.from_ns + below(random, self.until_ns - self.from_ns)

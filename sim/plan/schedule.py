@@ -31,6 +31,26 @@ which pages exist in a view, and which exist without one, many pages at an older
 newest version of one, durable or not, and which pages have changed since an older point."""
 WAYS: Final = ("put_many", "put", "submit", "mtr")
 """The ways to write; ``put`` takes one page, ``mtr`` also reads what it is about to write."""
+SQL: Final = "sql"
+"""The kind of a call on the volume as a SQLite database; what it does is its way."""
+SQL_WRITES: Final = (
+    "setup", "transfer", "auto", "function", "many", "savepoint", "caught", "rollback", "bulk",
+    "unbulk", "delete", "vacuum", "backtrack",
+)  # fmt: skip
+"""What SQL clients do to a bank: see `sim.world.sql_ways`. Those that change, or are to."""
+SQL_READS: Final = (
+    "query",
+    "few",
+    "snapshot",
+    "at",
+    "head",
+    "history",
+    "audit",
+    "refused",
+    "close",
+)
+"""Those that only read, are refused, or close the database beneath the others."""
+SQL_WAYS: Final = (*SQL_WRITES, *SQL_READS)
 
 
 @attrs.frozen(kw_only=True)
@@ -175,12 +195,14 @@ class Operation:
     at_ns: int
     client: int
     kind: str
-    """``put``, one of `READS`, ``open`` (another writer takes over) or ``wrong``."""
+    """``put``, one of `READS`, ``open`` (another writer takes over), ``wrong`` or ``sql``."""
     pages: tuple[int, ...]
     """Pages written by one MTR, the page read (a view and ``many``: those), or the first that may
-    be listed."""
+    be listed. For ``sql`` two accounts, from the first of which money goes to the second."""
     offset: int = 0
+    """Of what is written; for ``sql`` how much money."""
     length: int = 16
+    """Bytes written; for ``sql`` the rows of a large statement."""
     age: float = 0.0
     """For reads at an older point: how old it is, from 0, the VDL, to 1, the floor."""
     cached: bool = True
@@ -190,7 +212,7 @@ class Operation:
     early: bool = False
     """Whether it calls the latest writer, opened or not; otherwise it waits for one that is."""
     way: str = "put_many"
-    """Which call of the engine writes: one of `WAYS`."""
+    """Which call of the engine writes: one of `WAYS`; for ``sql`` one of `SQL_WAYS`."""
     hold_ns: int = 0
     """For how long a view, or a mini-transaction that reads, is kept open; for ``submit``, how long
     another task waits for the commit, too, before it gives up."""
@@ -201,7 +223,8 @@ class Operation:
 
     def __str__(self) -> str:
         where = ",".join(map(str, self.pages))
-        return f"{moment_column(self.at_ns)}  client {self.client} {self.kind} page {where}"
+        what = f"sql {self.way} account" if self.kind == SQL else f"{self.kind} page"
+        return f"{moment_column(self.at_ns)}  client {self.client} {what} {where}"
 
 
 @attrs.frozen(kw_only=True)
@@ -216,6 +239,11 @@ class Schedule:
     name: str = ""
     shape: str = ""
     """The name of the shape (`sim.plan.shapes`) that a seed drew; empty if nothing was drawn."""
+
+    @property
+    def has_sql(self) -> bool:
+        """Whether its volume is a SQLite database: nobody else writes to it."""
+        return any(each.kind == SQL for each in self.operations)
 
     def __attrs_post_init__(self) -> None:
         for items in (self.actions, self.operations):

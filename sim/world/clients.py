@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from math import inf
+from typing import Final
 
 import trio
 
@@ -20,10 +21,14 @@ from segments.protocol.errors import (
 )
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE
-from sim.plan.schedule import SECOND, Knobs, Operation
+from sim.plan.schedule import SECOND, SQL, Knobs, Operation
+from sim.world import sql_clients
 from sim.world.history import Call, Outcome
 from sim.world.world import World
 from sim.world.wrong_calls import make_wrong_call
+
+_DOCUMENTED: Final = (PageNotFound, ReadPointBelowFloor, Fenced, Unavailable)
+"""What any call may raise that has no mistake."""
 
 
 def payload_of(number: int, index: int, length: int) -> bytes:
@@ -52,6 +57,8 @@ async def run_client(world: World, operations: Iterable[tuple[int, Operation]]) 
         await world.sleep_until(operation.at_ns)
         if operation.early:
             engine = world.cluster.engine
+        elif operation.kind == SQL and (kept is None or not operation.sticky):
+            engine = kept = await sql_clients.engine_for_sql(world)
         elif kept is None or not operation.sticky:
             engine = kept = await world.usable_engine()
         else:
@@ -71,7 +78,7 @@ async def make_call(world: World, engine: Engine, call: Call) -> None:
         raise
     if patience.cancelled_caught:
         call.cancelled = True
-        call.outcome = Outcome.UNKNOWN if call.writes_pages else Outcome.GAVE_UP
+        call.outcome = Outcome.UNKNOWN if call.may_write else Outcome.GAVE_UP
         call.error = "its caller gave up"
     call.returned_ns = world.scheduler.now_ns
     world.returned(call, engine)
@@ -82,14 +89,17 @@ async def _attempt(world: World, engine: Engine, call: Call) -> None:
     try:
         if call.operation.kind == "open":
             await world.take_over()
+        elif call.is_sql:
+            await sql_clients.make_sql_call(world, engine, call)
         else:
             await _perform(engine, call, world.schedule.knobs)
         call.outcome = Outcome.OK
     except AuroraError as error:
         call.raised, call.error = type(error), str(error)
-        call.outcome = _outcome(call, error)
-        documented = PageNotFound | ReadPointBelowFloor | Fenced | Unavailable
-        if call.operation.kind != "wrong" and not isinstance(error, documented):
+        call.outcome = sql_clients.outcome_of(call, error) if call.is_sql else _outcome(call, error)
+        documented = sql_clients.DOCUMENTED if call.is_sql else _DOCUMENTED
+        refused = call.operation.kind == "wrong" or call.operation.way == "refused"
+        if not refused and not isinstance(error, documented):
             world.raised_undocumented(call, error)
 
 

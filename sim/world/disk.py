@@ -380,13 +380,20 @@ class SimulatedStorage:
         return torn.flip(self._random, promises, start, start + PROMISE_BYTES, bits)
 
     def rot_manifest(self, half: int, bits: int = 1) -> tuple[int, ...]:
-        """Flip bits of what half 0 or 1 of the manifest says; return where, if there is one."""
+        """Flip bits of what half 0 or 1 of the manifest says; return where, if there is one.
+
+        Not while the other half is spoilt: nothing would be left that names the files.
+        """
         manifest = self._platter.durable.get(MANIFEST, bytearray())
         said = decode_manifest(bytes(manifest))
         if said is None:
             return ()
-        start = half * len(manifest) // 2
-        return torn.flip(self._random, manifest, start, start + said.bytes_said, bits)
+        start, before = half * len(manifest) // 2, bytes(manifest)
+        places = torn.flip(self._random, manifest, start, start + said.bytes_said, bits)
+        if decode_manifest(bytes(manifest)) is None:
+            manifest[:] = before
+            return ()
+        return places
 
     def set_capacity(self, capacity_bytes: int | None) -> None:
         """Let the disk be full at ``capacity_bytes``; None: never. What is there stays."""

@@ -10,7 +10,8 @@ import attrs
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
-from sim.plan.schedule import READS, Operation
+from sim.plan.schedule import READS, SQL, SQL_WRITES, Operation
+from sim.world.sql_history import SqlPart
 
 
 class Outcome(Enum):
@@ -77,6 +78,20 @@ class Call:
     """Whether these are too much for one step of the writer."""
     lsns: Sequence[Lsn] = ()
     """Of a write that has become part of the log: the LSN of each record."""
+    mtrs: int = 0
+    """Mini-transactions that it has made."""
+    sql: SqlPart = attrs.field(factory=SqlPart)
+    """Of a call in SQL: what it has said and heard."""
+
+    @property
+    def is_sql(self) -> bool:
+        """Whether it is a call on the volume as a database."""
+        return self.operation.kind == SQL
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it may become part of the log, by itself or by SQL."""
+        return self.writes_pages or (self.is_sql and self.operation.way in SQL_WRITES)
 
     @property
     def writes_pages(self) -> bool:

@@ -155,8 +155,7 @@ def _rot_promise(world: World, action: Action) -> None:
 
 @new_fault(
     "rot_manifest",
-    "`bits` bits of half `half` of the manifest flip; with both halves rotten at a restart the "
-    "segment is lost",
+    "`bits` bits of half `half` of the manifest flip, unless the other half is rotten by then",
     half=_SLOT,
     bits=_BITS,
 )

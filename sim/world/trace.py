@@ -65,6 +65,8 @@ class Trace(Listener):
 
     def on_returned(self, call: Call, engine: Engine) -> None:
         self.note("returned", call.number, f"{call.outcome.value} {call.lsn}")
+        for statement in (*call.sql.script, *(each.statement for each in call.sql.readings)):
+            self.note("statement", statement.rows, statement.changes)
 
     def note(self, kind: str, *values: object) -> None:
         """Something else happened."""

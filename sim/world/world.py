@@ -28,6 +28,7 @@ from sim.plan.profiles import DiskProfile
 from sim.plan.schedule import SECOND, Action, Schedule
 from sim.plan.seeds import Seeds
 from sim.world.ambush import Ambush
+from sim.world.databases import Databases
 from sim.world.disk import SimulatedStorage
 from sim.world.history import Call
 from sim.world.layer_parts import place_in
@@ -72,6 +73,7 @@ class World:
         self._under_way: dict[trio.lowlevel.Task, Call] = {}
         """The call that each client is making: all that it asks for is asked in its own task."""
         self.healed = False
+        self.databases = Databases()
         self.traffic = Traffic()
         self._listeners: list[Listener] = []
         self._message_listeners: list[Listener] = []
@@ -189,8 +191,12 @@ class World:
         call = self.under_way
         if call is not None:
             records = event.records
-            before = () if records[0].mtr_id == records[0].lsn else call.lsns
-            call.lsns = [*before, *(each.lsn for each in records)]  # it may come in parts
+            goes_on = records[0].mtr_id != records[0].lsn  # it may come in parts
+            written = [(e.page_id, e.offset, e.payload) for e in records]
+            call.lsns = [*(call.lsns if goes_on else ()), *(each.lsn for each in records)]
+            call.mtrs += not goes_on
+            if call.is_sql:  # what it writes, SQLite has decided
+                call.writes = [*(call.writes if goes_on else ()), *written]
 
     def acting(self, number: int, action: Action) -> None:
         """An action of the schedule is about to happen."""

@@ -122,6 +122,20 @@ EXPECTED = {
     "recovery-stays-with-its-source": "heals-and-converges",
     "hydration-waits-for-its-peer": "needless-unavailability",
     "recovery-fetches-once": "heals-and-converges",
+    "sql-journal-off": "sql-reads-match-a-commit",
+    "sql-fails-after-submit": "sql-reads-match-a-commit",
+    "sql-change-counter-ignored": "sql-reads-match-a-commit",
+    "sql-reads-inside-an-mtr": "typed errors",
+    "sql-dependents-do-not-fail": "reported-once-when-durable",
+    "sql-failed-commit-is-cached": "typed errors",
+    "sql-exclusive-locking": "sql-reads-match-a-commit",
+    "sql-read-before-durable": "sql-gives-out-the-durable",
+    "sql-constraint-before-durable": "sql-gives-out-the-durable",
+    "sql-rolled-back-is-committed": "reported-once-when-durable",
+    "sql-stamp-first": "sql-one-mtr",
+    "sql-snapshot-not-held": "floor-below-readers",
+    "sql-backtrack-keeps-the-counter": "sql-reads-match-a-commit",
+    "sql-differs-from-what-spilled": "nothing-is-left",
 }
 """Every bug that has a schedule of its own, and the invariant that gives it away there.
 

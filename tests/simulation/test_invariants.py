@@ -27,6 +27,7 @@ from sim.check import (
     rules_of_layers,
     rules_of_logs,
     rules_of_rollback,
+    rules_of_sql,
     rules_of_the_end,
     rules_of_wire,
     what_if,
@@ -43,7 +44,7 @@ from tests.store_rig import FIRST, SECOND, THIRD, StoreRig, records
 RULES = (
     rules_of_availability,
     invariants, rules_of_bounds, rules_of_clocks, rules_of_disks, rules_of_floors, rules_of_layers,
-    rules_of_logs, rules_of_rollback, rules_of_the_end, rules_of_wire, what_if,
+    rules_of_logs, rules_of_rollback, rules_of_sql, rules_of_the_end, rules_of_wire, what_if,
 )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ REQUIRED = (
     "zombie-after-two-takeovers", "partition-two-sided", "partition-one-way",
     "duplication-and-reordering", "disk-lost", "bit-rot", "torn-writes", "failing-and-full-disks",
     "recovery-during-az-outage", "three-recoveries-each-crashing", "disk-lost-during-az-outage",
-    "damaged-frame-healed-while-az-away", "replay",
+    "damaged-frame-healed-while-az-away", "replay", "bank-during-az-outage",
 )  # fmt: skip
 
 WITHOUT_FAULTS = {
@@ -28,7 +28,7 @@ WITHOUT_FAULTS = {
     "disk-lost-during-az-outage", "failing-and-full-disks", "partition-one-way",
     "partition-two-sided", "three-recoveries-each-crashing", "torn-writes", "zombie-writer",
     "zombie-after-two-takeovers", "disk-lost", "gray-segment", "recovery-during-az-outage",
-    "replay", "writer-crash", "writer-crash-at-every-point",
+    "replay", "writer-crash", "writer-crash-at-every-point", "bank-during-az-outage",
 }  # fmt: skip
 """These miss their faults when nothing goes wrong; the others, a quorum that is taken away."""
 

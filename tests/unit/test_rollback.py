@@ -388,6 +388,19 @@ def test_a_reply_that_another_contradicts_does_not_count_whichever_comes_first()
         assert plan.heard["A0"] == LOST and plan.heard["B0"] == NO_MARK
 
 
+def test_who_has_heard_of_a_later_writer_proves_nothing_of_answers_to_this_seal() -> None:
+    talk, later = Talk(), VolumeEpoch(7, 2)
+    talk.asked()
+    talk.hear("A0", 2)
+    talk.hear("B0", 2, heard={"A0": Mark(later, 5)})
+    assert talk.recovery.rolled_back == {}
+    assert talk.recovery.epoch > later, "it begins anew, above that writer"
+    assert talk.recovery.missing() == {0: 3}
+    talk.hear("A0", 2)
+    talk.hear("B0", 2, heard={"A0": Mark(later, 5)})
+    assert set(talk.recovery.rolled_back) == {"A0"}, "now it must have what was heard"
+
+
 def test_what_was_heard_in_one_round_counts_in_the_next() -> None:
     talk = Talk()
     talk.asked()

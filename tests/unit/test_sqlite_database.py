@@ -826,6 +826,48 @@ def test_a_database_is_open_once_at_a_time_and_not_after_its_block() -> None:
     run_world(main)
 
 
+def test_what_is_under_way_when_a_database_is_closed_ends_as_closed() -> None:
+    async def main(world: World) -> None:
+        database = await Database.open(world.cluster)
+        await table(database, 3)
+        rows = database.query("SELECT a FROM t")
+
+        async def beneath() -> None:
+            async with database.transaction() as transaction:
+                await transaction.execute("DELETE FROM t")
+                database.close()
+                with pytest.raises(Closed, match="has been closed"):
+                    await transaction.execute("DELETE FROM t")
+
+        with pytest.raises(Closed, match="has been closed"):
+            await beneath()
+        with pytest.raises(Closed, match="of a database that has ended"):
+            await rows.all()
+        async with open_database(world.cluster) as again:
+            assert await count(again) == 3
+            await check_whole(again)
+
+    run_world(main)
+
+
+def test_who_opens_a_database_anew_waits_for_what_its_predecessor_has_committed() -> None:
+    async def main(world: World) -> None:
+        database = await Database.open(world.cluster)
+        await table(database)
+        vdl = world.engine.vdl
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.execute, "INSERT INTO t VALUES (1, 1)")
+            while world.engine.statistics().last_allocated_lsn == vdl:
+                await trio.lowlevel.checkpoint()
+            database.close()
+            assert world.engine.vdl == vdl
+            async with open_database(world.cluster) as again:
+                assert world.engine.vdl > vdl
+                assert await count(again) == 1
+
+    run_world(main)
+
+
 def test_what_is_given_must_be_a_cluster() -> None:
     async def main() -> None:
         with pytest.raises(Invalid, match="expected what open_cluster gives"):

@@ -61,5 +61,5 @@ def _knobs(random: Random, knobs: Knobs) -> Knobs:
 
 
 CORNERS: Final = Shape(
-    "corners", "what needs three or four faults and calls in just one order", 12, _draw
+    "corners", "what needs three or four faults and calls in just one order", 12, _draw, False
 )

@@ -31,6 +31,8 @@ class Shape:
     """How often it is drawn, compared to the weights of the others."""
     draw: Callable[[Seeds], Drawn]
     """The run of a seed; draws from nothing but the streams of its argument."""
+    for_sql: bool = True
+    """Whether clients may call in SQL instead: not where faults wait for just these calls."""
 
 
 def choose(random: Random, shapes: Sequence[Shape]) -> Shape:
