@@ -9,6 +9,7 @@ from typing import Final
 from aurora.engine import Engine
 from aurora.events import MtrAllocated
 from segments.protocol.errors import Fenced, SqlError, Unavailable
+from segments.protocol.record import RedoRecord
 from sim.check import rules_of_sql
 from sim.check.findings import Findings
 from sim.check.reference_model import Reference, WriterView
@@ -35,11 +36,18 @@ class SqlChecks:
         self._calls: list[Call] = []
         self._unplaced: dict[int, Call] = {}
         """Calls that may become part of the log, by number, until they have or have returned."""
+        self._parts: dict[str, list[RedoRecord]] = {}
+        """What each writer has made of an MTR that is not whole yet."""
 
     def allocated(self, writer: str, event: MtrAllocated) -> None:
-        """A writer has made an MTR."""
-        if self._any:
-            self._hold(rules_of_sql.ends_with_a_stamp, writer, event.records)
+        """A writer has made an MTR, or a part of one."""
+        if not self._any:
+            return
+        parts = self._parts.setdefault(writer, [])
+        parts.extend(event.records)
+        if parts[-1].is_cpl:
+            self._hold(rules_of_sql.ends_with_a_stamp, writer, parts)
+            parts.clear()
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
@@ -71,7 +79,7 @@ class SqlChecks:
 
     def _place(self) -> None:
         for number, call in list(self._unplaced.items()):
-            if call.lsns:
+            if call.lsns and self._reference.records[call.lsns[-1]].is_cpl:  # all its parts
                 self._oracle.committed(call)
                 del self._unplaced[number]
 
