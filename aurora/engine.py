@@ -404,7 +404,7 @@ class Engine:
         read_point = core.vdl if lsn is None else core.reading.checked_read_point(lsn)
         many = ManyPages(core.reading, core.cached, wanted, read_point, trio.current_time())
         if many.done:
-            many.end()
+            many.end()  # all of it is here
             await trio.lowlevel.checkpoint()
             self._usable()
         else:

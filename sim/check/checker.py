@@ -234,7 +234,8 @@ class Checker(Listener):
         if records[-1].is_cpl:
             self._clocks[source] = records[-1].clock_us
         self.logs.made(records)
-        self.space.allocated(source, core)
+        if records[0].lsn == records[0].mtr_id:  # what has begun goes on
+            self.space.allocated(source, core)
         self.sql.allocated(source, event)
         self.reference.allocated(source, records)
         self._hold(
