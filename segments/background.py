@@ -224,6 +224,9 @@ class Background:
         number = self._files.take_number()
         collected = collect_job(number, old, block_bytes=self._config.block_bytes)
         layer = yield from written(number, giving_way(collected, self._due_fold))
+        if layer.end > self.collectable_floor:  # its writer has a successor, with readers below it
+            yield Delete((layer.name,))
+            return
         rows, announced = sum(each.count for each in old), self._state.announced_floor
         why = events.LogCollected(layer.end, rows, announced)
         yield from self._publish(layer, old, why=why)

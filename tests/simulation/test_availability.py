@@ -75,7 +75,7 @@ def first_asked_is_silent() -> Schedule:
 
 
 def back_to_four() -> Schedule:
-    plan = Plan(end_ms=12_000, gossip_interval_ns=8 * SECOND)  # the writer alone can help
+    plan = Plan(end_ms=12_000, heartbeat_interval_ns=SECOND)  # reminders would hide what is lost
     plan.part(5, "writer-1", "D,E,F")
     plan.put(10, 0)
     plan.fault(5_400, "heal_network")

@@ -18,7 +18,7 @@ from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.heard import Mark
 from segments.protocol.ids import Lsn
-from segments.protocol.messages import Seal, WriteAck
+from segments.protocol.messages import InstallTable, Seal, WriteAck
 from segments.protocol.truncation import TruncationTable
 from segments.wal import Promise, encode_promise
 from tests.files_on_disks import scanned
@@ -318,6 +318,21 @@ def test_nothing_is_collected_while_a_peer_takes_a_layer() -> None:
     rig.core.gossip._giving_until = 100.0
     assert not rig.take_job(now=99.0)
     assert rig.take_job(now=100.0)
+
+
+def test_what_is_collected_for_a_writer_that_has_a_successor_is_left_as_it_was() -> None:
+    """It may have readers below the floor that the writer before had told of."""
+    rig = collectable()
+    assert rig.take_job(now=0.0)
+    rig.step_job()
+    names = set(rig.disk.files)
+    rig.step(InstallTable(SECOND, 1, TruncationTable(FIRST).extended(SECOND, 61, 100)), "writer-2")
+    rig.settle()
+    while rig.job is not None:
+        rig.step_job()
+    assert (rig.state.floor, rig.state.announced_floor) == (0, 0)
+    assert {each for each in rig.disk.files if each.startswith("layer")} <= names
+    check_pages(rig)
 
 
 def collectable() -> StoreRig:
