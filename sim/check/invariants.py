@@ -60,6 +60,7 @@ from sim.check.reference_model import Reference, WriterView, is_annulled
 from sim.world.history import Call, Outcome
 
 _RULE: Final = "rule"
+_FIRST_OF_SQL: Final = 33
 _F = TypeVar("_F", bound=Callable[..., object])
 
 
@@ -74,6 +75,11 @@ class Invariant:
     number: int
     name: str
     text: str
+
+    @property
+    def of_sql(self) -> bool:
+        """Whether only a volume that is a database can break it."""
+        return self.number >= _FIRST_OF_SQL
 
 
 INVARIANTS: Final = {

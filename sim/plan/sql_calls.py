@@ -46,7 +46,7 @@ def with_sql(
     knobs = attrs.evolve(
         knobs,
         lal=max(knobs.lal, choice(random, (500, 5_000, 100_000))),
-        max_mtr_writes=choice(random, (4_096, 4_096, 4_096, 40)),
+        max_mtr_writes=choice(random, (4_096, 4_096, 40, 16)),
         max_mtr_bytes=max_mtr_bytes,
         outgoing_bytes=max(knobs.outgoing_bytes, max_mtr_bytes),
         buffer_pool_pages=max(knobs.buffer_pool_pages, choice(random, (24, 64, 256))),
