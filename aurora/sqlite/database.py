@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from os import PathLike
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -15,12 +16,15 @@ from aurora.engine import Engine
 from aurora.sqlite.backtrack import restore
 from aurora.sqlite.commit_page import COMMIT_PAGE, is_commit_page
 from aurora.sqlite.connections import Bindings, Connections, SqlConnection
+from aurora.sqlite.exporting import export_file
 from aurora.sqlite.header import HEADER_PAGE, has_header
 from aurora.sqlite.history import CommitInfo, commit_at, commit_of, commits
+from aurora.sqlite.importing import import_file
 from aurora.sqlite.moments import Moment
 from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.rows import Rows, RowSource
 from aurora.sqlite.snapshot import Snapshot
+from aurora.sqlite.source_file import Progress
 from aurora.sqlite.transaction import Statements, Transaction
 from aurora.sqlite.volume import Volume
 from aurora.sqlite.writer import Writer
@@ -230,6 +234,44 @@ class Database:
             yield snapshot
         finally:
             snapshot.end()
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    async def export(
+        self,
+        path: str | PathLike[str],
+        *,
+        at: Moment | None = None,
+        replace: bool = False,
+        progress: Progress | None = None,
+    ) -> CommitInfo | None:
+        """Write a plain SQLite file; returns the commit that it shows, or None before the first.
+
+        ``at`` is as in `at`, by default the newest durable commit; later commits do not wait. The
+        file appears whole under its name, or not at all. Raises `FileInTheWay` if it is there
+        already, unless ``replace``; `UnmergedJournal` if a log of a former one is beside it, which
+        SQLite would apply to this one; `OSError` if it cannot be written; and as `at`.
+        """
+        self._check("")
+        await trio.lowlevel.checkpoint()
+        return await export_file(self._volume, path, at=at, replace=replace, progress=progress)
+
+    async def import_file(
+        self, path: str | PathLike[str], *, progress: Progress | None = None
+    ) -> CommitInfo:
+        """Make a SQLite file of any page size the content of an empty database; returns its commit.
+
+        A file with pages of 8,192 bytes is taken as it is, and an export gives the same bytes;
+        others are first copied, by SQLite, into the directory for temporary files. Nobody else
+        writes to the database meanwhile, and readers find it empty. Cancelled, or failed, it stays
+        empty.
+
+        Raises `NotSqlite`, `SqlCorrupt` if SQLite finds it damaged, `UnmergedJournal` for a log
+        beside it, `DatabaseNotEmpty`, and `OSError` if the file cannot be read.
+        """
+        self._check("")
+        await trio.lowlevel.checkpoint()
+        return await import_file(self._volume, self._writer, path, progress)
 
     async def history(self, limit: int = 20) -> list[CommitInfo]:
         """The newest commits that can still be read, at most ``limit``, the newest first."""

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from aurora.sqlite.database import Database
 from aurora.sqlite.header import HEADER_PAGE, size_pages
 from aurora.sqlite.history import CommitInfo, commit_at, commit_of
 from aurora.sqlite.moments import Moment
-from aurora.sqlite.source_file import check_no_journal, new_database
+from aurora.sqlite.source_file import Progress, check_no_journal, new_database
+from aurora.sqlite.volume import Volume
 from segments.protocol.errors import FileInTheWay
 from segments.protocol.record import PAGE_SIZE
 
@@ -29,24 +28,16 @@ _SYNCED: Final = 8 * _PART
 
 
 async def export_file(
-    db: Database,
+    volume: Volume,
     path: str | PathLike[str],
     *,
-    at: Moment | None = None,
-    replace: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
+    at: Moment | None,
+    replace: bool,
+    progress: Progress | None,
 ) -> CommitInfo | None:
-    """Write a SQLite file with pages of 8,192 bytes; returns the commit that it shows, if any.
-
-    ``at`` is as in `Database.at`, by default the newest durable commit; later commits do not wait.
-    Raises `FileInTheWay` if the file is there, unless ``replace``; `UnmergedJournal` if a log of a
-    former one is beside it, which SQLite would apply to this one; `OSError` if it cannot be
-    written; and as `Database.at`.
-    """
+    """As `Database.export`."""
     target = Path(path)
     _check_target(target, replace)
-    await db.query("SELECT 1").all()  # raises if it is closed, or has ended
-    volume = db._volume
     async with AsyncExitStack() as stack:
         if at is None:
             vdl = stack.enter_context(volume.held())

@@ -9,7 +9,7 @@ empty database, and pages beyond its end that the next import overwrites.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -17,13 +17,13 @@ from typing import Final
 from aurora.commit_queue import Commit
 from aurora.mtr import PageWrite
 from aurora.sqlite.bridge import run
-from aurora.sqlite.database import Database
 from aurora.sqlite.header import HEADER_PAGE, restored
 from aurora.sqlite.history import CommitInfo, commit_at
 from aurora.sqlite.page_diff import changed_ranges
 from aurora.sqlite.source_file import (
     CHANGE_COUNTER,
     SCHEMA_COOKIE,
+    Progress,
     SourceFile,
     new_database,
     pages_of,
@@ -35,9 +35,6 @@ from segments.protocol.errors import DatabaseNotEmpty
 from segments.protocol.ids import PageId
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many pages of it are done, and of how many; 0 if not known."""
-
 _PART: Final = 64
 """Pages in a mini-transaction."""
 _UNDER_WAY: Final = 4
@@ -45,20 +42,10 @@ _UNDER_WAY: Final = 4
 
 
 async def import_file(
-    db: Database, path: str | PathLike[str], *, progress: Progress | None = None
+    volume: Volume, writer: Writer, path: str | PathLike[str], progress: Progress | None
 ) -> CommitInfo:
-    """Make a SQLite file of any page size the content of an empty database; returns its commit.
-
-    A file with pages of 8,192 bytes is taken as it is, and an export gives the same bytes; others
-    are first copied, by SQLite, into the directory for temporary files. Nobody else writes to the
-    database meanwhile, and readers find it empty. Cancelled, or failed, it stays empty.
-
-    Raises `NotSqlite`, `SqlCorrupt` if SQLite finds it damaged, `UnmergedJournal` for a log beside
-    it, `DatabaseNotEmpty`, and `OSError` if the file cannot be read.
-    """
+    """As `Database.import_file`."""
     tell = progress or _silent
-    await db.query("SELECT 1").all()  # raises if it is closed, or has ended
-    volume, writer = db._volume, db._writer
     volume.check_writable()
     await writer.turns.take(short=False)
     commit: Commit | None = None

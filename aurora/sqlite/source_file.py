@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -20,6 +21,9 @@ from aurora.sqlite.header import MAGIC, size_pages
 from aurora.sqlite.sql_errors import our_errors
 from segments.protocol.errors import NotSqlite, SqlCorrupt, UnmergedJournal
 from segments.protocol.record import PAGE_SIZE
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many pages of it are done, and of how many; 0 if not known."""
 
 _HEADER_BYTES: Final = 100
 _PAGE_SIZE_AT: Final = slice(16, 18)

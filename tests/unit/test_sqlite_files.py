@@ -10,8 +10,6 @@ import pytest
 import trio
 
 from aurora.sqlite.database import Database
-from aurora.sqlite.exporting import export_file
-from aurora.sqlite.importing import import_file
 from aurora.sqlite.opening import open_database
 from segments.protocol.errors import (
     DatabaseNotEmpty,
@@ -57,10 +55,10 @@ def test_what_was_imported_is_exported_byte_for_byte(tmp_path: Path) -> None:
 
     async def main(db: Database, _: World) -> None:
         told: list[tuple[str, int, int]] = []
-        commit = await import_file(db, source, progress=lambda *each: told.append(each))
+        commit = await db.import_file(source, progress=lambda *each: told.append(each))
         assert told[0] == ("checking", 0, 0)
         assert told[-1] == ("writing", told[-1][2], source.stat().st_size // PAGE_SIZE)
-        assert await export_file(db, copy) == commit
+        assert await db.export(copy) == commit
         assert (await db.history(1))[0] == commit
 
     run_database(main)
@@ -82,9 +80,9 @@ def test_any_file_is_imported(page_size: int, pragmas: Iterable[str], tmp_path: 
     source, copy = make(tmp_path / "source.db", page_size, *pragmas), tmp_path / "copy.db"
 
     async def main(db: Database, _: World) -> None:
-        await import_file(db, source)
+        await db.import_file(source)
         await db.execute("INSERT INTO t VALUES(-1, 'new')")
-        await export_file(db, copy)
+        await db.export(copy)
 
     run_database(main)
     assert rows_of(copy) == [(-1, "new"), *rows_of(source)]
@@ -103,7 +101,7 @@ def test_readers_find_nothing_until_all_is_there(tmp_path: Path) -> None:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(look)
-            await import_file(db, source)
+            await db.import_file(source)
         assert seen[0] == 0 and seen[-1] == 2 and set(seen) == {0, 2}
         assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
 
@@ -119,15 +117,15 @@ def test_a_crash_in_between_leaves_an_empty_database_for_the_next_import(tmp_pat
                 world.cluster.crash_writer()
 
         with pytest.raises(Exception, match=r"closed|ended"):
-            await import_file(db, source, progress=tell)
+            await db.import_file(source, progress=tell)
         db.close()
         await world.cluster.recover()
         async with open_database(world.cluster) as again:
             assert await again.query("SELECT count(*) FROM sqlite_schema").value() == 0
             existing = [each async for each in world.cluster.engine.pages(2)]
             assert len(existing) > 64
-            await import_file(again, source)
-            await export_file(again, copy)
+            await again.import_file(source)
+            await again.export(copy)
 
     run_database(main)
     assert copy.read_bytes() == source.read_bytes()
@@ -141,7 +139,7 @@ def test_cancelled_anywhere_it_is_all_or_nothing(tmp_path: Path) -> None:
         while cancelled:
             step += 1
             try:
-                cancelled = await cancelled_at(step, lambda: import_file(db, source))
+                cancelled = await cancelled_at(step, lambda: db.import_file(source))
             except DatabaseNotEmpty:  # the one before was part of the log already
                 break
         assert step >= 3
@@ -161,7 +159,7 @@ def test_connections_notice_although_the_counters_of_the_file_are_low(tmp_path: 
             assert await db.query("SELECT count(*) FROM t").value() == 2
             await db.execute("DROP TABLE t")
         assert await db.query("SELECT count(*) FROM sqlite_schema").value() == 0
-        await import_file(db, source)
+        await db.import_file(source)
         assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
         assert (await db.execute("SELECT count(b) FROM t")).rows == [(ROWS // 2 + 1,)]
 
@@ -172,12 +170,12 @@ def test_an_export_of_an_earlier_moment(tmp_path: Path) -> None:
     before, empty = tmp_path / "before.db", tmp_path / "empty.db"
 
     async def main(db: Database, _: World) -> None:
-        assert await export_file(db, empty) is None
+        assert await db.export(empty) is None
         await db.execute("CREATE TABLE t(a INTEGER PRIMARY KEY, b)")
         first = await db.execute("INSERT INTO t VALUES(1, 'one')")
         await db.execute("UPDATE t SET b = 'two'")
         assert first.lsn is not None
-        commit = await export_file(db, before, at=first.lsn)
+        commit = await db.export(before, at=first.lsn)
         assert commit is not None and commit.lsn == first.lsn
 
     run_database(main)
@@ -195,16 +193,16 @@ def test_a_file_is_only_replaced_if_that_is_wanted(tmp_path: Path) -> None:
     async def main(db: Database, _: World) -> None:
         await db.execute("CREATE TABLE t(a, b)")
         with pytest.raises(FileInTheWay, match=r"target\.db is there already"):
-            await export_file(db, target)
+            await db.export(target)
         assert target.read_bytes() == b"mine"
         log = tmp_path / "target.db-wal"
         log.write_bytes(b"of another database")
         with pytest.raises(UnmergedJournal, match=r"target\.db-wal"):
-            await export_file(db, target, replace=True)
+            await db.export(target, replace=True)
         log.unlink()
-        await export_file(db, target, replace=True)
+        await db.export(target, replace=True)
         with pytest.raises(FileInTheWay):  # a directory is never replaced
-            await export_file(db, tmp_path, replace=True)
+            await db.export(tmp_path, replace=True)
 
     run_database(main)
     assert rows_of(target) == []
@@ -231,9 +229,9 @@ def test_what_cannot_be_imported_is_told_by_its_kind(tmp_path: Path) -> None:
             (logged, UnmergedJournal), (tmp_path / "none.db", FileNotFoundError),
         ):  # fmt: skip
             with pytest.raises(kind, match=path.name):
-                await import_file(db, path)
+                await db.import_file(path)
         await db.execute("CREATE TABLE u(a)")
         with pytest.raises(DatabaseNotEmpty, match="'u'"):
-            await import_file(db, good)
+            await db.import_file(good)
 
     run_database(main)

@@ -1,7 +1,4 @@
-"""SQLite's own files, whole, in and out.
-
-The modules that need SQLite are loaded late: `Shell.open` says so if it is not there.
-"""
+"""SQLite's own files, whole, in and out."""
 
 from __future__ import annotations
 
@@ -35,10 +32,8 @@ async def export(shell: Shell, words: Words) -> None:
 async def export_to(shell: Shell, path: Path, when: Moment | None, *, replace: bool) -> None:
     """Write the database as of a moment to a file, and say so."""
     db = await shell.open()
-    from aurora.sqlite.exporting import export_file
-
     with shown_progress(shell.aside.console) as tell:
-        commit = await export_file(db, path, at=when, replace=replace, progress=tell)
+        commit = await db.export(path, at=when, replace=replace, progress=tell)
     size = (await trio.Path(path).stat()).st_size
     lsn = 0 if commit is None else commit.lsn
     shell.tell(f"{path}: {show_size(size)}, as of LSN {lsn}", file=str(path), bytes=size, lsn=lsn)
@@ -47,10 +42,8 @@ async def export_to(shell: Shell, path: Path, when: Moment | None, *, replace: b
 async def import_from(shell: Shell, path: Path) -> None:
     """Make a SQLite file the database, and say so."""
     db = await shell.open()
-    from aurora.sqlite.importing import import_file
-
     with shown_progress(shell.aside.console) as tell:
-        commit = await import_file(db, path, progress=tell)
+        commit = await db.import_file(path, progress=tell)
     pages = await db.query("PRAGMA page_count").value()
     size = show_size(pages * 8_192)
     shell.tell(f"{path}: {size}, at LSN {commit.lsn}", file=str(path), pages=pages, lsn=commit.lsn)
