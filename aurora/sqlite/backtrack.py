@@ -24,6 +24,7 @@ async def restore(volume: Volume, writer: Writer, when: object) -> CommitInfo:
     they are not part of the database any more.
     """
     await writer.settle()
+    await volume.settle()  # what an import has left behind is no commit, and to be overwritten
     target = await commit_of(volume, when)
     with volume.held(target.lsn), volume.held() as vdl:
         (old_header,) = await volume.fetch([HEADER_PAGE], target.lsn)

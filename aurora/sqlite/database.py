@@ -183,9 +183,9 @@ class Database:
             commit = self._writer.file.last_commit
         finally:
             self._writer.turns.give()
-        await self._writer.settle(commit)
-        lsn = self._volume.vdl if commit is None else commit.lsn
-        with self._volume.held(lsn):
+        with self._volume.held():  # so that nothing above it falls below the floor meanwhile
+            await self._writer.settle(commit)
+            lsn = self._volume.vdl if commit is None else commit.lsn
             found = await commit_at(self._volume, lsn)
         assert found is not None, "a database without a commit cannot be backtracked"
         return found
@@ -208,7 +208,8 @@ class Database:
         await trio.lowlevel.checkpoint()
         with self._volume.held() as lsn:
             commit = await commit_at(self._volume, lsn)
-            async with self._snapshot_at(commit) as snapshot:
+            # At `lsn`, not at the commit's: above it may be what an import has left, and the floor.
+            async with self._snapshot_at(commit, lsn) as snapshot:
                 yield snapshot
 
     @asynccontextmanager
@@ -224,12 +225,12 @@ class Database:
         await trio.lowlevel.checkpoint()
         commit = await commit_of(self._volume, when)
         with self._volume.held(commit.lsn):
-            async with self._snapshot_at(commit) as snapshot:
+            async with self._snapshot_at(commit, commit.lsn) as snapshot:
                 yield snapshot
 
     @asynccontextmanager
-    async def _snapshot_at(self, commit: CommitInfo | None) -> AsyncIterator[Snapshot]:
-        snapshot = Snapshot(self._connections, None if commit is None else commit.lsn, commit)
+    async def _snapshot_at(self, commit: CommitInfo | None, lsn: Lsn) -> AsyncIterator[Snapshot]:
+        snapshot = Snapshot(self._connections, None if commit is None else lsn, commit)
         try:
             yield snapshot
         finally:

@@ -40,11 +40,11 @@ async def export_file(
     _check_target(target, replace)
     async with AsyncExitStack() as stack:
         if at is None:
-            vdl = stack.enter_context(volume.held())
-            commit = await commit_at(volume, vdl)
+            read_point = stack.enter_context(volume.held())
+            commit = await commit_at(volume, read_point)
         else:
             commit = await commit_of(volume, at)
-            stack.enter_context(volume.held(commit.lsn))
+            read_point = stack.enter_context(volume.held(commit.lsn))
         # In a folder of its own beside the target: the same file system, and nobody else's name.
         folder = Path(
             stack.enter_context(
@@ -56,11 +56,11 @@ async def export_file(
         if commit is None:
             file.write(new_database())
         else:
-            (header,) = await volume.fetch([HEADER_PAGE], commit.lsn)
+            (header,) = await volume.fetch([HEADER_PAGE], read_point)
             pages = size_pages(header)
             for first in range(HEADER_PAGE, pages + 1, _PART):
                 asked = range(first, min(first + _PART, pages + 1))
-                images = await volume.fetch(asked, commit.lsn)
+                images = await volume.fetch(asked, read_point)
                 file.write(b"".join(images))
                 if first % _SYNCED == HEADER_PAGE:
                     _sync(file)

@@ -61,11 +61,11 @@ async def import_file(
         failure = error
     finally:
         writer.turns.give()
-    await writer.settle(commit)  # of what is there, too, before it is told
-    if failure is not None:
-        raise failure
-    assert commit is not None
-    with volume.held(commit.lsn):
+    with volume.held():  # so that nothing above it falls below the floor meanwhile
+        await writer.settle(commit)  # of what is there, too, before it is told
+        if failure is not None:
+            raise failure
+        assert commit is not None
         found = await commit_at(volume, commit.lsn)
     assert found is not None
     return found
@@ -100,11 +100,10 @@ async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> 
         images = read_pages(path, first, count)
         writes = _writes(first, images, unwritten=unwritten, most=limits.part_writes)
         if writes:
-            commits.append(await volume.submit(writes))
+            commits.append(await writer.connection.run(writer.write_beyond, writes))
         if len(commits) > _UNDER_WAY:
             await commits.popleft().durable()
     (header,) = read_pages(path, HEADER_PAGE, 1)
-    writer.file._heads.clear()  # the pages have changed past it
     (newest,) = await volume.fetch_heads([HEADER_PAGE])
     header = _carried_on(header, newest)
     await writer.connection.run(writer.replace, [(HEADER_PAGE, header)], pages)
@@ -125,6 +124,7 @@ def _shrink(writer: Writer) -> None:
 
 async def _is_unwritten(volume: Volume) -> bool:
     """Whether no page beyond the first one has ever been written."""
+    await volume.settle()  # what an import has left behind may not be durable yet
     async for _ in volume.engine.pages(HEADER_PAGE + 1):
         return False
     return True

@@ -18,6 +18,10 @@ _UNITS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week"
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?|an?)\s+(second|minute|hour|day|week)s?\s+ago")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
+_FIRST_NS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _US * 1_000
+_LAST_NS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _US * 1_000
+_MOST: Final = 1e12
+"""Of any unit ago: before all times that there are."""
 EXPECTED: Final = (
     "an LSN, a datetime with its time zone, a timedelta of how long ago, or a text such as "
     "'2026-05-01 12:00' (UTC) or '5 minutes ago'"
@@ -38,26 +42,31 @@ def moment(when: object, now_ns: int) -> Lsn | AtTime:
     if isinstance(when, str):
         return _of_text(when, now_ns)
     if isinstance(when, timedelta):
-        return AtTime(now_ns - when // _US * 1_000)
+        return _at(now_ns - when // _US * 1_000)
     if isinstance(when, datetime):
         if when.tzinfo is None:
             raise Invalid(f"{when!r} has no time zone: expected one that has")
-        return AtTime((when - _EPOCH) // _US * 1_000)
+        return _at((when - _EPOCH) // _US * 1_000)
     raise Invalid(f"{shown(when)}: expected {EXPECTED}")
 
 
 def _of_text(text: str, now_ns: int) -> AtTime:
     ago = _AGO.fullmatch(text.strip().lower())
     if ago is not None:
-        count = 1.0 if ago[1] in ("a", "an") else float(ago[1])
-        return AtTime(now_ns - round(count * _UNITS[ago[2]] * 1_000_000_000))
+        count = 1.0 if ago[1] in ("a", "an") else min(float(ago[1]), _MOST)
+        return _at(now_ns - round(count * _UNITS[ago[2]] * 1_000_000_000))
     try:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError:
         raise Invalid(f"{text!r}: expected {EXPECTED}") from None
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)
-    return AtTime((parsed - _EPOCH) // _US * 1_000)
+    return _at((parsed - _EPOCH) // _US * 1_000)
+
+
+def _at(time_ns: int) -> AtTime:
+    """A time, or the first or the last one that can be told, if it is beyond."""
+    return AtTime(max(_FIRST_NS, min(time_ns, _LAST_NS)))
 
 
 def as_datetime(time_ns: int) -> datetime:

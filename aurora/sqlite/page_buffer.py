@@ -36,21 +36,34 @@ class PageBuffer:
         """The page as the transaction has written it; None if it has not."""
         return self._images.get(page_id)
 
-    def put(self, page_id: PageId, image: bytes, base: bytes) -> None:
-        """Take in a page; ``base`` is what it was before, and only the first one counts."""
+    def put(self, page_id: PageId, image: bytes, base: bytes | None) -> None:
+        """Take in a page; ``base`` is what it was before, and only the first one counts.
+
+        None if that is not at hand: `know_base` must come before `writes`.
+        """
         assert page_id != COMMIT_PAGE, "the commit page is not SQLite's"
         self._images[page_id] = image
+        if base is not None:
+            self.know_base(page_id, base)
+
+    def know_base(self, page_id: PageId, base: bytes) -> None:
+        """What a page was before."""
         self._bases.setdefault(page_id, base)
+
+    def without_base(self) -> list[PageId]:
+        """The pages of which it is not known what they were before."""
+        return [page_id for page_id in self._images if page_id not in self._bases]
 
     def overwrite(self, page_id: PageId, image: bytes) -> None:
         """Take in a page that was put before."""
-        assert page_id in self._bases, page_id
+        assert page_id in self._images, page_id
         self._images[page_id] = image
 
     def truncate(self, pages: int) -> None:
         """Forget the pages beyond a size."""
         for page_id in [each for each in self._images if each > pages]:
-            del self._images[page_id], self._bases[page_id]
+            del self._images[page_id]
+            self._bases.pop(page_id, None)
 
     @property
     def images(self) -> Mapping[PageId, bytes]:

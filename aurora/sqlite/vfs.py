@@ -9,7 +9,7 @@ since the journal is gone when `SQLITE_FCNTL_COMMIT_PHASETWO` comes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import apsw
@@ -20,7 +20,7 @@ from aurora.sqlite.commit_page import COMMIT_PAGE, CommitStamp, is_commit_page
 from aurora.sqlite.header import HEADER_PAGE, check_header, size_pages
 from aurora.sqlite.page_buffer import PageBuffer
 from aurora.sqlite.pragmas import check_pragma
-from aurora.sqlite.read_ahead import ReadAhead
+from aurora.sqlite.read_ahead import MOST, ReadAhead
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import SqlCorrupt, SqlRefused
 from segments.protocol.ids import Lsn, PageId
@@ -230,7 +230,14 @@ class WriterFile(VolumeFile):
         self._heads[page_id] = image
         self._heads.move_to_end(page_id)
         if len(self._heads) > _HEADS:
-            self._heads.popitem(last=False)
+            oldest, kept = self._heads.popitem(last=False)
+            if oldest == HEADER_PAGE:  # stays: a rollback looks at it, and must not wait
+                self._heads[oldest] = kept
+
+    def drop_heads(self, page_ids: Iterable[PageId]) -> None:
+        """Forget pages that somebody writes who has the turn, and goes past this file."""
+        for page_id in page_ids:
+            self._heads.pop(page_id, None)
 
     # ---- called by SQLite ------------------------------------------------------------------------
 
@@ -243,11 +250,11 @@ class WriterFile(VolumeFile):
         self.put(page_id + 1, bytes(data))
 
     def put(self, page_id: PageId, image: bytes) -> None:
-        """Buffer a page; may wait for the image that it has now."""
+        """Buffer a page. Never waits: SQLite also writes back pages when it rolls back."""
         if page_id in self._buffer:
             self._buffer.overwrite(page_id, image)
         else:
-            self._buffer.put(page_id, image, self.head(page_id))
+            self._buffer.put(page_id, image, self._heads.get(page_id))
         self._pages = max(self._pages, page_id)
 
     def xTruncate(self, size: int) -> None:  # noqa: N802
@@ -279,9 +286,11 @@ class WriterFile(VolumeFile):
         """
         buffer = self._buffer
         header = buffer.get(HEADER_PAGE)
-        if header is not None:
-            check_header(header, self._pages)
-            buffer.truncate(size_pages(header))  # spilled, and rolled back to a savepoint
+        if header is None or header == self.head(HEADER_PAGE):
+            return  # SQLite has rolled back what it had spilled
+        check_header(header, self._pages)
+        buffer.truncate(size_pages(header))  # spilled, and rolled back to a savepoint
+        self._learn_bases()
         time_ns = max(self._time_ns, self.volume.clock())
         writes = buffer.writes(time_ns, first=self._is_new)
         if not writes:
@@ -289,10 +298,18 @@ class WriterFile(VolumeFile):
         self.last_commit = wait(self.volume.submit(writes))
         self._time_ns = time_ns
         self._is_new = False
-        if header is not None:
-            self._size = size_pages(header)
+        self._size = size_pages(header)
         for page_id, image in buffer.images.items():
             self._keep(page_id, image)
+
+    def _learn_bases(self) -> None:
+        """Ask for what buffered pages were, of which that was not at hand as they were written."""
+        absent = self._buffer.without_base()
+        for start in range(0, len(absent), MOST):
+            asked = absent[start : start + MOST]
+            images = wait(self.volume.fetch_heads(asked))
+            for page_id, image in zip(asked, images, strict=True):
+                self._buffer.know_base(page_id, image)
 
 
 class AuroraVfs(apsw.VFS):

@@ -7,7 +7,7 @@ these fail together, as each builds on those before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -15,6 +15,8 @@ import attrs
 import trio
 
 from aurora.commit_queue import Commit
+from aurora.mtr import PageWrite
+from aurora.sqlite.bridge import wait
 from aurora.sqlite.connections import Bindings, Row, SqlConnection
 from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.turns import Turns
@@ -194,3 +196,11 @@ class Writer:
             file.commit()
         finally:
             file.forget()
+
+    def write_beyond(self, writes: Sequence[PageWrite]) -> Commit:
+        """Make pages beyond the database's end part of the log; in a greenlet, with the turn.
+
+        While it waits nobody takes the database for closed, and opens another on its pages.
+        """
+        self.file.drop_heads(write.page_id for write in writes)
+        return wait(self._volume.submit(writes))

@@ -18,6 +18,7 @@ import trio
 
 import aurora
 from aurora.config import EngineConfig
+from aurora.sqlite import vfs
 from aurora.sqlite.bridge import run
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
@@ -272,6 +273,35 @@ def test_rolling_back_to_a_savepoint_takes_back_what_came_after_it() -> None:
         assert await count(database) == 4
 
     run_database(main)
+
+
+def test_a_rollback_of_what_has_spilled_needs_no_segment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite writes back all pages then; what they were may be neither cached nor to be had."""
+    monkeypatch.setattr(vfs, "_HEADS", 8)
+
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        rows = ((n, "0123456789" * 80) for n in range(3_000))
+        await database.execute_many("INSERT INTO t VALUES (?, ?)", rows)
+        await trio.sleep(1)
+        before = world.engine.statistics().last_allocated_lsn
+        await database.execute("PRAGMA cache_size = 200")
+
+        async def give_up() -> None:
+            async with database.transaction() as transaction:
+                await transaction.execute("UPDATE t SET b = 'q' || b WHERE a % 10 = 0")
+                assert len(database._writer.file._buffer) > 10, "it has not spilled"
+                world.crash("az1, az2, az3")
+                raise ZeroDivisionError
+
+        with world.stall_below(0.1), pytest.raises(ZeroDivisionError):
+            await give_up()
+        await world.restart("az1, az2, az3")
+        assert world.engine.statistics().last_allocated_lsn == before
+        await database.execute("UPDATE t SET b = 'q' || b WHERE a % 10 = 0")
+        assert await database.query("SELECT count(*) FROM t WHERE b GLOB 'q*'").value() == 300
+
+    run_database(main, engine=EngineConfig(buffer_pool_pages=32))
 
 
 def test_a_transaction_that_spilled_and_was_rolled_back_writes_nothing() -> None:

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import trio
 
+from aurora.config import EngineConfig
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
 from segments.protocol.errors import (
+    Closed,
     DatabaseNotEmpty,
     FileInTheWay,
     NotSqlite,
@@ -19,8 +21,8 @@ from segments.protocol.errors import (
     UnmergedJournal,
 )
 from segments.protocol.record import PAGE_SIZE
-from tests.database_rig import cancelled_at, run_database
-from tests.worlds import World
+from tests.database_rig import cancelled_at, check_whole, run_database
+from tests.worlds import World, run_world
 
 ROWS = 3_000
 
@@ -129,6 +131,115 @@ def test_a_crash_in_between_leaves_an_empty_database_for_the_next_import(tmp_pat
 
     run_database(main)
     assert copy.read_bytes() == source.read_bytes()
+
+
+class Stopped(Exception):
+    """An import that is given up on the way."""
+
+
+async def half_imported(db: Database, source: Path) -> None:
+    """Import a file up to somewhere."""
+
+    def tell(what: str, done: int, _: int) -> None:
+        if what == "writing" and done > 200:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        await import_file(db, source, progress=tell)
+
+
+def test_what_follows_on_an_import_that_was_given_up_is_sound(tmp_path: Path) -> None:
+    """The writer knows pages that the import has overwritten, and so has a moment before."""
+    source = make(tmp_path / "source.db", rows=60_000)
+
+    async def fill(db: Database) -> None:
+        await db.execute("CREATE TABLE x(a INTEGER PRIMARY KEY, b)")
+        await db.execute_many(
+            "INSERT INTO x VALUES(?, ?)", ((n, f"{n}-" * 9) for n in range(3_000))
+        )
+
+    async def main(db: Database, _: World) -> None:
+        await fill(db)
+        (filled,) = await db.history(1)
+        await db.execute("DROP TABLE x")
+        await half_imported(db, source)
+        await fill(db)
+        await check_whole(db)
+        await db.execute("DROP TABLE x")
+        await half_imported(db, source)
+        await db.backtrack(filled.lsn)
+        assert await db.query("SELECT count(*), min(b) FROM x").all() == [(3_000, "0-" * 9)]
+
+    run_database(main, engine=EngineConfig(retention_lsns=None))
+
+
+def test_what_an_import_has_left_is_overwritten_though_it_was_not_durable(tmp_path: Path) -> None:
+    source = make(tmp_path / "source.db", rows=60_000)
+    other, copy = make(tmp_path / "other.db", rows=20_000), tmp_path / "copy.db"
+
+    async def main(db: Database, world: World) -> None:
+        await db.execute("PRAGMA user_version = 1")
+        world.crash("A0, B0, C0")
+        await half_imported(db, source)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(import_file, db, other)
+            await trio.sleep(1)
+            await world.restart("A0, B0, C0")
+        await export_file(db, copy)
+
+    run_database(main)
+    assert copy.read_bytes() == other.read_bytes()
+
+
+def test_an_import_beneath_which_the_database_is_closed_writes_no_more(tmp_path: Path) -> None:
+    source = make(tmp_path / "source.db", rows=150_000)
+
+    async def main(world: World) -> None:
+        begun = trio.Event()
+
+        def tell(what: str, done: int, _: int) -> None:
+            if what == "writing" and done > 200:
+                begun.set()
+
+        async def import_into(db: Database) -> None:
+            with pytest.raises(Closed):
+                await import_file(db, source, progress=tell)
+
+        async with trio.open_nursery() as nursery:
+            async with open_database(world.cluster) as db:
+                nursery.start_soon(import_into, db)
+                await begun.wait()
+            async with open_database(world.cluster) as again:
+                core = world.engine.core
+                assert core is not None
+                last = core.last_allocated_lsn
+                await trio.sleep(1)
+                assert core.last_allocated_lsn == last
+                await check_whole(again)
+
+    run_world(main)
+
+
+def test_what_an_import_writes_puts_no_commit_out_of_reach(tmp_path: Path) -> None:
+    """The newest commit may be below the floor, and is what there is all the same."""
+    source, copy = make(tmp_path / "source.db", rows=60_000), tmp_path / "copy.db"
+    engine = EngineConfig(retention_lsns=0, buffer_pool_pages=8, old_versions=0)
+
+    async def main(db: Database, world: World) -> None:
+        await db.execute("PRAGMA user_version = 3")
+        await half_imported(db, source)
+        await trio.sleep(1)
+        async with db.snapshot() as snapshot:
+            assert snapshot.lsn < world.engine.statistics().floor
+            assert await snapshot.query("PRAGMA user_version").value() == 3
+        await world.engine.get_many(range(2, 66))  # the header leaves the pool
+        async with db.snapshot() as snapshot:
+            assert await snapshot.query("PRAGMA user_version").value() == 3
+        await world.engine.get_many(range(2, 66))
+        await export_file(db, copy)
+
+    run_database(main, engine=engine)
+    assert copy.stat().st_size == PAGE_SIZE
 
 
 def test_cancelled_anywhere_it_is_all_or_nothing(tmp_path: Path) -> None:

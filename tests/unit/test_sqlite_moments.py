@@ -46,6 +46,8 @@ def test_a_moment_is_an_lsn_or_a_time(when: object, expected: object) -> None:
 
 
 NAIVE = NOW.replace(tzinfo=None)
+FIRST = datetime.min.replace(tzinfo=UTC)
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +56,24 @@ NAIVE = NOW.replace(tzinfo=None)
 def test_what_is_no_moment_is_refused_by_its_value(wrong: object) -> None:
     with pytest.raises(Invalid, match="expected"):
         moment(wrong, NOW_NS)
+
+
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
+        (timedelta.max, FIRST),
+        (timedelta.min, LAST),
+        ("999999999 weeks ago", FIRST),
+        (f"{'9' * 400} seconds ago", FIRST),
+        ("0001-01-01T00:00+05:00", FIRST),
+    ],
+)
+def test_a_time_before_or_after_all_others_is_the_first_or_the_last_one(
+    when: object, expected: datetime
+) -> None:
+    found = moment(when, NOW_NS)
+    assert isinstance(found, AtTime)
+    assert as_datetime(found.time_ns) == expected
 
 
 def test_a_time_is_shown_in_utc() -> None:
