@@ -167,8 +167,12 @@ class Ending:
             self._hold(rules_of_the_end.is_collected, *below, ratio, config.fold_bytes)
 
     def _has_room(self, core: WriterCore) -> None:
-        short = {each.segment for _, each in self._running() if each.background.watch.space.short}
+        """Only those that run have room: of a segment that is lost nothing is ever heard."""
+        roomy = {
+            each.segment for _, each in self._running() if not each.background.watch.space.short
+        }
         groups = {pg_id: core.members(pg_id) for pg_id in core.pg_ids}
+        short = {each for members in groups.values() for each in members if each not in roomy}
         self._hold(rules_of_availability.hears_of_room, core.name, core.space.full, groups, short)
 
     def _below(
