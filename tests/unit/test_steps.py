@@ -270,6 +270,7 @@ def test_a_step_of_a_merge_or_of_a_collection_is_of_bounded_work(
         most_rows_in_a_step(rig, background._fold(run[at - 1].lsn))
     layers = rig.state.layers.layers
     assert len(layers) == 4
+    rig.state.announced(run[-1].lsn, run[-1].lsn)
     make = background._merge if kind == "merge" else background._collect
     most, total = most_rows_in_a_step(rig, make(layers))
     assert len(rig.state.layers) == 1
