@@ -43,6 +43,7 @@ from segments.protocol.errors import (
     SqlReadOnly,
     SqlRefused,
     TransactionEnded,
+    Unavailable,
 )
 from tests.database_rig import check_nothing_held, check_whole, run_database
 from tests.worlds import World, run_world
@@ -540,6 +541,26 @@ def test_a_scan_asks_for_pages_together() -> None:
     run_database(main)
 
 
+def test_pages_asked_for_ahead_are_of_the_query_that_asked() -> None:
+    """A scan that was left early had the next pages, which have changed when they are read."""
+
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        await database.execute(
+            f"INSERT INTO t (b) {ENDLESS} SELECT zeroblob(3000) FROM n LIMIT 600"
+        )
+        rows = database.query("SELECT a, b FROM t")
+        for _ in range(256):
+            last, _ = await anext(rows)
+        await rows.aclose()
+        await database.execute("UPDATE t SET b = printf('%03000d', a)")
+        await world.engine.get_many([1, 2], database.lsn)  # what leads to the row is at hand
+        query = database.query("SELECT b FROM t WHERE a = ?", (last + 9,))
+        assert await query.value() == f"{last + 9:03000d}"
+
+    run_database(main, engine=EngineConfig(buffer_pool_pages=16))
+
+
 # ---- snapshots and time travel -------------------------------------------------------------------
 
 
@@ -704,6 +725,39 @@ def test_after_a_backtrack_nobody_takes_old_pages_or_statements_for_new_ones() -
         assert await database.query("SELECT * FROM u").all() == [(1, 2, 3)]
 
     run_database(main, engine=KEEPING)
+
+
+def test_a_backtrack_that_fails_leaves_the_database_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main(database: Database, _: World) -> None:
+        await table(database)
+        (small,) = await database.history(1)
+        await database.execute(f"INSERT INTO t (b) {ENDLESS} SELECT zeroblob(3000) FROM n LIMIT 60")
+        pages = database._writer.file.pages()
+
+        async def refused(*_: object) -> None:
+            raise Unavailable("no")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Volume, "submit", refused)
+            with pytest.raises(Unavailable):
+                await database.backtrack(small.lsn)
+        assert database._writer.file.pages() == pages
+        await database.execute("UPDATE t SET b = 1")
+        assert await count(database) == 60
+
+    run_database(main, engine=KEEPING)
+
+
+def test_a_commit_at_the_floor_is_still_part_of_history() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        await trio.sleep(1)
+        (newest,) = await database.history()
+        assert newest.lsn == world.engine.statistics().floor
+
+    run_database(main, engine=EngineConfig(retention_lsns=0))
 
 
 def test_backtracking_takes_along_what_is_not_durable_yet() -> None:
