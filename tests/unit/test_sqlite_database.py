@@ -1087,6 +1087,32 @@ def test_a_writer_that_ends_within_a_transaction_ends_it() -> None:
     run_database(main)
 
 
+def test_a_block_that_raises_tells_of_what_it_has_read_once_that_is_durable() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        told: list[object] = []
+
+        async def look() -> None:
+            try:
+                async with database.transaction() as transaction:
+                    seen = await transaction.query("SELECT count(*) FROM t").value()
+                    raise ZeroDivisionError
+            except ZeroDivisionError:
+                told.append(seen)
+
+        world.crash("A0, B0, C0")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.execute, "INSERT INTO t VALUES (1, 1)")
+            await trio.sleep(0.1)
+            nursery.start_soon(look)
+            await trio.sleep(1)
+            assert told == []
+            await world.restart("A0, B0, C0")
+        assert told == [1]
+
+    run_database(main)
+
+
 def test_early_release_lets_many_commits_share_a_round() -> None:
     async def main(database: Database, world: World) -> None:
         await table(database)
