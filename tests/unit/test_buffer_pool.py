@@ -269,6 +269,59 @@ def test_who_watches_a_page_learns_that_it_has_come_changed_and_gone() -> None:
     assert not pool._watched
 
 
+def test_a_place_of_a_part_is_a_pin_too() -> None:
+    pool = pool_with(3, 1)
+    places = pool.reserve(2)
+    assert places is not None
+    places.pin([2])
+    pool.apply([redo(1, 1, 0)], vdl=0)
+    assert pool.make_room(3, 1)
+    assert not pool.install(PageImage(3, 0, b""), 0, 1)
+    assert pool.install(PageImage(2, 0, b""), 0, 1)
+
+
+def test_only_what_a_mini_transaction_in_parts_has_changed_is_stolen_or_hidden() -> None:
+    pool = pool_with(2, 1, 2)
+    pool.apply([redo(1, 1, 0)], vdl=0)
+    pool.steal_from(2)
+    pool.apply([redo(2, 2, 0)], vdl=0)
+    assert pool.read_head(2) is None
+    assert pool.read_head(1) is not None
+    assert pool.make_room(1, 0)
+    assert (1 in pool, 2 in pool) == (True, False)
+    assert pool.is_stolen(2, 1)
+    assert not pool.make_room(2, 0), "page 1 was written by another"
+
+
+def test_a_head_that_was_hidden_is_there_when_the_last_part_is() -> None:
+    pool = pool_with(2, 1)
+    pool.steal_from(1)
+    pool.apply([redo(1, 1, 0)], vdl=0)
+    assert pool.read_head(1) is None
+    pool.steal_from(None)
+    head = pool.read_head(1)
+    assert head is not None
+    assert head.page_lsn == 1
+    assert not pool.make_room(2, 0), "nothing is stolen any more"
+
+
+def test_what_was_stolen_later_stays_so_when_the_vdl_has_passed_what_was_stolen_before() -> None:
+    pool = pool_with(2)
+    for lsn, page_id in ((1, 1), (2, 2)):
+        assert pool.install(PageImage(page_id, 0, b""), 0, 0)
+        pool.steal_from(lsn)
+        pool.apply([redo(lsn, page_id, 0)], vdl=0)
+        assert pool.make_room(2, 0)
+        pool.steal_from(None)
+    assert pool.make_room(2, 1)
+    assert not pool.is_stolen(1, 1)
+    assert pool.is_stolen(2, 1)
+    assert not pool.install(PageImage(2, 0, b""), 1, 1)
+    assert pool.make_room(2, 2)
+    assert not pool.is_stolen(2, 2)
+    assert not pool.install(PageImage(3, 0, b""), 1, 2), "it may have changed since"
+
+
 def test_a_pool_without_room_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="capacity_pages is 0"):
         BufferPool(0, vdl=0)

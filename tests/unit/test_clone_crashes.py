@@ -253,3 +253,13 @@ def test_what_is_not_of_a_clone_is_not_cleared(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="holds letter"):
         CloneDirectory(volume)
     assert (tmp_path / "to" / "letter").read_text() == "dear"
+
+
+def test_a_cut_of_a_segment_that_is_behind_says_how_far_it_goes(tmp_path: Path) -> None:
+    trio.run(_write, tmp_path)
+    volume = VolumeDirectory.find(tmp_path)
+    assert volume is not None
+    disk = volume.disks()["A0"]
+    state = plan_restart("A0", read_unlocked(disk.directory, disk.identity), CONFIG).state
+    assert state.scl > END
+    assert [cut_at(state, end).scl for end in (END, state.scl + 5)] == [END, state.scl]

@@ -43,6 +43,7 @@ from segments.protocol.errors import (
     SqlReadOnly,
     SqlRefused,
     TransactionEnded,
+    Unavailable,
 )
 from tests.database_rig import check_nothing_held, check_whole, run_database
 from tests.worlds import World, run_world
@@ -540,6 +541,26 @@ def test_a_scan_asks_for_pages_together() -> None:
     run_database(main)
 
 
+def test_pages_asked_for_ahead_are_of_the_query_that_asked() -> None:
+    """A scan that was left early had the next pages, which have changed when they are read."""
+
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        await database.execute(
+            f"INSERT INTO t (b) {ENDLESS} SELECT zeroblob(3000) FROM n LIMIT 600"
+        )
+        rows = database.query("SELECT a, b FROM t")
+        for _ in range(256):
+            last, _ = await anext(rows)
+        await rows.aclose()
+        await database.execute("UPDATE t SET b = printf('%03000d', a)")
+        await world.engine.get_many([1, 2], database.lsn)  # what leads to the row is at hand
+        query = database.query("SELECT b FROM t WHERE a = ?", (last + 9,))
+        assert await query.value() == f"{last + 9:03000d}"
+
+    run_database(main, engine=EngineConfig(buffer_pool_pages=16))
+
+
 # ---- snapshots and time travel -------------------------------------------------------------------
 
 
@@ -704,6 +725,39 @@ def test_after_a_backtrack_nobody_takes_old_pages_or_statements_for_new_ones() -
         assert await database.query("SELECT * FROM u").all() == [(1, 2, 3)]
 
     run_database(main, engine=KEEPING)
+
+
+def test_a_backtrack_that_fails_leaves_the_database_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main(database: Database, _: World) -> None:
+        await table(database)
+        (small,) = await database.history(1)
+        await database.execute(f"INSERT INTO t (b) {ENDLESS} SELECT zeroblob(3000) FROM n LIMIT 60")
+        pages = database._writer.file.pages()
+
+        async def refused(*_: object) -> None:
+            raise Unavailable("no")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Volume, "submit", refused)
+            with pytest.raises(Unavailable):
+                await database.backtrack(small.lsn)
+        assert database._writer.file.pages() == pages
+        await database.execute("UPDATE t SET b = 1")
+        assert await count(database) == 60
+
+    run_database(main, engine=KEEPING)
+
+
+def test_a_commit_at_the_floor_is_still_part_of_history() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database, 3)
+        await trio.sleep(1)
+        (newest,) = await database.history()
+        assert newest.lsn == world.engine.statistics().floor
+
+    run_database(main, engine=EngineConfig(retention_lsns=0))
 
 
 def test_backtracking_takes_along_what_is_not_durable_yet() -> None:
@@ -1029,6 +1083,32 @@ def test_a_writer_that_ends_within_a_transaction_ends_it() -> None:
         await world.cluster.open_writer()
         async with open_database(world.cluster) as again:
             assert await count(again) == 3
+
+    run_database(main)
+
+
+def test_a_block_that_raises_tells_of_what_it_has_read_once_that_is_durable() -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        told: list[object] = []
+
+        async def look() -> None:
+            try:
+                async with database.transaction() as transaction:
+                    seen = await transaction.query("SELECT count(*) FROM t").value()
+                    raise ZeroDivisionError
+            except ZeroDivisionError:
+                told.append(seen)
+
+        world.crash("A0, B0, C0")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(database.execute, "INSERT INTO t VALUES (1, 1)")
+            await trio.sleep(0.1)
+            nursery.start_soon(look)
+            await trio.sleep(1)
+            assert told == []
+            await world.restart("A0, B0, C0")
+        assert told == [1]
 
     run_database(main)
 
