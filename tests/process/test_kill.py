@@ -14,7 +14,6 @@ import pytest
 from aurora import SegmentConfig, open_cluster
 from segments.manifest import MANIFEST, decode_manifest, leftovers
 from tests.files_on_disks import scanned
-from tests.patience import PATIENCE_S
 from tests.process.committer import CONFIG, check
 
 LARGE = attrs.evolve(CONFIG, segment=SegmentConfig())
@@ -47,7 +46,7 @@ class Victim:
             [sys.executable, "-m", "tests.process.committer", self.directory, str(number), known],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        assert child.stdout is not None
+        assert child.stdout is not None and child.stderr is not None
         early = self.random.random() < 0.25
         lines = []
         if early:
@@ -57,7 +56,9 @@ class Victim:
             limit = 1 + self.random.randrange(40)
             lines = [child.stdout.readline().strip() for _ in range(limit)]
         child.kill()
-        rest, errors = child.communicate(timeout=PATIENCE_S)
+        # Not `communicate`, which passes by the lines that are read already, and not asked for.
+        with child:
+            rest, errors = child.stdout.read(), child.stderr.read()
         assert not errors, errors
         lines += [line.strip() for line in rest.splitlines()]
         self.amid_jobs += sum(map(len, map(left_behind, self.directory.iterdir())))

@@ -42,8 +42,22 @@ async def export_to(shell: Shell, path: Path, when: Moment | None, *, replace: b
 async def import_from(shell: Shell, path: Path) -> None:
     """Make a SQLite file the database, and say so."""
     db = await shell.open()
-    with shown_progress(shell.aside.console) as tell:
-        commit = await db.import_file(path, progress=tell)
+    # Its pages are parts that become durable before it: what waits then is not the import.
+    committed = False
+
+    with shown_progress(shell.aside.console) as show:
+
+        def tell(what: str, done: int, total: int) -> None:
+            nonlocal committed
+            committed = done == total > 0
+            show(what, done, total)
+
+        try:
+            commit = await db.import_file(path, progress=tell)
+        except trio.Cancelled:
+            if not committed:
+                shell.left = "nothing is imported, the database is empty as before"
+            raise
     pages = await db.query("PRAGMA page_count").value()
     size = show_size(pages * 8_192)
     shell.tell(f"{path}: {size}, at LSN {commit.lsn}", file=str(path), pages=pages, lsn=commit.lsn)

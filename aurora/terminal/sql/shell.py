@@ -49,6 +49,8 @@ class Shell:
         self.tells_changes = tells_changes
         self.transaction: Transaction | None = None
         self.snapshot: Snapshot | None = None
+        self.left = ""
+        """What a call that was interrupted has left, if it is known; told once."""
         self._db: Database | None = None
         self._engine: Engine | None = None
         self._database_block = AsyncExitStack()

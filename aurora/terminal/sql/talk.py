@@ -170,6 +170,9 @@ class Talk:
         return failure is None
 
     def _after_interrupt(self) -> str:
+        left, self._shell.left = self._shell.left, ""
+        if left:
+            return f"interrupted: {left}"
         writer = self._session.cluster.statistics().writer
         if writer is not None and writer.commits_waiting:
             return "interrupted: the commit is part of the log, and durable once a quorum has it"
