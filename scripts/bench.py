@@ -33,6 +33,9 @@ from scripts.figures.reads import cold_blocks, cold_blocks_collected, cold_read
 from scripts.figures.simulated import simulated_messages
 from scripts.figures.small_records import small_records
 from scripts.figures.space import layer_writes, layer_writes_long, space, space_long
+from scripts.figures.sql import inserts_1, inserts_64, mix_1, mix_64, scan_old, select
+from scripts.figures.sql_import import imported
+from scripts.figures.sql_io import io, io_bytes
 
 FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
     "foreground-64": foreground_64,
@@ -59,6 +62,15 @@ FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
     "clone-space": clone_space,
     "small-records": small_records,
     "simulator": simulated_messages,
+    "sql-inserts-64": inserts_64,
+    "sql-inserts-1": inserts_1,
+    "sql-mix-64": mix_64,
+    "sql-mix-1": mix_1,
+    "sql-select": select,
+    "sql-scan-old": scan_old,
+    "sql-io": io,
+    "sql-io-bytes": io_bytes,
+    "sql-import": imported,
 }
 
 _COLUMNS: Final = ("name", "figure", "measured", "limit", "measured", "ratio", "must be", "verdict")

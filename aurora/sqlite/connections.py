@@ -32,6 +32,10 @@ Columns: TypeAlias = tuple[str, ...]
 
 FAIR_STEPS: Final = 5_000
 """Operations of SQLite's machine after which others have their turn, and cancellation counts."""
+_FREE_TIMES: Final = 4
+"""How often a call may go on all the same. A transaction that gives way has all wait that would
+run in the same turn of the scheduler; and SQLite counts the operations of a statement that is
+prepared once over all of its runs, so that short ones come to `FAIR_STEPS`, too."""
 _WRITER_CACHE_KIB: Final = 16_384
 _READER_CACHE_KIB: Final = 4_096
 _STATEMENTS: Final = 128
@@ -79,8 +83,9 @@ class SqlConnection:
         self._left: list[apsw.Cursor] = []
         self._closing = False
         self._controls = False
+        self._free_times = 0
         connection.authorizer = self._authorize
-        connection.set_progress_handler(_give_way, FAIR_STEPS)
+        connection.set_progress_handler(self._go_on, FAIR_STEPS)
         # Innocuous: they may stand wherever SQLite's own may, as in a column's DEFAULT.
         for name, function, arguments in (
             ("random", lambda: random.getrandbits(64) - (1 << 63), 0),
@@ -105,6 +110,7 @@ class SqlConnection:
                 "at a time"
             )
         self._busy = True
+        self._free_times = _FREE_TIMES
         try:
             return await run(call, *arguments)
         finally:
@@ -184,13 +190,11 @@ class SqlConnection:
             raise
 
     def _rest(self, cursor: apsw.Cursor) -> list[Row]:
-        rows: list[Row] = []
         self.columns = ()
-        for row in cursor:
-            if not rows:
-                self.columns = tuple([each[0] for each in cursor.get_description()])
-            rows.append(row)
-        return rows
+        for row in cursor:  # there is a description only while there are rows
+            self.columns = tuple([each[0] for each in cursor.get_description()])
+            return [row, *cursor]
+        return []
 
     def _renew_cursor(self) -> None:
         """Whatever became of the statement under way, the next one has a cursor without one."""
@@ -203,6 +207,13 @@ class SqlConnection:
         if not self._busy:
             self.ended.set()
             self.sqlite.close(True)
+
+    def _go_on(self) -> bool:
+        """Give way, unless the call has not taken long yet."""
+        if self._free_times:
+            self._free_times -= 1
+            return False
+        return give_way()
 
     def _authorize(self, operation: int, first: Any, second: Any, _: Any, __: Any) -> int:
         """Judge a statement as it is prepared (SQL design, decisions 7 and 9)."""
@@ -220,7 +231,7 @@ class SqlConnection:
         return apsw.SQLITE_OK
 
 
-def _give_way() -> bool:
+def give_way() -> bool:
     """Let others have their turn; a cancellation ends the statement."""
     wait(trio.lowlevel.checkpoint())  # noqa: ASYNC105 - `run` awaits it
     return False

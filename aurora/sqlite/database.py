@@ -112,8 +112,8 @@ class Database:
 
         It is an ordinary function, called in this task with what runs statements for it, and must
         not take long. If it raises, all is rolled back. This is the fastest way to read, decide and
-        write: many such transactions run in one turn of the scheduler, where the statements of a
-        `transaction` block each take one.
+        write: many such transactions run in one turn of the scheduler, where each `transaction`
+        block takes one or more.
         """
         self._check("")
         statements = Statements(self._writer)

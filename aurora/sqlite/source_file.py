@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import apsw
 
-from aurora.sqlite.connections import FAIR_STEPS, _give_way
+from aurora.sqlite.connections import FAIR_STEPS, give_way
 from aurora.sqlite.header import MAGIC, size_pages
 from aurora.sqlite.sql_errors import our_errors
 from segments.protocol.errors import NotSqlite, SqlCorrupt, UnmergedJournal
@@ -79,7 +79,7 @@ class SourceFile:
             self._connection = apsw.Connection(
                 name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
             )
-        self._connection.set_progress_handler(_give_way, FAIR_STEPS)
+        self._connection.set_progress_handler(give_way, FAIR_STEPS)
         self._folder: Path | None = None
 
     def __enter__(self) -> SourceFile:
@@ -116,7 +116,7 @@ class SourceFile:
             copy = self._vacuum_into(self._connection, "copy.db")
             if _page_size(copy) != PAGE_SIZE:  # in WAL mode the page size stays; the copy is not
                 between, first = apsw.Connection(str(copy)), copy
-                between.set_progress_handler(_give_way, FAIR_STEPS)
+                between.set_progress_handler(give_way, FAIR_STEPS)
                 try:
                     copy = self._vacuum_into(between, "second.db")
                 finally:

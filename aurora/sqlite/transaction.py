@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import trio
 
 from aurora.sqlite.connections import Bindings, SqlConnection
 from aurora.sqlite.outcome import Outcome
 from aurora.sqlite.rows import Rows, RowSource
+from aurora.sqlite.turns import MOST
 from aurora.sqlite.writer import Writer
 from segments.protocol.errors import TransactionEnded
 from segments.protocol.ids import Lsn
+
+FAIR_STATEMENTS: Final = MOST
+"""Statements of a block after which others have their turn; a cancellation counts at each. Nobody
+else may write meanwhile, so that turns in between make each transaction a batch of its own."""
 
 
 class Transaction:
@@ -26,6 +32,7 @@ class Transaction:
         """Its commit, once the block has ended; None if it changed nothing."""
         self._writer = writer
         self._ended = False
+        self._statements = 0
         self._source = RowSource(self._take, self._give_back, "a transaction")
 
     async def execute(self, statement: str, bindings: Bindings = None) -> Outcome:
@@ -46,7 +53,11 @@ class Transaction:
         return Rows(self._source, statement, bindings)
 
     async def _run(self, call: Callable[..., Outcome], *arguments: object) -> Outcome:
-        await trio.lowlevel.checkpoint()
+        self._statements += 1
+        if self._statements % FAIR_STATEMENTS:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
         connection = await self._take()
         return await connection.run(call, *arguments)
 

@@ -7,8 +7,9 @@ or all short ones up to it, at most `MOST`, who then run one after another in th
 scheduler, as long as none of them has to wait (SQL design, decision 7). Waking each after the other
 would cost as many turns of the scheduler as there are transactions.
 
-Who is woken and finds the connection taken waits again, where it was. After `MOST` transactions in
-a row the next one waits for a turn of the scheduler, so that the volume's own tasks have theirs.
+Who is woken and finds the connection taken waits again, where it was: as many as are then woken for
+nothing, so fewer are the next time, and more again with each that is not. After `MOST` transactions
+in a row the next one waits for a turn of the scheduler, so that the volume's own tasks have theirs.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Turns:
     def __init__(self) -> None:
         self._taken = False
         self._in_a_row = 0
+        self._most = MOST
+        """How many to wake at a time."""
         self._ticket = 0
         self._line: OrderedDict[int, tuple[trio.lowlevel.Task | None, bool]] = OrderedDict()
         """By ticket: who sleeps, None for those on their way; and whether the turn is short."""
@@ -59,6 +62,7 @@ class Turns:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._sleep(ticket, short)
+            self._most = max(1, self._most // 2) if self._taken else min(MOST, 2 * self._most)
             while self._taken:
                 self._woken.pop(ticket, None)
                 await self._sleep(ticket, short)
@@ -96,5 +100,5 @@ class Turns:
                 self._line[ticket] = (None, short)
                 self._woken[ticket] = None
                 trio.lowlevel.reschedule(task)
-            if not short or len(self._woken) >= MOST:
+            if not short or len(self._woken) >= self._most:
                 break

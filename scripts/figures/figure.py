@@ -40,6 +40,11 @@ class Sizes:
     retained_records: int = 200_000
     small_records: int = 200_000
     simulated_seeds: int = 20
+    sql_inserts: int = 6_400
+    sql_mixes: int = 3_200
+    sql_selects: int = 5_000
+    sql_scan_rows: int = 40_000
+    sql_import_mib: int = 200
 
 
 FULL: Final = Sizes()
@@ -47,6 +52,7 @@ QUICK: Final = Sizes(
     turns=3, memory_commits=1_920, sustained_records=50_000, file_commits=1_280, single_commits=50,
     cold_reads=50, batches=500, live_pages=2_000, history=100_000, long_history=500_000,
     log_bytes=16 << 20, retained_records=20_000, small_records=40_000, simulated_seeds=5,
+    sql_inserts=2_560, sql_mixes=1_280, sql_selects=2_000, sql_scan_rows=20_000, sql_import_mib=40,
 )  # fmt: skip
 
 

@@ -17,7 +17,8 @@ TINY = Sizes(
     turns=1, writers=4, memory_commits=8, sustained_records=40, file_commits=8, single_commits=2,
     cold_reads=2, long_page_history=200, batches=3, live_pages=20, fold_bytes=20_000,
     history=600, long_history=1_200, log_bytes=50_000, memory_records=320, retained_records=600,
-    small_records=600, simulated_seeds=1,
+    small_records=600, simulated_seeds=1, sql_inserts=8, sql_mixes=8, sql_selects=10,
+    sql_scan_rows=100, sql_import_mib=1,
 )  # fmt: skip
 BOUNDS = {
     "foreground-64": "<= 0.088968 x",
@@ -43,6 +44,15 @@ BOUNDS = {
     "clone-space": "<= 1 x",
     "small-records": "<= 1 x",
     "simulator": ">= 0.0102 x",
+    "sql-inserts-64": ">= 1.5 x",
+    "sql-inserts-1": ">= 0.4 x",
+    "sql-mix-64": ">= 1 x",
+    "sql-mix-1": ">= 0.3 x",
+    "sql-select": "<= 1 x",
+    "sql-scan-old": "<= 3 x",
+    "sql-io": "<= 0.12987 x",
+    "sql-io-bytes": "<= 0.12987 x",
+    "sql-import": "<= 1 x",
 }
 
 

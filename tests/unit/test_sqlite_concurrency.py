@@ -231,6 +231,57 @@ async def test_short_turns_share_a_turn_of_the_scheduler_and_long_ones_come_in_o
     assert (turns.waiting, turns.taken) == (0, False)
 
 
+async def test_fewer_are_woken_as_long_as_they_are_woken_for_nothing() -> None:
+    """Each turn that waits in its middle would else wake all of the line, twice."""
+    turns, tries = Turns(), list[int]()
+    sleep = turns._sleep
+
+    async def counted(ticket: int, short: bool) -> None:
+        tries.append(ticket)
+        await sleep(ticket, short)
+
+    turns._sleep = counted  # type: ignore[method-assign]
+
+    async def take() -> None:
+        await turns.take(short=True)
+        await trio.lowlevel.checkpoint()
+        turns.give()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MOST):
+            nursery.start_soon(take)
+    assert (turns.waiting, turns.taken) == (0, False)
+    assert len(tries) < 5 * MOST  # MOST * MOST / 2, if all were woken each time
+
+
+def test_short_statements_do_not_give_way_however_often_they_were_run() -> None:
+    """SQLite counts the steps of a statement that is prepared once over all of its runs."""
+
+    async def main(db: Database, _: World) -> None:
+        await db.execute("CREATE TABLE t(a)")
+        await db.execute_many("INSERT INTO t VALUES(?)", [(each,) for each in range(400)])
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.lowlevel.checkpoint()
+                turns += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(count)
+            for _once in range(20):
+                turns = 0
+                await db.run(lambda tx: tx.execute("SELECT sum(a) FROM t"))
+                assert turns <= 3
+            turns = 0
+            await db.run(lambda tx: [tx.execute("SELECT sum(a) FROM t") for _more in range(200)])
+            assert turns >= 10
+            nursery.cancel_scope.cancel()
+
+    run_database(main)
+
+
 def _named(
     take: Callable[..., Awaitable[None]], name: object, **options: bool
 ) -> Callable[[], Awaitable[None]]:
