@@ -22,7 +22,6 @@ from typing import Final, NamedTuple
 import trio
 
 import aurora
-from aurora.sqlite.importing import import_file
 from scripts.figures.figure import Figure, Sizes, judge
 from scripts.figures.life import scratch
 
@@ -63,7 +62,7 @@ def _make(path: Path, size_mib: int) -> int:
 async def _work(source: Path, directory: Path, rows: int) -> _Imported:
     times = [time.perf_counter()]
     async with aurora.open_cluster(directory) as cluster, aurora.open_database(cluster) as db:
-        await import_file(db, source)
+        await db.import_file(source)
         times.append(time.perf_counter())
         count = await db.query("SELECT count(*) FROM item WHERE length(text) = ?", (_TEXT,)).value()
         assert count == rows, f"{count} rows: expected {rows}"
