@@ -38,7 +38,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         directory = options.directory or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        kill_sessions(directory, Random(options.seed), options.kills)
+        if options.kills:
+            kill_sessions(directory, Random(options.seed), options.kills)
         if options.imports:
             kill_imports(directory, Random(options.seed), options.imports)
     return 0

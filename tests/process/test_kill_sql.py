@@ -50,7 +50,7 @@ def test_ctrl_c_amid_an_import_says_what_is_left(tmp_path: Path) -> None:
     child.send_signal(signal.SIGINT)
     errors = ended(child)
     assert child.returncode == 130
-    assert errors == "interrupted: nothing is imported, the database is empty as before\n"
+    assert errors == "interrupted: nothing is imported, the database is as it was\n"
     again = start_import(volume, source)
     output, errors = again.communicate(timeout=PATIENCE_S)
     assert (errors, again.returncode) == ("", 0), errors

@@ -56,7 +56,7 @@ async def import_from(shell: Shell, path: Path) -> None:
             commit = await db.import_file(path, progress=tell)
         except trio.Cancelled:
             if not committed:
-                shell.left = "nothing is imported, the database is empty as before"
+                shell.left = "nothing is imported, the database is as it was"
             raise
     pages = await db.query("PRAGMA page_count").value()
     size = show_size(pages * 8_192)
