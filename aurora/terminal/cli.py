@@ -352,10 +352,10 @@ def _end_with(use: Callable[[], int]) -> None:
     except OSError as error:
         if error.filename is None:
             raise  # of the output, which has no name
-        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     except AuroraError as error:
         status = _NOT_OPENED if isinstance(error, Unavailable) else 1
-        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
     sys.exit(status)
 
 
