@@ -137,7 +137,7 @@ def _why_not(core: SegmentCore, writer: WriterCore, end: Lsn) -> str | None:
     """Why nothing of a segment may be taken up to ``end``; None if it may."""
     state = core.state
     if state.table.epoch < writer.epoch or state.lacks_table:
-        return f"it has the truncation table of epoch {state.table.epoch} still"
+        return "it has not heard yet that the volume was opened anew"
     if not state.whole:
         return "it is damaged, and its peers have not healed it yet"
     if state.floor > end:

@@ -342,6 +342,7 @@ _HELD_UP: Final = {
     WaitKind.PAGES: "commits wait for their pages to come into the buffer pool",
     WaitKind.READS: "reads wait for a segment that can answer",
     WaitKind.STRICT_READS: "strict reads wait for a read quorum",
+    WaitKind.TURN: "transactions wait for their turn",
 }
 
 
@@ -360,7 +361,7 @@ def _held_up(
         if each.kind is WaitKind.STRICT_READS:
             strict = [(group, group.strict_reads) for group in concerned]
             going = _all(strict, of_many=len(groups) > 1)
-        missing = going.missing or "nobody is known to be in trouble"
+        missing = each.missing or going.missing or "nobody is known to be in trouble"
         for_s = volume.now_s - each.since_s
         waits.append(
             Waiting(each.kind, each.kind, _HELD_UP[each.kind], missing, for_s, going.segments)

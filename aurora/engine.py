@@ -173,6 +173,8 @@ class Engine:
         ``names`` knows writers by their ids, for the epochs in errors.
         """
         self.name = endpoint.address
+        self.waits_above: Callable[[], Collection[WaitSnapshot]] = tuple
+        """What is waited for in front of this writer, by what is built on it."""
         self.writer_id = writer_id
         self._groups = groups
         self._config = config
@@ -537,7 +539,7 @@ class Engine:
 
     def waits(self) -> list[WaitSnapshot]:
         """What calls wait for at the moment: of each kind and group, what has waited longest."""
-        return self._shell.waits()
+        return [*self._shell.waits(), *self.waits_above()]
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open the volume, then serve until cancelled or fenced.

@@ -65,6 +65,8 @@ class WaitKind(StrEnum):
     """Reads wait for a segment that can answer."""
     STRICT_READS = "strict reads"
     """Strict reads wait for a read quorum to confirm the writer's epoch."""
+    TURN = "turn"
+    """Transactions in SQL wait for their turn: one runs at a time."""
     DISK = "disk"
     """Segments wait for their disks, or for somebody to help them."""
     LOST = "lost"

@@ -33,6 +33,8 @@ class WaitSnapshot:
     kind: WaitKind
     since_s: float
     pg_ids: tuple[PgId, ...]
+    missing: str = ""
+    """What is missing, where no segment stands in the way."""
 
 
 class Pending(Protocol):

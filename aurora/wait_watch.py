@@ -98,6 +98,8 @@ def _ended(told: _Told, report: HealthReport) -> str:
             return f"{wait.subject} no longer waits to open the volume, {after}"
         case WaitKind.DISK | WaitKind.LOST:
             return f"no longer so, {after}: {wait.text}"
+        case WaitKind.TURN:
+            return f"transactions no longer wait for their turn, {after}"
         case WaitKind.READS:
             goes_on = report.reads.goes_on
         case WaitKind.STRICT_READS:

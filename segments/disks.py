@@ -15,8 +15,8 @@ import re
 import shlex
 import shutil
 import stat
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
 from reprlib import repr as shown
@@ -107,7 +107,19 @@ class FileDisk:
     identity: Identity
 
     def open(self) -> FileStorage:
-        return FileStorage.open(self.directory, self.identity)
+        with self.naming_volume():
+            return FileStorage.open(self.directory, self.identity)
+
+    @contextmanager
+    def naming_volume(self) -> Iterator[None]:
+        """Have `VolumeLocked` name what somebody has opened, which is a volume."""
+        try:
+            yield
+        except VolumeLocked:
+            raise VolumeLocked(
+                f"{self.directory.parent} is open already, here or in another process, which has "
+                f"{self.identity.segment}"
+            ) from None
 
     def wipe(self) -> None:
         shutil.rmtree(self.directory.resolve(), ignore_errors=True)  # what a link leads to

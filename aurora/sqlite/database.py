@@ -53,6 +53,7 @@ class Database:
         self._volume = volume
         self._connections = connections
         self._writer = Writer(volume, writer)
+        volume.engine.waits_above = self._writer.turns.waits
         self._source = RowSource(self._take_reader, connections.give_back, "a database", Closed)
         self._closed = False
 
@@ -131,8 +132,9 @@ class Database:
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Several statements as one transaction, committed when the block ends.
 
-        No other transaction runs meanwhile, so blocks should be short. The block is left when the
-        commit is durable; if it raises, all is rolled back. What it has read may be newer than
+        No other transaction runs meanwhile, so blocks should be short: those of other tasks wait,
+        and one in this task raises `Invalid`, as it would wait for itself. The block is left when
+        the commit is durable; if it raises, all is rolled back. What it has read may be newer than
         anything durable: it is left, in whatever way, only when that is durable, too, unless it is
         cancelled.
         """

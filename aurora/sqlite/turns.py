@@ -7,6 +7,9 @@ or all short ones up to it, at most `MOST`, who then run one after another in th
 scheduler, as long as none of them has to wait (SQL design, decision 7). Waking each after the other
 would cost as many turns of the scheduler as there are transactions.
 
+Whoever has a long turn and asks for another one would wait for itself: that is refused. What a task
+of its own waits for here is only seen by whoever asks what is waited for (`Turns.waits`).
+
 Who is woken and finds the connection taken waits again, where it was: as many as are then woken for
 nothing, so fewer are the next time, and more again with each that is not. After `MOST` transactions
 in a row the next one waits for a turn of the scheduler, so that the volume's own tasks have theirs.
@@ -19,6 +22,10 @@ from typing import Final
 
 import trio
 
+from aurora.health import WaitKind
+from aurora.pending import WaitSnapshot
+from segments.protocol.errors import Invalid
+
 MOST: Final = 64
 """Transactions in one turn of the scheduler."""
 
@@ -28,12 +35,16 @@ class Turns:
 
     def __init__(self) -> None:
         self._taken = False
+        self._block: trio.lowlevel.Task | None = None
+        """Who has a long turn."""
         self._in_a_row = 0
         self._most = MOST
         """How many to wake at a time."""
         self._ticket = 0
         self._line: OrderedDict[int, tuple[trio.lowlevel.Task | None, bool]] = OrderedDict()
         """By ticket: who sleeps, None for those on their way; and whether the turn is short."""
+        self._since_s: dict[int, float] = {}
+        """By ticket: since when, in the order of the line."""
         self._woken: dict[int, None] = {}
         """Tickets of those who have been woken and not come yet."""
 
@@ -47,15 +58,39 @@ class Turns:
         """How many stand in line."""
         return len(self._line)
 
+    def waits(self) -> list[WaitSnapshot]:
+        """What is waited for, if anybody stands in line, and since when the first one has."""
+        since_s = next(iter(self._since_s.values()), None)
+        if since_s is None:
+            return []
+        why = "another one is under way"
+        if self._block is not None:
+            why = f"the block of {self._block.name} is open"
+        return [WaitSnapshot(kind=WaitKind.TURN, since_s=since_s, pg_ids=(), missing=why)]
+
     async def take(self, *, short: bool) -> None:
-        """Wait for the connection; `give` must follow. No checkpoint if it is free."""
+        """Wait for the connection; `give` must follow. No checkpoint if it is free.
+
+        Raises `Invalid` if this task has a long turn, at whose end it would wait for itself.
+        """
         if not self._taken and not self._line and self._in_a_row < MOST:
             self._in_a_row += 1
-            self._taken = True
-            return
+        else:
+            await self._wait(short)
+        self._taken = True
+        if not short:
+            self._block = trio.lowlevel.current_task()
+
+    async def _wait(self, short: bool) -> None:
+        if self._block is trio.lowlevel.current_task():
+            raise Invalid(
+                "a transaction in a task that has one open already: expected its calls to go "
+                "through that one, as in tx.execute(...)"
+            )
         self._ticket += 1
         ticket = self._ticket
         self._line[ticket] = (None, short)
+        self._since_s[ticket] = trio.current_time()
         try:
             if not self._taken and not self._woken:  # only the row is too long
                 self._woken[ticket] = None
@@ -68,7 +103,7 @@ class Turns:
                 await self._sleep(ticket, short)
             self._taken = True
         finally:
-            del self._line[ticket]
+            del self._line[ticket], self._since_s[ticket]
             self._woken.pop(ticket, None)
             if not self._taken:  # cancelled
                 self._wake()
@@ -87,6 +122,7 @@ class Turns:
         """The turn has ended."""
         assert self._taken, "nobody has the connection"
         self._taken = False
+        self._block = None
         self._wake()
 
     def _wake(self) -> None:

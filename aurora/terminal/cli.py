@@ -12,19 +12,21 @@ from typing import Any, Final
 import click
 
 import aurora
+from aurora.sqlite.moments import Moment, moment
 from aurora.terminal import demo as scripts
 from aurora.terminal.cloning import clone as clone_volume
 from aurora.terminal.converting import convert as convert_volume
 from aurora.terminal.finishing import finish, invoke
+from aurora.terminal.language import Misuse
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
 from aurora.terminal.session import Session, real_pause
+from aurora.terminal.sql import words
 from aurora.terminal.sql.talk import Wanted
 from aurora.terminal.sql.talk import use as use_sql
 from aurora.terminal.walking import MAX_DELAY_MS
-from segments.protocol.errors import AuroraError, Unavailable
-from segments.protocol.ids import MAX_LSN
+from segments.protocol.errors import AuroraError, Invalid, Unavailable
 
 _DELAY_MS: Final = 100
 """Pause after each line of a walk-through that a person watches; the demo has some 250."""
@@ -45,6 +47,19 @@ def _writable_file(_: click.Context, __: click.Parameter, path: Path | None) -> 
         if not path.exists() and not os.access(folder, os.W_OK):
             raise click.BadParameter(f"{str(folder)!r} is not writable")
     return path
+
+
+def _moment(_: click.Context, __: click.Parameter, text: str | None) -> Moment | None:
+    """A moment, or None for the present; refuse what is none, before anything is opened."""
+    try:
+        when = None if text is None else words.moment([text])
+        if when is not None:
+            moment(when, 0)
+    except (Invalid, Misuse):
+        raise click.BadParameter(
+            f"{text!r}: expected an LSN, a time as '2026-05-01 12:00' (UTC), or '5 minutes ago'"
+        ) from None
+    return when
 
 
 _COLOR: Final[_Decorator] = click.option(
@@ -292,10 +307,10 @@ def convert(directory: Path, plain: bool) -> None:
 @click.argument("to", type=click.Path(path_type=Path), metavar="TO")
 @click.option(
     "--at",
-    type=click.IntRange(0, MAX_LSN),
-    metavar="LSN",
+    callback=_moment,
+    metavar="MOMENT",
     help="The volume as of this LSN, or of the end of a mini-transaction before: any that it still "
-    "keeps. Default: as it is now.",
+    "keeps. If it carries a database, a time or '5 minutes ago' do, too. Default: as it is now.",
 )
 @click.option(
     "--copy",
@@ -304,8 +319,8 @@ def convert(directory: Path, plain: bool) -> None:
     "the volume has.",
 )
 @_COLOR
-def clone(directory: Path, to: Path, at: int | None, copy: bool, plain: bool) -> None:
-    """Make the volume in DIR, as of an LSN, a volume of its own in TO.
+def clone(directory: Path, to: Path, at: Moment | None, copy: bool, plain: bool) -> None:
+    """Make the volume in DIR, as of a moment, a volume of its own in TO.
 
     In a moment, whatever its size, as both share the files that never change; each goes on by
     itself, and either can be deleted. TO is missing, an empty directory, or holds an unfinished
@@ -352,10 +367,10 @@ def _end_with(use: Callable[[], int]) -> None:
     except OSError as error:
         if error.filename is None:
             raise  # of the output, which has no name
-        raise click.ClickException(f"{type(error).__name__}: {error}") from None
+        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
     except AuroraError as error:
         status = _NOT_OPENED if isinstance(error, Unavailable) else 1
-        click.echo(f"Error: {type(error).__name__}: {error}", err=True)
+        click.echo(f"Error: {error}", err=True)
     sys.exit(status)
 
 

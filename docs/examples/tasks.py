@@ -7,13 +7,17 @@
     curl localhost:8000/                              all tasks, as JSON
     curl 'localhost:8000/?at=5+minutes+ago'           as of then; an LSN or a time does, too
 
-Needs the extra ``dev``, for h11, which speaks HTTP; the server is trio's own.
+Needs the extra ``dev``, for h11, which speaks HTTP; the server is trio's own. A connection that
+fails ends alone. Exit status: 1 if the volume or the port cannot be had, 2 for a wrong call, 130
+after Ctrl-C.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import sys
+from contextlib import suppress
 from functools import partial
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
@@ -31,8 +35,12 @@ CREATE TABLE IF NOT EXISTS task(
 """
 NAMED: Final = {"yesterday": "1 day ago", "now": "0 seconds ago"}
 MOST_BYTES: Final = 64 << 10
-STATUS: Final = {aurora.Invalid: 400, aurora.NotFound: 404, aurora.Unavailable: 503}
-"""What an error means to whoever asks, by what they can do about it."""
+STATUS: Final = {
+    ValueError: 400, aurora.Invalid: 400, aurora.NotFound: 404, aurora.Unavailable: 503
+}  # fmt: skip
+"""What an error means to whoever asks, by what they can do about it. A target that is none, or a
+body that is no UTF-8, is a ValueError."""
+LAST_PORT: Final = 65_535
 
 Answer = tuple[int, object]
 
@@ -41,10 +49,12 @@ async def answer(db: Database, method: str, target: str, body: bytes) -> Answer:
     """The status and the JSON for one request."""
     url = urlsplit(target)
     match method, url.path.strip("/").split("/"):
-        case "GET", [""]:
+        case "GET" | "HEAD", [""]:
             return 200, await tasks(db, parse_qs(url.query).get("at", [""])[0])
         case "POST", [""]:
-            added = await db.execute("INSERT INTO task(text) VALUES(?)", (body.decode(),))
+            if not (text := body.decode().strip()):
+                raise ValueError("an empty task: expected some text")
+            added = await db.execute("INSERT INTO task(text) VALUES(?)", (text,))
             return 201, {"id": added.last_insert_rowid, "lsn": added.lsn}
         case "POST", [number, "done"]:
             done = await db.execute("UPDATE task SET done = 1 WHERE id = ?", (number,))
@@ -66,33 +76,39 @@ async def tasks(db: Database, at: str) -> object:
                 rows = await then.query(query).all()
         except aurora.NoSuchCommit:
             rows = []
+        except aurora.ReadPointAboveVdl:
+            raise ValueError(f"at {at}: expected a moment that has been, up to {db.lsn}") from None
     return [{"id": number, "text": text, "done": bool(done)} for number, text, done in rows]
 
 
 async def serve(db: Database, stream: trio.SocketStream) -> None:
-    """Answer the requests of one connection."""
+    """Answer the requests of one connection; whatever goes wrong ends no other one."""
     connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MOST_BYTES)
     try:
-        while True:
-            request, body = await receive(connection, stream)
-            if request is None:
-                return
-            try:
-                status, value = await answer(
-                    db, request.method.decode(), request.target.decode(), body
-                )
-            except (aurora.AuroraError, UnicodeDecodeError) as error:
-                kinds = (code for kind, code in STATUS.items() if isinstance(error, kind))
-                status, value = next(kinds, 500), {"error": str(error)}
-            await send(connection, stream, status, value)
-            if connection.states != {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}:
-                return  # one of the two wants no other request
+        while await serve_one(db, connection, stream):
             connection.start_next_cycle()
     except h11.RemoteProtocolError as error:
-        if connection.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+        with suppress(h11.LocalProtocolError, trio.BrokenResourceError):  # no answer is possible
             await send(connection, stream, error.error_status_hint, {"error": str(error)})
     except trio.BrokenResourceError:
         pass  # whoever asked has left
+    except Exception:
+        logging.exception("a connection has ended")
+
+
+async def serve_one(db: Database, connection: h11.Connection, stream: trio.SocketStream) -> bool:
+    """Answer one request; returns whether there may be another."""
+    request, body = await receive(connection, stream)
+    if request is None:
+        return False
+    method = request.method.decode()
+    try:
+        status, value = await answer(db, method, request.target.decode(), body)
+    except (aurora.AuroraError, ValueError) as error:
+        kinds = (code for kind, code in STATUS.items() if isinstance(error, kind))
+        status, value = next(kinds, 500), {"error": str(error)}
+    await send(connection, stream, status, value, only_head=method == "HEAD")
+    return bool(connection.states == {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE})
 
 
 async def receive(
@@ -115,13 +131,18 @@ async def receive(
 
 
 async def send(
-    connection: h11.Connection, stream: trio.SocketStream, status: int, value: object
+    connection: h11.Connection,
+    stream: trio.SocketStream,
+    status: int,
+    value: object,
+    *,
+    only_head: bool = False,
 ) -> None:
-    """Answer with a value as JSON."""
+    """Answer with a value as JSON, or with what would come before it."""
     body = json.dumps(value, ensure_ascii=False).encode() + b"\n"
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     response = h11.Response(status_code=status, headers=headers)
-    for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+    for event in (response, h11.Data(data=b"" if only_head else body), h11.EndOfMessage()):
         await stream.send_all(connection.send(event) or b"")
 
 
@@ -141,5 +162,24 @@ async def main(directory: str, port: int) -> None:
         await trio.serve_listeners(partial(serve, db), listeners)
 
 
+def run(words: list[str]) -> int | str:
+    """Do what the command line asks for; returns the exit status, or the reason for status 1."""
+    directory, port = [*words, "8000"][:2] if len(words) in (1, 2) else ("", "")
+    if not directory or not port.isdecimal() or int(port) > LAST_PORT:
+        print("usage: python docs/examples/tasks.py DIR [PORT]", file=sys.stderr)
+        return 2
+    status: int | str = 0
+    try:
+        trio.run(main, directory, int(port))
+    except* KeyboardInterrupt:
+        status = 130
+        print("interrupted", file=sys.stderr)
+    except* aurora.AuroraError as group:
+        status = str(group.exceptions[0])
+    except* OSError as group:
+        status = f"port {port}: {group.exceptions[0]}"
+    return status
+
+
 if __name__ == "__main__":
-    trio.run(main, sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 8000)
+    sys.exit(run(sys.argv[1:]))

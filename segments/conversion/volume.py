@@ -102,7 +102,8 @@ def _lock(volume: VolumeDirectory, stack: ExitStack) -> _Locked:
     for segment, disk in volume.disks().items():
         try:
             check_is_there(disk.directory, disk.identity)
-            directory = stack.enter_context(closing(LockedDirectory(disk.directory)))
+            with disk.naming_volume():
+                directory = stack.enter_context(closing(LockedDirectory(disk.directory)))
             check_belongs(directory, disk.identity)
             locked[segment] = directory
         except SegmentLost as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from pathlib import Path
 
@@ -41,22 +42,49 @@ def test_segments_that_are_left_out_are_told(volume: Path, tmp_path: Path) -> No
     (volume / "B0" / "identity").unlink()
     done = clone(volume, tmp_path / "c")
     assert done.exit_code == 0
-    assert "B0  begins empty, its peers bring it all: " in done.output
+    assert "B0  begins empty: " in done.output
+    assert done.output.endswith("fill it up once the clone is open\n")
+
+
+def test_a_clone_of_a_database_takes_a_time(volume: Path, tmp_path: Path) -> None:
+    shop, copy = tmp_path / "shop", tmp_path / "copy"
+    typed = "CREATE TABLE t(a);\n.history 1\nINSERT INTO t VALUES(1);\n"
+    made = aurora("sql", str(shop), "--json", typed=typed)
+    (then,) = [
+        row[1]
+        for each in map(json.loads, made.stdout.splitlines())
+        if "committed" in each.get("columns", ())
+        for row in each["rows"]
+    ]
+    done = clone(shop, copy, "--at", then)
+    assert done.exit_code == 0, done.output
+    assert f", committed {then}: " in done.output
+    shown = aurora("sql", str(copy), typed="SELECT count(*) FROM t;\n")
+    assert shown.stdout.split()[-1] == "0"
+    assert clone(shop, tmp_path / "now", "--at", "0 seconds ago").exit_code == 0
+    early = clone(shop, tmp_path / "early", "--at", "1 week ago")
+    assert early.exit_code == 1 and "expected a time at or after the first commit" in early.output
+    refused = clone(volume, tmp_path / "other", "--at", "1 week ago")
+    assert refused.exit_code == 1
+    assert "expected an LSN, as the volume carries no database" in refused.output
+    for no_moment in ("whenever", "9" * 40):
+        assert clone(shop, tmp_path / "other", "--at", no_moment).exit_code == 2
+    assert not (tmp_path / "other").exists()
 
 
 def test_what_cannot_be_cloned_has_a_status(volume: Path, tmp_path: Path) -> None:
     refused = clone(tmp_path / "missing", tmp_path / "c")
     assert refused.exit_code == 1
-    assert "Error: Invalid: " in refused.output and "holds no volume" in refused.output
+    assert f"Error: {tmp_path / 'missing'} holds no volume" in refused.output
     assert not (tmp_path / "missing").exists()
     refused = clone(volume, tmp_path / "c", "--at", 9)
     assert refused.exit_code == 1
-    assert "Error: ReadPointAboveVdl: " in refused.output
+    assert "Error: read point 9: " in refused.output
     refused = clone(volume, volume)
     assert refused.exit_code == 1
     with closing(LockedDirectory(volume / "C0")):
         refused = clone(volume, tmp_path / "c")
     assert refused.exit_code == 3
-    assert "Error: VolumeLocked: " in refused.output
+    assert f"Error: {volume} is open already, here or in another process" in refused.output
     assert clone(volume).exit_code == 2
     assert clone(volume, tmp_path / "c", "--at", -1).exit_code == 2

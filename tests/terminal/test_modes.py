@@ -109,7 +109,7 @@ def test_what_cannot_be_opened_is_said(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("not a volume")
     refused = CliRunner().invoke(cli, ["repl", "--data-dir", str(tmp_path)])
     assert refused.exit_code == 1
-    assert refused.output.startswith(f"Error: Invalid: {tmp_path} holds mine.txt")
+    assert refused.output.startswith(f"Error: {tmp_path} holds mine.txt")
     assert (tmp_path / "mine.txt").read_text() == "not a volume"
 
 

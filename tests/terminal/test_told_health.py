@@ -122,7 +122,7 @@ def test_a_volume_that_cannot_be_opened_has_an_exit_status_of_its_own(tmp_path: 
         shutil.rmtree(volume / name)
     shown = aurora("repl", "--data-dir", str(volume), typed="get 1\n")
     assert shown.returncode == 3
-    assert shown.stderr.startswith("Error: Unavailable: protection group 0 has lost A0, B0, C0")
+    assert shown.stderr.startswith("Error: protection group 0 has lost A0, B0, C0")
 
 
 def test_the_log_is_told_on_the_screen_and_nowhere_else(

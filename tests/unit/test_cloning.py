@@ -343,6 +343,18 @@ async def test_two_segments_may_be_down_lost_or_damaged(tmp_path: Path) -> None:
         await history.check(cluster, [history.commits[20]])
 
 
+async def test_a_segment_that_has_not_heard_of_the_opening_is_named_in_plain_words(
+    tmp_path: Path,
+) -> None:
+    async with opened(tmp_path / "v") as cluster:
+        await cluster.engine.put(1, 0, b"x")
+        cluster.pause("A0")
+        await cluster.recover()
+        clone = await cluster.clone(tmp_path / "c")
+        assert clone.left_out == {"A0": "it has not heard yet that the volume was opened anew"}
+        cluster.resume("A0")
+
+
 async def test_a_segment_that_lags_brings_what_it_has(tmp_path: Path) -> None:
     history = History(Random(2))
     async with opened(tmp_path / "v") as cluster:

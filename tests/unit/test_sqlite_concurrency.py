@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from functools import partial
@@ -12,10 +13,13 @@ import pytest
 import trio
 
 from aurora.config import EngineConfig
+from aurora.health import WaitKind
+from aurora.health_watch import HealthWatch
 from aurora.sqlite.bridge import run, wait
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
 from aurora.sqlite.turns import MOST, Turns
+from segments.protocol.errors import Invalid
 from tests.database_rig import cancelled_at, check_nothing_held, check_whole, run_database
 from tests.worlds import World, run_world
 
@@ -194,6 +198,60 @@ def test_a_commit_stands_that_is_cancelled_while_it_becomes_durable() -> None:
         await world.restart("A B C")
         await database.execute("INSERT INTO t VALUES (2)")
         assert await database.query("SELECT a FROM t ORDER BY a").all() == [(1,), (2,)]
+
+    run_database(main)
+
+
+def test_a_transaction_within_one_of_the_same_task_is_refused_at_once() -> None:
+    async def main(database: Database, world: World) -> None:
+        await database.execute("CREATE TABLE t (a)")
+        insert = "INSERT INTO t VALUES (1)"
+        calls: list[Callable[[], Awaitable[object]]] = [
+            partial(database.execute, insert),
+            partial(database.execute_many, insert, [()]),
+            partial(database.run, lambda tx: tx.execute(insert)),
+            partial(database.backtrack, "0 seconds ago"),
+            partial(database.import_file, "missing"),
+            database.transaction().__aenter__,
+        ]
+        async with database.transaction() as tx:
+            await tx.execute(insert)
+            for call in calls:
+                with trio.fail_after(1), pytest.raises(Invalid, match="has one open already"):
+                    await call()
+            await tx.execute(insert)
+            assert await database.query("SELECT count(*) FROM t").value() == 0
+        await database.execute(insert)
+        assert await database.query("SELECT count(*) FROM t").value() == 3
+
+    run_database(main)
+
+
+def test_what_waits_for_its_turn_is_part_of_health_and_of_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "aurora")
+
+    async def main(database: Database, world: World) -> None:
+        await database.execute("CREATE TABLE t (a)")
+        watch = HealthWatch(world.cluster.health)
+        async with trio.open_nursery() as nursery, database.transaction() as tx:
+            await tx.execute("INSERT INTO t VALUES (1)")
+            assert world.cluster.health().waits == ()
+            nursery.start_soon(database.execute, "INSERT INTO t VALUES (2)")
+            await trio.sleep(1.5)
+            (wait,) = world.cluster.health().waits
+            assert wait.kind is WaitKind.TURN and wait.for_s == pytest.approx(1.5)
+            task = trio.lowlevel.current_task().name
+            assert wait.text == f"transactions wait for their turn: the block of {task} is open"
+            assert wait.text in " ".join(str(world.cluster.health()).split())
+            watch.look()
+        assert world.cluster.health().waits == ()
+        watch.look()
+        assert [each.getMessage() for each in caplog.records] == [
+            f"{wait.text} (for 1.5 s so far)",
+            "transactions no longer wait for their turn, after 1.5 s",
+        ]
 
     run_database(main)
 
