@@ -57,7 +57,10 @@ class Results:
 
     def print_object(self, fields: dict[str, Any]) -> None:
         """One line of JSON."""
-        self._console.print(Text(json.dumps(fields, ensure_ascii=False)), soft_wrap=True)
+        line = json.dumps(fields, ensure_ascii=False)
+        # Of bytes that were no UTF-8, as in a name that was typed: an escape is JSON, too.
+        line = line.encode("utf-8", errors="backslashreplace").decode("utf-8")
+        self._console.print(Text(line), soft_wrap=True)
 
     def print_text(self, text: str) -> None:
         """A text as it is, whatever the width of the window; in JSON as that."""

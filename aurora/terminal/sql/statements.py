@@ -118,9 +118,14 @@ def _skip_space(text: str, start: int) -> int:
 
 def _end(text: str, begin: int) -> int | None:
     for token in _TOKEN.finditer(text, begin):
-        if token.lastgroup == "end" and complete_statement(text[begin : token.end()]):
+        if token.lastgroup == "end" and complete_statement(_sound(text[begin : token.end()])):
             return token.end()
     return None
+
+
+def _sound(text: str) -> str:
+    """The same for what SQLite can look at: without NUL, and bytes that were no UTF-8."""
+    return text.encode("utf-8", errors="replace").decode("utf-8").replace("\0", "?")
 
 
 def _end_of_command(text: str, begin: int) -> int | None:
