@@ -163,7 +163,7 @@ def literal(kind: str, value: Any, encoding: str = "UTF-8") -> str:
         if encoding != "UTF-8":
             value = value.decode(encoding, errors="replace").encode("utf-8")
         try:
-            text = value.decode("utf-8")
+            text = str(value, "utf-8")
         except UnicodeDecodeError:
             text = "\0"
         if "\0" in text:  # a literal cannot have it
