@@ -145,7 +145,7 @@ async def half_imported(db: Database, source: Path) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        await import_file(db, source, progress=tell)
+        await db.import_file(source, progress=tell)
 
 
 def test_what_follows_on_an_import_that_was_given_up_is_sound(tmp_path: Path) -> None:
@@ -182,10 +182,10 @@ def test_what_an_import_has_left_is_overwritten_though_it_was_not_durable(tmp_pa
         world.crash("A0, B0, C0")
         await half_imported(db, source)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(import_file, db, other)
+            nursery.start_soon(db.import_file, other)
             await trio.sleep(1)
             await world.restart("A0, B0, C0")
-        await export_file(db, copy)
+        await db.export(copy)
 
     run_database(main)
     assert copy.read_bytes() == other.read_bytes()
@@ -203,7 +203,7 @@ def test_an_import_beneath_which_the_database_is_closed_writes_no_more(tmp_path:
 
         async def import_into(db: Database) -> None:
             with pytest.raises(Closed):
-                await import_file(db, source, progress=tell)
+                await db.import_file(source, progress=tell)
 
         async with trio.open_nursery() as nursery:
             async with open_database(world.cluster) as db:
@@ -236,7 +236,7 @@ def test_what_an_import_writes_puts_no_commit_out_of_reach(tmp_path: Path) -> No
         async with db.snapshot() as snapshot:
             assert await snapshot.query("PRAGMA user_version").value() == 3
         await world.engine.get_many(range(2, 66))
-        await export_file(db, copy)
+        await db.export(copy)
 
     run_database(main, engine=engine)
     assert copy.stat().st_size == PAGE_SIZE

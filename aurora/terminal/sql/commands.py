@@ -109,7 +109,11 @@ async def _backtrack(shell: Shell, words: Words) -> None:
     if when is None:
         raise Misuse("'now' is no moment to go back to: expected an LSN or a time")
     db = await shell.open()
+    before = await db.history(1)
     commit = await db.backtrack(when)
+    if [commit] == before:
+        shell.note(f"nothing to change: it is as of LSN {commit.lsn} already")
+        return
     shell.note(f"the database is what it was, as a new commit: LSN {commit.lsn}", "good")
 
 
