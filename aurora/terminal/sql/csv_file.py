@@ -12,7 +12,7 @@ from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.sql.progress import shown_progress
 from aurora.terminal.sql.shell import Shell
-from aurora.terminal.sql.words import Words, file_of, quoted
+from aurora.terminal.sql.words import Words, file_of, quoted, with_text
 from aurora.terminal.text import counted
 from segments.protocol.errors import SqlError
 
@@ -76,7 +76,7 @@ class _Import:
                 what = "none of its rows is part of the transaction"
             else:
                 raise
-            raise _with_text(error, f"{error}; {what}") from error
+            raise with_text(error, f"{error}; {what}") from error
         else:
             if within is not None:
                 await shell.write(f"RELEASE {_SAVEPOINT}")
@@ -117,12 +117,8 @@ class _Import:
             lines = f"line {part.lines[0]}"
             if count > 1:
                 lines += f" to {part.lines[-1]}"
-            raise _with_text(error, f"{self._file.path}, {lines}: {error}") from error
+            raise with_text(error, f"{self._file.path}, {lines}: {error}") from error
         self._done += count
-
-
-def _with_text(error: Misuse | SqlError, text: str) -> Misuse | SqlError:
-    return type(error)(text, error.code) if isinstance(error, SqlError) else Misuse(text)
 
 
 async def _columns(shell: Shell, table: str) -> list[str]:

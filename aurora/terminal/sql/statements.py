@@ -24,6 +24,10 @@ _TOKEN: Final = re.compile(
 )
 
 
+_LEAVING: Final = re.compile(r"(quit|exit)[ \t]*;?[ \t]*\r?(?:\n|$)", re.IGNORECASE)
+"""A line that can be no SQL, and ends the shell as with its dot."""
+
+
 class Control(Enum):
     """What a statement does to the transaction that the shell has open, or not."""
 
@@ -68,6 +72,12 @@ def take_apart(text: str) -> Typed:
         line += text.count("\n", start, begin)
         if begin == len(text):
             return Typed(inputs, "", line)
+        leaving = _LEAVING.match(text, begin)
+        if leaving is not None:
+            inputs.append(Input(f".{leaving[1].lower()}", line))
+            line += text.count("\n", begin, leaving.end())
+            start = leaving.end()
+            continue
         end = _end_of_command(text, begin) if text[begin] == "." else _end(text, begin)
         if end is None:
             return Typed(inputs, text[begin:], line)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
+from segments.protocol.errors import SqlError
 from segments.protocol.ids import MAX_INTEGER
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def file_of(word: str) -> Path:
     if "\0" in word:
         raise Misuse(f"{word!r} has a NUL: expected the name of a file")
     return Path(word).expanduser()
+
+
+def with_text(error: Misuse | SqlError, text: str) -> Misuse | SqlError:
+    """The same error with another text."""
+    return type(error)(text, error.code) if isinstance(error, SqlError) else Misuse(text)
 
 
 def quoted(name: str) -> str:
