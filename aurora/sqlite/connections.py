@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from random import Random
 from typing import Any, Final, TypeAlias, TypeVar, cast
@@ -16,10 +17,17 @@ import apsw
 import trio
 
 from aurora.sqlite.bridge import run, wait
-from aurora.sqlite.sql_errors import our_errors, translated
+from aurora.sqlite.sql_errors import (
+    MISTAKES,
+    Sets,
+    check_bindings,
+    check_statement,
+    mistake,
+    our_errors,
+)
 from aurora.sqlite.vfs import AuroraVfs, FixedFile, ReaderFile, VolumeFile, WriterFile
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import Closed, Invalid, SqlInvalid, SqlRefused
+from segments.protocol.errors import Closed, Invalid, SqlRefused
 from segments.protocol.ids import Lsn
 from segments.protocol.record import PAGE_SIZE
 
@@ -162,15 +170,16 @@ class SqlConnection:
 
     def fetch_all(self, statement: str, bindings: Bindings) -> list[Row]:
         """Run a statement, or several, to the end; sets `columns` if there are rows."""
+        check_statement(statement)
+        check_bindings(bindings)
         cursor = self.cursor
         self._controls = _VACUUM.match(statement) is not None
         try:
             cursor.execute(statement, bindings)
             return self._rest(cursor)
-        except apsw.Error as error:
-            raise translated(error) from error
-        except TypeError as error:
-            raise SqlInvalid(str(error)) from error
+        except MISTAKES as error:
+            self._end_statement(error)
+            raise mistake(error, statement, bindings) from error
         except BaseException:
             self._renew_cursor()
             raise
@@ -179,12 +188,17 @@ class SqlConnection:
 
     def execute_many(self, statement: str, sets: Iterable[Bindings]) -> list[Row]:
         """Run a statement once for each set of values."""
+        check_statement(statement)
         cursor = self.cursor
+        given = Sets(sets)
         try:
-            cursor.executemany(statement, sets)  # type: ignore[arg-type]
+            cursor.executemany(statement, iter(given))
             return self._rest(cursor)
-        except apsw.Error as error:
-            raise translated(error) from error
+        except MISTAKES as error:
+            self._end_statement(error)
+            if given.failed and not isinstance(error, TypeError | apsw.Error):
+                raise  # the caller's own
+            raise mistake(error, statement, given.latest) from error
         except BaseException:
             self._renew_cursor()
             raise
@@ -195,6 +209,19 @@ class SqlConnection:
             self.columns = tuple([each[0] for each in cursor.get_description()])
             return [row, *cursor]
         return []
+
+    def _end_statement(self, error: Exception) -> None:
+        """Nothing may be left of a statement that has failed outside of SQLite, in its rows.
+
+        SQLite would take its end for that of one that has gone well, and commit it.
+        """
+        if isinstance(error, apsw.Error):
+            return
+        if not self.sqlite.in_transaction:
+            self.sqlite.interrupt()
+            with suppress(*MISTAKES, StopIteration):
+                next(self.cursor)
+        self._renew_cursor()
 
     def _renew_cursor(self) -> None:
         """Whatever became of the statement under way, the next one has a cursor without one."""

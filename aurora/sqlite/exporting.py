@@ -72,9 +72,18 @@ async def export_file(
 
 
 def _check_target(path: Path, replace: bool) -> None:
-    if path.exists() and (not replace or not path.is_file()):
-        raise FileInTheWay(f"{path} is there already: expected a name that is free")
+    if path.exists() and not path.is_file():
+        raise FileInTheWay(f"{path} is there already, and no file: expected a name that is free")
+    if path.exists() and not replace:
+        raise _in_the_way(path)
     check_no_journal(path)
+
+
+def _in_the_way(path: Path) -> FileInTheWay:
+    return FileInTheWay(
+        f"{path} is there already: expected a name that is free, or --force, which replaces it "
+        "(in a program replace=True)"
+    )
 
 
 def _publish(file: BinaryIO, part: Path, path: Path, replace: bool) -> None:
@@ -101,6 +110,6 @@ def _link(part: Path, path: Path) -> None:
     try:
         os.link(part, path)
     except FileExistsError:
-        raise FileInTheWay(f"{path} is there already: expected a name that is free") from None
+        raise _in_the_way(path) from None
     except OSError:  # a file system without hard links
         part.rename(path)

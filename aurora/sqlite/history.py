@@ -68,7 +68,8 @@ async def commit_of(volume: Volume, when: object) -> CommitInfo:
     with volume.held(point):
         commit = await commit_at(volume, point)
         if commit is None:
-            raise NoSuchCommit(f"lsn {point}: expected one at or above the first commit")
+            first = await _first_above(volume, point)
+            raise NoSuchCommit(f"lsn {point}: expected one at or above {_named(first)}")
         with volume.held(commit.lsn):  # may be below the floor, although `point` is not
             return commit
 
@@ -78,12 +79,15 @@ async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInf
     time = as_datetime(time_ns)
     with volume.held() as vdl:
         newest = await commit_at(volume, vdl)
-        if newest is None or newest.time <= time:
-            return _found(volume, newest, time)
+        if newest is None:
+            raise NoSuchCommit(f"{time}: expected a time after {_named(None)}")
+        if newest.time <= time:
+            return _kept(volume, newest)
         best = await commit_at(volume, floor)
         if best is not None and best.time > time:
             raise ReadPointBelowFloor(
-                f"{time}: expected {best.time} or later; older versions are no longer kept"
+                f"{time}: expected {best.time} (LSN {max(best.lsn, floor)}) or later; older "
+                "versions are no longer kept"
             )
         low, high = floor, newest.lsn
         while high - low > 1:
@@ -93,11 +97,30 @@ async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInf
                 high = commit.lsn
             else:
                 low, best = middle, commit
-        return _found(volume, best, time)
+        if best is None:
+            first = await commit_at(volume, high)
+            raise NoSuchCommit(f"{time}: expected a time at or after {_named(first)}")
+        return _kept(volume, best)
 
 
-def _found(volume: Volume, commit: CommitInfo | None, time: datetime) -> CommitInfo:
-    if commit is None:
-        raise NoSuchCommit(f"{time}: expected a time at or after the first commit")
+async def _first_above(volume: Volume, lsn: Lsn) -> CommitInfo | None:
+    """The first commit, above a held LSN at which there was none; None if there is none yet."""
+    with volume.held() as vdl:
+        first = await commit_at(volume, vdl)
+        while first is not None and first.lsn - lsn > 1:
+            middle = (lsn + first.lsn) // 2
+            commit = await commit_at(volume, middle)
+            if commit is None:
+                lsn = middle
+            else:
+                first = commit
+    return first
+
+
+def _named(first: CommitInfo | None) -> str:
+    return f"the first commit, {f'LSN {first.lsn}, {first.time}' if first else 'which is to come'}"
+
+
+def _kept(volume: Volume, commit: CommitInfo) -> CommitInfo:
     with volume.held(commit.lsn):  # raises if it is below the floor
         return commit

@@ -81,8 +81,8 @@ def _check_empty(writer: Writer) -> None:
     ((count, name),) = rows
     if count:
         raise DatabaseNotEmpty(
-            f"a database whose schema has {count} entries, {name!r} among them: expected an empty "
-            "one, to import into"
+            f"a database that has tables already, {name!r} among them: expected an empty one, to "
+            "import into"
         )
 
 

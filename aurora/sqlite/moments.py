@@ -12,7 +12,7 @@ from segments.protocol.ids import Lsn
 
 Moment: TypeAlias = "Lsn | datetime | timedelta | str"
 """An LSN; a time with its zone; how long ago; or a text: ISO 8601, in UTC unless it says otherwise,
-or as in "5 minutes ago"."""
+as in "5 minutes ago", "yesterday", which is a day ago, or "now"."""
 
 _UNITS: Final = {"second": 1, "minute": 60, "hour": 3_600, "day": 86_400, "week": 604_800}
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?|an?)\s+(second|minute|hour|day|week)s?\s+ago")
@@ -22,9 +22,11 @@ _FIRST_NS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _US * 1_000
 _LAST_NS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _US * 1_000
 _MOST: Final = 1e12
 """Of any unit ago: before all times that there are."""
+_NAMED: Final = {"yesterday": "1 day ago", "now": "0 seconds ago"}
+_TYPED: Final = "'2026-05-01 12:00' (UTC), '5 minutes ago', 'yesterday' or 'now'"
 EXPECTED: Final = (
     "an LSN, a datetime with its time zone, a timedelta of how long ago, or a text such as "
-    "'2026-05-01 12:00' (UTC) or '5 minutes ago'"
+    f"{_TYPED}"
 )
 
 
@@ -51,14 +53,15 @@ def moment(when: object, now_ns: int) -> Lsn | AtTime:
 
 
 def _of_text(text: str, now_ns: int) -> AtTime:
-    ago = _AGO.fullmatch(text.strip().lower())
+    typed = text.strip().lower()
+    ago = _AGO.fullmatch(_NAMED.get(typed, typed))
     if ago is not None:
         count = 1.0 if ago[1] in ("a", "an") else min(float(ago[1]), _MOST)
         return _at(now_ns - round(count * _UNITS[ago[2]] * 1_000_000_000))
     try:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Invalid(f"{text!r}: expected {EXPECTED}") from None
+        raise Invalid(f"{text!r}: expected an LSN, or a time such as {_TYPED}") from None
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)
     return _at((parsed - _EPOCH) // _US * 1_000)

@@ -11,8 +11,8 @@ import apsw
 import trio
 
 from aurora.sqlite.connections import Bindings, Columns, Row, SqlConnection
-from aurora.sqlite.sql_errors import translated
-from segments.protocol.errors import AuroraError, Invalid, SqlInvalid
+from aurora.sqlite.sql_errors import MISTAKES, check_bindings, check_statement, mistake
+from segments.protocol.errors import AuroraError, Invalid
 
 BATCH: Final = 256
 """Rows fetched at a time: a query passes a checkpoint for each batch, not for each row."""
@@ -152,15 +152,15 @@ class Rows(AsyncIterator[Row]):
         try:
             cursor = self._cursor
             if cursor is None:
+                check_statement(self._statement)
+                check_bindings(self._bindings)
                 cursor = self._cursor = connection.sqlite.cursor()
                 self._source.under_way[self] = None
                 cursor.exec_trace = self._learn_columns
                 cursor.execute(self._statement, self._bindings)
             rows = list(islice(cursor, most))
-        except apsw.Error as error:
-            raise translated(error) from error
-        except TypeError as error:
-            raise SqlInvalid(str(error)) from error
+        except MISTAKES as error:
+            raise mistake(error, self._statement, self._bindings) from error
         self._done = len(rows) < most
         return rows
 

@@ -331,7 +331,8 @@ class AuroraVfs(apsw.VFS):
             text = name.filename() if isinstance(name, apsw.URIFilename) else name
             raise SqlRefused(
                 f"a file {text!r}, as ATTACH or VACUUM INTO name it: expected none; "
-                "ATTACH takes ':memory:'"
+                "ATTACH takes ':memory:'; `.export FILE` of the shell, and `Database.export`, "
+                "write a copy"
             )
         flags[1] = flags[0]  # else SQLite takes a file that is only read for one to be written
         return file

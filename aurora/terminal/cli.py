@@ -23,6 +23,8 @@ from aurora.terminal.reading_lines import at_a_terminal
 from aurora.terminal.repl import converse
 from aurora.terminal.session import Session, real_pause
 from aurora.terminal.sql import words
+from aurora.terminal.sql.files import check_source
+from aurora.terminal.sql.results import error_line
 from aurora.terminal.sql.talk import Wanted
 from aurora.terminal.sql.talk import use as use_sql
 from aurora.terminal.walking import MAX_DELAY_MS
@@ -256,14 +258,20 @@ def sql(
     """
     _check_files(directory, export_path, import_path, at=at, force=force)
     options = Options(
-        data_dir=directory, read_only=_checked(read_only, directory),
+        data_dir=directory, read_only=_checked(read_only, directory, "DIR"),
         accept_rollback=accept_rollback, groups=groups, color=not plain, small_lal=False,
     )  # fmt: skip
     wanted = Wanted(
         color=not plain, json_lines=json_lines, import_path=import_path, export_path=export_path,
         at=at, force=force,
     )  # fmt: skip
-    _finish(options, partial(use_sql, wanted=wanted), repeatable=False)
+
+    def use() -> int:
+        if import_path is not None and directory is not None and not any(_inside(directory)):
+            check_source(import_path)  # before a volume is made for it
+        return run(options, partial(use_sql, wanted=wanted), repeatable=False)
+
+    _end_with(use, json_lines=json_lines)
 
 
 def _check_files(
@@ -339,9 +347,9 @@ def _talk(options: Options) -> None:
     _finish(options, partial(converse, color=options.color), repeatable=repeatable)
 
 
-def _checked(read_only: bool, data_dir: Path | None) -> bool:
+def _checked(read_only: bool, data_dir: Path | None, name: str = "--data-dir") -> bool:
     if read_only and data_dir is None:
-        raise click.UsageError("--read-only is for a volume that is there: give --data-dir, too")
+        raise click.UsageError(f"--read-only is for a volume that is there: give {name}, too")
     return read_only
 
 
@@ -357,8 +365,8 @@ def _finish(
     _end_with(partial(run, options, use, repeatable=repeatable))
 
 
-def _end_with(use: Callable[[], int]) -> None:
-    """Run, and end the process with the exit status."""
+def _end_with(use: Callable[[], int], *, json_lines: bool = False) -> None:
+    """Run, and end the process with the exit status; an error is told in text, or in JSON."""
     try:
         status = use()
     except KeyboardInterrupt:
@@ -367,11 +375,20 @@ def _end_with(use: Callable[[], int]) -> None:
     except OSError as error:
         if error.filename is None:
             raise  # of the output, which has no name
-        raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+        status = 1
+        _tell_error(error, json_lines)
     except AuroraError as error:
         status = _NOT_OPENED if isinstance(error, Unavailable) else 1
-        click.echo(f"Error: {error}", err=True)
+        _tell_error(error, json_lines)
     sys.exit(status)
+
+
+def _tell_error(error: Exception, json_lines: bool) -> None:
+    text = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    if json_lines:
+        click.echo(error_line(type(error).__name__, text))
+    else:
+        click.echo(f"Error: {text}", err=True)
 
 
 def main() -> None:

@@ -235,9 +235,21 @@ async def takeover(session: Session, words: Words) -> None:
     await _open_writer(session, crash_first=False)
 
 
+async def _supersede(session: Session) -> None:
+    """End what still waits to open the volume: the writer that comes now is in its place."""
+    for each in [each for each in session.pending if each.kind is CallKind.OPENING]:
+        if not each.done.is_set():
+            session.pending.remove(each)
+            each.scope.cancel()
+            await each.done.wait()
+            session.screen.say(f"{each.title} of before, still waiting: superseded", "warn")
+
+
 async def _open_writer(session: Session, *, crash_first: bool) -> None:
     cluster = session.cluster
     newcomer = cluster.next_writer
+    if crash_first:
+        await _supersede(session)
     for side in session.isolated:
         _cut(session, side, newcomer)
 

@@ -79,6 +79,14 @@ def test_a_result_in_parts_is_the_same_text(mode: str) -> None:
     assert lines(mode, *parts) == lines(mode, Part(COLUMNS, ROWS))
 
 
+def test_columns_of_one_name_are_all_in_json() -> None:
+    columns = ("a", "a", "a:1", "a", "b")
+    (line,) = lines("json", Part(columns, [(1, 2, 3, 4, 5)]))
+    assert json.loads(line) == [{"a": 1, "a:2": 2, "a:1": 3, "a:3": 4, "b": 5}]
+    (line,) = lines("json", Part(("a", "a"), [(1, 2)]))
+    assert json.loads(line) == [{"a": 1, "a:1": 2}]
+
+
 def test_infinity_is_text_in_json() -> None:
     (line,) = lines("json", Part(("a",), [(float("-inf"),)]))
     assert json.loads(line) == [{"a": "-Infinity"}]

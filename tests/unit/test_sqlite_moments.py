@@ -38,6 +38,8 @@ def at(time: datetime) -> AtTime:
         ("1.5 seconds ago", AtTime(NOW_NS - 1_500_000_000)),
         ("2026-05-01 12:00", at(NOW.replace(minute=0))),
         ("2026-05-01T12:00:00+02:00", at(NOW.replace(hour=10, minute=0))),
+        ("Yesterday", at(NOW - timedelta(days=1))),
+        ("now", at(NOW)),
         ("2026-05-01", at(NOW.replace(hour=0, minute=0))),
     ],
 )
@@ -51,11 +53,18 @@ LAST = datetime.max.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
-    "wrong", [True, None, 1.5, "", "yesterday", "5 ago", "-5 minutes ago", NAIVE, b"1"]
+    "wrong", [True, None, 1.5, "", "banana", "5 ago", "-5 minutes ago", NAIVE, b"1"]
 )
 def test_what_is_no_moment_is_refused_by_its_value(wrong: object) -> None:
     with pytest.raises(Invalid, match="expected"):
         moment(wrong, NOW_NS)
+
+
+def test_the_error_names_what_can_be_typed() -> None:
+    with pytest.raises(Invalid, match="'banana': expected an LSN, or a time such as") as caught:
+        moment("banana", NOW_NS)
+    assert "'5 minutes ago', 'yesterday' or 'now'" in str(caught.value)
+    assert "datetime" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

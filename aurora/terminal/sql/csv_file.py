@@ -4,27 +4,38 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, NamedTuple, TextIO
 
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
 from aurora.terminal.sql.progress import shown_progress
 from aurora.terminal.sql.shell import Shell
-from aurora.terminal.sql.words import Words, file_of, quoted
+from aurora.terminal.sql.words import Words, file_of, quoted, with_text
 from aurora.terminal.text import counted
+from segments.protocol.errors import SqlError
 
 _ROWS: Final = 1_000
 _CHARACTERS: Final = 128 << 10
 """What is one transaction, if none is open: so many rows, or so much text."""
 
-Rows = list[list[str]]
+_SAVEPOINT: Final = "aurora_import"
+
+
+class Part(NamedTuple):
+    """Rows that go into the table together."""
+
+    rows: list[list[str]]
+    lines: list[int]
+    """The line on which each of them ends."""
 
 
 async def import_csv(shell: Shell, words: Words) -> None:
     """Insert a file's rows into a table, which is made if it is not there.
 
-    In the transaction that is open; if there is none, in several, so that no size is too much.
+    In the transaction that is open, all or none; if there is none, in several, so that no size is
+    too much: then all rows before a mistake stay.
     """
     language.at_least(words, 2, "FILE", "TABLE")
     language.at_most(words, 2)
@@ -32,33 +43,82 @@ async def import_csv(shell: Shell, words: Words) -> None:
     if shell.snapshot is not None:
         raise Misuse("`.import` in the past: expected `.at now` before it, which ends that")
     await shell.open()
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        done = await _import(shell, CsvFile(path, file), table)
+    # Bytes that are no UTF-8 are found with their line, not with the buffer that they are in.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        done = await _Import(shell, CsvFile(path, file), table).run()
     shell.tell(f"{counted(done, 'row')} into {table}", file=str(path), rows=done)
 
 
-async def _import(shell: Shell, file: CsvFile, table: str) -> int:
-    done, ended = 0, False
-    columns = await _columns(shell, table)
-    first = file.first_row()
-    if not columns:
-        statement = ", ".join(f"{quoted(name)} TEXT" for name in first)
-        await shell.write(f"CREATE TABLE {quoted(table)}({statement})")
-        columns = first
-    if [each.lower() for each in first] == [each.lower() for each in columns]:
-        first = []
-    insert = f"INSERT INTO {quoted(table)} VALUES({', '.join('?' * len(columns))})"
-    try:
+class _Import:
+    """One file on its way into a table."""
+
+    def __init__(self, shell: Shell, file: CsvFile, table: str) -> None:
+        self._shell = shell
+        self._file = file
+        self._table = table
+        self._done = 0
+
+    async def run(self) -> int:
+        """How many rows it were; an error says how many of them stay."""
+        shell = self._shell
+        within = shell.transaction
+        if within is not None:
+            await shell.write(f"SAVEPOINT {_SAVEPOINT}")
+        told = False
+        try:
+            await self._run()
+        except (Misuse, SqlError) as error:
+            told = True
+            if within is None:
+                what = f"{counted(self._done, 'row')} before it stay in {self._table}"
+            elif shell.transaction is within:
+                await shell.write(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
+                what = "none of its rows is part of the transaction"
+            else:
+                raise
+            raise with_text(error, f"{error}; {what}") from error
+        else:
+            if within is not None:
+                await shell.write(f"RELEASE {_SAVEPOINT}")
+            told = True
+        finally:
+            if not told and within is None and self._done:
+                stay = f"at least the first {counted(self._done, 'row')} stay in {self._table}"
+                shell.note(stay, "warn")
+        return self._done
+
+    async def _run(self) -> None:
+        shell, file, table = self._shell, self._file, self._table
+        columns = await _columns(shell, table)
+        first = file.first_row()
+        if not columns:
+            statement = ", ".join(f"{quoted(name)} TEXT" for name in first)
+            await shell.write(f"CREATE TABLE {quoted(table)}({statement})")
+            columns = first
+        if [each.lower() for each in first] == [each.lower() for each in columns]:
+            first = []
+        insert = f"INSERT INTO {quoted(table)} VALUES({', '.join('?' * len(columns))})"
         with shown_progress(shell.aside.console) as tell:
-            for rows in file.parts(first, len(columns)):
-                await shell.write_many(insert, rows)
-                done += len(rows)
+            for part in file.parts(first, len(columns)):
+                await self._insert(insert, part)
                 tell("importing", *file.position())
-        ended = True
-    finally:
-        if not ended and shell.transaction is None and done:
-            shell.note(f"at least the first {counted(done, 'row')} stay in {table}", "warn")
-    return done
+
+    async def _insert(self, insert: str, part: Part) -> None:
+        """Insert as many as can be; halves find the one that cannot."""
+        count = len(part.rows)
+        try:
+            await self._shell.write_many(insert, part.rows)
+        except SqlError as error:
+            if self._shell.transaction is None and count > 1:
+                half = count // 2
+                await self._insert(insert, Part(part.rows[:half], part.lines[:half]))
+                await self._insert(insert, Part(part.rows[half:], part.lines[half:]))
+                return
+            lines = f"line {part.lines[0]}"
+            if count > 1:
+                lines += f" to {part.lines[-1]}"
+            raise with_text(error, f"{self._file.path}, {lines}: {error}") from error
+        self._done += count
 
 
 async def _columns(shell: Shell, table: str) -> list[str]:
@@ -71,7 +131,7 @@ class CsvFile:
     """One file's rows, in parts."""
 
     def __init__(self, path: Path, file: TextIO) -> None:
-        self._path = path
+        self.path = path
         self._file = file
         self._size = path.stat().st_size
         self._reader = csv.reader(file, strict=True)
@@ -84,34 +144,52 @@ class CsvFile:
         """The first row, as a rule the names of columns; raises `Misuse` if there is none."""
         for row in self._rows():
             return row
-        raise Misuse(f"{self._path} has no line: expected one with the names of columns")
+        raise Misuse(f"{self.path} has no line: expected one with the names of columns")
 
-    def parts(self, first: list[str], columns: int) -> Iterator[Rows]:
-        """``first``, if any, and all the rest; raises `Misuse` for one that does not fit."""
-        part: Rows = []
-        size = 0
-        for row in self._all(first):
-            if len(row) != columns:
-                raise Misuse(
-                    f"{self._path}, line {self._reader.line_num}: {counted(len(row), 'value')}: "
-                    f"expected {columns}, one for each column"
-                )
-            part.append(row)
-            size += sum(map(len, row))
-            if len(part) >= _ROWS or size >= _CHARACTERS:
+    def parts(self, first: list[str], columns: int) -> Iterator[Part]:
+        """``first``, if any, and all the rest; raises `Misuse` for one that does not fit.
+
+        All rows before that have been given by then.
+        """
+        part, size = Part([], []), 0
+        rows = self._all(first, columns)
+        while True:
+            mistake: Misuse | None = None
+            try:
+                row = next(rows, None)
+            except Misuse as error:
+                mistake, row = error, None
+            if row is not None:
+                part.rows.append(row)
+                part.lines.append(self._reader.line_num)
+                size += sum(map(len, row))
+            if part.rows and (row is None or len(part.rows) >= _ROWS or size >= _CHARACTERS):
                 yield part
-                part, size = [], 0
-        if part:
-            yield part
+                part, size = Part([], []), 0
+            if mistake is not None:
+                raise mistake
+            if row is None:
+                return
 
-    def _all(self, first: list[str]) -> Iterator[list[str]]:
-        if first:
-            yield first
-        yield from self._rows()
+    def _all(self, first: list[str], columns: int) -> Iterator[list[str]]:
+        for row in chain([first] if first else [], self._rows()):
+            if len(row) != columns:
+                raise self._misuse(
+                    f"{counted(len(row), 'value')}: expected {columns}, one for each column"
+                )
+            yield row
 
     def _rows(self) -> Iterator[list[str]]:
         try:
-            yield from (row for row in self._reader if row)
-        except (csv.Error, UnicodeDecodeError) as error:
-            line = self._reader.line_num + 1
-            raise Misuse(f"{self._path}, line {line}: {error}; expected CSV in UTF-8") from None
+            for row in self._reader:
+                "".join(row).encode("utf-8")
+                if row:
+                    yield row
+        except csv.Error as error:
+            raise self._misuse(f"{error}; expected CSV in UTF-8") from None
+        except UnicodeEncodeError as error:
+            wrong = error.object[error.start]
+            raise self._misuse(f"{wrong!r} is no UTF-8; expected CSV in UTF-8") from None
+
+    def _misuse(self, text: str) -> Misuse:
+        return Misuse(f"{self.path}, line {self._reader.line_num}: {text}")

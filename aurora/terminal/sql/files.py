@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 FORCE: Final = "--force"
 
 
+def check_source(path: Path) -> None:
+    """Raise what an import of a file would, before there is a volume to import it into."""
+    try:
+        from aurora.sqlite.bridge import run
+        from aurora.sqlite.source_file import SourceFile
+    except ModuleNotFoundError:
+        return  # opening a database says so
+
+    async def check() -> None:
+        with SourceFile(path) as source:
+            await run(source.check)
+
+    trio.run(check)
+
+
 async def export(shell: Shell, words: Words) -> None:
     """Write the database, as of the moment that is read, to a file."""
     force = FORCE in words

@@ -74,6 +74,21 @@ def plain_text(value: Any) -> str:
     return str(value)
 
 
+def unique(names: Sequence[str]) -> list[str]:
+    """The names, each once: what comes again gets a number, as in ``a``, ``a:1``."""
+    taken = set(names)
+    seen: set[str] = set()
+    result = []
+    for name in names:
+        free, number = name, 0
+        while free in seen or (number and free in taken):
+            number += 1
+            free = f"{name}:{number}"
+        seen.add(free)
+        result.append(free)
+    return result
+
+
 def as_json(value: Any) -> Any:
     """A value as JSON has it: a blob as ``{"blob": "hexadecimal"}``, infinity as text."""
     if isinstance(value, bytes):
@@ -161,8 +176,9 @@ def _json(part: Part) -> Iterator[str]:
     if part.first and part.last and not part.rows:
         yield "[]"
         return
+    names = unique(part.columns)
     for number, row in enumerate(part.rows):
-        fields = {name: as_json(value) for name, value in zip(part.columns, row, strict=True)}
+        fields = {name: as_json(value) for name, value in zip(names, row, strict=True)}
         begin = "[" if part.first and number == 0 else " "
         end = "]" if part.last and number == len(part.rows) - 1 else ","
         yield f"{begin}{json.dumps(fields, ensure_ascii=False)}{end}"

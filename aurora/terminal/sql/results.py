@@ -57,7 +57,11 @@ class Results:
 
     def print_object(self, fields: dict[str, Any]) -> None:
         """One line of JSON."""
-        self._console.print(Text(json.dumps(fields, ensure_ascii=False)), soft_wrap=True)
+        self.print_line(_json_line(fields))
+
+    def print_line(self, line: str) -> None:
+        """A line that is JSON already."""
+        self._console.print(Text(line), soft_wrap=True)
 
     def print_text(self, text: str) -> None:
         """A text as it is, whatever the width of the window; in JSON as that."""
@@ -77,6 +81,18 @@ class Results:
             heading = heading and not line.startswith("─")
         if len(text):
             self._console.print(text, soft_wrap=True)
+
+
+def error_line(kind: str, message: str, code: int | None = None, line: int | None = None) -> str:
+    """An error as a line of JSON."""
+    fields = {"kind": kind, "message": message, "code": code, "line": line}
+    return _json_line({"error": fields})
+
+
+def _json_line(fields: dict[str, Any]) -> str:
+    line = json.dumps(fields, ensure_ascii=False)
+    # Of bytes that were no UTF-8, as in a name that was typed: an escape is JSON, too.
+    return line.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 def _result(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -45,6 +46,8 @@ class Shell:
     def __init__(self, session: Session, results: Results, *, tells_changes: bool) -> None:
         """``tells_changes`` says after each statement what has become of it."""
         self.session = session
+        self.answers: Screen | None = None
+        """Where answers of commands go; None for where the session tells all."""
         self.results = results
         self.tells_changes = tells_changes
         self.transaction: Transaction | None = None
@@ -57,6 +60,8 @@ class Shell:
         self._transaction_block = AsyncExitStack()
         self._snapshot_block = AsyncExitStack()
         self._has_temporary = False
+        self.files: list[Path] = []
+        """Those that `.read` is in, each from the one before."""
 
     # ---- the database ----------------------------------------------------------------------------
 
@@ -90,6 +95,11 @@ class Shell:
             self.note("back in the present: the moment that was read ended with its writer", "warn")
 
     @property
+    def screen(self) -> Screen:
+        """Where the answers of commands go that are results."""
+        return self.answers or self.session.screen
+
+    @property
     def aside(self) -> Screen:
         """Where all is said that is no result."""
         return self.session.log_screen or self.session.screen
@@ -103,7 +113,7 @@ class Shell:
         if self.results.json_lines:
             self.results.print_object(fields)
         else:
-            self.session.screen.say(text, "good")
+            self.screen.say(text, "good")
 
     def prompt(self) -> str:
         """What stands before the cursor."""

@@ -24,6 +24,10 @@ _TOKEN: Final = re.compile(
 )
 
 
+_LEAVING: Final = re.compile(r"(quit|exit)[ \t]*;?[ \t]*\r?(?:\n|$)", re.IGNORECASE)
+"""A line that can be no SQL, and ends the shell as with its dot."""
+
+
 class Control(Enum):
     """What a statement does to the transaction that the shell has open, or not."""
 
@@ -68,6 +72,12 @@ def take_apart(text: str) -> Typed:
         line += text.count("\n", start, begin)
         if begin == len(text):
             return Typed(inputs, "", line)
+        leaving = _LEAVING.match(text, begin)
+        if leaving is not None:
+            inputs.append(Input(f".{leaving[1].lower()}", line))
+            line += text.count("\n", begin, leaving.end())
+            start = leaving.end()
+            continue
         end = _end_of_command(text, begin) if text[begin] == "." else _end(text, begin)
         if end is None:
             return Typed(inputs, text[begin:], line)
@@ -118,9 +128,14 @@ def _skip_space(text: str, start: int) -> int:
 
 def _end(text: str, begin: int) -> int | None:
     for token in _TOKEN.finditer(text, begin):
-        if token.lastgroup == "end" and complete_statement(text[begin : token.end()]):
+        if token.lastgroup == "end" and complete_statement(_sound(text[begin : token.end()])):
             return token.end()
     return None
+
+
+def _sound(text: str) -> str:
+    """The same for what SQLite can look at: without NUL, and bytes that were no UTF-8."""
+    return text.encode("utf-8", errors="replace").decode("utf-8").replace("\0", "?")
 
 
 def _end_of_command(text: str, begin: int) -> int | None:

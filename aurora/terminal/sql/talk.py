@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from aurora.terminal import language
 from aurora.terminal.console import new_console, takes_escapes
 from aurora.terminal.language import Misuse
 from aurora.terminal.reading_lines import Lines, PipedLines, PlainTypedLines, at_a_terminal
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from aurora.terminal.signals import Signals
-from aurora.terminal.sql.commands import find
+from aurora.terminal.sql.commands import run_command
 from aurora.terminal.sql.files import export_to, import_from
-from aurora.terminal.sql.results import Results
+from aurora.terminal.sql.results import Results, error_line
 from aurora.terminal.sql.shell import Shell
 from aurora.terminal.sql.statements import Input, is_ended, take_apart
 from aurora.terminal.sql.words import moment
@@ -139,16 +138,8 @@ class Talk:
 
     async def _run(self, each: Input) -> bool:
         if each.is_command:
-            return await self._do(partial(self._command, each.text), each.line)
+            return await self._do(partial(run_command, self._shell, each.text), each.line)
         return await self._do(partial(self._shell.run, each.text), each.line)
-
-    async def _command(self, text: str) -> None:
-        words = language.split(text)
-        command = find(words[0])
-        try:
-            await command.run(self._shell, words[1:])
-        except Misuse as error:
-            raise Misuse(f"{error}; usage: {command.usage}") from None
 
     async def _do(self, call: Callable[[], Awaitable[None]], line: int | None) -> bool:
         """Make a call; False if it failed, after saying why."""
@@ -193,8 +184,8 @@ class Talk:
             self._status = _INTERRUPTED_STATUS if interrupted else 1
         number = None if line is None else self._line + line
         if self._shell.results.json_lines:
-            fields = {"kind": failure.kind, "message": failure.text, "code": failure.code}
-            self._shell.results.print_object({"error": fields | {"line": number}})
+            line_of_json = error_line(failure.kind, failure.text, failure.code, number)
+            self._shell.results.print_line(line_of_json)
             return
         where = f"line {number}: " if self._script and number is not None else ""
         error = "" if interrupted else "error: "
@@ -234,14 +225,16 @@ class Wanted:
 async def use(session: Session, wanted: Wanted) -> int:
     """Do what the command line asks for; returns the exit status."""
     at_prompt = at_a_terminal() and not wanted.json_lines
+    answers: Screen | None = None
     if not at_prompt:  # a script's results are alone on standard output
         session.log_screen = Screen(console=new_console(stderr=True, color=wanted.color))
         if not session.log_screen.console.is_terminal:
             session.log_screen.console.width = _UNFOLDED
-        if wanted.json_lines:
-            session.screen = session.log_screen
+        answers = session.log_screen if wanted.json_lines else session.screen
+        session.screen = session.log_screen
     results = Results(new_console(color=wanted.color), json_lines=wanted.json_lines)
     shell = Shell(session, results, tells_changes=at_prompt)
+    shell.answers = answers
     if wanted.import_path is None and wanted.export_path is None:
         return await _converse(shell, at_prompt=at_prompt, color=wanted.color)
     lines = PipedLines(descriptor=0)

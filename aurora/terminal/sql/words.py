@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from aurora.terminal import language
+from aurora.terminal.language import Misuse
+from segments.protocol.errors import SqlError
 from segments.protocol.ids import MAX_INTEGER
 
 if TYPE_CHECKING:
@@ -29,7 +31,14 @@ def moment(words: Words) -> Moment | None:
 
 def file_of(word: str) -> Path:
     """A path as it is typed."""
+    if "\0" in word:
+        raise Misuse(f"{word!r} has a NUL: expected the name of a file")
     return Path(word).expanduser()
+
+
+def with_text(error: Misuse | SqlError, text: str) -> Misuse | SqlError:
+    """The same error with another text."""
+    return type(error)(text, error.code) if isinstance(error, SqlError) else Misuse(text)
 
 
 def quoted(name: str) -> str:
