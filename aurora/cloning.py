@@ -49,6 +49,9 @@ _LOG_SHARE: Final = 256
 """A log that takes more than such a part of the layers is folded first, for all clones to come."""
 _FOLDING_S: Final = 0.3
 """How long a clone waits for that: a merge may be under way."""
+_HEARING_S: Final = 0.5
+"""How long a clone waits for segments that are about to hear of the volume's opening."""
+_LOOKS: Final = 50
 _AT_A_TIME: Final = 6
 """Segments that are written at a time, each in a thread."""
 
@@ -91,9 +94,21 @@ async def clone_volume(
     async with source.engine.read_view(at) as asked:
         core = source.engine.core
         assert core is not None, "who reads has opened"
+        await _heard_of_opening(source, core)
         lsn = await _end_of_mtr(source, core, asked.lsn)
         async with source.engine.read_view(lsn):  # it may lie below the floor
             return await _Cloning(source, core, lsn, copy=copy).run(path)
+
+
+async def _heard_of_opening(source: CloneSource, writer: WriterCore) -> None:
+    """Wait a moment for segments that run and have not heard yet who has opened the volume."""
+    for _ in range(_LOOKS):
+        running = [
+            each for host in source.hosts.values() if isinstance(each := _running(host), _Running)
+        ]
+        if all(each.core.state.table.epoch >= writer.epoch for each in running):
+            return
+        await trio.sleep(_HEARING_S / _LOOKS)
 
 
 # ---- what segments have --------------------------------------------------------------------------
