@@ -1,4 +1,7 @@
-"""The command line of ``python -m aurora``."""
+"""The command line of ``python -m aurora``.
+
+(More than 400 lines: most of them are the help of its commands.)
+"""
 
 from __future__ import annotations
 

@@ -135,6 +135,11 @@ SQL_BUGS: Final = (
                 "if self._images.get(HEADER_PAGE) == bases.get(HEADER_PAGE):",
                 "if not self._images:",
             ),
+            Edit(
+                "aurora.sqlite.vfs:WriterFile.commit",
+                "if header is None or header == self.head(HEADER_PAGE):",
+                "if header is None:",
+            ),
         ),
     ),
     Bug(

@@ -73,11 +73,14 @@ class Victim:
         self.lost = " ".join(sorted([*self.lost.split(), segment]))
 
     def damage(self, segment: str) -> None:
-        """Flip bytes in the middle of a segment's log."""
+        """Flip bytes of a segment's log, in a frame that others stand behind."""
         log = max((self.directory / segment).glob("wal-*"), key=lambda each: each.stat().st_size)
         data = bytearray(log.read_bytes())
+        files = {each.name: each.read_bytes() for each in log.parent.iterdir()}
+        *before, _ = scanned(files, log.name).frames
+        frame = before[len(before) // 2]
         for _ in range(3):
-            data[len(data) // 3 + self.random.randrange(len(data) // 3)] ^= 0x40
+            data[self.random.randrange(frame.start, frame.end)] ^= 0x40
         log.write_bytes(data)
         assert scanned({each.name: each.read_bytes() for each in log.parent.iterdir()}).damage
 

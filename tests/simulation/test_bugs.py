@@ -135,7 +135,7 @@ EXPECTED = {
     "sql-stamp-first": "sql-one-mtr",
     "sql-snapshot-not-held": "floor-below-readers",
     "sql-backtrack-keeps-the-counter": "sql-reads-match-a-commit",
-    "sql-differs-from-what-spilled": "nothing-is-left",
+    "sql-differs-from-what-spilled": "sql-reads-match-a-commit",
 }
 """Every bug that has a schedule of its own, and the invariant that gives it away there.
 

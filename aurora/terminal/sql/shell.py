@@ -112,8 +112,10 @@ class Shell:
         """Say what a command has done, which is its result."""
         if self.results.json_lines:
             self.results.print_object(fields)
-        else:
+        elif self.screen.console.is_terminal:
             self.screen.say(text, "good")
+        else:
+            self.results.print_text(text)  # a script reads lines: none is folded
 
     def prompt(self) -> str:
         """What stands before the cursor."""
