@@ -380,6 +380,9 @@ class WriterCore:
         old_vdl = self.vdl
         if pgcl > before:
             self._consistency.advance(pg_id, pgcl)
+            log = self._logs[pg_id]
+            if log.size_bytes >= 2 * self._config.outgoing_bytes:  # who wants room waits for this
+                self._release(pg_id, log)
         if self._trace is not None:
             acknowledged = events.Acknowledged(
                 stream.segment, scl, pg_id,

@@ -274,6 +274,8 @@ class WriterShell:
                     self.trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
                 self._opened_or_ended.set()
                 intake.progress()
+            elif intake.line:  # what has left the outgoing logs makes room, too
+                intake.progress()
             self._wake()
             self._to_send.set()
         own = core.epoch.of(self.name)

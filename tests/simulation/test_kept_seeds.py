@@ -19,6 +19,7 @@ from sim.run import Verdict, run
         30052,  # all of an idle group restart, and nobody there knows the VDL any more
         30627,  # marks in a log written anew were gone with it, a restart later
         30682,  # the same, of another shape
+        220091,  # who waited for room was woken by the next tick, not by the acknowledgement
         60002,  # a slow recovery held old replies against what was heard after a later one
     ],
 )

@@ -36,6 +36,7 @@ from segments.protocol.messages import Message, PageImage, ReadPage, WriteBatch
 from segments.protocol.record import PAGE_SIZE
 from segments.protocol.run import read_records
 from sim.world.network import NetworkEvent
+from tests.cancelling import cancelled_at
 from tests.worlds import World, run_world
 
 COLLECTING = SegmentConfig(fold_bytes=1024, block_bytes=256, fan_out=8, collect_ratio=0.01)
@@ -586,31 +587,6 @@ def test_each_caller_gets_an_error_of_its_own() -> None:
 
 
 # ---- cancelling ----------------------------------------------------------------------------------
-
-
-class CancelAtStep(trio.abc.Instrument):
-    """Cancels a scope when a task is about to take its step number ``step``."""
-
-    def __init__(self, task: trio.lowlevel.Task, scope: trio.CancelScope, step: int) -> None:
-        self._task, self._scope, self._left = task, scope, step
-
-    def before_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
-            self._left -= 1
-            if self._left == 0:
-                self._scope.cancel()
-
-
-async def cancelled_at(step: int, call: Callable[[], Awaitable[object]]) -> bool:
-    """Make the call, cancelled at its step number ``step``; whether it came that far."""
-    with trio.CancelScope() as scope:
-        instrument = CancelAtStep(trio.lowlevel.current_task(), scope, step)
-        trio.lowlevel.add_instrument(instrument)
-        try:
-            await call()
-        finally:
-            trio.lowlevel.remove_instrument(instrument)
-    return scope.cancel_called
 
 
 @asynccontextmanager

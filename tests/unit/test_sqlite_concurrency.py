@@ -20,7 +20,8 @@ from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
 from aurora.sqlite.turns import MOST, Turns
 from segments.protocol.errors import Invalid
-from tests.database_rig import cancelled_at, check_nothing_held, check_whole, run_database
+from tests.cancelling import cancelled_at
+from tests.database_rig import check_nothing_held, check_whole, run_database
 from tests.worlds import World, run_world
 
 ACCOUNTS: Final = 12

@@ -21,7 +21,8 @@ from segments.protocol.errors import (
     UnmergedJournal,
 )
 from segments.protocol.record import PAGE_SIZE
-from tests.database_rig import cancelled_at, check_whole, run_database
+from tests.cancelling import cancelled_at
+from tests.database_rig import check_whole, run_database
 from tests.worlds import World, run_world
 
 ROWS = 3_000
