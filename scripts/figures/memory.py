@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import trio
 
 import aurora
 from scripts.figures.figure import PAYLOAD, Figure, Sizes, judge
+from scripts.figures.process_memory import held_bytes, peak_bytes
 from segments.protocol.record import PAGE_SIZE
 
 _ROOT: Final = Path(__file__).parents[2]
@@ -54,20 +54,14 @@ async def _write(directory: Path, records: int, pages: int) -> Memory:
                 ]
             )
             if not fifth and at >= records // 5:
-                fifth = _resident()
-        end = _resident()
+                fifth = held_bytes()
+        end = held_bytes()
     writing_s = time.perf_counter() - started
     started = time.perf_counter()
     async with aurora.open_cluster(directory) as cluster:
         opening_s = time.perf_counter() - started
         assert cluster.engine.vdl == records, f"VDL {cluster.engine.vdl}: expected {records}"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    return Memory(fifth, end, peak, writing_s, opening_s)
-
-
-def _resident() -> int:
-    """Bytes that this process holds in memory now."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    return Memory(fifth, end, peak_bytes(), writing_s, opening_s)
 
 
 def write_here(records: int, pages: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import trio
 import aurora
 from scripts.figures.figure import Figure, Sizes, judge
 from scripts.figures.life import scratch
+from scripts.figures.process_memory import peak_bytes
 
 _MOST_MS: Final = 100.0
 
@@ -55,7 +55,7 @@ async def _small_records(records: int, directory: Path, pauses: _Pauses) -> str:
             reopened = time.perf_counter() - started
             assert cluster.engine.vdl == records, f"VDL {cluster.engine.vdl}: expected {records}"
         nursery.cancel_scope.cancel()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak = peak_bytes() >> 20
     return (
         f"{rate:,.0f} records/s, at most {max(largest, _size_of(directory)) >> 20} MiB on disk, "
         f"reopened in {reopened:.2f} s, peak of the process {peak} MiB; "

@@ -24,6 +24,7 @@ import trio
 import aurora
 from scripts.figures.figure import Figure, Sizes, judge
 from scripts.figures.life import scratch
+from scripts.figures.process_memory import peak_bytes
 
 _ROOT: Final = Path(__file__).parents[2]
 _MIB: Final = 1 << 20
@@ -73,8 +74,7 @@ async def _work(source: Path, directory: Path, rows: int) -> _Imported:
         times.append(time.perf_counter())
         changed = await db.query("SELECT sum(count) FROM item").value()
         assert changed == len(range(0, rows, step)), changed
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
-    return _Imported(peak, *(end - start for start, end in pairwise(times)))
+    return _Imported(peak_bytes(), *(end - start for start, end in pairwise(times)))
 
 
 def import_here(source: str, directory: str, rows: int) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -144,3 +147,19 @@ def test_names_are_whole_and_every_cell_has_its_place(capsys: pytest.CaptureFixt
     bench.report([reported], Console(force_terminal=False))
     header, line, _ = capsys.readouterr().out.splitlines()
     assert line.count("; ") == header.count("; ")
+
+
+def test_the_peak_of_a_process_is_not_that_of_who_started_it() -> None:
+    held = bytearray(300 << 20)
+    held[:: 1 << 12] = b"x" * len(held[:: 1 << 12])
+    code = "from scripts.figures.process_memory import held_bytes, peak_bytes\n"
+    code += "before = held_bytes(); kept = b'x' * (64 << 20); print(before, peak_bytes())"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(bench.__file__).parents[1],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    before, peak = map(int, run.stdout.split())
+    assert 0 < before < 100 << 20 and 60 << 20 < peak - before < 80 << 20, (before, peak, len(held))
