@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from aurora import SegmentConfig, open_cluster
-from segments.manifest import MANIFEST, decode_manifest, leftovers
+from segments.manifest import MANIFEST, decode_manifest, leftovers, log_in
 from tests.files_on_disks import scanned
 from tests.process.committer import CONFIG, check
 
@@ -72,17 +72,24 @@ class Victim:
         shutil.rmtree(self.directory / segment)
         self.lost = " ".join(sorted([*self.lost.split(), segment]))
 
-    def damage(self, segment: str) -> None:
-        """Flip bytes of a segment's log, in a frame that others stand behind."""
-        log = max((self.directory / segment).glob("wal-*"), key=lambda each: each.stat().st_size)
-        data = bytearray(log.read_bytes())
-        files = {each.name: each.read_bytes() for each in log.parent.iterdir()}
-        *before, _ = scanned(files, log.name).frames
-        frame = before[len(before) // 2]
+    def damage(self, segment: str) -> bool:
+        """Flip bytes of a segment's log in a frame that others stand behind; False: there is none.
+
+        A file that a crash has left behind is none of the log.
+        """
+        path = self.directory / segment
+        files = {each.name: each.read_bytes() for each in path.iterdir()}
+        names = [each.name for each in log_in(files).files]
+        frames = [(name, each) for name in names for each in scanned(files, name).frames][:-1]
+        if not frames:
+            return False
+        name, frame = frames[len(frames) // 2]
+        data = bytearray(files[name])
         for _ in range(3):
             data[self.random.randrange(frame.start, frame.end)] ^= 0x40
-        log.write_bytes(data)
-        assert scanned({each.name: each.read_bytes() for each in log.parent.iterdir()}).damage
+        (path / name).write_bytes(data)
+        assert scanned(files | {name: data}).damage
+        return True
 
 
 def left_behind(segment: Path) -> list[str]:
@@ -97,15 +104,15 @@ def left_behind(segment: Path) -> list[str]:
 async def test_nothing_acknowledged_is_lost_however_often_the_process_is_killed(
     tmp_path: Path,
 ) -> None:
-    victim = Victim(tmp_path / "v", Random(2))
+    victim, damaged = Victim(tmp_path / "v", Random(2)), False
     for number in range(KILLS):
-        if number == 8:
-            victim.damage("F0")
-        elif number == 13:
+        damaged = damaged or (number >= 8 and victim.damage("F0"))
+        if number == 13:
             victim.delete("A0")
         elif number == 18:
             victim.delete("D0")
         victim.live_and_die(number)
+    assert damaged
     assert victim.openings > KILLS / 2
     assert len(victim.acknowledged) > 10 * KILLS
     assert victim.amid_jobs, "some came amid a fold or a merge"
