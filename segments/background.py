@@ -88,9 +88,8 @@ class Background:
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
         """How often the log was written anew."""
-        self._beginning_file = False
-        self._job_failed = False
-        """Whether the last job that has ended came to nothing."""
+        self._beginning_file = self._job_failed = False
+        """The latter: whether the last job that has ended came to nothing."""
         self._not_before = 0.0
         """When to try again: a disk that refuses has to be left alone for a while."""
         self._rewrite_at = 0.0
@@ -135,10 +134,18 @@ class Background:
     def _due_fold(self) -> Job[None] | None:
         """The fold that is due: what has not been folded is in memory until then.
 
-        So it does not wait for a merge or a collection, which take the longer the more there is.
+        So it waits for no merge or collection, which take long, unless they are far behind.
         """
         through = self.fold_rule.through()
-        return self._fold(through) if through > self._state.folded else None
+        if through <= self._state.folded or self._merges_come_first():
+            return None
+        return self._fold(through)
+
+    def _merges_come_first(self) -> bool:
+        """Whether there are so many layers that a fold has to wait until there are fewer."""
+        lags = self.tiers.lags(self._state.layers.layers, self.collectable_floor)
+        waits = lags and self.fold_rule.may_wait and not self.watch.space.short
+        return waits and self.planned() is not None
 
     @property
     def records_wait(self) -> bool:
@@ -254,7 +261,7 @@ class Background:
     # ---- the log, written anew -------------------------------------------------------------------
 
     def _rewrite_due(self, now: float) -> bool:
-        """Whether the log is to be written anew: damage was found in it, or it is much too long.
+        """Whether the log is to be written anew: it is damaged, or much too long.
 
         Not before the segment is whole: a clean log would hide what is still missing. Damage on a
         disk that spoils whatever is written to it is mended at growing intervals.
@@ -265,7 +272,9 @@ class Background:
         if self._scrub.log_is_damaged:
             return now >= self._rewrite_at
         # The records alone tell so nearly always, and no head has to be made for it.
-        least = max(config.compact_bytes, config.compact_ratio * state.index.encoded_bytes())
+        # What was annulled may be all that takes space.
+        worth = 0 if self.watch.space.short else config.compact_bytes
+        least = max(worth, config.compact_ratio * state.index.encoded_bytes())
         return size > least and size > config.compact_ratio * state.live_bytes()
 
     def _rewrite(self, now: float) -> Job[None]:
@@ -305,6 +314,7 @@ class Background:
             yield Delete((name,))
             raise
         self.rewrites += 1
+        self.look_at_space()
         if damaged:
             self._scrub.log_is_damaged = False
             self._rewrite_at = now + self._rewrite_pause_s
@@ -357,7 +367,6 @@ class Background:
         layer_files = tuple(
             LayerFile(each.number, each.length, each.start, each.end, each.base) for each in layers
         )
-
         numbers = {each.number for each in folded}  # others may have been added by then
 
         def edit(manifest: Manifest) -> Manifest:

@@ -277,7 +277,7 @@ class SegmentConfig:
         16 << 20, 0, 1 << 40, unit="bytes",
         cost="larger: disk, and a longer restart; smaller: a small log is rewritten more often",
     )  # fmt: skip
-    """Size of the log below which it is never rewritten."""
+    """Size of the log below which it is not rewritten, unless the segment is short of space."""
     compact_ratio: float = setting(
         2.0, 1.1, 1_000.0, unit="times",
         cost="larger: disk, and a longer restart; smaller: the log is rewritten more often",

@@ -8,6 +8,9 @@ recovery may fetch what is above the VDL that was told to it.
 What is not folded is in memory. So writers may not be ahead of folding by any amount: beyond
 `unfolded_bytes` no more records are written until a fold is done. That is many folds' worth, so
 that nothing in the background holds up a writer (2017 §3.3) who is not faster than all of it.
+
+Where merging does not keep up, a read would have to look into more and more layers: there merges
+come first, and a fold is made when it takes half of what may be unfolded.
 """
 
 from __future__ import annotations
@@ -51,6 +54,13 @@ class FoldRule:
         if self._state.index.encoded_bytes() <= most:  # nearly always
             return False
         return self._foldable() * self._record_bytes() > most
+
+    @property
+    def may_wait(self) -> bool:
+        """Whether a fold may wait until there are fewer layers."""
+        if self._state.folded < self.asked:
+            return False
+        return 2 * self._foldable() * self._record_bytes() < self._config.unfolded_bytes
 
     def _foldable(self) -> int:
         """How many records the rule lets be folded."""

@@ -85,13 +85,16 @@ class Tiers:
         Layers on both sides of the floor are never joined: the older could not be collected until
         the floor has passed the younger.
         """
-        deltas = [layer for layer in layers if not layer.base]
-        above = [layer for layer in deltas if layer.end > floor]
-        parts = (deltas[: len(deltas) - len(above)], above)
         found = [
-            Merge(_worth_most(part)) for part in parts if len(part) > self.most_layers(_bytes(part))
+            Merge(_worth_most(part))
+            for part in _parts(layers, floor)
+            if len(part) > self.most_layers(_bytes(part))
         ]
         return min(found, key=lambda each: _bytes(each.layers)) if found else None
+
+    def lags(self, layers: Sequence[Layer], floor: Lsn) -> bool:
+        """Whether there are more than twice as many layers as there may be before some merge."""
+        return any(len(part) > 2 * self.most_layers(_bytes(part)) for part in _parts(layers, floor))
 
     def most_layers(self, size: int) -> int:
         """How many layers of ``size`` bytes in all there may be on one side of the floor.
@@ -109,6 +112,13 @@ class Tiers:
         while size * size >= above * above // self.fan_out:
             tier, above = tier + 1, above * self.fan_out
         return tier
+
+
+def _parts(layers: Sequence[Layer], floor: Lsn) -> tuple[Sequence[Layer], Sequence[Layer]]:
+    """Those that are no base, at or below the floor and above it."""
+    deltas = [layer for layer in layers if not layer.base]
+    above = [layer for layer in deltas if layer.end > floor]
+    return deltas[: len(deltas) - len(above)], above
 
 
 def _worth_most(layers: Sequence[Layer]) -> tuple[Layer, ...]:

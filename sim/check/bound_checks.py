@@ -40,6 +40,7 @@ from segments.protocol.events import (
     RecordsApplied,
     Restored,
     RewriteStarted,
+    SpaceLookedAt,
     WriteStarted,
     WriteSynced,
 )
@@ -100,6 +101,8 @@ class BoundChecks:
         """Those of them whose logs are being written anew, and that have not rotted since."""
         self._promise_spoilt: set[SegmentId] = set()
         """Whose promise slots have ever rotted."""
+        self._short: set[SegmentId] = set()
+        """Who is short of space."""
         self._pg_of = {each: group.pg_id for group in world.groups for each in group.members}
 
     # ---- steps -----------------------------------------------------------------------------------
@@ -254,8 +257,9 @@ class BoundChecks:
             return
         size, needed = self._world.disks[segment].log_bytes, _needed_by(core.state)
         self._hold(
-            rules_of_bounds.is_written_anew_with_reason, segment, size, needed, self._segment
-        )
+            rules_of_bounds.is_written_anew_with_reason,
+            segment, size, needed, self._segment, segment in self._short,
+        )  # fmt: skip
 
     def _on_rewritten(self, segment: SegmentId, _: LogRewritten, core: SegmentCore) -> None:
         if segment in self._mending and not core.scrub.log_is_damaged:
@@ -268,6 +272,10 @@ class BoundChecks:
 
     def _on_restored(self, segment: SegmentId, _: Restored, __: SegmentCore | None) -> None:
         self._mending.discard(segment)
+        self._short.discard(segment)
+
+    def _on_space(self, segment: SegmentId, event: SpaceLookedAt, _: SegmentCore) -> None:
+        (self._short.add if event.short else self._short.discard)(segment)
 
     def _on_input(self, segment: SegmentId, _: Event, core: SegmentCore) -> None:
         """Before it is queued: what waits already is held against the bound."""
@@ -331,11 +339,12 @@ class BoundChecks:
     ) -> list[tuple[Callable[..., object], *tuple[Any, ...]]]:
         """What is to be held of a segment that has come to rest, with the values."""
         config, size = self._segment, self._world.disks[segment].log_bytes
+        short = segment in self._short
         durable = rules_of_layers.open_sizes(state, min(state.vdl, state.scl))
         needed = _needed_by(state)
         layers = state.layers.layers
         return [
-            (rules_of_bounds.log_is_compacted, segment, size, needed, config),
+            (rules_of_bounds.log_is_compacted, segment, size, needed, config, short),
             (rules_of_layers.log_is_folded, segment, durable, config.fold_bytes),
             (rules_of_layers.layers_are_few, segment, layers, config.fold_bytes, config.fan_out),
         ]
@@ -362,6 +371,7 @@ _ON_SEGMENT: Final[Mapping[type[Event], Callable[[BoundChecks, str, Any, Any], N
     RecordsApplied: BoundChecks._on_applied,
     LogRewritten: BoundChecks._on_rewritten,
     RewriteStarted: BoundChecks._begins_anew,
+    SpaceLookedAt: BoundChecks._on_space,
     PageMaterialized: BoundChecks._on_question,
     ReadDeclined: BoundChecks._on_question,
 }

@@ -200,23 +200,26 @@ def write_fits(segment: SegmentId, size: int, entries: int, limit: int) -> None:
 
 @holds("bounds-are-kept")
 def is_written_anew_with_reason(
-    segment: SegmentId, size: int, needed: int, config: SegmentConfig
+    segment: SegmentId, size: int, needed: int, config: SegmentConfig, short: bool
 ) -> None:
     """23: a sound log is written anew as the settings say, and not more often.
 
-    ``needed`` bytes of it are still open.
+    ``needed`` bytes of it are still open; ``short``: the segment has too little space.
     """
-    if not is_long(size, needed, config):
+    if not is_long(size, needed, config, short):
         raise Broken(
             f"{segment} writes its log of {size} bytes anew, of which {needed} are not in layers, "
             "and nothing rotted: expected it to wait"
         )
 
 
-def is_long(size: int, needed: int, config: SegmentConfig) -> bool:
-    """Whether a log of ``size`` bytes is to be written anew, of which ``needed`` are still open."""
+def is_long(size: int, needed: int, config: SegmentConfig, short: bool) -> bool:
+    """Whether a log of ``size`` bytes is to be written anew, of which ``needed`` are still open.
+
+    However few they are where space is ``short``.
+    """
     most = config.compact_ratio * (needed + _HEADS_BYTES)
-    return size > config.compact_bytes and size > most
+    return size > (0 if short else config.compact_bytes) and size > most
 
 
 @holds("bounds-are-kept")
@@ -305,9 +308,11 @@ def answered_in_time(call: Call, most_ns: int) -> None:
 
 
 @holds("bounds-are-kept")
-def log_is_compacted(segment: SegmentId, size: int, needed: int, config: SegmentConfig) -> None:
+def log_is_compacted(
+    segment: SegmentId, size: int, needed: int, config: SegmentConfig, short: bool
+) -> None:
     """23, in the end: a log that is long has been written anew; ``needed`` bytes are still open."""
-    if is_long(size, needed, config):
+    if is_long(size, needed, config, short):
         raise Broken(
             f"{segment} has a log of {size} bytes, of which {needed} are not in layers: expected "
             f"at most {config.compact_bytes}, or {config.compact_ratio} times as much"

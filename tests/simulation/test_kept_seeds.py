@@ -20,6 +20,8 @@ from sim.run import Verdict, run
         30627,  # marks in a log written anew were gone with it, a restart later
         30682,  # the same, of another shape
         220091,  # who waited for room was woken by the next tick, not by the acknowledgement
+        221115,  # a collection gave way to folds for ever, and reads looked into 130 layers
+        30606,  # a log of annulled records filled a small disk, and was not written anew
         60002,  # a slow recovery held old replies against what was heard after a later one
     ],
 )

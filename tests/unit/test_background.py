@@ -167,6 +167,24 @@ def test_a_fold_that_fails_amid_a_longer_job_ends_that_without_a_file() -> None:
     check_pages(rig)
 
 
+@pytest.mark.parametrize("gathered", [30, 90])
+def test_where_merging_lags_a_fold_waits_until_it_takes_half_of_what_may_be_unfolded(
+    gathered: int,
+) -> None:
+    """Each fold is one layer more to look into, and a longer job would give way to it for ever."""
+    rig = StoreRig(config=attrs.evolve(TINY, unfolded_bytes=4 << 10))
+    most = 2 * rig.core.background.tiers.most_layers(0)
+    for folds in range(1, most + 2):
+        more(rig, rig.state.scl + 25, vdl=rig.state.scl + 25)
+        assert rig.work(jobs=1) == 1 and len(rig.state.layers) == folds, "a fold comes first"
+    folded = rig.state.folded
+    more(rig, folded + gathered, vdl=folded + gathered)
+    assert rig.core.background.fold_rule.through() > folded, "it is due"
+    assert rig.work(jobs=1) == 1
+    assert (len(rig.state.layers) < most) is (rig.state.folded == folded) is (gathered == 30)
+    check_pages(rig)
+
+
 # ---- writers that are faster than folds ----------------------------------------------------------
 
 NARROW = attrs.evolve(TINY, unfolded_bytes=2 << 10)
@@ -603,6 +621,18 @@ def test_a_log_that_is_much_longer_than_what_it_holds_is_written_anew_and_then_l
     assert not rig.take_job()
     rig.restart()
     assert durable(rig) == before
+
+
+def test_where_space_is_short_the_log_is_written_anew_however_short_it_is() -> None:
+    """What was annulled, or sent twice, may be all that takes it: the volume would stay full."""
+    rig = StoreRig(config=attrs.evolve(LONG, compact_bytes=1 << 20, disk_bytes=24 << 10))
+    rig.take(CHAIN[:5])
+    while not rig.core.background.watch.space.short:
+        assert not rig.take_job()
+        rig.step(batch(CHAIN[20:30]))
+        rig.settle()
+    assert rig.work() == 1 and rig.core.background.rewrites == 1
+    assert not rig.core.background.watch.space.short
 
 
 def test_damage_that_comes_back_is_mended_at_growing_intervals() -> None:
