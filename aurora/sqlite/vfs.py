@@ -9,7 +9,7 @@ since the journal is gone when `SQLITE_FCNTL_COMMIT_PHASETWO` comes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import apsw
@@ -22,7 +22,7 @@ from aurora.sqlite.page_buffer import PageBuffer
 from aurora.sqlite.pragmas import check_pragma
 from aurora.sqlite.read_ahead import MOST, ReadAhead
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import SqlCorrupt, SqlRefused
+from segments.protocol.errors import SqlCorrupt, SqlRefused, Unavailable
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
 
@@ -51,6 +51,27 @@ class VolumeFile:
     def pages(self) -> int:
         """The file's size."""
         raise NotImplementedError
+
+    def ask(
+        self,
+        page_id: PageId,
+        end: PageId,
+        fetch: Callable[[Sequence[PageId]], Awaitable[list[bytes]]],
+    ) -> dict[PageId, bytes]:
+        """A page, and those after it that a scan will need, all below ``end``.
+
+        That page alone where there is no answer for all of them: nobody may ever need the others,
+        which other groups have. Raises as ``fetch``.
+        """
+        asked: Sequence[PageId] = self._read_ahead.window(page_id, end)
+        try:
+            images = wait(fetch(asked))
+        except Unavailable:
+            if len(asked) == 1:
+                raise
+            asked = [page_id]
+            images = wait(fetch(asked))
+        return dict(zip(asked, images, strict=True))
 
     # ---- called by SQLite ------------------------------------------------------------------------
 
@@ -134,9 +155,7 @@ class ReaderFile(VolumeFile):
             page = self._ahead.pop(page_id, None)
         if page is None:
             end = 0 if page_id == HEADER_PAGE else self.pages() + 1
-            asked = self._read_ahead.window(page_id, end)
-            fetched = wait(self.volume.fetch(asked, read_point))
-            self._ahead = dict(zip(asked, fetched, strict=True))
+            self._ahead = self.ask(page_id, end, lambda asked: self.volume.fetch(asked, read_point))
             page = self._ahead.pop(page_id)
         return page
 
@@ -157,14 +176,13 @@ class FixedFile(VolumeFile):
         self._ahead: dict[PageId, bytes] = {}
 
     def page(self, page_id: PageId) -> bytes:
-        if self._read_point is None:
+        read_point = self._read_point
+        if read_point is None:
             return EMPTY_PAGE
-        page = self._ahead.pop(page_id, None) or self.volume.cached(page_id, self._read_point)
+        page = self._ahead.pop(page_id, None) or self.volume.cached(page_id, read_point)
         if page is None:
             end = 0 if page_id == HEADER_PAGE else self.pages() + 1
-            asked = self._read_ahead.window(page_id, end)
-            fetched = wait(self.volume.fetch(asked, self._read_point))
-            self._ahead = dict(zip(asked, fetched, strict=True))
+            self._ahead = self.ask(page_id, end, lambda asked: self.volume.fetch(asked, read_point))
             page = self._ahead.pop(page_id)
         return page
 
@@ -221,8 +239,7 @@ class WriterFile(VolumeFile):
         image = self.volume.cached_head(page_id)
         if image is None:
             # Pages beyond the end that were never written are asked about together, too.
-            asked = self._read_ahead.window(page_id, 1 << 32)
-            image = wait(self.volume.fetch_heads(asked))[0]
+            image = self.ask(page_id, 1 << 32, self.volume.fetch_heads)[page_id]
         self._keep(page_id, image)
         return image
 

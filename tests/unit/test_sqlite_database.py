@@ -24,7 +24,7 @@ from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
 from aurora.sqlite.rows import Rows
 from aurora.sqlite.transaction import Statements, Transaction
-from aurora.sqlite.vfs import WriterFile
+from aurora.sqlite.vfs import FixedFile, WriterFile
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import (
     AuroraError,
@@ -1146,3 +1146,23 @@ def test_a_write_that_is_no_whole_page_is_refused() -> None:
         assert world.engine.statistics().last_allocated_lsn == 0
 
     run_world(main)
+
+
+def test_what_is_read_ahead_fails_nothing_where_another_group_gives_no_answer() -> None:
+    """Neighbouring pages belong to different groups, and a lookup may need those of one alone."""
+
+    async def main(world: World) -> None:
+        lsn = await world.engine.put_many(
+            [(page_id, 0, b"%d" % page_id) for page_id in range(1, 12)]
+        )
+        file = FixedFile(Volume(world.cluster), lsn)
+        file._pages = 11
+        with file.volume.held(lsn):
+            assert (await run(file.page, 3)).startswith(b"3\0")
+            world.crash("A1, B1, C1, D1, E1, F1")
+            assert (await run(file.page, 4)).startswith(b"4\0"), "and 5 in vain"
+            with pytest.raises(Unavailable):
+                await run(file.page, 5)
+
+    engine = EngineConfig(read_timeout_s=1.0, buffer_pool_pages=1, old_versions=0)
+    run_world(main, pg_count=2, engine=engine)
