@@ -46,9 +46,9 @@ async def commits(volume: Volume, limit: int) -> list[CommitInfo]:
         lsn = vdl
         while len(found) < limit and lsn >= floor:
             commit = await commit_at(volume, lsn)
-            if commit is None or commit.lsn < floor:
+            if commit is None or (commit.lsn < floor and found):
                 break
-            found.append(commit)
+            found.append(commit._replace(lsn=max(commit.lsn, floor)))  # as in `_kept`
             lsn = commit.lsn - 1
     return found
 
@@ -70,8 +70,7 @@ async def commit_of(volume: Volume, when: object) -> CommitInfo:
         if commit is None:
             first = await _first_above(volume, point)
             raise NoSuchCommit(f"lsn {point}: expected one at or above {_named(first)}")
-        with volume.held(commit.lsn):  # may be below the floor, although `point` is not
-            return commit
+        return await _kept(volume, commit)
 
 
 async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInfo:
@@ -82,7 +81,7 @@ async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInf
         if newest is None:
             raise NoSuchCommit(f"{time}: expected a time after {_named(None)}")
         if newest.time <= time:
-            return _kept(volume, newest)
+            return await _kept(volume, newest)
         best = await commit_at(volume, floor)
         if best is not None and best.time > time:
             raise ReadPointBelowFloor(
@@ -100,7 +99,7 @@ async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInf
         if best is None:
             first = await commit_at(volume, high)
             raise NoSuchCommit(f"{time}: expected a time at or after {_named(first)}")
-        return _kept(volume, best)
+        return await _kept(volume, best)
 
 
 async def _first_above(volume: Volume, lsn: Lsn) -> CommitInfo | None:
@@ -121,6 +120,15 @@ def _named(first: CommitInfo | None) -> str:
     return f"the first commit, {f'LSN {first.lsn}, {first.time}' if first else 'which is to come'}"
 
 
-def _kept(volume: Volume, commit: CommitInfo) -> CommitInfo:
+async def _kept(volume: Volume, commit: CommitInfo) -> CommitInfo:
+    """``commit``, with an LSN at which it can be read; raises `ReadPointBelowFloor`.
+
+    The newest commit is what the floor shows, where that is above it: an import that was given up
+    has left pages that no commit knows. Below a newer commit the floor may be amid that.
+    """
+    if commit.lsn < volume.floor:
+        with volume.held() as vdl:
+            if await commit_at(volume, vdl) == commit:
+                return commit._replace(lsn=max(commit.lsn, volume.floor))
     with volume.held(commit.lsn):  # raises if it is below the floor
         return commit

@@ -1166,3 +1166,24 @@ def test_what_is_read_ahead_fails_nothing_where_another_group_gives_no_answer() 
 
     engine = EngineConfig(read_timeout_s=1.0, buffer_pool_pages=1, old_versions=0)
     run_world(main, pg_count=2, engine=engine)
+
+
+def test_the_newest_commit_can_be_read_though_the_floor_is_above_it() -> None:
+    """As behind an import that was given up: it has left pages that no commit knows."""
+
+    async def main(database: Database, world: World) -> None:
+        await database.execute("CREATE TABLE t(a)")
+        last = await database.execute("INSERT INTO t VALUES(1)")
+        for at in range(20):
+            await world.engine.put(5_000 + at, 0, b"x")
+        await trio.sleep(1.0)
+        (commit,) = await database.history()
+        assert commit.lsn >= world.engine.statistics().floor > last.lsn
+        for moment in (commit.lsn, timedelta(0), commit.time):
+            async with database.at(moment) as then:
+                assert await then.query("SELECT a FROM t").all() == [(1,)]
+        with pytest.raises(ReadPointBelowFloor):
+            async with database.at(last.lsn):
+                pass
+
+    run_database(main, engine=EngineConfig(retention_lsns=4))
