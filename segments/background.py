@@ -151,10 +151,11 @@ class Background:
     def records_wait(self) -> bool:
         """Whether writers are so far ahead of folding that records wait until a fold is done.
 
-        That takes a fold that comes about: where the disk refuses layers, or one is damaged,
-        records would wait for ever.
+        That takes a fold that comes about: none does where the disk refuses layers, or one is
+        damaged; nor amid a transfer, which takes as long as a peer may be silent.
         """
-        return not self._job_failed and self.fold_rule.is_far_behind
+        folds = not self._job_failed and self._gossip.transfer is None
+        return folds and self.fold_rule.is_far_behind
 
     def planned(self) -> Collect | Merge | None:
         """What is due to be collected or merged; nothing while a layer is damaged."""
@@ -267,10 +268,8 @@ class Background:
         disk that spoils whatever is written to it is mended at growing intervals.
         """
         state, config, size = self._state, self._config, self._files.log_bytes
-        if not state.whole:
-            return False
-        if self._scrub.log_is_damaged:
-            return now >= self._rewrite_at
+        if not state.whole or self._scrub.log_is_damaged:
+            return state.whole and now >= self._rewrite_at
         # The records alone tell so nearly always, and no head has to be made for it.
         # What was annulled may be all that takes space.
         worth = 0 if self.watch.space.short else config.compact_bytes

@@ -150,7 +150,7 @@ class DiskChecks:
 
     def _look_at(self, host: SegmentHost) -> None:
         """Compare a running segment with its disk (invariants 1, 6, 7, 8, 10, 16)."""
-        if not host.up or host.core is None or host.lost is not None:
+        if not host.up or host.core is None or host.lost is not None or host.core.lost:
             return
         state, core = host.core.state, host.core
         self.rotten_layers.look(host.segment)

@@ -20,6 +20,7 @@ from segments.protocol.heard import Mark
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, WriteAck
 from segments.protocol.truncation import TruncationTable
+from segments.transfer import Transfer, Wanted
 from segments.wal import Promise, encode_promise
 from tests.files_on_disks import scanned
 from tests.oracles import naive_page
@@ -249,6 +250,16 @@ def test_records_do_not_wait_for_a_fold_that_the_disk_refuses() -> None:
     assert rig.state.folded == 60
     more(rig, 130, vdl=130)
     assert rig.core.background.records_wait, "from then on they do again"
+
+
+def test_records_do_not_wait_while_a_peer_may_be_silent_amid_a_transfer() -> None:
+    """No fold comes amid it, and what its writer sends may be all that the segment lacks."""
+    rig = too_far_ahead()
+    what = Wanted(60, 90, base=False)
+    rig.core.gossip.transfer = Transfer.begin("B0", what, timeout_s=5.0, now=0.0)
+    assert rig.core.write_due
+    [ack] = [each.message for each in rig.settle() if isinstance(each.message, WriteAck)]
+    assert (ack.seq, ack.scl) == (7, 70)
 
 
 def test_nothing_is_folded_between_a_seal_and_its_table() -> None:
