@@ -382,11 +382,11 @@ class SegmentCore:
     def write_failed(self, reason: str = "the disk refused") -> None:
         """The disk refused the write last taken: what it carried was never received."""
         self._in_flight = None
-        self.note(events.WriteFailed, reason)
         self.state.heard.unwritten = True
         self.scrub.write_failed()
         self.background.write_failed()
         self._promised = max([self.state.epoch, *(each.epoch for each in self._queue)])
+        self.note(events.WriteFailed, reason)
 
     # ---- what is admitted, and what may leave ----------------------------------------------------
 

@@ -21,9 +21,9 @@ from sim.run import Verdict, run
         30682,  # the same, of another shape
         220091,  # who waited for room was woken by the next tick, not by the acknowledgement
         221115,  # a collection gave way to folds for ever, and reads looked into 130 layers
-        30606,  # a log of annulled records filled a small disk, and was not written anew
         700252,  # records waited for a fold, amid a transfer that no peer went on with
         700205,  # the checker restored a disk that its segment knows to be rolled back
+        700807,  # the checker looked at a write that had failed before its marks were due again
         60002,  # a slow recovery held old replies against what was heard after a later one
     ],
 )
