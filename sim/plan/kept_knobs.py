@@ -12,8 +12,8 @@ from sim.plan.schedule import MS, Knobs
 
 _KIB: Final = 1 << 10
 _LEAST: Final = 16
-"""Space for so many files of the log, or folds, is the least there can be. With a quarter of what is
-drawn here, a few pages that are written in full before anything is durable fill it for good."""
+"""Space for so many files of the log, or folds, is the least there can be. With a quarter of what
+is drawn here, a few pages written in full before anything is durable fill it for good."""
 
 
 def with_limits(random: Random, knobs: Knobs) -> Knobs:
