@@ -18,6 +18,8 @@ from sim.plan.redraws import Redraw
 from sim.plan.schedule import MS, Action, Schedule
 from sim.plan.seeds import Seeds
 from sim.run import Run
+from sim.story.difference import first_difference
+from sim.story.trace_words import Teller, Told
 from sim.world.network_policy import Decided
 from tests.busy import BUSY
 
@@ -164,3 +166,36 @@ def test_a_fork_that_cannot_be_is_refused(changes: dict[str, object], says: str)
 def test_a_file_that_says_no_fork_is_refused(text: str, says: str) -> None:
     with pytest.raises(Invalid, match=says):
         scenario.loads(text)
+
+
+def test_where_a_fork_parts_is_told_from_both_sides() -> None:
+    """Each with its time and who it was; the dumb oracle compares item by item."""
+    original = Case(schedule=SHORT)
+    fork = original.fork(100 * MS, add=[CRASH])
+    one, other = trace_of(original), trace_of(fork)
+    found = first_difference(one, other, (original.schedule, fork.schedule))
+    assert found is not None and found.common is not None
+    assert one[: found.events] == other[: found.events]
+    assert one[found.events] != other[found.events]
+    assert str(found.sides[1]) == "0.1050 s  schedule: action 3, crash C0,D0"
+    assert found.sides[0] is not None and found.sides[0].at_ns >= 105 * MS
+    assert first_difference(one, one) is None
+    ended = first_difference(one, one[:-1])
+    assert ended is not None and (ended.events, ended.sides[1]) == (len(one) - 1, None)
+    assert ended.lines(("a", "b"))[-1] == "  b: nothing more"
+
+
+def test_events_are_told_in_words() -> None:
+    teller = Teller(SHORT)
+    told: list[Told] = []
+    for line in trace_of(Case(schedule=SHORT)):
+        told.append(teller.tell(line))
+        teller.see(line)
+    words = {f"{each.source}: {each.words}" for each in told}
+    assert "clients: call 0 (client 0 put page 0,0) returns: ok, LSN 2" in words
+    assert (
+        "E0: RecordsApplied (count 2, before 0, scl 2): Durable records joined the chain" in words
+    )
+    assert "network: WriteBatch from writer-1 to E0 arrives (message 5)" in words
+    assert any(each.startswith("writer-1: sends A0 WriteBatch (epoch 1, seq 1, ") for each in words)
+    assert not [each for each in words if "?" in each or "a message" in each]
