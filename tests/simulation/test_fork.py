@@ -8,9 +8,11 @@ from random import Random
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.commands.case import Case, open_case
+from sim.commands.cli import cli
 from sim.files import scenario
 from sim.files.recording import record
 from sim.plan.generate import generate
@@ -199,3 +201,28 @@ def test_events_are_told_in_words() -> None:
     assert "network: WriteBatch from writer-1 to E0 arrives (message 5)" in words
     assert any(each.startswith("writer-1: sends A0 WriteBatch (epoch 1, seq 1, ") for each in words)
     assert not [each for each in words if "?" in each or "a message" in each]
+
+
+def test_the_command_writes_a_scenario_and_tells_where_it_parts(tmp_path: Path) -> None:
+    path, fork = tmp_path / "short.toml", tmp_path / "fork.toml"
+    path.write_text(Case(schedule=SHORT).scenario_text())
+    asked = ["fork", str(path), "--at", "100ms", "-o", str(fork)]
+    done = CliRunner().invoke(cli, [*asked, "--add", "105ms slow C0 D0 factor=3", "--remove", "3"])
+    assert done.exit_code == 0, done.output
+    added = Action(at_ns=105 * MS, kind="slow", target="C0,D0", params={"factor": 3})
+    assert scenario.load(fork).actions == (*SHORT.actions[:3], added)
+    lines = done.output.splitlines()
+    assert f"  {fork}: 0.1050 s  schedule: action 3, slow C0,D0 factor=3" in lines
+    assert f"run it:     python -m aurora.sim run {fork}" in lines
+    same = CliRunner().invoke(cli, asked)  # which may replace what it wrote
+    assert same.exit_code == 0 and "nothing was changed" in same.output
+    for added_text, says in (
+        ("", "at: found ''"),
+        ("105ms", "fault: found ''"),
+        ("105ms crahs C0", "did you mean 'crash'"),
+        ("105ms slow C0 factr=3", "did you mean 'factor'"),
+        ("5ms crash C0", "where the fork begins"),
+    ):
+        refused = CliRunner().invoke(cli, [*asked, "--add", added_text])
+        assert refused.exit_code == 2, refused.output
+        assert says in " ".join(refused.output.split()), refused.output
