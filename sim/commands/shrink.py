@@ -158,6 +158,7 @@ class Shrinker:
     def shrink(self) -> None:
         """Make it as small as can be within the budget."""
         self._cut_the_end()
+        self._drop_redraws()
         self._drop_clients()
         before: Schedule | None = None
         while not self.over() and before is not self.best:
@@ -192,6 +193,12 @@ class Shrinker:
         kept = [each for each in events_of(self.best) if each.at_ns < duration_ns]
         world = attrs.evolve(self.best, knobs=attrs.evolve(knobs, duration_ns=duration_ns))
         return self._try(with_events(world, kept))
+
+    def _drop_redraws(self) -> None:
+        """Other chances from a moment on are harder to follow than those of the seed."""
+        for redraw in self.best.redraws:
+            rest = tuple(each for each in self.best.redraws if each != redraw)
+            self._try(attrs.evolve(self.best, redraws=rest))
 
     def _drop_clients(self) -> None:
         for client in sorted({each.client for each in self.best.operations}):
@@ -274,6 +281,7 @@ def command(
     seed: int | None,
     name: str | None,
     bug: str | None,
+    knobs: tuple[str, ...],
     output: Path,
     force: bool,
     budget: float,
@@ -285,7 +293,7 @@ def command(
     run breaks the same invariant, or misses the same expectation, which the scenario keeps. It runs
     by itself and brings its bug along. Ctrl-C ends it with the smallest so far, and code 130.
     """
-    case = open_case(seed, name, bug)
+    case = open_case(seed, name, bug, knobs)
     written_before = begins_with(_MARK.encode())
     check_output("-o", output, inputs=input_paths(name), force=force, written_before=written_before)
     result = case.run()
@@ -337,7 +345,7 @@ def ways_missed(case: Case, result: RunResult) -> list[str]:
 
 def of_its_own(case: Case, schedule: Schedule) -> Case:
     """Another schedule in the same case; its own seed decides its messages."""
-    return attrs.evolve(case, schedule=schedule, decisions=None)
+    return attrs.evolve(case, schedule=schedule, decided=None)
 
 
 def shrink_case(
