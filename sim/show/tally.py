@@ -83,6 +83,13 @@ class Tally:
         text = " ".join(f"{seed}:{digest}" for seed, digest in sorted(self.digests.items()))
         return blake2b(text.encode(), digest_size=8).hexdigest()
 
+    def kinds(self) -> dict[tuple[Verdict, str], list[SeedResult]]:
+        """The findings by what they are; of each kind the one first that the report shows."""
+        found: dict[tuple[Verdict, str], list[SeedResult]] = {}
+        for each in sorted(self.findings, key=lambda each: each.seed):
+            found.setdefault((each.verdict, each.invariant), []).append(each)
+        return found
+
     def unreached(self) -> list[str]:
         """The marks that no seed has reached."""
         return [name for name in MARKS if name not in self.marks]
@@ -132,16 +139,12 @@ def _named(missing: list[str]) -> str:
 
 def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
     """One paragraph for each invariant that broke: its seeds, and what the first of them found."""
-    found = sorted(tally.findings, key=lambda each: each.seed)
-    if not found:
+    if not tally.findings:
         if not tally.seeds:
             return ["no seed was run: this shows nothing"]
         return ["no findings" if bug is None else _unseen(bug)]
-    groups: dict[tuple[Verdict, str], list[SeedResult]] = {}
-    for each in found:
-        groups.setdefault((each.verdict, each.invariant), []).append(each)
-    lines = [f"{counted(len(found), 'finding')}:"]
-    for (verdict, invariant), some in groups.items():
+    lines = [f"{counted(len(tally.findings), 'finding')}:"]
+    for (verdict, invariant), some in tally.kinds().items():
         first, rule = some[0], INVARIANTS.get(invariant)
         seeds = ", ".join(str(each.seed) for each in some[:_SHOWN_SEEDS])
         if len(some) > _SHOWN_SEEDS:
