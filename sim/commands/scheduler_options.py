@@ -66,7 +66,7 @@ def scheduler_options(command: _F) -> _F:
     @wraps(command)
     def gathered(*arguments: Any, **given: Any) -> Any:
         address, unencrypted = given.pop("scheduler"), given.pop("unencrypted")
-        files = {name: given.pop(name) for name in ("tls_ca", "tls_cert", "tls_key")}
+        files = {name: given.pop(name) for name in ("tls_ca_file", "tls_cert", "tls_key")}
         scheduler = None
         if address is not None:
             fields = ("tls_ca_file", "tls_client_cert", "tls_client_key")
@@ -82,7 +82,7 @@ def scheduler_options(command: _F) -> _F:
             "--scheduler", metavar="ADDRESS",
             help="Have the workers of this Dask scheduler do it (tls://host:8786).",
         ),
-        click.option("--tls-ca", type=_PEM, metavar="PEM", help="Who has signed its certificate."),
+        click.option("--tls-ca-file", type=_PEM, metavar="PEM", help="Who has signed them all."),
         click.option("--tls-cert", type=_PEM, metavar="PEM", help="Our own certificate."),
         click.option("--tls-key", type=_PEM, metavar="PEM", help="The key to that."),
         click.option(

@@ -31,7 +31,6 @@ from sim.crews.version import version_here
 from sim.wording import counted
 
 _CLERKS: Final = 8
-_LOOK_EVERY_S: Final = 1.0
 _CONNECTS_WITHIN_S: Final = 10
 _FETCHED_WITHIN_S: Final = 60.0
 _GRACE_S: Final = 120.0
@@ -99,11 +98,13 @@ class DaskCrew(Generic[Item, Result]):
         item_s: float,
         left_s: Callable[[], float | None],
         say: Callable[[str], None],
+        look_every_s: float = 1.0,
     ) -> None:
         """``item_s`` is about what an item takes, as long as nothing is measured.
 
         ``left_s`` tells how many seconds remain in which something may begin, None without end;
-        ``say`` is told of each worker that is refused.
+        ``say`` is told of each worker that is refused. Every ``look_every_s`` the scheduler is
+        asked who is there.
         """
         self._client = client
         self._work = work
@@ -121,6 +122,7 @@ class DaskCrew(Generic[Item, Result]):
         self._overhead_s = 0.0
         self._looking = False
         self._look_at = 0.0
+        self._look_every_s = look_every_s
         self._halted_at: float | None = None
 
     # ---- what a crew does ------------------------------------------------------------------------
@@ -171,7 +173,8 @@ class DaskCrew(Generic[Item, Result]):
             told = self._clerks.submit(self._tell, dask_post.dismiss, list(self._members))
             self._client.cancel([each.future for each in self._out.values()])
             self._out.clear()
-            told.exception(timeout=_CONNECTS_WITHIN_S)
+            with suppress(TimeoutError):
+                told.exception(timeout=_CONNECTS_WITHIN_S)
         self._clerks.shutdown(cancel_futures=True)
         self._client.close()
 
@@ -182,7 +185,7 @@ class DaskCrew(Generic[Item, Result]):
         workers, threads = len(self._members), self._threads()
         text = counted(workers, "worker")
         if threads > workers:
-            text += f" of {counted(threads, 'process')}es"
+            text += f" ({threads:,} processes)"
         return f"{text}, {len(self._refused):,} refused" if self._refused else text
 
     # ---- who is there ----------------------------------------------------------------------------
@@ -206,7 +209,7 @@ class DaskCrew(Generic[Item, Result]):
             self._ask(self._client.nthreads, self._on_workers)
 
     def _on_workers(self, found: Any) -> list[Ended[Item, Result]]:
-        self._looking, self._look_at = False, time.monotonic() + _LOOK_EVERY_S
+        self._looking, self._look_at = False, time.monotonic() + self._look_every_s
         if isinstance(found, BaseException):
             raise CrewGone(f"the scheduler is gone: {found}")
         for address, threads in found.items():
