@@ -33,6 +33,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "sim.commands.replay",
     "shrink": "sim.commands.shrink",
     "explain": "sim.commands.explain",
+    "fork": "sim.commands.fork",
+    "inevitable": "sim.commands.inevitable",
     "check-determinism": "sim.commands.determinism",
     "bugs": "sim.commands.bugs_command",
     "mutants": "sim.commands.mutants_command",

@@ -33,14 +33,14 @@ _INDENT: Final = " " * 7
 
 @click.command("explain", epilog=HELP)
 @case_options
-def command(seed: int | None, name: str | None, bug: str | None) -> None:
+def command(seed: int | None, name: str | None, bug: str | None, knobs: tuple[str, ...]) -> None:
     """Tell how a run came to end as it did.
 
     Of a run that failed: which messages and syncs led there, who had acknowledged what, the rule
     that broke, and what to type next. Of one that passed: what was planned, which faults happened,
     who came back when, what waited, and what it has proved. Told from the events of the run.
     """
-    case = open_case(seed, name, bug)
+    case = open_case(seed, name, bug, knobs)
     recorders: list[Recorder] = []
 
     def listen(run: Run) -> None:
@@ -99,9 +99,9 @@ def _conclusions(result: RunResult, case: Case) -> list[str]:
 
 def _next_command(result: RunResult, case: Case) -> str:
     if result.verdict is Verdict.PASSED:
-        how = "replay" if case.decisions is not None else "run"
+        how = "replay" if case.is_recording else "run"
         return f"python -m aurora.sim {how} {case.source}"
     # `run` takes no recording; what is left of one is a scenario.
-    if case.decisions is not None or len(events_of(result.schedule)) > _SMALL:
+    if case.is_recording or len(events_of(result.schedule)) > _SMALL:
         return f"python -m aurora.sim shrink {case.source} -o smaller.toml"
     return f"python -m aurora.sim run {case.source} --trace events.jsonl"

@@ -6,15 +6,18 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
 import attrs
 import click
 
+from segments.protocol.errors import Invalid
 from sim.bugs import planted
 from sim.check.blame import asks_to_stop, described
-from sim.commands.case import check_bug
+from sim.commands.canaries import EVERY, Canaries, canaries_for
+from sim.commands.case import check_bug, knob_arguments, knob_option
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED, PASSED, UNDECIDED
 from sim.commands.progress import ProgressLine
 from sim.commands.scheduler_options import Scheduler, open_crew, scheduler_options
@@ -23,7 +26,9 @@ from sim.commands.second_look import look_again, look_lines
 from sim.crews.crew import CrewGone, spread
 from sim.durations import duration_option, format_seconds
 from sim.files.expectations import conclude
+from sim.files.knob_edits import edited, with_knobs
 from sim.plan.generate import generate
+from sim.plan.schedule import Knobs
 from sim.run import Verdict, run
 from sim.show.tally import SeedResult, Tally, as_json, report
 from sim.wording import counted, say
@@ -41,24 +46,39 @@ class SeedWork:
 
     bug: str | None = None
     """A bug to plant first."""
+    knobs: tuple[str, ...] = ()
+    canaries: Canaries | None = None
 
     def __call__(self, seed: int) -> SeedResult:
-        return run_seed(seed, self.bug)
+        return run_seed(seed, self.bug, knobs=self.knobs, canaries=self.canaries)
 
     def given_up(self, seed: int, why: str) -> SeedResult:
         """What a seed has come to that nobody can run."""
         return failed(seed, f"seed {seed} {why}")
 
 
-def run_seed(seed: int, bug: str | None = None) -> SeedResult:
-    """Run the schedule of ``seed``, with ``bug`` planted.
+def run_seed(
+    seed: int,
+    bug: str | None = None,
+    *,
+    knobs: Sequence[str] = (),
+    canaries: Canaries | None = None,
+) -> SeedResult:
+    """Run the schedule of ``seed``, with ``bug`` planted and ``knobs`` turned.
 
-    Raises nothing that concerns this seed alone: a failure of the simulator is a result, too.
+    A seed that cannot be with these knobs is undecided. Beside it there may be a canary. Raises
+    nothing that concerns this seed alone: a failure of the simulator is a result, too.
     """
     started = time.process_time()
     try:
+        try:
+            schedule = with_knobs(generate(seed), knobs)
+        except Invalid as error:
+            return undecided(seed, f"it cannot be with these knobs: {error}")
         with planted(bug):
-            result = conclude(run(generate(seed)), ())
+            result = conclude(run(schedule), ())
+        cpu_s = time.process_time() - started
+        canary = canaries.beside(seed) if canaries else None
     except BaseException as error:  # the other seeds go on
         if asks_to_stop(error):
             raise
@@ -72,10 +92,17 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
         messages=result.messages,
         commits=result.commits,
         virtual_ns=result.virtual_ns,
-        cpu_s=time.process_time() - started,
+        cpu_s=cpu_s,
         marks=result.marks,
         checks=result.checks,
+        canary=canary,
     )
+
+
+def undecided(seed: int, why: str) -> SeedResult:
+    """What a seed has come to that shows nothing either way."""
+    kind = Verdict.UNDECIDED
+    return SeedResult(seed=seed, verdict=kind, invariant=kind.value, finding=why)
 
 
 def failed(seed: int, why: str, cpu_s: float = 0.0) -> SeedResult:
@@ -141,6 +168,11 @@ class Progress(ProgressLine):
 @click.option("--stop", is_flag=True, help="Begin no seed after a finding.")
 @click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first.")
+@click.option(
+    "--canary/--no-canary", default=None,
+    help=f"Plant a bug now and then, which must be found; by default from {EVERY} seeds on.",
+)  # fmt: skip
+@knob_option
 @scheduler_options
 def command(
     scheduler: Scheduler | None,
@@ -151,18 +183,26 @@ def command(
     stop: bool,
     wants_json: bool,
     bug: str | None,
+    canary: bool | None,
+    knobs: tuple[str, ...],
 ) -> None:
     """Run many seeds over all cores.
 
     Each seed has its own shape, faults and rates. Ctrl-C stops it, and what is done is reported. A
-    finding ends with the commands that explain it and cut it down.
+    finding ends with the commands that explain it and cut it down. In a large fleet canaries, bugs
+    planted on purpose, must be found: if one is not, a fleet without findings is undecided.
     """
     check_bug(bug)
+    edited(Knobs(), knobs)
+    if bug is not None and canary:
+        raise click.UsageError("--canary: expected no --bug beside it, which is one itself")
     if seeds is None and budget is None:
         seeds = 100
     drawn = iter(count(start) if seeds is None else range(start, start + seeds))
     progress, tally = Progress(seeds, budget), Tally()
-    work, ran_by = SeedWork(bug), dict[int, str]()
+    wanted = False if bug is not None else canary
+    canaries = canaries_for(wanted, seeds=seeds, start=start, budget_s=budget, knobs=knobs)
+    work, ran_by = SeedWork(bug, knobs, canaries), dict[int, str]()
 
     def left_s() -> float | None:
         return None if budget is None else max(0.0, budget - progress.elapsed_s)
@@ -193,13 +233,15 @@ def command(
         running.close()
         progress.clear()
     wall_s = progress.elapsed_s
-    looks = look_again(tally, ran_by, work, 0 if stopped else jobs)
+    alone = attrs.evolve(work, canaries=None)
+    looks = look_again(tally, ran_by, alone, 0 if stopped else jobs)
     if wants_json:
-        found = {**as_json(tally, wall_s, bug), "interrupted": bool(stopped)}
+        found = as_json(tally, wall_s, bug, knobs) | {"interrupted": bool(stopped)}
         click.echo(json.dumps(found | looks_as_json(looks), indent=2))
     else:
         if stopped:
             say(f"stopped {stopped}; what was done until then:")
-        say("\n".join([report(tally, wall_s, bug), *look_lines(looks)]))
+        options = knob_arguments(knobs)
+        say("\n".join([report(tally, wall_s, bug, options), *look_lines(looks)]))
     code = EXIT_CODES[tally.verdict]
     sys.exit(INTERRUPTED if stopped and code in (PASSED, UNDECIDED) else code)
