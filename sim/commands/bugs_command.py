@@ -136,6 +136,8 @@ def run_command(
     except KeyboardInterrupt:
         stopped = "by Ctrl-C"
     except CrewGone as error:
+        if not reports:
+            raise
         stopped = f"as {error}"
     finally:
         running.close()

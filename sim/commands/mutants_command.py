@@ -187,6 +187,8 @@ def _try_all(
     except KeyboardInterrupt:
         return "by Ctrl-C"
     except CrewGone as error:
+        if not done:
+            raise
         return f"as {error}"
     finally:
         running.close()

@@ -59,6 +59,11 @@ def connect(address: str, tls: dict[str, str]) -> Client:
     encrypted = address.startswith("tls://")
     try:
         security = Security(require_encryption=encrypted, **tls)
+        if encrypted and security.get_connection_args("client")["ssl_context"] is None:
+            raise NoScheduler(
+                f"{address}: we have no certificate: expected --tls-ca-file, --tls-cert and "
+                "--tls-key, or the same in Dask's own configuration"
+            )
         return Client(address, security=security, timeout=_CONNECTS_WITHIN_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise NoScheduler(
@@ -245,12 +250,10 @@ class DaskCrew(Generic[Item, Result]):
         threads = self._mustering.pop(address)
         if found == version_here():
             self._members[address] = _Member(threads)
-        elif isinstance(found, ImportError):
-            self._refuse(address, f"it does not know us: {found}; expected {version_here()}")
-        elif isinstance(found, OSError | RuntimeError | TimeoutError):
+        elif isinstance(found, OSError):
             pass  # gone again, or asked once more at the next look
         elif isinstance(found, BaseException):
-            self._refuse(address, f"{type(found).__name__}: {found}")
+            self._refuse(address, f"it cannot tell its version, {found}; expected {version_here()}")
         else:
             self._refuse(address, f"it has {found}; expected {version_here()}")
         self._check_somebody_is_left()

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import pytest
 
-from segments.protocol.errors import Invalid
-from sim.commands.scheduler_options import checked_address
+from segments.protocol.errors import ExtraMissing, Invalid
+from sim.commands.progress import ProgressLine
+from sim.commands.scheduler_options import Scheduler, checked_address, open_crew
 from sim.crews import dask_post
 from sim.crews.crew import CrewGone, spread
 from sim.crews.dask_crew import DaskCrew
 from sim.crews.dask_post import NotMustered, OtherVersion, do_batch, halt, muster
 from sim.crews.version import version_here
+from tests.repo.sources import imported_modules, parsed, python_files
 from tests.simulation.test_crews import Squares
 
 
@@ -174,8 +178,10 @@ def test_another_version_is_refused_with_both_named() -> None:
     ("version", "why"),
     [
         ("aurora-py 0.0.9", "it has aurora-py 0.0.9"),
-        (ModuleNotFoundError("No module named 'sim'"), "it does not know us: No module named"),
-        (ValueError("what"), "ValueError: what"),
+        (
+            ModuleNotFoundError("No module named 'sim'"),
+            "it cannot tell its version, No module named",
+        ),
     ],
 )
 def test_if_all_are_refused_nobody_waits(version: object, why: str) -> None:
@@ -243,6 +249,28 @@ def test_a_batch_is_done_by_a_process_that_stays() -> None:
         for each in dask_post._idle:
             each.close()
         dask_post._idle.clear()
+
+
+# ---- without Dask ------------------------------------------------------------------------------
+
+
+def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sim.crews.dask_crew")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(ExtraMissing, match=r"pip install 'aurora-py\[fleet\]'"):
+        open_crew(
+            Scheduler("tls://host:1", {}), Squares(), jobs=1, item_s=1.0, left_s=lambda: None,
+            progress=ProgressLine(),
+        )  # fmt: skip
+
+
+def test_dask_is_imported_only_when_it_is_asked_for() -> None:
+    for path in python_files("sim", "aurora"):
+        first = [
+            each for each in parsed(path).body if isinstance(each, ast.Import | ast.ImportFrom)
+        ]
+        named = {name for _, name in imported_modules(ast.Module(list(first), []))}
+        assert not any(each.startswith("sim.crews.dask_crew") for each in named), path
 
 
 # ---- addresses -----------------------------------------------------------------------------------
