@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from itertools import count
 from typing import Final
 
@@ -23,7 +23,7 @@ from sim.commands.progress import ProgressLine
 from sim.commands.scheduler_options import Scheduler, open_crew, scheduler_options
 from sim.commands.second_look import as_json as looks_as_json
 from sim.commands.second_look import look_again, look_lines
-from sim.crews.crew import CrewGone, spread
+from sim.crews.crew import CrewGone, Done, spread
 from sim.durations import duration_option, format_seconds
 from sim.files.expectations import conclude
 from sim.files.knob_edits import edited, with_knobs
@@ -202,7 +202,7 @@ def command(
     progress, tally = Progress(seeds, budget), Tally()
     wanted = False if bug is not None else canary
     canaries = canaries_for(wanted, seeds=seeds, start=start, budget_s=budget, knobs=knobs)
-    work, ran_by = SeedWork(bug, knobs, canaries), dict[int, str]()
+    work = SeedWork(bug, knobs, canaries)
 
     def left_s() -> float | None:
         return None if budget is None else max(0.0, budget - progress.elapsed_s)
@@ -214,24 +214,7 @@ def command(
         scheduler, work, jobs=min(jobs, seeds or jobs), item_s=_SEED_S, left_s=left_s,
         progress=progress,
     )  # fmt: skip
-    running = spread(drawn, work, crew, over)
-    stopped = ""
-    try:
-        for done in running:
-            if done is not None:
-                tally.add(done.result)
-                if done.by and done.result.verdict is not Verdict.PASSED:
-                    ran_by[done.item] = done.by
-            progress.show(lambda: progress.line(tally, crew.strength()))
-    except KeyboardInterrupt:
-        stopped = "by Ctrl-C"
-    except CrewGone as error:
-        if not tally.seeds:
-            raise
-        stopped = f"as {error}"
-    finally:
-        running.close()
-        progress.clear()
+    stopped, ran_by = _sum_up(spread(drawn, work, crew, over), tally, progress, crew.strength)
     wall_s = progress.elapsed_s
     alone = attrs.evolve(work, canaries=None)
     looks = look_again(tally, ran_by, alone, 0 if stopped else jobs)
@@ -242,6 +225,38 @@ def command(
         if stopped:
             say(f"stopped {stopped}; what was done until then:")
         options = knob_arguments(knobs)
-        say("\n".join([report(tally, wall_s, bug, options), *look_lines(looks)]))
+        asked = [*(["--bug", bug] if bug else []), *options]
+        say("\n".join([report(tally, wall_s, bug, options), *look_lines(looks, asked)]))
     code = EXIT_CODES[tally.verdict]
     sys.exit(INTERRUPTED if stopped and code in (PASSED, UNDECIDED) else code)
+
+
+def _sum_up(
+    running: Generator[Done[int, SeedResult] | None, None, None],
+    tally: Tally,
+    progress: Progress,
+    strength: Callable[[], str],
+) -> tuple[str, dict[int, str]]:
+    """Add what comes to ``tally``; returns what has ended it early, and who ran each finding.
+
+    The first is empty if nothing has, the second knows only findings of other machines. Raises
+    `CrewGone` if nothing has been done at all.
+    """
+    ran_by: dict[int, str] = {}
+    try:
+        for done in running:
+            if done is not None:
+                tally.add(done.result)
+                if done.by and done.result.verdict is not Verdict.PASSED:
+                    ran_by[done.item] = done.by
+            progress.show(lambda: progress.line(tally, strength()))
+    except KeyboardInterrupt:
+        return "by Ctrl-C", ran_by
+    except CrewGone as error:
+        if not tally.seeds:
+            raise
+        return f"as {error}", ran_by
+    finally:
+        running.close()
+        progress.clear()
+    return "", ran_by

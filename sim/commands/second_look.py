@@ -73,8 +73,11 @@ def look_again(
     ]
 
 
-def look_lines(looks: Sequence[Look]) -> list[str]:
-    """What came of it, for people; none if there was nothing to run again."""
+def look_lines(looks: Sequence[Look], options: Sequence[str] = ()) -> list[str]:
+    """What came of it, for people; none if there was nothing to run again.
+
+    The commands named have these ``options``, as the fleet had.
+    """
     if not looks:
         return []
     tried = [each for each in looks if each.here is not None]
@@ -93,7 +96,7 @@ def look_lines(looks: Sequence[Look]) -> list[str]:
         seed = str(each.there.seed)
         lines += [
             f"  seed {seed}: {_said(each.there)} on {each.by}, {_said(each.here)} here",
-            f"    {command_line('check-determinism', '--seed', seed)}",
+            f"    {command_line('check-determinism', '--seed', seed, *options)}",
         ]
     return [
         *lines,

@@ -124,9 +124,9 @@ def test_the_page_leads_to_a_finding_though_a_worker_is_killed_midway(cluster: C
     assert running.returncode == 1, errors
     home = at_home()
     assert "8 seeds in " in output and f"digest of all seeds {home.digest}" in output
-    seeds = ", ".join(str(each) for each in sorted(each.seed for each in home.findings))
-    assert f"violation, pgcl-is-backed: seeds {seeds}" in output
-    assert f"python -m aurora.sim explain --seed 0 --bug {BUG}" in output
+    for (_, invariant), some in home.kinds().items():
+        assert f"violation, {invariant}: seed" in output
+        assert f"python -m aurora.sim explain --seed {some[0].seed} --bug {BUG}" in output
     assert f"run again here: {len(home.findings)} findings, each came back" in output
     assert "Traceback" not in errors
 
