@@ -150,10 +150,13 @@ class DaskCrew(Generic[Item, Result]):
         address = self._next()
         self._begun += 1
         key = f"{self._fleet}-{self._begun}"
-        future = self._client.submit(
-            dask_post.do_batch, self._fleet, version_here(), self._work, items,
-            key=key, pure=False, workers=[address], allow_other_workers=False,
-        )  # fmt: skip
+        try:
+            future = self._client.submit(
+                dask_post.do_batch, self._fleet, version_here(), self._work, items,
+                key=key, pure=False, workers=[address], allow_other_workers=False,
+            )  # fmt: skip
+        except Exception as error:
+            raise CrewGone(f"the scheduler is gone: {error}") from error
         self._out[key] = _Out(items, address, future, time.monotonic())
         future.add_done_callback(partial(self._ask_for, key))
 
@@ -176,7 +179,7 @@ class DaskCrew(Generic[Item, Result]):
     def close(self) -> None:
         if self._out:
             told = self._clerks.submit(self._tell, dask_post.dismiss, list(self._members))
-            self._client.cancel([each.future for each in self._out.values()])
+            self._forget(*self._out.values())
             self._out.clear()
             with suppress(TimeoutError):
                 told.exception(timeout=_CONNECTS_WITHIN_S)
@@ -306,8 +309,13 @@ class DaskCrew(Generic[Item, Result]):
     def _lose(self, key: str) -> Ended[Item, Result]:
         """Wait for a batch no more."""
         out = self._out.pop(key)
-        self._client.cancel([out.future])
+        self._forget(out)
         return Ended(out.items, lost=True, by=out.address)
+
+    def _forget(self, *outs: _Out[Item]) -> None:
+        """Have the scheduler forget batches; if it is gone, it has."""
+        with suppress(Exception):
+            self._client.cancel([each.future for each in outs])
 
     def _overdue(self) -> list[Ended[Item, Result]]:
         """Of those that should have ended long since: their machine may be off."""

@@ -72,6 +72,8 @@ class FakeClient:
         return found
 
     def submit(self, _: object, __: str, ___: str, ____: object, items: Any, **to: Any) -> Any:
+        if self.broken:
+            raise RuntimeError("nobody answers")
         (address,) = to["workers"]
         assert not to["allow_other_workers"] and not to["pure"]
         self.batches.append((address, items))
@@ -81,6 +83,8 @@ class FakeClient:
         return FakeFuture(self.workers[address](items))
 
     def cancel(self, futures: list[FakeFuture]) -> None:
+        if self.broken:
+            raise RuntimeError("nobody answers")
         assert all(isinstance(each, FakeFuture) for each in futures)
 
     def close(self) -> None:
@@ -199,10 +203,15 @@ def test_whose_sources_have_changed_is_refused_later_and_loses_nothing() -> None
     assert sorted(found) == list(range(20)) and {by for _, by in found.values()} == {"a"}
 
 
-def test_a_scheduler_that_is_gone_ends_it() -> None:
-    client = FakeClient({"a": takes(0.5)}, broken=True)
+@pytest.mark.parametrize("answer", [None, ([], 1.0)], ids=["under way", "between batches"])
+def test_a_scheduler_that_is_gone_ends_it(answer: object) -> None:
+    client = FakeClient({"a": lambda _: answer})
+    running = spread(iter(range(9)), Squares(), crew_of(client), poll_s=0.01)
+    while not client.batches:
+        assert next(running) is None
+    client.broken = True
     with pytest.raises(CrewGone, match="the scheduler is gone: nobody answers"):
-        list(spread(iter(range(9)), Squares(), crew_of(client), poll_s=0.01))
+        list(running)
 
 
 # ---- the budget, at a worker ---------------------------------------------------------------------
