@@ -116,6 +116,7 @@ def at_home() -> Tally:
 
 
 def test_the_page_leads_to_a_finding_though_a_worker_is_killed_midway(cluster: Cluster) -> None:
+    """One test for all of it, so that the page's processes are started once."""
     worker = cluster.started[-1]
     running = cluster.start_fleet()
     wait_for(lambda: children(worker.pid), running)  # its process for seeds: it has a batch
@@ -129,6 +130,18 @@ def test_the_page_leads_to_a_finding_though_a_worker_is_killed_midway(cluster: C
         assert f"python -m aurora.sim explain --seed {some[0].seed} --bug {BUG}" in output
     assert f"run again here: {len(home.findings)} findings, each came back" in output
     assert "Traceback" not in errors
+    bugs_are_tried_by_who_is_left(cluster)
+
+
+def bugs_are_tried_by_who_is_left(cluster: Cluster) -> None:
+    campaign = next(each for each in cluster.lines if "aurora.sim bugs run" in each)
+    command = campaign.partition("--budget")[0]
+    done = subprocess.run(
+        cluster.shell(f"{command} --wanted 1 --json {BUG}"), cwd=cluster.directory, check=False,
+        env=cluster.environment, capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["found"] is True
 
 
 def children(pid: int) -> list[int]:
@@ -142,14 +155,3 @@ def wait_for(condition: Callable[[], object], running: subprocess.Popen[str]) ->
     while not condition():
         with pytest.raises(subprocess.TimeoutExpired):
             running.wait(timeout=0.02)
-
-
-def test_bugs_are_tried_by_who_is_left(cluster: Cluster) -> None:
-    campaign = next(each for each in cluster.lines if "aurora.sim bugs run" in each)
-    command = campaign.partition("--budget")[0]
-    done = subprocess.run(
-        cluster.shell(f"{command} --wanted 1 --json {BUG}"), cwd=cluster.directory, check=False,
-        env=cluster.environment, capture_output=True, text=True, timeout=PATIENCE_S,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["found"] is True
