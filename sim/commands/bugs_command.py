@@ -119,7 +119,7 @@ def run_command(
     jobs = max(1, min(jobs or os.cpu_count() or 1, len(chosen)))
     progress = ProgressLine()
     crew = open_crew(
-        scheduler, work, jobs=jobs, item_s=budget, left_s=lambda: None, progress=progress
+        scheduler, work, jobs=jobs, item_s=max(1.0, budget), left_s=lambda: None, progress=progress
     )
     running = spread(iter(chosen), work, crew)
     stopped = ""

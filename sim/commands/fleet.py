@@ -159,7 +159,7 @@ class Progress(ProgressLine):
 @click.option("--start", type=click.IntRange(0), default=0, metavar="S", help="The first seed.")
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
-    show_default="all cores", help="How many processes.",
+    show_default="all cores", help="How many processes; with --scheduler to run findings again.",
 )  # fmt: skip
 @click.option(
     "--budget", callback=duration_option, metavar="TIME",

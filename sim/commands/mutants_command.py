@@ -214,7 +214,12 @@ def _trials(
         return
     work = MutantWork(first_seed=first_seed, budget_s=budget_s)
     crew = open_crew(
-        scheduler, work, jobs=jobs, item_s=budget_s, left_s=lambda: None, progress=progress
+        scheduler,
+        work,
+        jobs=jobs,
+        item_s=max(1.0, budget_s),
+        left_s=lambda: None,
+        progress=progress,
     )
     names = iter([MutantName(each.module, each.id) for each in left])
     with closing(spread(names, work, crew)) as there:

@@ -19,6 +19,12 @@ from sim.crews.processes import LocalCrew
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _NEEDED: Final = frozenset({"dask", "distributed"})
+_TLS: Final = {
+    "tls_ca_file": "tls_ca_file",
+    "tls_cert": "tls_client_cert",
+    "tls_key": "tls_client_key",
+}
+"""Our options, and how `distributed.Security` calls them."""
 _PEM: Final = click.Path(exists=True, dir_okay=False)
 
 
@@ -31,13 +37,17 @@ class Scheduler:
     """Fields of `distributed.Security`; what is not in it Dask's own configuration has."""
 
 
-def checked_address(address: str, unencrypted: bool) -> str:
-    """``address``, if that is one of a scheduler; raises `Invalid`.
+def scheduler_of(address: str | None, tls: dict[str, str], unencrypted: bool) -> Scheduler | None:
+    """The scheduler that is meant, None without an address; raises `Invalid`.
 
     Whoever reaches a scheduler can have its workers run anything, and sends what is unpickled here.
     So without certificates it has to be one of this machine, unless that is ``unencrypted`` on
     purpose.
     """
+    if address is None:
+        if tls or unencrypted:
+            raise Invalid("options for a scheduler, and none is named: expected --scheduler")
+        return None
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
@@ -50,7 +60,9 @@ def checked_address(address: str, unencrypted: bool) -> str:
             f"{address!r}: whoever reaches it can run anything on its workers: expected tls://, or "
             "--unencrypted in a network where everybody may"
         )
-    return address
+    if parts.scheme == "tcp" and tls:
+        raise Invalid(f"{address!r} goes without certificates: expected tls://, or none of them")
+    return Scheduler(address, tls)
 
 
 def _is_loopback(host: str) -> bool:
@@ -66,15 +78,12 @@ def scheduler_options(command: _F) -> _F:
     @wraps(command)
     def gathered(*arguments: Any, **given: Any) -> Any:
         address, unencrypted = given.pop("scheduler"), given.pop("unencrypted")
-        files = {name: given.pop(name) for name in ("tls_ca_file", "tls_cert", "tls_key")}
-        scheduler = None
-        if address is not None:
-            fields = ("tls_ca_file", "tls_client_cert", "tls_client_key")
-            tls = {field: path for field, path in zip(fields, files.values(), strict=True) if path}
-            try:
-                scheduler = Scheduler(checked_address(address, unencrypted), tls)
-            except Invalid as error:
-                raise click.BadParameter(str(error), param_hint="--scheduler") from None
+        files = {field: given.pop(name) for name, field in _TLS.items()}
+        tls = {field: path for field, path in files.items() if path}
+        try:
+            scheduler = scheduler_of(address, tls, unencrypted)
+        except Invalid as error:
+            raise click.BadParameter(str(error), param_hint="--scheduler") from None
         return command(*arguments, scheduler=scheduler, **given)
 
     options = (
@@ -82,7 +91,9 @@ def scheduler_options(command: _F) -> _F:
             "--scheduler", metavar="ADDRESS",
             help="Have the workers of this Dask scheduler do it (tls://host:8786).",
         ),
-        click.option("--tls-ca-file", type=_PEM, metavar="PEM", help="Who has signed them all."),
+        click.option(
+            "--tls-ca-file", type=_PEM, metavar="PEM", help="Whose signature all certificates have."
+        ),
         click.option("--tls-cert", type=_PEM, metavar="PEM", help="Our own certificate."),
         click.option("--tls-key", type=_PEM, metavar="PEM", help="The key to that."),
         click.option(

@@ -6,14 +6,14 @@ import ast
 import math
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import pytest
 
 from segments.protocol.errors import ExtraMissing, Invalid
 from sim.commands.progress import ProgressLine
-from sim.commands.scheduler_options import Scheduler, checked_address, open_crew
+from sim.commands.scheduler_options import Scheduler, open_crew, scheduler_of
 from sim.crews import dask_post
 from sim.crews.crew import CrewGone, spread
 from sim.crews.dask_crew import DaskCrew
@@ -284,12 +284,14 @@ def test_dask_is_imported_only_when_it_is_asked_for() -> None:
 
 # ---- addresses -----------------------------------------------------------------------------------
 
+FILES: Final = {"tls_client_cert": "cert.pem"}
+
 
 @pytest.mark.parametrize(
     "address", ["tls://host:8786", "tcp://127.0.0.1:1", "tcp://localhost:1", "tcp://[::1]:8786"]
 )
 def test_addresses(address: str) -> None:
-    assert checked_address(address, unencrypted=False) == address
+    assert scheduler_of(address, {}, unencrypted=False) == Scheduler(address, {})
 
 
 @pytest.mark.parametrize(
@@ -297,10 +299,20 @@ def test_addresses(address: str) -> None:
 )
 def test_no_addresses(address: str) -> None:
     with pytest.raises(Invalid, match="expected tls://HOST:PORT"):
-        checked_address(address, unencrypted=True)
+        scheduler_of(address, {}, unencrypted=True)
 
 
 def test_without_certificates_only_on_purpose() -> None:
     with pytest.raises(Invalid, match="--unencrypted"):
-        checked_address("tcp://host:8786", unencrypted=False)
-    assert checked_address("tcp://host:8786", unencrypted=True)
+        scheduler_of("tcp://host:8786", {}, unencrypted=False)
+    assert scheduler_of("tcp://host:8786", {}, unencrypted=True)
+    assert scheduler_of("tls://host:8786", FILES, unencrypted=False)
+    with pytest.raises(Invalid, match="goes without certificates"):
+        scheduler_of("tcp://host:8786", FILES, unencrypted=True)
+
+
+def test_options_of_no_scheduler_are_refused() -> None:
+    assert scheduler_of(None, {}, unencrypted=False) is None
+    for tls, unencrypted in ((FILES, False), ({}, True)):
+        with pytest.raises(Invalid, match="expected --scheduler"):
+            scheduler_of(None, tls, unencrypted)
