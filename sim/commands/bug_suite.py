@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Sequence
 from statistics import median
 
 import attrs
 
 from sim.bugs import BUGS, Bug
 from sim.bugs.registry import planted
-from sim.commands.worker_pool import close_pool, worker_pool
 from sim.plan.generate import generate
 from sim.run import Verdict, run
 
@@ -130,17 +128,17 @@ def _directed(bug: Bug) -> DirectedReport | None:
     return DirectedReport(invariant=invariant, passes=passes)
 
 
-def run_suite(
-    names: Sequence[str], *, first_seed: int, wanted: int, budget_s: float, jobs: int
-) -> Generator[BugReport, None, None]:
-    """Try the bugs, ``budget_s`` each, in ``jobs`` processes; reports come as they are done.
+@attrs.frozen(kw_only=True)
+class BugWork:
+    """What the suite does with each bug."""
 
-    Closing the iterator, or leaving it by Ctrl-C, ends what is under way.
-    """
-    pool = worker_pool(jobs)
-    submitted = [pool.submit(try_bug, name, first_seed, wanted, budget_s) for name in names]
-    try:
-        for done in as_completed(submitted):
-            yield done.result()
-    finally:
-        close_pool(pool, submitted)
+    first_seed: int
+    wanted: int
+    budget_s: float
+
+    def __call__(self, name: str) -> BugReport:
+        return try_bug(name, self.first_seed, self.wanted, self.budget_s)
+
+    def given_up(self, name: str, why: str) -> BugReport:
+        """A bug may do that; but then nobody knows whether a seed has found it."""
+        raise RuntimeError(f"bug {name} {why}")

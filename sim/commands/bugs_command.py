@@ -11,10 +11,13 @@ import click
 
 from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, require_bug
-from sim.commands.bug_suite import BugReport, run_suite
+from sim.commands.bug_suite import BugReport, BugWork
 from sim.commands.case import SEED
 from sim.commands.command_groups import CommandGroup
 from sim.commands.exit_codes import HELP, INTERRUPTED, PASSED, VIOLATION
+from sim.commands.progress import ProgressLine
+from sim.commands.scheduler_options import Scheduler, open_crew, scheduler_options
+from sim.crews.crew import CrewGone, spread
 from sim.durations import duration_or_none_option
 from sim.files.scenario import dump
 from sim.wording import command_line, counted, say
@@ -90,9 +93,11 @@ def scenario(bug: Bug) -> None:
     "--jobs", type=click.IntRange(1, 512), metavar="N", help="Processes; all cores by default."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per bug.")
+@scheduler_options
 @click.pass_context
 def run_command(
     context: click.Context,
+    scheduler: Scheduler | None,
     names: tuple[str, ...],
     budget: float,
     wanted: int,
@@ -110,31 +115,39 @@ def run_command(
     except Invalid as error:
         raise click.UsageError(str(error)) from None
     reports: dict[str, BugReport] = {}
-    running = run_suite(
-        chosen,
-        first_seed=seed,
-        wanted=wanted,
-        budget_s=budget,
-        jobs=max(1, min(jobs or os.cpu_count() or 1, len(chosen))),
+    work = BugWork(first_seed=seed, wanted=wanted, budget_s=budget)
+    jobs = max(1, min(jobs or os.cpu_count() or 1, len(chosen)))
+    progress = ProgressLine()
+    crew = open_crew(
+        scheduler, work, jobs=jobs, item_s=max(1.0, budget), left_s=lambda: None, progress=progress
     )
-    interrupted = False
+    running = spread(iter(chosen), work, crew)
+    stopped = ""
     try:
-        for report in running:
+        for done in running:
+            if done is None:
+                continue
+            report = done.result
             reports[report.name] = report
             if as_json:
                 click.echo(json.dumps(_as_json(report)))
             else:
                 click.echo(f"{len(reports)}/{len(chosen)} {report.name}: {_how(report)}", err=True)
     except KeyboardInterrupt:
-        interrupted = True
-        click.echo("stopped by Ctrl-C; what was done until then:", err=True)
+        stopped = "by Ctrl-C"
+    except CrewGone as error:
+        if not reports:
+            raise
+        stopped = f"as {error}"
     finally:
         running.close()
+    if stopped:
+        click.echo(f"stopped {stopped}; what was done until then:", err=True)
     ordered = [reports[name] for name in chosen if name in reports]
     if not as_json:
         _show(ordered, len(chosen))
     found = all(report.found for report in ordered)
-    context.exit(INTERRUPTED if interrupted else PASSED if found else VIOLATION)
+    context.exit(INTERRUPTED if stopped else PASSED if found else VIOLATION)
 
 
 def _as_json(report: BugReport) -> dict[str, object]:

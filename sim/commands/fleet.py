@@ -6,14 +6,11 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
-from itertools import count, islice
-from operator import itemgetter
-from typing import Final, TypeAlias
+from collections.abc import Callable, Generator, Sequence
+from itertools import count
+from typing import Final
 
+import attrs
 import click
 
 from segments.protocol.errors import Invalid
@@ -23,7 +20,10 @@ from sim.commands.canaries import EVERY, Canaries, canaries_for
 from sim.commands.case import check_bug, knob_arguments, knob_option
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED, PASSED, UNDECIDED
 from sim.commands.progress import ProgressLine
-from sim.commands.worker_pool import close_pool, worker_pool
+from sim.commands.scheduler_options import Scheduler, open_crew, scheduler_options
+from sim.commands.second_look import as_json as looks_as_json
+from sim.commands.second_look import look_again, look_lines
+from sim.crews.crew import CrewGone, Done, spread
 from sim.durations import duration_option, format_seconds
 from sim.files.expectations import conclude
 from sim.files.knob_edits import edited, with_knobs
@@ -33,13 +33,28 @@ from sim.run import Verdict, run
 from sim.show.tally import SeedResult, Tally, as_json, report
 from sim.wording import counted, say
 
-Work: TypeAlias = Callable[[int, str | None], SeedResult]
-"""Done with one seed, and the name of a bug to plant; what a worker can find by its name."""
-
-_POLL_S: Final = 0.2
+_SEED_S: Final = 0.5
+"""About what a seed takes, until it is measured."""
 
 
-# ---- one seed, in a worker -----------------------------------------------------------------------
+# ---- one seed, in a process of its own -----------------------------------------------------------
+
+
+@attrs.frozen
+class SeedWork:
+    """What a fleet does with each seed."""
+
+    bug: str | None = None
+    """A bug to plant first."""
+    knobs: tuple[str, ...] = ()
+    canaries: Canaries | None = None
+
+    def __call__(self, seed: int) -> SeedResult:
+        return run_seed(seed, self.bug, knobs=self.knobs, canaries=self.canaries)
+
+    def given_up(self, seed: int, why: str) -> SeedResult:
+        """What a seed has come to that nobody can run."""
+        return failed(seed, f"seed {seed} {why}")
 
 
 def run_seed(
@@ -101,80 +116,6 @@ def failed(seed: int, why: str, cpu_s: float = 0.0) -> SeedResult:
     )
 
 
-# ---- all of them ---------------------------------------------------------------------------------
-
-
-def results(
-    seeds: Iterator[int],
-    jobs: int,
-    bug: str | None,
-    until: Callable[[], bool],
-    *,
-    ahead: bool = True,
-    work: Work = run_seed,
-) -> Generator[SeedResult | None, None, None]:
-    """Run ``seeds`` in ``jobs`` processes until they end or ``until`` says so.
-
-    Yields each result as it comes, and None now and then while there is none. Seeds that have begun
-    are always finished, unless the iterator is closed. One at a time and in order if ``jobs`` is 0.
-    With ``ahead``, seeds wait for a free process, so that none idles; they count as begun. ``work``
-    is what is done with each. When a process dies, those seeds that may have been in it are run
-    again, each in a process of its own: the ones that end it again are internal errors.
-    """
-    if jobs == 0:
-        for seed in seeds:
-            if until():
-                return
-            yield work(seed, bug)
-        return
-    pool = worker_pool(jobs)
-    running: dict[Future[SeedResult], int] = {}
-    suspects: list[int] = []
-    most = 2 * jobs if ahead else jobs
-    try:
-        while True:
-            if suspects:
-                close_pool(pool, list(running))
-                suspects += running.values()
-                running.clear()
-                for seed in sorted(suspects):
-                    yield _alone(work, seed, bug)
-                suspects.clear()
-                pool = worker_pool(jobs)
-            if not until():
-                for seed in islice(seeds, most - len(running)):
-                    try:
-                        running[pool.submit(work, seed, bug)] = seed
-                    except BrokenProcessPool:
-                        suspects.append(seed)
-            if not running and not suspects:
-                return
-            done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-            for seed, each in sorted(
-                [(running.pop(each), each) for each in done], key=itemgetter(0)
-            ):
-                try:
-                    yield each.result()
-                except BrokenProcessPool:
-                    suspects.append(seed)
-            if not done:
-                yield None
-    finally:
-        close_pool(pool, list(running))
-
-
-def _alone(work: Work, seed: int, bug: str | None) -> SeedResult:
-    """Run a seed in a process of its own, which it may end."""
-    pool = worker_pool(1)
-    future = pool.submit(work, seed, bug)
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return failed(seed, f"seed {seed} has ended the process that ran it")
-    finally:
-        close_pool(pool, [future])
-
-
 # ---- what is shown -------------------------------------------------------------------------------
 
 
@@ -186,14 +127,15 @@ class Progress(ProgressLine):
         self._total = total
         self._budget_s = budget_s
 
-    def line(self, tally: Tally) -> str:
-        """How far it is, from what is known so far."""
+    def line(self, tally: Tally, strength: str) -> str:
+        """How far it is, from what is known so far; ``strength`` is who works elsewhere."""
         elapsed = self.elapsed_s
         done = counted(tally.seeds, "seed")
         if self._total is not None:
             done = f"{tally.seeds}/{counted(self._total, 'seed')}"
+        second = strength or counted(tally.commits, "commit")
         return (
-            f"{done}  {tally.seeds / elapsed:.1f}/s  {counted(tally.commits, 'commit')}  "
+            f"{done}  {tally.seeds / elapsed:.1f}/s  {second}  "
             f"{counted(len(tally.findings), 'finding')}  {self._left(tally, elapsed)}"
         )
 
@@ -217,7 +159,7 @@ class Progress(ProgressLine):
 @click.option("--start", type=click.IntRange(0), default=0, metavar="S", help="The first seed.")
 @click.option(
     "--jobs", metavar="N", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
-    show_default="all cores", help="How many processes.",
+    show_default="all cores", help="How many processes; with --scheduler to run findings again.",
 )  # fmt: skip
 @click.option(
     "--budget", callback=duration_option, metavar="TIME",
@@ -231,7 +173,9 @@ class Progress(ProgressLine):
     help=f"Plant a bug now and then, which must be found; by default from {EVERY} seeds on.",
 )  # fmt: skip
 @knob_option
+@scheduler_options
 def command(
+    scheduler: Scheduler | None,
     seeds: int | None,
     start: int,
     jobs: int,
@@ -258,31 +202,61 @@ def command(
     progress, tally = Progress(seeds, budget), Tally()
     wanted = False if bug is not None else canary
     canaries = canaries_for(wanted, seeds=seeds, start=start, budget_s=budget, knobs=knobs)
-    work = partial(run_seed, knobs=knobs, canaries=canaries)
+    work = SeedWork(bug, knobs, canaries)
+
+    def left_s() -> float | None:
+        return None if budget is None else max(0.0, budget - progress.elapsed_s)
 
     def over() -> bool:
-        late = budget is not None and progress.elapsed_s >= budget
-        return late or (stop and bool(tally.findings))
+        return left_s() == 0.0 or (stop and bool(tally.findings))
 
-    interrupted = False
-    running = results(drawn, min(jobs, seeds or jobs), bug, over, ahead=not stop, work=work)
+    crew = open_crew(
+        scheduler, work, jobs=min(jobs, seeds or jobs), item_s=_SEED_S, left_s=left_s,
+        progress=progress,
+    )  # fmt: skip
+    stopped, ran_by = _sum_up(spread(drawn, work, crew, over), tally, progress, crew.strength)
+    wall_s = progress.elapsed_s
+    alone = attrs.evolve(work, canaries=None)
+    looks = look_again(tally, ran_by, alone, 0 if stopped else jobs)
+    if wants_json:
+        found = as_json(tally, wall_s, bug, knobs) | {"interrupted": bool(stopped)}
+        click.echo(json.dumps(found | looks_as_json(looks), indent=2))
+    else:
+        if stopped:
+            say(f"stopped {stopped}; what was done until then:")
+        options = knob_arguments(knobs)
+        asked = [*(["--bug", bug] if bug else []), *options]
+        say("\n".join([report(tally, wall_s, bug, options), *look_lines(looks, asked)]))
+    code = EXIT_CODES[tally.verdict]
+    sys.exit(INTERRUPTED if stopped and code in (PASSED, UNDECIDED) else code)
+
+
+def _sum_up(
+    running: Generator[Done[int, SeedResult] | None, None, None],
+    tally: Tally,
+    progress: Progress,
+    strength: Callable[[], str],
+) -> tuple[str, dict[int, str]]:
+    """Add what comes to ``tally``; returns what has ended it early, and who ran each finding.
+
+    The first is empty if nothing has, the second knows only findings of other machines. Raises
+    `CrewGone` if nothing has been done at all.
+    """
+    ran_by: dict[int, str] = {}
     try:
-        for result in running:
-            if result is not None:
-                tally.add(result)
-            progress.show(lambda: progress.line(tally))
+        for done in running:
+            if done is not None:
+                tally.add(done.result)
+                if done.by and done.result.verdict is not Verdict.PASSED:
+                    ran_by[done.item] = done.by
+            progress.show(lambda: progress.line(tally, strength()))
     except KeyboardInterrupt:
-        interrupted = True
+        return "by Ctrl-C", ran_by
+    except CrewGone as error:
+        if not tally.seeds:
+            raise
+        return f"as {error}", ran_by
     finally:
         running.close()
         progress.clear()
-    wall_s = progress.elapsed_s
-    if wants_json:
-        found = {**as_json(tally, wall_s, bug, knobs), "interrupted": interrupted}
-        click.echo(json.dumps(found, indent=2))
-    else:
-        if interrupted:
-            say("stopped by Ctrl-C; what was done until then:")
-        say(report(tally, wall_s, bug, knob_arguments(knobs)))
-    code = EXIT_CODES[tally.verdict]
-    sys.exit(INTERRUPTED if interrupted and code in (PASSED, UNDECIDED) else code)
+    return "", ran_by

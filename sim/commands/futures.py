@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from concurrent.futures import FIRST_COMPLETED, wait
-from concurrent.futures import Future as Submitted
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from typing import Final
 
 import attrs
 
 from segments.protocol.errors import Invalid
 from sim.commands.case import Case
-from sim.commands.worker_pool import close_pool, worker_pool
+from sim.crews.crew import spread
+from sim.crews.processes import Hand, LocalCrew
 from sim.plan.moments import Future, Moments, Outcome, Point
 from sim.plan.schedule import MS
 from sim.run import Run, RunResult, Verdict
 from sim.story.trace_words import Teller, Told
 
-_POLL_S: Final = 0.2
 _MOST_EVENTS: Final = 2_000_000
 _SLACK: Final = 4
 """A failure may come later by this part of the time that the first one took, and a millisecond."""
@@ -91,50 +89,38 @@ def run_futures(
                     return
                 yield moments.add(future, run_future(failure, future))
         return
-    # What is the same for all of them need not be sent each time.
-    bare = attrs.evolve(failure, times=(), result=attrs.evolve(failure.result, calls=()))
-    pool = worker_pool(jobs)
-    running: dict[Submitted[Outcome], Future] = {}
+    work, idle = FutureWork.of(failure), list[Hand]()
     try:
         while round_ := moments.next_round():
-            waiting = list(reversed(round_))
-            while waiting or running:
-                while waiting and len(running) < 2 * jobs and not over():
-                    future = waiting.pop()
-                    running[pool.submit(run_future, bare, future)] = future
-                if not running:
-                    return
-                done, _ = wait(running, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                broken: list[Future] = []
-                for each in sorted(done, key=lambda one: running[one]):
-                    future = running.pop(each)
-                    try:
-                        yield moments.add(future, each.result())
-                    except BrokenProcessPool:
-                        broken.append(future)
-                if broken:
-                    broken += running.values()
-                    close_pool(pool, list(running))
-                    running.clear()
-                    for future in sorted(broken):
-                        yield moments.add(future, _alone(bare, future))
-                    pool = worker_pool(jobs)
-                if not done:
-                    yield None
+            running = spread(iter(round_), work, LocalCrew(jobs, work, idle), over)
+            with closing(running):
+                for done in running:
+                    yield None if done is None else moments.add(done.item, done.result)
+            if over():
+                return
     finally:
-        close_pool(pool, list(running))
+        for hand in idle:
+            hand.close()
 
 
-def _alone(failure: Failure, future: Future) -> Outcome:
-    """Run a future in a process of its own, which it may end."""
-    pool = worker_pool(1)
-    submitted = pool.submit(run_future, failure, future)
-    try:
-        return submitted.result()
-    except BrokenProcessPool:
+@attrs.frozen
+class FutureWork:
+    """What is done with each future of a failure."""
+
+    failure: Failure
+
+    @classmethod
+    def of(cls, failure: Failure) -> FutureWork:
+        """Without what is the same for all futures and none of them needs."""
+        bare = attrs.evolve(failure.result, calls=())
+        return cls(attrs.evolve(failure, times=(), result=bare))
+
+    def __call__(self, future: Future) -> Outcome:
+        return run_future(self.failure, future)
+
+    def given_up(self, future: Future, why: str) -> Outcome:
+        """One that ends the process that runs it fails in another way."""
         return Outcome.OTHER
-    finally:
-        close_pool(pool, [submitted])
 
 
 def told_between(case: Case, start_ns: int, end_ns: int) -> tuple[Told | None, list[Told]]:

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator, Iterator
-from typing import Any, Final
+from contextlib import closing
+from typing import Any, Final, Protocol
 
 import attrs
 
 from sim.commands.mutant_trial import HANG_S
 from sim.mutants.cores import ROOT
-from sim.mutants.sites import Mutant
 from sim.show.mutant_tally import Outcome, Trial
 
 _POLL_S: Final = 0.2
@@ -25,11 +25,29 @@ _PATIENCE: Final = 30
 """Real seconds for each CPU second that is allowed: how busy the machine may be."""
 
 
+class Named(Protocol):
+    """What is to be known of a mutant to try it: a `sim.mutants.sites.Mutant`, or its name."""
+
+    @property
+    def module(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+
+@attrs.frozen
+class MutantName:
+    """A mutant, as another machine finds it in the same sources."""
+
+    module: str
+    id: str
+
+
 @attrs.define(eq=False)
 class _Running:
     """A mutant in its process."""
 
-    mutant: Mutant
+    mutant: Named
     process: subprocess.Popen[bytes]
     give_up_at: float
     output: bytes = b""
@@ -43,7 +61,7 @@ class _Running:
 
 
 def trials(
-    mutants: Iterator[Mutant],
+    mutants: Iterator[Named],
     *,
     jobs: int,
     first_seed: int,
@@ -89,7 +107,7 @@ def trials(
             each.wait()
 
 
-def _start(mutant: Mutant, first_seed: int, budget_s: float, hang_s: int) -> _Running:
+def _start(mutant: Named, first_seed: int, budget_s: float, hang_s: int) -> _Running:
     wanted: dict[str, Any] = {
         "module": mutant.module,
         "id": mutant.id,
@@ -109,7 +127,7 @@ def _start(mutant: Mutant, first_seed: int, budget_s: float, hang_s: int) -> _Ru
     return _Running(mutant, process, time.monotonic() + _PATIENCE * (budget_s + hang_s))
 
 
-def outcome_of(mutant: Mutant, code: int, output: bytes, given_up: bool) -> Trial | None:
+def outcome_of(mutant: Named, code: int, output: bytes, given_up: bool) -> Trial | None:
     """What a process came to that has ended with ``code`` and printed ``output``.
 
     ``given_up`` says that it was ended here, as it took too long. None if somebody else ended it.
@@ -123,3 +141,27 @@ def outcome_of(mutant: Mutant, code: int, output: bytes, given_up: bool) -> Tria
         outcome = Outcome.HUNG if hung else Outcome.CRASHED
         return Trial(id=mutant.id, outcome=outcome, finding=f"the process ended with {code}")
     return Trial.from_json({**found, "id": mutant.id})
+
+
+@attrs.frozen(kw_only=True)
+class MutantWork:
+    """What another machine does with each mutant."""
+
+    first_seed: int
+    budget_s: float
+    hang_s: int = HANG_S
+
+    def __call__(self, mutant: MutantName) -> Trial | None:
+        running = trials(
+            iter([mutant]),
+            jobs=1,
+            first_seed=self.first_seed,
+            budget_s=self.budget_s,
+            hang_s=self.hang_s,
+        )
+        with closing(running):
+            return next((each for each in running if each is not None), None)
+
+    def given_up(self, mutant: MutantName, why: str) -> Trial | None:
+        """Nothing is known of it: its own process is another one."""
+        return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -14,8 +15,10 @@ from sim.commands.case import SEED
 from sim.commands.command_groups import CommandGroup
 from sim.commands.exit_codes import INTERRUPTED, PASSED, VIOLATION
 from sim.commands.mutant_journal import Header, Journal
-from sim.commands.mutant_runner import trials
+from sim.commands.mutant_runner import MutantName, MutantWork, trials
 from sim.commands.progress import ProgressLine
+from sim.commands.scheduler_options import Scheduler, open_crew, scheduler_options
+from sim.crews.crew import CrewGone, spread
 from sim.durations import duration_or_none_option, format_seconds
 from sim.files.outputs import OUTPUT, writable_path
 from sim.mutants.cores import CORES, chosen_modules
@@ -28,6 +31,7 @@ from sim.mutants.spared import SPARED
 from sim.show.mutant_tally import (
     MutantReport,
     Outcome,
+    Trial,
     as_json,
     location,
     report,
@@ -73,9 +77,11 @@ _EPILOG = (
     help="Keep results in this journal, and go on with what it holds.",
 )  # fmt: skip
 @click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
+@scheduler_options
 @click.pass_context
 def command(
     context: click.Context,
+    scheduler: Scheduler | None,
     sample: int | None,
     seed: int,
     budget: float,
@@ -106,17 +112,17 @@ def command(
         raise click.UsageError(str(error)) from None
     found = MutantReport(mutants=chosen, trials=journal.trials, equivalents=equivalents)
     try:
-        interrupted = _try_all(found, journal, jobs, header)
+        stopped = _try_all(found, journal, jobs, header, scheduler)
     finally:
         journal.close()
     if wants_json:
         asked = {"sample": sample, "seed": seed, "budget_s": budget, "first_seed": first_seed}
-        values = {"code": header.code, **asked, "interrupted": interrupted, **as_json(found)}
+        values = {"code": header.code, **asked, "interrupted": bool(stopped), **as_json(found)}
         click.echo(json.dumps(values, indent=2))
     else:
-        _show(found, interrupted, header)
+        _show(found, stopped, header)
     missed = [each for each in _MISSED if found.with_outcome(each)]
-    context.exit(INTERRUPTED if interrupted else VIOLATION if missed else PASSED)
+    context.exit(INTERRUPTED if stopped else VIOLATION if missed else PASSED)
 
 
 _MISSED = (Outcome.SURVIVED, Outcome.UNREACHED, Outcome.SIMULATOR)
@@ -152,41 +158,78 @@ def _named(parts: Mapping[str, Sequence[Mutant]], name: str) -> Mutant:
     )
 
 
-def _try_all(found: MutantReport, journal: Journal, jobs: int, header: Header) -> bool:
-    """Try what has not been tried; returns whether Ctrl-C ended it."""
+def _try_all(
+    found: MutantReport, journal: Journal, jobs: int, header: Header, scheduler: Scheduler | None
+) -> str:
+    """Try what has not been tried; returns what has ended it before that, empty if nothing did."""
     left = [
         each
         for each in found.mutants
         if each.id not in journal.trials and not found.is_equivalent(each)
     ]
     progress = ProgressLine()
-    done = 0
-    running = trials(iter(left), jobs=jobs, first_seed=header.first_seed, budget_s=header.budget_s)
+    done, who = 0, ""
+    running = _trials(left, jobs, header, scheduler, progress)
 
     def line() -> str:
         survived = sum(len(found.with_outcome(each)) for each in _MISSED)
         rest = "time left unknown"
         if done:
             rest = f"{format_seconds((len(left) - done) * progress.elapsed_s / done)} left"
-        return f"{done}/{counted(len(left), 'mutant')}  {survived} not noticed  {rest}"
+        return f"{done}/{counted(len(left), 'mutant')}{who}  {survived} not noticed  {rest}"
 
     try:
-        for trial in running:
+        for trial, who in running:  # noqa: B007 - the line shows it
             if trial is not None:
                 journal.add(trial)
                 done += 1
             progress.show(line)
     except KeyboardInterrupt:
-        return True
+        return "by Ctrl-C"
+    except CrewGone as error:
+        if not done:
+            raise
+        return f"as {error}"
     finally:
         running.close()
         progress.clear()
-    return False
+    return ""
 
 
-def _show(found: MutantReport, interrupted: bool, header: Header) -> None:
-    if interrupted:
-        say("stopped by Ctrl-C; what was done until then:")
+def _trials(
+    left: list[Mutant],
+    jobs: int,
+    header: Header,
+    scheduler: Scheduler | None,
+    progress: ProgressLine,
+) -> Generator[tuple[Trial | None, str], None, None]:
+    """Each result as it comes, None while there is none; and for the line who works elsewhere."""
+    first_seed, budget_s = header.first_seed, header.budget_s
+    if scheduler is None:
+        with closing(
+            trials(iter(left), jobs=jobs, first_seed=first_seed, budget_s=budget_s)
+        ) as here:
+            for trial in here:
+                yield trial, ""
+        return
+    work = MutantWork(first_seed=first_seed, budget_s=budget_s)
+    crew = open_crew(
+        scheduler,
+        work,
+        jobs=jobs,
+        item_s=max(1.0, budget_s),
+        left_s=lambda: None,
+        progress=progress,
+    )
+    names = iter([MutantName(each.module, each.id) for each in left])
+    with closing(spread(names, work, crew)) as there:
+        for each in there:
+            yield each.result if each else None, f"  {crew.strength()}"
+
+
+def _show(found: MutantReport, stopped: str, header: Header) -> None:
+    if stopped:
+        say(f"stopped {stopped}; what was done until then:")
     tried = found.total().outcomes.total()
     say(
         f"{counted(len(found.mutants), 'mutant')} of code {header.code}, {tried} tried, "

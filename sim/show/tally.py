@@ -112,16 +112,16 @@ class Tally:
         """Those that no seed has found."""
         return [each for each in self.canaries if each.found_by is None]
 
-    def fastest(self) -> dict[tuple[Verdict, str], SeedResult]:
-        """For each way to fail the seed that shows it with the least: the easiest to read.
+    def kinds(self) -> dict[tuple[Verdict, str], list[SeedResult]]:
+        """For each way to fail its findings, first the seed that is the easiest to read.
 
         That with the fewest messages; of several with as many, the one that takes the least virtual
         time, and then the lowest.
         """
-        found: dict[tuple[Verdict, str], SeedResult] = {}
+        found: dict[tuple[Verdict, str], list[SeedResult]] = {}
         for each in sorted(self.findings, key=lambda e: (e.messages, e.virtual_ns, e.seed)):
-            found.setdefault((each.verdict, each.invariant), each)
-        return found
+            found.setdefault((each.verdict, each.invariant), []).append(each)
+        return dict(sorted(found.items(), key=lambda item: min(e.seed for e in item[1])))
 
     @property
     def verdict(self) -> Verdict:
@@ -193,18 +193,14 @@ def _named(missing: list[str]) -> str:
 
 def _finding_lines(tally: Tally, bug: str | None, options: Sequence[str]) -> list[str]:
     """One paragraph for each invariant that broke: its seeds, and what the fastest has found."""
-    found = sorted(tally.findings, key=lambda each: each.seed)
-    if not found:
+    if not tally.findings:
         if not tally.seeds:
             return ["no seed was run: this shows nothing"]
         return ["no findings" if bug is None else _unseen(bug)]
-    groups: dict[tuple[Verdict, str], list[SeedResult]] = {}
-    for each in found:
-        groups.setdefault((each.verdict, each.invariant), []).append(each)
-    lines = [f"{counted(len(found), 'finding')}:"]
-    for (verdict, invariant), some in groups.items():
-        fastest, rule = tally.fastest()[verdict, invariant], INVARIANTS.get(invariant)
-        seeds = ", ".join(str(each.seed) for each in some[:_SHOWN_SEEDS])
+    lines = [f"{counted(len(tally.findings), 'finding')}:"]
+    for (verdict, invariant), some in tally.kinds().items():
+        fastest, rule = some[0], INVARIANTS.get(invariant)
+        seeds = ", ".join(str(each) for each in sorted(e.seed for e in some)[:_SHOWN_SEEDS])
         if len(some) > _SHOWN_SEEDS:
             seeds += f" and {len(some) - _SHOWN_SEEDS:,} more"
         what = ["--seed", str(fastest.seed), *options]
@@ -267,7 +263,7 @@ def as_json(
             }
             for each in sorted(tally.findings, key=lambda each: each.seed)
         ],
-        "fastest": [each.seed for each in tally.fastest().values()],
+        "fastest": [some[0].seed for some in tally.kinds().values()],
         "canaries": [attrs.asdict(each) for each in tally.canaries],
         "canaries_missed": len(tally.missed_canaries),
     }

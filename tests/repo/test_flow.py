@@ -24,6 +24,7 @@ FLOW: Final = (
     "files",
     "show",
     "story",
+    "crews",
     "commands",
     "script",
 )

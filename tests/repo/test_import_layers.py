@@ -105,6 +105,7 @@ PLACES: Final = {
     "xxhash": ("segments/protocol/codec.py",),
     "apsw": ("aurora/sqlite/",),
     "greenlet": ("aurora/sqlite/bridge.py",),
+    "distributed": ("sim/crews/dask_crew.py",),
     "trio": SHELLS,
     "aurora.sqlite": ("aurora/__init__.py", "aurora/sqlite/", "aurora/terminal/", "sim/"),
     "trio._core": ("sim/world/scheduler.py",),
@@ -158,6 +159,7 @@ def test_a_file_imports_only_what_its_layer_allows(path: Path) -> None:
         ("aurora/sqlite/header.py", "from segments.core import SegmentCore"),
         ("sim/world/world.py", "from trio._core import _run"),
         ("sim/world/world.py", "import scripts.check"),
+        ("sim/commands/fleet.py", "import distributed"),
     ],
 )
 def test_a_forbidden_import_is_found(path: str, source: str) -> None:
@@ -172,8 +174,9 @@ def test_allowed_imports_are_not_complained_about() -> None:
 def test_every_library_used_is_a_declared_dependency() -> None:
     """A forgotten one would show only on a machine that does not happen to have it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = project["optional-dependencies"]["sql"]
-    declared = {each.split(">=")[0] for each in project["dependencies"] + extras}
+    extras = project["optional-dependencies"]
+    needed = project["dependencies"] + extras["sql"] + extras["fleet"]
+    declared = {each.split(">=")[0] for each in needed}
     known = {*PACKAGES, *declared, *sys.stdlib_module_names}
     for path in python_files(*PACKAGES):
         for line, module in imported_modules(parsed(path)):

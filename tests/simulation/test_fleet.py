@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
@@ -18,7 +17,9 @@ from segments.protocol.errors import Invalid
 from sim.check.marks import MARKS
 from sim.commands.canaries import CANARIES, Canaries, canaries_for
 from sim.commands.exit_codes import EXIT_CODES
-from sim.commands.fleet import command, results, run_seed
+from sim.commands.fleet import SeedWork, command, run_seed
+from sim.crews.crew import spread
+from sim.crews.processes import LocalCrew
 from sim.durations import parse_duration
 from sim.run import Verdict
 from sim.show.tally import SeedResult, Tally, as_json, report
@@ -38,30 +39,28 @@ def passed(seed: int) -> SeedResult:
 
 
 def test_processes_change_nothing_but_the_time() -> None:
-    def never() -> bool:
-        return False
-
-    alone = [each for each in results(iter([2, 9]), 0, None, never) if each]
-    spread = [each for each in results(iter([2, 9]), 2, None, never) if each]
-    assert sorted(each.seed for each in spread) == [2, 9]
-    by_seed = {each.seed: each for each in spread}
-    for each in alone:
-        assert attrs.evolve(by_seed[each.seed], cpu_s=0.0) == attrs.evolve(each, cpu_s=0.0)
-        assert each.verdict is Verdict.PASSED and each.commits
+    work = SeedWork()
+    spread_out = [each for each in spread(iter([2, 9]), work, LocalCrew(2, work)) if each]
+    assert sorted(each.item for each in spread_out) == [2, 9]
+    by_seed = {each.item: each.result for each in spread_out}
+    for seed in (2, 9):
+        alone = run_seed(seed)
+        assert attrs.evolve(by_seed[seed], cpu_s=0.0) == attrs.evolve(alone, cpu_s=0.0)
+        assert alone.verdict is Verdict.PASSED and alone.commits
 
 
-def fails(seed: int, _: str | None) -> SeedResult:
-    return attrs.evolve(passed(seed), verdict=Verdict.VIOLATION, invariant="history")
+class DiesAtThree(SeedWork):
+    """Ends its process with seed 3."""
 
-
-def dies_at_three(seed: int, _: str | None) -> SeedResult:
-    if seed == 3:
-        os._exit(9)
-    return passed(seed)
+    def __call__(self, seed: int) -> SeedResult:
+        if seed == 3:
+            os._exit(9)
+        return passed(seed)
 
 
 def test_a_process_that_dies_takes_its_own_seed_along_only() -> None:
-    found = [each for each in results(iter(range(6)), 2, None, bool, work=dies_at_three) if each]
+    work = DiesAtThree()
+    found = [each.result for each in spread(iter(range(6)), work, LocalCrew(2, work)) if each]
     assert sorted(each.seed for each in found) == list(range(6))
     dead = [each for each in found if each.verdict is not Verdict.PASSED]
     assert [(each.seed, each.verdict) for each in dead] == [(3, Verdict.INTERNAL)]
@@ -98,35 +97,6 @@ def test_a_tally_sums_up_and_names_what_no_seed_reached() -> None:
     assert "deadlock at 5 ns" in text and "and so on" not in text
 
 
-def test_no_seed_begins_once_it_is_over() -> None:
-    begun: list[int] = []
-
-    def seeds() -> object:
-        for seed in range(100):
-            begun.append(seed)
-            yield seed
-
-    found = list(results(seeds(), 0, None, lambda: len(begun) > 1))  # type: ignore[arg-type]
-    assert len(found) == 1
-
-
-def test_after_a_finding_only_what_runs_is_finished() -> None:
-    begun: list[int] = []
-    found: list[SeedResult] = []
-
-    def seeds() -> Iterator[int]:
-        for seed in (5, 6, 7):
-            begun.append(seed)
-            yield seed
-
-    def over() -> bool:
-        return any(each.verdict is not Verdict.PASSED for each in found)
-
-    for result in results(seeds(), 1, None, over, work=fails, ahead=False):
-        found += [result] if result else []
-    assert begun == [5] and len(found) == 1
-
-
 def test_the_report_counts_in_words_and_fits() -> None:
     tally = Tally()
     tally.add(attrs.evolve(passed(1), virtual_ns=1_234_567_890, cpu_s=0.37))
@@ -159,7 +129,7 @@ def test_the_report_is_json_for_programs() -> None:
 def test_a_fleet_that_ran_nothing_shows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert EXIT_CODES[Tally().verdict] == 4
     assert "no seed was run" in report(Tally(), 1.0, None)
-    monkeypatch.setattr("sim.commands.fleet.results", lambda *_, **__: (n for n in range(0)))
+    monkeypatch.setattr("sim.commands.fleet.spread", lambda *_: (n for n in range(0)))
     assert CliRunner().invoke(command, ["--seeds", "3"]).exit_code == 4
 
 

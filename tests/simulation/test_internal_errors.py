@@ -18,7 +18,6 @@ from sim.check import checker
 from sim.check.blame import asks_to_stop, blames_the_system
 from sim.check.disk_checks import DiskChecks
 from sim.commands import exit_codes, fleet
-from sim.commands.fleet import results
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.run import RunResult, Verdict, run
 from sim.show.tally import SeedResult, Tally, report
@@ -145,9 +144,8 @@ def test_it_ends_its_seed_and_not_the_fleet(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(fleet, "generate", drawn)
     tally = Tally()
-    for result in results(iter(range(3)), 0, None, lambda: False):
-        assert result is not None
-        tally.add(result)
+    for seed in range(3):
+        tally.add(fleet.run_seed(seed))
     assert tally.verdicts == {Verdict.PASSED: 2, Verdict.INTERNAL: 1}
     assert exit_codes.EXIT_CODES[tally.verdict] == exit_codes.INTERNAL
     text = report(tally, 1.0, None)

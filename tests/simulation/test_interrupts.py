@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from sim.commands.worker_pool import close_pool, worker_pool
+from sim.crews.processes import Hand
 from sim.files.scenario import dump
 from sim.plan.generate import generate
 from sim.plan.shapes.mixed import MIXED
@@ -47,15 +47,16 @@ World.build = build
 HIT_AFTER_A_BUG = """
 import os, signal
 from sim.commands import bugs_command as command
-def run_suite(names, real=command.run_suite, **options):
-    running = real(names, **options)
+def spread(*arguments, real=command.spread):
+    running = real(*arguments)
     try:
-        for report in running:
-            yield report
-            os.kill(os.getpid(), signal.SIGINT)
+        for done in running:
+            yield done
+            if done is not None:
+                os.kill(os.getpid(), signal.SIGINT)
     finally:
         running.close()
-command.run_suite = run_suite
+command.spread = spread
 """
 
 
@@ -110,13 +111,23 @@ def test_a_script_ends_with_130(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr.strip()) == (130, "interrupted")
 
 
+class Pausing:
+    """Work without end."""
+
+    def __call__(self, item: object) -> None:
+        signal.pause()
+
+    def given_up(self, item: object, why: str) -> None:
+        raise AssertionError(why)
+
+
 def test_what_is_under_way_in_another_process_is_ended() -> None:
-    pool = worker_pool(1)
-    submitted = [pool.submit(signal.pause)]
-    (process,) = pool._processes.values()
-    close_pool(pool, submitted)
-    process.join(20)
-    assert process.exitcode == -signal.SIGTERM
+    hand = Hand()
+    hand.begin(Pausing(), 1)
+    assert not hand.answers.poll(0.0)
+    hand.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(hand.pid, 0)
 
 
 @pytest.mark.parametrize("steps", [1, 40, 333, 1000])

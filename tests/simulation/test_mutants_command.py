@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.commands.mutant_journal import Header, Journal
-from sim.commands.mutant_runner import outcome_of, trials
+from sim.commands.mutant_runner import MutantName, MutantWork, outcome_of, trials
 from sim.commands.mutants_command import command
 from sim.mutants.cores import CORES
 from sim.mutants.equivalents import Equivalent
@@ -75,7 +75,9 @@ def test_a_mutant_that_works_without_end_is_ended() -> None:
 
 
 def test_what_no_seed_executes_is_never_reached() -> None:
-    found = tried(RARE, 0.01)  # gone with the import
+    work = MutantWork(first_seed=5, budget_s=0.01)  # gone with the import
+    found = work(MutantName(RARE.module, RARE.id))  # as another machine tries it
+    assert found is not None
     assert (found.outcome, found.seeds, found.reached) == (Outcome.UNREACHED, 0, False)
 
 
