@@ -1,0 +1,85 @@
+// Why: the finding and its story, whose sentences select what they speak of; the invariants, each a
+// lane that is green until it is not; and when the end became inevitable.
+
+import { briefMoment, plural } from "view/format.js";
+import { html } from "view/html.js";
+import { Inevitable } from "view/inevitable.js";
+import { active, app, select } from "view/store.js";
+import { toEvent } from "view/time.js";
+
+export function Why() {
+  const run = active();
+  const { film } = run;
+  const { finding, verdict, invariant, bug } = film.run;
+  const broken = film.invariants.find((each) => each.name === invariant);
+  return html`${finding
+      ? html`<div class="finding" role="note"><h2><span class="bad">✕</span> ${invariant ?? verdict}</h2>
+          <p>${finding}</p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
+          ${bug && html`<p class="dim">Planted on purpose: <b>${bug}</b></p>`}</div>`
+      : html`<div class="passed"><h2><span class="good">✓</span> ${verdict}</h2>
+          <p>Nothing was found. ${plural(film.invariants.length, "invariant")} held in
+          ${" "}${plural(film.invariants.reduce((sum, each) => sum + each.checks, 0), "check")}.</p></div>`}
+    ${film.story.length > 0 && html`<h3>${finding ? "How it came to that" : "What happened"} <span class="dim">click a sentence</span></h3>
+      <ol class="story">${film.story.map((each, i) => html`<${Sentence} key=${i} run=${run} sentence=${each} />`)}</ol>`}
+    ${finding && app.active === "main" && html`<${Inevitable} />`}
+    <h3>Invariants <span class="dim">green until it is not</span></h3>
+    <${Invariants} run=${run} />`;
+}
+
+function thingOf(film, ref) {
+  if (ref.lsn !== null && ref.lsn !== undefined) {
+    const commit = film.commitOf(ref.lsn);
+    return commit ? { type: "commit", id: film.commits.indexOf(commit) } : { type: "lsn", id: ref.lsn };
+  }
+  if (ref.page !== null && ref.page !== undefined) return { type: "page", id: ref.page };
+  if (ref.node !== null && ref.node !== undefined) return { type: "node", id: ref.node };
+  if (ref.event !== null && ref.event !== undefined) return { type: "event", id: ref.event };
+  return null;
+}
+
+const hasEvent = (ref) => ref.event !== null && ref.event !== undefined;
+
+/** A sentence: its words that name something select it, and all of it goes to its moment. */
+function Sentence({ run, sentence }) {
+  const { film, cursor } = run;
+  const parts = [];
+  let at = 0;
+  const refs = [...sentence.refs].sort((a, b) => a.from - b.from);
+  const whole = refs.find(hasEvent);
+  for (const ref of refs) {
+    if (ref.from < at || ref.to - ref.from >= sentence.text.length) continue;
+    parts.push(sentence.text.slice(at, ref.from));
+    parts.push(html`<button class="link" onClick=${() => follow(film, ref)}>${sentence.text.slice(ref.from, ref.to)}</button>`);
+    at = ref.to;
+  }
+  parts.push(sentence.text.slice(at));
+  const here = whole && whole.event === cursor - 1;
+  return html`<li class=${here ? "current" : ""}>
+    ${whole && html`<button class="goto" onClick=${() => toEvent(whole.event)} aria-label="Go to ${briefMoment(film.t[whole.event])}"
+      data-tip="Go to this moment">${briefMoment(film.t[whole.event])}</button>`}
+    <span>${parts}</span></li>`;
+}
+
+function follow(film, ref) {
+  if (hasEvent(ref)) toEvent(ref.event);
+  const thing = thingOf(film, ref);
+  if (thing) select(thing, { show: false });
+}
+
+function Invariants({ run }) {
+  const { film, cursor } = run;
+  const order = film.invariants.toSorted((a, b) => (b.broken_at !== null) - (a.broken_at !== null) || a.number - b.number);
+  return html`<ol class="invariants">${order.map((each) => {
+    const broken = each.broken_at !== null && each.broken_at !== undefined;
+    const at = broken ? (film.t[each.broken_at] ?? film.endNs) / film.endNs : 1;
+    const now = broken && cursor > each.broken_at;
+    return html`<li key=${each.name} class=${broken ? "broken" : ""}>
+      <span class=${now ? "bad" : "good"}>${now ? "✕" : "✓"}</span>
+      <span class="name" data-tip=${each.words} tabindex="0">${each.name}</span>
+      <svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect class="ok" width=${at * 100} height="6" />
+        ${broken && html`<rect class="broke" x=${Math.min(at * 100, 97)} width=${Math.max(100 - at * 100, 3)} height="6" />`}</svg>
+      ${broken
+        ? html`<button class="link" onClick=${() => toEvent(each.broken_at)}>broken at ${briefMoment(film.t[each.broken_at] ?? film.endNs)}</button>`
+        : html`<span class="dim">${plural(each.checks, "check")}</span>`}</li>`;
+  })}</ol>`;
+}
