@@ -11,6 +11,14 @@ const MANY = 160; // dots, beyond which only density is shown
 const FAST = 5e7; // ns a second, from which a dot is on the screen for no more than a frame or two
 const NEAR = 9;
 
+/** Between two segments the way is a bow below their cards, so that it crosses no third one. */
+function bow(from, to) {
+  const deep = Math.max(from.y + from.h, to.y + to.h);
+  const down = 14 + Math.min(Math.abs(to.x - from.x) * 0.09, 40);
+  const side = Math.sign(to.x - from.x) * 6;
+  return { x0: from.x + side, y0: from.y + from.h, x1: to.x - side, y1: to.y + to.h, cx: (from.x + to.x) / 2, cy: deep + down };
+}
+
 /** Where a line from one card to another leaves and arrives, each direction on its own right. */
 function lane(from, to) {
   const dx = to.x - from.x;
@@ -50,7 +58,9 @@ function paint(context, run, places) {
 function ends(film, places, m) {
   const { from, to } = film.messages[m];
   const [a, b] = [places.at.get(from), places.at.get(to)];
-  return a && b ? lane(a, b) : null;
+  if (!a || !b) return null;
+  const level = film.nodes[from].kind === "segment" && film.nodes[to].kind === "segment" && Math.abs(a.y - b.y) < 20;
+  return level ? bow(a, b) : lane(a, b);
 }
 
 function dot(context, run, places, m) {
@@ -82,7 +92,11 @@ function dot(context, run, places, m) {
   context.globalAlpha = 1;
 }
 
-const place = (line, at) => [line.x0 + (line.x1 - line.x0) * at, line.y0 + (line.y1 - line.y0) * at];
+function place(line, at) {
+  if (line.cx === undefined) return [line.x0 + (line.x1 - line.x0) * at, line.y0 + (line.y1 - line.y0) * at];
+  const [p, q, r] = [(1 - at) ** 2, 2 * at * (1 - at), at * at];
+  return [p * line.x0 + q * line.cx + r * line.x1, p * line.y0 + q * line.cy + r * line.y1];
+}
 
 function density(context, film, places, found) {
   const links = new Map();
@@ -112,7 +126,8 @@ function density(context, film, places, found) {
 function stroke(context, line, until) {
   context.beginPath();
   context.moveTo(line.x0, line.y0);
-  context.lineTo(...place(line, until));
+  const steps = line.cx === undefined ? 1 : 16;
+  for (let i = 1; i <= steps; i += 1) context.lineTo(...place(line, (until * i) / steps));
   context.stroke();
 }
 

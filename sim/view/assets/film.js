@@ -104,6 +104,7 @@ export class Film {
     this.durables = this.commits
       .filter((each) => each.durable >= 0)
       .sort((a, b) => a.durable - b.durable);
+    this.lastLsn = this.commits.reduce((most, each) => Math.max(most, each.lsn), 0);
     this.#columns();
   }
 
@@ -147,8 +148,16 @@ export class Film {
     return each.hole ? 0 : each.first + Math.floor(column - each.column);
   }
 
+  /** What an event tells, in all its lines. */
   text(n) {
     return this.raw.events.text[n];
+  }
+
+  /** The first line of what an event tells. */
+  line(n) {
+    const text = this.raw.events.text[n];
+    const end = text.indexOf("\n");
+    return end < 0 ? text : text.slice(0, end);
   }
 
   lsns(n) {
@@ -224,6 +233,16 @@ export function acknowledged(commit, cursor) {
   return commit.holders
     .filter((each) => each.heard >= 0 && each.heard < cursor)
     .sort((a, b) => a.heard - b.heard);
+}
+
+/** How far a segment is with a commit after `cursor` events, in words. */
+export function stageOf(commit, node, cursor) {
+  const holder = commit.holders.find((each) => each.node === node);
+  const reached = (n) => n !== undefined && n >= 0 && n < cursor;
+  if (reached(holder?.lost)) return "lost";
+  if (reached(holder?.heard)) return "acknowledged";
+  if (reached(holder?.synced)) return "on disk";
+  return reached(holder?.received) ? "received" : "not there";
 }
 
 /** The state after `cursor` events, kept up to date as the cursor moves. */

@@ -112,7 +112,7 @@ export function commitLife(film, commit) {
     lines.push(line(commit.durable, `Durable: the VDL has reached LSN ${count(commit.lsn)}, ${span(needed)} after allocation`, { mark: "durable" }));
   }
   if (call && call.returned >= 0) lines.push(line(call.returned, `${name(call.client)} is told: ${call.outcome}`));
-  for (const reader of commit.readers.slice(0, 12)) lines.push(line(reader, `Read: ${film.text(reader)}`));
+  for (const reader of commit.readers.slice(0, 12)) lines.push(line(reader, `Read: ${film.line(reader)}`));
   lines.sort((a, b) => a.n - b.n);
   if (commit.readers.length > 12) lines.push(line(-1, `and ${plural(commit.readers.length - 12, "later read")}`));
   if (commit.annulled >= 0) lines.push(line(commit.annulled, "Annulled by a recovery: its LSNs never exist again", { mark: "never" }));
@@ -128,7 +128,7 @@ export function pageWords(pages) {
 
 /** The life of anything else: the events that speak of it. */
 export function eventLife(film, marks) {
-  return marks.events.map((n) => line(n, film.text(n), { node: film.node[n] }));
+  return marks.events.map((n) => line(n, film.line(n), { node: film.node[n] }));
 }
 
 /** Facts about a message, in pairs of name and value. */

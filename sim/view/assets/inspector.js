@@ -95,6 +95,6 @@ function Event({ film, n, current, future, here }) {
       <span class="when">${moment(film.t[n]).slice(0, -2)}</span>
       <span class="klass ${klass}" data-word=${name} data-tip=${words}></span>
       <span class="who">${film.nodes[film.node[n]]?.id ?? ""}</span>
-      <span class="what">${film.text(n)}</span>
+      <span class="what">${film.line(n)}</span>
     </button></li>`;
 }

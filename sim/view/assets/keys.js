@@ -116,5 +116,5 @@ function Legend() {
 
 export const currentSentence = () => {
   const { film: shown, cursor } = active();
-  return cursor > 0 ? shown.text(cursor - 1).split("\n")[0] : "Before the first event. Press Space to play, or → to step.";
+  return cursor > 0 ? shown.line(cursor - 1) : "Before the first event. Press Space to play, or → to step.";
 };

@@ -1,6 +1,6 @@
 // The life of the selected thing, in facts and in sentences, each of which selects what it tells of.
 
-import { acknowledged } from "view/film.js";
+import { acknowledged, stageOf } from "view/film.js";
 import { commitLife, eventLife, messageFacts, pageWords, titleOf } from "view/follow.js";
 import { bytes, count, lsnRange, moment, span } from "view/format.js";
 import { html } from "view/html.js";
@@ -58,7 +58,7 @@ function Node({ run, id }) {
       <span class="dim"> ${stateWords(condition)}</span></p>`}
     <${Facts} facts=${facts} />
     <h3>Its events around this moment <span class="dim">of ${count(events.length)}; Shift + ← → steps through them</span></h3>
-    <${Lines} run=${run} lines=${near.map((n) => ({ n, text: film.text(n) }))} />`;
+    <${Lines} run=${run} lines=${near.map((n) => ({ n, text: film.line(n) }))} />`;
 }
 
 function nearby(events, cursor) {
@@ -97,10 +97,8 @@ function Commit({ run, id }) {
 function Holders({ run, commit }) {
   const { film, cursor } = run;
   const nodes = film.segments.filter((i) => film.nodes[i].group === commit.pg || film.groups.length === 1);
-  const reached = (n) => n !== undefined && n >= 0 && n < cursor;
   return html`<div class="holders">${nodes.map((node) => {
-    const holder = commit.holders.find((each) => each.node === node);
-    const words = reached(holder?.heard) ? "acknowledged" : reached(holder?.synced) ? "on disk" : reached(holder?.received) ? "received" : "not there";
+    const words = stageOf(commit, node, cursor);
     return html`<button key=${node} class="holder ${words.replaceAll(" ", "-")}" onClick=${() => select({ type: "node", id: node })}>
       <b>${film.nodes[node].id}</b><span>${words}</span></button>`;
   })}</div>`;

@@ -2,7 +2,7 @@
 // A cell is outlined when a commit's records were received, half when synced, full when heard.
 
 import { useRef } from "preact/hooks";
-import { SMALL, hatch, useCanvas } from "view/canvas.js";
+import { SMALL, cross, hatch, useCanvas } from "view/canvas.js";
 import { count, lsnRange } from "view/format.js";
 import { html } from "view/html.js";
 import { colors } from "view/palette.js";
@@ -12,7 +12,10 @@ import { hideTip, showTip, wordsFor } from "view/words.js";
 const LEFT = 64;
 const TOP = 17;
 const BOTTOM = 15;
-const CELL = 15; // an LSN's width
+const NARROW = 15; // an LSN's width, if the run has many
+const WIDE = 44; // and if it has few
+
+let CELL = NARROW;
 
 export function LogLine() {
   useApp();
@@ -23,7 +26,7 @@ export function LogLine() {
     const lsn = lsnAt(film, view.current, event);
     if (lsn < 1) return;
     const commit = film.commitOf(lsn);
-    select(commit ? { type: "commit", id: film.commits.indexOf(commit) } : { type: "lsn", id: lsn });
+    if (commit && commit.allocated < active().cursor) select({ type: "commit", id: film.commits.indexOf(commit) });
   };
   const hover = (event) => hint(view.current, event);
   const wheel = (event) => {
@@ -91,11 +94,12 @@ function paint(context, width, height, view) {
   const cursorKey = `${run.name} ${run.cursor} ${app.selection?.type} ${app.selection?.id}`;
   if (view.key !== cursorKey) view.own = view.key === undefined ? false : view.own && !app.marks;
   view.key = cursorKey;
+  CELL = Math.max(NARROW, Math.min(WIDE, Math.floor((width - LEFT - 60) / (film.columnOf(film.lastLsn) + 2))));
   const columns = Math.floor((width - LEFT - 8) / CELL);
   follow(view, film, found.next, columns);
   const rows = rowsOf(film);
   const row = (height - TOP - BOTTOM) / rows.length;
-  Object.assign(view, { columns, row, rows, spots: [] });
+  Object.assign(view, { columns, row, rows, vdl: found.vdl, spots: [] });
   context.font = SMALL;
   names(context, run, rows, row);
   const x = (lsn) => LEFT + (film.columnOf(lsn) - view.first) * CELL;
@@ -110,6 +114,7 @@ function paint(context, width, height, view) {
     if (commit.allocated < run.cursor) column(context, run, commit, view, x);
   }
   annulled(context, run, view, x);
+  outline(context, x, height);
   axis(context, film, view, x, height);
   watermarks(context, found, view, x, height, width);
   context.restore();
@@ -152,7 +157,9 @@ function column(context, run, commit, view, x) {
       const i = view.rows.indexOf(holder.node);
       if (i < 0) continue;
       if (holder.heard >= 0 && holder.heard < cursor) heard += 1;
-      cell(context, holder, cursor, left, TOP + i * view.row + 1.5, width, view.row - 3, (moment.of(holder.node, "scl") || 0) >= commit.lsn);
+      const whole = (moment.of(holder.node, "scl") || 0) >= commit.lsn;
+      const gone = !whole && moment.of(holder.node, "state") === "lost" && holder.synced >= 0 && holder.synced < cursor;
+      cell(context, holder, cursor, [left, TOP + i * view.row + 1.5, width, view.row - 3], whole, gone);
     }
   }
   context.strokeStyle = colors.panel;
@@ -161,18 +168,24 @@ function column(context, run, commit, view, x) {
   context.moveTo(left - 0.5, TOP);
   context.lineTo(left - 0.5, TOP + view.row * view.rows.length);
   context.stroke();
-  context.fillStyle = durable ? colors.write : colors.dim;
+  // The VDL may have passed a commit of which too few have told: that is what one looks for.
+  const early = !durable && commit.lsn <= view.vdl;
+  context.fillStyle = durable ? colors.write : early ? colors.finding : colors.dim;
   context.textAlign = "center";
   context.font = SMALL;
-  const words = durable ? "✓" : String(heard);
+  const words = durable ? "✓" : early ? `${heard} of 6` : String(heard);
   context.fillText(words, left + width / 2, TOP - 5);
   context.textAlign = "left";
 }
 
 /** How far a segment is with a commit's records: received, synced, or heard by the writer. */
-function cell(context, holder, cursor, x, y, width, height, complete) {
+function cell(context, holder, cursor, [x, y, width, height], complete, gone) {
   const reached = (n) => n >= 0 && n < cursor;
-  if (reached(holder.heard)) {
+  if (reached(holder.lost) || gone) {
+    context.strokeStyle = colors.fault;
+    context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+    cross(context, x + width / 2, y + height / 2, Math.min(height, 8) / 2 - 1, colors.fault);
+  } else if (reached(holder.heard)) {
     context.fillStyle = colors.write;
     context.fillRect(x, y, width, height);
   } else if (reached(holder.synced) || complete) {
@@ -254,8 +267,13 @@ function selection(context, x, height) {
   const [first, last] = app.marks.lsns;
   context.fillStyle = colors.halo;
   context.fillRect(x(first), 0, x(last) + CELL - x(first), height);
+}
+
+function outline(context, x, height) {
+  if (!app.marks?.lsns) return;
+  const [first, last] = app.marks.lsns;
   context.strokeStyle = colors.select;
-  context.lineWidth = 1.5;
+  context.lineWidth = 2;
   context.strokeRect(x(first) + 0.5, 1, x(last) + CELL - x(first) - 1, height - 2);
 }
 
@@ -303,6 +321,7 @@ function cellWords(run, commit, node) {
   const holder = commit.holders.find((each) => each.node === node);
   const reached = (n) => n !== undefined && n >= 0 && n < run.cursor;
   const name = run.film.nodes[node].id;
+  if (reached(holder?.lost)) return `${name} had it, and has lost it. ${whole}`;
   if (reached(holder?.heard)) return `${name} has it on disk, and the writer knows. ${whole}`;
   if (reached(holder?.synced)) return `${name} has it on disk; the writer has not heard so yet. ${whole}`;
   if (reached(holder?.received)) return `${name} has received it; it is not on disk yet. ${whole}`;

@@ -25,12 +25,11 @@ function Page() {
       ${app.view === "lanes"
         ? html`<${Lanes} run=${active()} key=${app.active} />`
         : runs.map((run) => html`<${ClusterMap} run=${run} key=${run.name} />`)}
-      <${Inspector} />
+      <div class="side"><${Tour} /><${Inspector} /></div>
     </main>
     <${Sentence} />
     <${LogLine} />
     <${Slider} />
-    <${Tour} />
     <${KeysDialog} />`;
 }
 

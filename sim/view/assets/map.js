@@ -1,7 +1,7 @@
 // The map: zones with their segments, the writers and the clients; dots are messages under way.
 
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { acknowledged } from "view/film.js";
+import { acknowledged, stageOf, upperBound } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { Dots, hitDot } from "view/dots.js";
 import { html } from "view/html.js";
@@ -194,14 +194,31 @@ function Segment({ run, node, size }) {
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
     <div class="scl"><${Value} word="SCL"><b>${count(scl)}</b><//>
-      ${gap && size !== "tight" ? html`<span class="gap" data-word="gap">gap ${gap}</span>` : ""}</div>
+      ${gap && size !== "tight" ? html` <span class="gap" data-word="gap">gap ${gap}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">
       <${Value} word="epoch">${brief(moment.of(node, "epoch"))}<//>
       <${Value} word="table">${brief(moment.of(node, "table_epoch"))}<//>
       <${Value} word="starts">${moment.of(node, "starts") || 0}<//>
-    </div>`}
+    </div><${Recent} run=${run} node=${node} />`}
   </div>`;
+}
+
+const RECENT = 24;
+
+/** The newest commits, newest first, and how far this segment is with each; as many as there is room for. */
+function Recent({ run, node }) {
+  const { film, cursor } = run;
+  const rows = [];
+  for (let i = upperBound(film.allocated, cursor - 1) - 1; i >= 0 && rows.length < RECENT; i -= 1) {
+    const commit = film.commits[i];
+    if (commit.annulled < 0 || commit.annulled >= cursor) rows.push(commit);
+  }
+  return html`<ol class="recent" aria-hidden="true">${rows.map((commit) => {
+    const words = stageOf(commit, node, cursor);
+    return html`<li key=${commit.lsn} class=${words.replaceAll(" ", "-")} data-tip="Commit ${lsnRange(commit.first_lsn, commit.lsn)}: ${words} at ${film.nodes[node].id}">
+      <i></i>${count(commit.lsn)}</li>`;
+  })}</ol>`;
 }
 
 /** The last LSNs as a bar: filled up to the SCL, outlined to what was received, a tick at the VDL. */

@@ -82,6 +82,7 @@ function axis(context, x, end, width, height) {
     context.moveTo(Math.round(x(ns)) + 0.5, FLAGS);
     context.lineTo(Math.round(x(ns)) + 0.5, height - 12);
     context.stroke();
+    if (Math.abs(x(ns) - x(app.t)) < 60) continue;
     context.textAlign = ns === 0 ? "left" : x(ns) > width - 40 ? "right" : "center";
     context.fillText(tickLabel(ns, step), Math.min(x(ns), width - 4), height - 3);
   }
@@ -124,7 +125,7 @@ function invariants(context, view, x, base, end) {
   context.fillRect(SIDE, y, Math.max(x(Math.min(first, film().endNs)) - SIDE, 0), INVARIANTS - 1);
   if (broken.length) {
     context.fillStyle = colors.finding;
-    context.fillRect(Math.min(x(first), right - 3), y - 1, Math.max(right - x(first), 3), INVARIANTS + 1);
+    context.fillRect(Math.min(x(first), right - 6), y - 1, Math.max(right - x(first), 6), INVARIANTS + 1);
   }
   const text = broken.length
     ? `Every invariant holds until ${briefMoment(first)}; then ${broken.map((each) => each.name).join(", ")} is broken.`
@@ -165,18 +166,21 @@ function spans(context, view, x, end) {
 }
 
 const FLAG = {
-  fault: ["▼", "fault"], heal: ["◆", "ok"], recovery: ["◆", "recovery"],
-  commit_stall: ["▬", "dim"], finding: ["✕", "finding"],
+  fault: ["▼", "fault"], heal: ["◇", "ok"], recovery: ["◆", "recovery"], opened: ["◆", "recovery"], finding: ["✕", "finding"],
+  commit_stall: ["", "dim"], commits_go_on: ["", "dim"], difference: ["≠", "select"],
 };
 
 function flags(context, view, x, width) {
   let last = -Infinity;
+  let stalled = SIDE;
   const landmarks = [...film().landmarks];
   const difference = app.forks.get(app.other ?? app.active)?.first_difference;
   if (difference && app.other) landmarks.push({ t: film().t[difference.main] ?? 0, event: difference[app.active === "main" ? "main" : "fork"], kind: "difference", title: "first difference of the two runs" });
   for (const mark of landmarks.sort((a, b) => a.t - b.t)) {
     const at = x(mark.t);
-    const [text, color] = FLAG[mark.kind] ?? ["≠", "select"];
+    const [text, color] = FLAG[mark.kind] ?? ["▪", "dim"];
+    if (mark.kind === "commit_stall") stalled = at;
+    if (mark.kind === "commits_go_on") stall(context, stalled, at);
     const close = at - last < 7 && mark.kind !== "finding" && mark.kind !== "difference";
     context.fillStyle = colors[color];
     if (mark.kind === "finding") cross(context, Math.min(at, width - SIDE), 9, 4.5, colors.finding);
@@ -185,13 +189,25 @@ function flags(context, view, x, width) {
       context.fillText(text, at, 13);
       context.textAlign = "left";
     }
-    if (!close) last = at;
+    if (!close && text) last = at;
     view.spots.unshift({ flag: true, event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
   }
   for (const each of app.marks?.events.slice(0, 200) ?? []) {
     context.fillStyle = colors.select;
     context.fillRect(x(film().t[each]) - 0.5, FLAGS - 2, 1.5, 4);
   }
+}
+
+/** While commits wait, a bar stands in the row of landmarks. */
+function stall(context, from, to) {
+  context.strokeStyle = colors.dim;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(from, 13);
+  context.lineTo(from, 18);
+  context.lineTo(to, 18);
+  context.lineTo(to, 13);
+  context.stroke();
 }
 
 function playhead(context, x, height, width) {

@@ -14,21 +14,36 @@ export function Why() {
   const broken = film.invariants.find((each) => each.name === invariant);
   return html`${finding
       ? html`<div class="finding" role="note"><h2><span class="bad">✕</span> ${invariant ?? verdict}</h2>
-          <p>${finding}</p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
+          <p><${Words} run=${run} sentence=${film.story.find((each) => each.kind === "found") ?? { text: finding, refs: [] }} at=${foundAt(film)} /></p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
           ${bug && html`<p class="dim">Planted on purpose: <b>${bug}</b></p>`}</div>`
       : html`<div class="passed"><h2><span class="good">✓</span> ${verdict}</h2>
           <p>Nothing was found. ${plural(film.invariants.length, "invariant")} held in
           ${" "}${plural(film.invariants.reduce((sum, each) => sum + each.checks, 0), "check")}.</p></div>`}
     ${film.story.length > 0 && html`<h3>${finding ? "How it came to that" : "What happened"} <span class="dim">click a sentence</span></h3>
-      <ol class="story">${film.story.map((each, i) => html`<${Sentence} key=${i} run=${run} sentence=${each} />`)}</ol>`}
+      <ol class="story">${told(film).map((each, i) => html`<${Sentence} key=${i} run=${run} sentence=${each} />`)}</ol>
+      <${Footnotes} film=${film} />`}
     ${finding && app.active === "main" && html`<${Inevitable} />`}
     <h3>Invariants <span class="dim">green until it is not</span></h3>
     <${Invariants} run=${run} />`;
 }
 
+/** What explain tells besides what happened: it stands in other places, or below. */
+const BESIDE = { head: "", found: "", broken: "", next: "", proved: "Proved", met: "Expected, and met", missed: "Expected, and not met", marks: "Reached" };
+
+const told = (film) => film.story.filter((each) => BESIDE[each.kind] === undefined);
+
+function Footnotes({ film }) {
+  const rest = film.story.filter((each) => BESIDE[each.kind]);
+  if (!rest.length) return null;
+  return html`<details class="footnotes"><summary>${rest.length} more sentences: what was expected and reached</summary>
+    ${rest.map((each, i) => html`<p key=${i}><b>${BESIDE[each.kind]}:</b> ${each.text}</p>`)}</details>`;
+}
+
 function thingOf(film, ref) {
+  if (ref.call !== null && ref.call !== undefined) return { type: "call", id: ref.call };
   if (ref.lsn !== null && ref.lsn !== undefined) {
     const commit = film.commitOf(ref.lsn);
+    if (!commit && ref.lsn < 1) return null;
     return commit ? { type: "commit", id: film.commits.indexOf(commit) } : { type: "lsn", id: ref.lsn };
   }
   if (ref.page !== null && ref.page !== undefined) return { type: "page", id: ref.page };
@@ -39,29 +54,44 @@ function thingOf(film, ref) {
 
 const hasEvent = (ref) => ref.event !== null && ref.event !== undefined;
 
-/** A sentence: its words that name something select it, and all of it goes to its moment. */
-function Sentence({ run, sentence }) {
-  const { film, cursor } = run;
+const foundAt = (film) => film.landmarks.find((each) => each.kind === "finding")?.event ?? null;
+
+/** A sentence whose words select what they name. */
+function Words({ run, sentence, at: event = null }) {
+  const { film } = run;
   const parts = [];
   let at = 0;
   const refs = [...sentence.refs].sort((a, b) => a.from - b.from);
-  const whole = refs.find(hasEvent);
   for (const ref of refs) {
-    if (ref.from < at || ref.to - ref.from >= sentence.text.length) continue;
+    if (ref.from < at || !thingOf(film, ref)) continue;
     parts.push(sentence.text.slice(at, ref.from));
-    parts.push(html`<button class="link" onClick=${() => follow(film, ref)}>${sentence.text.slice(ref.from, ref.to)}</button>`);
+    parts.push(html`<button class="link" onClick=${() => follow(film, ref, event)}>${sentence.text.slice(ref.from, ref.to)}</button>`);
     at = ref.to;
   }
   parts.push(sentence.text.slice(at));
-  const here = whole && whole.event === cursor - 1;
-  return html`<li class=${here ? "current" : ""}>
-    ${whole && html`<button class="goto" onClick=${() => toEvent(whole.event)} aria-label="Go to ${briefMoment(film.t[whole.event])}"
-      data-tip="Go to this moment">${briefMoment(film.t[whole.event])}</button>`}
-    <span>${parts}</span></li>`;
+  return parts;
 }
 
-function follow(film, ref) {
+/** A sentence of the story: its time goes to its moment. */
+function Sentence({ run, sentence }) {
+  const { film, cursor } = run;
+  const event = sentence.event ?? sentence.refs.find(hasEvent)?.event ?? null;
+  const here = event !== null && event === cursor - 1;
+  const telling = sentence.refs.find((ref) => ref.lsn) ?? sentence.refs.find((ref) => thingOf(film, ref));
+  const pick = (click) => {
+    if (click.target.closest("button")) return;
+    if (telling) follow(film, telling, event);
+    else if (event !== null) toEvent(event);
+  };
+  return html`<li class=${here ? "current" : ""} onClick=${pick}>
+    ${event !== null && html`<button class="goto" onClick=${() => toEvent(event)} aria-label="Go to ${briefMoment(film.t[event])}"
+      data-tip="Go to this moment">${briefMoment(film.t[event])}</button>`}
+    <span><${Words} run=${run} sentence=${sentence} at=${event} /></span></li>`;
+}
+
+function follow(film, ref, event) {
   if (hasEvent(ref)) toEvent(ref.event);
+  else if (event !== null) toEvent(event);
   const thing = thingOf(film, ref);
   if (thing) select(thing, { show: false });
 }
