@@ -66,11 +66,11 @@ def segment_state(host: SegmentHost, faults: Sequence[str], tail: Lsn) -> str:
     """
     if host.lost is not None:
         return "lost"
-    if not host.up:
+    if not host.up or host.core is None:
         return "down"
     if faults:
         return faults[-1]
-    if host.core is None or not host.core.state.whole:
+    if not host.core.state.whole:
         return "healing"
     return "behind" if tail - host.core.state.scl > FAR_BEHIND else "up"
 

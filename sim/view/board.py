@@ -16,7 +16,6 @@ from aurora.events import (
     Acknowledged,
     MtrAllocated,
     SealingStarted,
-    VolumeOpened,
     WriterStarted,
 )
 from segments.protocol.events import (
@@ -30,7 +29,7 @@ from segments.protocol.events import (
     TableAdopted,
     WriteSynced,
 )
-from segments.protocol.ids import NO_EPOCH, Address, SegmentId, VolumeEpoch
+from segments.protocol.ids import NO_EPOCH, Address, Lsn, PgId, SegmentId, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from sim.plan.episodes import episodes_of
 from sim.show.looks import SegmentLook, WriterLook, epoch_text, look_at_segment, look_at_writer
@@ -41,9 +40,9 @@ VOLUME: Final = ""
 """Who has what belongs to nobody: the volume."""
 TOLD: Final = frozenset({"scl", "vcl", "vdl"})
 """The fields whose every change an event tells."""
+_GROWING: Final = frozenset({"log_bytes"})
+"""What grows bit by bit between two events, the second of which tells of it."""
 _STARTS: Final = "starts"
-_LEADERS: Final = (SealingStarted, WriterStarted, VolumeOpened)
-"""After these another writer may lead: how far a segment is behind is counted from its tail."""
 
 
 class Board:
@@ -59,16 +58,22 @@ class Board:
         """The writers' names by their ids."""
         self._world = world
         self._engines: dict[Address, Engine] = {}
+        self._running: dict[Address, Engine] = {}
+        """Those of them that have not ended, as far as is known."""
         self._unseen: dict[str, None] = {}
         """Whoever has taken a step since somebody looked."""
         self._everybody = True
+        self._tails: dict[PgId, Lsn] = {}
+        """The last LSN of each group, of which it is told how far segments are behind."""
         self._table_epoch = NO_EPOCH
         schedule = world.schedule
+        self._acted: tuple[int, int] | None = None
+        """Number and time of the last action."""
         self._faults: dict[SegmentId, list[tuple[int, int, str]]] = {}
         for each in episodes_of(schedule, schedule.knobs.duration_ns):
             for segment in each.segments if each.state else ():
                 end_ns = each.ends.get(segment, each.end_ns)
-                span = (each.start_ns, end_ns, each.state)
+                span = (each.number, end_ns, each.state)
                 self._faults.setdefault(segment, []).append(span)
 
     # ---- what events say -------------------------------------------------------------------------
@@ -85,11 +90,6 @@ class Board:
             self._table_epoch = event.table.epoch
             self._assign(VOLUME, "annulled", _ranges(event.table), into)
         self._unseen[source] = None
-        if isinstance(event, _LEADERS):
-            self._everybody = True
-        elif isinstance(event, MtrAllocated):
-            for pg_id in set(event.pg_ids):
-                self._unseen.update(dict.fromkeys(self._world.groups[pg_id].members))
 
     def _told(self, source: str, event: Event) -> Iterator[tuple[str, Value]]:
         match event:
@@ -133,8 +133,15 @@ class Board:
         """Have the next look be at everybody."""
         self._everybody = True
 
+    def acting(self, number: int, at_ns: int) -> None:
+        """An action of the schedule is about to happen: faults begin with it, or end."""
+        self._acted = (number, at_ns)
+        self._everybody = True
+
     def look(self, taking: str | None, into: list[Value]) -> None:
         """Look at whoever has taken a step, but for whoever is ``taking`` one just now."""
+        self._unseen.update(dict.fromkeys(self._ended_writers()))
+        self._see_tails(taking)
         whom = self._all_nodes() if self._everybody else list(self._unseen)
         kept = taking is not None and (self._everybody or taking in self._unseen)
         self._everybody = False
@@ -143,8 +150,21 @@ class Board:
 
     def keyframe(self, taking: str) -> list[Value]:
         """Every value, from a look at everybody but for whoever is ``taking`` a step."""
+        known = list(self.values)
         self._look_at([each for each in self._all_nodes() if each != taking], [])
+        for (_, field), slot in self.slots.items():
+            if field in _GROWING and slot < len(known):
+                self.values[slot] = known[slot]
         return list(self.values)
+
+    def _ended_writers(self) -> list[Address]:
+        """Those that have ended since somebody looked: some do so without a last step."""
+        if self._world.built:
+            self._meet_writers()
+        ended = [name for name, engine in self._running.items() if engine.error is not None]
+        for name in ended:
+            del self._running[name]
+        return ended
 
     def _all_nodes(self) -> list[str]:
         if not self._world.built:
@@ -154,30 +174,46 @@ class Board:
 
     def _meet_writers(self) -> None:
         for engine in self._world.cluster.engines:
-            self._engines.setdefault(engine.name, engine)
+            if engine.name not in self._engines:
+                self._engines[engine.name] = self._running[engine.name] = engine
 
     def _look_at(self, whom: Sequence[str], into: list[Value]) -> None:
         if not whom or not self._world.built:
             return
-        self._meet_writers()
         hosts = self._world.cluster.hosts
-        leader = self._world.leading_writer.core if self._engines else None
-        now_ns = self._world.scheduler.now_ns
         for each in whom:
             if each in hosts:
                 host = hosts[each]
-                tail = 0 if leader is None else leader.tail_lsn(host.group.pg_id)
-                look = look_at_segment(host, self._faults_at(each, now_ns), tail, self.names)
+                tail = self._tails.get(host.group.pg_id, 0)
+                look = look_at_segment(host, self._faults_of(each), tail, self.names)
                 self._found(each, _fields_of(look), into)
             elif each in self._engines:
                 engine = self._engines[each]
                 self._found(each, _values_of(look_at_writer(engine, self.names)), into)
 
-    def _faults_at(self, segment: SegmentId, now_ns: int) -> list[str]:
-        if self._world.healed:
+    def _see_tails(self, taking: str | None) -> None:
+        """See how far each group's log goes, unless that is just being changed."""
+        leader = self._world.leading_writer if self._engines else None
+        if leader is None or leader.name == taking:
+            return
+        tails = (
+            {}
+            if leader.core is None
+            else {pg: leader.core.tail_lsn(pg) for pg in leader.core.pg_ids}
+        )
+        if tails != self._tails:
+            for group in self._world.groups:
+                if tails.get(group.pg_id) != self._tails.get(group.pg_id):
+                    self._unseen.update(dict.fromkeys(group.members))
+            self._tails = tails
+
+    def _faults_of(self, segment: SegmentId) -> list[str]:
+        """The words of the faults that last at a segment; only an action changes them."""
+        if self._world.healed or self._acted is None:
             return []
+        number, now_ns = self._acted
         spans = self._faults.get(segment, ())
-        return [word for start, end, word in spans if start <= now_ns < end]
+        return [word for start, end_ns, word in spans if start <= number and now_ns < end_ns]
 
     def _found(self, who: str, fields: Mapping[str, Value], into: list[Value]) -> None:
         for field, value in fields.items():

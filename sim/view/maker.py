@@ -161,7 +161,7 @@ class FilmMaker(Listener):
 
     def on_action(self, number: int, action: Action) -> None:
         self._add("ActionDone", SCHEDULE, titled(action))
-        self.board.look_at_all()
+        self.board.acting(number, self.world.scheduler.now_ns)
 
     def on_crashed(self, segment: SegmentId) -> None:
         self._fault("Crashed", segment, "stops at once: what it had in memory is gone")
@@ -227,8 +227,9 @@ class FilmMaker(Listener):
             self._healed = True
             healed_ns = max(self.world.schedule.knobs.duration_ns, self._last_ns())
             self.board.look_at_all()
-            self._new_row("Healed", SCHEDULE, kind_of("Healed").words, -1, healed_ns)
-        row = self._new_row(kind, source, text, call, self.world.scheduler.now_ns)
+            words = kind_of("Healed").words
+            self._new_row("Healed", SCHEDULE, words, -1, healed_ns, taking=source)
+        row = self._new_row(kind, source, text, call, self.world.scheduler.now_ns, taking=source)
         if row is not None:
             del self.event_of_step[len(self.recorder.steps) :]
             missing = len(self.recorder.steps) - len(self.event_of_step)
@@ -239,15 +240,23 @@ class FilmMaker(Listener):
         return self.rows[-1].time_ns if self.rows else 0
 
     def _new_row(
-        self, kind: type[Event] | str, source: str, text: str, call: int, time_ns: int
+        self,
+        kind: type[Event] | str,
+        source: str,
+        text: str,
+        call: int,
+        time_ns: int,
+        *,
+        taking: str,
     ) -> Row | None:
+        """``taking`` is who takes the step just now: what becomes of it is not so yet."""
         if len(self.rows) >= self._most:
             self.cut = True
             return None
         if not self._ended:
-            self.board.look(source, self.rows[-1].sets if self.rows else [])
+            self.board.look(taking, self.rows[-1].sets if self.rows else [])
         if len(self.rows) % KEYFRAME_EVERY == 0:
-            looked = self.board.values if self._ended else self.board.keyframe(source)
+            looked = self.board.values if self._ended else self.board.keyframe(taking)
             self.keyframes.append((len(self.rows), list(looked)))
         if kind not in self.kinds:
             self.kinds[kind] = (len(self.kinds), kind_of(kind))
