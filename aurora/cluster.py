@@ -70,12 +70,14 @@ class Cluster:
         ledger: VdlLedger | None = None,
         read_only: bool = False,
         clock: Callable[[], int] = time_ns,
+        seeded: Callable[[int], Random] = Random,
         accepts_rollback: bool = False,
         trace: Tracer | None = None,
     ) -> None:
         """``read_only`` says that ``disks`` are copies: recovered once, and then only read.
 
-        ``clock`` gives writers the time, in nanoseconds since the epoch of Unix.
+        ``clock`` gives writers the time, in nanoseconds since the epoch of Unix; ``seeded`` makes
+        a stream of random numbers for each part, from a number that ``random`` has drawn.
         ``ledger`` keeps a VDL that the volume has reached, by default in memory. With
         ``accepts_rollback`` disks are taken as they are, whatever else is known of them.
         """
@@ -103,6 +105,7 @@ class Cluster:
         self._nursery = nursery
         self._closed = False
         self._random = random
+        self._seeded = seeded
         self._clock = clock
         self._trace = trace
         self._writer_scopes: dict[Engine, trio.CancelScope] = {}
@@ -121,7 +124,7 @@ class Cluster:
 
     def new_random(self) -> Random:
         """A stream of random numbers of its own, seeded from the cluster's."""
-        return Random(self._random.getrandbits(64))
+        return self._seeded(self._random.getrandbits(64))
 
     @property
     def engine(self) -> Engine:
@@ -570,6 +573,7 @@ async def new_volume(
     random: Random,
     *,
     clock: Callable[[], int] = time_ns,
+    seeded: Callable[[int], Random] = Random,
     trace: Tracer | None = None,
 ) -> tuple[Cluster, RecoveryPlan]:
     """Make ``disks``, all of them empty, a new volume; as `Cluster`, and the plan to open it with.
@@ -579,7 +583,10 @@ async def new_volume(
     """
     for disk in disks.values():
         await format_storage(disk.open(), epoch, random)
-    cluster = Cluster(nursery, network, geometry, disks, config, random, clock=clock, trace=trace)
+    cluster = Cluster(
+        nursery, network, geometry, disks, config, random,
+        clock=clock, seeded=seeded, trace=trace,
+    )  # fmt: skip
     return cluster, RecoveryPlan.fresh(epoch, geometry.pg_ids)
 
 

@@ -24,12 +24,11 @@ from sim.check.checker import Checker
 from sim.check.findings import Violation
 from sim.check.marks import Coverage
 from sim.plan.schedule import SECOND, Action, Operation, Schedule
-from sim.plan.seeds import Seeds
 from sim.world import faults
 from sim.world.clients import run_client
 from sim.world.databases import check_extra
 from sim.world.history import Call, Outcome
-from sim.world.network_policy import NetworkPolicy
+from sim.world.network_policy import PolicyMaker
 from sim.world.no_effect import WithoutEffect, without_effect
 from sim.world.scheduler import Deadlock, Livelock, Undecided
 from sim.world.work_bound import share_of
@@ -122,13 +121,13 @@ class Run:
 
     def _run_to_the_end(self) -> tuple[Verdict, str, str]:
         """How it ended, the name of what broke, and what was found."""
-        knobs, seeds = self.world.schedule.knobs, Seeds(self.world.schedule.seed)
+        knobs, seeds = self.world.schedule.knobs, self.world.seeds
         try:
             if self.world.schedule.has_sql:
                 check_extra()
             self.world.scheduler.run(
                 self._main,
-                seed=seeds.number("tasks") & 0xFFFF_FFFF,
+                seed=seeds.begun_from(seeds.number("tasks") & 0xFFFF_FFFF, "tasks"),
                 deadline_ns=knobs.duration_ns + 2 * knobs.liveness_ns,
                 share=share_of(len(self.world.groups)),
             )
@@ -215,6 +214,6 @@ def _rarely_collected() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def run(schedule: Schedule, *, policy: NetworkPolicy | None = None) -> RunResult:
+def run(schedule: Schedule, *, policy: PolicyMaker | None = None) -> RunResult:
     """Run a schedule in a world of its own."""
     return Run(World(schedule, policy=policy)).run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -11,15 +11,18 @@ import attrs
 import click
 
 from segments.protocol.errors import AuroraError
+from segments.protocol.volume import VolumeGeometry
 from sim.bugs import BUGS, planted
 from sim.commands.exit_codes import EXIT_CODES
 from sim.files import recording, scenario
 from sim.files.expectations import Expectation, conclude, failure_of
+from sim.plan.fork import forked
 from sim.plan.generate import generate
-from sim.plan.schedule import Schedule
+from sim.plan.schedule import Action, Schedule
 from sim.run import Run, RunResult
 from sim.wording import suggestion
-from sim.world.network_policy import Decision, ReplayingPolicy
+from sim.world import faults
+from sim.world.network_policy import Decided, PolicyMaker
 from sim.world.world import World
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -39,7 +42,7 @@ class Case:
 
     schedule: Schedule
     bug: str | None = None
-    decisions: Mapping[int, Decision] | None = None
+    decided: Decided | None = None
     """Of a recording: what became of each message. Without it the seed draws that."""
     expectations: tuple[Expectation, ...] = ()
     """Of a scenario: what must be so beyond the invariants."""
@@ -51,12 +54,59 @@ class Case:
 
         The expectations are judged, but a failure that they ask for is still a failure here.
         """
-        policy = None if self.decisions is None else ReplayingPolicy(self.decisions)
         with planted(self.bug):
-            run = Run(World(self.schedule, policy=policy))
+            run = Run(World(self.schedule, policy=self.policy))
             if prepare is not None:
                 prepare(run)
             return failure_of(run.run(), self.expectations)
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether it is a recorded run, of which every message is decided."""
+        return self.decided is not None and self.decided.until_ns is None
+
+    @property
+    def policy(self) -> PolicyMaker | None:
+        """Who decides what becomes of messages, for a world; None: the seed does."""
+        return None if self.decided is None else self.decided.policy
+
+    def fork(
+        self,
+        at_ns: int,
+        *,
+        salt: int | None = None,
+        add: Sequence[Action] = (),
+        remove: Collection[int] = (),
+    ) -> Case:
+        """The same run before ``at_ns``, and another one from then on: see `forked`.
+
+        Raises `Invalid` for a fault that cannot be, too. With other faults, expectations are left
+        out: they are about those that were planned. It is not named yet: that is up to whoever
+        saves its `scenario_text`.
+        """
+        schedule = forked(self.schedule, at_ns, salt=salt, add=add, remove=remove)
+        groups = VolumeGeometry(schedule.knobs.pg_count).groups()
+        for action in add:
+            faults.check(action, groups)
+            faults.check_sides(action, groups)
+        decided = self.decided
+        if decided is not None:
+            until_ns = at_ns if decided.until_ns is None else min(at_ns, decided.until_ns)
+            decided = attrs.evolve(decided, until_ns=until_ns)
+        expectations = () if add or remove else self.expectations
+        return attrs.evolve(
+            self, schedule=schedule, decided=decided, expectations=expectations, source=""
+        )
+
+    def scenario_text(self, description: str = "") -> str:
+        """A scenario file that is this run, and brings its bug along; see `scenario.dump`."""
+        return scenario.dump(
+            self.schedule,
+            description=description,
+            bug=self.bug or "",
+            expectations=self.expectations,
+            decided=self.decided,
+        )
 
     def exit_code(self, result: RunResult) -> int:
         """Of a command that runs it and no more, as ``run`` does: an expected failure passes."""
@@ -81,7 +131,7 @@ def case_of_recording(found: recording.Recording, source: str = "", bug: str | N
     return Case(
         schedule=found.schedule,
         bug=bug or found.bug,
-        decisions=found.decisions,
+        decided=Decided(found.decisions),
         expectations=found.expectations,
         source=source,
     )
@@ -118,12 +168,15 @@ def _open_file(seed: int | None, name: str, bug: str | None) -> Case:
         source = quoted if bug is None else f"{quoted} --bug {bug}"
         return case_of_recording(recording.load(Path(name)), source, bug)
     read = scenario.load(scenario.find(name))
+    if seed is not None and read.decided is not None:
+        raise click.UsageError("the fork of a recording has its seed: expected no --seed")
     source = quoted if seed is None else f"{quoted} --seed {seed}"
     if bug is not None:
         source = f"{source} --bug {bug}"
     return Case(
         schedule=read.schedule(seed),
         bug=bug or read.bug or None,
+        decided=read.decided,
         expectations=read.expectations,
         source=source,
     )

@@ -2,17 +2,17 @@
 
 Both have a hash seed of their own, so that whatever depends on the order of a set, on `hash` or on
 addresses in memory differs between them. Each writes down every event of its trace; the first that
-is not the same is named.
+is not the same is named, as it is in both.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -23,10 +23,14 @@ import click
 from sim.commands.case import case_options, open_case
 from sim.commands.exit_codes import HELP, VIOLATION
 from sim.run import Run
+from sim.story.difference import Difference, first_difference
 from sim.wording import counted, say
 
 HASH_SEEDS: Final = ("1", "2")
-_SHOWN: Final = 160
+_KEPT: Final = 1 << 16
+"""Of an event that is longer, so many bytes and a hash are compared."""
+_DIGEST_BYTES: Final = 8
+_HEAD: Final = struct.Struct(f">I{_DIGEST_BYTES}s")
 _CHILD: Final = "from sim.commands.determinism import run_child; run_child()"
 
 
@@ -36,10 +40,8 @@ class Comparison:
 
     events: int
     """Those that are the same in both."""
-    before: str
-    """The last of those."""
-    diverging: tuple[str, str] | None
-    """The first event that differs, in each process; None if there is none."""
+    difference: Difference | None
+    """The first event that differs; None if there is none."""
     digest: str
 
 
@@ -77,24 +79,37 @@ def _start(seed: str, path: Path, arguments: Sequence[str], prelude: str) -> sub
 
 
 def _compare_files(paths: Sequence[Path], digest: str) -> Comparison:
-    events, before = 0, ""
-    with paths[0].open() as one, paths[1].open() as other:
-        for left, right in zip_longest(one, other, fillvalue="nothing more\n"):
-            if left != right:
-                return Comparison(events, before, (left.strip(), right.strip()), digest)
-            events, before = events + 1, left.strip()
-    return Comparison(events, before, None, digest)
+    events = 0
+
+    def counted_events(path: Path) -> Iterator[bytes]:
+        nonlocal events
+        for event in _events_of(path):
+            events += 1
+            yield event
+
+    found = first_difference(counted_events(paths[0]), _events_of(paths[1]))
+    return Comparison(events if found is None else found.events, found, digest)
+
+
+def _events_of(path: Path) -> Iterator[bytes]:
+    """The events in a file of `run_child`; what was cut off an event is compared by its hash."""
+    with path.open("rb") as file:
+        while head := file.read(_HEAD.size):
+            length, digest = _HEAD.unpack(head)
+            event = file.read(length)
+            yield event if length < _KEPT else event + digest
 
 
 def run_child() -> None:
-    """Run one case; write every event to a file, one to a line: its beginning and its hash."""
+    """Run one case; write every event to a file: a length, a hash, and its beginning."""
     path, seed, name, bug = sys.argv[1:]
     case = open_case(int(seed) if seed else None, name or None, bug or None)
-    with Path(path).open("w", encoding="ascii") as file:
+    with Path(path).open("wb") as file:
 
         def write(event: bytes) -> None:
-            shown = repr(event[:_SHOWN])[2:-1]
-            file.write(f"{shown} #{blake2b(event, digest_size=8).hexdigest()}\n")
+            kept = event[:_KEPT]
+            file.write(_HEAD.pack(len(kept), blake2b(event, digest_size=_DIGEST_BYTES).digest()))
+            file.write(kept)
 
         def listen(run: Run) -> None:
             run.world.trace.sink = write
@@ -114,12 +129,9 @@ def command(seed: int | None, name: str | None, bug: str | None) -> None:
     case = open_case(seed, name, bug)
     say(f"{case.source}: two processes, PYTHONHASHSEED {' and '.join(HASH_SEEDS)}")
     found = compare(["" if seed is None else str(seed), name or "", bug or ""])
-    if found.diverging is None:
+    if found.difference is None:
         say(f"the same {counted(found.events, 'event')} in both, digest {found.digest}")
         return
-    say(f"the same so far: {counted(found.events, 'event')}; the last of them:")
-    say(f"  {found.before}")
-    say("the first that differs:")
-    for hash_seed, line in zip(HASH_SEEDS, found.diverging, strict=True):
-        say(f"  PYTHONHASHSEED={hash_seed}: {line}")
+    one, other = (f"PYTHONHASHSEED={each}" for each in HASH_SEEDS)
+    say("\n".join(found.difference.lines((one, other))))
     sys.exit(VIOLATION)

@@ -129,9 +129,9 @@ def _conclusions(result: RunResult, case: Case) -> list[str]:
 
 def _next_command(result: RunResult, case: Case) -> str:
     if result.verdict is Verdict.PASSED:
-        how = "replay" if case.decisions is not None else "run"
+        how = "replay" if case.is_recording else "run"
         return f"python -m aurora.sim {how} {case.source}"
     # `run` takes no recording; what is left of one is a scenario.
-    if case.decisions is not None or len(events_of(result.schedule)) > _SMALL:
+    if case.is_recording or len(events_of(result.schedule)) > _SMALL:
         return f"python -m aurora.sim shrink {case.source} -o smaller.toml"
     return f"python -m aurora.sim run {case.source} --trace events.jsonl"

@@ -31,7 +31,9 @@ def command(seed: int | None, name: str | None, bug: str | None, output: Path, f
     case = open_case(seed, name, bug)
     check_output("-o", output, inputs=input_paths(name), force=force, written_before=is_recording)
     with planted(case.bug):
-        recording, result = record(case.schedule, bug=case.bug, expectations=case.expectations)
+        recording, result = record(
+            case.schedule, bug=case.bug, expectations=case.expectations, policy=case.policy
+        )
     save(recording, output)
     amounts = (
         (len(recording.schedule.actions), "action"),

@@ -31,6 +31,7 @@ from sim.show.report import Report, as_json, make_report
 from sim.show.report_text import header, report_text, show
 from sim.show.watch import Watch
 from sim.wording import command_line
+from sim.world.network_policy import PolicyMaker
 from sim.world.world import World
 
 DEFAULT: Final = "default"
@@ -49,6 +50,8 @@ class Plan:
     description: str = ""
     expectations: tuple[Expectation, ...] = ()
     bug: str | None = None
+    policy: PolicyMaker | None = None
+    """Who decides what becomes of messages; None: the seed does."""
 
     @property
     def command(self) -> str:
@@ -133,7 +136,11 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
     else:
         found = scenario.load(scenario.find(name or DEFAULT))
         schedule = found.schedule(seed)
-        arguments = [name or DEFAULT, "--seed", str(schedule.seed)]
+        arguments = [name or DEFAULT]
+        if found.decided is None:
+            arguments += ["--seed", str(schedule.seed)]
+        elif seed is not None:
+            raise Invalid("the fork of a recording has its seed: expected no --seed")
     if bug:
         arguments += ["--bug", bug]
     return Plan(
@@ -142,13 +149,14 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
         description=found.description,
         expectations=found.expectations,
         bug=bug or found.bug or None,
+        policy=None if found.decided is None else found.decided.policy,
     )
 
 
 def execute(plan: Plan, console: Console | None = None, trace: PatientFile | None = None) -> Report:
     """Run a plan; on a console, with its header, and live if that is a terminal."""
     with planted(plan.bug):
-        return _watched(plan, Run(World(plan.schedule)), console, trace)
+        return _watched(plan, Run(World(plan.schedule, policy=plan.policy)), console, trace)
 
 
 def replay(

@@ -337,7 +337,7 @@ def ways_missed(case: Case, result: RunResult) -> list[str]:
 
 def of_its_own(case: Case, schedule: Schedule) -> Case:
     """Another schedule in the same case; its own seed decides its messages."""
-    return attrs.evolve(case, schedule=schedule, decisions=None)
+    return attrs.evolve(case, schedule=schedule, decided=None)
 
 
 def shrink_case(

@@ -14,7 +14,7 @@ be sent after all, it arrives once, after the minimum of its link.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -30,12 +30,12 @@ from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation, failure_of
 from sim.files.knob_tables import check_ranges
 from sim.files.toml_reader import ScenarioError, Table
+from sim.plan.redraws import Redraw
 from sim.plan.schedule import Action, Knobs, Operation, Schedule
-from sim.plan.seeds import Seeds
 from sim.run import RunResult, run
 from sim.wording import suggestion
 from sim.world import faults
-from sim.world.network_policy import Decision, RandomPolicy, RecordingPolicy
+from sim.world.network_policy import Decision, NetworkPolicy, PolicyMaker, RecordingPolicy
 
 FORMAT: Final = "aurora-sim recording"
 VERSION: Final = 2
@@ -58,17 +58,26 @@ class Recording:
 
 
 def record(
-    schedule: Schedule, *, bug: str | None = None, expectations: tuple[Expectation, ...] = ()
+    schedule: Schedule,
+    *,
+    bug: str | None = None,
+    expectations: tuple[Expectation, ...] = (),
+    policy: PolicyMaker | None = None,
 ) -> tuple[Recording, RunResult]:
-    """Run ``schedule`` as its seed draws it (with ``bug`` planted already), and keep it all.
+    """Run ``schedule`` (with ``bug`` planted already), and keep it all.
 
-    The result is the one of `failure_of`.
+    Messages are as the seed draws them, or as ``policy`` decides. The result is the one of
+    `failure_of`.
     """
-    policy = RecordingPolicy(RandomPolicy(Seeds(schedule.seed).within("network")))
-    result = failure_of(run(schedule, policy=policy), expectations)
+    decisions: dict[int, Decision] = {}
+
+    def keep(drawn: NetworkPolicy, now: Callable[[], int]) -> NetworkPolicy:
+        return RecordingPolicy(policy(drawn, now) if policy else drawn, decisions)
+
+    result = failure_of(run(schedule, policy=keep), expectations)
     recording = Recording(
         schedule=schedule,
-        decisions=policy.decisions,
+        decisions=decisions,
         verdict=result.verdict.value,
         digest=result.digest,
         bug=bug,
@@ -85,7 +94,7 @@ def lines(recording: Recording) -> Iterator[str]:
     schedule = recording.schedule
     header = {
         "format": FORMAT, "version": VERSION, "name": schedule.name, "seed": schedule.seed,
-        "shape": schedule.shape,
+        "shape": schedule.shape, "redraws": _CONVERTER.unstructure(schedule.redraws),
         "bug": recording.bug, "verdict": recording.verdict, "digest": recording.digest,
         "knobs": _CONVERTER.unstructure(schedule.knobs),
         "expect": [expectation_row(each) for each in recording.expectations],
@@ -191,6 +200,7 @@ def _read_header(header: Mapping[str, Any], path: Path) -> Recording:
             knobs=knobs,
             name=str(header.get("name", "")),
             shape=str(header.get("shape", "")),
+            redraws=_CONVERTER.structure(header.get("redraws", []), tuple[Redraw, ...]),
         ),
         decisions={},
         verdict=str(header.get("verdict")),

@@ -21,9 +21,12 @@ from segments.protocol.volume import ProtectionGroup, VolumeGeometry
 from sim.bugs import BUGS
 from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation
+from sim.files.fits import DoesNotFit, check_fits
+from sim.files.fork_tables import decided_lines, read_decided, read_redraws, redraw_row
 from sim.files.knob_tables import knob_values, read_knobs
 from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document
 from sim.plan.drawn_workload import Workload
+from sim.plan.redraws import Redraw
 from sim.plan.schedule import (
     READS,
     SECOND,
@@ -42,6 +45,7 @@ from sim.plan.sql_calls import USUAL_READS, USUAL_WRITES
 from sim.plan.wrong_calls import WRONG_CALLS
 from sim.wording import suggestion
 from sim.world import faults
+from sim.world.network_policy import Decided
 
 KINDS: Final = ("put", "open", "wrong", *READS, SQL)
 _MOST_CLIENTS: Final = 1_000
@@ -69,6 +73,9 @@ class ScenarioFile:
     workloads: tuple[Workload, ...] = ()
     """Calls drawn from the seed."""
     expectations: tuple[Expectation, ...] = ()
+    redraws: tuple[Redraw, ...] = ()
+    decided: Decided | None = None
+    """Of the fork of a recording: what became of its messages until then."""
 
     def schedule(self, seed: int | None = None) -> Schedule:
         """The schedule of this scenario, by default with its own seed."""
@@ -84,6 +91,7 @@ class ScenarioFile:
             actions=self.actions,
             operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
             name=self.name,
+            redraws=self.redraws,
         )
 
 
@@ -147,34 +155,15 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
         expectations=tuple(
             read_expectation(table, groups, knobs) for table in root.tables("expect")
         ),
+        redraws=read_redraws(root.tables("redraw")),
+        decided=read_decided(root),
     )
     root.finish()
-    _check_fits(root.table("knobs"), scenario)
+    try:
+        check_fits(knobs, scenario.operations, scenario.workloads)
+    except DoesNotFit as error:
+        raise root.table("knobs").error(error.key, str(error)) from None
     return scenario
-
-
-def _check_fits(table: Table, scenario: ScenarioFile) -> None:
-    """Raise `ScenarioError` if some write is larger than the engine ever takes."""
-    puts = [each for each in scenario.operations if each.kind == "put"]
-    drawn = [each for each in scenario.workloads if each.write_share and not each.sql]
-    in_sql = [each for each in scenario.workloads if each.sql]
-    if (puts or drawn) and (in_sql or any(each.kind == SQL for each in scenario.operations)):
-        raise table.error(
-            None, "found writes of pages beside calls in SQL: expected nobody else to write then"
-        )
-    records = max([*(len(e.pages) for e in puts), *(e.mtr_pages for e in drawn)], default=1)
-    written = [*(len(e.pages) * e.length for e in puts), *(e.mtr_pages * e.length for e in drawn)]
-    for knob, least, what in (
-        ("lal", records, "records"),
-        ("max_mtr_writes", records, "records"),
-        ("max_mtr_bytes", max(written, default=1), "bytes"),
-    ):
-        if (found := getattr(scenario.knobs, knob)) < least:
-            raise table.error(
-                knob,
-                f"found {found}: expected at least {least}, the {what} of the largest "
-                f"mini-transaction (pages, mtr_pages, bytes)",
-            )
 
 
 def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Iterator[Action]:
@@ -317,18 +306,23 @@ def dump(
     description: str = "",
     bug: str = "",
     expectations: Sequence[Expectation] = (),
+    decided: Decided | None = None,
 ) -> str:
     """A scenario file of a schedule; `load` gives the same schedule and expectations again.
 
-    Raises `Invalid` for a fault's parameter that TOML has no word for.
+    ``decided`` is of a fork of a recording, and has a moment until which it counts. Raises
+    `Invalid` for a fault's parameter that TOML has no word for.
     """
     head: dict[str, Any] = {"name": schedule.name, "description": description, "bug": bug}
     lines = [f"{key} = {_toml(value)}" for key, value in head.items() if value or key == "name"]
     lines.append(f"seed = {schedule.seed}")
+    if decided is not None:
+        lines += decided_lines(decided)
     for key, rows in (
         ("action", [_action_row(each) for each in schedule.actions]),
         ("operation", [_operation_row(each) for each in schedule.operations]),
         ("expect", [expectation_row(each) for each in expectations]),
+        ("redraw", [redraw_row(each) for each in schedule.redraws]),
     ):
         if rows:
             lines += ["", f"{key} = [", *(f"  {_toml(row)}," for row in rows), "]"]

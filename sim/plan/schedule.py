@@ -7,6 +7,7 @@ Times are integer nanoseconds of virtual time since the start.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any, Final
 
 import attrs
@@ -18,6 +19,7 @@ from segments.protocol.errors import Invalid
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from sim.durations import moment_column
 from sim.plan.profiles import DiskProfile, LinkProfile
+from sim.plan.redraws import Redraw
 
 MS: Final = 1_000_000
 """Nanoseconds in a millisecond."""
@@ -239,6 +241,8 @@ class Schedule:
     name: str = ""
     shape: str = ""
     """The name of the shape (`sim.plan.shapes`) that a seed drew; empty if nothing was drawn."""
+    redraws: tuple[Redraw, ...] = ()
+    """From when on other numbers are drawn for what the schedule does not say; ascending."""
 
     @property
     def has_sql(self) -> bool:
@@ -250,3 +254,6 @@ class Schedule:
             times = [each.at_ns for each in items]
             if times != sorted(times) or any(at < 0 for at in times):
                 raise Invalid("a schedule's times: expected ascending and not negative")
+        turns = [each.at_ns for each in self.redraws]
+        if any(one >= next_one for one, next_one in pairwise(turns)):
+            raise Invalid(f"redraws at {turns} ns: expected ascending, each moment once")

@@ -20,7 +20,6 @@ from segments.protocol.record import PAGE_SIZE, checked_page_id, checked_write
 from sim.durations import length, moment_column
 from sim.files.expectations import UNMET
 from sim.plan.schedule import SECOND, Action, Operation
-from sim.plan.seeds import Seeds
 from sim.run import Run
 from sim.script.errors import ExpectationFailed
 from sim.world import faults
@@ -72,7 +71,7 @@ class Scenario:
         self._nursery = nursery
         self._tell = tell
         self._probes = 0
-        self.random: Random = Seeds(run.world.schedule.seed).stream("script")
+        self.random: Random = run.world.seeds.stream("script")
         """What a script draws from, if it draws: the same from the same seed."""
         self.actions: list[Action] = []
         """The faults so far."""

@@ -41,6 +41,10 @@ class NetworkPolicy(Protocol):
         """The delays of the copies of the message with number ``message``."""
 
 
+PolicyMaker: TypeAlias = Callable[[NetworkPolicy, Callable[[], int]], NetworkPolicy]
+"""Is given what draws the decisions of a run, and what tells its time, and makes what decides."""
+
+
 @attrs.define(eq=False)
 class RandomPolicy:
     """Draws every decision from the link's profile; no number is drawn for a fault that is off.
@@ -74,7 +78,7 @@ class RecordingPolicy:
     """Keeps what another policy decides, by the number of the message."""
 
     _inner: NetworkPolicy
-    decisions: dict[int, Decision] = attrs.field(factory=dict, init=False)
+    decisions: dict[int, Decision] = attrs.field(factory=dict)
 
     def decide(self, message: int, link: Link) -> Decision:
         decision = self.decisions[message] = self._inner.decide(message, link)
@@ -90,3 +94,36 @@ class ReplayingPolicy:
     def decide(self, message: int, link: Link) -> Decision:
         decision = self._decisions.get(message)
         return (link.profile.minimum_ns,) if decision is None else decision
+
+
+@attrs.define(eq=False)
+class ForkingPolicy:
+    """Decides as recorded until a moment, and from then on as drawn.
+
+    All is drawn from the beginning, so that streams that are not drawn anew go on as they would.
+    """
+
+    _recorded: ReplayingPolicy
+    _until_ns: int
+    _drawn: NetworkPolicy
+    _now: Callable[[], int]
+
+    def decide(self, message: int, link: Link) -> Decision:
+        drawn = self._drawn.decide(message, link)
+        return drawn if self._now() >= self._until_ns else self._recorded.decide(message, link)
+
+
+@attrs.frozen
+class Decided:
+    """What became of messages in another run, by their numbers from 1; to be so again."""
+
+    decisions: Mapping[int, Decision]
+    until_ns: int | None = None
+    """For messages that are sent before this moment; None: for all."""
+
+    def policy(self, drawn: NetworkPolicy, now: Callable[[], int]) -> NetworkPolicy:
+        """A `PolicyMaker`."""
+        recorded = ReplayingPolicy(self.decisions)
+        if self.until_ns is None:
+            return recorded
+        return ForkingPolicy(recorded, self.until_ns, drawn, now)

@@ -27,6 +27,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from pathlib import PurePath
+from random import Random
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import attrs
@@ -226,7 +227,7 @@ class VirtualScheduler(trio.abc.Clock):
         self,
         async_fn: Callable[[*_Args], Awaitable[_Result]],
         *args: *_Args,
-        seed: int,
+        seed: int | Random,
         deadline_ns: int,
         step_limit: int = DEFAULT_STEP_LIMIT,
         burst: int = BURST,
@@ -234,7 +235,8 @@ class VirtualScheduler(trio.abc.Clock):
     ) -> _Result:
         """Run ``async_fn(*args)`` in virtual time and return its result; once per scheduler.
 
-        ``seed`` draws the order of tasks that become runnable together. Raises `Deadlock`;
+        ``seed``, or the stream that is given instead of one, draws the order of tasks that become
+        runnable together. Raises `Deadlock`;
         `Livelock` when turns or events are more than `WorkBound` allows, with this ``burst`` and
         ``share``; `Undecided` when the result is not there by ``deadline_ns`` (inclusive), or after
         ``step_limit`` events or as many turns of trio's loop; and whatever ``async_fn`` or a
@@ -473,14 +475,16 @@ def _ns_not_before(time_s: float) -> int:
 
 
 @contextmanager
-def _deterministic_trio(seed: int, sleep: Callable[[float], Awaitable[None]]) -> Iterator[None]:
+def _deterministic_trio(
+    seed: int | Random, sleep: Callable[[float], Awaitable[None]]
+) -> Iterator[None]:
     """Let ``seed`` draw trio's order of tasks; afterwards everything is as it was."""
     allowed = getattr(trio_internals, _DETERMINISM_FLAG)
-    state = trio_internals._r.getstate()
+    usual = trio_internals._r
     threads = cast(Any, trio_threads)
     start_thread = threads.start_thread_soon
     setattr(trio_internals, _DETERMINISM_FLAG, True)
-    trio_internals._r.seed(seed)
+    trio_internals._r = seed if isinstance(seed, Random) else Random(seed)
     threads.start_thread_soon = _no_thread
     cast(Any, trio).sleep = sleep
     try:
@@ -489,7 +493,7 @@ def _deterministic_trio(seed: int, sleep: Callable[[float], Awaitable[None]]) ->
         cast(Any, trio).sleep = _trio_sleep
         threads.start_thread_soon = start_thread
         setattr(trio_internals, _DETERMINISM_FLAG, allowed)
-        trio_internals._r.setstate(state)
+        trio_internals._r = usual
 
 
 def tasks_from(task: Any) -> Iterator[Any]:

@@ -29,6 +29,6 @@ class WallClock:
         if stretch not in self._off_by:
             if len(self._off_by) >= _KEPT:
                 self._off_by.clear()  # they are drawn again, the same
-            drawn = self._seeds.number(str(stretch)) % len(_OFF_BY_NS)
+            drawn = self._seeds.number(str(stretch), stretch * _STRETCH_NS) % len(_OFF_BY_NS)
             self._off_by[stretch] = _OFF_BY_NS[drawn]
         return _START_NS + now_ns + self._off_by[stretch]

@@ -34,7 +34,7 @@ from sim.world.history import Call
 from sim.world.layer_parts import place_in
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent, SimulatedNetwork
-from sim.world.network_policy import NetworkPolicy, RandomPolicy
+from sim.world.network_policy import PolicyMaker, RandomPolicy
 from sim.world.roll_back import DiskCopies
 from sim.world.scheduler import VirtualScheduler
 from sim.world.trace import Trace
@@ -65,7 +65,8 @@ class World:
 
     cluster: Cluster
 
-    def __init__(self, schedule: Schedule, *, policy: NetworkPolicy | None = None) -> None:
+    def __init__(self, schedule: Schedule, *, policy: PolicyMaker | None = None) -> None:
+        """What is drawn decides what becomes of messages, unless there is a ``policy``."""
         self.schedule = schedule
         self.scheduler = VirtualScheduler()
         self.trace = Trace(self.scheduler)
@@ -80,11 +81,12 @@ class World:
         self._step_listeners: list[Listener] = []
         self.listen(self.trace)
         self.listen(self.traffic)
-        knobs, seeds = schedule.knobs, Seeds(schedule.seed)
-        self._seeds = seeds
+        knobs, now = schedule.knobs, self._tell_time
+        self.seeds = seeds = Seeds(schedule.seed, redraws=schedule.redraws, now=now)
         self._geometry = knobs.cluster_config().new_geometry()
+        drawn = RandomPolicy(seeds.within("network"))
         self.network = SimulatedNetwork(
-            self.scheduler, policy or RandomPolicy(seeds.within("network")), knobs.link
+            self.scheduler, policy(drawn, now) if policy else drawn, knobs.link
         )
         self._place_in_azs()
         self.disks: dict[SegmentId, SimulatedStorage] = {
@@ -104,6 +106,9 @@ class World:
         self._opened = trio.Event()
         self._rot = seeds.stream("rot")
         self._epoch = VolumeEpoch(1, seeds.stream("writer id").getrandbits(_WRITER_BITS))
+
+    def _tell_time(self) -> int:
+        return self.scheduler.now_ns
 
     def _place_in_azs(self) -> None:
         for group in self._geometry.groups():
@@ -126,12 +131,13 @@ class World:
             disk.profile = _AT_ONCE  # that is not what the run is about
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
         config = self.schedule.knobs.cluster_config()
-        random = self._seeds.stream("cluster")
-        wall = WallClock(self._seeds.within("wall clock"))
+        random = self.seeds.stream("cluster")
+        wall, parts = WallClock(self.seeds.within("wall clock")), self.seeds.within("parts")
         self._nursery = nursery
         self.cluster, fresh = await new_volume(
             nursery, self.network, self._geometry, handles, self._epoch, config, random,
-            clock=lambda: wall.at(self.scheduler.now_ns), trace=self._on_step,
+            clock=lambda: wall.at(self.scheduler.now_ns), seeded=parts.begun_from,
+            trace=self._on_step,
         )  # fmt: skip
         for segment, disk in self.disks.items():
             self.copies.keep(segment)

@@ -22,7 +22,11 @@ def test_two_processes_do_the_same() -> None:
 
 
 def test_the_first_event_that_depends_on_a_hash_is_named() -> None:
-    found = compare(["", "az-outage", ""], prelude=SET_ORDER)
-    assert found.diverging is not None
-    assert all("chosen" in line for line in found.diverging)
-    assert found.events > 50 and "action" in found.before
+    found = compare(["", "az-outage", ""], prelude=SET_ORDER).difference
+    assert found is not None and found.common is not None
+    shown = found.lines(("one", "other"))
+    assert found.events > 50
+    assert shown[0] == f"the same so far: {found.events:,} events; the last of them:"
+    assert shown[1].endswith("s  schedule: action 0, crash az3")
+    assert [line.partition(":")[0] for line in shown[3:]] == ["  one", "  other"]
+    assert all("schedule: chosen ('" in line for line in shown[3:]) and shown[3] != shown[4]

@@ -21,6 +21,7 @@ from sim.files.recording import Recording, load, record, save
 from sim.plan.generate import generate
 from sim.plan.profiles import LinkProfile
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
+from sim.world.network_policy import Decided
 
 SMALL = Schedule(
     seed=3,
@@ -70,11 +71,13 @@ def test_a_recording_comes_to_the_same_digest_without_drawing(
     assert case.run().digest == recording.digest
     # Nothing of the network is drawn: with other messages it is another run.
     late = {number: tuple(each + MS for each in d) for number, d in recording.decisions.items()}
-    assert Case(schedule=SMALL, decisions=late).run().digest != recording.digest
+    assert Case(schedule=SMALL, decided=Decided(late)).run().digest != recording.digest
     # And with another loss rate it is not, since that is only asked when a message is drawn.
     knobs = attrs.evolve(SMALL.knobs, link=attrs.evolve(SMALL.knobs.link, loss=1.0))
     other = attrs.evolve(SMALL, knobs=knobs)
-    assert Case(schedule=other, decisions=recording.decisions).run().digest == recording.digest
+    assert (
+        Case(schedule=other, decided=Decided(recording.decisions)).run().digest == recording.digest
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,201 @@
+"""Forks: the same run before a moment, event for event, and another one from then on."""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from random import Random
+
+import attrs
+import pytest
+
+from segments.protocol.errors import Invalid
+from sim.commands.case import Case, open_case
+from sim.files import scenario
+from sim.files.recording import record
+from sim.plan.generate import generate
+from sim.plan.redraws import Redraw
+from sim.plan.schedule import MS, Action, Schedule
+from sim.plan.seeds import Seeds
+from sim.run import Run
+from sim.story.difference import first_difference
+from sim.story.trace_words import Teller, Told
+from sim.world.network_policy import Decided
+from tests.busy import BUSY
+
+SHORT = attrs.evolve(
+    BUSY,
+    knobs=attrs.evolve(BUSY.knobs, duration_ns=200 * MS),
+    actions=(
+        Action(at_ns=20 * MS, kind="crash", target="A0,B1"),
+        Action(at_ns=60 * MS, kind="crash_writer"),
+        Action(at_ns=65 * MS, kind="recover"),
+        Action(at_ns=120 * MS, kind="clog", target="writers", params={"others": "az2"}),
+    ),
+    operations=BUSY.operations[:80],
+)
+CRASH = Action(at_ns=105 * MS, kind="crash", target="C0,D0")
+
+
+def trace_of(case: Case) -> list[bytes]:
+    """Every event of a run."""
+    lines: list[bytes] = []
+
+    def listen(run: Run) -> None:
+        run.world.trace.sink = lines.append
+
+    case.run(listen)
+    return lines
+
+
+def split(lines: list[bytes], at_ns: int) -> tuple[list[bytes], list[bytes]]:
+    """What happened before a moment, and what from then on."""
+    before = [each for each in lines if int(each.split(b" ", 1)[0]) < at_ns]
+    return before, lines[len(before) :]
+
+
+def first_in_sql() -> Schedule:
+    """A drawn run in SQL."""
+    seeds = (generate(seed) for seed in count())
+    return next(each for each in seeds if each.shape == "losses, in SQL")
+
+
+def recorded(schedule: Schedule) -> Case:
+    """A recording in which messages take longer than any seed would have them take."""
+    recording, _ = record(schedule)
+    late = {number: tuple(each + 7_777 for each in d) for number, d in recording.decisions.items()}
+    return Case(schedule=schedule, decided=Decided(late))
+
+
+def test_what_comes_before_a_fork_stays_and_the_rest_is_another(tmp_path: Path) -> None:
+    """Also in SQL, of a recording, and written down as a scenario file."""
+    in_sql = first_in_sql()
+    for original, at_ns in (
+        (Case(schedule=SHORT, bug="third-highest-scl"), 100 * MS),
+        (Case(schedule=in_sql), in_sql.knobs.duration_ns // 2),
+        (recorded(SHORT), 105 * MS),
+    ):
+        fork = original.fork(at_ns, salt=7)
+        path = tmp_path / "fork.toml"
+        path.write_text(fork.scenario_text())
+        before, after = split(trace_of(original), at_ns)
+        found = split(trace_of(open_case(None, str(path), None)), at_ns)
+        assert len(before) > 300
+        assert found[0] == before
+        assert found[1] != after
+        assert found == split(trace_of(fork), at_ns)
+
+
+def test_without_other_chances_streams_go_on() -> None:
+    drawn = Case(schedule=SHORT)
+    assert trace_of(drawn.fork(100 * MS)) == trace_of(drawn)
+    # Also those of a network that a recording has decided so far.
+    recording, _ = record(SHORT)
+    fork = Case(schedule=SHORT, decided=Decided(recording.decisions)).fork(100 * MS)
+    assert trace_of(fork) == trace_of(drawn)
+
+
+def test_other_faults_and_other_chances_in_a_fork_of_a_fork() -> None:
+    original = Case(schedule=SHORT)
+    taken = next(n for n, each in enumerate(SHORT.actions) if each.kind == "clog")
+    first = original.fork(100 * MS, salt=1, add=[CRASH], remove=[taken])
+    kinds = [each.kind for each in first.schedule.actions]
+    assert kinds == ["crash", "crash_writer", "recover", "crash"]
+    second = first.fork(130 * MS, salt=2)
+    assert second.schedule.redraws == (Redraw(100 * MS, 1), Redraw(130 * MS, 2))
+    lines = trace_of(first)
+    assert split(trace_of(second), 130 * MS)[0] == split(lines, 130 * MS)[0]
+    assert split(lines, 100 * MS)[0] == split(trace_of(original), 100 * MS)[0]
+    # Whoever forks before takes the later chances away, which would be those of no moment.
+    assert first.fork(90 * MS, salt=3).schedule.redraws == (Redraw(90 * MS, 3),)
+    again = scenario.loads(second.scenario_text()).schedule()
+    assert attrs.evolve(again, name=SHORT.name) == second.schedule
+
+
+def test_every_stream_turns_at_its_moment_and_none_before() -> None:
+    now = [0]
+    seeds = Seeds(5, redraws=(Redraw(10, 1), Redraw(20, 2)), now=lambda: now[0])
+    plain, other = Seeds(5), Seeds(5, redraws=(Redraw(0, 1),))
+    parts = [
+        (seeds.stream("disk"), plain.stream("disk")),
+        (seeds.within("network").stream("A0 to C0"), plain.within("network").stream("A0 to C0")),
+        (seeds.begun_from(99), Random(99)),
+    ]
+    for now[0] in (0, 9):
+        for turning, usual in parts:
+            assert (turning.random(), turning.getrandbits(70)) == (
+                usual.random(), usual.getrandbits(70),
+            )  # fmt: skip
+    now[0] = 10
+    drawn = [turning.random() for turning, _ in parts]
+    assert drawn[0] == other.stream("disk").random()
+    assert not {*drawn} & {usual.random() for _, usual in parts}
+    now[0] = 25
+    assert not {*drawn} & {turning.random() for turning, _ in parts}
+    numbers = [seeds.number("wall", at_ns) for at_ns in (0, 9, 10, 20)]
+    assert numbers[0] == numbers[1] == plain.number("wall")
+    assert len({*numbers}) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"remove": [0]}, "not happened by 100000000 ns"),
+        ({"remove": [99]}, "one of the 4"),
+        ({"add": [attrs.evolve(CRASH, at_ns=99 * MS)]}, "where the fork begins"),
+        ({"add": [attrs.evolve(CRASH, at_ns=200 * MS)]}, "when everything heals"),
+        ({"add": [attrs.evolve(CRASH, target="Z")]}, "'Z'"),
+        ({"salt": -1}, "salt -1"),
+    ],
+)
+def test_a_fork_that_cannot_be_is_refused(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        Case(schedule=SHORT).fork(100 * MS, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('redraw = [{ at = "1ms", salt = 1 }, { at = "1ms", salt = 2 }]', "twice"),
+        ('redraw = [{ at = "1ms", salt = -1 }]', "salt"),
+        ('messages = "1 5"', "messages_until: missing"),
+        ('messages_until = "5ms"\nmessages = "2 5\\n1 5"', "a number above 2"),
+        ('messages_until = "5ms"\nmessages = "2 x"', "'2 x'"),
+    ],
+)
+def test_a_file_that_says_no_fork_is_refused(text: str, says: str) -> None:
+    with pytest.raises(Invalid, match=says):
+        scenario.loads(text)
+
+
+def test_where_a_fork_parts_is_told_from_both_sides() -> None:
+    """Each with its time and who it was; the dumb oracle compares item by item."""
+    original = Case(schedule=SHORT)
+    fork = original.fork(100 * MS, add=[CRASH])
+    one, other = trace_of(original), trace_of(fork)
+    found = first_difference(one, other, (original.schedule, fork.schedule))
+    assert found is not None and found.common is not None
+    assert one[: found.events] == other[: found.events]
+    assert one[found.events] != other[found.events]
+    assert str(found.sides[1]) == "0.1050 s  schedule: action 3, crash C0,D0"
+    assert found.sides[0] is not None and found.sides[0].at_ns >= 105 * MS
+    assert first_difference(one, one) is None
+    ended = first_difference(one, one[:-1])
+    assert ended is not None and (ended.events, ended.sides[1]) == (len(one) - 1, None)
+    assert ended.lines(("a", "b"))[-1] == "  b: nothing more"
+
+
+def test_events_are_told_in_words() -> None:
+    teller = Teller(SHORT)
+    told: list[Told] = []
+    for line in trace_of(Case(schedule=SHORT)):
+        told.append(teller.tell(line))
+        teller.see(line)
+    words = {f"{each.source}: {each.words}" for each in told}
+    assert "clients: call 0 (client 0 put page 0,0) returns: ok, LSN 2" in words
+    assert (
+        "E0: RecordsApplied (count 2, before 0, scl 2): Durable records joined the chain" in words
+    )
+    assert "network: WriteBatch from writer-1 to E0 arrives (message 5)" in words
+    assert any(each.startswith("writer-1: sends A0 WriteBatch (epoch 1, seq 1, ") for each in words)
+    assert not [each for each in words if "?" in each or "a message" in each]
