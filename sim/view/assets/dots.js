@@ -73,20 +73,23 @@ function dot(context, run, places, m) {
   const mine = app.marks?.messages.has(m);
   context.fillStyle = mine ? colors.select : colors[kind];
   const since = app.t - message.sent_ns;
-  if (!message.arrived.length) {
+  if (!message.arrived.length && message.lost) {
     const at = Math.min(since / film.tripNs, 0.45);
     const [x, y] = place(line, at);
     cross(context, x, y, 4, colors.fault);
     places.dots.push({ x, y, m });
     return;
   }
-  context.globalAlpha = mine || !app.marks ? 1 : 0.55;
-  for (const arrival of message.arrived) {
+  const quiet = message.type === "Heartbeat";
+  context.globalAlpha = mine ? 1 : quiet ? 0.3 : app.marks ? 0.55 : 1;
+  // What is still on its way when the run ends goes as far as most would have come by then.
+  const arrivals = message.arrived.length ? message.arrived : [message.sent_ns + Math.max(since * 1.25, film.tripNs)];
+  for (const arrival of arrivals) {
     if (arrival < app.t) continue;
     const whole = Math.max(arrival - message.sent_ns, 1);
     const at = reducedMotion() ? 0.5 : Math.max(0, Math.min(since / whole, 1));
     const [x, y] = place(line, at);
-    sign(context, kind, x, y, mine ? 5 : 3.5);
+    sign(context, kind, x, y, mine ? 5 : quiet ? 2.5 : 3.5);
     places.dots.push({ x, y, m });
   }
   context.globalAlpha = 1;
@@ -101,11 +104,11 @@ function place(line, at) {
 function density(context, film, places, found) {
   const links = new Map();
   for (const m of found) {
-    const { from, to, type, arrived } = film.messages[m];
-    const key = `${from} ${to} ${family(type)} ${arrived.length ? "" : "lost"}`;
+    const { from, to, type, lost } = film.messages[m];
+    const key = `${from} ${to} ${family(type)} ${lost ?? ""}`;
     const link = links.get(key);
     if (link) link.count += 1;
-    else links.set(key, { m, count: 1, lost: !arrived.length, kind: family(type) });
+    else links.set(key, { m, count: 1, lost: Boolean(lost), kind: family(type) });
   }
   const most = Math.max(4, ...[...links.values()].map((each) => each.count));
   for (const link of links.values()) {
@@ -136,7 +139,7 @@ function selected(context, film, places) {
   if (app.selection?.type !== "message" || !film.messages[app.selection.id]) return;
   const line = ends(film, places, app.selection.id);
   if (!line) return;
-  const lost = !film.messages[app.selection.id].arrived.length;
+  const lost = Boolean(film.messages[app.selection.id].lost);
   context.strokeStyle = colors.select;
   context.lineWidth = 1.5;
   context.setLineDash([4, 4]);

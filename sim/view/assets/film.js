@@ -85,9 +85,11 @@ export class Film {
     this.tripNs = Math.max(trips[trips.length >> 1] ?? 1e5, 1);
     this.families = messages.map((m) => family(m.type));
     this.sentNs = Float64Array.from(messages, (m) => m.sent_ns);
-    this.overNs = Float64Array.from(messages, (m) =>
-      m.arrived.length ? Math.max(...m.arrived) : m.sent_ns + this.tripNs * 2,
-    );
+    const over = (m) => {
+      if (m.arrived.length) return Math.max(...m.arrived);
+      return m.lost ? m.sent_ns + this.tripNs * 2 : this.endNs;
+    };
+    this.overNs = Float64Array.from(messages, over);
     this.blockOver = [];
     for (let n = 0; n < messages.length; n += 1) {
       const block = Math.floor(n / BLOCK);

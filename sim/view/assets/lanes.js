@@ -68,19 +68,22 @@ export function Lanes({ run }) {
 /** The first window: what a visitor can take in, around the moment. */
 function around(ns) {
   const wide = Math.min(endNs(), Math.max(endNs() / 400, 4e6));
-  const from = Math.max(0, Math.min(ns - wide / 2, endNs() - wide));
+  const from = Math.max(0, Math.min(ns - wide / 2, rightmost() - wide));
   return [from, from + wide];
 }
 
+/** As far right as one can go: a little past the end, so that what happens there can be seen. */
+const rightmost = () => endNs() * 1.015;
+
 function show(from, to) {
-  const wide = Math.min(to - from, endNs());
-  const start = Math.max(0, Math.min(from, endNs() - wide));
+  const wide = Math.min(to - from, rightmost());
+  const start = Math.max(0, Math.min(from, rightmost() - wide));
   set({ lanes: [start, start + wide] });
 }
 
 export function zoom(factor, at = app.t) {
   const [from, to] = app.lanes ?? around(app.t);
-  const wide = Math.max(CLOSEST_NS, Math.min((to - from) * factor, endNs()));
+  const wide = Math.max(CLOSEST_NS, Math.min((to - from) * factor, rightmost()));
   const share = Math.max(0, Math.min(1, (at - from) / (to - from)));
   show(at - share * wide, at + (1 - share) * wide);
 }
@@ -103,7 +106,7 @@ function follow(view) {
   const stamp = app.t;
   if (view.stamp !== undefined && view.stamp !== stamp && (app.t < from || app.t > to - (to - from) * 0.04)) {
     const wide = to - from;
-    const start = Math.max(0, Math.min(app.t - wide * (app.t < from ? 0.7 : 0.3), endNs() - wide));
+    const start = Math.max(0, Math.min(app.t - wide * (app.t < from ? 0.7 : 0.3), rightmost() - wide));
     app.lanes = [start, start + wide];
   }
   view.stamp = stamp;
@@ -186,10 +189,10 @@ function arrows(context, film, y, x, from, to, view) {
     if (a === undefined || b === undefined) continue;
     const mine = app.marks?.messages.has(m);
     const color = mine ? colors.select : colors[family(message.type)];
-    context.globalAlpha = mine ? 1 : crowded ? 0.25 : app.marks?.messages.size ? 0.3 : 0.75;
+    context.globalAlpha = mine ? 1 : message.type === "Heartbeat" ? 0.2 : crowded ? 0.25 : app.marks?.messages.size ? 0.3 : 0.75;
     context.strokeStyle = color;
     context.lineWidth = mine ? 2 : 1;
-    const ends = message.arrived.length ? message.arrived : [null];
+    const ends = message.arrived.length ? message.arrived : [message.lost ? null : film.endNs];
     for (const arrival of ends) arrow(context, x, a, b, message, arrival, film, view, m, color);
   }
   context.globalAlpha = 1;
@@ -268,7 +271,7 @@ function invariantLane(context, film, y, x, view) {
   const broken = film.invariants.filter((each) => each.broken_at !== null && each.broken_at !== undefined);
   const first = Math.min(film.endNs, ...broken.map((each) => film.t[each.broken_at] ?? film.endNs));
   context.fillStyle = colors.ok;
-  context.fillRect(x(0), y - 3, x(first) - x(0), 6);
+  context.fillRect(Math.max(x(0), LEFT), y - 3, x(first) - Math.max(x(0), LEFT), 6);
   if (!broken.length) return;
   cross(context, x(first), y, 6, colors.finding);
   context.fillStyle = colors.finding;
@@ -330,6 +333,6 @@ function hint(view, event, canvas) {
   if (!spot) return hideTip();
   if (spot.n !== undefined) return showTip(event.clientX, event.clientY, film.text(spot.n), film.kindOf(spot.n).name);
   const m = film.messages[spot.m];
-  const way = m.arrived.length ? `${span(m.arrived[0] - m.sent_ns)} under way` : `lost: ${m.lost}`;
+  const way = m.arrived.length ? `${span(m.arrived[0] - m.sent_ns)} under way` : (m.lost ? `lost: ${m.lost}` : "still under way at the end");
   return showTip(event.clientX, event.clientY, `${m.text} (${way})`, `${m.type}, ${film.nodes[m.from].id} → ${film.nodes[m.to].id}`);
 }

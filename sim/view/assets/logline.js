@@ -6,6 +6,7 @@ import { SMALL, cross, hatch, useCanvas } from "view/canvas.js";
 import { count, lsnRange } from "view/format.js";
 import { html } from "view/html.js";
 import { colors } from "view/palette.js";
+import { stateSign } from "view/signs.js";
 import { active, app, select, set, useApp } from "view/store.js";
 import { hideTip, showTip, wordsFor } from "view/words.js";
 
@@ -102,6 +103,10 @@ function paint(context, width, height, view) {
   Object.assign(view, { columns, row, rows, vdl: found.vdl, spots: [] });
   context.font = SMALL;
   names(context, run, rows, row);
+  if (app.other) {
+    context.fillStyle = colors.dim;
+    context.fillText(run.name === "main" ? "the run" : run.name, 8, TOP - 5);
+  }
   const x = (lsn) => LEFT + (film.columnOf(lsn) - view.first) * CELL;
   context.save();
   context.beginPath();
@@ -126,7 +131,7 @@ function names(context, run, rows, row) {
     const state = run.moment.of(node, "state");
     context.fillStyle = app.marks?.nodes.has(node) ? colors.select : ["up", "open"].includes(state) ? colors.ink : colors.dim;
     context.textAlign = "right";
-    context.fillText(`${run.film.nodes[node].id}  ${state === "up" ? "●" : state === "behind" ? "◐" : state === "lost" ? "✕" : "○"}`, LEFT - 6, TOP + i * row + row / 2 + 3.5);
+    context.fillText(`${run.film.nodes[node].id}  ${stateSign(state)}`, LEFT - 6, TOP + i * row + row / 2 + 3.5);
   });
   context.textAlign = "left";
 }
