@@ -31,6 +31,7 @@ export class Film {
     this.words = raw.words;
     this.messages = raw.messages;
     this.calls = raw.calls;
+    this.callOf = new Map(raw.calls.map((each) => [each.number, each]));
     this.commits = raw.commits;
     this.episodes = raw.episodes;
     this.landmarks = raw.landmarks;

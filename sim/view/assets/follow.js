@@ -76,7 +76,7 @@ export function titleOf(film, { type, id }) {
   }
   if (type === "lsn") return `Record LSN ${count(id)}`;
   if (type === "page") return `Page ${count(id)}`;
-  if (type === "call") return `Call ${count(film.calls[id].number)}`;
+  if (type === "call") return `Call ${count(id)}`;
   return film.kindOf(id).name;
 }
 
@@ -91,7 +91,7 @@ const ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth"];
 export function commitLife(film, commit) {
   const name = (node) => film.nodes[node].id;
   const lines = [];
-  const call = film.calls[commit.call];
+  const call = film.callOf.get(commit.call);
   if (call) {
     lines.push(line(call.invoked, `${name(call.client)} calls: ${call.text}`, { thing: { type: "call", id: commit.call } }));
   }

@@ -6,7 +6,7 @@ import { html } from "view/html.js";
 import { TABS } from "view/inspector.js";
 import { zoom } from "view/lanes.js";
 import { toggleTheme } from "view/palette.js";
-import { active, activate, app, changed, film, select, selectBack, set, useApp } from "view/store.js";
+import { activate, app, changed, film, select, selectBack, set, useApp } from "view/store.js";
 import { faster, jump, play, step, stepOfNode, toCursor } from "view/time.js";
 import { skipTour, startTour } from "view/tour.js";
 
@@ -113,8 +113,3 @@ function Legend() {
       ([kind, sign, words]) => html`<div key=${kind}><dt class="ink-${kind}">${sign}</dt><dd>message: ${words}</dd></div>`)}
   </dl></section>`;
 }
-
-export const currentSentence = () => {
-  const { film: shown, cursor } = active();
-  return cursor > 0 ? shown.line(cursor - 1) : "Before the first event. Press Space to play, or → to step.";
-};

@@ -88,7 +88,7 @@ function Commit({ run, id }) {
     <${Holders} run=${run} commit=${commit} />
     <p class="dim">Records ${joined(records.map((lsn) => link(count(lsn), { type: "lsn", id: lsn })))}
       ${pages.length > 0 && html` · ${commit.pages.length === 1 ? "page" : "pages"} ${joined(pages)}`}
-      ${commit.call >= 0 && html` · ${link(`call ${film.calls[commit.call].number}`, { type: "call", id: commit.call })}`}</p>
+      ${commit.call >= 0 && html` · ${link(`call ${commit.call}`, { type: "call", id: commit.call })}`}</p>
     <h3>Its life</h3>
     <${Lines} run=${run} lines=${commitLife(film, commit)} />`;
 }
@@ -137,7 +137,7 @@ function Message({ run, id }) {
 
 function Call({ run, id }) {
   const { film } = run;
-  const call = film.calls[id];
+  const call = film.callOf.get(id);
   const commit = film.commits.findIndex((each) => each.call === id);
   const facts = [["client", film.nodes[call.client]?.id ?? "–"], ["writer", film.nodes[call.writer]?.id ?? "–"], ["called", moment(call.invoked_ns)]];
   if (call.returned_ns !== null) facts.push(["took", span(call.returned_ns - call.invoked_ns)]);
@@ -153,7 +153,7 @@ function Event({ run, id }) {
   const things = [];
   if (film.node[id] >= 0) things.push(link(film.nodes[film.node[id]].id, { type: "node", id: film.node[id] }));
   if (film.message[id] >= 0) things.push(link(`message #${film.message[id]}`, { type: "message", id: film.message[id] }));
-  if (film.call[id] >= 0 && film.calls[film.call[id]]) things.push(link(`call ${film.calls[film.call[id]].number}`, { type: "call", id: film.call[id] }));
+  if (film.callOf.has(film.call[id])) things.push(link(`call ${film.call[id]}`, { type: "call", id: film.call[id] }));
   for (const page of film.pages(id).slice(0, 4)) things.push(link(`page ${page}`, { type: "page", id: page }));
   if (range) for (const each of film.commitsIn(...range).slice(0, 6)) things.push(link(`commit ${lsnRange(each.first_lsn, each.lsn)}`, { type: "commit", id: film.commits.indexOf(each) }));
   return html`<p>${film.text(id)}</p><p class="dim">${film.kindOf(id).words}</p>

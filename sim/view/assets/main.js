@@ -4,7 +4,7 @@ import { render } from "preact";
 import { Bar } from "view/bar.js";
 import { html } from "view/html.js";
 import { Inspector } from "view/inspector.js";
-import { KeysDialog, currentSentence, startKeys } from "view/keys.js";
+import { KeysDialog, startKeys } from "view/keys.js";
 import { Lanes } from "view/lanes.js";
 import { LogLine } from "view/logline.js";
 import { ClusterMap } from "view/map.js";
@@ -33,15 +33,25 @@ function Page() {
     <${KeysDialog} />`;
 }
 
-/** What happens at this moment, in a sentence; read aloud when it is stepped. */
+/** What happens at this moment, in a sentence, in each run that is shown; read aloud when stepped. */
 function Sentence() {
   useApp();
-  const { cursor, film: shown } = active();
-  const node = cursor > 0 ? shown.nodes[shown.node[cursor - 1]] : null;
+  const { film: shown } = active();
   const told = shown.run.cut ? "The film holds the beginning of a longer run." : "";
+  const differ = app.forks.get(app.active === "main" ? app.other : app.active)?.first_difference;
+  const here = differ && active().cursor === differ[app.active === "main" ? "main" : "fork"] + 1;
   return html`<div class="sentence">
-    <p aria-live=${app.playing ? "off" : "polite"} id="sentence">${node && html`<b>${node.id}</b> `}${currentSentence()}</p>
+    ${here && html`<span class="differ" data-tip="Up to here the two runs are the same, event by event.">≠ first difference</span>`}
+    <p aria-live=${app.playing ? "off" : "polite"} id="sentence"><${Told} run=${active()} /></p>
+    ${app.other && html`<p class="othersentence"><span class="dim">${app.other}:</span> <${Told} run=${app.runs.get(app.other)} /></p>`}
     <p class="notice" role="status">${app.notice || told}</p></div>`;
+}
+
+function Told({ run }) {
+  const { cursor, film: shown } = run;
+  const node = cursor > 0 ? shown.nodes[shown.node[cursor - 1]] : null;
+  const words = cursor > 0 ? shown.line(cursor - 1) : "Before the first event. Press Space to play, or → to step.";
+  return html`${node && html`<b>${node.id}</b> `}${words}`;
 }
 
 function trouble(error) {

@@ -1,7 +1,7 @@
 // Name a thing and it is selected: "LSN 12", "page 3", "commit 12", "A0", "message 7", "call 3", "0.6".
 
 import { select, set } from "view/store.js";
-import { toTime } from "view/time.js";
+import { toEvent, toTime } from "view/time.js";
 
 /** The thing that words name in a film, or null. */
 export function thingNamed(film, words) {
@@ -16,8 +16,7 @@ export function thingNamed(film, words) {
   if (kind === "message") return number < film.messages.length ? { type: "message", id: number } : null;
   if (kind === "event") return number >= 1 && number <= film.count ? { type: "event", id: number - 1 } : null;
   if (kind === "call") {
-    const call = film.calls.findIndex((each) => each.number === number);
-    return call >= 0 ? { type: "call", id: call } : null;
+    return film.callOf.has(number) ? { type: "call", id: number } : null;
   }
   const commit = film.commitOf(number);
   if (kind === "commit") return commit ? { type: "commit", id: film.commits.indexOf(commit) } : null;
@@ -38,6 +37,7 @@ export function find(film, words) {
     return false;
   }
   set({ notice: "" });
+  if (thing.type === "event") toEvent(thing.id);
   select(thing);
   return true;
 }

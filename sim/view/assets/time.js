@@ -12,9 +12,15 @@ export function speedWords(speed) {
   return `${speed / 1e3} µs/s`;
 }
 
+/** The other run follows: event by event as long as the two are the same, by time from there on. */
 function follow() {
+  const { name, cursor } = active();
   for (const run of app.runs.values()) {
-    if (run.name !== app.active) run.moment.moveTo(run.film.cursorAt(app.t));
+    if (run.name === name) continue;
+    const differ = app.forks.get(name === "main" ? run.name : name)?.first_difference;
+    const [mine, its] = name === "main" ? [differ?.main, differ?.fork] : [differ?.fork, differ?.main];
+    const same = mine !== undefined && cursor <= mine + 1;
+    run.moment.moveTo(same ? Math.min(cursor, its + 1) : run.film.cursorAt(app.t));
   }
 }
 

@@ -40,7 +40,7 @@ function Footnotes({ film }) {
 }
 
 function thingOf(film, ref) {
-  if (ref.call !== null && ref.call !== undefined) return { type: "call", id: ref.call };
+  if (ref.call !== null && ref.call !== undefined) return film.callOf.has(ref.call) ? { type: "call", id: ref.call } : null;
   if (ref.lsn !== null && ref.lsn !== undefined) {
     const commit = film.commitOf(ref.lsn);
     if (!commit && ref.lsn < 1) return null;
