@@ -1,42 +1,68 @@
 // A canvas that fits its place, at the screen's own resolution, painted once a frame when needed.
 
 import { useEffect, useRef } from "preact/hooks";
-import { onFrame } from "view/store.js";
+import { theme } from "view/palette.js";
+import { app, onFrame } from "view/store.js";
 
 export const FONT = '11px system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
 export const SMALL = '10px system-ui, "Segoe UI", "DejaVu Sans", sans-serif';
 
-/** A ref for a <canvas>; `paint(context, width, height)` draws in CSS pixels. */
-export function useCanvas(paint) {
+/** A sheet to draw on, in CSS pixels at the screen's own resolution. */
+function sheet(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.round(width * ratio);
+  canvas.height = Math.round(height * ratio);
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  return context;
+}
+
+function fresh(context, width, height) {
+  context.clearRect(0, 0, width, height);
+  context.font = FONT;
+  context.textBaseline = "alphabetic";
+  context.textAlign = "left";
+  context.setLineDash([]);
+  context.globalAlpha = 1;
+}
+
+/** A ref for a <canvas>. `paint(context, width, height)` draws what stays, and is asked only when
+ * `stamp(width, height)` has changed; `over(…)`, if there is one, draws what moves above it, whenever
+ * `moving()` has. */
+export function useCanvas(views) {
   const ref = useRef(null);
-  const latest = useRef(paint);
-  latest.current = paint;
+  const latest = useRef(views);
+  latest.current = views;
   useEffect(() => {
     const canvas = ref.current;
-    const context = canvas.getContext("2d");
-    const size = { width: 0, height: 0 };
+    const below = document.createElement("canvas");
+    let [context, still] = [null, null];
+    let [width, height] = [0, 0];
+    let [stamp, moved] = [null, null];
     const fit = () => {
       const place = canvas.getBoundingClientRect();
-      const ratio = window.devicePixelRatio || 1;
-      size.width = place.width;
-      size.height = place.height;
-      const [width, height] = [Math.round(place.width * ratio), Math.round(place.height * ratio)];
-      if (canvas.width !== width || canvas.height !== height) {
-        canvas.width = width;
-        canvas.height = height;
-      }
-      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      [width, height] = [place.width, place.height];
+      if (!width || !height) return;
+      context = sheet(canvas, width, height);
+      if (latest.current.over) still = sheet(below, width, height);
+      stamp = null;
       draw();
     };
     const draw = () => {
-      if (!size.width || !size.height) return;
-      context.clearRect(0, 0, size.width, size.height);
-      context.font = FONT;
-      context.textBaseline = "alphabetic";
-      context.textAlign = "left";
-      context.setLineDash([]);
-      context.globalAlpha = 1;
-      latest.current(context, size.width, size.height);
+      if (!context) return;
+      const { paint, over, moving } = latest.current;
+      const now = `${theme()} ${latest.current.stamp(width, height)}`;
+      const motion = moving?.();
+      if (now === stamp && motion === moved) return;
+      if (now !== stamp) {
+        fresh(still ?? context, width, height);
+        paint(still ?? context, width, height);
+      }
+      [stamp, moved] = [now, motion];
+      if (!over) return;
+      fresh(context, width, height);
+      context.drawImage(below, 0, 0, width, height);
+      over(context, width, height);
     };
     const watch = new ResizeObserver(fit);
     watch.observe(canvas);
@@ -48,6 +74,12 @@ export function useCanvas(paint) {
     };
   }, []);
   return ref;
+}
+
+/** What most pictures depend on: the run, its moment, what is selected. */
+export function shownStamp(run) {
+  const { selection } = app;
+  return `${run.name} ${run.cursor} ${selection?.type} ${selection?.id} ${app.other} ${app.group}`;
 }
 
 /** Diagonal lines in a rectangle: what is annulled, cut or broken. */

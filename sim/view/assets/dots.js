@@ -39,8 +39,17 @@ function lane(from, to) {
 }
 
 export function Dots({ run, places }) {
-  const ref = useCanvas((context) => paint(context, run, places));
+  const ref = useCanvas({
+    paint: (context) => paint(context, run, places),
+    stamp: () => `${run.cursor} ${app.selection?.type} ${app.selection?.id} ${places.stamp} ${moved(run, places)}`,
+  });
   return html`<canvas class="dots" ref=${ref} aria-hidden="true"></canvas>`;
+}
+
+/** Changes with the time as long as something is under way. */
+function moved(run, places) {
+  const any = run.film.underWay(app.t - (app.playing ? app.speed / 30 : 0), app.t, 1).length > 0;
+  return any || places.dots?.length ? app.t : "";
 }
 
 function paint(context, run, places) {

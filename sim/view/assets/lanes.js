@@ -23,7 +23,12 @@ export function Lanes({ run }) {
   useApp();
   const view = useRef({ drag: null, moved: false, spots: [] });
   const lanes = laneNodes(run.film);
-  const ref = useCanvas((context, width, height) => paint(context, width, height, run, lanes, view.current));
+  const ref = useCanvas({
+    paint: (context, width, height) => paint(context, width, height, run, lanes, view.current),
+    stamp: () => arranged(run, view.current),
+    over: (context, width, height) => moment(context, width, height),
+    moving: () => app.t,
+  });
   useEffect(() => {
     if (!app.lanes) set({ lanes: around(app.t) });
   }, []);
@@ -112,9 +117,15 @@ function follow(view) {
   view.stamp = stamp;
 }
 
+/** Decide which window is shown, before anything is drawn; what is drawn depends on. */
+function arranged(run, view) {
+  follow(view);
+  const { node, klass, page, lsn } = app.filter;
+  return `${run.name} ${app.lanes} ${app.selection?.type} ${app.selection?.id} ${node} ${klass} ${page} ${lsn}`;
+}
+
 function paint(context, width, height, run, lanes, view) {
   if (!app.lanes) return;
-  follow(view);
   const [from, to] = app.lanes;
   const { film } = run;
   view.spots = [];
@@ -131,7 +142,6 @@ function paint(context, width, height, run, lanes, view) {
   const crowded = arrows(context, film, y, x, from, to, view);
   ticks(context, film, y, x, from, to, row, view, crowded);
   invariantLane(context, film, TOP + (lanes.length + 0.5) * row, x, view);
-  moment(context, x(app.t), height);
   context.restore();
   context.fillStyle = colors.dim;
   context.textAlign = "right";
@@ -279,7 +289,11 @@ function invariantLane(context, film, y, x, view) {
   view.spots.push({ at: [x(first), y], n: broken[0].broken_at });
 }
 
-function moment(context, x, height) {
+function moment(context, width, height) {
+  if (!app.lanes) return;
+  const [from, to] = app.lanes;
+  const x = LEFT + ((app.t - from) / (to - from)) * (width - LEFT);
+  if (x < LEFT) return;
   context.strokeStyle = colors.ink;
   context.lineWidth = 1.5;
   context.beginPath();

@@ -2,7 +2,7 @@
 // A cell is outlined when a commit's records were received, half when synced, full when heard.
 
 import { useRef } from "preact/hooks";
-import { SMALL, cross, hatch, useCanvas } from "view/canvas.js";
+import { SMALL, cross, hatch, shownStamp, useCanvas } from "view/canvas.js";
 import { count, lsnRange } from "view/format.js";
 import { html } from "view/html.js";
 import { colors } from "view/palette.js";
@@ -21,7 +21,10 @@ let CELL = NARROW;
 export function LogLine() {
   useApp();
   const view = useRef({ first: 0, own: false, spots: [] });
-  const ref = useCanvas((context, width, height) => paint(context, width, height, view.current));
+  const ref = useCanvas({
+    paint: (context, width, height) => paint(context, height, view.current),
+    stamp: (width) => arranged(view.current, width),
+  });
   const { film } = active();
   const pick = (event) => {
     const lsn = lsnAt(film, view.current, event);
@@ -88,19 +91,29 @@ function follow(view, film, next, columns) {
   }
 }
 
-function paint(context, width, height, view) {
+/** Decide which LSNs are shown, before anything is drawn; what is told depends on. */
+function arranged(view, width) {
+  const run = active();
+  const { film } = run;
+  const stamp = shownStamp(run);
+  if (view.key !== stamp) view.own = view.key === undefined ? false : view.own && !app.marks;
+  view.key = stamp;
+  CELL = Math.max(NARROW, Math.min(WIDE, Math.floor((width - LEFT - 60) / (film.columnOf(film.lastLsn) + 2))));
+  const columns = Math.floor((width - LEFT - 8) / CELL);
+  view.columns = columns;
+  view.width = width;
+  follow(view, film, marks(run).next, columns);
+  return `${stamp} ${view.first}`;
+}
+
+function paint(context, height, view) {
   const run = active();
   const { film } = run;
   const found = marks(run);
-  const cursorKey = `${run.name} ${run.cursor} ${app.selection?.type} ${app.selection?.id}`;
-  if (view.key !== cursorKey) view.own = view.key === undefined ? false : view.own && !app.marks;
-  view.key = cursorKey;
-  CELL = Math.max(NARROW, Math.min(WIDE, Math.floor((width - LEFT - 60) / (film.columnOf(film.lastLsn) + 2))));
-  const columns = Math.floor((width - LEFT - 8) / CELL);
-  follow(view, film, found.next, columns);
+  const { width } = view;
   const rows = rowsOf(film);
   const row = (height - TOP - BOTTOM) / rows.length;
-  Object.assign(view, { columns, row, rows, vdl: found.vdl, spots: [] });
+  Object.assign(view, { row, rows, vdl: found.vdl, spots: [] });
   context.font = SMALL;
   names(context, run, rows, row);
   if (app.other) {

@@ -25,7 +25,7 @@ function Page() {
       ${app.view === "lanes"
         ? html`<${Lanes} run=${active()} key=${app.active} />`
         : runs.map((run) => html`<${ClusterMap} run=${run} key=${run.name} />`)}
-      <div class="side"><${Tour} /><${Inspector} /></div>
+      <div class="side ${app.tour ? "touring" : ""}"><${Tour} /><${Inspector} /></div>
     </main>
     <${Sentence} />
     <${LogLine} />
@@ -40,7 +40,7 @@ function Sentence() {
   const told = shown.run.cut ? "The film holds the beginning of a longer run." : "";
   const differ = app.forks.get(app.active === "main" ? app.other : app.active)?.first_difference;
   const here = differ && active().cursor === differ[app.active === "main" ? "main" : "fork"] + 1;
-  return html`<div class="sentence">
+  return html`<div class="sentence ${app.other ? "two" : ""}">
     ${here && html`<span class="differ" data-tip="Up to here the two runs are the same, event by event.">≠ first difference</span>`}
     <p aria-live=${app.playing ? "off" : "polite"} id="sentence"><${Told} run=${active()} /></p>
     ${app.other && html`<p class="othersentence"><span class="dim">${app.other}:</span> <${Told} run=${app.runs.get(app.other)} /></p>`}

@@ -5,6 +5,7 @@ import { acknowledged, stageOf, upperBound } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { Dots, hitDot } from "view/dots.js";
 import { html } from "view/html.js";
+import { shownStamp } from "view/canvas.js";
 import { stateSign, stateWords } from "view/signs.js";
 import { activate, app, select, useApp } from "view/store.js";
 
@@ -13,7 +14,7 @@ const CLIENTS = 8;
 const WRITERS = 3;
 
 export function ClusterMap({ run }) {
-  useApp(true);
+  useApp(() => shownStamp(run));
   const box = useRef(null);
   const places = useRef({ at: new Map(), stamp: "" });
   const shown = writersShown(run);
@@ -62,6 +63,7 @@ function measure(box, places) {
   if (!box) return;
   const frame = box.getBoundingClientRect();
   places.at.clear();
+  places.stamp = `${frame.width} ${frame.height} ${box.querySelectorAll("[data-node]").length}`;
   for (const card of box.querySelectorAll("[data-node]")) {
     const place = card.getBoundingClientRect();
     places.at.set(Number(card.dataset.node), {

@@ -22,7 +22,12 @@ const INVARIANTS = 5;
 export function Slider() {
   useApp();
   const view = useRef({ drag: false, spots: [], bins: null });
-  const ref = useCanvas((context, width, height) => paint(context, width, height, view.current));
+  const ref = useCanvas({
+    paint: (context, width, height) => paint(context, width, height, view.current),
+    stamp: () => `${app.active} ${app.other} ${app.selection?.type} ${app.selection?.id} ${app.future?.points?.length} ${app.future?.last_safe_ns} ${[...app.forks.values()].map((each) => each.state)}`,
+    over,
+    moving: () => app.t,
+  });
   const place = (event) => {
     const box = ref.current.getBoundingClientRect();
     return [event.clientX - box.left, event.clientY - box.top, box.width];
@@ -69,12 +74,18 @@ function paint(context, width, height, view) {
   spans(context, view, x, end);
   curve(context, x, 5, base - INVARIANTS - 2, view.spots);
   flags(context, view, x, width);
+}
+
+/** What moves: the playhead, and around it the labels of the axis. */
+function over(context, width, height) {
+  const x = (ns) => SIDE + (ns / endNs()) * (width - 2 * SIDE);
+  context.font = SMALL;
+  labels(context, x, endNs(), width, height);
   playhead(context, x(app.t), height, width);
 }
 
 function axis(context, x, end, width, height) {
   const step = tickStep(end, width / 110);
-  context.fillStyle = colors.dim;
   context.strokeStyle = colors.line;
   context.lineWidth = 1;
   for (let ns = 0; ns <= end; ns += step) {
@@ -82,6 +93,13 @@ function axis(context, x, end, width, height) {
     context.moveTo(Math.round(x(ns)) + 0.5, FLAGS);
     context.lineTo(Math.round(x(ns)) + 0.5, height - 12);
     context.stroke();
+  }
+}
+
+function labels(context, x, end, width, height) {
+  const step = tickStep(end, width / 110);
+  context.fillStyle = colors.dim;
+  for (let ns = 0; ns <= end; ns += step) {
     if (Math.abs(x(ns) - x(app.t)) < 60) continue;
     context.textAlign = ns === 0 ? "left" : x(ns) > width - 40 ? "right" : "center";
     context.fillText(tickLabel(ns, step), Math.min(x(ns), width - 4), height - 3);

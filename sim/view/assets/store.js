@@ -97,13 +97,21 @@ export function onFrame(paint) {
 
 const bump = (n) => n + 1;
 
-/** A component with this hook is shown anew when something has changed; `quick`: in each frame. */
-export function useApp(quick = false) {
+/** A component with this hook is shown anew when something has changed; with a `stamp`, also while
+ * a run plays, in each frame in which that has changed. */
+export function useApp(stamp = null) {
   const [, again] = useReducer(bump, 0);
   useLayoutEffect(() => {
-    const list = quick ? painters : listeners;
-    list.add(again);
-    return () => list.delete(again);
+    let shown = null;
+    const look = () => {
+      const now = app.playing ? stamp() : null;
+      if (now === null || now !== shown) again();
+      shown = now;
+    };
+    const list = stamp ? painters : listeners;
+    const listen = stamp ? look : again;
+    list.add(listen);
+    return () => list.delete(listen);
   }, []);
   return app;
 }

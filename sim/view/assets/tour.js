@@ -120,7 +120,7 @@ export function offerTour(film) {
 }
 
 export function Tour() {
-  useApp(true);
+  useApp();
   const { tour } = app;
   const task = tour && tour.at >= 0 ? tour.tasks[tour.at] : null;
   const done = Boolean(task && (tour.done || task.done()));
