@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "sim.commands.replay",
     "shrink": "sim.commands.shrink",
     "explain": "sim.commands.explain",
+    "view": "sim.view.command",
     "check-determinism": "sim.commands.determinism",
     "bugs": "sim.commands.bugs_command",
     "mutants": "sim.commands.mutants_command",

@@ -89,7 +89,7 @@ def packed(film: Film) -> bytes:
 
 def _run(maker: FilmMaker, result: RunResult, case: Case) -> Film:
     schedule = result.schedule
-    how = "replay" if case.decisions is not None else "run"
+    how = "replay" if case.is_recording else "run"
     source = case.source.split()
     return {
         "title": f"{case.source}{_of_bug(case)}",

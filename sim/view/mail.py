@@ -60,6 +60,8 @@ class Letter:
     lsns: tuple[Lsn, Lsn] | None
     arrived: list[int] = attrs.field(factory=list)
     """When each copy arrived."""
+    after: list[int] = attrs.field(factory=list)
+    """The numbers of the last events before that."""
     lost: str | None = None
     call: int = -1
 
@@ -72,6 +74,7 @@ class Letter:
             "sent": self.sent,
             "sent_ns": self.sent_ns,
             "arrived": self.arrived,
+            "arrived_after": self.after,
             "lost": self.lost,
             "pages": self.pages or 0,
             "lsns": list(self.lsns) if self.lsns is not None else 0,
@@ -106,6 +109,7 @@ class Mail:
         letter = self.letters[index]
         if event.kind == "delivered":
             letter.arrived.append(event.time_ns)
+            letter.after.append(last_event)
             self._arrived[self._keys[index]] = index
         elif event.kind == "dropped":
             letter.lost = str(event.reason)

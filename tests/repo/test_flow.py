@@ -25,6 +25,7 @@ FLOW: Final = (
     "show",
     "story",
     "commands",
+    "view",
     "script",
 )
 """Rooms and modules of `sim`, each built on nothing but what stands before it."""
