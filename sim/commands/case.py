@@ -10,12 +10,13 @@ from typing import Any, Final, TypeVar
 import attrs
 import click
 
-from segments.protocol.errors import AuroraError
+from segments.protocol.errors import AuroraError, Invalid
 from segments.protocol.volume import VolumeGeometry
 from sim.bugs import BUGS, planted
 from sim.commands.exit_codes import EXIT_CODES
 from sim.files import recording, scenario
 from sim.files.expectations import Expectation, conclude, failure_of
+from sim.files.knob_edits import OPTION, with_knobs
 from sim.plan.fork import forked
 from sim.plan.generate import generate
 from sim.plan.schedule import Action, Schedule
@@ -137,11 +138,14 @@ def case_of_recording(found: recording.Recording, source: str = "", bug: str | N
     )
 
 
-def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
+def open_case(
+    seed: int | None, name: str | None, bug: str | None, knobs: Sequence[str] = ()
+) -> Case:
     """The case that a command line names; raises `click.UsageError`.
 
     ``name`` is a recording, a scenario file or a shipped scenario's name; the first two bring their
-    bug along. With a scenario, ``seed`` takes the place of its own.
+    bug along. With a scenario, ``seed`` takes the place of its own. ``knobs`` are turned besides:
+    ``latency=5ms``.
     """
     check_bug(bug)
     if name in BUGS and not Path(name).is_file():
@@ -152,39 +156,65 @@ def open_case(seed: int | None, name: str | None, bug: str | None) -> Case:
     if name is None:
         if seed is None:
             raise click.UsageError("expected --seed N, the name of a scenario, or a file")
-        source = f"--seed {seed}" if bug is None else f"--seed {seed} --bug {bug}"
-        return Case(schedule=generate(seed), bug=bug, source=source)
+        try:
+            schedule = with_knobs(generate(seed), knobs)
+        except Invalid as error:
+            raise click.UsageError(str(error)) from None
+        return Case(schedule=schedule, bug=bug, source=_source(f"--seed {seed}", bug, knobs))
     try:
-        return _open_file(seed, name, bug)
+        return _open_file(seed, name, bug, knobs)
     except (AuroraError, OSError, UnicodeDecodeError) as error:
         raise click.UsageError(str(error)) from None
 
 
-def _open_file(seed: int | None, name: str, bug: str | None) -> Case:
+def _source(what: str, bug: str | None, knobs: Sequence[str]) -> str:
+    """A case as a command line names it."""
+    bugs = [] if bug is None else ["--bug", bug]
+    return " ".join([what, *bugs, *map(shlex.quote, knob_arguments(knobs))])
+
+
+def knob_arguments(knobs: Sequence[str]) -> list[str]:
+    """The options that turn these knobs."""
+    return [word for each in knobs for word in (OPTION, each)]
+
+
+def _open_file(seed: int | None, name: str, bug: str | None, knobs: Sequence[str]) -> Case:
     quoted = shlex.quote(name)
     if Path(name).is_file() and recording.is_recording(Path(name)):
         if seed is not None:
             raise click.UsageError("a recording has its seed: expected no --seed")
-        source = quoted if bug is None else f"{quoted} --bug {bug}"
-        return case_of_recording(recording.load(Path(name)), source, bug)
-    read = scenario.load(scenario.find(name))
+        if knobs:
+            raise click.UsageError(f"a recording has its knobs: expected no {OPTION}")
+        return case_of_recording(recording.load(Path(name)), _source(quoted, bug, ()), bug)
+    read = scenario.load(scenario.find(name), knobs)
     if seed is not None and read.decided is not None:
         raise click.UsageError("the fork of a recording has its seed: expected no --seed")
     source = quoted if seed is None else f"{quoted} --seed {seed}"
-    if bug is not None:
-        source = f"{source} --bug {bug}"
     return Case(
         schedule=read.schedule(seed),
         bug=bug or read.bug or None,
         decided=read.decided,
         expectations=read.expectations,
-        source=source,
+        source=_source(source, bug, knobs),
     )
 
 
+def knob_option(command: _F) -> _F:
+    """The option ``--knob NAME=VALUE``, any number of times: the argument ``knobs``."""
+    option = click.option(
+        OPTION, "knobs", multiple=True, metavar="NAME=VALUE",
+        help="Turn a knob of the world, such as latency=5ms or loss=0.01; see `list knobs`.",
+    )  # fmt: skip
+    return option(command)
+
+
 def case_options(command: _F) -> _F:
-    """The arguments of a command that looks at one case: ``--seed``, ``FILE`` and ``--bug``."""
+    """The arguments of a command that looks at one case.
+
+    ``--seed``, ``FILE``, ``--bug`` and ``--knob``, for `open_case`.
+    """
     for option in (
+        knob_option,
         click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first."),
         click.option("--seed", type=SEED, metavar="N", help="The schedule drawn from this seed."),
         click.argument("name", metavar="[SCENARIO|FILE]", required=False),

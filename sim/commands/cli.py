@@ -34,6 +34,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "shrink": "sim.commands.shrink",
     "explain": "sim.commands.explain",
     "view": "sim.view.command",
+    "fork": "sim.commands.fork",
+    "inevitable": "sim.commands.inevitable",
     "check-determinism": "sim.commands.determinism",
     "bugs": "sim.commands.bugs_command",
     "mutants": "sim.commands.mutants_command",

@@ -46,8 +46,9 @@ class Comparison:
 
 
 def compare(arguments: Sequence[str], *, prelude: str = "") -> Comparison:
-    """Run the case of ``arguments`` (seed, name and bug, each may be empty) in two processes.
+    """Run a case in two processes.
 
+    ``arguments`` are seed, name and bug, each of which may be empty, and knobs to be turned.
     ``prelude`` is Python that each of them executes first. Raises `subprocess.CalledProcessError`
     if one fails.
     """
@@ -102,8 +103,8 @@ def _events_of(path: Path) -> Iterator[bytes]:
 
 def run_child() -> None:
     """Run one case; write every event to a file: a length, a hash, and its beginning."""
-    path, seed, name, bug = sys.argv[1:]
-    case = open_case(int(seed) if seed else None, name or None, bug or None)
+    path, seed, name, bug, *knobs = sys.argv[1:]
+    case = open_case(int(seed) if seed else None, name or None, bug or None, knobs)
     with Path(path).open("wb") as file:
 
         def write(event: bytes) -> None:
@@ -119,16 +120,16 @@ def run_child() -> None:
 
 @click.command("check-determinism", epilog=HELP)
 @case_options
-def command(seed: int | None, name: str | None, bug: str | None) -> None:
+def command(seed: int | None, name: str | None, bug: str | None, knobs: tuple[str, ...]) -> None:
     """Run a seed in two processes with different hash seeds, and compare every event.
 
     The seed is 0 if nothing else is said. The first event that differs is named; exit code 1 then.
     """
     if seed is None and name is None:
         seed = 0
-    case = open_case(seed, name, bug)
+    case = open_case(seed, name, bug, knobs)
     say(f"{case.source}: two processes, PYTHONHASHSEED {' and '.join(HASH_SEEDS)}")
-    found = compare(["" if seed is None else str(seed), name or "", bug or ""])
+    found = compare(["" if seed is None else str(seed), name or "", bug or "", *knobs])
     if found.difference is None:
         say(f"the same {counted(found.events, 'event')} in both, digest {found.digest}")
         return

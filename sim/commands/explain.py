@@ -34,14 +34,14 @@ _INDENT: Final = " " * 7
 
 @click.command("explain", epilog=HELP)
 @case_options
-def command(seed: int | None, name: str | None, bug: str | None) -> None:
+def command(seed: int | None, name: str | None, bug: str | None, knobs: tuple[str, ...]) -> None:
     """Tell how a run came to end as it did.
 
     Of a run that failed: which messages and syncs led there, who had acknowledged what, the rule
     that broke, and what to type next. Of one that passed: what was planned, which faults happened,
     who came back when, what waited, and what it has proved. Told from the events of the run.
     """
-    case = open_case(seed, name, bug)
+    case = open_case(seed, name, bug, knobs)
     recorders: list[Recorder] = []
 
     def listen(run: Run) -> None:

@@ -6,24 +6,29 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import count, islice
 from operator import itemgetter
 from typing import Final, TypeAlias
 
 import click
 
+from segments.protocol.errors import Invalid
 from sim.bugs import planted
 from sim.check.blame import asks_to_stop, described
-from sim.commands.case import check_bug
+from sim.commands.canaries import EVERY, Canaries, canaries_for
+from sim.commands.case import check_bug, knob_arguments, knob_option
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED, PASSED, UNDECIDED
 from sim.commands.progress import ProgressLine
 from sim.commands.worker_pool import close_pool, worker_pool
 from sim.durations import duration_option, format_seconds
 from sim.files.expectations import conclude
+from sim.files.knob_edits import edited, with_knobs
 from sim.plan.generate import generate
+from sim.plan.schedule import Knobs
 from sim.run import Verdict, run
 from sim.show.tally import SeedResult, Tally, as_json, report
 from sim.wording import counted, say
@@ -37,15 +42,28 @@ _POLL_S: Final = 0.2
 # ---- one seed, in a worker -----------------------------------------------------------------------
 
 
-def run_seed(seed: int, bug: str | None = None) -> SeedResult:
-    """Run the schedule of ``seed``, with ``bug`` planted.
+def run_seed(
+    seed: int,
+    bug: str | None = None,
+    *,
+    knobs: Sequence[str] = (),
+    canaries: Canaries | None = None,
+) -> SeedResult:
+    """Run the schedule of ``seed``, with ``bug`` planted and ``knobs`` turned.
 
-    Raises nothing that concerns this seed alone: a failure of the simulator is a result, too.
+    A seed that cannot be with these knobs is undecided. Beside it there may be a canary. Raises
+    nothing that concerns this seed alone: a failure of the simulator is a result, too.
     """
     started = time.process_time()
     try:
+        try:
+            schedule = with_knobs(generate(seed), knobs)
+        except Invalid as error:
+            return undecided(seed, f"it cannot be with these knobs: {error}")
         with planted(bug):
-            result = conclude(run(generate(seed)), ())
+            result = conclude(run(schedule), ())
+        cpu_s = time.process_time() - started
+        canary = canaries.beside(seed) if canaries else None
     except BaseException as error:  # the other seeds go on
         if asks_to_stop(error):
             raise
@@ -59,10 +77,17 @@ def run_seed(seed: int, bug: str | None = None) -> SeedResult:
         messages=result.messages,
         commits=result.commits,
         virtual_ns=result.virtual_ns,
-        cpu_s=time.process_time() - started,
+        cpu_s=cpu_s,
         marks=result.marks,
         checks=result.checks,
+        canary=canary,
     )
+
+
+def undecided(seed: int, why: str) -> SeedResult:
+    """What a seed has come to that shows nothing either way."""
+    kind = Verdict.UNDECIDED
+    return SeedResult(seed=seed, verdict=kind, invariant=kind.value, finding=why)
 
 
 def failed(seed: int, why: str, cpu_s: float = 0.0) -> SeedResult:
@@ -201,6 +226,11 @@ class Progress(ProgressLine):
 @click.option("--stop", is_flag=True, help="Begin no seed after a finding.")
 @click.option("--json", "wants_json", is_flag=True, help="Print the report as JSON.")
 @click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first.")
+@click.option(
+    "--canary/--no-canary", default=None,
+    help=f"Plant a bug now and then, which must be found; by default from {EVERY} seeds on.",
+)  # fmt: skip
+@knob_option
 def command(
     seeds: int | None,
     start: int,
@@ -209,24 +239,33 @@ def command(
     stop: bool,
     wants_json: bool,
     bug: str | None,
+    canary: bool | None,
+    knobs: tuple[str, ...],
 ) -> None:
     """Run many seeds over all cores.
 
     Each seed has its own shape, faults and rates. Ctrl-C stops it, and what is done is reported. A
-    finding ends with the commands that explain it and cut it down.
+    finding ends with the commands that explain it and cut it down. In a large fleet canaries, bugs
+    planted on purpose, must be found: if one is not, a fleet without findings is undecided.
     """
     check_bug(bug)
+    edited(Knobs(), knobs)
+    if bug is not None and canary:
+        raise click.UsageError("--canary: expected no --bug beside it, which is one itself")
     if seeds is None and budget is None:
         seeds = 100
     drawn = iter(count(start) if seeds is None else range(start, start + seeds))
     progress, tally = Progress(seeds, budget), Tally()
+    wanted = False if bug is not None else canary
+    canaries = canaries_for(wanted, seeds=seeds, start=start, budget_s=budget, knobs=knobs)
+    work = partial(run_seed, knobs=knobs, canaries=canaries)
 
     def over() -> bool:
         late = budget is not None and progress.elapsed_s >= budget
         return late or (stop and bool(tally.findings))
 
     interrupted = False
-    running = results(drawn, min(jobs, seeds or jobs), bug, over, ahead=not stop)
+    running = results(drawn, min(jobs, seeds or jobs), bug, over, ahead=not stop, work=work)
     try:
         for result in running:
             if result is not None:
@@ -239,11 +278,11 @@ def command(
         progress.clear()
     wall_s = progress.elapsed_s
     if wants_json:
-        found = {**as_json(tally, wall_s, bug), "interrupted": interrupted}
+        found = {**as_json(tally, wall_s, bug, knobs), "interrupted": interrupted}
         click.echo(json.dumps(found, indent=2))
     else:
         if interrupted:
             say("stopped by Ctrl-C; what was done until then:")
-        say(report(tally, wall_s, bug))
+        say(report(tally, wall_s, bug, knob_arguments(knobs)))
     code = EXIT_CODES[tally.verdict]
     sys.exit(INTERRUPTED if interrupted and code in (PASSED, UNDECIDED) else code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import click
 from rich.console import Group, RenderableType
@@ -18,6 +18,8 @@ from sim.check.invariants import INVARIANTS
 from sim.check.marks import MARKS
 from sim.commands.exit_codes import HELP, PASSED
 from sim.files import scenario
+from sim.files.knob_edits import known_knobs
+from sim.plan.knob_words import KNOB_WORDS, SHORT_NAMES
 from sim.plan.shapes import SHAPES
 from sim.show.report_text import show
 from sim.world.faults import FAULTS, Fault
@@ -25,6 +27,7 @@ from sim.world.faults import FAULTS, Fault
 _TITLES = {
     "scenarios": "python -m aurora.sim run NAME",
     "shapes": "what a seed draws its run from, with the share of seeds that draw it",
+    "knobs": "of the world: --knob NAME=VALUE; in brackets what is taken by default",
     "faults": "actions of scenarios: fault = NAME; in brackets what is taken if missing",
     "invariants": "held in every run",
     "findings": "what else a run can end with, and the rule that broke",
@@ -37,7 +40,7 @@ _TITLES = {
 @click.argument("what", type=click.Choice(list(_TITLES)), metavar="[KIND]", required=False)
 @click.option("--json", "in_json", is_flag=True, help="Print it as JSON, and nothing else.")
 def command(what: str | None = None, in_json: bool = False) -> int:
-    """List scenarios, shapes, faults, invariants, findings, marks and bugs.
+    """List scenarios, shapes, knobs, faults, invariants, findings, marks and bugs.
 
     Everything, or only the KIND that is named.
     """
@@ -59,6 +62,8 @@ def _items(kind: str) -> dict[str, str]:
     if kind == "shapes":
         total = sum(each.weight for each in SHAPES)
         return {each.name: f"{each.summary} ({each.weight / total:.0%})" for each in SHAPES}
+    if kind == "knobs":
+        return dict(_knobs())
     if kind == "faults":
         return {each.name: f"{each.summary}{_params(each)}" for each in FAULTS.values()}
     if kind == "invariants":
@@ -68,6 +73,15 @@ def _items(kind: str) -> dict[str, str]:
     if kind == "marks":
         return {each.name: each.summary for each in MARKS.values()}
     return {each.name: each.summary for each in BUGS.values()}
+
+
+def _knobs() -> Iterator[tuple[str, str]]:
+    """What each knob is; parts that two profiles share are told once."""
+    for name, value in known_knobs().items():
+        if name in KNOB_WORDS:
+            yield name, f"{KNOB_WORDS[name]} ({value})"
+    for name, meant in SHORT_NAMES.items():
+        yield name, f"short for {' and '.join(meant)}"
 
 
 def _params(fault: Fault) -> str:

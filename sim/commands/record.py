@@ -22,13 +22,20 @@ from sim.wording import command_line, counted, say
     help="Where to write the recording, as lines of JSON. An older recording is replaced.",
 )  # fmt: skip
 @force_option("Replace a file that is no recording.")
-def command(seed: int | None, name: str | None, bug: str | None, output: Path, force: bool) -> None:
+def command(
+    seed: int | None,
+    name: str | None,
+    bug: str | None,
+    knobs: tuple[str, ...],
+    output: Path,
+    force: bool,
+) -> None:
     """Run a seed or a scenario, and write down every decision.
 
     The file has one numbered record for each fault, each operation and each message; `replay` runs
     it again, message by message, and holds it to the same expectations.
     """
-    case = open_case(seed, name, bug)
+    case = open_case(seed, name, bug, knobs)
     check_output("-o", output, inputs=input_paths(name), force=force, written_before=is_recording)
     with planted(case.bug):
         recording, result = record(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from time import perf_counter
@@ -17,10 +18,11 @@ from aurora.terminal.finishing import PatientFile
 from segments.protocol.errors import Invalid
 from sim.bugs import planted
 from sim.commands import replay_sqlite
-from sim.commands.case import SEED, check_bug, input_paths
+from sim.commands.case import SEED, check_bug, input_paths, knob_arguments, knob_option
 from sim.commands.exit_codes import EXIT_CODES, HELP
 from sim.files import recording, scenario
 from sim.files.expectations import Expectation
+from sim.files.knob_edits import with_knobs
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.files.sqlite_rebuild import base_path_of
 from sim.plan.generate import generate
@@ -71,6 +73,7 @@ class Plan:
 )  # fmt: skip
 @force_option("Let --output and --trace replace a file that exists.")
 @click.option("--bug", metavar="NAME", help="Plant one of the deliberate bugs first; see `bugs`.")
+@knob_option
 @click.option("--json", "in_json", is_flag=True, help="Print the report as JSON, and nothing else.")
 @click.option(
     "--trace", type=OUTPUT, metavar="FILE", callback=writable_path,
@@ -83,6 +86,7 @@ def command(
     output: Path | None = None,
     force: bool = False,
     bug: str | None = None,
+    knobs: tuple[str, ...] = (),
     in_json: bool = False,
     trace: Path | None = None,
 ) -> int:
@@ -100,7 +104,7 @@ def command(
         raise click.UsageError("--output: expected together with --workload")
     if output is not None and workload is not None:
         check_output("--output", output, inputs=_replayed(workload), force=force)
-    plan = make_plan(name or (REPLAY if workload is not None else None), seed, bug)
+    plan = make_plan(name or (REPLAY if workload is not None else None), seed, bug, knobs)
     if trace is not None:
         inputs = input_paths(name) | _replayed(workload)
         check_output("--trace", trace, inputs=inputs, force=force, written_before=_IS_TRACE)
@@ -125,16 +129,18 @@ def _replayed(workload: Path | None) -> dict[Path, str]:
     return {base: "the database that is replayed", workload: "the log that is replayed"}
 
 
-def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
+def make_plan(
+    name: str | None, seed: int | None, bug: str | None, knobs: Sequence[str] = ()
+) -> Plan:
     """What the arguments ask for; raises `Invalid`."""
     if name is None and seed is not None:
-        schedule = generate(seed)
+        schedule = with_knobs(generate(seed), knobs)
         found = scenario.ScenarioFile(name=schedule.name, seed=seed)
         arguments = ["--seed", str(seed)]
     elif name is not None and Path(name).is_file() and recording.is_recording(Path(name)):
         raise Invalid(f"{name}: a recording: use `replay {name}`")
     else:
-        found = scenario.load(scenario.find(name or DEFAULT))
+        found = scenario.load(scenario.find(name or DEFAULT), knobs)
         schedule = found.schedule(seed)
         arguments = [name or DEFAULT]
         if found.decided is None:
@@ -143,6 +149,7 @@ def make_plan(name: str | None, seed: int | None, bug: str | None) -> Plan:
             raise Invalid("the fork of a recording has its seed: expected no --seed")
     if bug:
         arguments += ["--bug", bug]
+    arguments += knob_arguments(knobs)
     return Plan(
         schedule=schedule,
         arguments=tuple(arguments),

@@ -274,6 +274,7 @@ def command(
     seed: int | None,
     name: str | None,
     bug: str | None,
+    knobs: tuple[str, ...],
     output: Path,
     force: bool,
     budget: float,
@@ -285,7 +286,7 @@ def command(
     run breaks the same invariant, or misses the same expectation, which the scenario keeps. It runs
     by itself and brings its bug along. Ctrl-C ends it with the smallest so far, and code 130.
     """
-    case = open_case(seed, name, bug)
+    case = open_case(seed, name, bug, knobs)
     written_before = begins_with(_MARK.encode())
     check_output("-o", output, inputs=input_paths(name), force=force, written_before=written_before)
     result = case.run()

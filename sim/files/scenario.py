@@ -23,6 +23,7 @@ from sim.files.expectation_tables import expectation_row, read_expectation
 from sim.files.expectations import Expectation
 from sim.files.fits import DoesNotFit, check_fits
 from sim.files.fork_tables import decided_lines, read_decided, read_redraws, redraw_row
+from sim.files.knob_edits import edited
 from sim.files.knob_tables import knob_values, read_knobs
 from sim.files.toml_reader import ScenarioError, Table, format_time, parse_document
 from sim.plan.drawn_workload import Workload
@@ -118,27 +119,33 @@ def find(name: str) -> Path:
     return known[name]
 
 
-def load(path: Path) -> ScenarioFile:
-    """Read a scenario file; raises `ScenarioError`."""
+def load(path: Path, knobs: Sequence[str] = ()) -> ScenarioFile:
+    """Read a scenario file; ``knobs`` are turned besides (`edited`). Raises `Invalid`."""
     try:
         text = path.read_bytes().decode()
     except OSError as error:
         raise ScenarioError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ScenarioError(f"{path}: not UTF-8 text: {error}") from error
-    return loads(text, str(path), default_name=path.stem)
+    return loads(text, str(path), default_name=path.stem, knobs=knobs)
 
 
 # ---- reading -------------------------------------------------------------------------------------
 
 
-def loads(text: str, file: str = "scenario", *, default_name: str = "") -> ScenarioFile:
-    """Read a scenario out of text; ``file`` stands in the errors. Raises `ScenarioError`."""
+def loads(
+    text: str,
+    file: str = "scenario",
+    *,
+    default_name: str = "",
+    knobs: Sequence[str] = (),
+) -> ScenarioFile:
+    """Read a scenario out of text, as `load`; ``file`` stands in the errors."""
     root = parse_document(text, file)
-    knobs = read_knobs(root.table("knobs"))
-    groups = VolumeGeometry(knobs.pg_count).groups()
+    turned = edited(read_knobs(root.table("knobs")), knobs)
+    groups = VolumeGeometry(turned.pg_count).groups()
     actions = [
-        action for table in root.tables("action") for action in _actions(table, groups, knobs)
+        action for table in root.tables("action") for action in read_actions(table, groups, turned)
     ]
     operations = [_operation(table) for table in root.tables("operation")]
     given = root.get("workload")
@@ -148,25 +155,26 @@ def loads(text: str, file: str = "scenario", *, default_name: str = "") -> Scena
         description=root.text("description", "").strip(),
         seed=root.integer("seed", 0),
         bug=root.choice("bug", BUGS) if root.text("bug", "") else "",
-        knobs=knobs,
+        knobs=turned,
         actions=tuple(sorted(actions, key=lambda each: each.at_ns)),
         operations=tuple(sorted(operations, key=lambda each: each.at_ns)),
-        workloads=tuple(_workload(table, knobs) for table in tables),
+        workloads=tuple(_workload(table, turned) for table in tables),
         expectations=tuple(
-            read_expectation(table, groups, knobs) for table in root.tables("expect")
+            read_expectation(table, groups, turned) for table in root.tables("expect")
         ),
         redraws=read_redraws(root.tables("redraw")),
         decided=read_decided(root),
     )
     root.finish()
     try:
-        check_fits(knobs, scenario.operations, scenario.workloads)
+        check_fits(turned, scenario.operations, scenario.workloads)
     except DoesNotFit as error:
         raise root.table("knobs").error(error.key, str(error)) from None
     return scenario
 
 
-def _actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Iterator[Action]:
+def read_actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) -> Iterator[Action]:
+    """A fault, as often as its table says; raises `ScenarioError`."""
     at_ns = table.time("at")
     kind = table.choice("fault", faults.FAULTS)
     target = table.names("target")

@@ -220,6 +220,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "scenario": schedule.name,
         "shape": schedule.shape,
         "knobs": knob_values(schedule.knobs, all_of_them=True),
+        "redraws": [attrs.asdict(each) for each in schedule.redraws],
         "verdict": report.verdict.value,
         "invariant": report.invariant,
         "finding": report.finding,

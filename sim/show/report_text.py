@@ -79,6 +79,8 @@ def header(schedule: Schedule, description: str = "", bug: str | None = None) ->
         f"{calls}, {counted(len(schedule.actions), 'action')}, all heals at "
         f"{moment(schedule.knobs.duration_ns)}",
     )
+    for redraw in schedule.redraws:
+        rows.add_row("chances", f"drawn anew from {moment(redraw.at_ns)} on, salt {redraw.salt}")
     parts: list[RenderableType] = [title]
     if description:
         parts.append(Padding(Text(" ".join(description.split()), style="italic"), _INDENT))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ import attrs
 from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
 from sim.check.marks import MARKS
-from sim.durations import format_seconds
+from sim.durations import format_seconds, length
 from sim.run import Verdict
 from sim.wording import command_line, counted
 
@@ -21,6 +21,21 @@ _NAMED_MARKS: Final = 24
 _WIDEST: Final = max(len(name) for name in MARKS)
 _ADJECTIVES: Final = (Verdict.PASSED, Verdict.UNDECIDED)
 _WORST: Final = (Verdict.VIOLATION, Verdict.LIVENESS, Verdict.INTERNAL, Verdict.UNDECIDED)
+
+
+@attrs.frozen
+class Canary:
+    """A bug that was planted on purpose beside a fleet's seed, and tried until it was found."""
+
+    bug: str
+    first_seed: int
+    """Seeds were tried from here on."""
+    found_by: int | None
+    """The seed that failed; None if none of those tried did: then a fleet's silence is worth
+    nothing."""
+    invariant: str
+    """What broke."""
+    cpu_s: float
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +54,8 @@ class SeedResult:
     """Processor time that it took."""
     marks: Mapping[str, int] = attrs.field(factory=dict)
     checks: Mapping[str, int] = attrs.field(factory=dict)
+    canary: Canary | None = None
+    """What became of the canary beside this seed, if it has one."""
 
 
 @attrs.define
@@ -57,6 +74,7 @@ class Tally:
     virtual_ns: int = 0
     cpu_s: float = 0.0
     digests: dict[int, str] = attrs.field(factory=dict)
+    canaries: list[Canary] = attrs.field(factory=list)
 
     @property
     def seeds(self) -> int:
@@ -76,6 +94,8 @@ class Tally:
         self.virtual_ns += result.virtual_ns
         self.cpu_s += result.cpu_s
         self.digests[result.seed] = result.digest
+        if result.canary is not None:
+            self.canaries.append(result.canary)
 
     @property
     def digest(self) -> str:
@@ -88,14 +108,31 @@ class Tally:
         return [name for name in MARKS if name not in self.marks]
 
     @property
+    def missed_canaries(self) -> list[Canary]:
+        """Those that no seed has found."""
+        return [each for each in self.canaries if each.found_by is None]
+
+    def fastest(self) -> dict[tuple[Verdict, str], SeedResult]:
+        """For each way to fail the seed that shows it with the least: the easiest to read.
+
+        That with the fewest messages; of several with as many, the one that takes the least virtual
+        time, and then the lowest.
+        """
+        found: dict[tuple[Verdict, str], SeedResult] = {}
+        for each in sorted(self.findings, key=lambda e: (e.messages, e.virtual_ns, e.seed)):
+            found.setdefault((each.verdict, each.invariant), each)
+        return found
+
+    @property
     def verdict(self) -> Verdict:
-        """The worst of all; undecided if no seed was run."""
-        none = Verdict.PASSED if self.seeds else Verdict.UNDECIDED
+        """The worst of all; undecided if no seed was run, or if a canary was not found."""
+        shown = self.seeds and not self.missed_canaries
+        none = Verdict.PASSED if shown else Verdict.UNDECIDED
         return next((each for each in _WORST if self.verdicts[each]), none)
 
 
-def report(tally: Tally, wall_s: float, bug: str | None) -> str:
-    """All that a fleet has shown, as text."""
+def report(tally: Tally, wall_s: float, bug: str | None, options: Sequence[str] = ()) -> str:
+    """All that a fleet has shown, as text; its commands have these ``options`` besides."""
     virtual_s, cpu_s = tally.virtual_ns / 1e9, max(tally.cpu_s, 1e-9)
     verdicts = ", ".join(
         f"{number:,} {each.value}" if each in _ADJECTIVES else counted(number, each.value)
@@ -120,7 +157,31 @@ def report(tally: Tally, wall_s: float, bug: str | None) -> str:
         if name in tally.marks
     ]
     lines += [f"marks that no seed reached: {_named(tally.unreached())}"]
-    return "\n".join([*lines, *_finding_lines(tally, bug)])
+    options = [*(["--bug", bug] if bug else []), *options]
+    return "\n".join([*lines, *_canary_lines(tally), *_finding_lines(tally, bug, options)])
+
+
+def _canary_lines(tally: Tally) -> list[str]:
+    """What became of the canaries; loud if one was not found."""
+    lines = []
+    for bug in sorted({each.bug for each in tally.canaries}):
+        some = sorted((e for e in tally.canaries if e.bug == bug), key=lambda e: e.first_seed)
+        found = [each for each in some if each.found_by is not None]
+        if found:
+            times = f", {len(found)} times of {len(some)}" if len(some) > 1 else ""
+            first = found[0]
+            lines.append(
+                f"canary {bug}: found at seed {first.found_by} by {first.invariant}{times}"
+            )
+        lines += [
+            f"CANARY NOT FOUND: {each.bug}, planted on purpose, failed no seed from "
+            f"{each.first_seed} on"
+            for each in some
+            if each.found_by is None
+        ]
+    if tally.missed_canaries:
+        lines.append("  so it means nothing that this fleet has found nothing else")
+    return lines
 
 
 def _named(missing: list[str]) -> str:
@@ -130,8 +191,8 @@ def _named(missing: list[str]) -> str:
     return ", ".join(missing) or "none"
 
 
-def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
-    """One paragraph for each invariant that broke: its seeds, and what the first of them found."""
+def _finding_lines(tally: Tally, bug: str | None, options: Sequence[str]) -> list[str]:
+    """One paragraph for each invariant that broke: its seeds, and what the fastest has found."""
     found = sorted(tally.findings, key=lambda each: each.seed)
     if not found:
         if not tally.seeds:
@@ -142,21 +203,27 @@ def _finding_lines(tally: Tally, bug: str | None) -> list[str]:
         groups.setdefault((each.verdict, each.invariant), []).append(each)
     lines = [f"{counted(len(found), 'finding')}:"]
     for (verdict, invariant), some in groups.items():
-        first, rule = some[0], INVARIANTS.get(invariant)
+        fastest, rule = tally.fastest()[verdict, invariant], INVARIANTS.get(invariant)
         seeds = ", ".join(str(each.seed) for each in some[:_SHOWN_SEEDS])
         if len(some) > _SHOWN_SEEDS:
             seeds += f" and {len(some) - _SHOWN_SEEDS:,} more"
-        what = ["--seed", str(first.seed), *(["--bug", bug] if bug else [])]
-        small = f"seed-{first.seed}.toml"
+        what = ["--seed", str(fastest.seed), *options]
+        small = f"seed-{fastest.seed}.toml"
         kind = verdict.value if invariant == verdict.value else f"{verdict.value}, {invariant}"
         lines += [
             f"  {kind}: {'seed' if len(some) == 1 else 'seeds'} {seeds}",
-            f"    {first.finding.partition(chr(10))[0]}",
+            *([f"    {_amounts(fastest)}"] if len(some) > 1 else []),
+            f"    {fastest.finding.partition(chr(10))[0]}",
             *([f"    the rule: {rule.text}"] if rule else []),
             f"    {command_line('explain', *what)}",
             f"    {command_line('shrink', *what, '-o', small)}",
         ]
     return lines
+
+
+def _amounts(fastest: SeedResult) -> str:
+    messages = counted(fastest.messages, "message")
+    return f"the fastest: seed {fastest.seed}, after {messages} and {length(fastest.virtual_ns)}"
 
 
 def _unseen(bug: str) -> str:
@@ -170,11 +237,14 @@ def _unseen(bug: str) -> str:
     )
 
 
-def as_json(tally: Tally, wall_s: float, bug: str | None) -> dict[str, Any]:
+def as_json(
+    tally: Tally, wall_s: float, bug: str | None, knobs: Sequence[str] = ()
+) -> dict[str, Any]:
     """The same for programs."""
     return {
         "seeds": tally.seeds,
         "bug": bug,
+        "knobs": list(knobs),
         "verdicts": {each.value: number for each, number in tally.verdicts.items()},
         "commits": tally.commits,
         "messages": tally.messages,
@@ -192,7 +262,12 @@ def as_json(tally: Tally, wall_s: float, bug: str | None) -> dict[str, Any]:
                 "invariant": each.invariant,
                 "finding": each.finding,
                 "digest": each.digest,
+                "messages": each.messages,
+                "virtual_ns": each.virtual_ns,
             }
             for each in sorted(tally.findings, key=lambda each: each.seed)
         ],
+        "fastest": [each.seed for each in tally.fastest().values()],
+        "canaries": [attrs.asdict(each) for each in tally.canaries],
+        "canaries_missed": len(tally.missed_canaries),
     }

@@ -124,7 +124,11 @@ def _decoded(payload: bytes) -> Any:
 
 def _fields(message: Any) -> str:
     values: Mapping[str, object] = message._asdict()
-    told = ", ".join(f"{name} {_value(value)}" for name, value in values.items())
+    told = ", ".join(
+        f"{name} {_value(value)}"
+        for name, value in values.items()
+        if not isinstance(value, Mapping)
+    )
     return told if len(told) <= _MOST_VALUES else f"{told[:_MOST_VALUES]} …"
 
 

@@ -16,11 +16,12 @@ from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.check.marks import MARKS
+from sim.commands.canaries import CANARIES, Canaries, canaries_for
 from sim.commands.exit_codes import EXIT_CODES
 from sim.commands.fleet import command, results, run_seed
 from sim.durations import parse_duration
 from sim.run import Verdict
-from sim.show.tally import SeedResult, Tally, report
+from sim.show.tally import SeedResult, Tally, as_json, report
 from sim.wording import say, wrapped
 from tests.patience import PATIENCE_S
 from tests.seeds import first_seed_that_finds
@@ -189,6 +190,54 @@ def test_a_planted_bug_is_reported_with_what_to_type_next() -> None:
     found = run_seed(seed, "third-highest-scl")
     assert (found.verdict, found.invariant) == (Verdict.VIOLATION, "pgcl-is-backed")
     assert run_seed(seed).verdict is Verdict.PASSED
+
+
+def test_the_fastest_seed_of_each_kind_is_the_one_to_look_at() -> None:
+    tally = Tally()
+    for seed, messages, virtual_ns in ((1, 50, 7), (2, 40, 9), (3, 40, 8), (4, 40, 8)):
+        found = attrs.evolve(passed(seed), messages=messages, virtual_ns=virtual_ns)
+        tally.add(attrs.evolve(found, verdict=Verdict.VIOLATION, invariant="history"))
+    text = report(tally, 1.0, None, ["--knob", "latency=5ms"])
+    assert "the fastest: seed 3, after 40 messages and 8 ns" in text
+    assert "explain --seed 3 --knob latency=5ms\n" in text
+    assert as_json(tally, 1.0, None)["fastest"] == [3]
+
+
+def test_a_canary_is_found_or_the_silence_of_a_fleet_means_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    canary = run_seed(2, canaries=Canaries(start=2)).canary
+    assert canary is not None and (canary.bug, canary.invariant) == (CANARIES[0], "pgcl-is-backed")
+    assert Canaries(start=1, every=2).beside(2) is None
+    monkeypatch.setattr("sim.commands.canaries.TRIES", 1)
+    monkeypatch.setattr("sim.commands.canaries.CANARIES", ("lal-ignored",))
+    silent = Canaries(start=2).beside(2)
+    tally = Tally()
+    for seed in (2, 202):
+        tally.add(attrs.evolve(passed(seed), canary=attrs.evolve(canary, first_seed=seed)))
+    assert EXIT_CODES[tally.verdict] == 0
+    text = report(tally, 1.0, None)
+    assert f"canary {CANARIES[0]}: found at seed {canary.found_by} by pgcl-is-backed" in text
+    assert "2 times of 2" in text and "CANARY" not in text
+    tally.add(attrs.evolve(passed(9), canary=silent))
+    assert EXIT_CODES[tally.verdict] == 4
+    assert "CANARY NOT FOUND: lal-ignored" in report(tally, 1.0, None)
+    assert as_json(tally, 1.0, None)["canaries_missed"] == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "seeds", "budget_s", "some"),
+    [
+        (None, 199, None, False), (None, 200, None, True), (None, 200, 1.0, True),
+        (None, None, 59.0, False), (None, None, 60.0, True), (None, None, None, True),
+        (True, 1, None, True), (False, 10**6, None, False),
+    ],
+)  # fmt: skip
+def test_large_fleets_have_canaries_and_small_ones_if_asked(
+    wanted: bool | None, seeds: int | None, budget_s: float | None, some: bool
+) -> None:
+    found = canaries_for(wanted, seeds=seeds, start=0, budget_s=budget_s)
+    assert (found is not None) is some
 
 
 def test_ctrl_c_stops_it_and_still_reports() -> None:

@@ -1,0 +1,76 @@
+"""What each knob of the simulated world is, in a few words: for whoever turns one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+KNOB_WORDS: Final[Mapping[str, str]] = {
+    "pg_count": "protection groups, of six segments each",
+    "lal": "LSN allocation limit: how far LSNs may run ahead of the VDL",
+    "retention_lsns": "LSNs for which old versions of pages are kept; none: all",
+    "retention": "time for which versions stay readable that were current; none: none",
+    "max_mtr_writes": "records that a mini-transaction may have",
+    "max_mtr_bytes": "bytes that these may write",
+    "part_writes": "records that it makes in one step",
+    "part_bytes": "bytes that these may write",
+    "buffer_pool_pages": "pages that the engine caches",
+    "old_versions": "versions of pages that it caches besides",
+    "reads_in_flight": "pages that one call asks for at the same time",
+    "outgoing_bytes": "log kept for segments that are behind, for each group",
+    "batch_bytes": "the most that one message to a segment carries",
+    "batches_in_flight": "batches sent to a segment before it has answered",
+    "resend_min": "a batch is sent again after this",
+    "resend_max": "the longest interval at which it is sent again",
+    "heartbeat_interval": "how long a segment goes without hearing of an advanced VDL",
+    "seal_retry": "a recovering writer asks the silent again after this",
+    "read_timeout": "a read that nobody can answer for this long fails",
+    "queue_bytes": "input that may wait for a segment's disk",
+    "write_bytes": "the most that a segment writes at once",
+    "unlinked_limit": "records that a segment holds above a gap",
+    "image_interval": "records of a page in a layer without an image behind one of them",
+    "image_cache_bytes": "versions of pages that a segment keeps in memory",
+    "gossip_interval": "how often a segment asks a peer for what it lacks",
+    "gossip_bytes": "the most that one message of gossip carries",
+    "hydration_timeout": "how long a segment waits for a peer's pages before it asks another",
+    "wal_file_bytes": "length of a file of a segment's log at which the next one begins",
+    "fold_bytes": "records that take so much are written to a layer",
+    "block_bytes": "size of a block of a layer",
+    "block_cache_bytes": "how much of these a segment keeps in memory",
+    "disk_bytes": "what a segment's files may need before nothing new is written; none: no limit",
+    "fan_out": "layers of about one size that are merged into one",
+    "collect_ratio": "what is below the floor is collected at so many times what is left of it",
+    "compact_bytes": "a segment writes its log anew when it is longer",
+    "compact_ratio": "and so many times as long as it has to be",
+    "scrub_interval": "how often a segment reads its log again",
+    "scrub_bytes": "how much of it at a time",
+    "storage_retry": "a segment tries again this long after its disk has refused",
+    "link.minimum": "the least delay of a message within an availability zone, or anywhere",
+    "link.extra_mean": "mean of the exponential draw that is added to it",
+    "link.loss": "fraction of messages that never arrive",
+    "link.duplication": "fraction of messages that arrive twice",
+    "link.reordering": "fraction of messages that are held up",
+    "link.reordering_mean": "mean of the exponential time for which those are held up",
+    "cross_az_link": "links between availability zones, with the same parts as link; none: as link",
+    "disk.minimum": "the least time of an operation of a disk",
+    "disk.extra_mean": "mean of the exponential draw that is added to it",
+    "disk.write_failure": "fraction of operations whose write the disk refuses",
+    "disk.sync_failure": "fraction of operations whose sync the disk refuses",
+    "check_every": "steps between two rounds of the costly checks",
+    "duration": "when the faults end and the world heals",
+    "liveness": "how long after that everything pending may take to finish",
+}
+"""By the names that scenario files have for them: those of profiles after a dot."""
+
+SHORT_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "latency": ("link.minimum", "cross_az_link.minimum"),
+    "jitter": ("link.extra_mean", "cross_az_link.extra_mean"),
+    "loss": ("link.loss", "cross_az_link.loss"),
+    "duplication": ("link.duplication", "cross_az_link.duplication"),
+    "reordering": ("link.reordering", "cross_az_link.reordering"),
+    "disk_latency": ("disk.minimum",),
+    "disk_jitter": ("disk.extra_mean",),
+    "write_failure": ("disk.write_failure",),
+    "sync_failure": ("disk.sync_failure",),
+}
+"""Other names, and the knobs that each of them turns; a profile that is not there, none."""
