@@ -86,6 +86,13 @@ function show(from, to) {
   set({ lanes: [start, start + wide] });
 }
 
+/** Show the lanes from one moment to another, with a little before and after. */
+export function showLanes(from, to) {
+  const around = Math.max((to - from) * 0.08, CLOSEST_NS);
+  set({ view: "lanes" });
+  show(Math.max(0, from - around), to + around);
+}
+
 export function zoom(factor, at = app.t) {
   const [from, to] = app.lanes ?? around(app.t);
   const wide = Math.max(CLOSEST_NS, Math.min((to - from) * factor, rightmost()));
@@ -189,7 +196,7 @@ function rails(context, film, lanes, y, row, width, x) {
 }
 
 function arrows(context, film, y, x, from, to, view) {
-  const found = film.underWay(from, to).filter((m) => messagePasses(film, m));
+  const found = film.underWay(from, to, Infinity).filter((m) => messagePasses(film, m));
   const crowded = found.length > MOST_ARROWS;
   const every = crowded ? Math.ceil(found.length / MOST_ARROWS) : 1;
   for (let i = 0; i < found.length; i += every) {
@@ -269,7 +276,11 @@ function tick(context, film, n, at, y, row, mine, crowded) {
   if (klass === "net" && !mine) return undefined; // arrows say so
   const tall = klass === "disk" ? Math.min(row * 0.36, 8) : 3;
   if (/Synced/.test(name)) context.fillRect(at - 1, y - tall, mine ? 3 : 2, tall * 2);
-  else if (!crowded || mine) {
+  else if (crowded && !mine) {
+    context.globalAlpha = 0.5;
+    context.fillRect(at - 0.5, y - 2, 1, 4);
+    context.globalAlpha = 1;
+  } else {
     context.beginPath();
     context.arc(at, y, mine ? 4 : 2.2, 0, 7);
     context.fill();

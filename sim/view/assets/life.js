@@ -4,6 +4,7 @@ import { acknowledged, stageOf } from "view/film.js";
 import { commitLife, eventLife, messageFacts, pageWords, titleOf } from "view/follow.js";
 import { bytes, count, lsnRange, moment, span } from "view/format.js";
 import { html } from "view/html.js";
+import { showLanes } from "view/lanes.js";
 import { stateSign, stateWords } from "view/signs.js";
 import { active, app, select, selectBack } from "view/store.js";
 import { toEvent } from "view/time.js";
@@ -18,13 +19,23 @@ export function Life() {
   const View = VIEWS[thing.type];
   return html`<header class="lifehead"><h2>${titleOf(run.film, thing)}</h2>
       ${app.past.length > 0 && html`<button onClick=${selectBack} data-tip="What was selected before (key: Backspace)">← back</button>`}
+      ${app.marks.events.length > 1 && html`<button onClick=${() => inLanes(run.film)} data-tip="From its first event to its last, in the lanes">lanes</button>`}
       <button onClick=${() => select(null)} data-tip="Select nothing (key: Escape)">✕ clear</button></header>
     <${View} run=${run} id=${thing.id} />`;
 }
 
+const PAUSE_NS = 2e6;
+
+/** A life in the lanes: from its first event until nothing happens for long, as before a late read. */
+function inLanes(film) {
+  const times = app.marks.events.map((n) => film.t[n]);
+  const last = times.findIndex((at, i) => times[i + 1] - at > Math.max(PAUSE_NS, 3 * (at - times[0])));
+  showLanes(times[0], times.at(last));
+}
+
 function Facts({ facts }) {
-  return html`<dl class="factlist">${facts.map(([name, value]) => html`<div key=${name}>
-    <dt data-word=${wordsFor(name) ? name : undefined}>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
+  return html`<dl class="factlist">${facts.map(([name, value, word = name]) => html`<div key=${name}>
+    <dt data-tip=${wordsFor(FIELDS[word] ?? word) || undefined}>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
 function Lines({ run, lines }) {
@@ -45,12 +56,19 @@ const link = (words, thing) => html`<button class="link" onClick=${() => select(
 
 const joined = (parts) => parts.flatMap((each, i) => (i ? [", ", each] : [each]));
 
+const ORDER = ["scl", "received", "gap", "vdl", "vcl", "next_lsn", "waiting", "commits", "epoch", "table_epoch", "starts", "log_bytes", "floor", "layers", "pgcl"];
+
+function place(field) {
+  const at = ORDER.indexOf(field.startsWith("pgcl") ? "pgcl" : field);
+  return at < 0 ? ORDER.length : at;
+}
+
 function Node({ run, id }) {
   const { film, moment: state } = run;
   const node = film.nodes[id];
-  const fields = Object.keys(film.slots[id]);
+  const fields = Object.keys(film.slots[id]).sort((a, b) => place(a) - place(b));
   const condition = film.slots[id].state === undefined ? null : state.of(id, "state") || "not yet";
-  const facts = fields.filter((field) => field !== "state").map((field) => [field, shown(field, state.of(id, field))]);
+  const facts = fields.filter((field) => field !== "state").map((field) => [fieldWords(field), shown(field, state.of(id, field)), field.split(":")[0]]);
   const events = film.nodeEvents[id];
   const near = nearby(events, run.cursor);
   return html`<p>${node.words}</p>
@@ -67,8 +85,18 @@ function nearby(events, cursor) {
   return events.slice(Math.max(0, at - 12), at + 8);
 }
 
+const FIELDS = { scl: "SCL", vcl: "VCL", vdl: "VDL" };
+
+/** A field's name in words; those that are kept for each group or segment say for which. */
+function fieldWords(field) {
+  const [name, of] = field.split(":");
+  if (name === "pgcl") return `PGCL of group ${of}`;
+  if (name === "scl" && of) return `SCL heard of ${of}`;
+  return FIELDS[name] ?? name.replaceAll("_", " ");
+}
+
 function shown(field, value) {
-  if (value === 0 && field === "gap") return "none";
+  if (field === "gap" && !value) return "none";
   if (field.endsWith("bytes")) return bytes(value);
   if (Array.isArray(value)) return value.length ? value.map((each) => (Array.isArray(each) ? lsnRange(...each) : each)).join(", ") : "none";
   return count(value);

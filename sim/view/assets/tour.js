@@ -68,7 +68,7 @@ function zoneTask(film) {
 
 function forkTask(film) {
   const fault = zoneFault(film);
-  const at = fault ? fault.from_ns + (fault.to_ns - fault.from_ns) * 0.2 : film.endNs / 2;
+  const at = fault ? fault.from_ns + (fault.to_ns - fault.from_ns) * 0.06 : film.endNs / 2;
   const target = film.segments.find((node) => !fault?.nodes.includes(node));
   return {
     title: "Fork, and take a fourth copy away",

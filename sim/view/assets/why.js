@@ -17,8 +17,7 @@ export function Why() {
           <p><${Words} run=${run} sentence=${film.story.find((each) => each.kind === "found") ?? { text: finding, refs: [] }} at=${foundAt(film)} /></p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
           ${bug && html`<p class="dim">Planted on purpose: <b>${bug}</b></p>`}</div>`
       : html`<div class="passed"><h2><span class="good">✓</span> ${verdict}</h2>
-          <p>Nothing was found. ${plural(film.invariants.length, "invariant")} held in
-          ${" "}${plural(film.invariants.reduce((sum, each) => sum + each.checks, 0), "check")}.</p></div>`}
+          <p>Nothing was found. ${heldWords(film)}</p></div>`}
     ${film.story.length > 0 && html`<h3>${finding ? "How it came to that" : "What happened"} <span class="dim">click a sentence</span></h3>
       <ol class="story">${told(film).map((each, i) => html`<${Sentence} key=${i} run=${run} sentence=${each} />`)}</ol>
       <${Footnotes} film=${film} />`}
@@ -53,6 +52,13 @@ function thingOf(film, ref) {
 }
 
 const hasEvent = (ref) => ref.event !== null && ref.event !== undefined;
+
+function heldWords(film) {
+  const tested = film.invariants.filter((each) => each.checks > 0);
+  const checks = tested.reduce((sum, each) => sum + each.checks, 0);
+  const idle = film.invariants.length - tested.length;
+  return `${plural(tested.length, "invariant")} held in ${plural(checks, "check")}${idle ? `; ${idle} were not put to the test` : ""}.`;
+}
 
 const foundAt = (film) => film.landmarks.find((each) => each.kind === "finding")?.event ?? null;
 
