@@ -64,6 +64,7 @@ def command(
     seed: int | None,
     name: str | None,
     bug: str | None,
+    knobs: tuple[str, ...],
     export: Path | None,
     window: Window,
     force: bool,
@@ -82,7 +83,7 @@ def command(
     """
     if export is None and not window.is_all:
         raise click.UsageError("--window: expected together with --export")
-    case = open_case(seed, name or (DEFAULT if seed is None else None), bug)
+    case = open_case(seed, name or (DEFAULT if seed is None else None), bug, knobs)
     if export is not None:
         _check_export(export, name, force=force)
     film = make_film(case)
@@ -150,7 +151,7 @@ def _serve(case: Case, film: Film, port: int, *, opening: bool) -> None:
 
 async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) -> None:
     token, workers = secrets.token_urlsafe(_TOKEN_BYTES), Workers()
-    studio = Studio(case, shown(film), workers.run)
+    studio = Studio(case, shown(film), workers.run, _jobs())
     assets = read_assets()
 
     def make_server(bound: int) -> Server:
@@ -170,6 +171,11 @@ async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) ->
     finally:
         workers.close()
     say("\nended")
+
+
+def _jobs() -> int:
+    """One core is left to the page."""
+    return max(1, (os.cpu_count() or 1) - 1)
 
 
 async def _open(address: str) -> None:

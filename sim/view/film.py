@@ -22,7 +22,7 @@ from sim.view.lives import NEVER, Life
 from sim.view.maker import MAX_EVENTS, SCHEDULE, FilmMaker, call_text, client_of
 from sim.view.tale import story
 from sim.view.words import words
-from sim.wording import command_line
+from sim.wording import PROGRAM
 from sim.world.fault import ADDRESSES, FAULTS, NOBODY
 
 Film: TypeAlias = dict[str, Any]
@@ -90,15 +90,17 @@ def packed(film: Film) -> bytes:
 def _run(maker: FilmMaker, result: RunResult, case: Case) -> Film:
     schedule = result.schedule
     how = "replay" if case.is_recording else "run"
-    source = case.source.split()
     return {
         "title": f"{case.source}{_of_bug(case)}",
         "seed": schedule.seed,
         "name": schedule.name,
         "shape": schedule.shape,
         "bug": case.bug or "",
-        "command": command_line(how, *source),
+        "command": f"{PROGRAM} {how} {case.source}",
         "source": case.source,
+        "view_command": f"{PROGRAM} view {case.source}",
+        "fork_command": f"{PROGRAM} fork {case.source}",
+        "inevitable_command": f"{PROGRAM} inevitable {case.source}",
         "verdict": result.verdict.value,
         "finding": result.finding,
         "invariant": result.invariant,

@@ -18,15 +18,17 @@ from typing import Any, Final, TypeVar
 import attrs
 import trio
 
-from segments.protocol.errors import NotFound, Unavailable
+from segments.protocol.errors import Invalid, NotFound, Unavailable
 from sim.commands.case import Case
 from sim.commands.worker_pool import close_pool, worker_pool
 from sim.durations import moment
 from sim.plan.schedule import Action
+from sim.run import Verdict
 from sim.story.difference import first_unlike
 from sim.view.asked import MAIN, ForkAsked, FuturesAsked
 from sim.view.film import Film, make_film, packed
 from sim.view.news import NewsRoom
+from sim.view.search import search
 from sim.wording import PROGRAM, command_line
 
 MOST_FORKS: Final = 16
@@ -34,6 +36,7 @@ MOST_FORKS: Final = 16
 RUNNING: Final = "running"
 DONE: Final = "done"
 FAILED: Final = "failed"
+_FAILURES: Final = (Verdict.VIOLATION.value, Verdict.LIVENESS.value)
 
 _T = TypeVar("_T")
 
@@ -96,11 +99,18 @@ def _marks(film: Film) -> array[int]:
 class Studio:
     """Keeps runs, and makes those that are asked for while `run` is."""
 
-    def __init__(self, case: Case, film: Shown, work: Callable[..., Awaitable[Any]]) -> None:
-        """``work`` calls a function somewhere else, as `Workers.run` does."""
+    def __init__(
+        self, case: Case, film: Shown, work: Callable[..., Awaitable[Any]], jobs: int = 0
+    ) -> None:
+        """``work`` calls a function somewhere else, as `Workers.run` does.
+
+        Futures are run in ``jobs`` processes; 0: in a thread.
+        """
         self.news = NewsRoom()
         self._runs = {MAIN: Entry(MAIN, case, film)}
         self._work = work
+        self._processes = jobs
+        self._searching = False
         self._jobs, self._waiting = trio.open_memory_channel[Callable[[], Awaitable[None]]](
             MOST_FORKS + 1
         )
@@ -142,8 +152,20 @@ class Studio:
         }
 
     def inevitable(self, asked: FuturesAsked) -> Mapping[str, Any]:
-        """Begin to look for the moment from which on a failure was inevitable."""
-        raise Unavailable("not yet")
+        """Begin to look for the moment from which on the failure was inevitable.
+
+        Raises `Invalid` for a run that has not failed, and `Busy` while one is looked for.
+        """
+        main = self._runs[MAIN]
+        assert main.shown is not None
+        if main.shown.verdict not in _FAILURES:
+            raise Invalid(f"{main.case.source}: {main.shown.verdict}: expected a run that fails")
+        if self._searching:
+            raise Busy("the moment is being looked for already")
+        self._searching = True
+        self._jobs.send_nowait(lambda: self._search(main.case, asked.futures))
+        command = f"{PROGRAM} inevitable {main.case.source} --futures {asked.futures}"
+        return {"run": MAIN, "command": command}
 
     def _entry(self, run: str) -> Entry:
         if run not in self._runs:
@@ -174,6 +196,20 @@ class Studio:
         if entry.error:
             news["error"] = entry.error
         self.news.tell(entry.name, news)
+
+    # ---- when it became inevitable ---------------------------------------------------------------
+
+    async def _search(self, case: Case, futures: int) -> None:
+        try:
+            await search(case, futures, self._work, self._processes, self._tell_search)
+        except Exception as error:  # noqa: BLE001 - told on the page, which goes on
+            why = "a process has ended" if isinstance(error, BrokenProcessPool) else str(error)
+            self._tell_search({"state": FAILED, "error": why})
+        finally:
+            self._searching = False
+
+    def _tell_search(self, news: Mapping[str, Any]) -> None:
+        self.news.tell("inevitable", {"kind": "inevitable", "run": MAIN, **news})
 
 
 class Workers:
