@@ -25,6 +25,7 @@ from sim.view.page import INDEX, served, type_of
 JSON: Final = "application/json"
 MOST_TARGET: Final = 2_048
 """Bytes of what stands in a request's first line."""
+_MOST_FIELDS: Final = 8
 _ALWAYS: Final = (
     ("Cache-Control", "no-store"),
     ("Referrer-Policy", "no-referrer"),
@@ -127,7 +128,11 @@ class Site:
             raise _Refused(414, f"an address of over {MOST_TARGET:,} bytes")
         if request.headers.get("host", "") not in self._hosts:
             raise _Refused(403, f"Host: expected {self._hosts[0]}")
-        url = urlsplit(request.target)
+        try:
+            url = urlsplit(request.target)
+            query = parse_qs(url.query, max_num_fields=_MOST_FIELDS)
+        except ValueError as error:
+            raise _Refused(400, f"the address: {error}") from None
         _, token, *rest = url.path.split("/", 2) if url.path.startswith("/") else ("", "")
         if not rest or not hmac.compare_digest(token.encode(), self._token.encode()):
             raise _Refused(404, "no such page: open the address that `view` has printed")
@@ -143,7 +148,7 @@ class Site:
             raise _Refused(404, f"{path[:100]!r}: no such page")
         if method == "POST":
             self._check_sender(request)
-        return handler(request, parse_qs(url.query, max_num_fields=8))
+        return handler(request, query)
 
     def _check_sender(self, request: Request) -> None:
         """Only this site's own page sends JSON; another's form cannot."""
