@@ -72,7 +72,7 @@ function paint(context, width, height, view) {
   density(context, view, x, width, base);
   invariants(context, view, x, base, end);
   spans(context, view, x, end);
-  curve(context, x, 5, base - INVARIANTS - 2, view.spots);
+  curve(context, x, FLAGS + 1, base - INVARIANTS - 2, view.spots);
   flags(context, view, x, width);
 }
 
