@@ -18,7 +18,7 @@ export function Bar() {
   };
   return html`<header class="bar">
     <div class="run"><strong data-tip=${film.run.command}>${title}</strong>
-      <span class="dim">seed ${seed}</span>
+      ${/seed/.test(title) ? "" : html`<span class="dim">seed ${seed}</span>`}
       <button class="verdict ${verdict === "passed" ? "good" : "bad"}" onClick=${() => set({ tab: "why" })}
         data-tip="How the run ended, and why">${verdict === "passed" ? "✓" : "✕"} ${verdict}</button></div>
     <div class="transport" role="group" aria-label="Time">

@@ -70,7 +70,9 @@ export class Film {
     const of = (kind) => {
       const found = this.nodes.map((_, i) => i).filter((i) => this.nodes[i].kind === kind);
       const name = (i) => this.nodes[i].id;
-      return found.sort((a, b) => name(a).localeCompare(name(b), "en", { numeric: true }));
+      const group = (i) => this.nodes[i].group ?? 0;
+      const byName = (a, b) => name(a).localeCompare(name(b), "en", { numeric: true });
+      return found.sort((a, b) => group(a) - group(b) || byName(a, b));
     };
     this.segments = of("segment");
     this.writers = of("writer");
@@ -238,11 +240,11 @@ export function acknowledged(commit, cursor) {
     .sort((a, b) => a.heard - b.heard);
 }
 
-/** How far a segment is with a commit after `cursor` events, in words. */
-export function stageOf(commit, node, cursor) {
+/** How far a segment, which is in a `state`, is with a commit after `cursor` events, in words. */
+export function stageOf(commit, node, cursor, state) {
   const holder = commit.holders.find((each) => each.node === node);
   const reached = (n) => n !== undefined && n >= 0 && n < cursor;
-  if (reached(holder?.lost)) return "lost";
+  if (reached(holder?.lost) || (state === "lost" && reached(holder?.synced))) return "lost";
   if (reached(holder?.heard)) return "acknowledged";
   if (reached(holder?.synced)) return "on disk";
   return reached(holder?.received) ? "received" : "not there";

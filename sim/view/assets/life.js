@@ -126,7 +126,7 @@ function Holders({ run, commit }) {
   const { film, cursor } = run;
   const nodes = film.segments.filter((i) => film.nodes[i].group === commit.pg || film.groups.length === 1);
   return html`<div class="holders">${nodes.map((node) => {
-    const words = stageOf(commit, node, cursor);
+    const words = stageOf(commit, node, cursor, run.moment.of(node, "state"));
     return html`<button key=${node} class="holder ${words.replaceAll(" ", "-")}" onClick=${() => select({ type: "node", id: node })}>
       <b>${film.nodes[node].id}</b><span>${words}</span></button>`;
   })}</div>`;

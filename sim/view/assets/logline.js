@@ -16,6 +16,7 @@ const BOTTOM = 15;
 const NARROW = 15; // an LSN's width, if the run has many
 const WIDE = 44; // and if it has few
 
+const QUORUM = 4;
 let CELL = NARROW;
 
 export function LogLine() {
@@ -152,7 +153,8 @@ function names(context, run, rows, row) {
 /** Up to its SCL a segment has everything. */
 function complete(context, run, view) {
   view.rows.forEach((node, i) => {
-    const scl = run.moment.of(node, "scl") || 0;
+    const lost = run.moment.of(node, "state") === "lost";
+    const scl = lost ? 0 : run.moment.of(node, "scl") || 0;
     const y = TOP + i * view.row;
     context.fillStyle = colors.track;
     context.fillRect(LEFT, y + 1.5, view.columns * CELL, view.row - 3);
@@ -176,7 +178,7 @@ function column(context, run, commit, view, x) {
       if (i < 0) continue;
       if (holder.heard >= 0 && holder.heard < cursor) heard += 1;
       const whole = (moment.of(holder.node, "scl") || 0) >= commit.lsn;
-      const gone = !whole && moment.of(holder.node, "state") === "lost" && holder.synced >= 0 && holder.synced < cursor;
+      const gone = moment.of(holder.node, "state") === "lost" && holder.synced >= 0 && holder.synced < cursor;
       cell(context, holder, cursor, [left, TOP + i * view.row + 1.5, width, view.row - 3], whole, gone);
     }
   }
@@ -187,7 +189,7 @@ function column(context, run, commit, view, x) {
   context.lineTo(left - 0.5, TOP + view.row * view.rows.length);
   context.stroke();
   // The VDL may have passed a commit of which too few have told: that is what one looks for.
-  const early = !durable && commit.lsn <= view.vdl;
+  const early = !durable && commit.lsn <= view.vdl && heard < QUORUM;
   context.fillStyle = durable ? colors.write : early ? colors.finding : colors.dim;
   context.textAlign = "center";
   context.font = SMALL;

@@ -118,7 +118,7 @@ function Value({ word, label = word, children }) {
 function Writer({ run, node }) {
   const { film, moment } = run;
   const state = moment.of(node, "state") || "not yet";
-  const number = (field) => count(moment.of(node, field) || 0);
+  const number = (field) => count(moment.of(node, field));
   const waiting = moment.of(node, "waiting") || 0;
   return html`<div class="writer ${state}${marked(node)}" data-node=${node}>
     <button class="head" onClick=${pickNode(node)} aria-label="${film.nodes[node].id}, ${state}, VDL ${number("vdl")}">
@@ -195,14 +195,15 @@ function Segment({ run, node, size }) {
       <strong>${film.nodes[node].id}</strong>
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
-    <div class="scl"><${Value} word="SCL"><b>${count(scl)}</b><//>
-      ${gap && size !== "tight" ? html` <span class="gap" data-word="gap">gap ${gap}</span>` : ""}</div>
+    <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b>${count(scl)}</b><//>
+      ${gap && size !== "tight" ? html` <span class="gap" data-word="gap">gap ${gap.replace("LSN ", "")}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">
       <${Value} word="epoch">${brief(moment.of(node, "epoch"))}<//>
       <${Value} word="table">${brief(moment.of(node, "table_epoch"))}<//>
       <${Value} word="starts">${moment.of(node, "starts") || 0}<//>
-    </div><${Recent} run=${run} node=${node} />`}
+    </div>`}
+    <${Recent} run=${run} node=${node} />
   </div>`;
 }
 
@@ -214,10 +215,11 @@ function Recent({ run, node }) {
   const rows = [];
   for (let i = upperBound(film.allocated, cursor - 1) - 1; i >= 0 && rows.length < RECENT; i -= 1) {
     const commit = film.commits[i];
-    if (commit.annulled < 0 || commit.annulled >= cursor) rows.push(commit);
+    const mine = film.groups.length === 1 || commit.pg === film.nodes[node].group;
+    if (mine && (commit.annulled < 0 || commit.annulled >= cursor)) rows.push(commit);
   }
   return html`<ol class="recent" aria-hidden="true">${rows.map((commit) => {
-    const words = stageOf(commit, node, cursor);
+    const words = stageOf(commit, node, cursor, run.moment.of(node, "state"));
     return html`<li key=${commit.lsn} class=${words.replaceAll(" ", "-")} data-tip="Commit ${lsnRange(commit.first_lsn, commit.lsn)}: ${words} at ${film.nodes[node].id}">
       <i></i>${count(commit.lsn)}</li>`;
   })}</ol>`;

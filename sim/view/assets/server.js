@@ -47,7 +47,7 @@ async function forkNews(news) {
   app.forks.set(news.run, fork);
   if (news.state === "failed") app.notice = `${news.run}: ${news.error ?? "the fork could not be run"}`;
   changed();
-  if (news.state === "done" && !app.runs.has(news.run)) await openFork(news.run);
+  if (news.state === "done" && fork.asked && !app.runs.has(news.run)) await openFork(news.run);
 }
 
 /** Fetch a fork's film and set it beside the run. */
@@ -85,8 +85,9 @@ export async function askFork(draft, title) {
   if (app.forks.size >= MOST_FORKS) throw new Error(`there are ${MOST_FORKS} forks already`);
   const reply = await post("fork", draft);
   const before = app.forks.get(reply.run);
-  app.forks.set(reply.run, { state: "running", ...before, title, command: reply.command, toml: reply.toml });
+  app.forks.set(reply.run, { state: "running", ...before, title, command: reply.command, toml: reply.toml, asked: true });
   changed();
+  if (before?.state === "done") await openFork(reply.run); // faster than its own announcement
   return reply.run;
 }
 

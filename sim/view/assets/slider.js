@@ -34,7 +34,7 @@ export function Slider() {
   };
   const scrub = (event) => {
     const [x, , width] = place(event);
-    toTime(((x - SIDE) / (width - 2 * SIDE)) * endNs());
+    toTime(scale(width).ns(x));
   };
   const down = (event) => {
     set({ playing: false });
@@ -60,15 +60,40 @@ export function Slider() {
   </div>`;
 }
 
+/** When the last commit, landmark or answer was: gossip and heartbeats go on for ever. */
+function lastHappening({ t, durables, landmarks, calls }) {
+  let last = durables.length ? t[durables.at(-1).durable] : 0;
+  for (const each of landmarks) last = Math.max(last, each.t);
+  for (const each of calls) last = Math.max(last, each.returned_ns ?? each.invoked_ns);
+  return last;
+}
+
+/** Time and place on the slider. When a long quiet end follows what happened, it is drawn narrower,
+ * behind a break. */
+function scale(width) {
+  const end = endNs();
+  const busy = Math.min(lastHappening(film()) * 1.06, end);
+  const whole = width - 2 * SIDE;
+  if (busy > 0.6 * end) {
+    return { x: (ns) => SIDE + (ns / end) * whole, ns: (x) => ((x - SIDE) / whole) * end, busy: end };
+  }
+  const near = whole * 0.88;
+  return {
+    x: (ns) => SIDE + (ns <= busy ? (ns / busy) * near : near + ((ns - busy) / (end - busy)) * (whole - near)),
+    ns: (x) => (x - SIDE <= near ? ((x - SIDE) / near) * busy : busy + ((x - SIDE - near) / (whole - near)) * (end - busy)),
+    busy,
+  };
+}
+
 const inside = (spot, x, y) => x >= spot.x && x <= spot.x + spot.w && y >= spot.y && y <= spot.y + spot.h;
 
 function paint(context, width, height, view) {
   const end = endNs();
-  const x = (ns) => SIDE + (ns / end) * (width - 2 * SIDE);
+  const { x, busy } = scale(width);
   view.spots = [];
   context.font = SMALL;
   const base = height - 14;
-  axis(context, x, end, width, height);
+  axis(context, x, busy, width, height);
   density(context, view, x, width, base);
   invariants(context, view, x, base, end);
   spans(context, view, x, end);
@@ -78,9 +103,9 @@ function paint(context, width, height, view) {
 
 /** What moves: the playhead, and around it the labels of the axis. */
 function over(context, width, height) {
-  const x = (ns) => SIDE + (ns / endNs()) * (width - 2 * SIDE);
+  const { x, busy } = scale(width);
   context.font = SMALL;
-  labels(context, x, endNs(), width, height);
+  labels(context, x, busy, width, height);
   playhead(context, x(app.t), height, width);
 }
 
@@ -96,32 +121,41 @@ function axis(context, x, end, width, height) {
   }
 }
 
-function labels(context, x, end, width, height) {
-  const step = tickStep(end, width / 110);
+function labels(context, x, busy, width, height) {
+  const step = tickStep(busy, width / 110);
+  const end = endNs();
   context.fillStyle = colors.dim;
-  for (let ns = 0; ns <= end; ns += step) {
-    if (Math.abs(x(ns) - x(app.t)) < 60) continue;
-    context.textAlign = ns === 0 ? "left" : x(ns) > width - 40 ? "right" : "center";
-    context.fillText(tickLabel(ns, step), Math.min(x(ns), width - 4), height - 3);
+  const label = (ns, text, align) => {
+    if (Math.abs(x(ns) - x(app.t)) < 60) return;
+    context.textAlign = align;
+    context.fillText(text, Math.min(x(ns), width - 4), height - 3);
+  };
+  for (let ns = 0; ns <= busy; ns += step) {
+    label(ns, tickLabel(ns, step), ns === 0 ? "left" : x(ns) > width - 40 ? "right" : "center");
+  }
+  if (busy < end) {
+    label(end, tickLabel(end, step), "right");
+    context.textAlign = "center";
+    context.fillText("//", x(busy), height - 3);
   }
   context.textAlign = "left";
 }
 
 /** How many commits became durable in each pixel column, kept until width or film change. */
-function bins(view, width) {
+function bins(view, width, x) {
   const run = active();
   if (view.bins?.width === width && view.bins.film === run.film && view.bins.end === endNs()) return view.bins;
   const columns = Math.max(1, Math.floor((width - 2 * SIDE) / 3));
   const counts = new Array(columns).fill(0);
   for (const { durable } of run.film.durables) {
-    counts[Math.min(columns - 1, Math.floor((run.film.t[durable] / endNs()) * columns))] += 1;
+    counts[Math.min(columns - 1, Math.floor((x(run.film.t[durable]) - SIDE) / 3))] += 1;
   }
   view.bins = { width, film: run.film, end: endNs(), counts, most: Math.max(1, ...counts) };
   return view.bins;
 }
 
 function density(context, view, x, width, base) {
-  const { counts, most } = bins(view, width);
+  const { counts, most } = bins(view, width, x);
   const bottom = base - INVARIANTS - 2;
   context.fillStyle = colors.write;
   context.globalAlpha = 0.75;
@@ -249,6 +283,6 @@ function playhead(context, x, height, width) {
 
 function hint(view, event, x, y, width) {
   const spot = view.spots.find((each) => inside(each, x, y));
-  const ns = Math.max(0, Math.min(1, (x - SIDE) / (width - 2 * SIDE))) * endNs();
+  const ns = Math.max(0, Math.min(scale(width).ns(x), endNs()));
   showTip(event.clientX, event.clientY - 70, spot?.text ?? "Drag to go to a moment.", briefMoment(ns));
 }
