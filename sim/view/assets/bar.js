@@ -11,14 +11,13 @@ import { startTour } from "view/tour.js";
 export function Bar() {
   useApp();
   const { film } = active();
-  const { verdict, title, seed } = film.run;
+  const { verdict } = film.run;
   const search = (event) => {
     if (event.key !== "Enter") return;
     if (find(film, event.target.value)) event.target.blur();
   };
   return html`<header class="bar">
-    <div class="run"><strong data-tip=${film.run.command}>${title}</strong>
-      ${/seed/.test(title) ? "" : html`<span class="dim">seed ${seed}</span>`}
+    <div class="run"><strong data-tip=${film.run.command}>${runName(film)}</strong>
       <button class="verdict ${verdict === "passed" ? "good" : "bad"}" onClick=${() => set({ tab: "why" })}
         data-tip="How the run ended, and why">${verdict === "passed" ? "✓" : "✕"} ${verdict}</button></div>
     <div class="transport" role="group" aria-label="Time">
@@ -44,6 +43,15 @@ export function Bar() {
     <button class="icon" onClick=${startTour} aria-label="Tour" data-tip="A tour of one minute (key: Shift + T)">⚑</button>
     <button class="icon" onClick=${() => set({ dialog: "keys" })} aria-label="Keys" data-tip="All keys (key: ?)">?</button>
   </header>`;
+}
+
+/** A run's name as people say it. */
+export function runName({ run }) {
+  const { name, seed, bug, shape } = run;
+  const words = [/seed/.test(name) ? name : `${name}, seed ${seed}`];
+  if (bug && !name.includes(bug)) words.push(`bug ${bug}`);
+  else if (shape) words.push(shape);
+  return words.join(", ");
 }
 
 const JUMPS = [["fault", "▼", "f"], ["commit", "✓", "c"], ["finding", "✕", "x"]];

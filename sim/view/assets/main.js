@@ -1,7 +1,7 @@
 // The page: what stands where, and how it begins.
 
 import { render } from "preact";
-import { Bar } from "view/bar.js";
+import { Bar, runName } from "view/bar.js";
 import { html } from "view/html.js";
 import { Inspector } from "view/inspector.js";
 import { KeysDialog, startKeys } from "view/keys.js";
@@ -79,7 +79,7 @@ async function start() {
   useWords(main.words);
   app.group = main.groups[0] ?? 0;
   app.tab = main.run.finding ? "why" : "now";
-  document.title = `${main.run.title} – aurora-sim`;
+  document.title = `${runName(main)} – aurora-sim`;
   offerTour(main);
   document.getElementById("page").replaceChildren();
   render(html`<${Page} />`, document.getElementById("page"));

@@ -54,7 +54,7 @@ function RunName({ run }) {
   return html`<button class="runname" onClick=${() => activate(run.name)}
       aria-pressed=${run.name === app.active}>
     <strong>${run.name === "main" ? "the run" : run.name}</strong>
-    <span class="dim">${fork?.title ?? run.film.run.title}</span>
+    <span class="dim">${fork?.title ?? run.film.run.name}</span>
     <span class=${verdict === "passed" ? "good" : "bad"}>${verdict}</span>
   </button>`;
 }

@@ -5,6 +5,7 @@ import { toEvent } from "view/time.js";
 import { Run, app, changed, set } from "view/store.js";
 
 const MOST_FORKS = 16;
+const GONE = "The server does not answer: what is here stays, but forks need it.";
 
 async function embedded(element) {
   const text = element.textContent.trim();
@@ -31,6 +32,8 @@ export function listen() {
   if (!app.server) return;
   const source = new EventSource("./events");
   source.onmessage = (event) => heard(JSON.parse(event.data));
+  source.onerror = () => set({ notice: GONE });
+  source.onopen = () => app.notice === GONE && set({ notice: "" });
   app.server.source = source;
 }
 

@@ -15,7 +15,8 @@ const SIDE = 14;
 const FLAGS = 20; // the row of landmarks
 const FAULTS = 22; // where spans begin
 const SPAN = 11;
-const ROWS = 2;
+const ROWS = 2; // of spans with their names
+const THIN = 4; // of thin ones below, where there are more at a time
 const DENSITY = 24;
 const INVARIANTS = 5;
 
@@ -186,15 +187,18 @@ function invariants(context, view, x, base, end) {
 }
 
 function spans(context, view, x, end) {
-  const free = new Array(ROWS).fill(-Infinity);
-  let hidden = 0;
+  const free = new Array(ROWS + THIN).fill(-Infinity);
   for (const each of film().episodes) {
     const from = x(each.from_ns);
     const to = Math.max(x(Math.min(each.to_ns, end)), from + 3);
     const row = free.findIndex((until) => until <= from);
-    const y = FAULTS + Math.max(row, 0) * (SPAN + 2);
-    if (row < 0) hidden += 1;
-    else {
+    const thin = row < 0 || row >= ROWS;
+    const y = FAULTS + Math.min(row < 0 ? ROWS : row, ROWS) * (SPAN + 2) + (thin ? (Math.max(row, ROWS) - ROWS) * 3 : 0);
+    if (row >= 0) free[row] = to + 1;
+    if (thin) {
+      context.fillStyle = colors.fault;
+      context.fillRect(from, y, to - from, 2);
+    } else {
       context.globalAlpha = 0.16;
       context.fillStyle = colors.fault;
       context.fillRect(from, y, to - from, SPAN);
@@ -210,11 +214,9 @@ function spans(context, view, x, end) {
         context.fillStyle = colors.ink;
         context.fillText(text, from + 5, y + 9);
       }
-      free[row] = to + 1;
     }
-    view.spots.push({ x: from - 1, w: to - from + 2, y, h: SPAN, text: `${each.title}, ${briefMoment(each.from_ns)} to ${briefMoment(each.to_ns)} (${span(each.to_ns - each.from_ns)})` });
+    view.spots.push({ x: from - 1, w: to - from + 2, y, h: thin ? 3 : SPAN, text: `${each.title}, ${briefMoment(each.from_ns)} to ${briefMoment(each.to_ns)} (${span(each.to_ns - each.from_ns)})` });
   }
-  return hidden;
 }
 
 const FLAG = {

@@ -15,6 +15,7 @@ export function Why() {
   return html`${finding
       ? html`<div class="finding" role="note"><h2><span class="bad">✕</span> ${invariant ?? verdict}</h2>
           <p><${Words} run=${run} sentence=${film.story.find((each) => each.kind === "found") ?? { text: finding, refs: [] }} at=${foundAt(film)} /></p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
+          <${LastStep} run=${run} />
           ${bug && html`<p class="dim">Planted on purpose: <b>${bug}</b></p>`}</div>`
       : html`<div class="passed"><h2><span class="good">✓</span> ${verdict}</h2>
           <p>Nothing was found. ${heldWords(film)}</p></div>`}
@@ -58,6 +59,15 @@ function heldWords(film) {
   const checks = tested.reduce((sum, each) => sum + each.checks, 0);
   const idle = film.invariants.length - tested.length;
   return `${plural(tested.length, "invariant")} held in ${plural(checks, "check")}${idle ? `; ${idle} were not put to the test` : ""}.`;
+}
+
+/** The last thing that is told before the finding: mostly it says all. */
+function LastStep({ run }) {
+  const { film } = run;
+  const last = film.story.findLast((each) => each.kind === "step" && each.event !== null);
+  if (!last) return null;
+  return html`<p>The last step: <${Words} run=${run} sentence=${last} at=${last.event} />
+    ${" "}<button class="goto" onClick=${() => toEvent(last.event)} data-tip="Go to this moment">${briefMoment(film.t[last.event])}</button></p>`;
 }
 
 const foundAt = (film) => film.landmarks.find((each) => each.kind === "finding")?.event ?? null;
