@@ -19,7 +19,8 @@ from sim.run import Run, RunResult
 from sim.view.board import VOLUME, Value
 from sim.view.landmarks import episodes, landmarks
 from sim.view.lives import NEVER, Life
-from sim.view.maker import MAX_EVENTS, SCHEDULE, FilmMaker, call_text, client_of
+from sim.view.maker import MAX_EVENTS, SCHEDULE, FilmMaker
+from sim.view.sentences import call_text, client_of
 from sim.view.tale import story
 from sim.view.words import words
 from sim.wording import PROGRAM

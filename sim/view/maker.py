@@ -6,51 +6,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import attrs
 
 from aurora.engine import Engine
 from aurora.events import (
-    Acknowledged,
-    CommitsAcknowledged,
-    EpochVouched,
-    LogFetched,
     MtrAllocated,
     PageCached,
     PoolApplied,
     PoolLookedUp,
-    ReadAnswered,
-    ReadSent,
     ReadStarted,
-    RecoveryPlanned,
     RoomWaitStarted,
-    SealAnswered,
-    Sent,
-    TableAcknowledged,
-    VolumeOpened,
 )
-from aurora.terminal.narrate import Narrator
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
-from segments.protocol.events import (
-    AckSent,
-    BatchReceived,
-    Event,
-    GossipReceived,
-    Hydrated,
-    LayerPublished,
-    LayerReceived,
-    LogCollected,
-    PageMaterialized,
-    ReadDeclined,
-    RecordsApplied,
-    TableAdopted,
-    TableGossiped,
-)
+from segments.protocol.events import Event
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
-from segments.protocol.messages import PageReply, ReadPage, WriteBatch
-from segments.protocol.run import read_records
 from sim.plan.episodes import titled
 from sim.plan.schedule import Action
 from sim.run import Run
@@ -59,6 +31,8 @@ from sim.view.board import Board, Value
 from sim.view.kinds import Kind, kind_of
 from sim.view.lives import Lives
 from sim.view.mail import Mail, told
+from sim.view.sentences import Sentences, call_text, client_of
+from sim.view.subjects import Question, Subjects, question_of, sent_by, taken_by
 from sim.world.history import Call
 from sim.world.listener import Listener
 from sim.world.network import NetworkEvent
@@ -68,8 +42,7 @@ MAX_EVENTS: Final = 250_000
 KEYFRAME_EVERY: Final = 1_000
 SCHEDULE: Final = "schedule"
 _CALLS_OWN: Final = (
-    MtrAllocated, RoomWaitStarted, PoolApplied, PoolLookedUp, ReadStarted, ReadSent, ReadAnswered,
-    PageCached, EpochVouched,
+    MtrAllocated, RoomWaitStarted, PoolApplied, PoolLookedUp, ReadStarted, PageCached,
 )  # fmt: skip
 """Steps that a writer takes in the task of whoever calls it."""
 
@@ -114,8 +87,10 @@ class FilmMaker(Listener):
         self.mail = Mail(self.node_of, 2 * most_events)
         self.lives = Lives(self.world.groups)
         self._most = most_events
-        self._narrator = Narrator()
-        self._acked: dict[tuple[str, str], Lsn] = {}
+        self._sentences = Sentences()
+        self._subjects = Subjects()
+        self._askers: dict[tuple[str, Question], int] = {}
+        """The call that has asked a writer for a page as of a read point, the last one."""
         self._healed = False
         self._ended = False
         self.world.listen(self)
@@ -132,18 +107,13 @@ class FilmMaker(Listener):
     # ---- what it hears ---------------------------------------------------------------------------
 
     def on_step(self, source: str, event: Event) -> None:
-        row = self._add(type(event), source, "", self._call_of(event))
+        row = self._add(type(event), source, "", self._call_of(source, event))
         if row is None:
             return
         number = len(self.rows) - 1
-        row.pages, row.lsns = self._subject(source, event)
-        row.message = self._message(source, event, row)
-        if row.call >= 0 and isinstance(event, ReadSent) and row.message >= 0:
-            self.mail.letters[row.message].call = row.call
-        self._narrator(source, event)
-        row.text = "\n".join(text.plain for _, text in self._narrator.tell(by_party=False))
-        if not row.text:
-            row.text = _quietly(event)
+        row.pages, row.lsns = self._subjects.of(source, event)
+        row.text = self._sentences.of(source, event)
+        self._link(source, event, row)
         self.board.said(source, event, row.sets)
         self.lives.on_step(number, row.time_ns, source, event, row.call)
 
@@ -264,120 +234,35 @@ class FilmMaker(Listener):
         self.rows.append(row)
         return row
 
-    def _call_of(self, event: Event) -> int:
+    def _call_of(self, source: str, event: Event) -> int:
+        """The call that a step is taken for; -1 if it is for none, or for several."""
         call = self.world.under_way if isinstance(event, _CALLS_OWN) else None
-        return -1 if call is None else call.number
+        number = -1 if call is None else call.number
+        question = question_of(event)
+        if question is None:
+            return number
+        if isinstance(event, ReadStarted):
+            self._askers[source, question] = number
+        return self._askers.get((source, question), number)
 
-    # ---- what an event speaks of -----------------------------------------------------------------
+    # ---- messages --------------------------------------------------------------------------------
 
-    def _subject(self, source: str, event: Event) -> tuple[Sequence[PageId], Any]:
-        """Its pages, and its first and last LSN, both inclusive."""
-        match event:
-            case MtrAllocated(records=records) | LogFetched(records=records):
-                return _of_records(records)
-            case Sent(message=WriteBatch() as batch):
-                return _of_records(read_records(batch.records))
-            case PoolApplied(page_ids=page_ids):
-                return list(dict.fromkeys(page_ids)), None
-            case PoolLookedUp() | PageCached() | PageMaterialized():
-                return [event.page_id], _at(event.page_lsn)
-            case ReadStarted() | ReadDeclined():
-                return [] if event.page_id is None else [event.page_id], _at(event.read_point)
-            case ReadSent(request=ReadPage() as request):
-                return [request.page_id], _at(request.read_point)
-            case ReadAnswered(answer=PageReply() as answer):
-                return [answer.page.page_id], _at(answer.page.page_lsn)
-            case BatchReceived(lsns=lsns) | GossipReceived(lsns=lsns):
-                return [], lsns
-            case RecordsApplied(before=before, scl=scl) | Hydrated(before=before, scl=scl):
-                return [], _span(before, scl)
-            case AckSent(scl=scl, writer=writer):
-                return [], self._newly(f"{source} {writer}", "sent", scl)
-            case Acknowledged(scl=scl, segment=segment):
-                return [], self._newly(f"{source} {segment}", "heard", scl)
-            case CommitsAcknowledged(vdl=vdl) | VolumeOpened(vdl=vdl):
-                return [], self._newly("", "vdl", vdl)
-            case LayerPublished() | LayerReceived():
-                return [], _span(event.start_lsn, event.end_lsn)
-            case LogCollected(floor=floor):
-                return [], _span(0, floor)
-            case TableAdopted(table=table):
-                ranges = table.ranges
-                return [], (ranges[-1].start_lsn, ranges[-1].end_lsn - 1) if ranges else None
-            case RecoveryPlanned(plan=plan):
-                ranges = plan.table.ranges
-                return [], (ranges[-1].start_lsn, ranges[-1].end_lsn - 1) if ranges else None
-        return [], None
+    def _link(self, source: str, event: Event, row: Row) -> None:
+        """Join a step with the message that it sends, or that has led to it."""
 
-    def _newly(self, who: str, what: str, lsn: Lsn) -> tuple[Lsn, Lsn] | None:
-        """What is above the last LSN of which somebody said the same."""
-        known = self._acked.get((who, what), 0)
-        self._acked[who, what] = max(known, lsn)
-        return _span(known, lsn)
+        def speaks_of(index: int) -> None:
+            row.message = index
+            if row.call >= 0:
+                self.mail.letters[index].call = row.call
 
-    # ---- which message it is about ---------------------------------------------------------------
-
-    def _message(self, source: str, event: Event, row: Row) -> int:
-        def sent(kind: str, to: Address, key: object) -> int:
-            self.mail.when_sent((kind, source, to, key), lambda index: _put(row, event, index))
-            return -1
-
-        def came(kind: str, peer: Address, key: object = None) -> int:
-            return self.mail.arrived((kind, peer, source, key))
-
-        match event:
-            case Sent(segment=to, message=message):
-                if isinstance(message, WriteBatch):
-                    return sent("WriteBatch", to, message.seq)
-                return sent("InstallTable", to, message.epoch)
-            case AckSent(writer=to, seq=seq):
-                return sent("WriteAck", to, seq)
-            case ReadSent(segment=to, request=request):
-                return sent(type(request).__name__, to, request.request_id)
-            case BatchReceived(writer=writer, seq=seq):
-                return came("WriteBatch", writer, seq)
-            case Acknowledged(segment=peer, scl=scl):
-                return max(came("WriteAck", peer, scl), came("TableInstalled", peer, scl))
-            case ReadAnswered(segment=peer, answer=answer):
-                return came(type(answer).__name__, peer, answer.request_id)
-            case SealAnswered(segment=peer, epoch=epoch):
-                return came("SealReply", peer, epoch)
-            case LogFetched(segment=peer):
-                return came("LogReply", peer)
-            case TableAcknowledged(segment=peer, scl=scl):
-                return came("TableInstalled", peer, scl)
-            case EpochVouched(segment=peer):
-                return came("EpochConfirmed", peer)
-            case GossipReceived(peer=peer):
-                return came("GossipRecords", peer)
-            case LayerReceived(peer=peer):
-                return came("GossipLayer", peer)
-            case PageMaterialized(page_id=page_id, read_point=point):
-                key = (page_id, point)
-                writers = [name for name in self.nodes if name.startswith("writer")]
-                return max((came("ReadPage", each, key) for each in writers), default=-1)
-            case TableGossiped(peer=peer):
-                return max(came("GossipStatus", peer), came("GossipRecords", peer))
-        return -1
-
-
-def _put(row: Row, event: Event, index: int) -> None:
-    row.message = index
-
-
-def client_of(call: Call) -> str:
-    """The name of the node that makes a call."""
-    return f"client {call.operation.client}"
-
-
-def call_text(call: Call) -> str:
-    """What a call asks for, in words."""
-    operation = call.operation
-    where = ", ".join(map(str, operation.pages))
-    if call.is_sql:
-        return f"sql {operation.way} account {where}"
-    noun = "page" if len(operation.pages) == 1 else "pages"
-    return f"{operation.kind} {noun} {where}"
+        key = sent_by(source, event)
+        if key is not None:
+            self.mail.when_sent(key, speaks_of)
+            return
+        writers = [name for name in self.nodes if name.startswith("writer")]
+        taken = max(map(self.mail.arrived, taken_by(source, event, writers)), default=-1)
+        if taken >= 0:
+            speaks_of(taken)
 
 
 def _told_of(payload: bytes) -> tuple[str, list[PageId], tuple[Lsn, Lsn] | None]:
@@ -385,32 +270,3 @@ def _told_of(payload: bytes) -> tuple[str, list[PageId], tuple[Lsn, Lsn] | None]
         return told(codec.decode(payload))
     except AuroraError:
         return told(None)
-
-
-def _quietly(event: Event) -> str:
-    """What is said of an event for which the terminal's walk has no words."""
-    if isinstance(event, BatchReceived):
-        return f"a heartbeat of {event.writer}: no redo"
-    if isinstance(event, AckSent):
-        return f"acknowledges SCL {event.scl} to {event.writer}"
-    if isinstance(event, Acknowledged):
-        return f"← {event.segment}: its SCL is {event.scl}, as before"
-    if isinstance(event, Sent):
-        return f"→ {event.segment}: no redo"
-    return kind_of(type(event)).words
-
-
-def _of_records(records: Sequence[Any]) -> tuple[list[PageId], tuple[Lsn, Lsn] | None]:
-    if not records:
-        return [], None
-    pages = list(dict.fromkeys(record.page_id for record in records))
-    return pages, (records[0].lsn, records[-1].lsn)
-
-
-def _at(lsn: Lsn | None) -> tuple[Lsn, Lsn] | None:
-    return (lsn, lsn) if lsn else None
-
-
-def _span(before: Lsn, last: Lsn) -> tuple[Lsn, Lsn] | None:
-    """The LSNs in ``(before, last]``."""
-    return (before + 1, last) if last > before else None

@@ -136,6 +136,12 @@ def test_a_step_speaks_of_the_message_that_it_sends_or_takes(default: Filmed) ->
             assert messages[index]["sent_ns"] >= at
         spoken += index >= 0
     assert spoken > 1_000
+    asked = [each for each in messages if each["type"] == "ReadPage"]
+    assert len(asked) > 50
+    for each in asked:
+        assert set(each["pages"]) <= set(default.result.calls[each["call"]].operation.pages)
+    answered = {each["call"] for each in messages if each["type"] == "PageReply"}
+    assert answered - {-1} == {each["call"] for each in asked}  # -1: nobody waited for it any more
 
 
 def test_whoever_films_changes_nothing(failing: Filmed) -> None:

@@ -85,7 +85,7 @@ async def test_a_fork_can_be_made_again_without_the_page(studio: Studio) -> None
     digest = read_packed(studio.film("fork-1"))["run"]["digest"]
     again = open_case(1, None, "third-highest-scl").fork(5 * MS, salt=3, add=(CRASH,), remove=(4,))
     assert read.schedule() == attrs.evolve(again.schedule, shape="")
-    assert again.run().digest == digest
+    assert (await in_a_thread(again.run)).digest == digest
 
 
 async def test_a_fork_may_be_forked(studio: Studio) -> None:
