@@ -9,8 +9,6 @@ from playwright.sync_api import Page
 
 from tests.browser.browsing import Browser, Theme, until
 
-pytestmark = pytest.mark.xdist_group("browser")  # with --dist loadgroup: one browser for all
-
 MOMENT: Final = "document.getElementById('slider').getAttribute('aria-valuenow')"
 OVERLAPS: Final = """() => {
   const names = '.bar, .map, .inspector, .sentence, .logline, .slider';
