@@ -141,6 +141,7 @@ function Told({ name, fork }) {
   };
   return html`<div class="fork" data-fork=${name} data-state=${fork.state}>
     <p><b>${name}</b> ${fork.title} <span class=${fork.verdict === "passed" ? "good" : fork.verdict ? "bad" : "dim"}>${fork.verdict ?? fork.state}</span></p>
+    ${fork.state === "done" && !difference && html`<p class="dim">Nothing differs: the two runs are the same, event by event.</p>`}
     ${fork.error && html`<p class="bad">${fork.error}</p>`}
     <p>${fork.state === "done" && !shown && html`<button onClick=${() => openFork(name)}>Show beside the run</button> `}
       ${shown && html`<button onClick=${closeFork}>Close</button> `}

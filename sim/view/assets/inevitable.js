@@ -59,6 +59,7 @@ export function Inevitable() {
     ${app.server
       ? html`<p><button class="primary" disabled=${state === "running"} onClick=${ask}>${state === "running" ? `Running futures… ${plural(shown.length, "moment")}` : shown.length ? "Ask again" : "Find out"}</button></p>`
       : html`<p><button disabled>Find out</button> <span class="dim">needs a server; type:</span></p><pre class="command">${command()}</pre>`}
+    ${app.future?.error && html`<p class="bad">${app.future.error}</p>`}
     ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
       ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}
     ${shown.length > 0 && html`<${Plot} shown=${shown} />`}`;

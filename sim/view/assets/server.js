@@ -14,9 +14,19 @@ async function embedded(element) {
   return new Response(stream).json();
 }
 
+/** What the server says of a request that it refuses. */
+async function whyNot(response) {
+  const text = await response.text();
+  try {
+    return JSON.parse(text).message.slice(0, 400);
+  } catch {
+    return text.slice(0, 400) || `${response.status} ${response.statusText}`;
+  }
+}
+
 async function answered(response) {
   if (response.ok) return response.json();
-  throw new Error((await response.text()).slice(0, 400) || `${response.status} ${response.statusText}`);
+  throw new Error(await whyNot(response));
 }
 
 /** The film of the run that the page is for. */
