@@ -139,7 +139,9 @@ def test_a_step_speaks_of_the_message_that_it_sends_or_takes(default: Filmed) ->
     asked = [each for each in messages if each["type"] == "ReadPage"]
     assert len(asked) > 50
     for each in asked:
-        assert set(each["pages"]) <= set(default.result.calls[each["call"]].operation.pages)
+        operation = default.case.schedule.operations[each["call"]]
+        assert each["call"] >= 0
+        assert set(each["pages"]) <= set(operation.pages)
     answered = {each["call"] for each in messages if each["type"] == "PageReply"}
     assert answered - {-1} == {each["call"] for each in asked}  # -1: nobody waited for it any more
 
