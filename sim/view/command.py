@@ -85,7 +85,7 @@ def command(
         raise click.UsageError("--window: expected together with --export")
     case = open_case(seed, name or (DEFAULT if seed is None else None), bug, knobs)
     if export is not None:
-        _check_export(export, name, force=force)
+        _check_export(export, window, name, force=force)
     film = make_film(case)
     _tell(film)
     if export is not None:
@@ -109,9 +109,9 @@ def _tell(film: Film) -> None:
 # ---- exported ------------------------------------------------------------------------------------
 
 
-def _check_export(path: Path, name: str | None, *, force: bool) -> None:
+def _check_export(path: Path, window: Window, name: str | None, *, force: bool) -> None:
     try:
-        form = form_of(path)
+        form = form_of(path, window)
     except Invalid as error:
         raise click.UsageError(f"--export {error}") from None
     written_before = begins_with(form.begins)
@@ -121,7 +121,7 @@ def _check_export(path: Path, name: str | None, *, force: bool) -> None:
 
 
 def _export(film: Film, path: Path, window: Window) -> None:
-    form = form_of(path)
+    form = form_of(path, window)
     narrowed = form.fit(film, window) if window.is_all else window
     try:
         data = form.make(film, narrowed)

@@ -27,16 +27,18 @@ class Form:
     make: Callable[[Film, Window], bytes]
     fit: Callable[[Film, Window], Window] = lambda _, window: window
     """So much of what nobody has narrowed as there is room for."""
+    has_all: bool = False
+    """Whether it always has the whole run."""
 
 
-def _page(film: Film, window: Window) -> bytes:
-    if not window.is_all:
-        raise Invalid("--window: the page has the whole run: expected .mmd, .shiviz or .json")
+def _page(film: Film, _: Window) -> bytes:
     return in_one_file(read_assets(), packed(film))
 
 
 FORMS: Final[Mapping[str, Form]] = {
-    ".html": Form("the page in one file, which needs no server", b"<!doctype html>", _page),
+    ".html": Form(
+        "the page in one file, which needs no server", b"<!doctype html>", _page, has_all=True
+    ),
     ".json": Form(
         "trace events for Perfetto (ui.perfetto.dev) or chrome://tracing",
         b'{"traceEvents":',
@@ -54,10 +56,12 @@ FORMS: Final[Mapping[str, Form]] = {
 """By suffix."""
 
 
-def form_of(path: Path) -> Form:
-    """What a file is to be; raises `Invalid` for a name that does not say."""
+def form_of(path: Path, window: Window) -> Form:
+    """What a file is to be; raises `Invalid` for a name that does not say, or a wrong window."""
     form = FORMS.get(path.suffix.lower())
     if form is None:
         known = ", ".join(FORMS)
         raise Invalid(f"{path}: expected a name that ends in one of {known}")
+    if form.has_all and not window.is_all:
+        raise Invalid(f"{path}: a page has the whole run: expected no --window")
     return form

@@ -257,7 +257,10 @@ def test_what_is_of_value_is_not_written_over(tmp_path: Path) -> None:
     path.write_text("{}")
     assert view("--seed", "1", "--export", str(path)).exit_code == 2
     assert path.read_text() == "{}"
-    assert view("--seed", "1", "--export", str(path), "--force").exit_code == 0
+    scenario = tmp_path / "own.html"
+    scenario.write_text("[knobs]")
+    assert view(str(scenario), "--export", str(scenario), "--force").exit_code == 2
+    assert scenario.read_text() == "[knobs]"
 
 
 @pytest.mark.parametrize(
@@ -268,7 +271,7 @@ def test_what_is_of_value_is_not_written_over(tmp_path: Path) -> None:
         ("--export", "nowhere/film.html"),
         ("--window", "1ms..2ms"),
         ("--export", "film.mmd", "--window", "2ms"),
-        ("--seed", "1", "--export", "film.html", "--window", "1ms..2ms"),
+        ("--export", "film.html", "--window", "1ms..2ms"),
         ("--port", "65536"),
         ("no-such-scenario",),
     ],

@@ -145,9 +145,9 @@ async def test_the_moment_is_looked_for(
     studio.inevitable(FuturesAsked(futures=1))  # it may be asked again
 
 
-def test_of_a_run_that_passes_nothing_is_inevitable() -> None:
-    case = open_case(1, None, None)
-    studio = Studio(case, shown(make_film(case)), in_a_thread)
+def test_of_a_run_that_passes_nothing_is_inevitable(film: Film) -> None:
+    passing = attrs.evolve(shown(film), verdict="passed")
+    studio = Studio(open_case(1, None, None), passing, in_a_thread)
     with pytest.raises(Invalid, match="passed: expected a run that fails"):
         studio.inevitable(FuturesAsked(futures=2))
 
