@@ -82,13 +82,15 @@ function Changes({ film, at }) {
       <button onClick=${() => drop(i)} aria-label="Do not add ${each.kind} ${each.target}">✕</button></li>`)}
     ${later.map((each) => html`<li key=${`a${each.action}`}><label><input type="checkbox" checked=${remove.includes(each.action)} onChange=${() => toggle(each.action)} />
       take away: ${each.title} <span class="dim">${briefMoment(each.from_ns)}</span></label></li>`)}
-    <li><label><input type="checkbox" checked=${redraw} onChange=${() => change({ redraw: !redraw })} /> other chances from here on
+    <li><label><input type="checkbox" checked=${redraw} onChange=${() => change({ redraw: !redraw })} /> other chances from here on${" "}
       <span class="dim">(latencies, losses, drawn anew)</span></label></li></ul>`;
 }
 
-function titleOf({ add, remove, redraw }) {
+function titleOf({ add, remove, redraw }, { episodes }) {
   const parts = add.map((each) => `+ ${each.kind} ${each.target}`.trim());
-  if (remove.length) parts.push(`− ${plural(remove.length, "fault")}`);
+  const gone = episodes.filter((each) => remove.includes(each.action));
+  parts.push(...gone.slice(0, 2).map((each) => `− ${each.title}`));
+  if (gone.length > 2) parts.push(`− ${plural(gone.length - 2, "more fault")}`);
   if (redraw) parts.push("other chances");
   return parts.join(", ") || "nothing changed";
 }
@@ -110,7 +112,7 @@ function Go({ film, at }) {
   const go = async () => {
     setBusy(true);
     try {
-      await askFork(request(at), titleOf(draft()));
+      await askFork(request(at), titleOf(draft(), film));
       app.draft = null;
       app.notice = "";
     } catch (error) {

@@ -62,6 +62,7 @@ export function Inevitable() {
     ${app.future?.error && html`<p class="bad">${app.future.error}</p>`}
     ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
       ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}
+    ${state === "done" && shown.length > 0 && (safe === null || safe === undefined) && html`<p>From no moment do most futures pass: the end was in the plan from the beginning.</p>`}
     ${shown.length > 0 && html`<${Plot} shown=${shown} />`}`;
 }
 

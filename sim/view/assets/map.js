@@ -207,6 +207,7 @@ function Segment({ run, node, size }) {
   </div>`;
 }
 
+const LOG_WORDS = "The newest part of its log: filled up to the SCL, pale up to what was received; the tick is the VDL.";
 const RECENT = 24;
 
 /** The newest commits, newest first, and how far this segment is with each; as many as there is room for. */
@@ -239,7 +240,7 @@ function LittleLog({ run, scl, received }) {
   const range = Math.max(end - from, 8);
   const column = (lsn) => (lsn ? film.columnOf(lsn) + 1 : 0);
   const at = (lsn) => Math.max(0, Math.min(1, (column(lsn) - from) / range)) * 100;
-  return html`<svg class="littlelog" viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
+  return html`<svg class="littlelog" data-tip=${LOG_WORDS} viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
     <rect class="track" width="100" height="8" />
     <rect class="received" x=${at(scl)} width=${Math.max(at(received) - at(scl), 0)} height="8" />
     <rect class="have" width=${at(scl)} height="8" />
