@@ -24,6 +24,7 @@ from sim.view.lives import NEVER
 from sim.view.maker import FilmMaker
 from sim.view.tale import as_text
 from sim.view.words import words
+from sim.world.scheduler import Undecided
 
 
 @attrs.frozen
@@ -156,6 +157,20 @@ def test_a_long_film_is_cut() -> None:
     assert len(film["events"]["t"]) == 150
     assert all(each["event"] < 150 for each in film["landmarks"])
     assert all(each["broken_at"] is None for each in film["invariants"])
+
+
+@pytest.mark.parametrize("error", [Undecided("no time"), RuntimeError("a mistake")], ids=repr)
+def test_a_run_that_ends_before_it_begins_is_shown_and_explained(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def build(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sim.world.world.World.build", build)
+    film = make_film(open_case(1, None, None))
+    assert film["run"]["verdict"] in ("undecided", "internal error")
+    assert [each["event"] for each in film["keyframes"]] == [0]
+    assert str(error) in film["events"]["text"][-1]
 
 
 def test_every_step_has_its_class_and_a_sentence() -> None:
