@@ -158,6 +158,7 @@ class Shrinker:
     def shrink(self) -> None:
         """Make it as small as can be within the budget."""
         self._cut_the_end()
+        self._drop_redraws()
         self._drop_clients()
         before: Schedule | None = None
         while not self.over() and before is not self.best:
@@ -192,6 +193,12 @@ class Shrinker:
         kept = [each for each in events_of(self.best) if each.at_ns < duration_ns]
         world = attrs.evolve(self.best, knobs=attrs.evolve(knobs, duration_ns=duration_ns))
         return self._try(with_events(world, kept))
+
+    def _drop_redraws(self) -> None:
+        """Other chances from a moment on are harder to follow than those of the seed."""
+        for redraw in self.best.redraws:
+            rest = tuple(each for each in self.best.redraws if each != redraw)
+            self._try(attrs.evolve(self.best, redraws=rest))
 
     def _drop_clients(self) -> None:
         for client in sorted({each.client for each in self.best.operations}):

@@ -166,7 +166,8 @@ class Moments:
         Between the last safe moment and the next, as long as there is something between them; then
         these two again, until they differ clearly; then wherever the share jumps most.
         """
-        if sum(self._asked.values()) >= self.most * self.futures:
+        left = self.most - sum(self._asked.values()) // self.futures
+        if left < 1:
             return []
         end = len(self._times)  # there it has failed
         tried = sorted(self._found)
@@ -176,7 +177,7 @@ class Moments:
         for one, other in pairs:
             if one == safe and other - one > 1:
                 return [(one + other) // 2]
-            if one == safe and other < end and not self.is_clear:
+            if one == safe and other < end and left > 1 and not self.is_clear:
                 return [one, other]
         wide = [each for each in pairs if each[1] - each[0] > 1]
         jumps = {pair: abs(shares[pair[1]] - shares[pair[0]]) for pair in wide}

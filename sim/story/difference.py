@@ -87,4 +87,4 @@ def _hint(one: bytes | None, other: bytes | None, told: list[Told | None]) -> st
         return ""
     if left.at_ns != right.at_ns:
         return f"the two moments: {left.at_ns:,} ns and {right.at_ns:,} ns"
-    return f"byte {first_unlike(one, other)} of what was sent is the first that differs"
+    return f"byte {first_unlike(one, other)} of these events is the first that differs"

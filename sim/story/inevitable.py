@@ -64,7 +64,7 @@ def conclusion(moments: Moments) -> list[str]:
     if safe is None:
         return [
             f"most futures fail from the start on: {share_of(first)}",
-            "it is the faults and calls that bring it about, which stay in all of them",
+            "the faults and calls bring it about, which stay in all of them: see `shrink`",
         ]
     told = [f"last moment at which most futures still escape it: {exact(safe.at_ns)}"]
     told.append(f"  {share_of(safe)}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import count
 from pathlib import Path
 from random import Random
 
 import attrs
 import pytest
+from click.testing import CliRunner
 
 from segments.protocol.errors import Invalid
 from sim.commands.case import Case, open_case
+from sim.commands.cli import cli
 from sim.files import scenario
 from sim.files.recording import record
 from sim.plan.generate import generate
@@ -48,6 +51,12 @@ def trace_of(case: Case) -> list[bytes]:
     return lines
 
 
+@cache
+def trace_of_short() -> list[bytes]:
+    """Of `SHORT`, which several tests start from; nobody changes it."""
+    return trace_of(Case(schedule=SHORT))
+
+
 def split(lines: list[bytes], at_ns: int) -> tuple[list[bytes], list[bytes]]:
     """What happened before a moment, and what from then on."""
     before = [each for each in lines if int(each.split(b" ", 1)[0]) < at_ns]
@@ -83,16 +92,16 @@ def test_what_comes_before_a_fork_stays_and_the_rest_is_another(tmp_path: Path) 
         assert len(before) > 300
         assert found[0] == before
         assert found[1] != after
-        assert found == split(trace_of(fork), at_ns)
+    assert found == split(trace_of(fork), at_ns)  # of the last, which was also read back
 
 
 def test_without_other_chances_streams_go_on() -> None:
     drawn = Case(schedule=SHORT)
-    assert trace_of(drawn.fork(100 * MS)) == trace_of(drawn)
+    assert trace_of(drawn.fork(100 * MS)) == trace_of_short()
     # Also those of a network that a recording has decided so far.
     recording, _ = record(SHORT)
     fork = Case(schedule=SHORT, decided=Decided(recording.decisions)).fork(100 * MS)
-    assert trace_of(fork) == trace_of(drawn)
+    assert trace_of(fork) == trace_of_short()
 
 
 def test_other_faults_and_other_chances_in_a_fork_of_a_fork() -> None:
@@ -105,7 +114,7 @@ def test_other_faults_and_other_chances_in_a_fork_of_a_fork() -> None:
     assert second.schedule.redraws == (Redraw(100 * MS, 1), Redraw(130 * MS, 2))
     lines = trace_of(first)
     assert split(trace_of(second), 130 * MS)[0] == split(lines, 130 * MS)[0]
-    assert split(lines, 100 * MS)[0] == split(trace_of(original), 100 * MS)[0]
+    assert split(lines, 100 * MS)[0] == split(trace_of_short(), 100 * MS)[0]
     # Whoever forks before takes the later chances away, which would be those of no moment.
     assert first.fork(90 * MS, salt=3).schedule.redraws == (Redraw(90 * MS, 3),)
     again = scenario.loads(second.scenario_text()).schedule()
@@ -172,7 +181,7 @@ def test_where_a_fork_parts_is_told_from_both_sides() -> None:
     """Each with its time and who it was; the dumb oracle compares item by item."""
     original = Case(schedule=SHORT)
     fork = original.fork(100 * MS, add=[CRASH])
-    one, other = trace_of(original), trace_of(fork)
+    one, other = trace_of_short(), trace_of(fork)
     found = first_difference(one, other, (original.schedule, fork.schedule))
     assert found is not None and found.common is not None
     assert one[: found.events] == other[: found.events]
@@ -188,7 +197,7 @@ def test_where_a_fork_parts_is_told_from_both_sides() -> None:
 def test_events_are_told_in_words() -> None:
     teller = Teller(SHORT)
     told: list[Told] = []
-    for line in trace_of(Case(schedule=SHORT)):
+    for line in trace_of_short():
         told.append(teller.tell(line))
         teller.see(line)
     words = {f"{each.source}: {each.words}" for each in told}
@@ -199,3 +208,28 @@ def test_events_are_told_in_words() -> None:
     assert "network: WriteBatch from writer-1 to E0 arrives (message 5)" in words
     assert any(each.startswith("writer-1: sends A0 WriteBatch (epoch 1, seq 1, ") for each in words)
     assert not [each for each in words if "?" in each or "a message" in each]
+
+
+def test_the_command_writes_a_scenario_and_tells_where_it_parts(tmp_path: Path) -> None:
+    path, fork = tmp_path / "short.toml", tmp_path / "fork.toml"
+    path.write_text(Case(schedule=SHORT).scenario_text())
+    asked = ["fork", str(path), "--at", "100ms", "-o", str(fork)]
+    done = CliRunner().invoke(cli, [*asked, "--add", "105ms slow C0 D0 factor=3", "--remove", "3"])
+    assert done.exit_code == 0, done.output
+    added = Action(at_ns=105 * MS, kind="slow", target="C0,D0", params={"factor": 3})
+    assert scenario.load(fork).actions == (*SHORT.actions[:3], added)
+    lines = done.output.splitlines()
+    assert f"  {fork}: 0.1050 s  schedule: action 3, slow C0,D0 factor=3" in lines
+    assert f"run it:     python -m aurora.sim run {fork}" in lines
+    same = CliRunner().invoke(cli, asked)  # which may replace what it wrote
+    assert same.exit_code == 0 and "nothing was changed" in same.output
+    for added_text, says in (
+        ("", "at: found ''"),
+        ("105ms", "fault: found ''"),
+        ("105ms crahs C0", "did you mean 'crash'"),
+        ("105ms slow C0 factr=3", "did you mean 'factor'"),
+        ("5ms crash C0", "where the fork begins"),
+    ):
+        refused = CliRunner().invoke(cli, [*asked, "--add", added_text])
+        assert refused.exit_code == 2, refused.output
+        assert says in " ".join(refused.output.split()), refused.output

@@ -11,6 +11,7 @@ from sim.commands.case import Case, open_case
 from sim.commands.shrink import Shrinker, command, events_of, simpler_events, simpler_knobs
 from sim.files.scenario import dump
 from sim.plan.generate import generate
+from sim.plan.redraws import Redraw
 from sim.plan.schedule import MS, Action, Knobs, Operation, Schedule
 from sim.plan.shapes.mixed import MIXED
 from sim.run import RunResult, Verdict
@@ -54,7 +55,8 @@ def large(seed: int) -> Schedule:
     put = Operation(at_ns=300 * MS, client=1, kind="put", pages=(1, 3, 5), length=100)
     actions = sorted((*drawn.actions, *more), key=lambda each: each.at_ns)
     operations = sorted((*drawn.operations, put), key=lambda each: each.at_ns)
-    return attrs.evolve(drawn, actions=tuple(actions), operations=tuple(operations))
+    turns = (Redraw(MS, 1), Redraw(2 * MS, 2))
+    return attrs.evolve(drawn, actions=tuple(actions), operations=tuple(operations), redraws=turns)
 
 
 def test_what_is_left_is_what_it_takes() -> None:
@@ -64,7 +66,7 @@ def test_what_is_left_is_what_it_takes() -> None:
         assert best.operations[0].pages == (3,) and best.operations[0].length == 8
         assert len(best.actions[0].target) == 2
         assert best.knobs == attrs.evolve(Knobs(), duration_ns=best.knobs.duration_ns)
-        assert best.knobs.duration_ns <= 2 * MS
+        assert best.knobs.duration_ns <= 2 * MS and best.redraws == ()
         assert tests < 1500
 
 
