@@ -27,6 +27,10 @@ OVERLAPS: Final = """() => {
   for (const each of document.querySelectorAll('.bar, .segment, .writer, .tabs, .panel')) {
     if (each.scrollWidth > each.clientWidth + 1) found.push(`cut off: ${each.className}`);
   }
+  for (const each of document.querySelectorAll('.scl b')) {
+    const right = each.closest('.segment').getBoundingClientRect().right;
+    if (each.getBoundingClientRect().right > right - 2) found.push(`cut off: ${each.textContent}`);
+  }
   return found;
 }"""
 WAITING: Final = """[...document.querySelectorAll('.map')].map(
@@ -109,6 +113,7 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
             until(page, f"{MOMENT} === '{keyframe['event']}'")
             expected = scls_of(film, keyframe["state"])
             assert shown_scls(page) == expected
+            assert page.evaluate(OVERLAPS) == []  # with LSNs of six digits, too
             press(page, "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight")  # by assignments
             until(page, f"{MOMENT} === '{keyframe['event']}'")
             assert shown_scls(page) == expected

@@ -195,7 +195,7 @@ function Segment({ run, node, size }) {
       <strong>${film.nodes[node].id}</strong>
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
-    <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b>${count(scl)}</b><//>
+    <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b class=${scl < 1e4 ? "" : "long"}>${count(scl)}</b><//>
       ${gap && size !== "tight" ? html` <span class="gap" data-word="gap">gap ${gap.replace("LSN ", "")}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">

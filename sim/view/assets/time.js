@@ -37,6 +37,7 @@ export function toCursor(cursor) {
 /** To just after event `n`. */
 export function toEvent(n) {
   app.playing = false;
+  app.notice = "";
   toCursor(n + 1);
 }
 
@@ -49,6 +50,7 @@ export function toTime(ns) {
 
 export function step(by) {
   app.playing = false;
+  app.notice = "";
   toCursor(active().cursor + by);
 }
 
@@ -102,7 +104,7 @@ export function jump(kind, by) {
 
 export function play(on = !app.playing) {
   if (on && app.t >= endNs()) toTime(0);
-  set({ playing: on });
+  set({ playing: on, notice: "" });
 }
 
 export function faster(by) {
