@@ -33,6 +33,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "replay": "sim.commands.replay",
     "shrink": "sim.commands.shrink",
     "explain": "sim.commands.explain",
+    "view": "sim.view.command",
     "fork": "sim.commands.fork",
     "inevitable": "sim.commands.inevitable",
     "check-determinism": "sim.commands.determinism",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
+import attrs
 import click
 
 from aurora.terminal.console import new_console
@@ -17,7 +18,7 @@ from sim.commands.shrink import events_of
 from sim.durations import moment
 from sim.run import Run, RunResult, Verdict
 from sim.story import Recorder, tell
-from sim.story.lines import filled
+from sim.story.lines import Line, filled, shown
 from sim.wording import counted
 
 MAX_LINES: Final = 25
@@ -52,6 +53,25 @@ def command(seed: int | None, name: str | None, bug: str | None, knobs: tuple[st
     sys.exit(EXIT_CODES[result.verdict])
 
 
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """What is told of a run, sentence by sentence."""
+
+    head: str
+    story: list[Line]
+    conclusions: list[str]
+    """Each with a word and spaces, in `_INDENT` columns, before it."""
+    again: str
+    """The command to go on with."""
+
+    def rows(self, width: int) -> list[str]:
+        """As it is printed."""
+        story = [row for line in self.story for row in shown(line, width)]
+        tail = [row for text in self.conclusions for row in filled(text, width, _INDENT)]
+        # Whoever copies the command wants one line.
+        return [*filled(self.head, width, _INDENT), "", *story, "", *tail, f"next   {self.again}"]
+
+
 def explained(
     recorder: Recorder, result: RunResult, case: Case, width: int = PIPE_WIDTH
 ) -> list[str]:
@@ -59,15 +79,25 @@ def explained(
 
     Of a run that passed at most `MAX_LINES_PASSED`.
     """
+    return explanation(recorder, result, case, width).rows(width)
+
+
+def explanation(
+    recorder: Recorder, result: RunResult, case: Case, width: int = PIPE_WIDTH
+) -> Explanation:
+    """What `explained` prints, as sentences; as many as fit there are told."""
     most = MAX_LINES_PASSED if result.verdict is Verdict.PASSED else MAX_LINES
     amounts = (counted(result.messages, "message"), counted(result.commits, "commit"))
     when = f"after {moment(result.virtual_ns)}, {', '.join(amounts)}"
-    head = filled(f"{case.source}: {result.verdict.value} {when}", width, _INDENT)
-    # Whoever copies the command wants one line.
-    again = f"next   {_next_command(result, case)}"
-    tail = [each for text in _conclusions(result, case) for each in filled(text, width, _INDENT)]
-    frame = len(head) + len(tail) + 1 + (len(again) - 1) // width + 2
-    return [*head, "", *tell(recorder, result, most - frame, width), "", *tail, again]
+    found = Explanation(
+        head=f"{case.source}: {result.verdict.value} {when}",
+        story=[],
+        conclusions=_conclusions(result, case),
+        again=_next_command(result, case),
+    )
+    *frame, command = found.rows(width)
+    used = len(frame) + 1 + (len(command) - 1) // width
+    return attrs.evolve(found, story=tell(recorder, result, most - used, width))
 
 
 def _conclusions(result: RunResult, case: Case) -> list[str]:

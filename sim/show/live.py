@@ -21,6 +21,7 @@ from segments.host import SegmentHost
 from sim.durations import moment, moment_column
 from sim.plan.episodes import Episode, episodes_of
 from sim.plan.schedule import SECOND
+from sim.show.looks import look_at_writer, segment_state
 from sim.world.world import World
 
 _EVERY_EVENTS: Final = 64
@@ -28,8 +29,6 @@ _EVERY_EVENTS: Final = 64
 _EVERY_S: Final = 0.1
 _MOST_FAULTS: Final = 4
 _MOST_GROUPS: Final = 4
-_FAR_BEHIND: Final = 20
-"""LSNs behind the tail from which on a segment is shown as behind."""
 
 
 class LiveView:
@@ -114,22 +113,21 @@ class LiveView:
 
     def _watermarks(self) -> RenderableType:
         engine = self._world.leading_writer
-        core = engine.core
+        look = look_at_writer(engine, {})
         text = Text.assemble((f" {engine.name} ", "reverse"), "  ")
         if engine.error is not None:
             return text.append("down", "red")
-        if core is None or not core.opened:
+        if look.state == "opening":
             return text.append("recovering", "yellow")
-        statistics = engine.statistics()
         for name, value in (
-            ("VCL", statistics.vcl),
-            ("VDL", statistics.vdl),
-            ("commits", statistics.commits),
-            ("in flight", statistics.commits_waiting),
+            ("VCL", look.vcl),
+            ("VDL", look.vdl),
+            ("commits", look.commits),
+            ("in flight", look.waiting),
         ):
             text.append(f"{name} ", "dim").append(f"{value:,}", "bold").append("   ")
         text.append("\n" + " " * (len(engine.name) + 4))
-        for pg_id, lsn in list(statistics.pgcl.items())[:_MOST_GROUPS]:
+        for pg_id, lsn in list(look.pgcl.items())[:_MOST_GROUPS]:
             text.append(f"PGCL {pg_id} ", "dim").append(f"{lsn:,}", "bold").append("   ")
         return text
 
@@ -140,19 +138,10 @@ def _per_group(world: World, value: Callable[[int], int]) -> dict[int, int]:
 
 def _segment_row(host: SegmentHost, active: list[Episode], tail: int) -> tuple[Text, Text, Text]:
     """Name, state and SCL of one segment."""
-    states = [each.state for each in active if host.segment in each.segments and each.state]
+    faults = [each.state for each in active if host.segment in each.segments and each.state]
     scl = host.core.state.scl if host.core is not None else 0
-    state, style = "up", "green"
-    if host.lost is not None:
-        state, style = "lost", "red"
-    elif not host.up:
-        state, style = "down", "red"
-    elif states:
-        state, style = states[-1], "yellow"
-    elif host.core is None or not host.core.state.whole:
-        state, style = "healing", "yellow"
-    elif tail - scl > _FAR_BEHIND:
-        state, style = "behind", "yellow"
+    state = segment_state(host, faults, tail)
+    style = {"up": "green", "lost": "red", "down": "red"}.get(state, "yellow")
     up = host.up and host.core is not None
     return (
         Text(f"● {host.segment}", style=style),

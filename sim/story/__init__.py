@@ -10,12 +10,12 @@ from __future__ import annotations
 from sim.run import RunResult
 from sim.story.chapters import story
 from sim.story.evidence import Evidence
-from sim.story.lines import chosen
+from sim.story.lines import Line, chosen
 from sim.story.recorder import Recorder
 
 __all__ = ["Recorder", "tell"]
 
 
-def tell(recorder: Recorder, result: RunResult, rows: int, width: int) -> list[str]:
-    """The story in at most ``rows`` rows of ``width`` columns."""
+def tell(recorder: Recorder, result: RunResult, rows: int, width: int) -> list[Line]:
+    """The story's sentences, as many as fit in at most ``rows`` rows of ``width`` columns."""
     return chosen(story(Evidence(recorder, result)), rows, width)

@@ -228,7 +228,7 @@ def _call(evidence: Evidence, focus: Focus) -> Iterator[Line]:
 def _waiting(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     yield from waiting.pending(evidence)
     yield from recoveries.recoveries(evidence, (), 6)
-    yield from disks.restarts(evidence, evidence.world.cluster.hosts, (), 8)
+    yield from disks.restarts(evidence, evidence.hosts, (), 8)
     yield from losses(evidence, (), (), 5)
 
 

@@ -3,6 +3,8 @@
 A member *has* a record when a batch, gossip or a layer with it arrived there. That its SCL is past
 the LSN proves nothing: an SCL also steps over what a truncation has annulled. It has *synced* the
 record with the `WriteSynced` that belongs to the write of it, or when the layer of a peer is live.
+
+(More than 400 lines: whatever the steps prove, it is asked here.)
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from typing import Any, Final, TypeAlias, TypeVar, overload
 import attrs
 
 from aurora.events import Acknowledged, MtrAllocated, SealingStarted
+from segments.host import SegmentHost
 from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import (
@@ -165,7 +168,12 @@ class Evidence:
 
     @property
     def groups(self) -> Sequence[ProtectionGroup]:
-        return self.world.cluster.groups
+        return self.world.groups
+
+    @property
+    def hosts(self) -> Mapping[SegmentId, SegmentHost]:
+        """The segments' places; none of a run that ended before there was a cluster."""
+        return self.world.cluster.hosts if self.world.built else {}
 
     def known(self, lsn: Lsn) -> bool:
         """Whether a record of this LSN was ever allocated."""
@@ -313,7 +321,7 @@ class Evidence:
     def holders(self, lsn: Lsn) -> Iterator[tuple[SegmentId, bool, str]]:
         """Each member at the end: whether it has the record, and a note on how it stands."""
         for segment, copy in self.copies(lsn).items():
-            host = self.world.cluster.hosts[segment]
+            host = self.hosts[segment]
             core = host.core
             scl = None if core is None else core.state.scl
             down = self.run.checker.disks.is_down(segment)

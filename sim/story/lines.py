@@ -29,19 +29,24 @@ class Line(NamedTuple):
     text: str
 
 
-def chosen(lines: Iterable[Line], rows: int, width: int) -> list[str]:
+def chosen(lines: Iterable[Line], rows: int, width: int) -> list[Line]:
     """The heaviest lines that fit into ``rows`` rows of ``width`` columns, in causal order."""
     told = list(lines)
     places = {line.text: place for place, line in reversed(list(enumerate(told)))}
-    found: list[tuple[int, int, list[str]]] = []
+    found: list[tuple[int, int, Line]] = []
     said: set[tuple[int, str]] = set()
     for line in sorted(told, key=lambda each: (-each.weight, -each.number)):
-        shown = filled(f"{moment_column(line.time_ns)}  {line.text}", width, _INDENT)
-        if len(shown) <= rows and (line.number, line.text) not in said:
+        height = len(shown(line, width))
+        if height <= rows and (line.number, line.text) not in said:
             said.add((line.number, line.text))
-            rows -= len(shown)
-            found.append((line.number, places[line.text], shown))
-    return [row for _, _, shown in sorted(found) for row in shown]
+            rows -= height
+            found.append((line.number, places[line.text], line))
+    return [line for _, _, line in sorted(found, key=lambda each: each[:2])]
+
+
+def shown(line: Line, width: int) -> list[str]:
+    """The rows of a line, after its moment."""
+    return filled(f"{moment_column(line.time_ns)}  {line.text}", width, _INDENT)
 
 
 def filled(text: str, width: int, indent: str) -> list[str]:

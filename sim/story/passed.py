@@ -28,7 +28,7 @@ def passed(evidence: Evidence, _: Focus) -> Iterator[Line]:
     """Every sentence about a run in which nothing went wrong for good."""
     yield _planned(evidence)
     yield from recoveries.recoveries(evidence, (), NEEDED - 3)
-    yield from disks.restarts(evidence, evidence.world.cluster.hosts, (), NEEDED - 4)
+    yield from disks.restarts(evidence, evidence.hosts, (), NEEDED - 4)
     yield from _returns(evidence)
     yield from _waits(evidence)
     yield from losses(evidence, (), (), NEEDED - 5)

@@ -107,7 +107,7 @@ def lagging(evidence: Evidence) -> Iterator[Line]:
     """Segments that lack something that their writer has."""
     core = evidence.world.leading_writer.core
     behind = []
-    for segment, host in evidence.world.cluster.hosts.items():
+    for segment, host in evidence.hosts.items():
         if host.lost:
             behind.append((segment, "disk lost"))
         elif host.core is None or evidence.run.checker.disks.is_down(segment):

@@ -25,6 +25,7 @@ DOCUMENTS: Final = (
     "docs/scenarios.md",
     "docs/bugs.md",
     "docs/mutants.md",
+    "docs/viewer.md",
 )
 _ENDLESS: Final = re.compile(r"bugs run|--budget|fleet --seeds \d{3,}")
 """Campaigns: the same commands with a smaller size are run instead."""

@@ -26,6 +26,7 @@ FLOW: Final = (
     "story",
     "crews",
     "commands",
+    "view",
     "script",
 )
 """Rooms and modules of `sim`, each built on nothing but what stands before it."""

@@ -104,6 +104,7 @@ PLACES: Final = {
     "msgpack": ("segments/protocol/codec.py",),
     "xxhash": ("segments/protocol/codec.py",),
     "apsw": ("aurora/sqlite/",),
+    "h11": ("sim/view/server.py",),
     "greenlet": ("aurora/sqlite/bridge.py",),
     "distributed": ("sim/crews/dask_crew.py",),
     "trio": SHELLS,

@@ -1,4 +1,4 @@
-"""What ships: three typed packages with the scenarios, and nothing else."""
+"""What ships: three typed packages with scenarios, glossary and the viewer's page, nothing else."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_wheel_holds_exactly_the_three_packages_and_the_scenarios(wheel: Pat
         for path in all_files()
         if path.parent.as_posix() == "scripts/scenarios"
     }
-    assert packed == sources | scenarios
+    assert packed == sources | scenarios | {"sim/glossary.md"}
     assert {f"{package}/py.typed" for package in PACKAGES} <= packed
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -43,7 +43,10 @@ def test_the_packages_work_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> 
     program = (
         "import sys; sys.path.insert(0, 'site')\n"
         "import aurora, segments.protocol.codec, sim, aurora.sim, sim.files.scenario\n"
+        "import sim.view.page, sim.view.words\n"
         "assert 'default' in sim.files.scenario.shipped()\n"
+        "assert sim.view.page.INDEX in sim.view.page.read_assets()\n"
+        "assert sim.view.words.glossary()['SCL'].startswith('segment complete LSN')\n"
         "print(aurora.__file__, segments.__file__, sim.__file__, aurora.sim.__file__, sep='\\n')"
     )
     command = [sys.executable, "-I", "-c", program]

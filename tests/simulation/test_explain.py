@@ -40,7 +40,7 @@ from sim.story import Recorder, tell
 from sim.story.evidence import Evidence
 from sim.story.faults import faults
 from sim.story.focus import focus_of
-from sim.story.lines import LAST, NEEDED, Line, chosen
+from sim.story.lines import LAST, NEEDED, Line, chosen, shown
 from sim.story.recorder import Step
 from tests.busy import BUSY
 
@@ -490,14 +490,14 @@ def test_the_heaviest_sentences_are_told_causes_first() -> None:
         Line(1, 9, NEEDED, "a cause"),
         Line(1, 9, 4, "a cause"),
     ]
-    rows = chosen(lines, rows=3, width=80)
-    assert [each.split("  ")[-1] for each in rows] == ["a cause", "an effect", "the end"]
+    told = chosen(lines, rows=3, width=80)
+    assert [each.text for each in told] == ["a cause", "an effect", "the end"]
 
 
 def test_a_sentence_that_needs_more_rows_than_there_are_gives_way() -> None:
     lines = [Line(1, 0, NEEDED, "word " * 40), Line(2, 0, 1, "short")]
-    assert chosen(lines, rows=2, width=80) == ["   0.0000 s  short"]
-    rows = chosen(lines, rows=9, width=80)
+    assert [shown(each, 80) for each in chosen(lines, rows=2, width=80)] == [["   0.0000 s  short"]]
+    rows = [row for each in chosen(lines, rows=9, width=80) for row in shown(each, 80)]
     assert len(rows) == 5 and all(each.startswith(" " * 13 + "word") for each in rows[1:4])
 
 

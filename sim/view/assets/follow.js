@@ -1,0 +1,149 @@
+// The life of one thing, backwards and forwards: which events, nodes, messages and LSNs are its own.
+
+import { briefMoment, bytes, count, lsnRange, plural, span } from "view/format.js";
+
+const MOST = 400;
+
+const meets = (range, first, last) => range && range[0] <= last && range[1] >= first;
+
+/** What a selection marks in all views. `events` is ascending, and `more` says that it was cut. */
+export function marksOf(film, thing) {
+  const marks = { events: [], nodes: new Set(), messages: new Set(), lsns: null, page: null, more: false };
+  const { type, id } = thing;
+  if (type === "node") {
+    marks.nodes.add(id);
+    return marks;
+  }
+  if (type === "message") {
+    const m = film.messages[id];
+    marks.messages.add(id);
+    marks.nodes.add(m.from).add(m.to);
+    marks.lsns = m.lsns || null;
+    collect(film, marks, (n) => film.message[n] === id);
+  } else if (type === "commit") {
+    const commit = film.commits[id];
+    byLsn(film, marks, commit.first_lsn, commit.lsn);
+  } else if (type === "lsn") byLsn(film, marks, id, id);
+  else if (type === "page") {
+    marks.page = id;
+    collect(film, marks, (n) => film.pages(n).includes(id));
+    film.messages.forEach((m, i) => m.pages && m.pages.includes(id) && marks.messages.add(i));
+  } else if (type === "call") collect(film, marks, (n) => film.call[n] === id);
+  else if (type === "event") eventMarks(film, marks, id);
+  for (const n of marks.events) if (film.node[n] >= 0) marks.nodes.add(film.node[n]);
+  return marks;
+}
+
+function eventMarks(film, marks, n) {
+  marks.events = [n];
+  marks.lsns = film.lsns(n);
+  if (film.message[n] >= 0) {
+    const m = film.messages[film.message[n]];
+    marks.messages.add(film.message[n]);
+    marks.nodes.add(m.from).add(m.to);
+  }
+}
+
+function byLsn(film, marks, first, last) {
+  marks.lsns = [first, last];
+  // Events that speak of a thousand LSNs at once say little about one of them.
+  const near = Math.max(64, last - first + 1);
+  collect(film, marks, (n) => {
+    const range = film.raw.events.lsns[n];
+    return meets(range, first, last) && range[1] - range[0] < near;
+  });
+  film.messages.forEach((m, i) => meets(m.lsns, first, last) && marks.messages.add(i));
+}
+
+function collect(film, marks, wanted) {
+  for (let n = 0; n < film.count; n += 1) {
+    if (!wanted(n)) continue;
+    if (marks.events.length >= MOST) {
+      marks.more = true;
+      return;
+    }
+    marks.events.push(n);
+  }
+}
+
+/** A thing's name: the inspector's title. */
+export function titleOf(film, { type, id }) {
+  if (type === "node") return film.nodes[id].id;
+  if (type === "message") return `${film.messages[id].type} #${id}`;
+  if (type === "commit") {
+    const { first_lsn: first, lsn } = film.commits[id];
+    return `Commit ${lsnRange(first, lsn)}`;
+  }
+  if (type === "lsn") return `Record LSN ${count(id)}`;
+  if (type === "page") return `Page ${count(id)}`;
+  if (type === "call") return `Call ${count(id)}`;
+  return film.kindOf(id).name;
+}
+
+// ---- facts and sentences ------------------------------------------------------------------------
+
+/** A line of a life: {n: event or -1, text, mark, thing}. */
+const line = (n, text, extra = {}) => ({ n, text, ...extra });
+
+const ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth"];
+
+/** The life of a commit in sentences: from the call to whoever reads it. */
+export function commitLife(film, commit) {
+  const name = (node) => film.nodes[node].id;
+  const lines = [];
+  const call = film.callOf.get(commit.call);
+  if (call) {
+    lines.push(line(call.invoked, `${name(call.client)} calls: ${call.text}`, { thing: { type: "call", id: commit.call } }));
+  }
+  const pages = commit.pages.length ? ` for ${pageWords(commit.pages)}` : "";
+  lines.push(line(commit.allocated, `${name(commit.writer)} allocates ${lsnRange(commit.first_lsn, commit.lsn)}${pages}`));
+  for (const each of commit.holders) {
+    if (each.received >= 0) lines.push(line(each.received, `${name(each.node)} receives it`, { node: each.node }));
+    if (each.lost >= 0) lines.push(line(each.lost, `${name(each.node)} loses it`, { node: each.node, mark: "never" }));
+    if (each.synced >= 0) lines.push(line(each.synced, `${name(each.node)} has it on disk (synced)`, { node: each.node }));
+  }
+  const acks = commit.holders.filter((each) => each.heard >= 0).sort((a, b) => a.heard - b.heard);
+  acks.forEach((each, i) => {
+    const text = `${name(commit.writer)} hears ${name(each.node)}: the ${ORDINALS[i] ?? `${i + 1}th`} acknowledgement`;
+    lines.push(line(each.heard, text, { node: each.node, mark: i === 3 ? "fourth" : "" }));
+  });
+  if (commit.durable >= 0) {
+    const needed = film.t[commit.durable] - film.t[commit.allocated];
+    lines.push(line(commit.durable, `Durable: the VDL has reached LSN ${count(commit.lsn)}, ${span(needed)} after allocation`, { mark: "durable" }));
+  }
+  if (call && call.returned >= 0) lines.push(line(call.returned, `${name(call.client)} is told: ${call.outcome}`));
+  for (const reader of commit.readers.slice(0, 12)) lines.push(line(reader, `Read: ${film.line(reader)}`));
+  lines.sort((a, b) => a.n - b.n);
+  if (commit.readers.length > 12) lines.push(line(-1, `and ${plural(commit.readers.length - 12, "later read")}`));
+  if (commit.annulled >= 0) lines.push(line(commit.annulled, "Annulled by a recovery: its LSNs never exist again", { mark: "never" }));
+  else if (commit.durable < 0) lines.push(line(-1, "It never became durable in this run", { mark: "never" }));
+  return lines;
+}
+
+export function pageWords(pages) {
+  const shown = pages.slice(0, 6).map(count).join(", ");
+  const more = pages.length > 6 ? ` and ${pages.length - 6} more` : "";
+  return `${pages.length === 1 ? "page" : "pages"} ${shown}${more}`;
+}
+
+/** The life of anything else: the events that speak of it. */
+export function eventLife(film, marks) {
+  return marks.events.map((n) => line(n, film.line(n), { node: film.node[n] }));
+}
+
+/** Facts about a message, in pairs of name and value. */
+export function messageFacts(film, m) {
+  const facts = [
+    ["from", film.nodes[m.from].id],
+    ["to", film.nodes[m.to].id],
+    ["sent", briefMoment(m.sent_ns)],
+  ];
+  if (m.arrived.length) {
+    facts.push(["under way", span(m.arrived[0] - m.sent_ns)]);
+    if (m.arrived.length > 1) facts.push(["copies", count(m.arrived.length)]);
+  } else facts.push(["lost", m.lost ?? "still under way at the end"]);
+  if (m.bytes) facts.push(["size", bytes(m.bytes)]);
+  if (m.lsns) facts.push(["records", lsnRange(...m.lsns)]);
+  if (m.pages && m.pages.length) facts.push(["pages", pageWords(m.pages)]);
+  return facts;
+}

@@ -1,0 +1,87 @@
+// When did it become inevitable? The run is kept up to a moment, all later chances are drawn anew,
+// again and again: the share of failures over that moment.
+
+import { briefMoment, count, plural } from "view/format.js";
+import { html } from "view/html.js";
+import { colors } from "view/palette.js";
+import { app, film, notice } from "view/store.js";
+import { askFuture } from "view/server.js";
+import { toTime } from "view/time.js";
+
+const FUTURES = 20;
+
+const points = () => (app.future?.points ?? []).filter((each) => each.of > 0).toSorted((a, b) => a.t - b.t);
+
+/** Draw the share of failures over the slider: x(ns) gives the place, between `top` and `bottom`. */
+export function curve(context, x, top, bottom, spots) {
+  const shown = points();
+  if (!shown.length || app.active !== "main") return;
+  const y = (each) => bottom - (each.failed / each.of) * (bottom - top);
+  context.strokeStyle = colors.finding;
+  context.lineWidth = 2;
+  context.beginPath();
+  shown.forEach((each, i) => (i ? context.lineTo(x(each.t), y(each)) : context.moveTo(x(each.t), y(each))));
+  context.stroke();
+  for (const each of shown) {
+    context.fillStyle = colors.panel;
+    context.beginPath();
+    context.arc(x(each.t), y(each), 3, 0, 7);
+    context.fill();
+    context.lineWidth = 1.5;
+    context.stroke();
+    spots.unshift({ x: x(each.t) - 5, w: 10, y: y(each) - 5, h: 10, text: pointWords(each) });
+  }
+  const safe = app.future.last_safe_ns;
+  if (safe === null || safe === undefined) return;
+  context.setLineDash([3, 3]);
+  context.strokeStyle = colors.ok;
+  context.beginPath();
+  context.moveTo(x(safe), top);
+  context.lineTo(x(safe), bottom);
+  context.stroke();
+  context.setLineDash([]);
+  spots.unshift({ flag: true, ns: safe, x: x(safe) - 4, w: 8, y: top, h: 14, text: `The last moment from which most futures still pass: ${briefMoment(safe)}.` });
+}
+
+const pointWords = (each) =>
+  `With chances drawn anew from ${briefMoment(each.t)}, ${count(each.failed)} of ${plural(each.of, "future")} fail.`;
+
+export function Inevitable() {
+  const shown = points();
+  const state = app.future?.state;
+  const ask = () => askFuture(FUTURES).catch((error) => {
+    app.future = null;
+    notice(error.message);
+  });
+  const safe = app.future?.last_safe_ns;
+  return html`<h3>When did it become inevitable?</h3>
+    <p class="dim">Keep the run up to a moment, draw all later chances anew, ${FUTURES} times: how many fail?</p>
+    ${app.server
+      ? html`<p><button class="primary" disabled=${state === "running"} onClick=${ask}>${state === "running" ? `Running futures… ${plural(shown.length, "moment")}` : shown.length ? "Ask again" : "Find out"}</button></p>`
+      : html`<p><button disabled>Find out</button> <span class="dim">needs a server; type:</span></p><pre class="command">${command()}</pre>`}
+    ${app.future?.error && html`<p class="bad">${app.future.error}</p>`}
+    ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
+      ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}
+    ${state === "done" && shown.length > 0 && (safe === null || safe === undefined) && html`<p>From no moment do most futures pass: the end was in the plan from the beginning.</p>`}
+    ${shown.length > 0 && html`<${Plot} shown=${shown} />`}`;
+}
+
+function command() {
+  const { run } = film();
+  return run.inevitable_command ?? run.command.replace(/ (run|view) /, " inevitable ");
+}
+
+function Plot({ shown }) {
+  const end = film().endNs;
+  const at = (each) => [40 + (each.t / end) * 400, 8 + (1 - each.failed / each.of) * 70];
+  const line = shown.map((each) => at(each).map((v) => v.toFixed(1)).join(",")).join(" ");
+  return html`<svg class="plot" viewBox="0 0 460 104" role="img" aria-label="Share of failing futures over the moment">
+    ${[0, 0.5, 1].map((share) => html`<g key=${share}><line x1="40" x2="440" y1=${78 - share * 70} y2=${78 - share * 70} />
+      <text x="34" y=${81 - share * 70} text-anchor="end">${share * 100} %</text></g>`)}
+    <polyline points=${line} />
+    ${shown.map((each) => html`<circle key=${each.t} cx=${at(each)[0]} cy=${at(each)[1]} r="4" tabindex="0" role="button"
+      aria-label=${pointWords(each)} data-tip=${pointWords(each)} onClick=${() => toTime(each.t)}
+      onKeyDown=${(e) => e.key === "Enter" && toTime(each.t)} />`)}
+    <text x="40" y="98">0 s</text><text x="440" y="98" text-anchor="end">${briefMoment(end)}</text>
+  </svg>`;
+}

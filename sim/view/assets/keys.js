@@ -1,0 +1,115 @@
+// Everything by keyboard.
+
+import { useEffect, useRef } from "preact/hooks";
+import { toDifference } from "view/fork.js";
+import { html } from "view/html.js";
+import { TABS } from "view/inspector.js";
+import { zoom } from "view/lanes.js";
+import { toggleTheme } from "view/palette.js";
+import { activate, app, changed, film, select, selectBack, set, useApp } from "view/store.js";
+import { faster, jump, play, step, stepOfNode, toCursor } from "view/time.js";
+import { skipTour, startTour } from "view/tour.js";
+
+function nextGroup() {
+  const { groups } = film();
+  set({ group: groups[(groups.indexOf(app.group) + 1) % groups.length] });
+}
+
+function escape() {
+  if (app.dialog) return set({ dialog: null });
+  if (app.tour) return skipTour();
+  if (app.selection) return select(null);
+  return set({ notice: "" });
+}
+
+function swap() {
+  if (app.other) activate(app.other);
+}
+
+const lanes = () => set({ view: app.view === "map" ? "lanes" : "map" });
+const theme = () => { toggleTheme(); changed(); };
+
+/** [keys, what they do in words, what is done; the second for the same key with Shift]. */
+const KEYS = [
+  ["Time", [
+    [" ", "Space", "play, pause", () => play()],
+    ["ArrowRight", "→", "one event on; with Shift, of this node", () => step(1), () => stepOfNode(1)],
+    ["ArrowLeft", "←", "one event back; with Shift, of this node", () => step(-1), () => stepOfNode(-1)],
+    ["+", "+", "faster", () => faster(1), () => faster(1)],
+    ["-", "−", "slower", () => faster(-1)],
+    ["Home", "Home", "to the beginning", () => toCursor(0)],
+    ["End", "End", "to the end", () => toCursor(film().count)],
+  ]],
+  ["Jumps (with Shift: backwards)", [
+    ["f", "f", "next fault", () => jump("fault", 1), () => jump("fault", -1)],
+    ["c", "c", "next commit", () => jump("commit", 1), () => jump("commit", -1)],
+    ["x", "x", "next finding", () => jump("finding", 1), () => jump("finding", -1)],
+    ["r", "r", "next recovery", () => jump("recovery", 1), () => jump("recovery", -1)],
+    ["n", "n", "next landmark of any kind", () => jump("landmark", 1), () => jump("landmark", -1)],
+    ["d", "d", "first difference of two runs", toDifference],
+  ]],
+  ["Views", [
+    ["l", "l", "lanes or map", lanes],
+    ["]", "]", "lanes: closer", () => zoom(0.5)],
+    ["[", "[", "lanes: further", () => zoom(2)],
+    ["g", "g", "next protection group", nextGroup],
+    ["s", "s", "the other of two runs", swap],
+    ...TABS.map(([name, label], i) => [String(i + 1), String(i + 1), label.toLowerCase(), () => set({ tab: name })]),
+  ]],
+  ["One thing", [
+    ["/", "/", "find it by its name", () => document.getElementById("find").focus(), () => document.getElementById("find").focus()],
+    ["Backspace", "Backspace", "what was selected before", selectBack],
+    ["Escape", "Esc", "select nothing; close", escape],
+    ["t", "t", "dark or light; with Shift, the tour", theme, startTour],
+    ["?", "?", "these keys", () => set({ dialog: app.dialog ? null : "keys" }), () => set({ dialog: app.dialog ? null : "keys" })],
+  ]],
+];
+
+const byKey = new Map(KEYS.flatMap(([, rows]) => rows.map((row) => [row[0], row])));
+
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const { target } = event;
+  const writing = target.matches?.("input:not([type=checkbox]), select, textarea");
+  if (writing && event.key === "Escape") return target.blur();
+  if (writing) return;
+  if (event.key === " " && target.matches?.("button, input, [role=button]")) return;
+  const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const row = byKey.get(name) ?? (name === "=" ? byKey.get("+") : undefined);
+  const act = row?.[event.shiftKey && row[4] ? 4 : 3];
+  if (!act || (event.shiftKey && !row[4])) return;
+  event.preventDefault();
+  if (app.dialog && !["Escape", "?"].includes(event.key)) return;
+  act();
+}
+
+export function startKeys() {
+  document.addEventListener("keydown", pressed);
+}
+
+export function KeysDialog() {
+  useApp();
+  const ref = useRef(null);
+  const open = app.dialog === "keys";
+  useEffect(() => {
+    if (open && !ref.current.open) ref.current.showModal();
+    if (!open && ref.current.open) ref.current.close();
+  }, [open]);
+  return html`<dialog ref=${ref} class="keys" aria-label="Keys" onClose=${() => set({ dialog: null })}
+      onClick=${(e) => e.target === ref.current && set({ dialog: null })}>
+    <div class="keysbody"><h2>Keys</h2>
+    <div class="keygroups">${KEYS.map(([title, rows]) => html`<section key=${title}><h3>${title}</h3>
+      <dl>${rows.map(([key, shown, words]) => html`<div key=${key}><dt><kbd>${shown}</kbd></dt><dd>${words}</dd></div>`)}</dl></section>`)}
+      <${Legend} /></div>
+    <button onClick=${() => set({ dialog: null })}>Close</button></div>
+  </dialog>`;
+}
+
+function Legend() {
+  return html`<section><h3>Signs</h3><dl>
+    ${[["●", "up, or open"], ["○", "down"], ["◐", "behind, or opening"], ["◍", "damaged"], ["‖", "paused"], ["✕", "lost, or broken"]].map(
+      ([sign, words]) => html`<div key=${sign}><dt>${sign}</dt><dd>${words}</dd></div>`)}
+    ${[["write", "●", "redo, acknowledgements"], ["read", "◆", "reads"], ["gossip", "▲", "gossip"], ["recovery", "■", "recovery"]].map(
+      ([kind, sign, words]) => html`<div key=${kind}><dt class="ink-${kind}">${sign}</dt><dd>message: ${words}</dd></div>`)}
+  </dl></section>`;
+}

@@ -1,0 +1,349 @@
+// The log line: LSNs from left to right, one row for each segment of a group: who has what.
+// A cell is outlined when a commit's records were received, half when synced, full when heard.
+
+import { useRef } from "preact/hooks";
+import { SMALL, cross, hatch, shownStamp, useCanvas } from "view/canvas.js";
+import { count, lsnRange } from "view/format.js";
+import { html } from "view/html.js";
+import { colors } from "view/palette.js";
+import { stateSign } from "view/signs.js";
+import { active, app, select, set, useApp } from "view/store.js";
+import { hideTip, showTip, wordsFor } from "view/words.js";
+
+const LEFT = 64;
+const TOP = 17;
+const BOTTOM = 15;
+const NARROW = 15; // an LSN's width, if the run has many
+const WIDE = 44; // and if it has few
+
+const QUORUM = 4;
+let CELL = NARROW;
+
+export function LogLine() {
+  useApp();
+  const view = useRef({ first: 0, own: false, spots: [] });
+  const ref = useCanvas({
+    paint: (context, width, height) => paint(context, height, view.current),
+    stamp: (width) => arranged(view.current, width),
+  });
+  const { film } = active();
+  const pick = (event) => {
+    const lsn = lsnAt(film, view.current, event);
+    if (lsn < 1) return;
+    const commit = film.commitOf(lsn);
+    if (commit && commit.allocated < active().cursor) select({ type: "commit", id: film.commits.indexOf(commit) });
+  };
+  const hover = (event) => hint(view.current, event);
+  const wheel = (event) => {
+    event.preventDefault();
+    const by = Math.sign(event.deltaY || event.deltaX) * 6;
+    view.current.own = true;
+    view.current.first = Math.max(0, view.current.first + by);
+    set({});
+  };
+  return html`<section class="logline" aria-label="Log line">
+    <canvas ref=${ref} onClick=${pick} onPointerMove=${hover} onPointerLeave=${hideTip} onWheel=${wheel}
+      role="img" aria-label=${spoken()}></canvas>
+    ${film.groups.length > 1 && html`<div class="groups" role="group" aria-label="Protection group">
+      ${film.groups.map((g) => html`<button key=${g} aria-pressed=${app.group === g} onClick=${() => set({ group: g })}
+        data-tip="Show protection group ${g}: its six segments, and the commits that touch it.">PG ${g}</button>`)}</div>`}
+  </section>`;
+}
+
+function spoken() {
+  const { vdl, vcl } = marks(active());
+  return `The log: VDL ${vdl}, VCL ${vcl}`;
+}
+
+/** The watermarks as the newest writer knows them. */
+function marks(run) {
+  const { film, moment } = run;
+  const found = { vdl: 0, vcl: 0, pgcl: 0, next: 1 };
+  for (const writer of film.writers) {
+    if (!moment.of(writer, "state")) continue;
+    found.vdl = Math.max(found.vdl, moment.of(writer, "vdl") || 0);
+    found.vcl = Math.max(found.vcl, moment.of(writer, "vcl") || 0);
+    found.pgcl = Math.max(found.pgcl, moment.of(writer, `pgcl:${app.group}`) || 0);
+    found.next = Math.max(found.next, moment.of(writer, "next_lsn") || 1);
+  }
+  return found;
+}
+
+function rowsOf(film) {
+  const rows = film.segments.filter((i) => film.nodes[i].group === app.group);
+  return rows.length ? rows : film.segments.slice(0, 6);
+}
+
+/** Keep the frontier in the right part of the picture, moving by whole tens. */
+function follow(view, film, next, columns) {
+  if (app.marks?.lsns && !app.playing) {
+    const first = film.columnOf(app.marks.lsns[0]);
+    const last = film.columnOf(app.marks.lsns[1]);
+    if (!view.own && (first < view.first || last >= view.first + columns)) {
+      view.first = Math.max(0, Math.floor((first - columns / 2) / 10) * 10);
+    }
+    return;
+  }
+  if (app.playing) view.own = false;
+  if (view.own) return;
+  const at = film.columnOf(next);
+  if (at > view.first + columns - 4 || at < view.first + 4) {
+    view.first = Math.max(0, Math.ceil((at - columns * 0.7) / 10) * 10);
+  }
+}
+
+/** Decide which LSNs are shown, before anything is drawn; what is told depends on. */
+function arranged(view, width) {
+  const run = active();
+  const { film } = run;
+  const stamp = shownStamp(run);
+  if (view.key !== stamp) view.own = view.key === undefined ? false : view.own && !app.marks;
+  view.key = stamp;
+  CELL = Math.max(NARROW, Math.min(WIDE, Math.floor((width - LEFT - 60) / (film.columnOf(film.lastLsn) + 2))));
+  const columns = Math.floor((width - LEFT - 8) / CELL);
+  view.columns = columns;
+  view.width = width;
+  follow(view, film, marks(run).next, columns);
+  return `${stamp} ${view.first}`;
+}
+
+function paint(context, height, view) {
+  const run = active();
+  const { film } = run;
+  const found = marks(run);
+  const { width } = view;
+  const rows = rowsOf(film);
+  const row = (height - TOP - BOTTOM) / rows.length;
+  Object.assign(view, { row, rows, vdl: found.vdl, spots: [] });
+  context.font = SMALL;
+  names(context, run, rows, row);
+  if (app.other) {
+    context.fillStyle = colors.dim;
+    context.fillText(run.name === "main" ? "the run" : run.name, 8, TOP - 5);
+  }
+  const x = (lsn) => LEFT + (film.columnOf(lsn) - view.first) * CELL;
+  context.save();
+  context.beginPath();
+  context.rect(LEFT - 1, 0, width - LEFT, height);
+  context.clip();
+  selection(context, x, height);
+  complete(context, run, view);
+  const [from, to] = lsnsShown(film, view);
+  for (const commit of film.commitsIn(from, to)) {
+    if (commit.allocated < run.cursor) column(context, run, commit, view, x);
+  }
+  annulled(context, run, view, x);
+  outline(context, x, height);
+  axis(context, film, view, x, height);
+  watermarks(context, found, view, x, height, width);
+  context.restore();
+  if (found.next <= 1) empty(context, width, height);
+}
+
+function names(context, run, rows, row) {
+  rows.forEach((node, i) => {
+    const state = run.moment.of(node, "state");
+    context.fillStyle = app.marks?.nodes.has(node) ? colors.select : ["up", "open"].includes(state) ? colors.ink : colors.dim;
+    context.textAlign = "right";
+    context.fillText(`${run.film.nodes[node].id}  ${stateSign(state)}`, LEFT - 6, TOP + i * row + row / 2 + 3.5);
+  });
+  context.textAlign = "left";
+}
+
+/** Up to its SCL a segment has everything. */
+function complete(context, run, view) {
+  view.rows.forEach((node, i) => {
+    const lost = run.moment.of(node, "state") === "lost";
+    const scl = lost ? 0 : run.moment.of(node, "scl") || 0;
+    const y = TOP + i * view.row;
+    context.fillStyle = colors.track;
+    context.fillRect(LEFT, y + 1.5, view.columns * CELL, view.row - 3);
+    const until = scl ? Math.min(run.film.columnOf(scl) + 1 - view.first, view.columns) : 0;
+    if (until > 0) {
+      context.fillStyle = colors.have;
+      context.fillRect(LEFT, y + 1.5, until * CELL, view.row - 3);
+    }
+  });
+}
+
+function column(context, run, commit, view, x) {
+  const { cursor, film, moment } = run;
+  const left = x(commit.first_lsn) + 0.5;
+  const width = x(commit.lsn) + CELL - x(commit.first_lsn) - 1.5;
+  const durable = commit.durable >= 0 && commit.durable < cursor;
+  let heard = 0;
+  if (commit.pg === app.group || film.groups.length === 1) {
+    for (const holder of commit.holders) {
+      const i = view.rows.indexOf(holder.node);
+      if (i < 0) continue;
+      if (holder.heard >= 0 && holder.heard < cursor) heard += 1;
+      const whole = (moment.of(holder.node, "scl") || 0) >= commit.lsn;
+      const gone = moment.of(holder.node, "state") === "lost" && holder.synced >= 0 && holder.synced < cursor;
+      cell(context, holder, cursor, [left, TOP + i * view.row + 1.5, width, view.row - 3], whole, gone);
+    }
+  }
+  context.strokeStyle = colors.panel;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(left - 0.5, TOP);
+  context.lineTo(left - 0.5, TOP + view.row * view.rows.length);
+  context.stroke();
+  // The VDL may have passed a commit of which too few have told: that is what one looks for.
+  const early = !durable && commit.lsn <= view.vdl && heard < QUORUM;
+  context.fillStyle = durable ? colors.write : early ? colors.finding : colors.dim;
+  context.textAlign = "center";
+  context.font = SMALL;
+  const words = durable ? "✓" : early ? `${heard} of 6` : String(heard);
+  context.fillText(words, left + width / 2, TOP - 5);
+  context.textAlign = "left";
+}
+
+/** How far a segment is with a commit's records: received, synced, or heard by the writer. */
+function cell(context, holder, cursor, [x, y, width, height], complete, gone) {
+  const reached = (n) => n >= 0 && n < cursor;
+  if (reached(holder.lost) || gone) {
+    context.strokeStyle = colors.fault;
+    context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+    cross(context, x + width / 2, y + height / 2, Math.min(height, 8) / 2 - 1, colors.fault);
+  } else if (reached(holder.heard)) {
+    context.fillStyle = colors.write;
+    context.fillRect(x, y, width, height);
+  } else if (reached(holder.synced) || complete) {
+    context.fillStyle = colors.have;
+    context.fillRect(x, y, width, height);
+    hatch(context, x, y, width, height, colors.write, 4);
+  } else if (reached(holder.received)) {
+    context.strokeStyle = colors.write;
+    context.lineWidth = 1;
+    context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  }
+}
+
+function annulled(context, run, view, x) {
+  for (const [first, last] of run.moment.world("annulled") || []) {
+    const from = Math.max(x(first), LEFT);
+    const to = Math.min(x(last + 1), LEFT + view.columns * CELL);
+    if (to <= from) continue;
+    const width = to - from;
+    const height = view.row * view.rows.length;
+    context.globalAlpha = 0.8;
+    context.fillStyle = colors.panel;
+    context.fillRect(from, TOP, width, height);
+    context.globalAlpha = 1;
+    hatch(context, from, TOP, width, height, colors.recovery, 7);
+    context.fillStyle = colors.recovery;
+    if (width > 60) context.fillText("annulled", from + 4, TOP - 5);
+    view.spots.push({ x: from, width, word: "annulled" });
+  }
+}
+
+function axis(context, film, view, x, height) {
+  context.fillStyle = colors.dim;
+  context.textAlign = "center";
+  let free = LEFT;
+  for (let column = view.first; column < view.first + view.columns; column += 1) {
+    const lsn = film.lsnAt(column);
+    const edge = column > 0 && lsn > 0 && film.lsnAt(column - 1) === 0;
+    if (!lsn || (lsn % 10 && !edge && lsn !== 1)) continue;
+    const text = count(lsn);
+    const half = context.measureText(text).width / 2;
+    const at = x(lsn) + CELL / 2;
+    if (at - half < free) continue;
+    context.fillText(text, at, height - 4);
+    free = at + half + 12;
+  }
+  context.textAlign = "left";
+}
+
+function watermarks(context, found, view, x, height, width) {
+  const labels = [["VDL", found.vdl, colors.write, 0], ["VCL", found.vcl, colors.ink, 1], ["PGCL", found.pgcl, colors.read, 2]];
+  const places = new Map();
+  for (const [word, lsn, color] of labels) {
+    const at = lsn ? x(lsn) + CELL - 1 : x(1) - 1;
+    if (at < LEFT - 2 || at > LEFT + view.columns * CELL) continue;
+    const names = places.get(at) ?? [];
+    places.set(at, [...names, [word, color]]);
+  }
+  for (const [at, names] of places) {
+    context.strokeStyle = names[0][1];
+    context.lineWidth = 2;
+    context.beginPath();
+    context.moveTo(at, TOP - 3);
+    context.lineTo(at, height - BOTTOM + 2);
+    context.stroke();
+    const text = names.map(([word]) => word).join(" = ");
+    const wide = context.measureText(text).width;
+    const left = Math.min(at + 4, width - wide - 8);
+    context.fillStyle = colors.panel;
+    context.fillRect(left - 3, 0, wide + 6, 13);
+    context.fillStyle = names[0][1];
+    context.fillText(text, left, 10);
+    view.spots.push({ x: left - 3, width: wide + 6, word: names[0][0], top: true });
+  }
+}
+
+function selection(context, x, height) {
+  if (!app.marks?.lsns) return;
+  const [first, last] = app.marks.lsns;
+  context.fillStyle = colors.halo;
+  context.fillRect(x(first), 0, x(last) + CELL - x(first), height);
+}
+
+function outline(context, x, height) {
+  if (!app.marks?.lsns) return;
+  const [first, last] = app.marks.lsns;
+  context.strokeStyle = colors.select;
+  context.lineWidth = 2;
+  context.strokeRect(x(first) + 0.5, 1, x(last) + CELL - x(first) - 1, height - 2);
+}
+
+function empty(context, width, height) {
+  context.fillStyle = colors.dim;
+  context.textAlign = "center";
+  context.fillText("No record yet: the log begins with the first write.", LEFT + (width - LEFT) / 2, height / 2 + 4);
+}
+
+/** The first and the last LSN that the picture has room for. */
+function lsnsShown(film, view) {
+  let first = view.first;
+  while (first > 0 && !film.lsnAt(first)) first -= 1;
+  let last = view.first + view.columns;
+  while (!film.lsnAt(last)) last += 1;
+  return [film.lsnAt(first), film.lsnAt(last)];
+}
+
+function lsnAt(film, view, event) {
+  const place = event.currentTarget.getBoundingClientRect();
+  const x = event.clientX - place.left - LEFT;
+  return x < 0 ? 0 : film.lsnAt(view.first + Math.floor(x / CELL));
+}
+
+function hint(view, event) {
+  const place = event.currentTarget.getBoundingClientRect();
+  const [x, y] = [event.clientX - place.left, event.clientY - place.top];
+  const spot = view.spots.find((each) => x >= each.x && x <= each.x + each.width && (!each.top || y < 14));
+  if (spot) return showTip(event.clientX, event.clientY, wordsFor(spot.word), spot.word);
+  const run = active();
+  const lsn = lsnAt(run.film, view, event);
+  const commit = lsn > 0 ? run.film.commitOf(lsn) : null;
+  if (!commit || commit.allocated >= run.cursor) return hideTip();
+  const i = Math.floor((y - TOP) / view.row);
+  const title = `Commit ${lsnRange(commit.first_lsn, commit.lsn)}`;
+  showTip(event.clientX, event.clientY, cellWords(run, commit, view.rows[i]), title);
+  return undefined;
+}
+
+function cellWords(run, commit, node) {
+  const heard = commit.holders.filter((each) => each.heard >= 0 && each.heard < run.cursor).length;
+  const durable = commit.durable >= 0 && commit.durable < run.cursor ? "durable" : "not durable yet";
+  const whole = `${heard} of 6 acknowledged, ${durable}.`;
+  if (node === undefined) return whole;
+  const holder = commit.holders.find((each) => each.node === node);
+  const reached = (n) => n !== undefined && n >= 0 && n < run.cursor;
+  const name = run.film.nodes[node].id;
+  if (reached(holder?.lost)) return `${name} had it, and has lost it. ${whole}`;
+  if (reached(holder?.heard)) return `${name} has it on disk, and the writer knows. ${whole}`;
+  if (reached(holder?.synced)) return `${name} has it on disk; the writer has not heard so yet. ${whole}`;
+  if (reached(holder?.received)) return `${name} has received it; it is not on disk yet. ${whole}`;
+  return `${name} has not received it from the writer. ${whole}`;
+}

@@ -1,0 +1,122 @@
+// One time for all views: playing, stepping, jumping. The moment is a number of events that have
+// happened, and the virtual time, which between two events may run on.
+
+import { active, app, changed, endNs, film, onAdvance, set } from "view/store.js";
+
+export const SPEEDS = [1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2e8, 5e8, 1e9, 2e9];
+
+/** Virtual time in a second of the visitor's, in words. */
+export function speedWords(speed) {
+  if (speed >= 1e9) return `${speed / 1e9} s/s`;
+  if (speed >= 1e6) return `${speed / 1e6} ms/s`;
+  return `${speed / 1e3} µs/s`;
+}
+
+/** The other run follows: event by event as long as the two are the same, by time from there on. */
+function follow() {
+  const { name, cursor } = active();
+  for (const run of app.runs.values()) {
+    if (run.name === name) continue;
+    const differ = app.forks.get(name === "main" ? run.name : name)?.first_difference;
+    const [mine, its] = name === "main" ? [differ?.main, differ?.fork] : [differ?.fork, differ?.main];
+    const same = mine !== undefined && cursor <= mine + 1;
+    run.moment.moveTo(same ? Math.min(cursor, its + 1) : run.film.cursorAt(app.t));
+  }
+}
+
+/** To the state after `cursor` events, at the time of the last of them. */
+export function toCursor(cursor) {
+  const { t, count } = film();
+  const wanted = Math.max(0, Math.min(cursor, count));
+  active().moment.moveTo(wanted);
+  app.t = wanted > 0 ? t[wanted - 1] : 0;
+  follow();
+  changed();
+}
+
+/** To just after event `n`. */
+export function toEvent(n) {
+  app.playing = false;
+  app.notice = "";
+  toCursor(n + 1);
+}
+
+export function toTime(ns) {
+  app.t = Math.max(0, Math.min(ns, endNs()));
+  active().moment.moveTo(film().cursorAt(app.t));
+  follow();
+  changed();
+}
+
+export function step(by) {
+  app.playing = false;
+  app.notice = "";
+  toCursor(active().cursor + by);
+}
+
+/** To the next (or previous) event in an ascending list of events. */
+export function stepIn(events, by) {
+  const at = active().cursor - 1;
+  const found =
+    by > 0 ? events.find((n) => n > at) : events.findLast((n) => n < at);
+  if (found === undefined) return false;
+  toEvent(found);
+  return true;
+}
+
+/** The node whose events are stepped through: the selected one, or the current event's. */
+export function nodeHere() {
+  if (app.selection?.type === "node") return app.selection.id;
+  const n = active().cursor - 1;
+  return n >= 0 ? film().node[n] : -1;
+}
+
+export function stepOfNode(by) {
+  const node = nodeHere();
+  if (node < 0) return step(by);
+  if (app.selection?.type !== "node") app.selection = { type: "node", id: node };
+  return stepIn(film().nodeEvents[node], by);
+}
+
+const FINDINGS = ["finding"];
+const jumpLists = new WeakMap();
+
+/** The events that a jump of this kind goes to, ascending. */
+export function jumpList(kind, of = film()) {
+  let lists = jumpLists.get(of);
+  if (!lists) jumpLists.set(of, (lists = {}));
+  if (lists[kind]) return lists[kind];
+  const marks = (kinds) => of.landmarks.filter((m) => kinds.includes(m.kind)).map((m) => m.event);
+  let found;
+  if (kind === "commit") found = of.durables.map((each) => each.durable);
+  else if (kind === "finding") found = marks(FINDINGS);
+  else if (kind === "landmark") found = of.landmarks.map((each) => each.event);
+  else found = marks([kind]);
+  lists[kind] = [...new Set(found)].sort((a, b) => a - b);
+  return lists[kind];
+}
+
+export function jump(kind, by) {
+  if (!stepIn(jumpList(kind), by)) {
+    set({ notice: `no ${by > 0 ? "later" : "earlier"} ${kind}` });
+  } else app.notice = "";
+}
+
+export function play(on = !app.playing) {
+  if (on && app.t >= endNs()) toTime(0);
+  set({ playing: on, notice: "" });
+}
+
+export function faster(by) {
+  const at = SPEEDS.findIndex((each) => each >= app.speed);
+  set({ speed: SPEEDS[Math.max(0, Math.min(at + by, SPEEDS.length - 1))] });
+}
+
+function advance(ms) {
+  if (!app.playing) return;
+  const end = endNs();
+  toTime(app.t + (app.speed * ms) / 1000);
+  if (app.t >= end) app.playing = false;
+}
+
+onAdvance(advance);

@@ -1,0 +1,273 @@
+"""The life of each commit: who got it, who synced it, when it was durable, who read it.
+
+One pass over the steps, where `sim.story.evidence` asks all of them for one record; a test compares
+the two.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import attrs
+
+from aurora.events import (
+    Acknowledged,
+    CommitsAcknowledged,
+    MtrAllocated,
+    PoolLookedUp,
+    VolumeOpened,
+)
+from segments.protocol.events import (
+    AckSent,
+    BatchReceived,
+    Event,
+    GossipReceived,
+    Hydrated,
+    LayerReceived,
+    PageMaterialized,
+    RecordsApplied,
+    Restored,
+    TableAdopted,
+    WriteStarted,
+    WriteSynced,
+)
+from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
+from segments.protocol.volume import ProtectionGroup
+
+MOST_READERS: Final = 50
+NEVER: Final = -1
+
+
+@attrs.define
+class Holder:
+    """One segment's copy of a commit: the number of the event of each stage, or `NEVER`."""
+
+    segment: SegmentId
+    lsn: Lsn
+    """The last LSN of the commit that this segment's group holds."""
+    received: int = NEVER
+    applied: int = NEVER
+    """The SCL has reached it."""
+    synced: int = NEVER
+    acked: int = NEVER
+    heard: int = NEVER
+    """The writer has counted its acknowledgement."""
+    lost: int = NEVER
+    """It was annulled there, or is gone after a restart."""
+
+
+@attrs.define
+class Life:
+    """One commit."""
+
+    lsn: Lsn
+    first_lsn: Lsn
+    pages: list[PageId]
+    writer: str
+    call: int
+    allocated: int
+    pg_id: PgId
+    holders: dict[SegmentId, Holder]
+    quorum: int = NEVER
+    """The acknowledgement by which its group's PGCL has reached it."""
+    durable: int = NEVER
+    """Its caller was told, or another writer has opened the volume above it."""
+    annulled: int = NEVER
+    readers: list[int] = attrs.field(factory=list)
+
+
+@attrs.define
+class _Disk:
+    """What a segment's steps have said of the write that is under way."""
+
+    started: int = NEVER
+    synced: int = NEVER
+    began: int = NEVER
+    """When the write began that ``synced`` ended."""
+    synced_ns: int = NEVER
+    unsynced: list[Holder] = attrs.field(factory=list)
+    """What has taken effect before its write was synced."""
+    unacked: list[Holder] = attrs.field(factory=list)
+
+
+class Lives:
+    """Listens to all steps, in order, and knows the life of each commit."""
+
+    def __init__(self, groups: Sequence[ProtectionGroup]) -> None:
+        self.lives: list[Life] = []
+        self._groups = groups
+        self._group_of = {each: group.pg_id for group in groups for each in group.members}
+        self._disks: dict[SegmentId, _Disk] = {}
+        self._lsns: dict[PgId, list[Lsn]] = {group.pg_id: [] for group in groups}
+        self._of: dict[PgId, list[Life]] = {group.pg_id: [] for group in groups}
+        """By the last LSN that a commit has in a group, ascending: beside ``_lsns``."""
+        self._durable = 0
+        """Commits before this one are durable or annulled."""
+        self._parts: dict[str, Life] = {}
+        """Mini-transactions that are in the log only in part."""
+
+    def on_step(self, number: int, time_ns: int, source: str, event: Event, call: int) -> None:
+        """A core has taken a step, event ``number`` of the film."""
+        match event:
+            case MtrAllocated():
+                self._allocated(number, source, event, call)
+            case BatchReceived(lsns=lsns) | GossipReceived(lsns=lsns) if lsns is not None:
+                self._received(number, source, *lsns)
+            case LayerReceived(start_lsn=start, end_lsn=end):
+                self._received(number, source, start + 1, end)
+            case WriteStarted():
+                disk = self._disk(source)
+                disk.started, disk.synced = number, NEVER
+            case WriteSynced():
+                self._synced(number, time_ns, source)
+            case RecordsApplied(before=before, scl=scl):
+                self._applied(number, time_ns, source, before, scl)
+            case Hydrated(before=before, scl=scl):
+                for holder in self._holders(source, before + 1, scl):
+                    if holder.received != NEVER and holder.applied == NEVER:
+                        holder.applied = holder.synced = number
+                        self._disk(source).unacked.append(holder)
+            case AckSent(scl=scl):
+                self._acked(number, source, scl)
+            case TableAdopted() | Restored():
+                self._taken_away(number, source, event)
+            case Acknowledged():
+                self._heard(number, event)
+            case CommitsAcknowledged(vdl=vdl) | VolumeOpened(vdl=vdl):
+                self._reached(number, vdl)
+            case PageMaterialized(page_id=page_id, page_lsn=lsn):
+                self._read(number, page_id, lsn)
+            case PoolLookedUp(page_id=page_id, page_lsn=lsn) if lsn:
+                self._read(number, page_id, lsn)
+
+    # ---- the writer ------------------------------------------------------------------------------
+
+    def _allocated(self, number: int, source: str, event: MtrAllocated, call: int) -> None:
+        records = event.records
+        first = records[0].lsn
+        life = self._parts.pop(source, None) if records[0].mtr_id != first else None
+        if life is None:
+            life = Life(0, first, [], source, call, number, 0, {})
+        life.lsn = records[-1].lsn
+        life.pages = list(dict.fromkeys((*life.pages, *(each.page_id for each in records))))
+        life.pg_id = event.pg_ids[-1]
+        for record, pg_id in zip(records, event.pg_ids, strict=True):
+            for segment in self._groups[pg_id].members:
+                life.holders[segment] = Holder(segment, record.lsn)
+        if not records[-1].is_cpl:
+            self._parts[source] = life
+            return
+        self.lives.append(life)
+        for pg_id in dict.fromkeys(event.pg_ids):
+            lsns, of = self._lsns[pg_id], self._of[pg_id]
+            last = life.holders[self._groups[pg_id].members[0]].lsn
+            at = bisect_left(lsns, last)
+            lsns.insert(at, last)
+            of.insert(at, life)
+
+    def _heard(self, number: int, event: Acknowledged) -> None:
+        before, after = event.pgcl
+        for life in self._between(event.pg_id, before + 1, after):
+            if life.quorum == NEVER:
+                life.quorum = number
+        pg_id = self._group_of[event.segment]
+        for at in range(bisect_right(self._lsns[pg_id], event.scl) - 1, -1, -1):
+            holder = self._of[pg_id][at].holders[event.segment]
+            if holder.heard != NEVER:
+                break
+            holder.heard = number
+
+    def _reached(self, number: int, vdl: Lsn) -> None:
+        while self._durable < len(self.lives) and self.lives[self._durable].lsn <= vdl:
+            life = self.lives[self._durable]
+            if life.annulled == NEVER:
+                life.durable = number
+            self._durable += 1
+
+    # ---- segments --------------------------------------------------------------------------------
+
+    def _disk(self, segment: SegmentId) -> _Disk:
+        return self._disks.setdefault(segment, _Disk())
+
+    def _received(self, number: int, segment: SegmentId, first: Lsn, last: Lsn) -> None:
+        for holder in self._holders(segment, first, last):
+            if holder.received == NEVER or holder.lost != NEVER:
+                holder.received, holder.lost = number, NEVER
+                holder.applied = holder.synced = holder.acked = holder.heard = NEVER
+
+    def _applied(self, number: int, time_ns: int, segment: SegmentId, low: Lsn, scl: Lsn) -> None:
+        disk = self._disk(segment)
+        for holder in self._holders(segment, low + 1, scl):
+            if holder.received == NEVER or holder.applied != NEVER:
+                continue
+            holder.applied = number
+            disk.unacked.append(holder)
+            just_now = disk.synced != NEVER and disk.synced_ns == time_ns
+            if just_now and disk.began > holder.received:
+                holder.synced = disk.synced
+            if holder.synced == NEVER:
+                disk.unsynced.append(holder)
+
+    def _synced(self, number: int, time_ns: int, segment: SegmentId) -> None:
+        disk = self._disk(segment)
+        if disk.started == NEVER:
+            return
+        disk.synced, disk.began, disk.synced_ns = number, disk.started, time_ns
+        for holder in disk.unsynced:
+            if holder.synced == NEVER and disk.began > holder.applied:
+                holder.synced = number
+        disk.unsynced = [each for each in disk.unsynced if each.synced == NEVER]
+
+    def _acked(self, number: int, segment: SegmentId, scl: Lsn) -> None:
+        disk = self._disk(segment)
+        for holder in disk.unacked:
+            if holder.lsn <= scl and holder.lost == NEVER:
+                holder.acked = number
+        disk.unacked = [each for each in disk.unacked if each.acked == NEVER]
+
+    def _taken_away(self, number: int, segment: SegmentId, event: TableAdopted | Restored) -> None:
+        if isinstance(event, TableAdopted):
+            for start, end, _ in event.table.ranges:
+                for life in self._between(self._group_of[segment], start, end - 1):
+                    life.annulled = number if life.annulled == NEVER else life.annulled
+                for holder in self._holders(segment, start, end - 1):
+                    if holder.received != NEVER and holder.lost == NEVER:
+                        holder.lost = number
+            return
+        for holder in self._holders(segment, 0, event.scl):
+            if holder.received != NEVER and holder.applied == NEVER:
+                holder.applied = number
+        for holder in self._holders(segment, event.scl + 1, self._lsns_end(segment)):
+            if holder.applied != NEVER:
+                holder.lost = number
+            else:
+                holder.received = NEVER
+
+    def _read(self, number: int, page_id: PageId, lsn: Lsn) -> None:
+        for group in self._groups:
+            life = next(self._between(group.pg_id, lsn, None), None)
+            if life is not None and life.first_lsn <= lsn and page_id in life.pages:
+                if len(life.readers) < MOST_READERS:
+                    life.readers.append(number)
+                return
+
+    # ---- which ones ------------------------------------------------------------------------------
+
+    def _lsns_end(self, segment: SegmentId) -> Lsn:
+        lsns = self._lsns[self._group_of[segment]]
+        return lsns[-1] if lsns else 0
+
+    def _between(self, pg_id: PgId, first: Lsn, last: Lsn | None) -> Iterator[Life]:
+        """Commits whose last record in a group is in ``[first, last]``, ascending."""
+        lsns = self._lsns[pg_id]
+        start = bisect_left(lsns, first)
+        end = len(lsns) if last is None else bisect_right(lsns, last)
+        for at in range(start, end):
+            yield self._of[pg_id][at]
+
+    def _holders(self, segment: SegmentId, first: Lsn, last: Lsn) -> Iterator[Holder]:
+        """Copies at one segment of the commits whose last record there is in ``[first, last]``."""
+        for life in self._between(self._group_of[segment], first, last):
+            yield life.holders[segment]

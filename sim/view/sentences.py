@@ -1,0 +1,50 @@
+"""Each event of a film in words: as the prompt's walk tells steps, and calls beside them."""
+
+from __future__ import annotations
+
+from aurora.events import Acknowledged, Sent
+from aurora.terminal.narrate import Narrator
+from segments.protocol.events import AckSent, BatchReceived, Event
+from sim.view.kinds import kind_of
+from sim.world.history import Call
+
+
+class Sentences:
+    """Tells steps, in the order in which they are taken."""
+
+    def __init__(self) -> None:
+        self._narrator = Narrator()
+
+    def of(self, source: str, event: Event) -> str:
+        """One or several lines."""
+        self._narrator(source, event)
+        told = "\n".join(text.plain for _, text in self._narrator.tell(by_party=False))
+        return told or _quietly(event)
+
+
+def client_of(call: Call) -> str:
+    """The name of the node that makes a call."""
+    return f"client {call.operation.client}"
+
+
+def call_text(call: Call) -> str:
+    """What a call asks for."""
+    operation = call.operation
+    where = ", ".join(map(str, operation.pages))
+    if call.is_sql:
+        return f"sql {operation.way} account {where}"
+    noun = "page" if len(operation.pages) == 1 else "pages"
+    return f"{operation.kind} {noun} {where}"
+
+
+def _quietly(event: Event) -> str:
+    """What is said of an event for which the terminal's walk has no words."""
+    if isinstance(event, BatchReceived):
+        return f"a heartbeat of {event.writer}: no redo"
+    if isinstance(event, AckSent):
+        return f"acknowledges SCL {event.scl} to {event.writer}"
+    if isinstance(event, Acknowledged):
+        return f"← {event.segment}: its SCL is {event.scl}, as before"
+    if isinstance(event, Sent):
+        return f"→ {event.segment}: no redo"
+    return kind_of(type(event)).words

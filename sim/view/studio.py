@@ -1,0 +1,276 @@
+"""The runs that a server shows: the one it was started for, and forks of them.
+
+Runs are made one at a time in a process of its own, so that the server answers meanwhile.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from array import array
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from hashlib import blake2b
+from typing import Any, Final, TypeVar
+
+import attrs
+import trio
+
+from segments.protocol.errors import Invalid, NotFound, Unavailable
+from sim.commands.case import Case
+from sim.commands.worker_pool import close_pool, worker_pool
+from sim.durations import moment
+from sim.plan.schedule import Action
+from sim.run import Verdict
+from sim.story.difference import first_unlike
+from sim.view.asked import MAIN, ForkAsked, FuturesAsked
+from sim.view.film import Film, make_film, packed
+from sim.view.news import NewsRoom
+from sim.view.search import search
+from sim.wording import PROGRAM, command_line
+
+MOST_FORKS: Final = 16
+"""Forks that a server keeps; a page that wants more starts it anew."""
+RUNNING: Final = "running"
+DONE: Final = "done"
+FAILED: Final = "failed"
+_FAILURES: Final = (Verdict.VIOLATION.value, Verdict.LIVENESS.value)
+
+_T = TypeVar("_T")
+
+
+class NoSuchRun(NotFound):
+    """No run has this name."""
+
+
+class NotReady(Unavailable):
+    """The run is under way, or could not be made."""
+
+
+class Busy(Unavailable):
+    """As much is being done, or kept, as may be."""
+
+
+@attrs.frozen
+class Shown:
+    """A film, compressed, and what of it is compared with others."""
+
+    film: bytes
+    verdict: str
+    marks: array[int]
+    """A number for each event: two films part where these do."""
+
+
+@attrs.define
+class Entry:
+    """One run: a fork is named, and then made."""
+
+    name: str
+    case: Case
+    shown: Shown | None = None
+    error: str = ""
+
+
+def shown(film: Film) -> Shown:
+    """A film as a server keeps it."""
+    return Shown(packed(film), film["run"]["verdict"], _marks(film))
+
+
+def make_shown(case: Case) -> Shown:
+    """Run a case; what a worker does."""
+    return shown(make_film(case))
+
+
+def _marks(film: Film) -> array[int]:
+    names = [each["name"] for each in film["kinds"]]
+    nodes = [each["id"] for each in film["nodes"]]
+    events = film["events"]
+    columns = (events["t"], events["kind"], events["node"], events["text"])
+    lines = (
+        f"{at} {names[kind]} {nodes[node]} {text}"
+        for at, kind, node, text in zip(*columns, strict=True)
+    )
+    digests = (blake2b(line.encode(), digest_size=8).digest() for line in lines)
+    return array("Q", (int.from_bytes(each) for each in digests))
+
+
+class Studio:
+    """Keeps runs, and makes those that are asked for while `run` is."""
+
+    def __init__(
+        self, case: Case, film: Shown, work: Callable[..., Awaitable[Any]], jobs: int = 0
+    ) -> None:
+        """``work`` calls a function somewhere else, as `Workers.run` does.
+
+        Futures are run in ``jobs`` processes; 0: in a thread.
+        """
+        self.news = NewsRoom()
+        self._runs = {MAIN: Entry(MAIN, case, film)}
+        self._work = work
+        self._processes = jobs
+        self._searching = False
+        self._jobs, self._waiting = trio.open_memory_channel[Callable[[], Awaitable[None]]](
+            MOST_FORKS + 1
+        )
+
+    async def run(self) -> None:
+        """Do what is asked for, one after the other, until cancelled."""
+        async for job in self._waiting:
+            await job()
+
+    # ---- what a site asks ------------------------------------------------------------------------
+
+    def film(self, run: str) -> bytes:
+        """A run's compressed film; raises `NoSuchRun` and `NotReady`."""
+        entry = self._entry(run)
+        if entry.shown is None:
+            raise NotReady(f"{run}: {entry.error or 'it is still being run'}")
+        return entry.shown.film
+
+    def fork(self, asked: ForkAsked) -> Mapping[str, Any]:
+        """Begin a fork; raises `Invalid`, `NoSuchRun`, and `Busy` if there are too many."""
+        source = self._entry(asked.source)
+        if len(self._runs) > MOST_FORKS:
+            raise Busy(f"{MOST_FORKS} forks are kept already: start the viewer anew for more")
+        forked = source.case.fork(
+            asked.at_ns, salt=asked.redraw, add=asked.add, remove=asked.remove
+        )
+        name = f"fork-{len(self._runs)}"
+        command = fork_command(source, asked, f"{name}.toml")
+        case = attrs.evolve(forked, source=f"{name}.toml")
+        entry = self._runs[name] = Entry(name, case)
+        self._jobs.send_nowait(lambda: self._make(entry))
+        self._tell(entry, RUNNING)
+        told = f"From {moment(asked.at_ns)} on another run than {source.case.source}."
+        return {
+            "run": name,
+            "command": command,
+            "run_command": command_line("run", f"{name}.toml"),
+            "toml": forked.scenario_text(told),
+        }
+
+    def inevitable(self, asked: FuturesAsked) -> Mapping[str, Any]:
+        """Begin to look for the moment from which on the failure was inevitable.
+
+        Raises `Invalid` for a run that has not failed, and `Busy` while one is looked for.
+        """
+        main = self._runs[MAIN]
+        assert main.shown is not None
+        if main.shown.verdict not in _FAILURES:
+            raise Invalid(f"{main.case.source}: {main.shown.verdict}: expected a run that fails")
+        if self._searching:
+            raise Busy("the moment is being looked for already")
+        self._searching = True
+        self._jobs.send_nowait(lambda: self._search(main.case, asked.futures))
+        command = f"{PROGRAM} inevitable {main.case.source} --futures {asked.futures}"
+        return {"run": MAIN, "command": command}
+
+    def _entry(self, run: str) -> Entry:
+        if run not in self._runs:
+            raise NoSuchRun(f"run {run[:40]!r}: expected one of {', '.join(self._runs)}")
+        return self._runs[run]
+
+    # ---- forks -----------------------------------------------------------------------------------
+
+    async def _make(self, entry: Entry) -> None:
+        try:
+            entry.shown = await self._work(make_shown, entry.case)
+        except BrokenProcessPool:
+            entry.error = "the process that ran it has ended"
+            self._tell(entry, FAILED)
+        except Exception as error:  # noqa: BLE001 - told on the page, which goes on
+            entry.error = f"{type(error).__name__}: {error}"
+            self._tell(entry, FAILED)
+        else:
+            self._tell(entry, DONE)
+
+    def _tell(self, entry: Entry, state: str) -> None:
+        news: dict[str, Any] = {"kind": "fork", "run": entry.name, "state": state}
+        main = self._runs[MAIN].shown
+        if entry.shown is not None and main is not None:
+            event = first_unlike(main.marks, entry.shown.marks)
+            difference = None if event is None else {"main": event, "fork": event}
+            news |= {"verdict": entry.shown.verdict, "first_difference": difference}
+        if entry.error:
+            news["error"] = entry.error
+        self.news.tell(entry.name, news)
+
+    # ---- when it became inevitable ---------------------------------------------------------------
+
+    async def _search(self, case: Case, futures: int) -> None:
+        try:
+            await search(case, futures, self._work, self._processes, self._tell_search)
+        except Exception as error:  # noqa: BLE001 - told on the page, which goes on
+            why = "a process has ended" if isinstance(error, BrokenProcessPool) else str(error)
+            self._tell_search({"state": FAILED, "error": why})
+        finally:
+            self._searching = False
+
+    def _tell_search(self, news: Mapping[str, Any]) -> None:
+        self.news.tell("inevitable", {"kind": "inevitable", "run": MAIN, **news})
+
+
+class Workers:
+    """One process beside this one, made when there is something to do."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """Call a function of a module there, and wait for what it returns.
+
+        Raises `BrokenProcessPool` if the process ends, and what the function raises. Cancelled, it
+        ends the process.
+        """
+        pool = self._pool = self._pool or worker_pool(1)
+        submitted: Future[_T] = pool.submit(function, *arguments)
+        ended, token = trio.Event(), trio.lowlevel.current_trio_token()
+        submitted.add_done_callback(lambda _: _tell_quietly(token, ended))
+        try:
+            await ended.wait()
+            return submitted.result()
+        except (trio.Cancelled, BrokenProcessPool):
+            close_pool(pool, [submitted])
+            self._pool = None
+            raise
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._pool is not None:
+            close_pool(self._pool, [])
+
+
+def _tell_quietly(token: trio.lowlevel.TrioToken, ended: trio.Event) -> None:
+    with suppress(trio.RunFinishedError):  # nobody waits any more
+        token.run_sync_soon(ended.set)
+
+
+def fork_command(source: Entry, asked: ForkAsked, output: str) -> str:
+    """The command that writes the same fork as a scenario."""
+    words = ["--at", f"{asked.at_ns}ns"]
+    if asked.redraw is not None:
+        words += ["--redraw", str(asked.redraw)]
+    for action in asked.add:
+        words += ["--add", _action_text(action)]
+    for number in asked.remove:
+        words += ["--remove", str(number)]
+    options = command_line("fork", *words, "-o", output).removeprefix(f"{PROGRAM} fork")
+    return f"{PROGRAM} fork {source.case.source}{options}"
+
+
+def _action_text(action: Action) -> str:
+    params = [f"{name}={_one_word(value)}" for name, value in action.params.items()]
+    words: Sequence[str] = [f"{action.at_ns}ns", action.kind, _one_word(action.target), *params]
+    return " ".join(word for word in words if word)
+
+
+def _one_word(value: object) -> str:
+    return ",".join(str(value).replace(",", " ").split())
+
+
+def read_packed(film: bytes) -> Film:
+    """A compressed film again."""
+    found: Film = json.loads(gzip.decompress(film))
+    return found

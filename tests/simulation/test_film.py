@@ -1,0 +1,281 @@
+"""A film of a run: what it shows is what was so, and what `explain` says."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import pytest
+
+from aurora import events as of_writers
+from segments.protocol import events as of_segments
+from segments.protocol.events import Event
+from sim.commands.case import Case, open_case
+from sim.commands.explain import explained
+from sim.run import RunResult
+from sim.story.evidence import Evidence
+from sim.view import maker as film_maker
+from sim.view.film import Film, as_json, film_of, make_film
+from sim.view.kinds import CLASSES, kind_of
+from sim.view.lives import NEVER
+from sim.view.maker import FilmMaker
+from sim.view.tale import as_text
+from sim.view.words import words
+from sim.world.scheduler import Undecided
+
+
+@attrs.frozen
+class Filmed:
+    """A run with its film."""
+
+    case: Case
+    maker: FilmMaker
+    result: RunResult
+    film: Film
+
+
+def filmed(case: Case) -> Filmed:
+    makers: list[FilmMaker] = []
+    result = case.run(lambda run: makers.append(FilmMaker(run)))
+    makers[0].finish(result.finding)
+    return Filmed(case, makers[0], result, film_of(makers[0], result, case))
+
+
+@pytest.fixture(scope="module")
+def default() -> Filmed:
+    """The default scenario: crashes, a lost zone, a slow segment, a recovery."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film_maker, "KEYFRAME_EVERY", 50)
+        return filmed(open_case(None, "default", None))
+
+
+@pytest.fixture(scope="module")
+def failing() -> Filmed:
+    """A small run with writers that overtake each other, lost disks and a finding."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film_maker, "KEYFRAME_EVERY", 20)
+        return filmed(open_case(1, None, "third-highest-scl"))
+
+
+def unlike(film: Film) -> list[tuple[int, str, str, Any, Any]]:
+    """Where assignments from one keyframe on do not lead to the next: event, who, what, both."""
+    keyframes = {each["event"]: each["state"] for each in film["keyframes"]}
+    state = list(keyframes[0])
+    found = []
+    for number, sets in enumerate(film["events"]["sets"]):
+        looked_at = keyframes.get(number, state)
+        for slot, (led_to, looked) in enumerate(zip(state, looked_at, strict=True)):
+            if led_to != looked:
+                node, field = film["slots"][slot]["node"], film["slots"][slot]["field"]
+                found.append((number, film["nodes"][node]["id"], field, led_to, looked))
+        state = list(keyframes.get(number, state))
+        for slot, value in zip(sets[::2], sets[1::2], strict=True) if sets else ():
+            state[slot] = value
+    return found
+
+
+# ---- what is shown -------------------------------------------------------------------------------
+
+
+def test_assignments_lead_from_each_keyframe_to_the_next(default: Filmed, failing: Filmed) -> None:
+    for each in (default.film, failing.film, make_film(open_case(26, None, None))):
+        assert len(each["keyframes"]) > 1
+        assert unlike(each) == []
+
+
+def test_an_assignment_that_is_missing_is_found(failing: Filmed) -> None:
+    events = failing.film["events"]
+    kinds = [each["name"] for each in failing.film["kinds"]]
+    applied = [n for n, kind in enumerate(events["kind"]) if kinds[kind] == "RecordsApplied"]
+    sets = list(events["sets"])
+    sets[applied[3]] = 0
+    found = unlike(failing.film | {"events": events | {"sets": sets}})
+    assert {each[2] for each in found} == {"scl"}
+
+
+def test_what_events_tell_is_what_a_look_finds(default: Filmed, failing: Filmed) -> None:
+    assert default.maker.board.untold == failing.maker.board.untold == []
+
+
+def test_the_columns_fit_each_other(default: Filmed) -> None:
+    film = json.loads(as_json(default.film))
+    count = len(film["events"]["t"])
+    assert {len(column) for column in film["events"].values()} == {count}
+    assert film["events"]["t"] == sorted(film["events"]["t"])
+    assert max(film["events"]["kind"]) < len(film["kinds"])
+    assert max(film["events"]["node"]) < len(film["nodes"])
+    assert max(film["events"]["message"]) < len(film["messages"])
+    assert all(film["events"]["text"])
+    assert all(len(each["state"]) == len(film["slots"]) for each in film["keyframes"])
+    assert all("id " not in text for text in film["events"]["text"])  # writers have names
+
+
+def test_every_message_is_there(default: Filmed) -> None:
+    messages = default.film["messages"]
+    assert len(messages) == default.result.messages
+    network = default.maker.world.network.statistics()
+    assert sum(len(each["arrived"]) for each in messages) == network.delivered
+    assert sum(each["lost"] is not None for each in messages) == sum(network.lost.values())
+
+
+def test_a_step_speaks_of_the_message_that_it_sends_or_takes(default: Filmed) -> None:
+    events, messages = default.film["events"], default.film["messages"]
+    kinds = [each["name"] for each in default.film["kinds"]]
+    sending, taking = {"Sent", "AckSent", "ReadSent"}, {"BatchReceived", "Acknowledged"}
+    spoken = 0
+    for kind, node, index, at in zip(
+        events["kind"], events["node"], events["message"], events["t"], strict=True
+    ):
+        if kinds[kind] in taking:
+            assert messages[index]["to"] == node
+            assert at in messages[index]["arrived"] or at > messages[index]["arrived"][0]
+        elif kinds[kind] in sending and index >= 0:  # a crash may come in between
+            assert messages[index]["from"] == node
+            assert messages[index]["sent_ns"] >= at
+        spoken += index >= 0
+    assert spoken > 1_000
+    asked = [each for each in messages if each["type"] == "ReadPage"]
+    assert len(asked) > 50
+    for each in asked:
+        operation = default.case.schedule.operations[each["call"]]
+        assert each["call"] >= 0
+        assert set(each["pages"]) <= set(operation.pages)
+    answered = {each["call"] for each in messages if each["type"] == "PageReply"}
+    assert answered - {-1} == {each["call"] for each in asked}  # -1: nobody waited for it any more
+
+
+def test_whoever_films_changes_nothing(failing: Filmed) -> None:
+    assert failing.case.run().digest == failing.result.digest
+
+
+def test_a_long_film_is_cut() -> None:
+    film = make_film(open_case(1, None, "third-highest-scl"), most_events=150)
+    assert film["run"]["cut"]
+    assert len(film["events"]["t"]) == 150
+    assert all(each["event"] < 150 for each in film["landmarks"])
+    assert all(each["broken_at"] is None for each in film["invariants"])
+
+
+@pytest.mark.parametrize("error", [Undecided("no time"), RuntimeError("a mistake")], ids=repr)
+def test_a_run_that_ends_before_it_begins_is_shown_and_explained(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def build(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sim.world.world.World.build", build)
+    film = make_film(open_case(1, None, None))
+    assert film["run"]["verdict"] in ("undecided", "internal error")
+    assert [each["event"] for each in film["keyframes"]] == [0]
+    assert str(error) in film["events"]["text"][-1]
+
+
+def test_every_step_has_its_class_and_a_sentence() -> None:
+    steps = [
+        each
+        for module in (of_writers, of_segments)
+        for _, each in inspect.getmembers(module, inspect.isclass)
+        if issubclass(each, Event) and each is not Event and each.__module__ == module.__name__
+    ]
+    classed = [each for kinds in CLASSES.values() for each in kinds]
+    assert sorted(map(str, classed)) == sorted(map(str, steps))
+    assert all(kind_of(each).words for each in steps)
+
+
+def test_whatever_is_shown_has_its_words(default: Filmed) -> None:
+    fields = {each["field"].partition(":")[0] for each in default.film["slots"]}
+    known = {term.lower() for term in words()}
+    assert fields <= known
+    assert words()["VDL"] == "volume durable LSN: the highest CPL at or below the VCL"
+
+
+# ---- commits -------------------------------------------------------------------------------------
+
+
+def stages(copy: Any) -> Sequence[int | None]:
+    steps = (copy.arrived, copy.synced, copy.acked)
+    return [None if each is None else each.number for each in steps]
+
+
+@pytest.mark.parametrize("which", ["default", "failing"])
+def test_the_life_of_a_commit_is_the_one_that_the_evidence_has(
+    which: str, default: Filmed, failing: Filmed
+) -> None:
+    run = default if which == "default" else failing
+    evidence = Evidence(run.maker.recorder, run.result)
+    events = run.maker.event_of_step
+    lives = run.maker.lives.lives
+    compared = 0
+    for life in lives[:: max(1, len(lives) // 25)]:
+        for segment, copy in evidence.copies(life.lsn).items():
+            holder = life.holders[segment]
+            if copy.annulled or copy.lost or holder.lost != NEVER:
+                continue
+            told = [NEVER if each is None else events[each] for each in stages(copy)]
+            assert told == [holder.received, holder.synced, holder.acked], (life.lsn, segment)
+            compared += 1
+    assert compared > 30
+
+
+def test_a_commit_has_its_fourth_acknowledgement(default: Filmed) -> None:
+    film = default.film
+    for each in film["commits"]:
+        if each["durable"] < 0 or each["quorum"] < 0:
+            continue
+        heard = sorted(one["heard"] for one in each["holders"] if one["heard"] >= 0)
+        assert heard[3] == each["quorum"] <= each["durable"]
+    assert film["run"]["commits"] <= len(film["commits"])
+
+
+# ---- the story -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["default", "failing"])
+def test_the_page_tells_what_explain_prints(which: str, default: Filmed, failing: Filmed) -> None:
+    run = default if which == "default" else failing
+    printed = explained(run.maker.recorder, run.result, run.case)
+    assert as_text(run.film["story"]) == " ".join(" ".join(printed).split())
+
+
+def test_sentences_select_what_they_speak_of(failing: Filmed) -> None:
+    film = failing.film
+    refs = [(each["text"], ref) for each in film["story"] for ref in each["refs"]]
+    for text, ref in refs:
+        shown = text[ref["from"] : ref["to"]]
+        if "node" in ref:
+            assert film["nodes"][ref["node"]]["id"] == shown
+        if "lsn" in ref:
+            assert shown.split(" ")[1].split("–")[0] == str(ref["lsn"])
+    assert {"node", "lsn", "page"} <= {key for _, ref in refs for key in ref}
+    told = [each for each in film["story"] if each["event"] is not None]
+    assert told
+    assert all(film["events"]["t"][each["event"]] == each["t"] for each in told)
+
+
+def test_a_finding_is_the_last_event_and_breaks_its_invariant(failing: Filmed) -> None:
+    film = failing.film
+    broken = [each for each in film["invariants"] if each["broken_at"] is not None]
+    assert [each["name"] for each in broken] == ["pgcl-is-backed"]
+    last = broken[0]["broken_at"]
+    assert last == len(film["events"]["t"]) - 1
+    assert film["kinds"][film["events"]["kind"][last]]["name"] == "Finding"
+    assert film["landmarks"][-1]["kind"] == "finding"
+
+
+def test_stalls_are_landmarks(default: Filmed) -> None:
+    stalls = [each for each in default.film["landmarks"] if each["kind"] == "commit_stall"]
+    longest = next(each for each in stalls if each["title"] == "commits wait for 139 ms")
+    assert 900e6 < longest["t"] < 950e6  # az2 is away since 600 ms, and E0 since 900 ms
+
+
+def test_the_recorder_and_the_film_count_alike(default: Filmed) -> None:
+    steps = default.maker.recorder.steps
+    assert len(default.maker.event_of_step) == len(steps)
+    at = default.film["events"]["t"]
+    assert all(
+        at[event] == step.time_ns
+        for event, step in zip(default.maker.event_of_step, steps, strict=True)
+    )
