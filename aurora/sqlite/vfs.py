@@ -9,7 +9,7 @@ since the journal is gone when `SQLITE_FCNTL_COMMIT_PHASETWO` comes.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Final
 
 import apsw
@@ -56,7 +56,7 @@ class VolumeFile:
         self,
         page_id: PageId,
         end: PageId,
-        fetch: Callable[[Sequence[PageId]], Awaitable[list[bytes]]],
+        fetch: Callable[[Sequence[PageId]], Coroutine[Any, Any, list[bytes]]],
     ) -> dict[PageId, bytes]:
         """A page, and those after it that a scan will need, all below ``end``.
 

@@ -9,9 +9,6 @@ import gzip
 import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from hashlib import blake2b
 from typing import Any, Final, TypeVar
 
@@ -20,7 +17,7 @@ import trio
 
 from segments.protocol.errors import Invalid, NotFound, Unavailable
 from sim.commands.case import Case
-from sim.commands.worker_pool import close_pool, worker_pool
+from sim.crews.processes import Hand, HandGone
 from sim.durations import moment
 from sim.plan.schedule import Action
 from sim.run import Verdict
@@ -177,7 +174,7 @@ class Studio:
     async def _make(self, entry: Entry) -> None:
         try:
             entry.shown = await self._work(make_shown, entry.case)
-        except BrokenProcessPool:
+        except HandGone:
             entry.error = "the process that ran it has ended"
             self._tell(entry, FAILED)
         except Exception as error:  # noqa: BLE001 - told on the page, which goes on
@@ -203,7 +200,7 @@ class Studio:
         try:
             await search(case, futures, self._work, self._processes, self._tell_search)
         except Exception as error:  # noqa: BLE001 - told on the page, which goes on
-            why = "a process has ended" if isinstance(error, BrokenProcessPool) else str(error)
+            why = "a process has ended" if isinstance(error, HandGone) else str(error)
             self._tell_search({"state": FAILED, "error": why})
         finally:
             self._searching = False
@@ -216,35 +213,43 @@ class Workers:
     """One process beside this one, made when there is something to do."""
 
     def __init__(self) -> None:
-        self._pool: ProcessPoolExecutor | None = None
+        self._hand: Hand | None = None
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Call a function of a module there, and wait for what it returns.
 
-        Raises `BrokenProcessPool` if the process ends, and what the function raises. Cancelled, it
-        ends the process.
+        Raises `HandGone` if the process ends, and what the function raises. Cancelled, it ends the
+        process.
         """
-        pool = self._pool = self._pool or worker_pool(1)
-        submitted: Future[_T] = pool.submit(function, *arguments)
-        ended, token = trio.Event(), trio.lowlevel.current_trio_token()
-        submitted.add_done_callback(lambda _: _tell_quietly(token, ended))
+        hand = self._hand = self._hand or Hand()
+        hand.begin(_Call(function), arguments)
         try:
-            await ended.wait()
-            return submitted.result()
-        except (trio.Cancelled, BrokenProcessPool):
-            close_pool(pool, [submitted])
-            self._pool = None
+            await trio.lowlevel.wait_readable(hand.answers.fileno())
+            result: _T = hand.answer()
+        except (trio.Cancelled, HandGone):
+            self.close()
             raise
+        return result
 
     def close(self) -> None:
         """End the process, if there is one."""
-        if self._pool is not None:
-            close_pool(self._pool, [])
+        if self._hand is not None:
+            self._hand.close()
+            self._hand = None
 
 
-def _tell_quietly(token: trio.lowlevel.TrioToken, ended: trio.Event) -> None:
-    with suppress(trio.RunFinishedError):  # nobody waits any more
-        token.run_sync_soon(ended.set)
+@attrs.frozen
+class _Call:
+    """Work for a process: a function of a module, called with an item's values."""
+
+    function: Callable[..., Any]
+
+    def __call__(self, item: Sequence[object]) -> Any:
+        return self.function(*item)
+
+    def given_up(self, item: Sequence[object], why: str) -> Any:
+        """Nobody asks: who waits for a call is told when its process ends."""
+        raise HandGone(why)
 
 
 def fork_command(source: Entry, asked: ForkAsked, output: str) -> str:

@@ -1178,6 +1178,7 @@ def test_the_newest_commit_can_be_read_though_the_floor_is_above_it() -> None:
             await world.engine.put(5_000 + at, 0, b"x")
         await trio.sleep(1.0)
         (commit,) = await database.history()
+        assert last.lsn is not None
         assert commit.lsn >= world.engine.statistics().floor > last.lsn
         for moment in (commit.lsn, timedelta(0), commit.time):
             async with database.at(moment) as then:
