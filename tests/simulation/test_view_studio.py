@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures.process import BrokenProcessPool
 from http.client import HTTPConnection
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import trio
 
 from segments.protocol.errors import Invalid
 from sim.commands.case import open_case
+from sim.crews.processes import HandGone
 from sim.files import scenario
 from sim.plan.schedule import MS, Action
 from sim.view.asked import ForkAsked, FuturesAsked
@@ -117,7 +117,7 @@ def test_only_so_many_forks_are_kept(studio: Studio) -> None:
 
 async def test_a_run_that_ends_its_process_fails_alone(film: Film) -> None:
     async def broken(*_: object) -> Any:
-        raise BrokenProcessPool("gone")
+        raise HandGone("gone")
 
     studio = Studio(open_case(1, None, "third-highest-scl"), shown(film), broken)
     studio.fork(SOON)
