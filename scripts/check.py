@@ -28,7 +28,7 @@ CHECKS: Final = (
     Step("lint", ("ruff", "check", ".")),
     Step("types", ("mypy",)),
 )
-TESTS: Final = Step("tests", ("pytest", "-n", "2"))
+TESTS: Final = Step("tests", ("pytest", "-n", "2", "--dist", "worksteal"))
 
 
 class Outcome(NamedTuple):

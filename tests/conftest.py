@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 from hypothesis import settings
 
 # The gate must give the same answer twice, and on a busy machine a slow example is not a failure.
 settings.register_profile("gate", deadline=None, derandomize=True)
 settings.load_profile("gate")
+
+# Wherever it is usual to keep no bytecode: some two hundred processes are started here, and each
+# would compile all that it imports once more.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

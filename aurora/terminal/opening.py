@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
-from trio.testing import MockClock
 
 from aurora.cluster import open_cluster
 from aurora.config import ClusterConfig
@@ -22,6 +21,9 @@ from aurora.terminal.session import Session
 from aurora.terminal.stage import Stage
 from aurora.terminal.told_log import ToldLog
 from aurora.terminal.watch import TraceFile, Watch
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 _SEED: Final = 2017
 _SMALL_LAL: Final = 1_000
@@ -54,6 +56,8 @@ def run(options: Options, use: Callable[[Session], Awaitable[int]], *, repeatabl
 
     ``repeatable`` holds time and network from the start, so that one script is one text.
     """
+    from trio.testing import MockClock  # which loads all of pytest, where that is there
+
     clock = MockClock(rate=0.0 if repeatable else 1.0)
 
     async def main() -> int:

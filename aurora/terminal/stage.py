@@ -8,13 +8,14 @@ work, only slowly, and takes the same steps each time.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Final
-
-from trio.testing import MockClock, wait_all_tasks_blocked
+from typing import TYPE_CHECKING, Final
 
 from aurora.cluster import Cluster
 from aurora.terminal.network import Held, HeldNetwork
 from aurora.terminal.watch import Watch
+
+if TYPE_CHECKING:
+    from trio.testing import MockClock
 
 TICK_S: Final = 0.01
 """Virtual time passes in pieces of this length; everything settles after each."""
@@ -62,6 +63,8 @@ class Stage:
 
     async def quiet(self) -> None:
         """Wait until everyone waits for a message or for time to pass, and no disk is writing."""
+        from trio.testing import wait_all_tasks_blocked  # it loads pytest: see `opening`
+
         await wait_all_tasks_blocked()
         while self._disk_is_writing():
             await wait_all_tasks_blocked(_PATIENCE_S)

@@ -122,7 +122,7 @@ def test_calls_are_not_taken_away_from_an_expectation_that_counts_them(tmp_path:
     assert sum(each.operation.kind == "put" for each in result.calls) >= more
     path = write(tmp_path, f"{recover}[[expect]]\nmin_commits = {more}\n")
     small = tmp_path / "small.toml"
-    assert code_of(invoke("shrink", path, "-o", small, "--runs", 60)) == 1
+    assert code_of(invoke("shrink", path, "-o", small, "--runs", 10)) == 1
     left = scenario.load(small)
     assert left.expectations == (AtLeast("commits", more),)
     assert sum(each.kind == "put" for each in left.operations) >= more

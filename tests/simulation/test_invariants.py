@@ -86,7 +86,7 @@ def test_a_list_of_pages_that_lacks_or_invents_one_is_told() -> None:
             invariants.list_matches(reference, view, 2, 4, listed)
 
 
-@pytest.mark.parametrize("seed", [3, 8, 14])
+@pytest.mark.parametrize("seed", [1, 7, 11])
 def test_a_segment_that_lists_what_is_too_new_is_found(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,6 @@ from segments.protocol.errors import Invalid
 from sim.commands.mutant_journal import Header, Journal
 from sim.commands.mutant_runner import MutantName, MutantWork, outcome_of, trials
 from sim.commands.mutants_command import command
-from sim.mutants.cores import CORES
 from sim.mutants.equivalents import Equivalent
 from sim.mutants.population import population
 from sim.mutants.sites import Mutant
@@ -27,12 +27,16 @@ from sim.wording import wrapped
 from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[2]
-POPULATION: Final = population(CORES)
+
+
+@cache
+def mutants_in(module: str) -> list[Mutant]:
+    return population([module])[module]
 
 
 def mutant(where: str, change: str) -> Mutant:
     module = where.partition(":")[0]
-    return next(each for each in POPULATION[module] if (each.where, each.change) == (where, change))
+    return next(each for each in mutants_in(module) if (each.where, each.change) == (where, change))
 
 
 ENDLESS: Final = mutant(
@@ -255,11 +259,11 @@ def test_list_names_every_mutant_and_what_is_left_alone() -> None:
     done = CliRunner().invoke(command, ["list", "--module", "quorum"])
     assert done.exit_code == 0 and f"{DEAF.id}  aurora/quorum.py:{DEAF.line}" in done.output
     assert (
-        f"{len(POPULATION['aurora.quorum'])} mutants in 1 module." in done.output
+        f"{len(mutants_in('aurora.quorum'))} mutants in 1 module." in done.output
         and "telling onlookers" in done.output
     )
     rows = json.loads(CliRunner().invoke(command, ["list", "--module", "quorum", "--json"]).output)
-    assert [each["id"] for each in rows] == [each.id for each in POPULATION["aurora.quorum"]]
+    assert [each["id"] for each in rows] == [each.id for each in mutants_in("aurora.quorum")]
 
 
 def test_show_has_the_diff_and_what_to_type_next() -> None:

@@ -69,7 +69,7 @@ def test_every_way_is_drawn_and_can_be_made() -> None:
     assert not set(SQL_WRITES) & set(SQL_READS)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.parametrize("seed", SEEDS[:2])
 def test_a_seed_passes_and_is_the_same_twice(seed: int) -> None:
     first, second = run(generate(seed)), run(generate(seed))
     assert (first.verdict, first.finding) == (Verdict.PASSED, "")

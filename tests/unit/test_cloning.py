@@ -169,7 +169,7 @@ async def test_a_clone_has_every_version_up_to_its_lsn(tmp_path: Path) -> None:
             await folded(cluster)
             await forked.check(cluster, [lsn, lsn // 2 + 1, *forked.commits[-50::7]])
         async with opened(tmp_path / f"c{lsn}", COLLECTING) as cluster:
-            await forked.write(cluster, 120)
+            await forked.write(cluster, 60)
             await folded(cluster)
             assert cluster.engine.statistics().floor > lsn
             await forked.check(cluster, forked.commits[-20::3])
