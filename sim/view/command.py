@@ -150,12 +150,13 @@ def _serve(case: Case, film: Film, port: int, *, opening: bool) -> None:
 
 
 async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) -> None:
-    token, workers = secrets.token_urlsafe(_TOKEN_BYTES), Workers()
+    token, once = secrets.token_urlsafe(_TOKEN_BYTES), secrets.token_urlsafe(_TOKEN_BYTES)
+    workers = Workers()
     studio = Studio(case, shown(film), workers.run, _jobs())
     assets = read_assets()
 
     def make_server(bound: int) -> Server:
-        return Server(Site(token, bound, assets, studio))
+        return Server(Site(token, bound, assets, studio, once))
 
     try:
         with trio.open_signal_receiver(*_ENDING) as signals:
@@ -165,7 +166,7 @@ async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) ->
                 say(f"{address}\nfor this machine alone, until Ctrl-C")
                 sys.stdout.flush()
                 if opening:
-                    nursery.start_soon(_open, address)
+                    nursery.start_soon(_open, f"http://{HOST}:{bound}/{once}")
                 await anext(signals)
                 nursery.cancel_scope.cancel()
     finally:
