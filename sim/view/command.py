@@ -28,7 +28,7 @@ from sim.view.server import HOST, Server, listening
 from sim.view.site import Site
 from sim.view.studio import Studio, Workers, shown
 from sim.view.window import Window, parse_window
-from sim.wording import counted, say
+from sim.wording import PROGRAM, counted, say
 
 DEFAULT: Final = "default"
 _TOKEN_BYTES: Final = 16
@@ -104,6 +104,9 @@ def _tell(film: Film) -> None:
         say(f"{run['invariant']}: {run['finding'].splitlines()[0]}")
     if run["cut"]:
         say(f"shown are the first {MAX_EVENTS:,} events: the rest of the run is left out")
+        if run["finding"]:
+            command = f"{PROGRAM} shrink {run['source']} -o smaller.toml"
+            say(f"the finding comes later; a smaller run may have it: {command}")
 
 
 # ---- exported ------------------------------------------------------------------------------------
