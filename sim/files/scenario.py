@@ -179,10 +179,10 @@ def read_actions(table: Table, groups: Sequence[ProtectionGroup], knobs: Knobs) 
     kind = table.choice("fault", faults.FAULTS)
     target = table.names("target")
     fault = faults.FAULTS[kind]
-    params: dict[str, Any] = {
-        name: table.names(name) if param.takes_names else table.get(name)
-        for name, param in fault.params.items()
-        if table.has(name)
+    params: dict[str, Any] = {  # in the order of the table: what is traced has it, too
+        name: table.names(name) if fault.params[name].takes_names else table.get(name)
+        for name in table.values
+        if name in fault.params
     }
     repeat = table.integer("repeat", 1, least=1)
     every_ns = table.time("every") if table.has("every") or repeat > 1 else 0

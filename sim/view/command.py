@@ -28,7 +28,7 @@ from sim.view.server import HOST, Server, listening
 from sim.view.site import Site
 from sim.view.studio import Studio, Workers, shown
 from sim.view.window import Window, parse_window
-from sim.wording import counted, say
+from sim.wording import PROGRAM, counted, say
 
 DEFAULT: Final = "default"
 _TOKEN_BYTES: Final = 16
@@ -104,6 +104,9 @@ def _tell(film: Film) -> None:
         say(f"{run['invariant']}: {run['finding'].splitlines()[0]}")
     if run["cut"]:
         say(f"shown are the first {MAX_EVENTS:,} events: the rest of the run is left out")
+        if run["finding"]:
+            command = f"{PROGRAM} shrink {run['source']} -o smaller.toml"
+            say(f"the finding comes later; a smaller run may have it: {command}")
 
 
 # ---- exported ------------------------------------------------------------------------------------
@@ -150,12 +153,13 @@ def _serve(case: Case, film: Film, port: int, *, opening: bool) -> None:
 
 
 async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) -> None:
-    token, workers = secrets.token_urlsafe(_TOKEN_BYTES), Workers()
+    token, once = secrets.token_urlsafe(_TOKEN_BYTES), secrets.token_urlsafe(_TOKEN_BYTES)
+    workers = Workers()
     studio = Studio(case, shown(film), workers.run, _jobs())
     assets = read_assets()
 
     def make_server(bound: int) -> Server:
-        return Server(Site(token, bound, assets, studio))
+        return Server(Site(token, bound, assets, studio, once))
 
     try:
         with trio.open_signal_receiver(*_ENDING) as signals:
@@ -165,7 +169,7 @@ async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) ->
                 say(f"{address}\nfor this machine alone, until Ctrl-C")
                 sys.stdout.flush()
                 if opening:
-                    nursery.start_soon(_open, address)
+                    nursery.start_soon(_open, f"http://{HOST}:{bound}/{once}")
                 await anext(signals)
                 nursery.cancel_scope.cancel()
     finally:

@@ -99,8 +99,15 @@ _Handler: TypeAlias = Callable[[Request, Mapping[str, list[str]]], Answer | Feed
 class Site:
     """All addresses below ``/TOKEN/``."""
 
-    def __init__(self, token: str, port: int, assets: Mapping[str, bytes], runs: Runs) -> None:
+    def __init__(
+        self, token: str, port: int, assets: Mapping[str, bytes], runs: Runs, once: str = ""
+    ) -> None:
+        """``/ONCE`` leads to the page, a single time: for whom others may look over the shoulder.
+
+        A browser is told its address as an argument, which every user of a machine may read.
+        """
         self._token = token
+        self._once = once
         self._hosts = tuple(f"{name}:{port}" for name in _NAMES)
         self._assets = assets
         self._page, self._policy = served(assets)
@@ -133,8 +140,11 @@ class Site:
             query = parse_qs(url.query, max_num_fields=_MOST_FIELDS)
         except ValueError as error:
             raise _Refused(400, f"the address: {error}") from None
+        if self._once and _same(url.path, f"/{self._once}") and request.method == "GET":
+            self._once = ""
+            return Answer(status=303, headers=(("Location", f"/{self._token}/"),))
         _, token, *rest = url.path.split("/", 2) if url.path.startswith("/") else ("", "")
-        if not rest or not hmac.compare_digest(token.encode(), self._token.encode()):
+        if not rest or not _same(token, self._token):
             raise _Refused(404, "no such page: open the address that `view` has printed")
         method = "GET" if request.method == "HEAD" else request.method
         (path,) = rest
@@ -192,6 +202,11 @@ class Site:
 
     def _post_inevitable(self, request: Request, _: Mapping[str, list[str]]) -> Answer:
         return _json(202, self._runs.inevitable(read_futures(request.body)))
+
+
+def _same(found: str, secret: str) -> bool:
+    """Compares in a time that does not tell how much of it is right."""
+    return hmac.compare_digest(found.encode(), secret.encode())
 
 
 def _json(status: int, value: object) -> Answer:

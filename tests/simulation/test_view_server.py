@@ -141,6 +141,18 @@ def test_what_is_not_for_everybody_is_refused_in_words(
     assert runs.asked == []
 
 
+def test_an_address_that_others_may_have_seen_leads_to_the_page_once(
+    assets: dict[str, bytes], runs: Runs
+) -> None:
+    site = Site(TOKEN, PORT, assets, runs, once="once")
+    assert ask(site, "GET", "/once", {"host": "evil.example"}).status == 403
+    assert ask(site, "HEAD", "/once").status == 404
+    first = ask(site, "GET", "/once")
+    assert (first.status, first.headers) == (303, (("Location", f"/{TOKEN}/"),))
+    assert ask(site, "GET", "/once").status == 404
+    assert ask(Site(TOKEN, PORT, assets, runs), "GET", "/").status == 404
+
+
 @pytest.mark.parametrize(
     "body",
     [

@@ -5,10 +5,9 @@ import { cross, sign, useCanvas } from "view/canvas.js";
 import { html } from "view/html.js";
 import { colors, reducedMotion } from "view/palette.js";
 import { family } from "view/signs.js";
-import { app } from "view/store.js";
+import { FAST, app } from "view/store.js";
 
 const MANY = 160; // dots, beyond which only density is shown
-const FAST = 5e7; // ns a second, from which a dot is on the screen for no more than a frame or two
 const NEAR = 9;
 
 /** Between two segments the way is a bow below their cards, so that it crosses no third one. */

@@ -208,13 +208,15 @@ function Segment({ run, node, size }) {
 }
 
 const LOG_WORDS = "The newest part of its log: filled up to the SCL, pale up to what was received; the tick is the VDL.";
-const RECENT = 24;
+/** How many commits a card may have room for, by the window's height. */
+const roomFor = (groups) => Math.max(2, Math.min(20, Math.floor((window.innerHeight - 640) / 20 / groups)));
 
 /** The newest commits, newest first, and how far this segment is with each; as many as there is room for. */
 function Recent({ run, node }) {
   const { film, cursor } = run;
   const rows = [];
-  for (let i = upperBound(film.allocated, cursor - 1) - 1; i >= 0 && rows.length < RECENT; i -= 1) {
+  const most = roomFor(film.groups.length);
+  for (let i = upperBound(film.allocated, cursor - 1) - 1; i >= 0 && rows.length < most; i -= 1) {
     const commit = film.commits[i];
     const mine = film.groups.length === 1 || commit.pg === film.nodes[node].group;
     if (mine && (commit.annulled < 0 || commit.annulled >= cursor)) rows.push(commit);

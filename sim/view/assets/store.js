@@ -61,6 +61,8 @@ const painters = new Set();
 const listeners = new Set();
 const advances = new Set();
 const CALM_MS = 120; // how often words and lists follow while a run plays
+const FAST_MS = 50; // how often numbers do that change too fast to be read
+export const FAST = 5e7; // ns a second, from which nothing stays for more than a frame or two
 let asked = false;
 let told = 0;
 let last = 0;
@@ -103,10 +105,12 @@ export function useApp(stamp = null) {
   const [, again] = useReducer(bump, 0);
   useLayoutEffect(() => {
     let shown = null;
-    const look = () => {
+    let last = 0;
+    const look = (time) => {
       const now = app.playing ? stamp() : null;
-      if (now === null || now !== shown) again();
-      shown = now;
+      if (now !== null && (now === shown || (app.speed >= FAST && time - last < FAST_MS))) return;
+      again();
+      [shown, last] = [now, time];
     };
     const list = stamp ? painters : listeners;
     const listen = stamp ? look : again;
