@@ -40,7 +40,7 @@ from segments.protocol.errors import (
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, Lsn, PageId, PgId, SegmentId, name_writers
 from segments.protocol.messages import PageImage
-from segments.protocol.transport import Endpoint
+from segments.protocol.transport import Endpoint, Envelope
 
 
 class WriterShell:
@@ -256,31 +256,46 @@ class WriterShell:
 
     @trio.lowlevel.enable_ki_protection
     async def _receive(self, core: WriterCore, intake: CommitIntake, nursery: trio.Nursery) -> None:
+        def take(envelope: Envelope) -> bool:
+            self._hear(core, intake, nursery, (envelope,))
+            return True
+
         limit = self.config.receive_limit
         while core.fenced is None:
-            envelopes = await self._endpoint.receive(limit)
-            now = trio.current_time()
-            opened = core.opened
-            for _, payload in envelopes:
-                try:
-                    core.step(codec.decode(payload), now)
-                except MalformedMessage:
-                    continue
-            if core.opened and (core.vdl > self._observed_vdl or not opened):
-                self._observed_vdl = core.vdl
-                commits = self.commits.advance(core.vdl)
-                self.committed += commits
-                if self.trace is not None:
-                    self.trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
-                self._opened_or_ended.set()
-                intake.progress()
-            elif intake.line:  # what has left the outgoing logs makes room, too
-                intake.progress()
-            self._wake()
+            envelopes = await self._endpoint.receive(limit, take)
+            self._hear(core, intake, nursery, envelopes)
+
+    def _hear(
+        self,
+        core: WriterCore,
+        intake: CommitIntake,
+        nursery: trio.Nursery,
+        envelopes: Sequence[Envelope],
+    ) -> None:
+        """Take messages, and wake whoever has waited for what they prove."""
+        now, opened = trio.current_time(), core.opened
+        for _, payload in envelopes:
+            try:
+                core.step(codec.decode(payload), now)
+            except MalformedMessage:
+                continue
+        if core.opened and (core.vdl > self._observed_vdl or not opened):
+            self._observed_vdl = core.vdl
+            commits = self.commits.advance(core.vdl)
+            self.committed += commits
+            if self.trace is not None:
+                self.trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
+            self._opened_or_ended.set()
+            intake.progress()
+        elif intake.line:  # what has left the outgoing logs makes room, too
+            intake.progress()
+        self._wake()
+        if core.sends_due:
             self._to_send.set()
-        own = core.epoch.of(self.name)
-        self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
-        nursery.cancel_scope.cancel()
+        if core.fenced is not None:
+            own = core.epoch.of(self.name)
+            self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
+            nursery.cancel_scope.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _pump(self, core: WriterCore) -> None:

@@ -26,7 +26,8 @@ def fill_disk(session: Session) -> None:
     def full(*_: object) -> None:
         raise StorageFull("No space left on device")
 
-    session.cluster.hosts["D0"].disk.storage.append = full  # type: ignore[attr-defined]
+    storage = session.cluster.hosts["D0"].disk.storage  # type: ignore[attr-defined]
+    storage.append, storage.begin_append = full, lambda *_: False
 
 
 @pytest.mark.parametrize("width", [80, 100])

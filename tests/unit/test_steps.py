@@ -32,7 +32,7 @@ from segments.restart import restart_job
 from segments.server import SegmentServer
 from segments.state import SegmentState
 from segments.steps import STEP_BYTES, Pace, Steps, finished
-from segments.storage import WHOLE, Identity, MemoryStorage
+from segments.storage import WHOLE, Ended, Identity, MemoryStorage
 from segments.wal import NO_PROMISE, encode_promise
 from segments.wal_scan import scan, scan_steps
 from tests.layer_rig import chain
@@ -69,6 +69,9 @@ class HeldDisk(MemoryStorage):
     async def append(self, name: str, data: bytes) -> None:
         await self.go.wait()
         await super().append(name, data)
+
+    def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
+        return False
 
 
 def steps_of(steps: Steps[object]) -> int:
