@@ -89,6 +89,8 @@ class WriterShell:
         self._run: trio.lowlevel.TrioToken | None = None
         self._intake: CommitIntake | None = None
         self._observed_vdl = 0
+        self._alone = False
+        """Whether the VDL last reached one commit alone: nobody else is about to commit."""
         self._opened_or_ended = trio.Event()
         self._to_send = trio.Event()
         self._waiting: dict[Pending, trio.Event] = {}
@@ -118,7 +120,7 @@ class WriterShell:
     @trio.lowlevel.enable_ki_protection
     async def commit(self, writes: Sequence[PageWrite]) -> Commit:
         """Make the writes part of the log, as soon as it has room for them."""
-        self.writable()
+        core = self.writable()
         assert self._intake is not None
         lsn = self._intake.at_once(writes)
         if lsn is None:
@@ -126,7 +128,10 @@ class WriterShell:
             await self.see_through(pending)
             lsn = pending.result()
         commit = self.commits.add(lsn)
-        self._to_send.set()
+        if self._alone and len(self.commits) == 1:
+            self._send(core)
+        else:
+            self._to_send.set()  # so that what others have to commit goes along
         return commit
 
     async def read_head(self, page_id: PageId) -> PageImage:
@@ -283,6 +288,7 @@ class WriterShell:
             self._observed_vdl = core.vdl
             commits = self.commits.advance(core.vdl)
             self.committed += commits
+            self._alone = commits == 1
             if self.trace is not None:
                 self.trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
             self._opened_or_ended.set()
@@ -300,12 +306,14 @@ class WriterShell:
     @trio.lowlevel.enable_ki_protection
     async def _pump(self, core: WriterCore) -> None:
         """Send what there is; whatever comes up meanwhile goes into the next messages together."""
-        endpoint = self._endpoint
         while True:
             await self._to_send.wait()
             self._to_send = trio.Event()
-            for segment, message in core.take_sends(trio.current_time()):
-                endpoint.send(segment, codec.encode(message))
+            self._send(core)
+
+    def _send(self, core: WriterCore) -> None:
+        for segment, message in core.take_sends(trio.current_time()):
+            self._endpoint.send(segment, codec.encode(message))
 
     @trio.lowlevel.enable_ki_protection
     async def _keep_time(self, core: WriterCore, intake: CommitIntake) -> None:

@@ -21,7 +21,7 @@ import trio
 
 from segments.manifest import PROMISE
 from segments.manifest import WHOLE as WHOLE
-from segments.protocol.errors import Invalid, SegmentLost
+from segments.protocol.errors import Invalid, SegmentLost, StorageFailed
 from segments.protocol.ids import SegmentId
 from segments.wal import NO_PROMISE, encode_promise
 
@@ -177,7 +177,7 @@ class MemoryStorage:
     def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
         try:
             self._append(name, data)
-        except SegmentLost:
+        except (SegmentLost, StorageFailed):
             return False
         ended(None)
         return True

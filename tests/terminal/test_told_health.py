@@ -26,8 +26,7 @@ def fill_disk(session: Session) -> None:
     def full(*_: object) -> None:
         raise StorageFull("No space left on device")
 
-    storage = session.cluster.hosts["D0"].disk.storage  # type: ignore[attr-defined]
-    storage.append, storage.begin_append = full, lambda *_: False
+    session.cluster.hosts["D0"].disk.storage._append = full  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("width", [80, 100])
