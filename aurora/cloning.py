@@ -324,7 +324,7 @@ class _Cloning:
         server, core = running.server, running.core
         if end > core.state.folded and _is_long(core):
             await server.fold(core, end, _FOLDING_S)
-        await server.settled(core)
+        await server.settled()
         if why := _why_not(core, self._writer, end):
             return why
         cut = cut_at(core.state, end)

@@ -331,6 +331,11 @@ class WriterCore:
         sends, self._sends = self._sends, []
         return sends
 
+    @property
+    def sends_due(self) -> bool:
+        """Whether `take_sends` may have something to give."""
+        return bool(self._sends or self._ready or self._grown)
+
     def send(self, segment: SegmentId, message: Message) -> None:
         """Send a read or a question."""
         self._sends.append((segment, message))
@@ -357,7 +362,8 @@ class WriterCore:
             return
         stream.on_ack(ack, now)
         self.space.heard(stream, ack)
-        self._ready[stream] = None
+        if stream.lacks:
+            self._ready[stream] = None
         self._observe(stream, ack.scl)
 
     def _on_table_installed(self, message: TableInstalled, now: float) -> None:

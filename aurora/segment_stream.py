@@ -104,6 +104,11 @@ class SegmentStream:
         """Whether what it lacks next has left the outgoing log, so that only gossip can help."""
         return self.acked_lsn < self._log.base_lsn
 
+    @property
+    def lacks(self) -> bool:
+        """Whether there is something that has not been sent to it."""
+        return self.sent_lsn < self._log.tail_lsn or not self.installed
+
     # ---- sending ---------------------------------------------------------------------------------
 
     def next_message(

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+import outcome
 import trio
 
 from segments.protocol.ids import Address
-from segments.protocol.transport import Envelope
+from segments.protocol.transport import Envelope, Take
 
 DEFAULT_INBOX_BYTES: Final = 64 << 20
 
@@ -37,6 +38,7 @@ class InProcessEndpoint:
         self._inbox_bytes = inbox_bytes
         self._waiting_bytes = 0
         self._receiver: trio.lowlevel.Task | None = None  # while it sleeps
+        self._take: Take | None = None
         self._closed = False
 
     @property
@@ -57,13 +59,30 @@ class InProcessEndpoint:
         ):
             self.lost += 1
             return
+        if self._take is not None and self._receiver is not None and self._taken(envelope):
+            return
         self._inbox.append(envelope)
         self._waiting_bytes += size
         self._wake()
 
+    def _taken(self, envelope: Envelope) -> bool:
+        """Whether who receives has dealt with the message: it sleeps, and nothing waits for it."""
+        network = self._network
+        if network.delivering:
+            return False
+        network.delivering = True
+        try:
+            assert self._take is not None
+            return self._take(envelope)
+        except BaseException as error:  # noqa: BLE001 - it is the receiver's, not the sender's
+            self._wake(error)
+            return True
+        finally:
+            network.delivering = False
+
     # Else the task could be woken while it does not sleep.
     @trio.lowlevel.enable_ki_protection
-    async def receive(self, limit: int) -> list[Envelope]:
+    async def receive(self, limit: int, take: Take | None = None) -> list[Envelope]:
         """Wait for a message; return all that are waiting, at most ``limit``, oldest first.
 
         Raises `trio.ClosedResourceError` once this is closed, `trio.BusyResourceError` in a second
@@ -74,7 +93,7 @@ class InProcessEndpoint:
         if self._inbox or self._closed:
             await trio.lowlevel.checkpoint()
         while not (self._inbox or self._closed):
-            self._receiver = trio.lowlevel.current_task()
+            self._receiver, self._take = trio.lowlevel.current_task(), take
             await trio.lowlevel.wait_task_rescheduled(self._abort)
         if self._closed:
             raise trio.ClosedResourceError(f"{self._address} has been closed")
@@ -87,9 +106,10 @@ class InProcessEndpoint:
         self._waiting_bytes -= sum([len(each.payload) for each in envelopes])
         return envelopes
 
-    def _wake(self) -> None:
+    def _wake(self, error: BaseException | None = None) -> None:
         if self._receiver is not None:
-            trio.lowlevel.reschedule(self._receiver)
+            result = outcome.Value(None) if error is None else outcome.Error(error)
+            trio.lowlevel.reschedule(self._receiver, result)
             self._receiver = None
 
     def _abort(self, _raise_cancel: object) -> trio.lowlevel.Abort:
@@ -111,6 +131,10 @@ class InProcessNetwork:
         """Each inbox holds at most this many messages, and this many bytes beyond the first."""
         self.unreachable = 0
         """Messages to addresses at which nobody was, or across a cut."""
+        self.delivering = False
+        """Whether a message is being dealt with in the step that delivers it. What is sent in that
+        step waits for a turn of its receiver: so a step stays short, and nobody is called amid a
+        step of its own."""
         self._inbox_messages = inbox_messages
         self._inbox_bytes = inbox_bytes
         self._endpoints: dict[Address, InProcessEndpoint] = {}

@@ -40,7 +40,7 @@ from segments.protocol.errors import (
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, Lsn, PageId, PgId, SegmentId, name_writers
 from segments.protocol.messages import PageImage
-from segments.protocol.transport import Endpoint
+from segments.protocol.transport import Endpoint, Envelope
 
 
 class WriterShell:
@@ -89,6 +89,8 @@ class WriterShell:
         self._run: trio.lowlevel.TrioToken | None = None
         self._intake: CommitIntake | None = None
         self._observed_vdl = 0
+        self._alone = False
+        """Whether the VDL last reached one commit alone: nobody else is about to commit."""
         self._opened_or_ended = trio.Event()
         self._to_send = trio.Event()
         self._waiting: dict[Pending, trio.Event] = {}
@@ -118,7 +120,7 @@ class WriterShell:
     @trio.lowlevel.enable_ki_protection
     async def commit(self, writes: Sequence[PageWrite]) -> Commit:
         """Make the writes part of the log, as soon as it has room for them."""
-        self.writable()
+        core = self.writable()
         assert self._intake is not None
         lsn = self._intake.at_once(writes)
         if lsn is None:
@@ -126,7 +128,10 @@ class WriterShell:
             await self.see_through(pending)
             lsn = pending.result()
         commit = self.commits.add(lsn)
-        self._to_send.set()
+        if self._alone and len(self.commits) == 1:
+            self._send(core)
+        else:
+            self._to_send.set()  # so that what others have to commit goes along
         return commit
 
     async def read_head(self, page_id: PageId) -> PageImage:
@@ -256,41 +261,59 @@ class WriterShell:
 
     @trio.lowlevel.enable_ki_protection
     async def _receive(self, core: WriterCore, intake: CommitIntake, nursery: trio.Nursery) -> None:
+        def take(envelope: Envelope) -> bool:
+            self._hear(core, intake, nursery, (envelope,))
+            return True
+
         limit = self.config.receive_limit
         while core.fenced is None:
-            envelopes = await self._endpoint.receive(limit)
-            now = trio.current_time()
-            opened = core.opened
-            for _, payload in envelopes:
-                try:
-                    core.step(codec.decode(payload), now)
-                except MalformedMessage:
-                    continue
-            if core.opened and (core.vdl > self._observed_vdl or not opened):
-                self._observed_vdl = core.vdl
-                commits = self.commits.advance(core.vdl)
-                self.committed += commits
-                if self.trace is not None:
-                    self.trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
-                self._opened_or_ended.set()
-                intake.progress()
-            elif intake.line:  # what has left the outgoing logs makes room, too
-                intake.progress()
-            self._wake()
+            envelopes = await self._endpoint.receive(limit, take)
+            self._hear(core, intake, nursery, envelopes)
+
+    def _hear(
+        self,
+        core: WriterCore,
+        intake: CommitIntake,
+        nursery: trio.Nursery,
+        envelopes: Sequence[Envelope],
+    ) -> None:
+        """Take messages, and wake whoever has waited for what they prove."""
+        now, opened = trio.current_time(), core.opened
+        for _, payload in envelopes:
+            try:
+                core.step(codec.decode(payload), now)
+            except MalformedMessage:
+                continue
+        if core.opened and (core.vdl > self._observed_vdl or not opened):
+            self._observed_vdl = core.vdl
+            commits = self.commits.advance(core.vdl)
+            self.committed += commits
+            self._alone = commits == 1
+            if self.trace is not None:
+                self.trace(self.name, events.CommitsAcknowledged(core.vdl, commits))
+            self._opened_or_ended.set()
+            intake.progress()
+        elif intake.line:  # what has left the outgoing logs makes room, too
+            intake.progress()
+        self._wake()
+        if core.sends_due:
             self._to_send.set()
-        own = core.epoch.of(self.name)
-        self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
-        nursery.cancel_scope.cancel()
+        if core.fenced is not None:
+            own = core.epoch.of(self.name)
+            self._end(self._fenced(f"epoch {own}: epoch {core.fenced} has been sealed"))
+            nursery.cancel_scope.cancel()
 
     @trio.lowlevel.enable_ki_protection
     async def _pump(self, core: WriterCore) -> None:
         """Send what there is; whatever comes up meanwhile goes into the next messages together."""
-        endpoint = self._endpoint
         while True:
             await self._to_send.wait()
             self._to_send = trio.Event()
-            for segment, message in core.take_sends(trio.current_time()):
-                endpoint.send(segment, codec.encode(message))
+            self._send(core)
+
+    def _send(self, core: WriterCore) -> None:
+        for segment, message in core.take_sends(trio.current_time()):
+            self._endpoint.send(segment, codec.encode(message))
 
     @trio.lowlevel.enable_ki_protection
     async def _keep_time(self, core: WriterCore, intake: CommitIntake) -> None:

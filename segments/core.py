@@ -235,24 +235,6 @@ class SegmentCore:
         sends, self._sends = self._sends, []
         return sends if self.lost is None else []
 
-    @property
-    def write_due(self) -> bool:
-        """Whether anything waits for the disk, or is to be written on its own account."""
-        return (
-            self._may_take_queue
-            or self.lost is not None
-            or self.scrub.promise_due
-            or self.background.new_file_due
-        )
-
-    @property
-    def _may_take_queue(self) -> bool:
-        """Whether something waits that need not wait for a fold, as records may have to."""
-        queue = self._queue
-        return bool(queue) and (
-            not self.background.records_wait or any(each.run is None for each in queue)
-        )
-
     def take_write(self) -> Write | None:
         """The next write, or None when there is none or one is under way."""
         if self._in_flight is not None:
@@ -267,9 +249,9 @@ class SegmentCore:
             self._in_flight = []
             self.background.taken_new_file()
             return Write(None, new_file=True)
-        if not self._may_take_queue:
+        if not self._queue or not (batch := self._take_queue()):
             return None
-        batch = self._in_flight = self._take_queue()
+        self._in_flight = batch
         epoch, top, promises = self.state.epoch, 0, False
         entries: list[Entry] = [HeldEntry(self.state.highest_lsn)]
         entries += [MarksEntry(*each) for each in self.state.heard.take_unwritten()]
@@ -788,7 +770,8 @@ class SegmentCore:
         """The front of the queue, as much as one write carries; no records if they are to wait."""
         if self.background.records_wait:
             batch = [each for each in self._queue if each.run is None]
-            self._requeue([each for each in self._queue if each.run is not None])
+            if batch:
+                self._requeue([each for each in self._queue if each.run is not None])
             return batch
         if self._queue_bytes <= self._config.write_bytes:
             batch, self._queue, self._queue_bytes = self._queue, [], 0

@@ -48,6 +48,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final, NoReturn, TypeVar, TypeVarTuple
 
+import outcome
 import trio
 
 from segments.forks import close_in_children
@@ -65,7 +66,15 @@ from segments.segment_directory import (
     format_directory,
     make_directory,
 )
-from segments.storage import Identity, absent, check_extent, check_length, check_new, check_synced
+from segments.storage import (
+    Ended,
+    Identity,
+    absent,
+    check_extent,
+    check_length,
+    check_new,
+    check_synced,
+)
 
 _NEW: Final = ".new"
 _MAX_READS: Final = 4
@@ -85,7 +94,7 @@ class FileStorage:
         """Take over ``directory``, which has been checked, unless this raises `OSError`."""
         self._directory = directory
         self._identity = identity
-        self._foreground = trio.Lock()
+        self._foreground = trio.Semaphore(1, max_value=1)  # a lock that no task owns
         self._background = trio.Lock()
         self._reading = trio.Semaphore(_MAX_READS)
         self._operations = 0
@@ -177,6 +186,32 @@ class FileStorage:
     async def append(self, name: str, data: bytes) -> None:
         async with self._taking(self._foreground):
             await self._in_order(name, self._append, data)
+
+    def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
+        if self._closing or self._failure is not None or self._foreground.value == 0:
+            return False
+        if (file := self._in_use(name)) is None:
+            return False
+
+        def over(result: outcome.Outcome[None]) -> None:
+            self._end_foreground(file)
+            error = result.error if isinstance(result, outcome.Error) else None
+            assert error is None or isinstance(error, Exception)
+            ended(self._refused(error) if isinstance(error, OSError) else error)
+
+        self._foreground.acquire_nowait()
+        self._operations += 1
+        try:
+            self._thread.start(over, self._append, name, file, data)
+        except StorageFailed:
+            self._end_foreground(file)
+            return False
+        return True
+
+    def _end_foreground(self, file: OpenFile) -> None:
+        file.let_go()
+        self._foreground.release()
+        self._ended()
 
     async def truncate(self, name: str, length: int) -> None:
         async with self._taking(self._foreground):

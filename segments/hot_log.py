@@ -24,7 +24,7 @@ from segments.live_files import LiveFiles
 from segments.manifest import MANIFEST, Manifest, encode_manifest, filled
 from segments.protocol.errors import StorageBroken, StorageFailed
 from segments.protocol.ids import Lsn
-from segments.storage import WHOLE, Storage
+from segments.storage import WHOLE, Ended, Storage
 from segments.wal import FrameBody
 
 NOTHING_NEW: Final[Mapping[int, Lsn]] = MappingProxyType({})
@@ -72,6 +72,23 @@ class HotLog:
         else:
             await self._storage.append(last.name, body.at(last.salt, last.length))
             self._files.appended(body.frame_bytes, top)
+
+    def begin_append(self, body: FrameBody, top: Lsn, ended: Ended) -> bool:
+        """Begin to write one frame to the end of the last file: whether it could be begun.
+
+        ``top`` as of `append`, ``ended`` as of `Storage.begin_append`. What cannot be begun so,
+        as it needs a new file, `append` does.
+        """
+        last = self._files.last_log
+        if last.length + body.frame_bytes > self._file_bytes:
+            return False
+
+        def appended(error: Exception | None) -> None:
+            if error is None:
+                self._files.appended(body.frame_bytes, top)
+            ended(error)
+
+        return self._storage.begin_append(last.name, body.at(last.salt, last.length), appended)
 
     async def new_file(self, head: FrameBody) -> None:
         """Go on in a new file, which begins with ``head``."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeAlias, TypeVar, TypeVarTuple
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import outcome
 import trio
@@ -21,6 +21,7 @@ from segments.protocol.refusal import storage_error
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
+_Ended: TypeAlias = Callable[[outcome.Outcome[_T]], object]
 _Jobs: TypeAlias = "SimpleQueue[Callable[[], None] | None]"
 
 
@@ -36,18 +37,26 @@ class ResidentThread:
         self._jobs: _Jobs = SimpleQueue()
         self._runs = False
 
+    def start(self, ended: _Ended[_T], job: Callable[[*_Ts], _T], *args: *_Ts) -> None:
+        """Have a job done, and ``ended`` called with what came of it, from trio's loop.
+
+        That may not raise anything. Raises `StorageFailed` if there is no thread to be had: nothing
+        has begun then.
+        """
+        if not self._runs:
+            _start(partial(_serve, self._jobs), _ignore, self._name)
+            self._runs = True
+        hand_over = _results_of_this_run().hand_over
+        self._jobs.put(lambda: hand_over(ended, outcome.capture(job, *args)))
+
     @trio.lowlevel.enable_ki_protection
     async def run(self, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
         """The result of a job, or what it raises; cancelled only before it starts.
 
-        Raises `StorageFailed` if there is no thread to be had: nothing has begun then.
+        Raises as `start`.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
-        if not self._runs:
-            _start(partial(_serve, self._jobs), _ignore, self._name)
-            self._runs = True
-        deliver = _to_current_task()
-        self._jobs.put(lambda: deliver(outcome.capture(job, *args)))
+        self.start(_wake_current_task(), job, *args)
         return await _delivered()
 
     def end(self) -> None:
@@ -61,7 +70,8 @@ class ResidentThread:
 async def in_thread(name: str, job: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
     """The result of a job in a thread of its own; all else as of `ResidentThread.run`."""
     await trio.lowlevel.checkpoint_if_cancelled()
-    _start(partial(job, *args), _to_current_task(), name)
+    hand_over, wake = _results_of_this_run().hand_over, _wake_current_task()
+    _start(partial(job, *args), lambda result: hand_over(wake, result), name)
     return await _delivered()
 
 
@@ -84,14 +94,17 @@ def _ignore(_ended: object) -> None:
     pass
 
 
-def _to_current_task() -> Callable[[outcome.Outcome[_T]], None]:
-    """What hands a result to the task that calls this, from whatever thread."""
+def _wake_current_task() -> Callable[[outcome.Outcome[_T]], None]:
+    return partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+
+
+def _results_of_this_run() -> _Results:
     try:
-        results = _results.get()
+        return _results.get()
     except LookupError:
         results = _Results(trio.lowlevel.current_trio_token())
         _results.set(results)
-    return partial(results.hand_over, trio.lowlevel.current_task())
+        return results
 
 
 class _Results:
@@ -99,20 +112,21 @@ class _Results:
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
         self._token = token
-        self._waiting: deque[tuple[trio.lowlevel.Task, outcome.Outcome[object]]] = deque()
+        self._waiting: deque[tuple[_Ended[Any], outcome.Outcome[Any]]] = deque()
         self._called = False
 
-    def hand_over(self, task: trio.lowlevel.Task, result: outcome.Outcome[object]) -> None:
+    def hand_over(self, ended: _Ended[_T], result: outcome.Outcome[_T]) -> None:
         """In a thread: the result before the question, so that one of the two always sees it."""
-        self._waiting.append((task, result))
+        self._waiting.append((ended, result))
         if not self._called:
             self._called = True
             self._token.run_sync_soon(self._deliver)
 
     def _deliver(self) -> None:
         self._called = False
-        while self._waiting:
-            trio.lowlevel.reschedule(*self._waiting.popleft())
+        for _ in range(len(self._waiting)):  # what comes meanwhile has asked for a turn of its own
+            ended, result = self._waiting.popleft()
+            ended(result)
 
 
 _results: trio.lowlevel.RunVar[_Results] = trio.lowlevel.RunVar("results of threads")

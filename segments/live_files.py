@@ -50,7 +50,8 @@ class LiveFiles:
     @property
     def last_log(self) -> LogFile:
         """The file of the log that frames go to."""
-        return self._manifest.logs[-1]._replace(length=self._length)
+        last = self._manifest.logs[-1]
+        return LogFile(last.number, self._length, last.salt)
 
     @property
     def log_bytes(self) -> int:

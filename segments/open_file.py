@@ -74,19 +74,19 @@ class OpenFile:
         Raises `NotSynced` if the sync failed: a write that fails comes before it, and leaves the
         file as long as it was.
         """
-        rest = memoryview(data)
-        while rest and self._syncs_by_writing:
+        done, size = 0, len(data)
+        while done < size and self._syncs_by_writing:
+            rest = data[done:] if done else data  # all of it at once, as nearly always
             try:
-                written = os.pwritev(self.descriptor, [rest], offset, _DURABLY)
+                done += os.pwritev(self.descriptor, (rest,), offset + done, _DURABLY)
             except OSError as error:
                 if error.errno in _NOT_KNOWN:
                     self._syncs_by_writing = False
                     break
-                if os.fstat(self.descriptor).st_size != offset:
+                if os.fstat(self.descriptor).st_size != offset + done:
                     raise NotSynced(*error.args) from error
                 raise
-            rest, offset = rest[written:], offset + written
-        return len(data) - len(rest)
+        return done
 
     def read_into(self, room: memoryview, offset: int) -> int:
         """Fill ``room`` from ``offset`` on, from the disk itself where the cache is clean.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import trio
 
 from segments.protocol.ids import Address
-from segments.protocol.transport import Endpoint, Envelope
+from segments.protocol.transport import Endpoint, Envelope, Take
 
 
 class PausableEndpoint:
@@ -57,9 +57,14 @@ class PausableEndpoint:
             self._held.append((destination, payload))
             self._room -= len(payload)
 
-    async def receive(self, limit: int) -> list[Envelope]:
+    async def receive(self, limit: int, take: Take | None = None) -> list[Envelope]:
         """What the inner endpoint receives, once it runs, and after the delay."""
-        envelopes = await self._inner.receive(limit)
+
+        def take_if_running(envelope: Envelope) -> bool:
+            runs = self.paused_since_s is None and not self.delay_s
+            return runs and take is not None and take(envelope)
+
+        envelopes = await self._inner.receive(limit, take_if_running)
         while self.paused_since_s is not None:
             await self._running.wait()
         if self.delay_s:

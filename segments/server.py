@@ -1,9 +1,13 @@
 """One segment at work: the thin trio shell around `segments.core`.
 
 It moves messages and bytes and decides nothing. Four loops share the core: one receives, steps and
-sends; one writes, syncs and tells the core; one lets time pass; one does the work in the
-background, job by job. So a read is answered while a sync is under way, and whatever arrives during
-a sync shares the next one. Questions that need the disk are answered by tasks of their own.
+sends; one writes, syncs and tells the core (`segments.write_cycle`); one lets time pass; one does
+the work in the background, job by job. So a read is answered while a sync is under way, and
+whatever arrives during a sync shares the next one. Questions that need the disk are answered by
+tasks of their own.
+
+**What is short takes no turn of a loop.** While they all sleep, a message is dealt with in the step
+that delivers it, and what it has to be written for is given to the disk in that step, too.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from typing import Any, TypeVar
 import trio
 
 from segments.config import SegmentConfig
-from segments.core import SegmentCore, Write
+from segments.core import SegmentCore
 from segments.hot_log import HotLog
 from segments.layers.job import (
     Create,
@@ -31,19 +35,15 @@ from segments.layers.job import (
 )
 from segments.manifest import PROMISE, WHOLE
 from segments.protocol import codec, events
-from segments.protocol.errors import (
-    MalformedMessage,
-    SegmentRolledBack,
-    StorageBroken,
-    StorageFailed,
-)
-from segments.protocol.events import Tracer
+from segments.protocol.errors import MalformedMessage, StorageBroken, StorageFailed
+from segments.protocol.events import Event, Tracer
 from segments.protocol.ids import Lsn, PgId, SegmentId
 from segments.protocol.refusal import Refusal
-from segments.protocol.transport import Endpoint
+from segments.protocol.transport import Endpoint, Envelope
 from segments.restart import restart_job
-from segments.steps import Pace
+from segments.steps import STEP_BYTES, Pace
 from segments.storage import Storage
+from segments.write_cycle import WriteCycle
 
 T = TypeVar("T")
 
@@ -68,14 +68,11 @@ class SegmentServer:
         self.pg_id = pg_id
         self.core: SegmentCore | None = None
         """None until the log has been read."""
-        self.syncs = 0
-        self.storage_failures = 0
-        self.refusal: Refusal | None = None
-        """Why and since when its disk takes no writes; None if it took the last one."""
+        self.cycle: WriteCycle | None = None
+        """What it writes, and how; None until the log has been read."""
         self.background_refusal: Refusal | None = None
         """Why and since when it does not let layers be written; it may still take writes."""
-        self.writing_since_s: float | None = None
-        """When the write under way began; None if there is none."""
+        self._other_failures = 0
         self._peers = peers
         self._storage = storage
         self._log: HotLog | None = None
@@ -84,8 +81,6 @@ class SegmentServer:
         self._random = random
         self._accepts_rollback = accepts_rollback
         self._trace = trace
-        self._work = trio.Event()
-        self._applied = trio.Event()
         self._turn = trio.Event()
         """Set when there may be something to do in the background."""
         self._job_ended = trio.Event()
@@ -95,9 +90,25 @@ class SegmentServer:
         """Its disk."""
         return self._storage
 
-    async def settled(self, core: SegmentCore) -> None:
+    @property
+    def refusal(self) -> Refusal | None:
+        """Why and since when its disk takes no writes; None if it took the last one."""
+        return self.cycle.refusal if self.cycle is not None else None
+
+    @property
+    def storage_failures(self) -> int:
+        """How often its disk has refused something."""
+        return self._other_failures + (self.cycle.failures if self.cycle is not None else 0)
+
+    @property
+    def writing_since_s(self) -> float | None:
+        """When the write under way began; None if there is none."""
+        return self.cycle.writing_since_s if self.cycle is not None else None
+
+    async def settled(self) -> None:
         """Return at a moment when no write has taken effect only in part."""
-        await self._until_applied(core)
+        if self.cycle is not None:
+            await self.cycle.until_applied()
 
     async def work(self, core: SegmentCore, job: Job[T]) -> T:
         """Do a job of somebody else's that only reads."""
@@ -126,10 +137,14 @@ class SegmentServer:
         """
         core, log = await self._restart()
         self.core, self._log = core, log
+        cycle = self.cycle = WriteCycle(
+            core, log, self._storage, self._config.storage_retry_s, lambda: self._send(core),
+            None if self._trace is None else self._note,
+        )  # fmt: skip
         task_status.started()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._receive, core, nursery, name=f"{self.segment} receive")
-            nursery.start_soon(self._persist, core, log, name=f"{self.segment} persist")
+            nursery.start_soon(cycle.run, name=f"{self.segment} persist")
             nursery.start_soon(self._housekeep, core, log, name=f"{self.segment} housekeep")
             nursery.start_soon(self._work_on, core, name=f"{self.segment} background")
 
@@ -170,121 +185,59 @@ class SegmentServer:
         except StorageBroken:
             raise
         except StorageFailed:
-            self.storage_failures += 1
+            self._other_failures += 1
+
+    def _note(self, event: Event) -> None:
+        if self._trace is not None:
+            self._trace(self.segment, event)
 
     @trio.lowlevel.enable_ki_protection
     async def _receive(self, core: SegmentCore, nursery: trio.Nursery) -> None:
+        def take(envelope: Envelope) -> bool:
+            if core.applying or len(envelope.payload) > STEP_BYTES:
+                return False
+            self._step(core, envelope, trio.current_time())
+            self._stepped(core, nursery)
+            return True
+
         limit = self._config.receive_limit
         while True:
-            envelopes = await self.endpoint.receive(limit)
-            await self._until_applied(core)
+            envelopes = await self.endpoint.receive(limit, take)
+            await self.settled()
             now = trio.current_time()
             pace = Pace()
-            for source, payload in envelopes:
-                try:
-                    message = codec.decode(payload)
-                except MalformedMessage:
-                    core.dropped_messages += 1
-                    continue
-                core.step(source, message, now)
-                if pace.ends_step(len(payload)):
+            for envelope in envelopes:
+                self._step(core, envelope, now)
+                if pace.ends_step(len(envelope.payload)):
                     self._send(core)
                     await trio.lowlevel.checkpoint()
-                    await self._until_applied(core)
-            self._send(core)
-            for query in core.take_queries():
-                nursery.start_soon(self._answer, core, query, name=f"{self.segment} answer")
-            if core.gossip.transfer is not None:
-                self._turn.set()
+                    await self.settled()
+            self._stepped(core, nursery)
+
+    def _step(self, core: SegmentCore, envelope: Envelope, now: float) -> None:
+        try:
+            message = codec.decode(envelope.payload)
+        except MalformedMessage:
+            core.dropped_messages += 1
+        else:
+            core.step(envelope.source, message, now)
+
+    def _stepped(self, core: SegmentCore, nursery: trio.Nursery) -> None:
+        self._send(core)
+        for query in core.take_queries():
+            nursery.start_soon(self._answer, core, query, name=f"{self.segment} answer")
+        if core.gossip.transfer is not None:
+            self._turn.set()
 
     async def _answer(self, core: SegmentCore, query: Job[None]) -> None:
         await self._perform(query, core)
         self._send(core)
 
     @trio.lowlevel.enable_ki_protection
-    async def _persist(self, core: SegmentCore, log: HotLog) -> None:
-        while True:
-            write = core.take_write()
-            if write is None:
-                self._work = trio.Event()
-                await self._work.wait()
-                continue
-            self.writing_since_s = trio.current_time()
-            try:
-                await self._store(core, log, write)
-            except StorageBroken:
-                raise
-            except StorageFailed as error:
-                core.write_failed(str(error))
-                self._refused(error)
-                if core.lost is not None:
-                    raise SegmentRolledBack(core.lost) from error
-                await trio.sleep(self._config.storage_retry_s)
-                continue
-            finally:
-                self.writing_since_s = None
-            self.syncs += 1
-            self.refusal = None
-            if self._trace is not None:
-                self._trace(self.segment, events.WriteSynced(core.files.log_bytes))
-            core.wrote()
-            if core.applying:
-                await self._apply_rest(core)
-            if core.state.lost is not None and core.lost is not None:
-                raise SegmentRolledBack(core.lost)  # which its log says, too
-            self._send(core)
-
-    async def _until_applied(self, core: SegmentCore) -> None:
-        """Wait as long as a write has taken effect only in part."""
-        while core.applying:
-            await self._applied.wait()
-
-    async def _apply_rest(self, core: SegmentCore) -> None:
-        self._applied = trio.Event()
-        while core.applying:
-            await trio.lowlevel.checkpoint()
-            core.apply_more()
-        self._applied.set()
-
-    async def _store(self, core: SegmentCore, log: HotLog, write: Write) -> None:
-        if self._trace is not None:
-            started = events.WriteStarted(
-                0 if write.append is None else write.append.frame_bytes,
-                promise=write.promise is not None,
-                new_file=write.new_file,
-            )
-            self._trace(self.segment, started)
-        if write.new_file:
-            await log.new_file(core.state.head_frame())
-        if write.append is not None:
-            await log.append(write.append, write.top, core.state.head_frame)
-        if write.promise is not None:
-            await self._keep_promise(write.promise)
-
-    async def _keep_promise(self, promise: bytes) -> None:
-        """Write a promise that the log holds already, and so cannot be taken back: until it is."""
-        while True:
-            try:
-                await self._storage.write_promise(promise)
-            except StorageBroken:
-                raise
-            except StorageFailed as error:
-                if self._trace is not None:
-                    self._trace(self.segment, events.PromiseFailed(str(error)))
-                self._refused(error)
-                await trio.sleep(self._config.storage_retry_s)
-            else:
-                return
-
-    def _refused(self, error: StorageFailed) -> None:
-        self.refusal = Refusal.of(error, trio.current_time(), self.refusal)
-        self.storage_failures += 1
-
-    @trio.lowlevel.enable_ki_protection
     async def _housekeep(self, core: SegmentCore, log: HotLog) -> None:
         while True:
             await trio.sleep(self._config.tick_interval_s)
-            await self._until_applied(core)
+            await self.settled()
             now = trio.current_time()
             core.tick(now)
             try:
@@ -292,7 +245,7 @@ class SegmentServer:
             except StorageBroken:
                 raise
             except StorageFailed:  # a disk that cannot be read may still take writes
-                self.storage_failures += 1
+                self._other_failures += 1
             self._send(core)
             self._turn.set()
 
@@ -316,7 +269,7 @@ class SegmentServer:
     async def _work_on(self, core: SegmentCore) -> None:
         """Do what is due in the background, one job after the other."""
         while True:
-            await self._until_applied(core)
+            await self.settled()
             job = core.background.take_job(trio.current_time())
             if job is None:
                 self._turn = trio.Event()
@@ -330,7 +283,7 @@ class SegmentServer:
                 now = trio.current_time()
                 core.background.failed(str(error), now)
                 self.background_refusal = Refusal.of(error, now, self.background_refusal)
-                self.storage_failures += 1
+                self._other_failures += 1
             else:
                 self.background_refusal = None
             self._job_ended.set()
@@ -361,7 +314,7 @@ class SegmentServer:
             except StorageFailed as error:
                 step, answer = job.throw, error
             if core is not None:
-                await self._until_applied(core)
+                await self.settled()
 
     async def _operate(self, op: Op | None) -> bytes | None:
         storage = self._storage
@@ -389,8 +342,8 @@ class SegmentServer:
         return None
 
     def _send(self, core: SegmentCore) -> None:
-        """Hand over what may leave, and wake the writer if there is something to write."""
+        """Hand over what may leave, and have written what is to be written."""
         for destination, message in core.take_sends():
             self.endpoint.send(destination, codec.encode(message))
-        if core.write_due:
-            self._work.set()
+        if self.cycle is not None:
+            self.cycle.look()

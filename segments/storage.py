@@ -13,15 +13,15 @@ is made in the background is appended to when all of it is durable.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 import attrs
 import trio
 
 from segments.manifest import PROMISE
 from segments.manifest import WHOLE as WHOLE
-from segments.protocol.errors import Invalid, SegmentLost
+from segments.protocol.errors import Invalid, SegmentLost, StorageFailed
 from segments.protocol.ids import SegmentId
 from segments.wal import NO_PROMISE, encode_promise
 
@@ -35,6 +35,10 @@ class Identity:
 
     def __str__(self) -> str:
         return f"segment {self.segment} of volume {self.volume_id}"
+
+
+Ended: TypeAlias = Callable[[Exception | None], object]
+"""Is told how an operation has ended."""
 
 
 class Storage(Protocol):
@@ -59,6 +63,13 @@ class Storage(Protocol):
         """Write ``data`` at the end of a file, all of it or nothing, durably.
 
         `Invalid` if the file was extended and not synced since.
+        """
+
+    def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
+        """Begin an `append` without waiting, if it can be begun now: returns whether it was.
+
+        ``ended`` is called in a step of trio's loop, perhaps this one, with what it raises or None;
+        it raises nothing itself. Nobody can cancel it.
         """
 
     async def create(self, name: str) -> None:
@@ -161,6 +172,17 @@ class MemoryStorage:
         return bytes(self.files.get(name, b"")[offset : offset + length])
 
     async def append(self, name: str, data: bytes) -> None:
+        self._append(name, data)
+
+    def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
+        try:
+            self._append(name, data)
+        except (SegmentLost, StorageFailed):
+            return False
+        ended(None)
+        return True
+
+    def _append(self, name: str, data: bytes) -> None:
         check_synced(name, synced=name not in self._unsynced)
         self._file(name).extend(data)
 

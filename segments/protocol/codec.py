@@ -10,6 +10,7 @@ Decoding never trusts its input: whatever is not exactly a message of the right 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from operator import itemgetter
 from reprlib import repr as shown
@@ -97,6 +98,8 @@ def _parts(value: Any, count: int) -> Any:
 
 def _epoch(value: Any) -> VolumeEpoch:
     counter, writer_id = _parts(value, 2)
+    if type(counter) is type(writer_id) is int and 0 <= counter <= MAX_INTEGER >= writer_id >= 0:
+        return VolumeEpoch(counter, writer_id)  # as nearly always
     return VolumeEpoch(_integer(counter), _integer(writer_id))
 
 
@@ -200,7 +203,7 @@ def fields_decoder(kind: Any) -> Callable[[tuple[Any, ...]], Any]:
     expected = (int, *(_packed_as(each) for each in types))
     integers = [at for at, each in enumerate(types, 1) if each is int]
     pick = itemgetter(0, 0, *integers)  # a tuple in any case: the tag is in range
-    make = kind._make
+    make = partial(tuple.__new__, kind)  # as its `_make`, of as many fields as it has
     nested = [(at, _NESTED[each]) for at, each in enumerate(types, 1) if each not in _PLAIN]
 
     def decode_fields(values: tuple[Any, ...]) -> Any:

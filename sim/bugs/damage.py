@@ -11,7 +11,8 @@ from sim.bugs.registry import Bug, Edit
 
 _STATE: Final = "segments.state:SegmentState"
 _WHOLE: Final = f"{_STATE}.whole"
-_PERSIST: Final = "segments.server:SegmentServer._persist"
+_CYCLE: Final = "segments.write_cycle:WriteCycle"
+_GO_ON: Final = f"{_CYCLE}._go_on"
 
 DAMAGE_BUGS: Final = (
     Bug(
@@ -32,7 +33,7 @@ DAMAGE_BUGS: Final = (
         section="protocol §4, step 3",
         edits=(
             Edit(
-                _PERSIST,
+                _GO_ON,
                 "        except StorageBroken:\n            raise",
                 "        except StorageBroken:\n            pass",
             ),
@@ -44,8 +45,8 @@ DAMAGE_BUGS: Final = (
         section="protocol §8",
         edits=(
             Edit(
-                "segments.server:SegmentServer._keep_promise",
-                "await trio.sleep(self._config.storage_retry_s)",
+                f"{_CYCLE}._keep_promise",
+                "await trio.sleep(self._retry_s)",
                 "return",
             ),
         ),
@@ -56,7 +57,7 @@ DAMAGE_BUGS: Final = (
         section="protocol §9",
         edits=(
             Edit(
-                _PERSIST,
+                _GO_ON,
                 "        except StorageFailed as error:\n",
                 "        except StorageFailed as error:\n"
                 "            from segments.protocol.errors import SegmentLost, StorageFull\n"
@@ -71,8 +72,8 @@ DAMAGE_BUGS: Final = (
         section="protocol §9",
         edits=(
             Edit(
-                _PERSIST,
-                "await trio.sleep(self._config.storage_retry_s)",
+                _GO_ON,
+                "await trio.sleep(self._retry_s)",
                 "await trio.sleep_forever()",
             ),
         ),

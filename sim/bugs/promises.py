@@ -118,15 +118,15 @@ PROMISE_BUGS: Final = (
         section="protocol §8",
         edits=(
             Edit(
-                "segments.server:SegmentServer._store",
+                "segments.write_cycle:WriteCycle._store",
                 "    if write.append is not None:\n"
-                "        await log.append(write.append, write.top, core.state.head_frame)\n"
+                "        await log.append(write.append, write.top, head)\n"
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)",
                 "    if write.promise is not None:\n"
                 "        await self._keep_promise(write.promise)\n"
                 "    if write.append is not None:\n"
-                "        await log.append(write.append, write.top, core.state.head_frame)",
+                "        await log.append(write.append, write.top, head)",
             ),
         ),
     ),

@@ -7,7 +7,7 @@ from typing import Final
 from sim.bugs.registry import Bug, Edit
 
 _ADMIT: Final = "segments.core:SegmentCore._admit"
-_PERSIST: Final = "segments.server:SegmentServer._persist"
+_CYCLE: Final = "segments.write_cycle:WriteCycle"
 _TAKE_OVER: Final = "segments.core:SegmentCore._take_over"
 _GOSSIP: Final = "segments.gossip:Gossip.step"
 _WIPED_COMES_BACK: Final = (
@@ -35,19 +35,17 @@ SEGMENT_BUGS: Final = (
         section="protocol §4, step 3",
         edits=(
             Edit(
-                _PERSIST,
-                "        try:\n            await self._store(core, log, write)\n",
-                "        early = not write.new_file\n"
-                "        if early:\n"
-                "            core.wrote()\n"
-                "            self._send(core)\n"
-                "        try:\n            await self._store(core, log, write)\n",
+                f"{_CYCLE}._started",
+                "self._trace(started)\n",
+                "self._trace(started)\n"
+                "    if not write.new_file:\n"
+                "        self._core.wrote()\n"
+                "        self._send()\n",
             ),
             Edit(
-                _PERSIST,
-                "        core.wrote()\n        if core.applying:\n",
-                "        if early:\n            continue\n"
-                "        core.wrote()\n        if core.applying:\n",
+                f"{_CYCLE}._take_effect",
+                "self._core.wrote()",
+                "if self._write.new_file:\n        self._core.wrote()",
             ),
         ),
     ),

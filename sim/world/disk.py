@@ -9,8 +9,9 @@ which names are there then, is drawn (`sim.world.torn`, `sim.world.platter`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import trio
@@ -31,7 +32,15 @@ from segments.protocol.errors import (
     StorageBroken,
     StorageFailed,
 )
-from segments.storage import Identity, absent, check_extent, check_length, check_new, check_synced
+from segments.storage import (
+    Ended,
+    Identity,
+    absent,
+    check_extent,
+    check_length,
+    check_new,
+    check_synced,
+)
 from segments.wal import NO_PROMISE, PROMISE_BYTES, encode_promise
 from sim.plan.profiles import DiskProfile, exponential
 from sim.world import ambush as kinds
@@ -44,6 +53,8 @@ from sim.world.scheduler import Handle, VirtualScheduler
 
 _SLOTS: Final = 2
 _CHUNKS: Final = 8  # of a new file are made in the time of a write
+_Plan: TypeAlias = tuple[str, int, Callable[[], object], Callable[[], object]]
+"""Of a write: its kind, the bytes it needs, what makes it so, what a crash amid it leaves."""
 
 
 @attrs.define(eq=False)
@@ -56,7 +67,8 @@ class _Write:
     interrupt: Callable[[], object]
     """Leaves what a crash in the middle leaves."""
     failure: StorageFailed | None
-    task: trio.lowlevel.Task
+    ended: Callable[[], object]
+    """Tells who waits for it."""
     event: Handle = attrs.field(factory=list)
 
 
@@ -204,11 +216,31 @@ class SimulatedStorage:
 
     async def append(self, name: str, data: bytes) -> None:
         """Write and sync ``data`` at the end of a file; raises `StorageFailed`, `SegmentLost`."""
+        await self._perform(*self._append(name, data))
+
+    def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
+        """As `append`, for whom events call back."""
+        if not self._alive:
+            return False
+
+        def over() -> None:
+            try:
+                self._check_over(write, crashes)
+            except StorageFailed as error:
+                ended(error)
+            else:
+                ended(None)
+
+        crashes = self._crashes
+        write = self._begin(*self._append(name, data), over)
+        return True
+
+    def _append(self, name: str, data: bytes) -> _Plan:
         file = self._file(name)
         check_synced(name, synced=self._platter.is_synced(file))
         needed = self.size() + len(data)
         self._rewriting.appended(needed)
-        await self._perform(
+        return (
             kinds.APPEND,
             needed,
             lambda: file.extend(data),
@@ -332,8 +364,9 @@ class SimulatedStorage:
         for write in writes:
             self._scheduler.cancel(write.event)
             write.interrupt()
-            trio.lowlevel.reschedule(write.task)
         self._platter.crash()
+        for write in writes:
+            write.ended()
 
     def wipe(self) -> None:
         """Lose everything, the identity too: for good, since a new disk is a new segment."""
@@ -479,13 +512,30 @@ class SimulatedStorage:
         *,
         refusable: bool = True,
     ) -> None:
+        crashes = self._crashes
+        wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+        write = self._begin(kind, needed_bytes, apply, interrupt, wake, refusable=refusable)
+        await trio.lowlevel.wait_task_rescheduled(self._hold_on)
+        if write.failure is not None or self._crashes != crashes:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_over(write, crashes)
+
+    def _begin(
+        self,
+        kind: str,
+        needed_bytes: int,
+        apply: Callable[[], object],
+        interrupt: Callable[[], object],
+        ended: Callable[[], object],
+        *,
+        refusable: bool = True,
+    ) -> _Write:
         self._check_ready(kind)
-        task, crashes = trio.lowlevel.current_task(), self._crashes
         try:
             failure = None
             if refusable:
                 failure = self._refusals.next(kind, needed_bytes, self.profile)
-            write = _Write(kind, apply, interrupt, failure, task)
+            write = _Write(kind, apply, interrupt, failure, ended)
             self._writes.append(write)
             delay_ns = self._delay_ns()
             write.event = self._scheduler.call_after(delay_ns, self._finish, write)
@@ -494,22 +544,23 @@ class SimulatedStorage:
         except Exception as error:
             self._scheduler.fail(error)  # it is not the writer's, who may catch it
             raise
-        await trio.lowlevel.wait_task_rescheduled(self._hold_on)
-        if write.failure is not None or self._crashes != crashes:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        self._check_uncrashed(crashes)
-        if write.failure is not None:
-            self.refusals += 1
-            raise write.failure
+        return write
 
     def _finish(self, write: _Write) -> None:
         self._writes.remove(write)
         self._broken |= isinstance(write.failure, StorageBroken)
         if write.failure is None:
             write.apply()
-        trio.lowlevel.reschedule(write.task)
-        if write.failure is None and self._awaits(write, after=True):
-            self._crash_process()
+            if self._awaits(write, after=True):
+                self._crash_process()
+        write.ended()
+
+    def _check_over(self, write: _Write, crashes: int) -> None:
+        """Raise what became of a write that has ended, unless it went well."""
+        self._check_uncrashed(crashes)
+        if write.failure is not None:
+            self.refusals += 1
+            raise write.failure
 
     def _awaits(self, write: _Write, *, after: bool) -> bool:
         ambush = self._ambush
@@ -550,6 +601,10 @@ class SimulatedStorage:
         background = kind in kinds.OF_FILES
         if any((each.kind in kinds.OF_FILES) is background for each in self._writes):
             raise Invalid("a second write at the same time: expected one after the other")
+
+    @property
+    def _alive(self) -> bool:
+        return self._identity is not None and not self._crashed and not self._broken
 
     def _check_alive(self) -> None:
         if self._identity is None:

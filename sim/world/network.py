@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 import attrs
+import outcome
 import trio
 
 from segments.protocol.errors import AuroraError, Closed, Invalid
 from segments.protocol.ids import Address
-from segments.protocol.transport import Envelope
+from segments.protocol.transport import Envelope, Take
 from sim.plan.profiles import LinkProfile
 from sim.world.network_policy import Link, NetworkPolicy
 from sim.world.scheduler import VirtualScheduler
@@ -69,6 +70,7 @@ class SimulatedEndpoint:
     _links: dict[Address, Link] = attrs.field(factory=dict, init=False)
     _inbox: deque[Envelope] = attrs.field(factory=deque, init=False)
     _receiver: trio.lowlevel.Task | None = attrs.field(default=None, init=False)
+    _take: Take | None = attrs.field(default=None, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def send(self, destination: Address, payload: bytes) -> None:
@@ -86,8 +88,10 @@ class SimulatedEndpoint:
             self._network._scheduler.fail(error)  # it is not the sender's, who may catch it
             raise
 
-    async def receive(self, limit: int) -> list[Envelope]:
+    async def receive(self, limit: int, take: Take | None = None) -> list[Envelope]:
         """Wait for a message; return all that wait, oldest first, at most ``limit``.
+
+        What arrives meanwhile ``take`` may take, as of `Endpoint`.
 
         Raises `Closed`, also while it waits, and `Invalid` when a second task would wait.
         """
@@ -100,7 +104,7 @@ class SimulatedEndpoint:
                 raise Closed(f"endpoint {self.address} has been closed")
             if self._receiver is not None:
                 raise Invalid(f"a second task receives at {self.address}: expected only one")
-            self._receiver = trio.lowlevel.current_task()
+            self._receiver, self._take = trio.lowlevel.current_task(), take
             await trio.lowlevel.wait_task_rescheduled(self._abort_receive)
         if len(self._inbox) <= limit:
             envelopes = list(self._inbox)
@@ -119,10 +123,19 @@ class SimulatedEndpoint:
         self._receiver = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _wake(self) -> None:
+    def _arrived(self, envelope: Envelope) -> None:
+        try:
+            if self._receiver is None or self._take is None or not self._take(envelope):
+                self._inbox.append(envelope)
+                self._wake()
+        except BaseException as error:  # noqa: BLE001 - it is the receiver's mistake
+            self._wake(error)
+
+    def _wake(self, error: BaseException | None = None) -> None:
         task, self._receiver = self._receiver, None
         if task is not None:
-            trio.lowlevel.reschedule(task)
+            result = outcome.Value(None) if error is None else outcome.Error(error)
+            trio.lowlevel.reschedule(task, result)
 
 
 class SimulatedNetwork:
@@ -299,9 +312,7 @@ class SimulatedNetwork:
             self._delivered += 1
             if self.observer is not None:
                 self._observe("delivered", message, link, payload)
-            endpoint._inbox.append(Envelope(link.source, payload))
-            if endpoint._receiver is not None:
-                endpoint._wake()
+            endpoint._arrived(Envelope(link.source, payload))
 
     def _drop(self, reason: Loss, message: int, link: Link, payload: bytes) -> None:
         self._lost[reason] = self._lost.get(reason, 0) + 1

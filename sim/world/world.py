@@ -185,7 +185,9 @@ class World:
 
     @property
     def under_way(self) -> Call | None:
-        """The call that the running task is making."""
+        """The call that the running task is making; None amid an event, which is no task's."""
+        if not trio.lowlevel.in_trio_task():
+            return None
         return self._under_way.get(trio.lowlevel.current_task())
 
     def _asks_a_segment(self) -> None:

@@ -74,6 +74,7 @@ SHELLS: Final = (
     "segments/storage.py",
     "segments/vdl_ledger.py",
     "segments/volume_copy.py",
+    "segments/write_cycle.py",
     "aurora/cloning.py",
     "aurora/cluster.py",
     "aurora/commit_queue.py",

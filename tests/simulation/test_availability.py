@@ -182,8 +182,8 @@ MISTAKES: list[tuple[str, Edit, Directed, str]] = [
     ),
     (
         "full for ever",
-        Edit("segments.server:SegmentServer._persist",
-             "await trio.sleep(self._config.storage_retry_s)", "await trio.sleep_forever()"),
+        Edit("segments.write_cycle:WriteCycle._go_on",
+             "await trio.sleep(self._retry_s)", "await trio.sleep_forever()"),
         disk_full_for_a_while,
         "A0 is back",
     ),

@@ -125,7 +125,7 @@ EXPECTED = {
     "sql-journal-off": "sql-reads-match-a-commit",
     "sql-fails-after-submit": "sql-reads-match-a-commit",
     "sql-change-counter-ignored": "sql-reads-match-a-commit",
-    "sql-reads-inside-an-mtr": "typed errors",
+    "sql-reads-inside-an-mtr": "sql-reads-match-a-commit",
     "sql-dependents-do-not-fail": "reported-once-when-durable",
     "sql-failed-commit-is-cached": "typed errors",
     "sql-exclusive-locking": "sql-reads-match-a-commit",

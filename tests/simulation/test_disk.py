@@ -419,6 +419,33 @@ def test_what_was_over_but_not_reported_at_the_crash_is_not_reported_as_done() -
     assert world.files == {"a": b"data"}
 
 
+def test_whoever_began_an_append_is_told_of_its_end_in_the_step_that_ends_it() -> None:
+    world = World()
+    disk = world.disk
+    told: list[tuple[int, str, bytes]] = []
+
+    def ended(error: Exception | None) -> None:
+        told.append((world.scheduler.now_ns // MS, str(error), world.files["a"]))
+
+    async def main() -> None:
+        assert disk.begin_append("a", b"one", ended)
+        with pytest.raises(Invalid, match="a second write at the same time"):
+            disk.begin_append("a", b"two", ended)
+        await trio.sleep(1)
+        disk.fail_writes(1)
+        assert disk.begin_append("a", b"two", ended)
+        await trio.sleep(1)
+        disk.lie_in_wait(Ambush("append", True, disk.crash))
+        assert disk.begin_append("a", b"three", ended)
+        await trio.sleep(1)
+        assert not disk.begin_append("a", b"four", ended), "the process has crashed"
+
+    world.run(main)
+    at, said, left = zip(*told, strict=True)
+    assert at == (1, 1001, 2001) and left == (b"one", b"one", b"onethree")
+    assert said[0] == "None" and "refused a write" in said[1] and "crashed before" in said[2]
+
+
 def test_after_a_crash_nothing_works_until_it_is_loaded() -> None:
     world = World()
     disk = world.disk

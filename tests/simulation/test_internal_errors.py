@@ -13,7 +13,7 @@ from aurora.lsn_allocator import LsnAllocator
 from segments.core import SegmentCore
 from segments.protocol.errors import Invalid
 from segments.protocol.events import AckSent, Event
-from segments.server import SegmentServer
+from segments.write_cycle import WriteCycle
 from sim.check import checker
 from sim.check.blame import asks_to_stop, blames_the_system
 from sim.check.disk_checks import DiskChecks
@@ -94,13 +94,13 @@ def test_a_mistake_of_the_code_under_test_is_a_finding(
 def test_who_misuses_a_simulated_disk_is_to_blame_and_not_the_disk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def wrong(self: SegmentServer, *_: object) -> None:
-        await self._storage.write_promise(b"short")
+    def wrong(self: WriteCycle, *_: object) -> bool:
+        return self._storage.begin_append("wal-0", b"x", self._ended)
 
-    monkeypatch.setattr(SegmentServer, "_store", wrong)
+    monkeypatch.setattr(WriteCycle, "_begin", wrong)
     result = run(WRITES)
     assert (result.verdict, result.invariant) == (Verdict.VIOLATION, "system error")
-    assert "a promise of " in result.finding
+    assert "file wal-0 is not there" in result.finding
 
 
 def test_ctrl_c_is_nobodys_failure() -> None:

@@ -26,7 +26,7 @@ def fill_disk(session: Session) -> None:
     def full(*_: object) -> None:
         raise StorageFull("No space left on device")
 
-    session.cluster.hosts["D0"].disk.storage.append = full  # type: ignore[attr-defined]
+    session.cluster.hosts["D0"].disk.storage._append = full  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("width", [80, 100])

@@ -181,7 +181,7 @@ async def refusals(emitted: Emitted) -> None:
         server, other = cluster.hosts["A0"].server, cluster.hosts["B0"].core
         assert server is not None and other is not None
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server._storage, "append", broken)
+            patch.setattr(server._storage, "_append", broken)
             patch.setattr(other, "step", wrong)
             await cluster.engine.put(1, 0, b"x")
             while cluster.hosts["A0"].up or cluster.hosts["B0"].up:

@@ -24,6 +24,7 @@ from segments.protocol.errors import (
     SegmentLost,
     StorageBroken,
     StorageFailed,
+    StorageFull,
     VolumeLocked,
 )
 from segments.protocol.ids import VolumeEpoch
@@ -587,6 +588,58 @@ async def test_an_append_cancelled_while_it_queues_never_happens(
             await storage.append("wal-1", b"second")
         held.go.set()
     assert await contents(storage) == b"first"
+
+
+class Ends(list[Exception | None]):
+    """How appends have ended that nobody waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = trio.Event()
+
+    def __call__(self, error: Exception | None) -> None:
+        self.append(error)
+        self.told.set()
+
+
+async def test_an_append_may_be_begun_without_waiting_for_it(
+    storage: FileStorage, disk: FaultyDisk, directory: Path
+) -> None:
+    ends = Ends()
+    assert storage.begin_append("wal-1", b"sound.", ends)
+    assert not storage.begin_append("wal-1", b"second at a time", ends)
+    assert not ends, "called from a step of its own"
+    await ends.told.wait()
+    assert ends == [None] and on_disk(directory) == b"sound."
+    assert not storage.begin_append("wal-9", b"not there", ends)
+    disk.failing_writes = {disk.writes + 1}
+    ends = Ends()
+    assert storage.begin_append("wal-1", b"refused", ends)
+    await ends.told.wait()
+    assert type(ends[0]) is StorageFull and on_disk(directory) == b"sound."
+    disk.failing_syncs = {disk.syncs + 1}
+    ends = Ends()
+    assert storage.begin_append("wal-1", b"lost", ends)
+    await ends.told.wait()
+    assert type(ends[0]) is StorageBroken
+    assert not storage.begin_append("wal-1", b"x", ends)
+
+
+async def test_closing_waits_for_an_append_that_was_begun(
+    storage: FileStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = Ends()
+    with monkeypatch.context() as patch:
+        held = HeldSync(patch)
+        assert storage.begin_append("wal-1", b"last", ends)
+        await held.started.wait()
+        storage.close()
+        assert not storage.begin_append("wal-1", b"x", ends)
+        with pytest.raises(VolumeLocked):
+            FileStorage.open(directory, IDENTITY)
+        held.go.set()
+        await ends.told.wait()
+    assert ends == [None] and await reopened(directory) == b"last"
 
 
 BACKGROUND: list[tuple[str, Callable[[FileStorage], Awaitable[object]]]] = [

@@ -29,7 +29,7 @@ from segments.protocol.errors import (
     StorageFull,
     Unavailable,
 )
-from segments.storage import MemoryStorage, Storage
+from segments.storage import Ended, MemoryStorage, Storage
 from tests.worlds import World, run_world
 
 
@@ -152,7 +152,7 @@ async def test_full_disks_say_so_and_go_on_by_themselves(
 ) -> None:
     async with open_cluster() as cluster, trio.open_nursery() as nursery:
         await cluster.engine.put(1, 0, b"x")
-        allow = refuse(cluster, "ABC", "append", NO_SPACE)
+        allow = refuse(cluster, "ABC", "_append", NO_SPACE)
         nursery.start_soon(cluster.engine.put, 1, 0, b"y")
         await trio.sleep(3)
         assert status(cluster, "A0") == (SegmentStatus.FULL, "No space left on device")
@@ -183,7 +183,7 @@ async def test_one_full_disk_is_told_though_nothing_waits_for_it(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with open_cluster() as cluster:
-        allow = refuse(cluster, "D", "append", NO_SPACE)
+        allow = refuse(cluster, "D", "_append", NO_SPACE)
         await cluster.engine.put(1, 0, b"x")
         await trio.sleep(2)
         assert [text[:36] for _, text in logged(caplog)] == ["D0 full (No space left on device) (f"]
@@ -240,7 +240,7 @@ async def test_a_failing_disk_is_failing_all_along(
 ) -> None:
     """Also one that opens each time, and breaks at the next write."""
     async with open_cluster() as cluster:
-        refuse(cluster, "A", "append", error)
+        refuse(cluster, "A", "_append", error)
         await cluster.engine.put(1, 0, b"x")
         seen = set()
         for _ in range(50):
@@ -309,16 +309,20 @@ async def test_a_segment_that_the_writer_hears_nothing_from(autojump_clock: Mock
 
 
 async def test_a_disk_that_never_finishes_a_write(autojump_clock: MockClock) -> None:
-    async def hang(*_: object) -> None:
-        await trio.sleep_forever()
+    under_way: list[Ended] = []
+
+    def hang(_name: str, _data: bytes, ended: Ended) -> bool:
+        under_way.append(ended)
+        return True
 
     async with open_cluster() as cluster:
-        storage_of(cluster, "A0").append = hang
+        storage_of(cluster, "A0").begin_append = hang
         await cluster.engine.put(1, 0, b"x")
         await trio.sleep(5)
         assert status(cluster, "A0") == (
             SegmentStatus.FAILING, "a write does not finish"
         )  # fmt: skip
+        under_way[0](StorageFailed("or only now: a segment's end waits for it"))
 
 
 def test_a_segment_that_is_being_brought_up_to_date_is_behind() -> None:

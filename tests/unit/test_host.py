@@ -107,7 +107,7 @@ async def test_a_crash_ends_the_waiting_for_a_disk(
         assert host.up
 
 
-@pytest.mark.parametrize("operation", ["append", "write_promise", "read"])
+@pytest.mark.parametrize("operation", ["_append", "write_promise", "read"])
 async def test_a_storage_that_broke_is_opened_anew(
     autojump_clock: trio.testing.MockClock, operation: str
 ) -> None:

@@ -126,6 +126,18 @@ def began(number: int) -> list[str]:
     return [*file, "sync_names", "publish manifest"]
 
 
+async def test_what_fits_into_the_last_file_may_be_begun_without_a_task() -> None:
+    rig = Rig()
+    ends: list[Exception | None] = []
+    assert rig.log.begin_append(BODIES[1], 7, ends.append) and ends == [None]
+    assert (rig.files.last_log.length, rig.heads) == (76, 0)
+    assert not rig.log.begin_append(BODIES[2], 8, ends.append), "it would be too long"
+    await rig.append(BODIES[2], 8)
+    assert ends == [None] and rig.written == on_disk({1: BODIES[:2], 2: [HEAD, BODIES[2]]})
+    rig.storage.wipe()
+    assert not rig.log.begin_append(BODIES[3], 9, ends.append)
+
+
 async def test_a_full_file_is_followed_by_another_that_counts_when_it_is_named() -> None:
     rig = Rig()
     for at in range(1, 5):

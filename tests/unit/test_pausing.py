@@ -53,6 +53,34 @@ async def test_a_paused_party_hears_what_waited_once_it_goes_on(autojump_clock: 
     assert party.paused_since_s is None
 
 
+async def test_a_party_that_is_paused_or_slow_takes_nothing_at_once() -> None:
+    party, other = ends()
+    taken: list[bytes] = []
+
+    def take(envelope: Envelope) -> bool:
+        taken.append(envelope.payload)
+        return True
+
+    async def listen() -> None:
+        while True:
+            await party.receive(10, take)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listen)
+        await wait_all_tasks_blocked()
+        other.send("A0", b"1")
+        party.pause()
+        other.send("A0", b"2")
+        await wait_all_tasks_blocked()
+        party.resume()
+        other.send("A0", b"behind the second")
+        await wait_all_tasks_blocked()
+        party.delay_s = 1.0
+        other.send("A0", b"3")
+        assert taken == [b"1"]
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_is_paused_again_at_once_hears_nothing() -> None:
     party, other = ends()
     async with trio.open_nursery() as nursery:

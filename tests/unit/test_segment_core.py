@@ -136,7 +136,7 @@ def test_what_came_again_while_the_disk_was_busy_is_not_written_again() -> None:
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(3, 2)]
     rig.write()
     assert [(ack.seq, ack.scl) for ack in rig.said(WriteAck)] == [(4, 3)]
-    assert not rig.core.write_due
+    assert rig.core.take_write() is None
     assert len(scanned(rig.disk.files).frames) == 3, "the format's frame, and one for each write"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -51,15 +50,17 @@ def count_written(cluster: Cluster, segment: str = "A0") -> list[tuple[str, int]
     """Every piece that the disk of a segment takes from now on, with the name of its file."""
     storage, taken = disk_of(cluster, segment), []
 
-    def counting(write: Callable[[str, bytes], Awaitable[None]]) -> object:
-        async def counted(name: str, data: bytes) -> None:
-            await write(name, data)
-            taken.append((name, len(data)))
+    append, extend = storage._append, storage.extend
 
-        return counted
+    def appended(name: str, data: bytes) -> None:
+        append(name, data)
+        taken.append((name, len(data)))
 
-    for operation in ("append", "extend"):
-        setattr(storage, operation, counting(getattr(storage, operation)))
+    async def extended(name: str, data: bytes) -> None:
+        await extend(name, data)
+        taken.append((name, len(data)))
+
+    storage._append, storage.extend = appended, extended
     return taken
 
 

@@ -114,3 +114,81 @@ async def test_who_gives_up_receiving_loses_nothing() -> None:
             scope.cancel()
     a.send("B", b"x")
     assert await b.receive(9) == [Envelope("A", b"x")]
+
+
+# ---- what is taken in the step that delivers it --------------------------------------------------
+
+
+class Taker:
+    """A party that takes what arrives while it waits, and answers in that step."""
+
+    def __init__(self, network: InProcessNetwork, address: str, *, takes: bool = True) -> None:
+        self.endpoint = network.attach(address)
+        self.takes = takes
+        self.taken: list[bytes] = []
+        self.received: list[bytes] = []
+
+    def take(self, envelope: Envelope) -> bool:
+        if self.takes:
+            self.taken.append(envelope.payload)
+            self.endpoint.send(envelope.source, b"answer to " + envelope.payload)
+        return self.takes
+
+    async def run(self) -> None:
+        while True:
+            envelopes = await self.endpoint.receive(9, self.take)
+            self.received += [each.payload for each in envelopes]
+
+
+async def test_a_message_is_taken_where_it_is_delivered_if_its_receiver_waits() -> None:
+    network = InProcessNetwork(10)
+    one, other, refuser = Taker(network, "A"), Taker(network, "B"), Taker(network, "C", takes=False)
+    async with trio.open_nursery() as nursery:
+        one.endpoint.send("B", b"early")
+        for each in (one, other, refuser):
+            nursery.start_soon(each.run)
+        await trio.testing.wait_all_tasks_blocked()
+        assert other.received == [b"early"] and not other.taken, "it did not wait yet"
+        one.endpoint.send("B", b"1")
+        assert other.taken == [b"1"] and not one.taken, "an answer waits for a turn"
+        one.endpoint.send("C", b"2")
+        one.endpoint.send("C", b"3")
+        assert not refuser.received
+        await trio.testing.wait_all_tasks_blocked()
+        assert (one.received, one.taken) == ([b"answer to 1"], [])
+        assert (refuser.received, refuser.taken) == ([b"2", b"3"], [])
+        nursery.cancel_scope.cancel()
+        one.endpoint.send("B", b"too late")
+        assert other.taken == [b"1"], "who is cancelled takes nothing more"
+
+
+async def test_nothing_is_taken_before_what_waits() -> None:
+    network = InProcessNetwork(10)
+    one, other = Taker(network, "A"), Taker(network, "B", takes=False)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.run)
+        await trio.testing.wait_all_tasks_blocked()
+        one.endpoint.send("B", b"first")
+        other.takes = True
+        one.endpoint.send("B", b"second")
+        await trio.testing.wait_all_tasks_blocked()
+        assert (other.received, other.taken) == ([b"first", b"second"], [])
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_taking_raises_is_the_receivers_and_not_the_senders() -> None:
+    network = InProcessNetwork(10)
+    sender, receiver = network.attach("A"), network.attach("B")
+
+    def take(_: Envelope) -> bool:
+        raise ZeroDivisionError
+
+    async def receive() -> None:
+        with pytest.raises(ZeroDivisionError):
+            await receiver.receive(1, take)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await trio.testing.wait_all_tasks_blocked()
+        sender.send("B", b"x")
+        assert not network.delivering
