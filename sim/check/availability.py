@@ -175,7 +175,7 @@ class Availability(Listener):
         since_ns = max(segment.behind_ns, segment.moved_ns, segment.sound_ns, group.confirms_ns)
         bound_ns = self.bounds.catch_up_ns
         if self.bounds.read_attempts or len(group.standing.away) > 1:
-            bound_ns += self.bounds.hydration_ns
+            bound_ns += self.bounds.hydration_ns + self._parts(group) * self.bounds.part_ns
         # One that is asked for what is spoilt there, too, has nothing to say.
         others = sum(each is not segment and each.has_rotted for each in group.segments)
         bound_ns += _ASKED_IN_VAIN * others * self.bounds.hydration_ns
@@ -185,6 +185,13 @@ class Availability(Listener):
             liveness=True,
         )  # fmt: skip
         segment.judged = True
+
+    def _parts(self, group: Group) -> int:
+        """In how many parts all layers come that one of a group's segments has, at most."""
+        limit = self._world.cluster.config.segment.gossip_bytes
+        hosts = (self._world.cluster.hosts[each.name] for each in group.segments)
+        layers = [host.core.state.layers for host in hosts if host.core is not None]
+        return max((sum(1 + each.length // limit for each in one) for one in layers), default=0)
 
     def _judge_calls(self, now_ns: int) -> None:
         if any(group.writes_ns == NEVER for group in self._groups):

@@ -46,6 +46,8 @@ _DROPPED: Final = 2
 """Attempts that may fail without random loss: what finds a queue full is dropped."""
 _PARTS_ASKED: Final = 16
 """How often a part of a transfer of pages is asked for in its timeout (`segments.gossip`)."""
+_PARTS_TAIL: Final = 3
+"""Of the questions for them that are lost."""
 _PATIENCE: Final = 4
 """A batch is sent again after so many times its usual trip (`aurora.segment_stream`)."""
 
@@ -85,6 +87,8 @@ class Bounds:
     hydration_ns: int
     """Longer when pages may be lost on their way: until they have been asked for as often as it may
     take, and a transfer was given up."""
+    part_ns: int
+    """And for each of the parts in which they come: how long those that are lost hold it up."""
 
     def settle_ns(self, away_ns: int) -> int:
         """When a segment that was away so long has been sent what its writer has for it.
@@ -149,6 +153,7 @@ def bounds_of(knobs: Knobs) -> Bounds:
         fetch_ns=15 * READ_QUORUM * retry_ns + retry_ns + trip_ns,
         catch_up_ns=_GOSSIPS * _ns(segment.gossip_interval_s) + last_ns + trip_ns + resends_ns,
         hydration_ns=ceil((1 + read_attempts / _PARTS_ASKED) * _ns(segment.hydration_timeout_s)),
+        part_ns=_part_ns(loss, _ns(segment.hydration_timeout_s)),
     )
 
 
@@ -161,6 +166,12 @@ def _trip_ns(links: Sequence[LinkProfile], disk: DiskProfile) -> tuple[int, int]
     longest_ns += _TAIL * (mean_ns + late_ns) + _DISK_TAIL * disk.extra_mean_ns
     usual_ns = link_ns + 3 * disk.minimum_ns + 2 * (mean_ns + disk.extra_mean_ns)
     return longest_ns, usual_ns
+
+
+def _part_ns(loss: float, timeout_ns: int) -> int:
+    """What a part of a transfer waits for in the mean, several times over."""
+    comes = (1 - loss) ** 2
+    return ceil(_PARTS_TAIL * (1 - comes) / comes * timeout_ns / _PARTS_ASKED) if comes else 0
 
 
 def _attempts(succeeds: float) -> int:

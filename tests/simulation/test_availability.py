@@ -367,3 +367,11 @@ def test_a_row_is_that_of_the_group_that_is_worst_off() -> None:
     ]  # fmt: skip
     assert rules.row_of({"A0": "down", "B0": "down"}, one_az=True) == rules.AZ_AWAY
     assert rules.row_of({"A0": "slow", "B0": "down"}, one_az=True) == rules.SLOW_AWAY
+
+
+def test_a_transfer_may_take_longer_the_more_of_its_parts_may_be_lost() -> None:
+    """Seed 701836: with every third message lost, forty parts took longer than one may."""
+    sure, lossy = (bounds_of(Knobs(link=LinkProfile(loss=loss))) for loss in (0.0, 0.5))
+    assert sure.part_ns == 0
+    # Three of four questions are in vain, so that four are asked, a sixteenth of 5 s apart.
+    assert lossy.part_ns == 3 * 3 * 5 * SECOND // 16
