@@ -195,7 +195,8 @@ class FilmMaker(Listener):
             return None  # what happens once a finding has ended the run is only its winding up
         if self.world.healed and not self._healed and not self._ended:
             self._healed = True
-            healed_ns = max(self.world.schedule.knobs.duration_ns, self._last_ns())
+            planned_ns = max(self.world.schedule.knobs.duration_ns, self._last_ns())
+            healed_ns = min(planned_ns, self.world.scheduler.now_ns)
             self.board.look_at_all()
             words = kind_of("Healed").words
             self._new_row("Healed", SCHEDULE, words, -1, healed_ns, taking=source)

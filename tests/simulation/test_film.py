@@ -15,6 +15,7 @@ from segments.protocol import events as of_segments
 from segments.protocol.events import Event
 from sim.commands.case import Case, open_case
 from sim.commands.explain import explained
+from sim.plan.schedule import MS, Action
 from sim.run import RunResult
 from sim.story.evidence import Evidence
 from sim.view import maker as film_maker
@@ -253,6 +254,16 @@ def test_sentences_select_what_they_speak_of(failing: Filmed) -> None:
     told = [each for each in film["story"] if each["event"] is not None]
     assert told
     assert all(film["events"]["t"][each["event"]] == each["t"] for each in told)
+
+
+def test_all_may_heal_before_the_end() -> None:
+    """That is an event of its own, and times only rise."""
+    case = open_case(None, "quiet", None)
+    heal = Action(at_ns=300 * MS, kind="heal")
+    film = make_film(attrs.evolve(case, schedule=attrs.evolve(case.schedule, actions=(heal,))))
+    assert film["events"]["t"] == sorted(film["events"]["t"])
+    (healed,) = [each for each in film["landmarks"] if each["kind"] == "heal"]
+    assert 300 * MS <= healed["t"] < 310 * MS
 
 
 def test_a_finding_is_the_last_event_and_breaks_its_invariant(failing: Filmed) -> None:

@@ -43,8 +43,10 @@ export function curve(context, x, top, bottom, spots) {
   spots.unshift({ flag: true, ns: safe, x: x(safe) - 4, w: 8, y: top, h: 14, text: `The last moment from which most futures still pass: ${briefMoment(safe)}.` });
 }
 
+const percent = (share) => `${Math.round(share * 100)} %`;
+
 const pointWords = (each) =>
-  `With chances drawn anew from ${briefMoment(each.t)}, ${count(each.failed)} of ${plural(each.of, "future")} fail.`;
+  `With chances drawn anew from ${briefMoment(each.t)}, ${count(each.failed)} of ${plural(each.of, "future")} fail${each.low === undefined ? "" : `; of all possible ones ${percent(each.low)} to ${percent(each.high)}, with 95 % confidence`}.`;
 
 export function Inevitable() {
   const shown = points();
@@ -62,8 +64,9 @@ export function Inevitable() {
     ${app.future?.error && html`<p class="bad">${app.future.error}</p>`}
     ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
       ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}
-    ${state === "done" && shown.length > 0 && (safe === null || safe === undefined) && html`<p>From no moment do most futures pass: the end was in the plan from the beginning.</p>`}
-    ${shown.length > 0 && html`<${Plot} shown=${shown} />`}`;
+    ${shown.length > 0 && html`<${Plot} shown=${shown} />`}
+    ${app.future?.words?.map((each) => html`<p key=${each}>${each}</p>`)}
+    ${app.server && app.future?.command && html`<pre class="command">${app.future.command}</pre>`}`;
 }
 
 function command() {
@@ -73,11 +76,14 @@ function command() {
 
 function Plot({ shown }) {
   const end = film().endNs;
-  const at = (each) => [40 + (each.t / end) * 400, 8 + (1 - each.failed / each.of) * 70];
+  const y = (share) => 8 + (1 - share) * 70;
+  const at = (each) => [40 + (each.t / end) * 400, y(each.failed / each.of)];
+  const sure = (each) => each.low !== undefined && each.high !== undefined;
   const line = shown.map((each) => at(each).map((v) => v.toFixed(1)).join(",")).join(" ");
   return html`<svg class="plot" viewBox="0 0 460 104" role="img" aria-label="Share of failing futures over the moment">
     ${[0, 0.5, 1].map((share) => html`<g key=${share}><line x1="40" x2="440" y1=${78 - share * 70} y2=${78 - share * 70} />
       <text x="34" y=${81 - share * 70} text-anchor="end">${share * 100} %</text></g>`)}
+    ${shown.filter(sure).map((each) => html`<line key=${`b${each.t}`} class="sure" x1=${at(each)[0]} x2=${at(each)[0]} y1=${y(each.low)} y2=${y(each.high)} />`)}
     <polyline points=${line} />
     ${shown.map((each) => html`<circle key=${each.t} cx=${at(each)[0]} cy=${at(each)[1]} r="4" tabindex="0" role="button"
       aria-label=${pointWords(each)} data-tip=${pointWords(each)} onClick=${() => toTime(each.t)}

@@ -108,5 +108,6 @@ export async function askFuture(futures) {
   app.future = { state: "running", points: [] };
   changed();
   const reply = await post("inevitable", { run: "main", futures });
-  if (reply?.points) heard({ kind: "inevitable", ...reply });
+  app.future = { ...app.future, command: reply.command };
+  changed();
 }
