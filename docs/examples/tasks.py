@@ -7,8 +7,8 @@
     curl localhost:8000/                              all tasks, as JSON
     curl 'localhost:8000/?at=5+minutes+ago'           as of then; an LSN or a time does, too
 
-h11 speaks HTTP, and the server is trio's own. A connection that fails ends alone. Exit status: 1 if the volume or the port cannot be had, 2 for a wrong call, 130
-after Ctrl-C.
+h11 speaks HTTP, and the server is trio's own. A connection that fails ends alone. Exit status: 1 if
+the volume or the port cannot be had, 2 for a wrong call, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
