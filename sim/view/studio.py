@@ -13,7 +13,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -39,6 +39,7 @@ FAILED: Final = "failed"
 _FAILURES: Final = (Verdict.VIOLATION.value, Verdict.LIVENESS.value)
 
 _T = TypeVar("_T")
+_Job: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class NoSuchRun(NotFound):
@@ -111,14 +112,14 @@ class Studio:
         self._work = work
         self._processes = jobs
         self._searching = False
-        self._jobs, self._waiting = trio.open_memory_channel[Callable[[], Awaitable[None]]](
-            MOST_FORKS + 1
-        )
+        self._forks = _Queue(MOST_FORKS)
+        self._searches = _Queue(1)
 
     async def run(self) -> None:
-        """Do what is asked for, one after the other, until cancelled."""
-        async for job in self._waiting:
-            await job()
+        """Do what is asked for until cancelled: forks one by one, and a search beside them."""
+        async with trio.open_nursery() as nursery:
+            for queue in (self._forks, self._searches):
+                nursery.start_soon(queue.work_off)
 
     # ---- what a site asks ------------------------------------------------------------------------
 
@@ -141,7 +142,7 @@ class Studio:
         command = fork_command(source, asked, f"{name}.toml")
         case = attrs.evolve(forked, source=f"{name}.toml")
         entry = self._runs[name] = Entry(name, case)
-        self._jobs.send_nowait(lambda: self._make(entry))
+        self._forks.put(lambda: self._make(entry))
         self._tell(entry, RUNNING)
         told = f"From {moment(asked.at_ns)} on another run than {source.case.source}."
         return {
@@ -163,7 +164,7 @@ class Studio:
         if self._searching:
             raise Busy("the moment is being looked for already")
         self._searching = True
-        self._jobs.send_nowait(lambda: self._search(main.case, asked.futures))
+        self._searches.put(lambda: self._search(main.case, asked.futures))
         command = f"{PROGRAM} inevitable {main.case.source} --futures {asked.futures}"
         return {"run": MAIN, "command": command}
 
@@ -212,6 +213,22 @@ class Studio:
         self.news.tell("inevitable", {"kind": "inevitable", "run": MAIN, **news})
 
 
+class _Queue:
+    """Jobs, done one after the other."""
+
+    def __init__(self, most: int) -> None:
+        self._sender, self._waiting = trio.open_memory_channel[_Job](most)
+
+    def put(self, job: _Job) -> None:
+        """One more; there are never more than were said."""
+        self._sender.send_nowait(job)
+
+    async def work_off(self) -> None:
+        """Do them, until cancelled."""
+        async for job in self._waiting:
+            await job()
+
+
 class Workers:
     """One process beside this one, made when there is something to do."""
 
@@ -233,7 +250,8 @@ class Workers:
             return submitted.result()
         except (trio.Cancelled, BrokenProcessPool):
             close_pool(pool, [submitted])
-            self._pool = None
+            if self._pool is pool:
+                self._pool = None
             raise
 
     def close(self) -> None:
