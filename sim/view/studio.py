@@ -10,7 +10,7 @@ import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -36,6 +36,7 @@ FAILED: Final = "failed"
 _FAILURES: Final = (Verdict.VIOLATION.value, Verdict.LIVENESS.value)
 
 _T = TypeVar("_T")
+_Job: TypeAlias = Callable[[], Awaitable[None]]
 
 
 class NoSuchRun(NotFound):
@@ -108,14 +109,14 @@ class Studio:
         self._work = work
         self._processes = jobs
         self._searching = False
-        self._jobs, self._waiting = trio.open_memory_channel[Callable[[], Awaitable[None]]](
-            MOST_FORKS + 1
-        )
+        self._forks = _Queue(MOST_FORKS)
+        self._searches = _Queue(1)
 
     async def run(self) -> None:
-        """Do what is asked for, one after the other, until cancelled."""
-        async for job in self._waiting:
-            await job()
+        """Do what is asked for until cancelled: forks one by one, and a search beside them."""
+        async with trio.open_nursery() as nursery:
+            for queue in (self._forks, self._searches):
+                nursery.start_soon(queue.work_off)
 
     # ---- what a site asks ------------------------------------------------------------------------
 
@@ -138,7 +139,7 @@ class Studio:
         command = fork_command(source, asked, f"{name}.toml")
         case = attrs.evolve(forked, source=f"{name}.toml")
         entry = self._runs[name] = Entry(name, case)
-        self._jobs.send_nowait(lambda: self._make(entry))
+        self._forks.put(lambda: self._make(entry))
         self._tell(entry, RUNNING)
         told = f"From {moment(asked.at_ns)} on another run than {source.case.source}."
         return {
@@ -160,7 +161,7 @@ class Studio:
         if self._searching:
             raise Busy("the moment is being looked for already")
         self._searching = True
-        self._jobs.send_nowait(lambda: self._search(main.case, asked.futures))
+        self._searches.put(lambda: self._search(main.case, asked.futures))
         command = f"{PROGRAM} inevitable {main.case.source} --futures {asked.futures}"
         return {"run": MAIN, "command": command}
 
@@ -209,11 +210,28 @@ class Studio:
         self.news.tell("inevitable", {"kind": "inevitable", "run": MAIN, **news})
 
 
+class _Queue:
+    """Jobs, done one after the other."""
+
+    def __init__(self, most: int) -> None:
+        self._sender, self._waiting = trio.open_memory_channel[_Job](most)
+
+    def put(self, job: _Job) -> None:
+        """One more; there are never more than were said."""
+        self._sender.send_nowait(job)
+
+    async def work_off(self) -> None:
+        """Do them, until cancelled."""
+        async for job in self._waiting:
+            await job()
+
+
 class Workers:
     """One process beside this one, made when there is something to do."""
 
     def __init__(self) -> None:
         self._hand: Hand | None = None
+        self._turn = trio.StrictFIFOLock()
 
     async def run(self, function: Callable[..., _T], *arguments: object) -> _T:
         """Call a function of a module there, and wait for what it returns.
@@ -221,15 +239,16 @@ class Workers:
         Raises `HandGone` if the process ends, and what the function raises. Cancelled, it ends the
         process.
         """
-        hand = self._hand = self._hand or Hand()
-        hand.begin(_Call(function), arguments)
-        try:
-            await trio.lowlevel.wait_readable(hand.answers.fileno())
-            result: _T = hand.answer()
-        except (trio.Cancelled, HandGone):
-            self.close()
-            raise
-        return result
+        async with self._turn:
+            hand = self._hand = self._hand or Hand()
+            hand.begin(_Call(function), arguments)
+            try:
+                await trio.lowlevel.wait_readable(hand.answers.fileno())
+                result: _T = hand.answer()
+            except (trio.Cancelled, HandGone):
+                self.close()
+                raise
+            return result
 
     def close(self) -> None:
         """End the process, if there is one."""

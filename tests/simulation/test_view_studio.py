@@ -23,6 +23,7 @@ from sim.files import scenario
 from sim.plan.schedule import MS, Action
 from sim.view.asked import ForkAsked, FuturesAsked
 from sim.view.film import Film, make_film
+from sim.view.search import failure_of
 from sim.view.studio import MOST_FORKS, Busy, NoSuchRun, NotReady, Studio, read_packed, shown
 from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT
@@ -145,6 +146,18 @@ async def test_the_moment_is_looked_for(
     assert points[-1]["t"] <= film["run"]["end_ns"]
     assert told[-1]["words"]
     studio.inevitable(FuturesAsked(futures=1))  # it may be asked again
+
+
+async def test_a_search_holds_up_no_fork(film: Film) -> None:
+    async def work(function: Callable[..., Any], *arguments: object) -> Any:
+        if function is failure_of:
+            await trio.sleep_forever()
+        return await in_a_thread(function, *arguments)
+
+    studio = Studio(open_case(1, None, "third-highest-scl"), shown(film), work)
+    studio.inevitable(FuturesAsked(futures=2))
+    studio.fork(SOON)
+    assert (await until_over(studio, "fork-1"))[-1]["state"] == "done"
 
 
 def test_of_a_run_that_passes_nothing_is_inevitable(film: Film) -> None:
