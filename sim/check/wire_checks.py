@@ -77,7 +77,7 @@ class WireChecks:
         rollbacks: RollbackChecks,
         findings: Findings,
     ) -> None:
-        config = world.schedule.knobs.cluster_config()
+        config = world.config
         self._reference = reference
         self._disks = disks
         self._rollbacks = rollbacks

@@ -82,7 +82,8 @@ class World:
         self.listen(self.traffic)
         knobs, seeds = schedule.knobs, Seeds(schedule.seed)
         self._seeds = seeds
-        self._geometry = knobs.cluster_config().new_geometry()
+        self.config = knobs.cluster_config()
+        self._geometry = self.config.new_geometry()
         self.network = SimulatedNetwork(
             self.scheduler, policy or RandomPolicy(seeds.within("network")), knobs.link
         )
@@ -125,12 +126,11 @@ class World:
         for disk in self.disks.values():
             disk.profile = _AT_ONCE  # that is not what the run is about
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
-        config = self.schedule.knobs.cluster_config()
         random = self._seeds.stream("cluster")
         wall = WallClock(self._seeds.within("wall clock"))
         self._nursery = nursery
         self.cluster, fresh = await new_volume(
-            nursery, self.network, self._geometry, handles, self._epoch, config, random,
+            nursery, self.network, self._geometry, handles, self._epoch, self.config, random,
             clock=lambda: wall.at(self.scheduler.now_ns), trace=self._on_step,
         )  # fmt: skip
         for segment, disk in self.disks.items():
