@@ -121,7 +121,10 @@ def _planned(
     known: Recoveries,
 ) -> RecoveryPlan:
     """The plan from these answers, once all is held of it that they decide."""
-    replies = {pg_id: [each.reply for each in group] for pg_id, group in case.chosen.items()}
+    replies = {
+        pg_id: [each.reply for each in group]
+        for pg_id, group in zip(case.sources, case.chosen, strict=True)
+    }
     plan = plan_recovery(_EPOCH, lal, replies, dict(zip(replies, case.fetched, strict=True)))
     _keeps_what_was_observed(plan, observed)
     ranges = () if view is None else view.table.ranges
@@ -239,12 +242,13 @@ class Judged:
     """Of each group, whoever gave which."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)  # as nothing frozen is, quickly made
 class Case:
     """What a recovery hears from a choice of witnesses, and what it fetches then."""
 
     adopted: TruncationTable
-    chosen: Mapping[PgId, Sequence[Witness]]
+    chosen: Sequence[Sequence[Witness]]
+    """Of each group."""
     sources: Mapping[PgId, Witness]
     fetched: Sequence[Sequence[RedoRecord]]
     """Of each group."""
@@ -305,9 +309,8 @@ class Recoveries:
             found = [self._fetched(source, known.anchor) for source in sources]
             facts = (*known.answers, *[number for number, _ in found])
             case = self._cases[whole] = Case(
-                known.adopted, dict(zip(groups, chosen, strict=True)),
-                dict(zip(groups, sources, strict=True)), [records for _, records in found],
-                facts, whole,
+                known.adopted, chosen, dict(zip(groups, sources, strict=True)),
+                [records for _, records in found], facts, whole,
             )  # fmt: skip
         return case
 
