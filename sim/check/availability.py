@@ -275,7 +275,7 @@ class Availability(Listener):
             rounds += size // min(knobs.batch_bytes, knobs.write_bytes)
             return read_ns + bounds.commit_ns(len(call.operation.pages), rounds)
         if call.lists:
-            limit = max(1, knobs.cluster_config().engine.list_pages // len(self._groups))
+            limit = max(1, self._world.config.engine.list_pages // len(self._groups))
             parts = len(self._groups) + len(self._reference.pages()) // limit
             if call.operation.kind == "changes":  # each that may have changed is read, too
                 parts = 8 * parts + 2 * len(self._reference.pages())

@@ -79,7 +79,7 @@ class BoundChecks:
     """The bounds of one run."""
 
     def __init__(self, world: World, findings: Findings) -> None:
-        config = world.schedule.knobs.cluster_config()
+        config = world.config
         self._world = world
         self._hold = findings.hold
         self._cluster, self._engine, self._segment = config, config.engine, config.segment

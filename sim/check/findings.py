@@ -41,6 +41,7 @@ class Findings:
         self.counts: Counter[str] = Counter()
         self.failed = False
         self._scheduler = scheduler
+        self._names: dict[Callable[..., object], str] = {}
 
     def fail(self, invariant: str, text: str, *, liveness: bool = False) -> None:
         """End the run with a finding."""
@@ -50,7 +51,9 @@ class Findings:
 
     def hold(self, predicate: Callable[..., object], *args: Any, liveness: bool = False) -> None:
         """Hold one predicate of an invariant against the run; ``liveness``: of what must happen."""
-        invariant = rule_of(predicate).name
+        invariant = self._names.get(predicate)
+        if invariant is None:
+            invariant = self._names[predicate] = rule_of(predicate).name
         self.counts[invariant] += 1
         try:
             predicate(*args)

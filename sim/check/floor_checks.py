@@ -31,7 +31,7 @@ class FloorChecks:
     """The floor of the latest writer of one run; looked at now and then."""
 
     def __init__(self, world: World, reference: Reference, findings: Findings) -> None:
-        config = world.schedule.knobs.cluster_config().engine
+        config = world.config.engine
         self._world = world
         self._reference = reference
         self._hold = findings.hold

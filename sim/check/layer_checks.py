@@ -31,7 +31,7 @@ class LayerChecks:
         self._world = world
         self._reference = reference
         self._findings = findings
-        config = world.schedule.knobs.cluster_config().segment
+        config = world.config.segment
         self._image_interval, self._block_bytes = config.image_interval, config.block_bytes
         self._coming: dict[SegmentId, tuple[Lsn, Lsn, bool]] = {}
         """What has come from a peer and is not live yet: its ends, and whether it is a base."""

@@ -61,7 +61,7 @@ class PaceChecks:
     """The paces of one run."""
 
     def __init__(self, world: World, findings: Findings) -> None:
-        engine = world.schedule.knobs.cluster_config().engine
+        engine = world.config.engine
         self._hold = findings.hold
         self._least_ns, self._most_ns = _ns(engine.resend_min_s), _ns(engine.resend_max_s)
         self._beat_ns, self._tick_ns = _ns(engine.heartbeat_interval_s), _ns(engine.tick_interval_s)

@@ -10,7 +10,7 @@ the rest of the world may have changed since, the observed VDL and where the log
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from itertools import count as counted_up
 from operator import attrgetter
@@ -69,74 +69,72 @@ def any_read_quorum_recovers(
     }
     if not choices or not all(choices.values()):
         return 0
-    tables = {each.table_facts: each.reply.table for each in witnesses.values()}
-    common = next(iter(tables.values())) if len(tables) == 1 else None
     tried: set[object] = set()
+    outcomes: set[int] = set()
     for combination in combined({pg_id: len(each) for pg_id, each in choices.items()}, shift):
         chosen = [choices[pg_id][at] for pg_id, at in combination.items()]
-        adopted = common or max(
-            (each.reply.table for group in chosen for each in group), key=_epoch_of
-        )
-        sources = [_source(group, adopted) for group in chosen]
-        answers = [tuple(sorted([each.facts for each in group])) for group in chosen]
-        case = (*[each.log for each in sources], *answers)
-        if case in tried:
-            continue  # the same answers, and the same records: the same plan
-        tried.add(case)
         try:
-            view = newest_view(reference, adopted)
-            right = known.right.get((case, view))
+            case = known.case(choices, chosen)
+            if case.whole in tried:
+                continue  # the same answers, and the same logs
+            tried.add(case.whole)
+            view = newest_view(reference, case.adopted)
+            right = known.right.get((case.facts, view))
             if right is None:
-                right = _planned(
-                    reference,
-                    view,
-                    dict(zip(choices, chosen, strict=True)),
-                    dict(zip(choices, sources, strict=True)),
-                    observed,
-                    lal,
-                    known,
-                )
-                known.right[case, view] = right
-            else:
+                right = known.outcome(_planned(reference, view, case, observed, lal, known), view)
+                known.right[case.facts, view] = right
+            elif id(right) not in outcomes:
                 _keeps_what_was_observed(right, observed)
                 _ends_where_the_log_does(reference, view, right)
+            outcomes.add(id(right))
+            _has_the_log(reference, view, right, case.sources, known)
         except Broken as broken:
             members = ", ".join(each.segment for group in chosen for each in group)
             raise Broken(f"a recovery from {members} {broken}") from None
     return len(tried)
 
 
-def _source(group: Sequence[Witness], adopted: TruncationTable) -> Witness:
-    """Whom a recovery fetches a group's records from, as `log_sources` decides."""
+def _judged(chosen: Sequence[Sequence[Witness]]) -> Judged:
+    everyone = [each.reply for group in chosen for each in group]
+    adopted = max([each.table for each in everyone], key=_epoch_of)
+    answers = [tuple(sorted([each.facts for each in group])) for group in chosen]
+    places = [_source(group, adopted) for group in chosen]
+    return Judged(adopted, announced_vdl(everyone), places, answers)
+
+
+def _source(group: Sequence[Witness], adopted: TruncationTable) -> int:
+    """The place of whom a recovery fetches a group's records from, as `log_sources` decides."""
     facts = [each.facts for each in group]
     if facts.count(facts[0]) == len(facts):
-        return group[0]  # all are the same: the first
-    source = log_sources([each.reply for each in group], adopted)[0]
-    return next(each for each in group if each.reply is source)
+        return 0  # all are the same: the first
+    replies = [each.reply for each in group]
+    source = log_sources(replies, adopted)[0]
+    return next(at for at, each in enumerate(replies) if each is source)
 
 
 def _planned(
     reference: Reference,
     view: WriterView | None,
-    chosen: Mapping[PgId, Sequence[Witness]],
-    sources: Mapping[PgId, Witness],
+    case: Case,
     observed: Lsn,
     lal: int,
     known: Recoveries,
 ) -> RecoveryPlan:
-    """The plan from these answers, once all is held of it that must be."""
-    replies = {pg_id: [each.reply for each in group] for pg_id, group in chosen.items()}
-    everyone = [reply for group in replies.values() for reply in group]
-    anchor = announced_vdl(everyone)
-    fetched = {pg_id: known.above(source, anchor) for pg_id, source in sources.items()}
-    plan = plan_recovery(_EPOCH, lal, replies, fetched)
+    """The plan from these answers, once all is held of it that they decide."""
+    replies = {
+        pg_id: [each.reply for each in group]
+        for pg_id, group in zip(case.sources, case.chosen, strict=True)
+    }
+    plan = plan_recovery(_EPOCH, lal, replies, dict(zip(replies, case.fetched, strict=True)))
     _keeps_what_was_observed(plan, observed)
     ranges = () if view is None else view.table.ranges
-    settled = max(each.table.settled for each in everyone)
+    settled = max([each.table.settled for group in replies.values() for each in group])
     annuls_exactly("", plan, ranges, lal, settled)
     _ends_where_the_log_does(reference, view, plan)
-    _has_the_log(reference, view, plan, sources, known)
-    _starts_a_writer(plan)
+    start = plan.vdl, *plan.tails.items()
+    if start not in known.starts:
+        _starts_a_writer(plan)
+        known.starts.add(start)
     return plan
 
 
@@ -225,11 +223,39 @@ class Witness:
     seen: tuple[object, ...]
     """What tells whether it is still the same."""
     reply: SealReply
-    table_facts: tuple[object, ...]
     facts: int
     """The same number for whoever says the same."""
     log: int
     """A number of its own for whatever it has ever held."""
+
+
+@attrs.frozen(eq=False)
+class Judged:
+    """What follows from answers alone."""
+
+    adopted: TruncationTable
+    anchor: Lsn
+    """The highest VDL announced."""
+    places: Sequence[int]
+    """Who of each group is fetched from."""
+    answers: Sequence[tuple[int, ...]]
+    """Of each group, whoever gave which."""
+
+
+@attrs.define(eq=False)  # as nothing frozen is, quickly made
+class Case:
+    """What a recovery hears from a choice of witnesses, and what it fetches then."""
+
+    adopted: TruncationTable
+    chosen: Sequence[Sequence[Witness]]
+    """Of each group."""
+    sources: Mapping[PgId, Witness]
+    fetched: Sequence[Sequence[RedoRecord]]
+    """Of each group."""
+    facts: tuple[object, ...]
+    """All that a plan depends on."""
+    whole: tuple[object, ...]
+    """That, and which logs the records are from."""
 
 
 class Recoveries:
@@ -237,10 +263,15 @@ class Recoveries:
 
     def __init__(self) -> None:
         self.right: dict[object, RecoveryPlan] = {}
-        """By answers, sources, and the writer whose table was adopted."""
+        """By answers, what was fetched, and the writer whose table was adopted."""
         self.held: set[tuple[WriterView, PgId, int, Lsn]] = set()
         """Which logs have all that writers must see up to an LSN."""
-        self._above: dict[tuple[int, Lsn], list[RedoRecord]] = {}
+        self.starts: set[tuple[object, ...]] = set()
+        """From which VDL and tails a writer starts."""
+        self._said: dict[tuple[int, ...], Judged] = {}
+        self._cases: dict[tuple[object, ...], Case] = {}
+        self._outcomes: dict[object, RecoveryPlan] = {}
+        self._above: dict[tuple[int, Lsn], tuple[int, Sequence[RedoRecord]]] = {}
         self._witnesses: dict[SegmentId, Witness] = {}
         self._numbers: dict[object, int] = {}
         self._count = counted_up()
@@ -261,34 +292,62 @@ class Recoveries:
         reply = state.seal_reply(segment, _EPOCH, 0)
         facts = self._numbers.setdefault(_facts(reply), next(self._count))
         number = next(self._count) if before is None or before.seen[0] != log else before.log
-        now = Witness(segment, state, seen, reply, _table_facts(reply), facts, number)
+        now = Witness(segment, state, seen, reply, facts, number)
         self._witnesses[segment] = now
         return now
 
-    def above(self, source: Witness, anchor: Lsn) -> list[RedoRecord]:
-        """What a recovery fetches of a group: the records of its source above ``anchor``."""
-        records = self._above.get((source.log, anchor))
-        if records is None:
+    def case(self, groups: Iterable[PgId], chosen: Sequence[Sequence[Witness]]) -> Case:
+        """What a recovery from these witnesses would hear and fetch."""
+        said = tuple([each.facts for group in chosen for each in group])
+        known = self._said.get(said)
+        if known is None:
+            known = self._said[said] = _judged(chosen)
+        sources = [group[place] for group, place in zip(chosen, known.places, strict=True)]
+        whole = (*known.answers, *[each.log for each in sources])
+        case = self._cases.get(whole)
+        if case is None:
+            found = [self._fetched(source, known.anchor) for source in sources]
+            facts = (*known.answers, *[number for number, _ in found])
+            case = self._cases[whole] = Case(
+                known.adopted, chosen, dict(zip(groups, sources, strict=True)),
+                [records for _, records in found], facts, whole,
+            )  # fmt: skip
+        return case
+
+    def outcome(self, plan: RecoveryPlan, view: WriterView | None) -> RecoveryPlan:
+        """The same plan for all of which the same is held again: they end alike."""
+        ends = view, plan.vdl, plan.table.ranges, *plan.tails.items()
+        return self._outcomes.setdefault(ends, plan)
+
+    def _fetched(self, source: Witness, anchor: Lsn) -> tuple[int, Sequence[RedoRecord]]:
+        """What a recovery fetches of a group: the records of its source above ``anchor``.
+
+        And a number, the same for whoever gives the same.
+        """
+        found = self._above.get((source.log, anchor))
+        if found is None:
             index = source.state.index
             if anchor < index.base_lsn:
                 raise Broken(
                     f"hears of no VDL above {anchor}, and {source.segment}, its source, has pages "
                     f"as of {index.base_lsn} in place of records"
                 )
-            records = read_records(index.runs_after(anchor, 1 << 40))
-            self._above[source.log, anchor] = records
-        return records
+            records = tuple(read_records(index.runs_after(anchor, 1 << 40)))
+            number = self._numbers.setdefault(records, next(self._count))
+            found = self._above[source.log, anchor] = number, records
+        return found
 
     def _forget_some(self) -> None:
-        for each in (self.right, self.held, self._above, self._numbers):
+        remembered = (
+            self.right, self.held, self.starts, self._said, self._cases, self._outcomes,
+            self._above, self._numbers,
+        )  # fmt: skip
+        for each in remembered:
             if len(each) > _REMEMBERED:
                 each.clear()
 
 
 def _facts(reply: SealReply) -> tuple[object, ...]:
     """What a plan depends on, whoever said it."""
-    return reply.scl, reply.vdl, reply.floor, *_table_facts(reply)
-
-
-def _table_facts(reply: SealReply) -> tuple[VolumeEpoch, VolumeEpoch, tuple[object, ...]]:
-    return reply.table.epoch, reply.table.settled, reply.table.ranges
+    table = reply.table
+    return reply.scl, reply.vdl, reply.floor, table.epoch, table.settled, table.ranges

@@ -77,7 +77,7 @@ class WireChecks:
         rollbacks: RollbackChecks,
         findings: Findings,
     ) -> None:
-        config = world.schedule.knobs.cluster_config()
+        config = world.config
         self._reference = reference
         self._disks = disks
         self._rollbacks = rollbacks
@@ -275,7 +275,8 @@ class WireChecks:
     def _on_status(self, event: NetworkEvent) -> None:
         folded = self._disks.folded(event.source)
         if folded is not None:
-            message = cast("GossipStatus", codec.decode(event.payload))
+            # Only its numbers are asked for: what is nested in it stays as it was packed.
+            message = GossipStatus._make(codec.unpack(event.payload)[1:])
             self._hold(rules_of_wire.gives_what_is_on_disk, message, *folded)
 
     def _on_listed(self, event: NetworkEvent) -> None:

@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 from aurora.commit_queue import Commit
+from aurora.config import EngineConfig
 from aurora.engine import Engine, ReadView
 from segments.protocol.errors import (
     AuroraError,
@@ -21,7 +22,7 @@ from segments.protocol.errors import (
 )
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE
-from sim.plan.schedule import SECOND, SQL, Knobs, Operation
+from sim.plan.schedule import SECOND, SQL, Operation
 from sim.world import sql_clients
 from sim.world.history import Call, Outcome
 from sim.world.world import World
@@ -92,7 +93,7 @@ async def _attempt(world: World, engine: Engine, call: Call) -> None:
         elif call.is_sql:
             await sql_clients.make_sql_call(world, engine, call)
         else:
-            await _perform(engine, call, world.schedule.knobs)
+            await _perform(world, engine, call)
         call.outcome = Outcome.OK
     except AuroraError as error:
         call.raised, call.error = type(error), str(error)
@@ -116,12 +117,12 @@ def _outcome(call: Call, error: AuroraError) -> Outcome:
     return Outcome.REFUSED
 
 
-async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
+async def _perform(world: World, engine: Engine, call: Call) -> None:
     operation, cached, page_id = call.operation, call.operation.cached, call.operation.pages[0]
     match operation.kind:
         case "put":
             call.writes = call.writes or writes_of(call.number, operation)
-            call.in_parts = _comes_in_parts(call, knobs)
+            call.in_parts = _comes_in_parts(call, world.config.engine)
             await _write(engine, call)
         case "get":
             call.lsn = engine.vdl
@@ -161,14 +162,14 @@ async def _perform(engine: Engine, call: Call, knobs: Knobs) -> None:
         case "head":
             call.head = await engine.read_head(page_id)
         case "wrong":
-            await make_wrong_call(engine, call, knobs)
+            await make_wrong_call(engine, call, world.schedule.knobs)
         case other:
             raise AssertionError(f"operation {other!r}")
 
 
-def _comes_in_parts(call: Call, knobs: Knobs) -> bool:
+def _comes_in_parts(call: Call, config: EngineConfig) -> bool:
     """Whether a write is too much for one step of the writer."""
-    config, writes = knobs.cluster_config().engine, call.writes
+    writes = call.writes
     return (
         len(writes) > config.part_writes
         or sum(len(data) for _, _, data in writes) > config.part_bytes

@@ -9,8 +9,8 @@ This is the only module that touches trio's private hooks (`trio._core._run`):
 
 * `_ALLOW_DETERMINISTIC_SCHEDULING` and `_r`: which of several runnable tasks goes first is drawn
   from a seed; without the flag it depends on addresses in memory;
-* the runner: its queue of runnable tasks, its deadlines, its I/O manager, and its tasks, to name
-  those that wait and to see their deadlines;
+* the runner: its queue of runnable tasks, its deadlines, its I/O manager, its instruments, of which
+  there are none, and its tasks, to name those that wait and to see their deadlines;
 * `trio.sleep`: an event wakes who sleeps, which costs less than a cancel scope with a deadline;
 * `trio._threads.start_thread_soon`: threads are refused, as devices are.
 
@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, MutableSequence
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from pathlib import PurePath
 from random import Random
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import attrs
@@ -290,6 +291,8 @@ class VirtualScheduler(trio.abc.Clock):
 
     def start_clock(self) -> None:
         self._runner = runner = cast(Any, GLOBAL_RUN_CONTEXT.runner)
+        # Trio looks into it four times a step, for nothing: a plain mapping is asked more quickly.
+        runner.instruments = MappingProxyType({})
         runner.io_manager = _NoDevices(runner.io_manager, runner.entry_queue)
 
     def current_time(self) -> float:
@@ -474,6 +477,18 @@ def _ns_not_before(time_s: float) -> int:
     return time_ns
 
 
+class _Order:
+    """In which order tasks run that became runnable together; mostly it is one, alone."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self.random = random.random
+
+    def shuffle(self, batch: MutableSequence[Any]) -> None:
+        if len(batch) > 1:
+            self._random.shuffle(batch)
+
+
 @contextmanager
 def _deterministic_trio(
     seed: int | Random, sleep: Callable[[float], Awaitable[None]]
@@ -484,7 +499,8 @@ def _deterministic_trio(
     threads = cast(Any, trio_threads)
     start_thread = threads.start_thread_soon
     setattr(trio_internals, _DETERMINISM_FLAG, True)
-    trio_internals._r = seed if isinstance(seed, Random) else Random(seed)
+    order = seed if isinstance(seed, Random) else Random(seed)
+    cast(Any, trio_internals)._r = _Order(order)
     threads.start_thread_soon = _no_thread
     cast(Any, trio).sleep = sleep
     try:

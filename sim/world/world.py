@@ -83,7 +83,8 @@ class World:
         self.listen(self.traffic)
         knobs, now = schedule.knobs, self._tell_time
         self.seeds = seeds = Seeds(schedule.seed, redraws=schedule.redraws, now=now)
-        self._geometry = knobs.cluster_config().new_geometry()
+        self.config = knobs.cluster_config()
+        self._geometry = self.config.new_geometry()
         drawn = RandomPolicy(seeds.within("network"))
         self.network = SimulatedNetwork(
             self.scheduler, policy(drawn, now) if policy else drawn, knobs.link
@@ -130,12 +131,11 @@ class World:
         for disk in self.disks.values():
             disk.profile = _AT_ONCE  # that is not what the run is about
         handles = {segment: SimulatedDiskHandle(disk) for segment, disk in self.disks.items()}
-        config = self.schedule.knobs.cluster_config()
         random = self.seeds.stream("cluster")
         wall, parts = WallClock(self.seeds.within("wall clock")), self.seeds.within("parts")
         self._nursery = nursery
         self.cluster, fresh = await new_volume(
-            nursery, self.network, self._geometry, handles, self._epoch, config, random,
+            nursery, self.network, self._geometry, handles, self._epoch, self.config, random,
             clock=lambda: wall.at(self.scheduler.now_ns), seeded=parts.begun_from,
             trace=self._on_step,
         )  # fmt: skip
