@@ -101,6 +101,23 @@ async def test_a_write_begins_with_its_message_and_its_end_acknowledges_it() -> 
         assert rig.server.writing_since_s is None and rig.core.state.scl == 3
 
 
+async def test_who_comes_amid_the_effects_of_a_write_is_heard_after_them() -> None:
+    many = records(range(1, 8_001))
+    async with rigged() as rig:
+        rig.write(1)
+        for at in range(1, len(many), 500):
+            rig.send(batch(many[at : at + 500], seq=at + 1))
+        rig.disk.end()
+        await wait_all_tasks_blocked()
+        rig.disk.end()
+        assert rig.core.applying
+        rig.send(batch([], seq=9_000))
+        with trio.fail_after(5):
+            while len(rig.acknowledged) < 3:
+                await trio.lowlevel.checkpoint()
+        assert rig.acknowledged == [1, len(many), len(many)]
+
+
 async def test_a_crash_amid_a_write_waits_for_its_end_and_says_nothing() -> None:
     ended: list[str] = []
 
