@@ -118,6 +118,8 @@ class WriteCycle:
         if self._trace is not None:
             self._trace(events.WriteSynced(self._core.files.log_bytes))
         self._core.wrote()
+        if self._core.applying:  # who waits for that may do so before the task has its turn
+            self._applied = trio.Event()
 
     # ---- in the task -----------------------------------------------------------------------------
 
@@ -192,7 +194,6 @@ class WriteCycle:
         self._send()
 
     async def _apply_rest(self) -> None:
-        self._applied = trio.Event()
         while self._core.applying:
             await trio.lowlevel.checkpoint()
             self._core.apply_more()
