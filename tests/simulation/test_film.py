@@ -97,6 +97,27 @@ def test_an_assignment_that_is_missing_is_found(failing: Filmed) -> None:
     assert {each[2] for each in found} == {"scl"}
 
 
+def test_faults_show_from_their_actions_to_their_ends(default: Filmed) -> None:
+    events, slots = default.film["events"], default.film["slots"]
+    nodes = [each["id"] for each in default.film["nodes"]]
+    shown: dict[str, list[tuple[str, int]]] = {}
+    for number, sets in enumerate(events["sets"]):
+        for slot, value in zip(sets[::2], sets[1::2], strict=True) if sets else ():
+            if slots[slot]["field"] == "state":
+                shown.setdefault(nodes[slots[slot]["node"]], []).append((value, number))
+    actions = {text: number for number, text in enumerate(events["text"])}
+    for segment, word, begins, ends in (
+        ("E0", "paused", "pause E0", "resume E0"),
+        ("D0", "slow", "slow D0 factor=50", "slow D0 factor=1"),
+    ):
+        (at,) = [n for n, (found, _) in enumerate(shown[segment]) if found == word]
+        assert shown[segment][at][1] == actions[begins]
+        after, over = shown[segment][at + 1]
+        assert after == "up" and 0 <= events["t"][over] - events["t"][actions[ends]] < 5 * MS
+    assert [word for word, _ in shown["A0"][:4]] == ["up", "down", "behind", "up"]
+    assert [word for word, _ in shown["writer-1"]][-1] == "down"
+
+
 def test_what_events_tell_is_what_a_look_finds(default: Filmed, failing: Filmed) -> None:
     assert default.maker.board.untold == failing.maker.board.untold == []
 

@@ -17,13 +17,14 @@ from sim.commands.cli import cli
 from sim.files import scenario
 from sim.files.recording import record
 from sim.plan.generate import generate
+from sim.plan.profiles import LinkProfile
 from sim.plan.redraws import Redraw
 from sim.plan.schedule import MS, Action, Schedule
 from sim.plan.seeds import Seeds
 from sim.run import Run
 from sim.story.difference import first_difference
 from sim.story.trace_words import Teller, Told
-from sim.world.network_policy import Decided
+from sim.world.network_policy import Decided, Decision, Link
 from tests.busy import BUSY
 
 SHORT = attrs.evolve(
@@ -116,7 +117,10 @@ def test_other_faults_and_other_chances_in_a_fork_of_a_fork() -> None:
     assert split(trace_of(second), 130 * MS)[0] == split(lines, 130 * MS)[0]
     assert split(lines, 100 * MS)[0] == split(trace_of_short(), 100 * MS)[0]
     # Whoever forks before takes the later chances away, which would be those of no moment.
-    assert first.fork(90 * MS, salt=3).schedule.redraws == (Redraw(90 * MS, 3),)
+    for at_ns in (90 * MS, 100 * MS):
+        assert first.fork(at_ns, salt=3).schedule.redraws == (Redraw(at_ns, 3),)
+    # What happens at the moment itself has not happened by then.
+    assert original.fork(120 * MS, remove=[taken]).schedule.actions == SHORT.actions[:taken]
     again = scenario.loads(second.scenario_text()).schedule()
     assert attrs.evolve(again, name=SHORT.name) == second.schedule
 
@@ -139,11 +143,28 @@ def test_every_stream_turns_at_its_moment_and_none_before() -> None:
     drawn = [turning.random() for turning, _ in parts]
     assert drawn[0] == other.stream("disk").random()
     assert not {*drawn} & {usual.random() for _, usual in parts}
+    assert seeds.stream("bits").getrandbits(70) == other.stream("bits").getrandbits(70)
     now[0] = 25
     assert not {*drawn} & {turning.random() for turning, _ in parts}
     numbers = [seeds.number("wall", at_ns) for at_ns in (0, 9, 10, 20)]
     assert numbers[0] == numbers[1] == plain.number("wall")
     assert len({*numbers}) == 3
+
+
+def test_messages_of_the_moment_itself_are_drawn_and_earlier_ones_as_recorded() -> None:
+    class Drawn:
+        def decide(self, message: int, link: Link) -> Decision:
+            asked.append(message)
+            return (100 + message,)
+
+    now, asked = [8], list[int]()
+    policy = Decided({1: (1,), 2: (), 3: (3,)}, until_ns=10).policy(Drawn(), lambda: now[0])
+    link = Link("A0", "B0", LinkProfile())
+    found = []
+    for number, now[0] in enumerate((8, 9, 10), 1):
+        found.append(policy.decide(number, link))
+    assert found == [(1,), (), (103,)]
+    assert asked == [1, 2, 3], "streams go on as if nothing had been recorded"
 
 
 @pytest.mark.parametrize(

@@ -26,9 +26,12 @@ TIMES = tuple(range(0, 100_000, 7))
 
 
 def searched(ends: Callable[[Future], Outcome], most: int = 30, futures: int = 8) -> Moments:
-    """A search that is over, in which futures end as they are said to."""
+    """A search that is over, in which futures end as they are said to, each run once."""
     moments = Moments(TIMES, until_ns=70_000, futures=futures, most=most)
+    asked: set[Future] = set()
     while round_ := moments.next_round():
+        assert asked.isdisjoint(round_)
+        asked.update(round_)
         for future in Random(1).sample(round_, len(round_)):  # as processes happen to be done
             moments.add(future, ends(future))
     assert sum(each.of for each in moments.points) <= most * futures
@@ -74,6 +77,15 @@ def test_nothing_is_made_of_a_curve_that_does_not_rise(outcome: Outcome, says: s
     moments = searched(lambda _: outcome, futures=4)
     assert says in "\n".join(told.conclusion(moments))
     assert moments.first_after is None and not moments.is_clear
+
+
+def test_where_as_many_fail_as_escape_it_is_decided() -> None:
+    moments = Moments((0, 1), until_ns=1, futures=2, most=2)
+    for future in moments.next_round():
+        fails = future.at_ns and future.salt == 1
+        moments.add(future, Outcome.FAILED if fails else Outcome.PASSED)
+    safe, after = moments.last_safe, moments.first_after
+    assert safe is not None and after is not None and (safe.at_ns, after.at_ns) == (0, 1)
 
 
 def test_shares_come_with_their_bounds() -> None:

@@ -100,6 +100,7 @@ def test_the_page_its_assets_and_the_film_are_served(site: Site) -> None:
         ("GET", "/", {}, 404),
         ("GET", f"/{TOKEN}", {}, 404),
         ("GET", "/another-token/", {}, 404),
+        ("GET", "/another-token/assets/theme.css", {}, 404),
         ("GET", "/\xe4\xff/", {}, 404),
         ("GET", "*", {}, 404),
         ("GET", "//[", {}, 400),

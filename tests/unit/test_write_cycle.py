@@ -162,6 +162,19 @@ async def test_a_broken_disk_ends_the_segment() -> None:
             await wait_all_tasks_blocked()
 
 
+async def test_who_waits_for_the_effects_of_a_write_waits_no_longer_than_they_take(
+    autojump_clock: MockClock,
+) -> None:
+    async with rigged() as rig:
+        rig.send(batch(records(range(1, 101), size=1_500), seq=1))  # more than one step
+        await wait_all_tasks_blocked()
+        rig.disk.end()
+        assert rig.core.applying
+        with trio.fail_after(1):
+            await rig.server.settled()  # before the task of the writes has had a turn
+        assert rig.core.state.scl == 100
+
+
 async def test_a_mistake_in_what_a_write_means_is_the_segments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
