@@ -150,6 +150,7 @@ async def test_who_waits_for_the_effects_of_a_write_waits_no_longer_than_they_ta
 ) -> None:
     async with rigged() as rig:
         rig.send(batch(records(range(1, 101), size=1_500), seq=1))  # more than one step
+        assert not rig.disk.begun, "what takes long is not done where it is delivered"
         await wait_all_tasks_blocked()
         rig.disk.end()
         assert rig.core.applying
