@@ -167,6 +167,25 @@ async def test_who_waits_for_the_effects_of_a_write_waits_no_longer_than_they_ta
         assert rig.core.state.scl == 100
 
 
+async def test_nobody_waits_for_the_effects_of_a_write_that_a_crash_has_ended(
+    autojump_clock: MockClock,
+) -> None:
+    async def look_from_elsewhere(server: SegmentServer) -> None:
+        with trio.fail_after(1):
+            await server.settled()
+
+    async with trio.open_nursery() as outer:
+        with trio.CancelScope() as scope:
+            async with rigged() as rig:
+                rig.send(batch(records(range(1, 101), size=1_500), seq=1))
+                await wait_all_tasks_blocked()
+                rig.disk.end()
+                outer.start_soon(look_from_elsewhere, rig.server)
+                scope.cancel()
+                await trio.sleep_forever()
+        assert rig.core.applying and rig.acknowledged == []
+
+
 async def test_a_mistake_in_what_a_write_means_is_the_segments(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
