@@ -55,6 +55,7 @@ class WriteCycle:
         """Why it is not."""
         self._rests = self._beginning = self._under_way = False
         self._task: trio.lowlevel.Task | None = None  # while it sleeps
+        self._runs = True  # or is about to
         self._over = trio.Event()
         self._applied = trio.Event()
 
@@ -124,9 +125,11 @@ class WriteCycle:
     # ---- in the task -----------------------------------------------------------------------------
 
     async def until_applied(self) -> None:
-        """Wait as long as a write has taken effect only in part."""
-        while self._core.applying:
+        """Wait as long as a write has taken effect only in part, and has not been given up."""
+        while self._core.applying and self._runs:
             await self._applied.wait()
+        if not self._runs:
+            await trio.lowlevel.checkpoint_if_cancelled()  # as all of this segment is by now
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -140,7 +143,8 @@ class WriteCycle:
                 assert self._write is not None, "woken for nothing"
                 await self._go_on(self._write)
         finally:
-            self._rests = False
+            self._rests = self._runs = False
+            self._applied.set()
             while self._under_way:
                 self._over = trio.Event()
                 with trio.CancelScope(shield=True):

@@ -19,6 +19,7 @@ from sim.plan.schedule import MS, Action
 from sim.run import RunResult
 from sim.story.evidence import Evidence
 from sim.view import maker as film_maker
+from sim.view.board import Board, Value
 from sim.view.film import Film, as_json, film_of, make_film
 from sim.view.kinds import CLASSES, kind_of
 from sim.view.lives import NEVER
@@ -26,6 +27,7 @@ from sim.view.maker import FilmMaker
 from sim.view.tale import as_text
 from sim.view.words import words
 from sim.world.scheduler import Undecided
+from sim.world.world import World
 
 
 @attrs.frozen
@@ -81,8 +83,12 @@ def unlike(film: Film) -> list[tuple[int, str, str, Any, Any]]:
 # ---- what is shown -------------------------------------------------------------------------------
 
 
-def test_assignments_lead_from_each_keyframe_to_the_next(default: Filmed, failing: Filmed) -> None:
-    for each in (default.film, failing.film, make_film(open_case(26, None, None))):
+def test_assignments_lead_from_each_keyframe_to_the_next(
+    default: Filmed, failing: Filmed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(film_maker, "KEYFRAME_EVERY", 20)
+    overtaken = make_film(open_case(45, None, None))  # writers end without a last step
+    for each in (default.film, failing.film, overtaken):
         assert len(each["keyframes"]) > 1
         assert unlike(each) == []
 
@@ -120,6 +126,12 @@ def test_faults_show_from_their_actions_to_their_ends(default: Filmed) -> None:
 
 def test_what_events_tell_is_what_a_look_finds(default: Filmed, failing: Filmed) -> None:
     assert default.maker.board.untold == failing.maker.board.untold == []
+
+
+def test_a_layer_of_a_peer_tells_the_scl_that_it_has_raised() -> None:
+    board, into = Board(World(open_case(1, None, None).schedule)), list[Value]()
+    board.said("A0", of_segments.Hydrated(3, 9), into)
+    assert into == [board.slots["A0", "scl"], 9]
 
 
 def test_the_columns_fit_each_other(default: Filmed) -> None:

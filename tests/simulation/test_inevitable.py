@@ -80,12 +80,16 @@ def test_nothing_is_made_of_a_curve_that_does_not_rise(outcome: Outcome, says: s
 
 
 def test_where_as_many_fail_as_escape_it_is_decided() -> None:
-    moments = Moments((0, 1), until_ns=1, futures=2, most=2)
-    for future in moments.next_round():
+    """And where nothing lies between two moments, more futures of these tell: not the same ones."""
+    moments = Moments((0, 1), until_ns=1, futures=2, most=4)
+    asked = moments.next_round()
+    for future in asked:
         fails = future.at_ns and future.salt == 1
         moments.add(future, Outcome.FAILED if fails else Outcome.PASSED)
     safe, after = moments.last_safe, moments.first_after
     assert safe is not None and after is not None and (safe.at_ns, after.at_ns) == (0, 1)
+    again = moments.next_round()
+    assert len({*asked, *again}) == 8
 
 
 def test_shares_come_with_their_bounds() -> None:

@@ -19,6 +19,7 @@ from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.heard import Mark
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, WriteAck
+from segments.protocol.space import Space
 from segments.protocol.truncation import TruncationTable
 from segments.transfer import Transfer, Wanted
 from segments.wal import Promise, encode_promise
@@ -168,22 +169,44 @@ def test_a_fold_that_fails_amid_a_longer_job_ends_that_without_a_file() -> None:
     check_pages(rig)
 
 
-@pytest.mark.parametrize("gathered", [30, 90])
-def test_where_merging_lags_a_fold_waits_until_it_takes_half_of_what_may_be_unfolded(
-    gathered: int,
-) -> None:
-    """Each fold is one layer more to look into, and a longer job would give way to it for ever."""
+def lagging() -> tuple[StoreRig, int]:
+    """A segment with one layer more than there may be before a fold waits, and how many that is."""
     rig = StoreRig(config=attrs.evolve(TINY, unfolded_bytes=4 << 10))
     most = 2 * rig.core.background.tiers.most_layers(0)
     for folds in range(1, most + 2):
         more(rig, rig.state.scl + 25, vdl=rig.state.scl + 25)
         assert rig.work(jobs=1) == 1 and len(rig.state.layers) == folds, "a fold comes first"
+    return rig, most
+
+
+@pytest.mark.parametrize("gathered", [30, 60])
+def test_where_merging_lags_a_fold_waits_until_it_takes_half_of_what_may_be_unfolded(
+    gathered: int,
+) -> None:
+    """Each fold is one layer more to look into, and a longer job would give way to it for ever."""
+    rig, most = lagging()
     folded = rig.state.folded
     more(rig, folded + gathered, vdl=folded + gathered)
     assert rig.core.background.fold_rule.through() > folded, "it is due"
     assert rig.work(jobs=1) == 1
     assert (len(rig.state.layers) < most) is (rig.state.folded == folded) is (gathered == 30)
     check_pages(rig)
+
+
+@pytest.mark.parametrize("why", ["space is short", "it was asked for", "nothing can be merged"])
+def test_though_merging_lags_a_fold_does_not_wait_where(why: str) -> None:
+    rig, _ = lagging()
+    background, folded = rig.core.background, rig.state.folded
+    more(rig, folded + 30, vdl=folded + 30)
+    match why:
+        case "space is short":
+            background.watch.space = Space(2, 1)
+        case "it was asked for":
+            background.fold_rule.asked = folded + 1
+        case _:
+            rig.state.damaged(min(rig.state.layers.numbers))
+    assert rig.work(jobs=1) == 1
+    assert rig.state.folded == folded + 30
 
 
 # ---- writers that are faster than folds ----------------------------------------------------------
@@ -225,6 +248,17 @@ def test_what_is_sent_again_waits_once() -> None:
     rig.work(jobs=1)
     [ack] = [each.message for each in rig.settle() if isinstance(each.message, WriteAck)]
     assert (ack.seq, ack.scl) == (9, 80)
+
+
+def test_what_is_no_record_waits_for_no_fold_and_those_stay_in_line() -> None:
+    rig = too_far_ahead()
+    assert rig.state.table.settled < FIRST
+    rig.step(batch([], seq=8, vdl=60)._replace(settled=True))
+    rig.settle()
+    assert rig.state.table.settled == FIRST and rig.state.scl == 60
+    rig.work(jobs=1)
+    rig.settle()
+    assert rig.state.scl == 70
 
 
 def test_a_seal_waits_for_no_fold() -> None:

@@ -625,6 +625,21 @@ async def test_an_append_may_be_begun_without_waiting_for_it(
     assert not storage.begin_append("wal-1", b"x", ends)
 
 
+async def test_what_no_thread_could_begin_is_in_nobodys_way(
+    storage: FileStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    ends = Ends()
+    with monkeypatch.context() as patch:
+        patch.setattr(trio.lowlevel, "start_thread_soon", no_thread)
+        assert not storage.begin_append("wal-1", b"never", ends)
+    assert storage.begin_append("wal-1", b"later", ends)
+    await ends.told.wait()
+    assert ends == [None] and on_disk(directory) == b"later"
+
+
 async def test_closing_waits_for_an_append_that_was_begun(
     storage: FileStorage, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

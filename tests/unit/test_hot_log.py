@@ -13,7 +13,7 @@ from segments.hot_log import HotLog
 from segments.live_files import LiveFiles
 from segments.manifest import LayerFile, LogFile, Manifest, encode_manifest, filled, log_in
 from segments.protocol.errors import StorageBroken, StorageFailed
-from segments.storage import Identity, MemoryStorage
+from segments.storage import Ended, Identity, MemoryStorage
 from segments.wal import FrameBody
 
 IDENTITY = Identity("volume-1", "A0")
@@ -136,6 +136,29 @@ async def test_what_fits_into_the_last_file_may_be_begun_without_a_task() -> Non
     assert ends == [None] and rig.written == on_disk({1: BODIES[:2], 2: [HEAD, BODIES[2]]})
     rig.storage.wipe()
     assert not rig.log.begin_append(BODIES[3], 9, ends.append)
+
+
+async def test_what_was_begun_counts_once_it_has_ended_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, under_way = Rig(), list[Ended]()
+
+    def begin_append(_name: str, _data: bytes, ended: Ended) -> bool:
+        under_way.append(ended)
+        return True
+
+    monkeypatch.setattr(rig.storage, "begin_append", begin_append)
+    ends: list[Exception | None] = []
+    refused, before = StorageFailed("no space"), rig.files.log_bytes
+    for error, grown in ((refused, 0), (None, BODIES[1].frame_bytes)):
+        assert rig.log.begin_append(BODIES[1], 7, ends.append)
+        assert rig.files.log_bytes == before
+        under_way.pop()(error)
+        assert rig.files.log_bytes == before + grown
+    assert ends == [refused, None]
+    await rig.log.new_file(HEAD)
+    kept = [len(rig.files.without_folded(folded)) for folded in (6, 7)]
+    assert kept == [2, 1], "the file with LSN 7 goes when that is folded"
 
 
 async def test_a_full_file_is_followed_by_another_that_counts_when_it_is_named() -> None:

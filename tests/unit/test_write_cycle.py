@@ -42,6 +42,11 @@ class SlowDisk(MemoryStorage):
             self._append("wal-1", data)
         ended(error)
 
+    def let_go(self) -> None:
+        """Nobody waits for a write that no test will end."""
+        if self.begun:
+            self.end(StorageFailed("the test is over"))
+
 
 class Rig:
     """A segment, its disk, and a writer that is no task."""
@@ -80,9 +85,12 @@ async def rigged() -> AsyncIterator[Rig]:
     async with trio.open_nursery() as nursery:
         await nursery.start(server.run)
         await wait_all_tasks_blocked()
-        yield Rig(disk, server, network.attach("writer"))
-        if disk.begun:
-            disk.end(StorageFailed("the test is over"))
+        try:
+            yield Rig(disk, server, network.attach("writer"))
+        except Exception:  # who would end the write of a test that has failed?
+            disk.let_go()
+            raise
+        disk.let_go()
         nursery.cancel_scope.cancel()
 
 
@@ -167,12 +175,32 @@ async def test_who_waits_for_the_effects_of_a_write_waits_no_longer_than_they_ta
 ) -> None:
     async with rigged() as rig:
         rig.send(batch(records(range(1, 101), size=1_500), seq=1))  # more than one step
+        assert not rig.disk.begun, "what takes long is not done where it is delivered"
         await wait_all_tasks_blocked()
         rig.disk.end()
         assert rig.core.applying
         with trio.fail_after(1):
             await rig.server.settled()  # before the task of the writes has had a turn
         assert rig.core.state.scl == 100
+
+
+async def test_nobody_waits_for_the_effects_of_a_write_that_a_crash_has_ended(
+    autojump_clock: MockClock,
+) -> None:
+    async def look_from_elsewhere(server: SegmentServer) -> None:
+        with trio.fail_after(1):
+            await server.settled()
+
+    async with trio.open_nursery() as outer:
+        with trio.CancelScope() as scope:
+            async with rigged() as rig:
+                rig.send(batch(records(range(1, 101), size=1_500), seq=1))
+                await wait_all_tasks_blocked()
+                rig.disk.end()
+                outer.start_soon(look_from_elsewhere, rig.server)
+                scope.cancel()
+                await trio.sleep_forever()
+        assert rig.core.applying and rig.acknowledged == []
 
 
 async def test_a_mistake_in_what_a_write_means_is_the_segments(
