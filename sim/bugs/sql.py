@@ -48,8 +48,8 @@ SQL_BUGS: Final = (
         edits=(
             Edit(
                 "aurora.sqlite.history:commit_of",
-                "            return commit\n",
-                "            return commit._replace(lsn=point)\n",
+                "        return await _kept(volume, commit)\n",
+                "        return commit._replace(lsn=point)\n",
             ),
         ),
     ),

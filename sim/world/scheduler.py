@@ -9,8 +9,8 @@ This is the only module that touches trio's private hooks (`trio._core._run`):
 
 * `_ALLOW_DETERMINISTIC_SCHEDULING` and `_r`: which of several runnable tasks goes first is drawn
   from a seed; without the flag it depends on addresses in memory;
-* the runner: its queue of runnable tasks, its deadlines, its I/O manager, its instruments, of which
-  there are none, and its tasks, to name those that wait and to see their deadlines;
+* the runner: its queue of runnable tasks, its deadlines, its I/O manager, and its tasks, to name
+  those that wait and to see their deadlines;
 * `trio.sleep`: an event wakes who sleeps, which costs less than a cancel scope with a deadline;
 * `trio._threads.start_thread_soon`: threads are refused, as devices are.
 
@@ -28,7 +28,6 @@ from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from pathlib import PurePath
 from random import Random
-from types import MappingProxyType
 from typing import Any, Final, TypeAlias, TypeVar, TypeVarTuple, cast
 
 import attrs
@@ -291,8 +290,6 @@ class VirtualScheduler(trio.abc.Clock):
 
     def start_clock(self) -> None:
         self._runner = runner = cast(Any, GLOBAL_RUN_CONTEXT.runner)
-        # Trio looks into it four times a step, for nothing: a plain mapping is asked more quickly.
-        runner.instruments = MappingProxyType({})
         runner.io_manager = _NoDevices(runner.io_manager, runner.entry_queue)
 
     def current_time(self) -> float:

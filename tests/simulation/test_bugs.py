@@ -454,9 +454,7 @@ def test_json_says_all_that_the_table_says() -> None:
 
 @pytest.mark.parametrize("budget", ["0", "0.5", "1s", "1m"])
 def test_a_budget_is_a_time_as_for_a_fleet(budget: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        "sim.commands.bugs_command.run_suite", lambda *_, **__: (n for n in range(0))
-    )
+    monkeypatch.setattr("sim.commands.bugs_command.spread", lambda *_, **__: (n for n in range(0)))
     assert CliRunner().invoke(command, ["run", "no-fencing", "--budget", budget]).exit_code == 0
     for wrong in ("nan", "-1", "5x", "inf"):
         ran = CliRunner().invoke(command, ["run", "no-fencing", "--budget", wrong])

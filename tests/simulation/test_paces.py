@@ -28,7 +28,7 @@ class Wire:
             predicate(*args)
 
         self.held = 0
-        world: Any = SimpleNamespace(schedule=SimpleNamespace(knobs=KNOBS))
+        world: Any = SimpleNamespace(config=KNOBS.cluster_config())
         findings: Any = SimpleNamespace(hold=hold)
         self.checks = PaceChecks(world, findings)
 

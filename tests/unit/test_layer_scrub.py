@@ -88,8 +88,8 @@ def test_all_bytes_of_all_layers_are_read_in_pieces() -> None:
 
 def test_a_block_longer_than_a_piece_is_read_whole() -> None:
     rig = StoreRig()
-    large = [each._replace(payload=bytes([1]) * 8000) for each in CHAIN[:8]]
-    rig.take(large, vdl=8)
+    large = [each._replace(payload=bytes([1]) * 8000) for each in CHAIN[:6]]
+    rig.take(large, vdl=6)
     assert rig.work() and scrub(rig) == set()
     [layer] = rig.state.layers
     assert max(each.length for each in reads(rig)) > TINY.scrub_bytes
