@@ -50,6 +50,7 @@ def film_of(maker: FilmMaker, result: RunResult, case: Case) -> Film:
     """The film of a run that is over."""
     told = explanation(maker.recorder, result, case)
     calls = _calls(maker, result)
+    outcomes = {each["number"]: each["outcome"] for each in calls}
     found = {
         "format": FORMAT,
         "version": VERSION,
@@ -60,7 +61,7 @@ def film_of(maker: FilmMaker, result: RunResult, case: Case) -> Film:
         "keyframes": _keyframes(maker),
         "messages": [letter.as_json() for letter in maker.mail.letters],
         "calls": calls,
-        "commits": [_commit(life, maker) for life in maker.lives.lives],
+        "commits": [_commit(life, maker, outcomes) for life in maker.lives.lives],
         "episodes": episodes(maker, result.virtual_ns),
         "landmarks": [each.as_json() for each in landmarks(maker)],
         "invariants": _invariants(maker, result),
@@ -199,7 +200,7 @@ def _calls(maker: FilmMaker, result: RunResult) -> list[Film]:
     return found
 
 
-def _commit(life: Life, maker: FilmMaker) -> Film:
+def _commit(life: Life, maker: FilmMaker, outcomes: Mapping[int, str]) -> Film:
     return {
         "lsn": life.lsn,
         "first_lsn": life.first_lsn,
@@ -209,12 +210,17 @@ def _commit(life: Life, maker: FilmMaker) -> Film:
         "allocated": life.allocated,
         "quorum": life.quorum,
         "durable": life.durable,
+        "told": life.told,
+        "kept": life.kept,
+        "outcome": outcomes.get(life.call, ""),
         "annulled": life.annulled,
         "pg": life.pg_id,
         "holders": [
             {
                 "node": maker.nodes[each.segment],
                 "received": each.received,
+                "dropped": each.dropped,
+                "above": each.above,
                 "synced": each.synced,
                 "acked": each.acked,
                 "heard": each.heard,

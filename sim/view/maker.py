@@ -23,6 +23,7 @@ from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import Event
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
+from segments.protocol.messages import WriteBatch
 from sim.plan.episodes import titled
 from sim.plan.schedule import Action
 from sim.run import Run
@@ -127,6 +128,11 @@ class FilmMaker(Listener):
             if row is not None:
                 text, pages, lsns = _told_of(event.payload)
                 row.message, row.pages, row.lsns = index, pages, lsns
+                if lsns is not None and index >= 0:
+                    letter = self.mail.letters[index]
+                    if letter.type == WriteBatch.__name__:
+                        number = len(self.rows) - 1
+                        self.lives.dropped(number, event.source, event.destination, lsns)
                 row.text = f"lost on the way to {event.destination}: {text} ({event.reason})"
 
     def on_action(self, number: int, action: Action) -> None:
@@ -134,7 +140,9 @@ class FilmMaker(Listener):
         self.board.acting(number, self.world.scheduler.now_ns)
 
     def on_crashed(self, segment: SegmentId) -> None:
-        self._fault("Crashed", segment, "stops at once: what it had in memory is gone")
+        row = self._fault("Crashed", segment, "stops at once: what it had in memory is gone")
+        if row is not None:
+            self.board.crashed(segment, row.sets)
 
     def on_rolled_back(self, segment: SegmentId) -> None:
         self._fault("DiskRolledBack", segment, "its disk is an older copy of itself")
@@ -170,9 +178,10 @@ class FilmMaker(Listener):
             invoked, _ = self.returns.get(call.number, (-1, -1))
             self.returns[call.number] = (invoked, len(self.rows) - 1)
 
-    def _fault(self, kind: str, segment: SegmentId, text: str) -> None:
-        self._add(kind, segment, text)
+    def _fault(self, kind: str, segment: SegmentId, text: str) -> Row | None:
+        row = self._add(kind, segment, text)
         self.board.look_at_all()
+        return row
 
     def finish(self, finding: str) -> None:
         """The run is over; ``finding`` is what was found, if anything."""
@@ -224,6 +233,7 @@ class FilmMaker(Listener):
         if len(self.rows) >= self._most:
             self.cut = True
             return None
+        self.board.crashing = kind == "Crashed"
         if not self._ended:
             self.board.look(taking, self.rows[-1].sets if self.rows else [])
         if len(self.rows) % KEYFRAME_EVERY == 0:
