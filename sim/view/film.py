@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
 from sim.commands.case import Case
 from sim.commands.explain import explanation
@@ -98,6 +99,9 @@ def _run(maker: FilmMaker, result: RunResult, case: Case) -> Film:
         "name": schedule.name,
         "shape": schedule.shape,
         "bug": case.bug or "",
+        "bug_words": BUGS[case.bug].summary if case.bug is not None else "",
+        "bug_breaks": BUGS[case.bug].section if case.bug is not None else "",
+        "bug_edits": _edits(case),
         "command": f"{PROGRAM} {how} {case.source}",
         "source": case.source,
         "view_command": f"{PROGRAM} view {case.source}",
@@ -120,6 +124,15 @@ def _of_bug(case: Case) -> str:
     if case.bug is None or f"--bug {case.bug}" in case.source:
         return ""
     return f" (bug {case.bug})"
+
+
+def _edits(case: Case) -> list[Film]:
+    """What a planted bug changes, as ``bugs show`` shows it."""
+    edits = BUGS[case.bug].edits if case.bug is not None else ()
+    return [
+        {"target": each.target, "old": each.old.strip("\n"), "new": each.new.strip("\n")}
+        for each in edits
+    ]
 
 
 def _nodes(maker: FilmMaker) -> list[Film]:
@@ -220,7 +233,7 @@ def _commit(life: Life, maker: FilmMaker, outcomes: Mapping[int, str]) -> Film:
                 "node": maker.nodes[each.segment],
                 "received": each.received,
                 "dropped": each.dropped,
-                "above": each.above,
+                "disk": each.synced if each.above == NEVER else each.above,
                 "synced": each.synced,
                 "acked": each.acked,
                 "heard": each.heard,

@@ -288,6 +288,11 @@ def test_what_is_above_a_gap_is_on_disk_and_counts_for_nothing() -> None:
             assert not above or holder.heard == NEVER
             found += above
     assert found
+    told = [each["text"] for each in run.film["story"]]
+    assert "LSN 109 is synced above a gap, which counts for nothing, at A0, E0 +0.1 ms" in told
+    lost = "if B0, D0 and F0 are away, a read quorum of A0, C0 and E0 recovers without LSN 109"
+    assert lost in told
+    assert run.film["run"]["bug_edits"][0]["target"] == "aurora.quorum:QuorumModel.complete_lsn"
 
 
 def test_nobody_is_down_before_an_event_says_so(default: Filmed) -> None:

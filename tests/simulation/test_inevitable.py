@@ -76,6 +76,11 @@ def test_nothing_is_made_of_a_curve_that_does_not_rise(outcome: Outcome, says: s
     assert moments.first_after is None and not moments.is_clear
 
 
+def test_a_planted_bug_is_named_where_all_fail() -> None:
+    moments = searched(lambda _: Outcome.FAILED, futures=4)
+    assert "the bug no-fencing is planted" in "\n".join(told.conclusion(moments, "no-fencing"))
+
+
 def test_shares_come_with_their_bounds() -> None:
     """Wilson's interval, to three digits as tables have it."""
     for (count, of), bounds in {
