@@ -179,8 +179,11 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
 def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str) -> None:
     def steps(page: Page) -> None:
         page.click("#tour-start")
-        page.click(".life li.fourth button")
+        page.click(".life li.durable button")
+        assert page.inner_text(".summary").startswith("4 of 6")
+        page.wait_for_selector(".ring.durable")
         page.click("#tour-next")
+        assert page.locator(".segment.down").count() == 0
         press(page, "c", "c", "c")
         page.click("#tour-next")
         page.click("#fork-add")

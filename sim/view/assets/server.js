@@ -104,6 +104,10 @@ export async function askFork(draft, title) {
   return reply.run;
 }
 
+export async function stopFuture() {
+  await post("inevitable", { run: "main", stop: true });
+}
+
 export async function askFuture(futures) {
   app.future = { state: "running", points: [] };
   changed();

@@ -98,7 +98,7 @@ function paint(context, width, height, view) {
   density(context, view, x, width, base);
   invariants(context, view, x, base, end);
   spans(context, view, x, end);
-  curve(context, x, FLAGS + 1, base - INVARIANTS - 2, view.spots);
+  curve(context, x, FAULTS + ROWS * (SPAN + 2) + 2, base - INVARIANTS - 2, view.spots);
   flags(context, view, x, width);
 }
 
@@ -188,6 +188,7 @@ function invariants(context, view, x, base, end) {
 
 function spans(context, view, x, end) {
   const free = new Array(ROWS + THIN).fill(-Infinity);
+  const outside = []; // names of short ones, which stand beside them where nothing else does
   for (const each of film().episodes) {
     const from = x(each.from_ns);
     const to = Math.max(x(Math.min(each.to_ns, end)), from + 3);
@@ -207,7 +208,8 @@ function spans(context, view, x, end) {
       context.fillStyle = colors.fault;
       context.fillRect(from, y, 2, SPAN);
       const text = to - from > 34 ? fitted(context, each.title, to - from - 8) : "";
-      if (text) {
+      if (!text) outside.push([to + 3, y + 9, each.title]);
+      else {
         const wide = context.measureText(text).width;
         context.fillStyle = colors.panel;
         context.fillRect(from + 3, y + 0.5, wide + 4, SPAN - 1);
@@ -216,6 +218,16 @@ function spans(context, view, x, end) {
       }
     }
     view.spots.push({ x: from - 1, w: to - from + 2, y, h: thin ? 3 : SPAN, text: `${each.title}, ${briefMoment(each.from_ns)} to ${briefMoment(each.to_ns)} (${span(each.to_ns - each.from_ns)})` });
+  }
+  beside(context, outside, film().episodes.map((each) => x(each.from_ns)), x(endNs()));
+}
+
+/** Names to the right of their spans, if they fit before anything else begins. */
+function beside(context, names, begins, end) {
+  context.fillStyle = colors.dim;
+  for (const [left, y, title] of names) {
+    const next = Math.min(end, ...begins.filter((at) => at > left - 6));
+    if (context.measureText(title).width < next - left - 4) context.fillText(title, left, y);
   }
 }
 
