@@ -133,7 +133,7 @@ class FilmMaker(Listener):
                     if letter.type == WriteBatch.__name__:
                         number = len(self.rows) - 1
                         self.lives.dropped(number, event.source, event.destination, lsns)
-                row.text = f"lost on the way to {event.destination}: {text} ({event.reason})"
+                row.text = f"lost on the way to {event.destination}: {text} ({_why(event.reason)})"
 
     def on_action(self, number: int, action: Action) -> None:
         self._add("ActionDone", SCHEDULE, titled(action))
@@ -274,6 +274,10 @@ class FilmMaker(Listener):
         taken = max(map(self.mail.arrived, taken_by(source, event, writers)), default=-1)
         if taken >= 0:
             speaks_of(taken)
+
+
+def _why(reason: str | None) -> str:
+    return "detached: nobody is there to take it" if reason == "detached" else str(reason)
 
 
 def _told_of(payload: bytes) -> tuple[str, list[PageId], tuple[Lsn, Lsn] | None]:
