@@ -17,9 +17,7 @@ export function curve(context, x, top, bottom, spots) {
   const shown = points();
   if (!shown.length || app.active !== "main") return;
   const y = (each) => bottom - (each.failed / each.of) * (bottom - top);
-  context.fillStyle = colors.finding;
-  context.fillText("100 %", 2, top + 6);
-  context.fillText("0 %", 2, bottom);
+  level(context, x(film().endNs), top);
   context.strokeStyle = colors.finding;
   context.lineWidth = 2;
   context.beginPath();
@@ -46,6 +44,22 @@ export function curve(context, x, top, bottom, spots) {
   spots.unshift({ flag: true, ns: safe, x: x(safe) - 4, w: 8, y: top, h: 14, text: `The last moment from which most futures still pass: ${briefMoment(safe)}.` });
 }
 
+/** Where all futures fail: what the curve's height is measured by. */
+function level(context, right, y) {
+  context.strokeStyle = colors.strong;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(0, y);
+  context.lineTo(right, y);
+  context.stroke();
+  const words = "100 % of futures fail";
+  const wide = context.measureText(words).width;
+  context.fillStyle = colors.panel;
+  context.fillRect(right - wide - 16, y + 1, wide + 4, 11);
+  context.fillStyle = colors.finding;
+  context.fillText(words, right - wide - 14, y + 10);
+}
+
 const percent = (share) => `${Math.round(share * 100)} %`;
 
 const pointWords = (each) =>
@@ -66,6 +80,7 @@ export function Inevitable() {
       ? html`<p><button class="primary" disabled=${state === "running"} onClick=${ask}>${state === "running" ? "Running futures…" : shown.length ? "Ask again" : "Find out"}</button>
         ${state === "running" && html` <button onClick=${stop}>Stop</button> <span class="dim">${progress(shown)}</span>`}</p>`
       : html`<p><button disabled>Find out</button> <span class="dim">needs a server; type:</span></p><pre class="command">${command()}</pre>`}
+    ${state === "stopped" && html`<p class="dim">Stopped: ${progress(shown)}.</p>`}
     ${app.future?.error && html`<p class="bad">${app.future.error}</p>`}
     ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
       ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}

@@ -198,7 +198,7 @@ function Segment({ run, node, size }) {
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
     <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b class=${scl < 1e4 ? "" : "long"}>${count(scl)}</b><//>
-      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap ? `gap ${gap.replace("LSN ", "")}` : ""}</span>` : ""}</div>
+      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap ? `${app.other ? "" : "gap "}${gap.replace("LSN ", "")}` : ""}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">
       <${Value} word="epoch">${brief(moment.of(node, "epoch"))}<//>

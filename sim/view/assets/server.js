@@ -57,6 +57,8 @@ function heard(news) {
 
 async function forkNews(news) {
   const fork = { ...app.forks.get(news.run), ...news };
+  const parent = / fork (fork-\d+)\.toml /.exec(news.command ?? "")?.[1];
+  if (parent && news.title) fork.title = `${parent}, ${news.title}`;
   app.forks.set(news.run, fork);
   if (news.state === "failed") app.notice = `${news.run}: ${news.error ?? "the fork could not be run"}`;
   changed();
