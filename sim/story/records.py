@@ -145,9 +145,10 @@ def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -
     above_gap: dict[SegmentId, Step[Event]] = {}
     after: dict[SegmentId, Step[Event]] = {}
     sealed = ""
+    kept = {segment for segment, held, _ in evidence.holders(lsn) if held}
     for copy in copies:
         arrived, linked = copy.arrived, copy.linked
-        if copy.above is not None and linked is None and copy.held:
+        if copy.above is not None and linked is None and copy.segment in kept:
             above_gap[copy.segment] = copy.above
         if copy.synced is None or arrived is None or linked is None:
             continue

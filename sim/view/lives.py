@@ -7,7 +7,7 @@ the two.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -110,7 +110,11 @@ class _Disk:
 class Lives:
     """Listens to all steps, in order, and knows the life of each commit."""
 
-    def __init__(self, groups: Sequence[ProtectionGroup]) -> None:
+    def __init__(
+        self, groups: Sequence[ProtectionGroup], highest: Callable[[SegmentId], Lsn]
+    ) -> None:
+        """``highest`` is the last LSN that a segment holds now, also above a gap."""
+        self._highest = highest
         self.lives: list[Life] = []
         self._groups = groups
         self._group_of = {each: group.pg_id for group in groups for each in group.members}
@@ -276,14 +280,27 @@ class Lives:
             if holder.received == NEVER or holder.applied != NEVER:
                 continue
             holder.applied = number
-            if holder.above == disk.synced:
-                holder.above = NEVER
             disk.unacked.append(holder)
             just_now = disk.synced != NEVER and disk.synced_ns == time_ns
             if just_now and disk.began > holder.received:
                 holder.synced = disk.synced
             if holder.synced == NEVER:
                 disk.unsynced.append(holder)
+        if disk.synced != NEVER and disk.above:
+            self._above_a_gap(segment, disk)
+
+    def _above_a_gap(self, segment: SegmentId, disk: _Disk) -> None:
+        """A write has taken effect: what of it stays above a gap, as far as there is room."""
+        highest = self._highest(segment)
+        left = []
+        for holder in disk.above:
+            if holder.applied != NEVER or holder.lost != NEVER or holder.received == NEVER:
+                continue
+            if holder.received < disk.began and holder.lsn <= highest:
+                holder.above = disk.synced
+            else:
+                left.append(holder)
+        disk.above = left
 
     def _synced(self, number: int, time_ns: int, segment: SegmentId) -> None:
         disk = self._disk(segment)
@@ -294,13 +311,6 @@ class Lives:
             if holder.synced == NEVER and disk.began > holder.applied:
                 holder.synced = number
         disk.unsynced = [each for each in disk.unsynced if each.synced == NEVER]
-        waiting = [each for each in disk.above if each.applied == NEVER and each.lost == NEVER]
-        for holder in waiting:
-            if disk.began > holder.received != NEVER:
-                holder.above = number  # unless it takes effect at once
-        disk.above = [
-            each for each in waiting if each.received == NEVER or each.received > disk.began
-        ]
 
     def _acked(self, number: int, segment: SegmentId, scl: Lsn) -> None:
         disk = self._disk(segment)

@@ -86,7 +86,7 @@ class FilmMaker(Listener):
             for segment in group.members:
                 self.node_of(segment)
         self.mail = Mail(self.node_of, 2 * most_events)
-        self.lives = Lives(self.world.groups)
+        self.lives = Lives(self.world.groups, self._highest)
         self._most = most_events
         self._sentences = Sentences()
         self._subjects = Subjects()
@@ -99,6 +99,10 @@ class FilmMaker(Listener):
     def node_of(self, name: str) -> int:
         """The index of a node; it is new if nobody has spoken of it before."""
         return self.nodes.setdefault(name, len(self.nodes))
+
+    def _highest(self, segment: SegmentId) -> Lsn:
+        core = self.world.cluster.hosts[segment].core
+        return 0 if core is None else core.state.index.highest_lsn
 
     def writer_names(self) -> dict[int, Address]:
         """All writers that were heard of, by their ids."""
