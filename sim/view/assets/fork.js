@@ -5,7 +5,7 @@ import { briefMoment, plural } from "view/format.js";
 import { html } from "view/html.js";
 import { active, activate, app, changed, notice, set } from "view/store.js";
 import { askFork, openFork } from "view/server.js";
-import { toEvent } from "view/time.js";
+import { toParting } from "view/time.js";
 
 const MOST_NS = 9e15;
 const MOST_LATER = 40;
@@ -140,7 +140,6 @@ function Forks() {
 function Told({ name, fork }) {
   const shown = app.other === name || app.active === name;
   const difference = fork.first_difference;
-  const mine = app.active === name ? "fork" : "main";
   const save = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([fork.toml], { type: "application/toml" }));
@@ -154,7 +153,7 @@ function Told({ name, fork }) {
     ${fork.error && html`<p class="bad">${fork.error}</p>`}
     <p>${fork.state === "done" && !shown && html`<button onClick=${() => openFork(name)}>Show beside the run</button> `}
       ${shown && html`<button onClick=${closeFork}>Close</button> `}
-      ${difference && shown && html`<button onClick=${() => toEvent(difference[mine])} data-tip="Key: d">First difference</button> `}
+      ${difference && shown && html`<button onClick=${toDifference} data-tip="Key: d">First difference</button> `}
       ${fork.toml && html`<button onClick=${save} data-tip="A scenario file that plants what was changed">Save ${name}.toml</button>`}</p>
     ${fork.command && html`<pre class="command" aria-label="The command that makes it again">${fork.command}</pre>`}</div>`;
 }
@@ -167,8 +166,6 @@ export function closeFork() {
 
 /** To the first event in which the two runs that are shown differ. */
 export function toDifference() {
-  const name = app.active === "main" ? app.other : app.active;
-  const difference = app.forks.get(name)?.first_difference;
-  if (!difference) return notice("no fork is shown");
-  return toEvent(Math.min(difference[app.active === "main" ? "main" : "fork"], active().film.count - 1));
+  if (!app.other) return notice("no fork is shown");
+  return toParting(app.other) || notice("the two runs are the same");
 }

@@ -12,7 +12,7 @@ import { kept, keep, startTheme } from "view/palette.js";
 import { firstFilm, listen } from "view/server.js";
 import { Slider } from "view/slider.js";
 import { Run, active, app, changed, film, nameOf, set, useApp } from "view/store.js";
-import { toCursor } from "view/time.js";
+import { isParting, toCursor } from "view/time.js";
 import { Tour, offerTour } from "view/tour.js";
 import { startTips, useWords } from "view/words.js";
 
@@ -38,8 +38,7 @@ function Sentence() {
   useApp();
   const { film: shown } = active();
   const told = shown.run.cut ? "The film holds the beginning of a longer run." : "";
-  const differ = app.forks.get(app.active === "main" ? app.other : app.active)?.first_difference;
-  const here = differ && active().cursor === differ[app.active === "main" ? "main" : "fork"] + 1;
+  const here = app.other && isParting(app.other);
   return html`<div class="sentence ${app.other ? "two" : ""}">
     ${here && html`<span class="differ" data-tip="Up to here the two runs are the same, event by event.">≠ first difference</span>`}
     <p aria-live=${app.playing ? "off" : "polite"} id="sentence"><${Told} run=${active()} /></p>

@@ -1,7 +1,7 @@
 // Where films come from: the server that made the page, or the page itself when it was exported.
 
 import { Film } from "view/film.js";
-import { toEvent } from "view/time.js";
+import { toParting } from "view/time.js";
 import { Run, app, changed, set } from "view/store.js";
 
 const MOST_FORKS = 16;
@@ -81,8 +81,7 @@ export async function openFork(name) {
   app.view = "map";
   app.selection = null;
   app.marks = null;
-  const difference = app.forks.get(name)?.first_difference;
-  if (difference) toEvent(Math.min(difference.main, app.runs.get("main").film.count - 1));
+  toParting(name);
   changed();
 }
 

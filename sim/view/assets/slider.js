@@ -8,7 +8,7 @@ import { html } from "view/html.js";
 import { curve } from "view/inevitable.js";
 import { colors } from "view/palette.js";
 import { active, app, endNs, film, set, useApp } from "view/store.js";
-import { toEvent, toTime } from "view/time.js";
+import { parting, toEvent, toParting, toTime } from "view/time.js";
 import { hideTip, showTip } from "view/words.js";
 
 const SIDE = 14;
@@ -41,6 +41,7 @@ export function Slider() {
     set({ playing: false });
     const [x, y] = place(event);
     const flag = view.current.spots.find((each) => each.flag && inside(each, x, y));
+    if (flag?.parting) return toParting(app.other);
     if (flag) return flag.ns === undefined ? toEvent(flag.event) : toTime(flag.ns);
     ref.current.setPointerCapture(event.pointerId);
     view.current.drag = true;
@@ -240,8 +241,8 @@ function flags(context, view, x, width) {
   let last = -Infinity;
   let stalled = SIDE;
   const landmarks = [...film().landmarks];
-  const difference = app.forks.get(app.other ?? app.active)?.first_difference;
-  if (difference && app.other) landmarks.push({ t: film().t[difference.main] ?? 0, event: difference[app.active === "main" ? "main" : "fork"], kind: "difference", title: "first difference of the two runs" });
+  const parted = app.other ? parting(app.other) : null;
+  if (parted && parted.ns < Infinity) landmarks.push({ t: parted.ns, kind: "difference", title: "first difference of the two runs" });
   for (const mark of landmarks.sort((a, b) => a.t - b.t)) {
     const at = x(mark.t);
     const [text, color] = FLAG[mark.kind] ?? ["▪", "dim"];
@@ -256,7 +257,7 @@ function flags(context, view, x, width) {
       context.textAlign = "left";
     }
     if (!close && text) last = at;
-    view.spots.unshift({ flag: true, event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
+    view.spots.unshift({ flag: true, parting: mark.kind === "difference", event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
   }
   for (const each of app.marks?.events.slice(0, 200) ?? []) {
     context.fillStyle = colors.select;
