@@ -37,5 +37,15 @@ def without_writes(groups: Iterable[ProtectionGroup], lost: Collection[SegmentId
     return ""
 
 
+def quorum_without(group: ProtectionGroup, having: Collection[SegmentId]) -> tuple[SegmentId, ...]:
+    """The first read quorum of which nobody is among ``having``; empty if each one meets them.
+
+    A recovery that hears those alone cannot know of what only ``having`` have.
+    """
+    model = QuorumModel(group.members)
+    others = tuple(each for each in group.members if each not in having)
+    return others[: model.read] if model.has_read(others) else ()
+
+
 def _gone(group: ProtectionGroup, lost: Collection[SegmentId]) -> str:
     return ", ".join(each for each in group.members if each in lost)

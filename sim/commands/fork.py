@@ -18,7 +18,8 @@ from sim.commands.exit_codes import EXIT_CODES, HELP
 from sim.durations import moment
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.files.scenario import read_actions
-from sim.files.toml_reader import Table, parse_time
+from sim.files.toml_reader import Table, format_time, parse_time
+from sim.plan.episodes import ENDED_BY, titled
 from sim.plan.redraws import MAX_SALT
 from sim.plan.schedule import Action
 from sim.run import Run, RunResult
@@ -54,7 +55,8 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str) -> in
 )  # fmt: skip
 @click.option(
     "--remove", multiple=True, type=click.IntRange(min=0), metavar="N",
-    help="Leave out the action with this number, counted from 0 in the order of time.",
+    help="Leave out the action with this number, counted from 0 in the order of time; one that "
+    "there is not lists them.",
 )  # fmt: skip
 @click.option(
     "-o", "--output", type=OUTPUT, metavar="FILE", callback=writable_path,
@@ -87,21 +89,46 @@ def command(
         forked = case.fork(at_ns, salt=salt, add=_faults(case, add), remove=remove)
     except Invalid as error:
         raise click.UsageError(str(error)) from None
+    original, one = _traced(case)
+    if at_ns > original.virtual_ns:
+        raise click.UsageError(
+            f"--at {format_time(at_ns)}: {case.source} ends at {moment(original.virtual_ns)}: "
+            f"expected a moment before that"
+        )
     description = f"From {moment(at_ns)} on another run than {case.source}."
     with writing(output):
         output.write_text(_MARK + forked.scenario_text(description), encoding="utf-8")
-    (_, one), (result, other) = _traced(case), _traced(forked)
+    result, other = _traced(forked)
     found = first_difference(one, other, (case.schedule, forked.schedule))
     if found is None:
-        say(f"the same {len(one):,} events in both: nothing was changed")
+        say(f"the same {len(one):,} lines of the trace in both: nothing was changed")
     else:
         say("\n".join(found.lines((case.source, str(output)))))
     say(f"{output}: {result.verdict.value} after {moment(result.virtual_ns)}")
     if result.finding:
         say(f"{result.invariant}: {result.finding.splitlines()[0]}")
+    for left in _ends_left(case, remove):
+        say(f"still there: {left}")
     say(f"run it:     {command_line('run', str(output))}")
     say(f"explain it: {command_line('explain', str(output))}")
     sys.exit(EXIT_CODES[result.verdict])
+
+
+def _ends_left(case: Case, removed: Sequence[int]) -> list[str]:
+    """What ends a fault that was left out, and stays in the schedule."""
+    actions = case.schedule.actions
+    found = []
+    for number in removed:
+        ended_by = ENDED_BY.get(actions[number].kind, ())
+        for later in range(number + 1, len(actions)):
+            same = actions[later].target == actions[number].target
+            if later not in removed and same and actions[later].kind in ended_by:
+                at = format_time(actions[later].at_ns)
+                found.append(
+                    f"{titled(actions[later])} at {at}: --remove {later} leaves it out too"
+                )
+                break
+    return found
 
 
 def _traced(case: Case) -> tuple[RunResult, list[bytes]]:

@@ -90,7 +90,7 @@ def _search(failure: Failure, search: Moments, jobs: int, budget_s: float | None
         if budget_s is not None:
             left = min(left, max(0.0, budget_s - progress.elapsed_s))
         ahead = f"at most {format_seconds(left)} left" if done else "time left unknown"
-        return f"{done}/{counted(most, 'run')}  {rate:.1f}/s  {ahead}"
+        return f"{done} of at most {counted(most, 'run')}  {rate:.1f}/s  {ahead}"
 
     running = run_futures(
         failure, search, jobs, lambda: budget_s is not None and progress.elapsed_s >= budget_s
@@ -139,7 +139,7 @@ def _show(failure: Failure, search: Moments, around: told.Around | None, interru
     say(f"{runs}, {search.futures} from each of {counted(len(search.points), 'moment')}:")
     click.echo("\n".join(told.curve(search, result.virtual_ns)))
     say(f"# fail like that by {moment(failure.horizon_ns)}, + fail like that later, . do not")
-    for line in told.conclusion(search):
+    for line in told.conclusion(search, failure.case.bug):
         say(line)
     if around is not None:
         for line in told.told_around(around):

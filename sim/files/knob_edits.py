@@ -50,7 +50,14 @@ def edited(knobs: Knobs, texts: Sequence[str]) -> Knobs:
             raise Invalid(f"{OPTION} {text}: expected NAME=VALUE, such as latency=5ms")
         for each in SHORT_NAMES.get(name, (name,)):
             _put(values, each, value, may_lack=name in SHORT_NAMES)
-    return read_knobs(Table(values, (), OPTION, {}))
+    try:
+        return read_knobs(Table(values, (), OPTION, {}))
+    except Invalid as error:
+        for text in texts:  # named as it was typed, not as what it stands for
+            short = text.partition("=")[0].strip()
+            if any(each in str(error) for each in SHORT_NAMES.get(short, ())):
+                raise Invalid(f"{OPTION} {text}: {error}") from None
+        raise
 
 
 def _put(values: dict[str, Any], name: str, text: str, *, may_lack: bool) -> None:

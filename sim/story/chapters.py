@@ -16,7 +16,7 @@ from sim.story.faults import faults, losses
 from sim.story.focus import Focus, focus_of
 from sim.story.lines import NEEDED, Line
 from sim.story.passed import passed
-from sim.story.records import birth, first_of, life, missing
+from sim.story.records import birth, first_of, life, losing, missing
 
 _MOST_LSNS: Final = 3
 _MOST_CALLS: Final = 3
@@ -85,6 +85,9 @@ def _quorum(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     ]
     lsns = list(dict.fromkeys(lsns))
     yield from _lives(evidence, lsns)
+    if evidence.result.invariant == "pgcl-is-backed":
+        for lsn in lsns[:1]:
+            yield from losing(evidence, lsn, NEEDED)
     yield from _also(evidence, lsns)
     yield from disks.restarts(evidence, focus.segments, lsns, 6)
 

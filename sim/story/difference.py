@@ -30,7 +30,7 @@ class Difference:
 
     def lines(self, names: tuple[str, str]) -> list[str]:
         """All of it for a person; ``names`` are those of the two traces."""
-        same = f"the same so far: {counted(self.events, 'event')}"
+        same = f"the same so far: {counted(self.events, 'line')} of the trace"
         found = [same if self.common is None else f"{same}; the last of them:"]
         if self.common is not None:
             found.append(f"  {self.common}")

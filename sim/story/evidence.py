@@ -61,6 +61,8 @@ class Copy:
     """The first arrival with it."""
     linked: Step[RecordsApplied | Hydrated | Restored] | None = None
     """The SCL has reached it."""
+    above: Step[WriteSynced] | None = None
+    """The sync of it above a gap, where it had no effect yet."""
     synced: Step[WriteSynced | LayerPublished] | None = None
     """The sync of it."""
     folded: Step[LayerPublished] | None = None
@@ -254,6 +256,9 @@ class Evidence:
                     linked = copy.linked
                     if linked and not copy.synced and started.number > linked.number:
                         copy.synced = step  # the write began after it had taken effect
+                    arrived = copy.arrived
+                    if copy.held and arrived and not linked and started.number > arrived.number:
+                        copy.above = copy.above or step  # unless it takes effect at once
                 case BatchReceived() | GossipReceived() | LayerReceived() as arrival:
                     if not copy.held and self.carries(arrival, lsn):
                         copy = Copy(segment, arrived=step)
@@ -261,6 +266,8 @@ class Evidence:
                     arrived = copy.arrived
                     if arrived and not copy.linked and before < lsn <= scl:
                         copy.linked = step
+                        if synced and copy.above == synced[1]:
+                            copy.above = None
                         if synced and synced[1].time_ns == step.time_ns:
                             copy.synced = synced[1] if synced[0].number > arrived.number else None
                 case LayerPublished(start_lsn=start, end_lsn=end):
@@ -286,7 +293,7 @@ class Evidence:
                 copy.linked = step
         elif copy.linked:
             copy.lost = step
-        else:
+        elif copy.above is None:
             copy.arrived = None
 
     def carries(self, arrival: Arrival, lsn: Lsn) -> bool:

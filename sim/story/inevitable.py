@@ -55,8 +55,8 @@ def curve(moments: Moments, failed_ns: int) -> list[str]:
     return [*lines, f"  {exact(failed_ns):>12}  the finding"]
 
 
-def conclusion(moments: Moments) -> list[str]:
-    """What the curve says, and how sure that is."""
+def conclusion(moments: Moments, bug: str | None = None) -> list[str]:
+    """What the curve says, and how sure that is; ``bug`` is what all futures have planted."""
     safe, after = moments.last_safe, moments.first_after
     if not moments.points:
         return ["no future was run: this shows nothing"]
@@ -64,7 +64,7 @@ def conclusion(moments: Moments) -> list[str]:
     if safe is None:
         return [
             f"most futures fail from the start on: {share_of(first)}",
-            "the faults and calls bring it about, which stay in all of them: see `shrink`",
+            _what_stays(bug),
         ]
     told = [f"last moment at which most futures still escape it: {exact(safe.at_ns)}"]
     told.append(f"  {share_of(safe)}")
@@ -79,6 +79,15 @@ def conclusion(moments: Moments) -> list[str]:
             f"(95 % confidence): --futures {4 * moments.futures} would tell more"
         )
     return told
+
+
+def _what_stays(bug: str | None) -> str:
+    if bug is None:
+        return "the faults and calls bring it about, which stay in all of them: see `shrink`"
+    return (
+        f"the bug {bug} is planted in all of them, and the faults and calls stay, too: almost any "
+        f"chance will do; `bugs show {bug}` says what it changes, `shrink` what it needs"
+    )
 
 
 def told_around(around: Around) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from aurora.events import Acknowledged, CommitsAcknowledged, MtrAllocated, RecoveryPlanned
 from segments.protocol.events import (
@@ -16,6 +16,7 @@ from segments.protocol.events import (
 )
 from segments.protocol.ids import Lsn, SegmentId
 from sim.check.invariants import WRITE_QUORUM
+from sim.check.lost_quorums import quorum_without
 from sim.plan.schedule import MS
 from sim.story.evidence import Copy, Evidence, Vote
 from sim.story.lines import LAST, NEEDED, Line, sorted_by, together
@@ -141,10 +142,14 @@ def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -
     """Who made it durable; apart from the others, who had sealed a later writer's epoch first."""
     epoch = evidence.reference.writers[evidence.reference.owner[lsn]].epoch
     plain: dict[SegmentId, Step[Event]] = {}
+    above_gap: dict[SegmentId, Step[Event]] = {}
     after: dict[SegmentId, Step[Event]] = {}
     sealed = ""
+    kept = {segment for segment, held, _ in evidence.holders(lsn) if held}
     for copy in copies:
         arrived, linked = copy.arrived, copy.linked
+        if copy.above is not None and linked is None and copy.segment in kept:
+            above_gap[copy.segment] = copy.above
         if copy.synced is None or arrived is None or linked is None:
             continue
         above = evidence.sealed_above(copy.segment, epoch, linked.number)
@@ -158,6 +163,10 @@ def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -
         first = min(plain.values())
         text = f"LSN {lsn} is synced at {together(_times(plain))}"
         yield Line(first.number, first.time_ns, weight, text)
+    if above_gap:
+        first = min(above_gap.values())
+        text = f"LSN {lsn} is synced above a gap, which counts for nothing, at "
+        yield Line(first.number, first.time_ns, weight, text + together(_times(above_gap)))
     if after:
         first = min(after.values())
         text = (
@@ -208,6 +217,18 @@ def holders(evidence: Evidence, lsn: Lsn, weight: int) -> Line:
     if lacks:
         text += f"; not on {sorted_by(lacks)}"
     return Line(LAST, evidence.result.virtual_ns, weight, text)
+
+
+def losing(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
+    """Which failure would lose a record that too few have, by the arithmetic of quorums."""
+    group = evidence.group(lsn)
+    copies = evidence.copies(lsn)
+    having = [each for each in group.members if copies[each].held and copies[each].synced]
+    asked = quorum_without(group, having)
+    if asked:
+        away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
+        text = f"{away or 'as it is'}, a read quorum of {_listed(asked)} recovers without LSN {lsn}"
+        yield Line(LAST, evidence.result.virtual_ns, weight, text)
 
 
 # ---- whose acknowledgements counted --------------------------------------------------------------
@@ -278,6 +299,12 @@ def missing(evidence: Evidence, lsn: Lsn, segment: SegmentId) -> Lsn | None:
         if evidence.copies(each)[segment].arrived is None:
             return each
     return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``A0, B0 and C0``."""
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last
 
 
 def _times(steps: Mapping[SegmentId, Step[Event]]) -> list[tuple[str, int]]:

@@ -20,6 +20,7 @@ from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import Event
 from segments.protocol.ids import VolumeEpoch
+from segments.protocol.truncation import TruncationTable
 from sim.durations import moment
 from sim.plan.schedule import Operation, Schedule
 
@@ -29,6 +30,7 @@ NETWORK: Final = "network"
 
 _NUMBERS: Final = frozenset({"int", "Lsn", "PageId", "PgId"})
 _OF_MESSAGES: Final = {"delivered": "arrives", "dropped": "is lost", "duplicated": "is repeated"}
+_MOST_ITEMS: Final = 4
 _MOST_VALUES: Final = 200
 _MODULES: Final = (segments.protocol.events, aurora.events)
 
@@ -137,6 +139,18 @@ def _value(value: object) -> str:
         return str(value.counter)
     if isinstance(value, bytes | memoryview):
         return f"{len(value):,} bytes"
+    if isinstance(value, TruncationTable):
+        ranges = ", ".join(f"{each.start_lsn}–{each.end_lsn - 1}" for each in value.ranges)
+        return f"of epoch {value.epoch.counter}: {ranges or 'nothing'} is annulled"
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return f"({_fields(value)})"
+    kind: type[Any] = type(value)
+    if attrs.has(kind):
+        names = [each.name for each in attrs.fields(kind)]
+        return f"({', '.join(f'{name} {_value(getattr(value, name))}' for name in names)})"
+    if isinstance(value, tuple | list):
+        more = " …" if value[_MOST_ITEMS:] else ""
+        return f"[{', '.join(map(_value, value[:_MOST_ITEMS]))}{more}]"
     return str(value)
 
 

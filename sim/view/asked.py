@@ -36,6 +36,8 @@ class FuturesAsked:
     """When did it become inevitable?"""
 
     futures: int
+    stop: bool = False
+    """Look no longer: what is known by then stays."""
 
 
 def read_fork(body: bytes) -> ForkAsked:
@@ -52,10 +54,12 @@ def read_fork(body: bytes) -> ForkAsked:
 
 
 def read_futures(body: bytes) -> FuturesAsked:
-    """How many futures, of ``futures`` and ``run``; raises `Invalid`."""
-    found = _object(body, ("run", "futures"))
+    """How many futures, of ``futures`` and ``run``, or to ``stop``; raises `Invalid`."""
+    found = _object(body, ("run", "futures", "stop"))
     if _text(found, "run", MAIN) != MAIN:
         raise Invalid(f"run {found['run']!r}: expected {MAIN!r}")
+    if found.get("stop") is True:
+        return FuturesAsked(futures=0, stop=True)
     futures = _number(found, "futures", MOST_FUTURES)
     if futures < 1:
         raise Invalid(f"futures {futures}: expected 1 to {MOST_FUTURES}")

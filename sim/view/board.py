@@ -43,6 +43,7 @@ TOLD: Final = frozenset({"scl", "vcl", "vdl"})
 _GROWING: Final = frozenset({"log_bytes"})
 """What grows bit by bit between two events, the second of which tells of it."""
 _STARTS: Final = "starts"
+_AWAY: Final = ("down", "lost")
 
 
 class Board:
@@ -56,6 +57,8 @@ class Board:
         """What of `TOLD` a look has found to be other than told: who, field, told, found."""
         self.names: dict[int, Address] = {}
         """The writers' names by their ids."""
+        self.crashing = False
+        """Whether segments are about to be told of that have crashed all at once."""
         self._world = world
         self._engines: dict[Address, Engine] = {}
         self._running: dict[Address, Engine] = {}
@@ -127,6 +130,10 @@ class Board:
     def _epoch(self, epoch: VolumeEpoch) -> str:
         return epoch_text(epoch, self.names)
 
+    def crashed(self, segment: SegmentId, into: list[Value]) -> None:
+        """A segment has stopped just now."""
+        self._assign(segment, "state", self._look_at_segment(segment).state, into)
+
     # ---- looks -----------------------------------------------------------------------------------
 
     def look_at_all(self) -> None:
@@ -183,13 +190,25 @@ class Board:
         hosts = self._world.cluster.hosts
         for each in whom:
             if each in hosts:
-                host = hosts[each]
-                tail = self._tails.get(host.group.pg_id, 0)
-                look = look_at_segment(host, self._faults_of(each), tail, self.names)
-                self._found(each, _fields_of(look), into)
+                look = self._look_at_segment(each)
+                if self._is_told(each, look):
+                    self._found(each, _fields_of(look), into)
             elif each in self._engines:
                 engine = self._engines[each]
                 self._found(each, _values_of(look_at_writer(engine, self.names)), into)
+
+    def _look_at_segment(self, segment: SegmentId) -> SegmentLook:
+        host = self._world.cluster.hosts[segment]
+        tail = self._tails.get(host.group.pg_id, 0)
+        return look_at_segment(host, self._faults_of(segment), tail, self.names)
+
+    def _is_told(self, segment: SegmentId, look: SegmentLook) -> bool:
+        """Whether an event has told that it is so: that it has started, or stopped."""
+        if look.state not in _AWAY:
+            return True
+        if self.value(segment, _STARTS) is None:
+            return False
+        return not self.crashing or self.value(segment, "state") in _AWAY
 
     def _see_tails(self, taking: str | None) -> None:
         """See how far each group's log goes, unless that is just being changed."""

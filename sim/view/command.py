@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import socket
 import sys
 import webbrowser
 from pathlib import Path
@@ -52,11 +53,11 @@ def _window(_context: click.Context, _option: click.Parameter, value: str | None
 )  # fmt: skip
 @click.option(
     "--window", callback=_window, metavar="FROM..TO",
-    help="With --export: only what happens then, such as 300ms..500ms.",
+    help="With --export of any file but a page: only what happens then, such as 300ms..500ms.",
 )  # fmt: skip
 @force_option("Let --export replace a file that is no export.")
 @click.option(
-    "--port", type=click.IntRange(0, _LAST_PORT), default=0, metavar="N",
+    "--port", type=click.IntRange(0, _LAST_PORT), metavar="N",
     help="Where to serve on this machine; any port that is free unless told.",
 )  # fmt: skip
 @click.option("--no-open", is_flag=True, help="Print the address, and open no browser.")
@@ -68,7 +69,7 @@ def command(
     export: Path | None,
     window: Window,
     force: bool,
-    port: int,
+    port: int | None,
     no_open: bool,
 ) -> int:
     """Look at a run in a browser: a slider over time, messages on their way, and why.
@@ -85,13 +86,19 @@ def command(
         raise click.UsageError("--window: expected together with --export")
     case = open_case(seed, name or (DEFAULT if seed is None else None), bug, knobs)
     if export is not None:
+        if port is not None:
+            raise click.UsageError("--port: expected no --export, which serves nothing")
         _check_export(export, window, name, force=force)
+    else:
+        _check_port(port or 0)
+    if sys.stderr.isatty():
+        click.echo(f"{case.source}: running …", err=True)
     film = make_film(case)
     _tell(film)
     if export is not None:
         _export(film, export, window)
     else:
-        _serve(case, film, port, opening=not no_open)
+        _serve(case, film, port or 0, opening=not no_open)
     internal = film["run"]["verdict"] == Verdict.INTERNAL.value
     return EXIT_CODES[Verdict.INTERNAL] if internal else PASSED
 
@@ -125,6 +132,9 @@ def _check_export(path: Path, window: Window, name: str | None, *, force: bool) 
 
 def _export(film: Film, path: Path, window: Window) -> None:
     form = form_of(path, window)
+    if window.from_ns > film["run"]["end_ns"]:
+        end = moment(film["run"]["end_ns"])
+        raise click.UsageError(f"--window {window.typed}: the run has ended by then, at {end}")
     narrowed = form.fit(film, window) if window.is_all else window
     try:
         data = form.make(film, narrowed)
@@ -142,6 +152,16 @@ def _size(count: int) -> str:
 
 
 # ---- served --------------------------------------------------------------------------------------
+
+
+def _check_port(port: int) -> None:
+    """Raise `click.UsageError` if the port is taken: before a long run, not after it."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
+        try:
+            tried.bind((HOST, port))
+        except OSError as error:
+            raise click.UsageError(f"--port {port}: {error.strerror or error}") from None
 
 
 def _serve(case: Case, film: Film, port: int, *, opening: bool) -> None:

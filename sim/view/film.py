@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
+from sim.bugs import BUGS
 from sim.check.invariants import INVARIANTS
 from sim.commands.case import Case
 from sim.commands.explain import explanation
@@ -50,6 +51,7 @@ def film_of(maker: FilmMaker, result: RunResult, case: Case) -> Film:
     """The film of a run that is over."""
     told = explanation(maker.recorder, result, case)
     calls = _calls(maker, result)
+    outcomes = {each["number"]: each["outcome"] for each in calls}
     found = {
         "format": FORMAT,
         "version": VERSION,
@@ -60,7 +62,7 @@ def film_of(maker: FilmMaker, result: RunResult, case: Case) -> Film:
         "keyframes": _keyframes(maker),
         "messages": [letter.as_json() for letter in maker.mail.letters],
         "calls": calls,
-        "commits": [_commit(life, maker) for life in maker.lives.lives],
+        "commits": [_commit(life, maker, outcomes) for life in maker.lives.lives],
         "episodes": episodes(maker, result.virtual_ns),
         "landmarks": [each.as_json() for each in landmarks(maker)],
         "invariants": _invariants(maker, result),
@@ -97,6 +99,9 @@ def _run(maker: FilmMaker, result: RunResult, case: Case) -> Film:
         "name": schedule.name,
         "shape": schedule.shape,
         "bug": case.bug or "",
+        "bug_words": BUGS[case.bug].summary if case.bug is not None else "",
+        "bug_breaks": BUGS[case.bug].section if case.bug is not None else "",
+        "bug_edits": _edits(case),
         "command": f"{PROGRAM} {how} {case.source}",
         "source": case.source,
         "view_command": f"{PROGRAM} view {case.source}",
@@ -119,6 +124,15 @@ def _of_bug(case: Case) -> str:
     if case.bug is None or f"--bug {case.bug}" in case.source:
         return ""
     return f" (bug {case.bug})"
+
+
+def _edits(case: Case) -> list[Film]:
+    """What a planted bug changes, as ``bugs show`` shows it."""
+    edits = BUGS[case.bug].edits if case.bug is not None else ()
+    return [
+        {"target": each.target, "old": each.old.strip("\n"), "new": each.new.strip("\n")}
+        for each in edits
+    ]
 
 
 def _nodes(maker: FilmMaker) -> list[Film]:
@@ -199,7 +213,7 @@ def _calls(maker: FilmMaker, result: RunResult) -> list[Film]:
     return found
 
 
-def _commit(life: Life, maker: FilmMaker) -> Film:
+def _commit(life: Life, maker: FilmMaker, outcomes: Mapping[int, str]) -> Film:
     return {
         "lsn": life.lsn,
         "first_lsn": life.first_lsn,
@@ -209,12 +223,17 @@ def _commit(life: Life, maker: FilmMaker) -> Film:
         "allocated": life.allocated,
         "quorum": life.quorum,
         "durable": life.durable,
+        "told": life.told,
+        "kept": life.kept,
+        "outcome": outcomes.get(life.call, ""),
         "annulled": life.annulled,
         "pg": life.pg_id,
         "holders": [
             {
                 "node": maker.nodes[each.segment],
                 "received": each.received,
+                "dropped": each.dropped,
+                "disk": each.synced if each.above == NEVER else each.above,
                 "synced": each.synced,
                 "acked": each.acked,
                 "heard": each.heard,

@@ -7,7 +7,7 @@ the two.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -17,6 +17,7 @@ from aurora.events import (
     CommitsAcknowledged,
     MtrAllocated,
     PoolLookedUp,
+    RecoveryPlanned,
     VolumeOpened,
 )
 from segments.protocol.events import (
@@ -33,7 +34,8 @@ from segments.protocol.events import (
     WriteStarted,
     WriteSynced,
 )
-from segments.protocol.ids import Lsn, PageId, PgId, SegmentId
+from segments.protocol.ids import NO_EPOCH, Lsn, PageId, PgId, SegmentId, VolumeEpoch
+from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
 
 MOST_READERS: Final = 50
@@ -48,12 +50,17 @@ class Holder:
     lsn: Lsn
     """The last LSN of the commit that this segment's group holds."""
     received: int = NEVER
+    dropped: int = NEVER
+    """The network has lost the batch with it."""
+    above: int = NEVER
+    """It is on disk, above a gap: no acknowledgement counts it."""
     applied: int = NEVER
     """The SCL has reached it."""
     synced: int = NEVER
+    """It is on disk, and so is all below it."""
     acked: int = NEVER
     heard: int = NEVER
-    """The writer has counted its acknowledgement."""
+    """Its writer, or a later one whose log has the commit, has counted its acknowledgement."""
     lost: int = NEVER
     """It was annulled there, or is gone after a restart."""
 
@@ -73,8 +80,14 @@ class Life:
     quorum: int = NEVER
     """The acknowledgement by which its group's PGCL has reached it."""
     durable: int = NEVER
-    """Its caller was told, or another writer has opened the volume above it."""
+    """Its own writer's VDL has reached it, or a later writer has opened the volume with it."""
+    told: int = NEVER
+    """Its writer has told those that wait: everything up to it is durable."""
+    kept: bool = False
+    """It is durable because a recovery has found and kept it."""
     annulled: int = NEVER
+    """A recovery has annulled it; where it was allocated only later: its allocation."""
+    annulled_by: VolumeEpoch = NO_EPOCH
     readers: list[int] = attrs.field(factory=list)
 
 
@@ -87,6 +100,8 @@ class _Disk:
     began: int = NEVER
     """When the write began that ``synced`` ended."""
     synced_ns: int = NEVER
+    above: list[Holder] = attrs.field(factory=list)
+    """What has arrived, and neither taken effect nor been seen on disk."""
     unsynced: list[Holder] = attrs.field(factory=list)
     """What has taken effect before its write was synced."""
     unacked: list[Holder] = attrs.field(factory=list)
@@ -95,7 +110,11 @@ class _Disk:
 class Lives:
     """Listens to all steps, in order, and knows the life of each commit."""
 
-    def __init__(self, groups: Sequence[ProtectionGroup]) -> None:
+    def __init__(
+        self, groups: Sequence[ProtectionGroup], highest: Callable[[SegmentId], Lsn]
+    ) -> None:
+        """``highest`` is the last LSN that a segment holds now, also above a gap."""
+        self._highest = highest
         self.lives: list[Life] = []
         self._groups = groups
         self._group_of = {each: group.pg_id for group in groups for each in group.members}
@@ -103,8 +122,13 @@ class Lives:
         self._lsns: dict[PgId, list[Lsn]] = {group.pg_id: [] for group in groups}
         self._of: dict[PgId, list[Life]] = {group.pg_id: [] for group in groups}
         """By the last LSN that a commit has in a group, ascending: beside ``_lsns``."""
-        self._durable = 0
-        """Commits before this one are durable or annulled."""
+        self._open: dict[str, list[Life]] = {}
+        """Each writer's commits that are not durable, ascending."""
+        self._untold: dict[str, list[Life]] = {}
+        """Each writer's commits whose callers it has not told that they are durable."""
+        self._tables: dict[VolumeEpoch, TruncationTable] = {}
+        self._newest = TruncationTable()
+        """The table of the highest epoch that was planned."""
         self._parts: dict[str, Life] = {}
         """Mini-transactions that are in the log only in part."""
 
@@ -113,10 +137,8 @@ class Lives:
         match event:
             case MtrAllocated():
                 self._allocated(number, source, event, call)
-            case BatchReceived(lsns=lsns) | GossipReceived(lsns=lsns) if lsns is not None:
-                self._received(number, source, *lsns)
-            case LayerReceived(start_lsn=start, end_lsn=end):
-                self._received(number, source, start + 1, end)
+            case BatchReceived() | GossipReceived() | LayerReceived():
+                self._arrived(number, source, event)
             case WriteStarted():
                 disk = self._disk(source)
                 disk.started, disk.synced = number, NEVER
@@ -133,10 +155,16 @@ class Lives:
                 self._acked(number, source, scl)
             case TableAdopted() | Restored():
                 self._taken_away(number, source, event)
+            case RecoveryPlanned(epoch=epoch, plan=plan):
+                self._planned(number, epoch, plan.table)
             case Acknowledged():
-                self._heard(number, event)
-            case CommitsAcknowledged(vdl=vdl) | VolumeOpened(vdl=vdl):
-                self._reached(number, vdl)
+                self._heard(number, source, event)
+            case CommitsAcknowledged(vdl=vdl):
+                self._reached(number, source, vdl)
+                for life in _up_to(self._untold, source, vdl):
+                    life.told = number
+            case VolumeOpened(epoch=epoch, vdl=vdl):
+                self._opened(number, epoch, vdl)
             case PageMaterialized(page_id=page_id, page_lsn=lsn):
                 self._read(number, page_id, lsn)
             case PoolLookedUp(page_id=page_id, page_lsn=lsn) if lsn:
@@ -159,7 +187,11 @@ class Lives:
         if not records[-1].is_cpl:
             self._parts[source] = life
             return
+        if self._newest.annuls(life.lsn):
+            life.annulled, life.annulled_by = number, self._newest.epoch
         self.lives.append(life)
+        self._open.setdefault(source, []).append(life)
+        self._untold.setdefault(source, []).append(life)
         for pg_id in dict.fromkeys(event.pg_ids):
             lsns, of = self._lsns[pg_id], self._of[pg_id]
             last = life.holders[self._groups[pg_id].members[0]].lsn
@@ -167,35 +199,80 @@ class Lives:
             lsns.insert(at, last)
             of.insert(at, life)
 
-    def _heard(self, number: int, event: Acknowledged) -> None:
+    def _heard(self, number: int, source: str, event: Acknowledged) -> None:
         before, after = event.pgcl
         for life in self._between(event.pg_id, before + 1, after):
-            if life.quorum == NEVER:
+            if life.quorum == NEVER and _counts(life, source):
                 life.quorum = number
         pg_id = self._group_of[event.segment]
         for at in range(bisect_right(self._lsns[pg_id], event.scl) - 1, -1, -1):
-            holder = self._of[pg_id][at].holders[event.segment]
+            life = self._of[pg_id][at]
+            holder = life.holders[event.segment]
             if holder.heard != NEVER:
                 break
-            holder.heard = number
+            if holder.received != NEVER and holder.lost == NEVER and _counts(life, source):
+                holder.heard = number
+        self._reached(number, source, event.vdl[1])
 
-    def _reached(self, number: int, vdl: Lsn) -> None:
-        while self._durable < len(self.lives) and self.lives[self._durable].lsn <= vdl:
-            life = self.lives[self._durable]
-            if life.annulled == NEVER:
+    def _reached(self, number: int, writer: str, vdl: Lsn) -> None:
+        """A writer's VDL is this now: what it says nothing of are others' commits."""
+        for life in _up_to(self._open, writer, vdl):
+            if life.durable == NEVER:
                 life.durable = number
-            self._durable += 1
+
+    def _planned(self, number: int, epoch: VolumeEpoch, table: TruncationTable) -> None:
+        """A recovery has decided what it annuls; it voids one that never opened."""
+        self._tables[epoch] = table
+        if epoch <= self._newest.epoch:
+            return
+        self._newest = table
+        for life in (each for lives in self._open.values() for each in lives):
+            if not table.annuls(life.lsn):
+                life.annulled, life.annulled_by = NEVER, NO_EPOCH
+            elif life.annulled == NEVER:
+                life.annulled, life.annulled_by = number, epoch
+
+    def _opened(self, number: int, epoch: VolumeEpoch, vdl: Lsn) -> None:
+        """A later writer has the volume: what it has annulled stays so, and it keeps the rest."""
+        table = self._tables.get(epoch, TruncationTable())
+        for writer, lives in self._open.items():
+            for life in lives:
+                if life.lsn <= vdl and not table.annuls(life.lsn):
+                    life.durable, life.kept = number, True
+            self._open[writer] = [
+                each for each in lives if each.durable == NEVER and not table.annuls(each.lsn)
+            ]
 
     # ---- segments --------------------------------------------------------------------------------
 
     def _disk(self, segment: SegmentId) -> _Disk:
         return self._disks.setdefault(segment, _Disk())
 
-    def _received(self, number: int, segment: SegmentId, first: Lsn, last: Lsn) -> None:
-        for holder in self._holders(segment, first, last):
+    def _arrived(
+        self, number: int, segment: SegmentId, event: BatchReceived | GossipReceived | LayerReceived
+    ) -> None:
+        if isinstance(event, LayerReceived):
+            lsns: tuple[Lsn, Lsn] | None = (event.start_lsn + 1, event.end_lsn)
+        else:
+            lsns = event.lsns
+        if lsns is None:
+            return
+        for life in self._between(self._group_of[segment], *lsns):
+            if not _carries(event, life):
+                continue
+            holder = life.holders[segment]
             if holder.received == NEVER or holder.lost != NEVER:
                 holder.received, holder.lost = number, NEVER
-                holder.applied = holder.synced = holder.acked = holder.heard = NEVER
+                holder.above = holder.applied = holder.synced = NEVER
+                holder.acked = holder.heard = NEVER
+                self._disk(segment).above.append(holder)
+
+    def dropped(self, number: int, writer: str, to: SegmentId, lsns: tuple[Lsn, Lsn]) -> None:
+        """The network has lost a writer's batch with these LSNs, both inclusive."""
+        for life in self._between(self._group_of[to], *lsns):
+            holder = life.holders[to]
+            if life.writer == writer and holder.dropped == NEVER:
+                holder.dropped = number
 
     def _applied(self, number: int, time_ns: int, segment: SegmentId, low: Lsn, scl: Lsn) -> None:
         disk = self._disk(segment)
@@ -209,6 +286,21 @@ class Lives:
                 holder.synced = disk.synced
             if holder.synced == NEVER:
                 disk.unsynced.append(holder)
+        if disk.synced != NEVER and disk.above:
+            self._above_a_gap(segment, disk)
+
+    def _above_a_gap(self, segment: SegmentId, disk: _Disk) -> None:
+        """A write has taken effect: what of it stays above a gap, as far as there is room."""
+        highest = self._highest(segment)
+        left = []
+        for holder in disk.above:
+            if holder.applied != NEVER or holder.lost != NEVER or holder.received == NEVER:
+                continue
+            if holder.received < disk.began and holder.lsn <= highest:
+                holder.above = disk.synced
+            else:
+                left.append(holder)
+        disk.above = left
 
     def _synced(self, number: int, time_ns: int, segment: SegmentId) -> None:
         disk = self._disk(segment)
@@ -230,8 +322,6 @@ class Lives:
     def _taken_away(self, number: int, segment: SegmentId, event: TableAdopted | Restored) -> None:
         if isinstance(event, TableAdopted):
             for start, end, _ in event.table.ranges:
-                for life in self._between(self._group_of[segment], start, end - 1):
-                    life.annulled = number if life.annulled == NEVER else life.annulled
                 for holder in self._holders(segment, start, end - 1):
                     if holder.received != NEVER and holder.lost == NEVER:
                         holder.lost = number
@@ -242,7 +332,7 @@ class Lives:
         for holder in self._holders(segment, event.scl + 1, self._lsns_end(segment)):
             if holder.applied != NEVER:
                 holder.lost = number
-            else:
+            elif holder.above == NEVER:
                 holder.received = NEVER
 
     def _read(self, number: int, page_id: PageId, lsn: Lsn) -> None:
@@ -271,3 +361,28 @@ class Lives:
         """Copies at one segment of the commits whose last record there is in ``[first, last]``."""
         for life in self._between(self._group_of[segment], first, last):
             yield life.holders[segment]
+
+
+# ---- what counts ---------------------------------------------------------------------------------
+
+
+def _counts(life: Life, writer: str) -> bool:
+    """Whether what a writer hears may be of this commit: it is its own, or in its log."""
+    return writer == life.writer or life.annulled == NEVER
+
+
+def _carries(event: BatchReceived | GossipReceived | LayerReceived, life: Life) -> bool:
+    """Whether what has come is of a log with this commit: the LSNs that it spans prove nothing."""
+    if life.annulled == NEVER:
+        return True
+    if isinstance(event, BatchReceived):
+        return event.writer == life.writer
+    return event.table_epoch < life.annulled_by
+
+
+def _up_to(open_: dict[str, list[Life]], writer: str, lsn: Lsn) -> list[Life]:
+    """Take a writer's commits up to an LSN, inclusive, from those that are left."""
+    left = open_.get(writer, [])
+    count = bisect_right(left, lsn, key=lambda life: life.lsn)
+    taken, left[:count] = left[:count], []
+    return taken

@@ -23,6 +23,7 @@ from segments.protocol import codec
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import Event
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
+from segments.protocol.messages import WriteBatch
 from sim.plan.episodes import titled
 from sim.plan.schedule import Action
 from sim.run import Run
@@ -85,7 +86,7 @@ class FilmMaker(Listener):
             for segment in group.members:
                 self.node_of(segment)
         self.mail = Mail(self.node_of, 2 * most_events)
-        self.lives = Lives(self.world.groups)
+        self.lives = Lives(self.world.groups, self._highest)
         self._most = most_events
         self._sentences = Sentences()
         self._subjects = Subjects()
@@ -98,6 +99,10 @@ class FilmMaker(Listener):
     def node_of(self, name: str) -> int:
         """The index of a node; it is new if nobody has spoken of it before."""
         return self.nodes.setdefault(name, len(self.nodes))
+
+    def _highest(self, segment: SegmentId) -> Lsn:
+        core = self.world.cluster.hosts[segment].core
+        return 0 if core is None else core.state.index.highest_lsn
 
     def writer_names(self) -> dict[int, Address]:
         """All writers that were heard of, by their ids."""
@@ -127,14 +132,21 @@ class FilmMaker(Listener):
             if row is not None:
                 text, pages, lsns = _told_of(event.payload)
                 row.message, row.pages, row.lsns = index, pages, lsns
-                row.text = f"lost on the way to {event.destination}: {text} ({event.reason})"
+                if lsns is not None and index >= 0:
+                    letter = self.mail.letters[index]
+                    if letter.type == WriteBatch.__name__:
+                        number = len(self.rows) - 1
+                        self.lives.dropped(number, event.source, event.destination, lsns)
+                row.text = f"lost on the way to {event.destination}: {text} ({_why(event.reason)})"
 
     def on_action(self, number: int, action: Action) -> None:
         self._add("ActionDone", SCHEDULE, titled(action))
         self.board.acting(number, self.world.scheduler.now_ns)
 
     def on_crashed(self, segment: SegmentId) -> None:
-        self._fault("Crashed", segment, "stops at once: what it had in memory is gone")
+        row = self._fault("Crashed", segment, "stops at once: what it had in memory is gone")
+        if row is not None:
+            self.board.crashed(segment, row.sets)
 
     def on_rolled_back(self, segment: SegmentId) -> None:
         self._fault("DiskRolledBack", segment, "its disk is an older copy of itself")
@@ -170,9 +182,10 @@ class FilmMaker(Listener):
             invoked, _ = self.returns.get(call.number, (-1, -1))
             self.returns[call.number] = (invoked, len(self.rows) - 1)
 
-    def _fault(self, kind: str, segment: SegmentId, text: str) -> None:
-        self._add(kind, segment, text)
+    def _fault(self, kind: str, segment: SegmentId, text: str) -> Row | None:
+        row = self._add(kind, segment, text)
         self.board.look_at_all()
+        return row
 
     def finish(self, finding: str) -> None:
         """The run is over; ``finding`` is what was found, if anything."""
@@ -224,6 +237,7 @@ class FilmMaker(Listener):
         if len(self.rows) >= self._most:
             self.cut = True
             return None
+        self.board.crashing = kind == "Crashed"
         if not self._ended:
             self.board.look(taking, self.rows[-1].sets if self.rows else [])
         if len(self.rows) % KEYFRAME_EVERY == 0:
@@ -264,6 +278,10 @@ class FilmMaker(Listener):
         taken = max(map(self.mail.arrived, taken_by(source, event, writers)), default=-1)
         if taken >= 0:
             speaks_of(taken)
+
+
+def _why(reason: str | None) -> str:
+    return "detached: nobody is there to take it" if reason == "detached" else str(reason)
 
 
 def _told_of(payload: bytes) -> tuple[str, list[PageId], tuple[Lsn, Lsn] | None]:

@@ -46,15 +46,14 @@ async def search(
         running = run_futures(failure, moments, jobs, lambda: False)
         try:
             for point in running:
-                if point is None:
-                    trio.from_thread.check_cancelled()
-                else:
+                trio.from_thread.check_cancelled()
+                if point is not None:
                     trio.from_thread.run_sync(tell, {"state": "running", **_found(moments)})
         finally:
             running.close()
 
     await trio.to_thread.run_sync(run_all)
-    words = told.conclusion(moments)
+    words = told.conclusion(moments, case.bug)
     safe, after = moments.last_safe, moments.first_after
     if safe is not None and after is not None:
         around = told.Around(*await work(told_between, case, safe.at_ns, after.at_ns))
@@ -65,6 +64,8 @@ async def search(
 def _found(moments: Moments) -> dict[str, Any]:
     safe = moments.last_safe
     return {
+        "runs": sum(each.of for each in moments.points),
+        "most_runs": moments.most * moments.futures,
         "points": [_point(each) for each in moments.points],
         "last_safe_ns": None if safe is None else safe.at_ns,
     }

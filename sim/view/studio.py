@@ -19,6 +19,7 @@ from segments.protocol.errors import Invalid, NotFound, Unavailable
 from sim.commands.case import Case
 from sim.crews.processes import Hand, HandGone
 from sim.durations import moment
+from sim.plan.episodes import titled
 from sim.plan.schedule import Action
 from sim.run import Verdict
 from sim.story.difference import first_unlike
@@ -33,6 +34,7 @@ MOST_FORKS: Final = 16
 RUNNING: Final = "running"
 DONE: Final = "done"
 FAILED: Final = "failed"
+STOPPED: Final = "stopped"
 _FAILURES: Final = (Verdict.VIOLATION.value, Verdict.LIVENESS.value)
 
 _T = TypeVar("_T")
@@ -69,6 +71,8 @@ class Entry:
     case: Case
     shown: Shown | None = None
     error: str = ""
+    again: Mapping[str, str] = {}
+    """Of a fork: what it changes, and the commands and the scenario that make it again."""
 
 
 def shown(film: Film) -> Shown:
@@ -109,6 +113,10 @@ class Studio:
         self._work = work
         self._processes = jobs
         self._searching = False
+        self._scope = trio.CancelScope()
+        """Of the search that is under way."""
+        self._so_far: Mapping[str, Any] = {}
+        """What the search has told last."""
         self._forks = _Queue(MOST_FORKS)
         self._searches = _Queue(1)
 
@@ -138,22 +146,29 @@ class Studio:
         name = f"fork-{len(self._runs)}"
         command = fork_command(source, asked, f"{name}.toml")
         case = attrs.evolve(forked, source=f"{name}.toml")
-        entry = self._runs[name] = Entry(name, case)
-        self._forks.put(lambda: self._make(entry))
-        self._tell(entry, RUNNING)
         told = f"From {moment(asked.at_ns)} on another run than {source.case.source}."
-        return {
-            "run": name,
+        again = {
+            "title": _title(source.case, asked),
             "command": command,
             "run_command": command_line("run", f"{name}.toml"),
             "toml": forked.scenario_text(told),
         }
+        entry = self._runs[name] = Entry(name, case, again=again)
+        self._forks.put(lambda: self._make(entry))
+        self._tell(entry, RUNNING)
+        return {"run": name, **again}
 
     def inevitable(self, asked: FuturesAsked) -> Mapping[str, Any]:
         """Begin to look for the moment from which on the failure was inevitable.
 
-        Raises `Invalid` for a run that has not failed, and `Busy` while one is looked for.
+        Raises `Invalid` for a run that has not failed, and `Busy` while one is looked for. Or stop
+        to look for it; raises `Invalid` if nobody does.
         """
+        if asked.stop:
+            if not self._searching:
+                raise Invalid("nothing is being looked for: expected a search to stop")
+            self._scope.cancel()
+            return {"run": MAIN}
         main = self._runs[MAIN]
         assert main.shown is not None
         if main.shown.verdict not in _FAILURES:
@@ -161,6 +176,7 @@ class Studio:
         if self._searching:
             raise Busy("the moment is being looked for already")
         self._searching = True
+        self._scope, self._so_far = trio.CancelScope(), {}
         self._searches.put(lambda: self._search(main.case, asked.futures))
         command = f"{PROGRAM} inevitable {main.case.source} --futures {asked.futures}"
         return {"run": MAIN, "command": command}
@@ -185,7 +201,7 @@ class Studio:
             self._tell(entry, DONE)
 
     def _tell(self, entry: Entry, state: str) -> None:
-        news: dict[str, Any] = {"kind": "fork", "run": entry.name, "state": state}
+        news: dict[str, Any] = {"kind": "fork", "run": entry.name, "state": state, **entry.again}
         main = self._runs[MAIN].shown
         if entry.shown is not None and main is not None:
             event = first_unlike(main.marks, entry.shown.marks)
@@ -199,7 +215,10 @@ class Studio:
 
     async def _search(self, case: Case, futures: int) -> None:
         try:
-            await search(case, futures, self._work, self._processes, self._tell_search)
+            with self._scope:
+                await search(case, futures, self._work, self._processes, self._tell_search)
+            if self._scope.cancelled_caught:
+                self._tell_search({**self._so_far, "state": STOPPED})
         except Exception as error:  # noqa: BLE001 - told on the page, which goes on
             why = "a process has ended" if isinstance(error, HandGone) else str(error)
             self._tell_search({"state": FAILED, "error": why})
@@ -207,6 +226,7 @@ class Studio:
             self._searching = False
 
     def _tell_search(self, news: Mapping[str, Any]) -> None:
+        self._so_far = news
         self.news.tell("inevitable", {"kind": "inevitable", "run": MAIN, **news})
 
 
@@ -282,6 +302,15 @@ def fork_command(source: Entry, asked: ForkAsked, output: str) -> str:
         words += ["--remove", str(number)]
     options = command_line("fork", *words, "-o", output).removeprefix(f"{PROGRAM} fork")
     return f"{PROGRAM} fork {source.case.source}{options}"
+
+
+def _title(source: Case, asked: ForkAsked) -> str:
+    """What a fork changes, in a few words."""
+    changes = [f"+ {titled(each)}" for each in asked.add]
+    changes += [f"− {titled(source.schedule.actions[each])}" for each in asked.remove]
+    if asked.redraw is not None:
+        changes.append(f"other chances ({asked.redraw})")
+    return ", ".join(changes) or "the same again"
 
 
 def _action_text(action: Action) -> str:

@@ -37,7 +37,8 @@ class Window:
     def typed(self) -> str:
         """As an option has it, at least as wide."""
         first, last = self.from_ns // 1000, -(-self.to_ns // 1000)
-        return f"{first / 1000:g}ms..{last / 1000:g}ms"
+        end = "" if self.to_ns == _END else f"{last / 1000:g}ms"
+        return f"{first / 1000:g}ms..{end}"
 
     def __str__(self) -> str:
         if self.is_all:

@@ -30,6 +30,11 @@ FIELDS: Final[Mapping[str, str]] = {
     "next_lsn": "the LSN that the writer will give to the next record",
     "waiting": "commits that are in the log, and not acknowledged yet",
     "commits": "commits that were acknowledged since the writer opened the volume",
+    "table": "the truncation table that a segment has adopted: what is annulled, by whose recovery",
+    "call": "what a client asks a writer for, and waits for; calls are numbered over the whole run",
+    "detached": "why a message was lost: nobody was there to take it when it arrived",
+    "cut": "why a message was lost: a fault has cut the link",
+    "loss": "why a message was lost: by chance, as the link's profile has it",
     "annulled": "LSNs that recoveries have annulled: none of them ever exists again",
 }
 """Of the values that are shown: what the glossary has no entry for."""

@@ -26,7 +26,7 @@ def test_the_first_event_that_depends_on_a_hash_is_named() -> None:
     assert found is not None and found.common is not None
     shown = found.lines(("one", "other"))
     assert found.events > 50
-    assert shown[0] == f"the same so far: {found.events:,} events; the last of them:"
+    assert shown[0] == f"the same so far: {found.events:,} lines of the trace; the last of them:"
     assert shown[1].endswith("s  schedule: action 0, crash az3")
     assert [line.partition(":")[0] for line in shown[3:]] == ["  one", "  other"]
     assert all("schedule: chosen ('" in line for line in shown[3:]) and shown[3] != shown[4]

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import combinations, product
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,8 +29,10 @@ from segments.protocol.events import (
     WriteSynced,
 )
 from segments.protocol.ids import Lsn
+from segments.protocol.volume import VolumeGeometry
 from sim.bugs import BUGS, PROTOCOL
 from sim.check.invariants import INVARIANTS
+from sim.check.lost_quorums import quorum_without
 from sim.commands.case import Case, open_case
 from sim.commands.explain import MAX_LINES, MAX_LINES_PASSED, PIPE_WIDTH, command, explained
 from sim.plan.generate import generate
@@ -480,6 +483,16 @@ def test_there_is_a_story_whatever_breaks(invariant: str, bug: str) -> None:
 
 
 # ---- how it is told ------------------------------------------------------------------------------
+
+
+def test_what_fewer_than_four_have_a_read_quorum_may_not_know_of() -> None:
+    (group,) = VolumeGeometry(1).groups()
+    for votes in product((False, True), repeat=6):
+        having = {each for each, has in zip(group.members, votes, strict=True) if has}
+        asked = quorum_without(group, having)
+        blind = [each for each in combinations(group.members, 3) if not having & set(each)]
+        assert bool(asked) == bool(blind) == (len(having) < 4)
+        assert not asked or asked in blind
 
 
 def test_the_heaviest_sentences_are_told_causes_first() -> None:

@@ -63,6 +63,12 @@ def failing() -> Filmed:
         return filmed(open_case(1, None, "third-highest-scl"))
 
 
+@pytest.fixture(scope="module")
+def zombie() -> Filmed:
+    """A writer that goes on after another has fenced it: its last batches are lost."""
+    return filmed(open_case(None, "zombie-writer", None))
+
+
 def unlike(film: Film) -> list[tuple[int, str, str, Any, Any]]:
     """Where assignments from one keyframe on do not lead to the next: event, who, what, both."""
     keyframes = {each["event"]: each["state"] for each in film["keyframes"]}
@@ -262,6 +268,80 @@ def test_a_commit_has_its_fourth_acknowledgement(default: Filmed) -> None:
         heard = sorted(one["heard"] for one in each["holders"] if one["heard"] >= 0)
         assert heard[3] == each["quorum"] <= each["durable"]
     assert film["run"]["commits"] <= len(film["commits"])
+
+
+def test_what_was_lost_and_annulled_was_never_durable(zombie: Filmed) -> None:
+    """A later writer's SCLs and VDLs are above it, and say nothing of it."""
+    commits, at = zombie.film["commits"], zombie.film["events"]["t"]
+    annulled = [each for each in commits if each["annulled"] != NEVER]
+    assert annulled
+    for each in annulled:
+        assert (each["durable"], each["told"], each["quorum"], each["kept"]) == (-1, -1, -1, False)
+        assert each["outcome"] != "ok"
+        assert all(one["heard"] == NEVER for one in each["holders"])
+        assert each["annulled"] >= each["allocated"]
+        last = max(one["dropped"] for one in each["holders"])
+        assert last == NEVER or at[last] >= at[each["allocated"]]
+    assert any(all(one["dropped"] != NEVER for one in each["holders"]) for each in annulled)
+    assert any(each["durable"] != NEVER for each in commits if each["lsn"] > annulled[-1]["lsn"])
+
+
+@pytest.mark.parametrize("which", ["default", "failing", "zombie"])
+def test_whose_acknowledgement_counts_is_what_the_evidence_has(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    run: Filmed = request.getfixturevalue(which)
+    evidence = Evidence(run.maker.recorder, run.result)
+    events = run.maker.event_of_step
+    views = evidence.reference.writers
+    compared = 0
+    for life in run.maker.lives.lives[::3]:
+        if any(each.lost != NEVER for each in life.holders.values()):
+            continue
+        live = [name for name, view in views.items() if evidence.reference.is_live(view, life.lsn)]
+        votes = [evidence.vote(life.lsn, name) for name in live]
+        for segment, holder in life.holders.items():
+            heard = [events[vote.heard[segment].number] for vote in votes if segment in vote.heard]
+            assert holder.heard == min(heard, default=NEVER), (life.lsn, segment)
+            compared += holder.heard != NEVER
+        annulled = any(view.table.annuls(life.lsn) for view in views.values())
+        assert annulled == (life.annulled != NEVER), life.lsn
+    assert compared > 5
+
+
+def test_what_is_above_a_gap_is_on_disk_and_counts_for_nothing() -> None:
+    run = filmed(open_case(None, "default", "third-highest-scl"))
+    evidence = Evidence(run.maker.recorder, run.result)
+    found = 0
+    for life in run.maker.lives.lives[-20:]:
+        for segment, held, note in evidence.holders(life.lsn):
+            holder = life.holders[segment]
+            above = holder.above != NEVER and holder.applied == NEVER
+            assert above == (held and "above a gap" in note), (life.lsn, segment)
+            assert not above or holder.heard == NEVER
+            found += above
+    assert found
+    told = [each["text"] for each in run.film["story"]]
+    assert "LSN 109 is synced above a gap, which counts for nothing, at A0, E0 +0.1 ms" in told
+    lost = "if B0, D0 and F0 are away, a read quorum of A0, C0 and E0 recovers without LSN 109"
+    assert lost in told
+    assert run.film["run"]["bug_edits"][0]["target"] == "aurora.quorum:QuorumModel.complete_lsn"
+
+
+def test_nobody_is_down_before_an_event_says_so(default: Filmed) -> None:
+    film = default.film
+    assert set(film["keyframes"][0]["state"]) == {None}
+    events, kinds = film["events"], [each["name"] for each in film["kinds"]]
+    told = []
+    for number, sets in enumerate(events["sets"]):
+        for slot, value in zip(sets[::2], sets[1::2], strict=True) if sets else ():
+            owner = film["slots"][slot]
+            if owner["field"] == "state" and value == "down":
+                assert kinds[events["kind"][number]] in ("Crashed", "ActionDone")
+                name = film["nodes"][owner["node"]]["id"]
+                assert name.startswith("writer") or events["node"][number] == owner["node"]
+                told.append(name)
+    assert told == ["A0", "C0", "D0", "writer-1"]
 
 
 # ---- the story -----------------------------------------------------------------------------------

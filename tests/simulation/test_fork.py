@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -171,8 +172,8 @@ def test_messages_of_the_moment_itself_are_drawn_and_earlier_ones_as_recorded() 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"remove": [0]}, "not happened by 100000000 ns"),
-        ({"remove": [99]}, "one of the 4"),
+        ({"remove": [0]}, "not happened by 0.1000 s"),
+        ({"remove": [99]}, r"expected one of 0 \(crash \S+ at 0\.\d{4} s\), 1 "),
         ({"add": [attrs.evolve(CRASH, at_ns=99 * MS)]}, "where the fork begins"),
         ({"add": [attrs.evolve(CRASH, at_ns=200 * MS)]}, "when everything heals"),
         ({"add": [attrs.evolve(CRASH, target="Z")]}, "'Z'"),
@@ -182,6 +183,37 @@ def test_messages_of_the_moment_itself_are_drawn_and_earlier_ones_as_recorded() 
 def test_a_fork_that_cannot_be_is_refused(changes: dict[str, object], says: str) -> None:
     with pytest.raises(Invalid, match=says):
         Case(schedule=SHORT).fork(100 * MS, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fork", "--at", "9s"], r"--at 9s: .* ends at 0\.\d{4} s"),
+        (["view", "--export", "x.json", "--window", "50s.."], "the run has ended by then, at 0"),
+        (["view", "--export", "x.json", "--port", "1"], "expected no --export"),
+        (["view", "--knob", "latency=5"], "--knob latency=5: --knob: link.minimum"),
+    ],
+)
+def test_what_cannot_be_is_said_before_a_file_is_written(
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = CliRunner().invoke(cli, [*words, "--seed", "1", "--bug", "third-highest-scl"])
+    assert found.exit_code == 2
+    assert re.search(says, " ".join(found.output.split()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_is_told_without_its_bytes_and_reprs() -> None:
+    (told,) = [
+        each.words
+        for line in trace_of(Case(schedule=SHORT))
+        if b"sent" in line
+        for each in [Teller(SHORT).tell(line)]
+        if "PageReply" in each.words
+    ][:1]
+    assert re.search(r"[\d,]+ bytes", told)
+    assert "\\x" not in told and "TruncationTable(" not in told
 
 
 @pytest.mark.parametrize(

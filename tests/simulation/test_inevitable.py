@@ -92,6 +92,11 @@ def test_where_as_many_fail_as_escape_it_is_decided() -> None:
     assert len({*asked, *again}) == 8
 
 
+def test_a_planted_bug_is_named_where_all_fail() -> None:
+    moments = searched(lambda _: Outcome.FAILED, futures=4)
+    assert "the bug no-fencing is planted" in "\n".join(told.conclusion(moments, "no-fencing"))
+
+
 def test_shares_come_with_their_bounds() -> None:
     """Wilson's interval, to three digits as tables have it."""
     for (count, of), bounds in {

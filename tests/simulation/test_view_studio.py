@@ -21,7 +21,7 @@ from sim.commands.case import open_case
 from sim.crews.processes import HandGone
 from sim.files import scenario
 from sim.plan.schedule import MS, Action
-from sim.view.asked import ForkAsked, FuturesAsked
+from sim.view.asked import ForkAsked, FuturesAsked, read_futures
 from sim.view.film import Film, make_film
 from sim.view.search import failure_of
 from sim.view.studio import MOST_FORKS, Busy, NoSuchRun, NotReady, Studio, read_packed, shown
@@ -66,6 +66,9 @@ async def test_a_fork_is_the_same_run_up_to_its_moment(studio: Studio, film: Fil
         studio.film(reply["run"])
     told = await until_over(studio, reply["run"])
     assert [each["state"] for each in told] == ["running", "done"]
+    for news in told:  # whoever reloads the page knows nothing else
+        assert news["title"] == "+ crash B0"
+        assert (news["command"], news["toml"]) == (reply["command"], reply["toml"])
     fork = read_packed(studio.film(reply["run"]))
     at = told[-1]["first_difference"]["fork"]
     assert fork["events"]["t"][at] >= 5 * MS
@@ -146,6 +149,24 @@ async def test_the_moment_is_looked_for(
     assert points[-1]["t"] <= film["run"]["end_ns"]
     assert told[-1]["words"]
     studio.inevitable(FuturesAsked(futures=1))  # it may be asked again
+
+
+async def test_a_search_can_be_stopped(studio: Studio) -> None:
+    with pytest.raises(Invalid, match="nothing is being looked for"):
+        studio.inevitable(read_futures(b'{"stop": true}'))
+    studio.inevitable(FuturesAsked(futures=50))
+    reader = studio.news.open()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(studio.run)
+        while (news := await reader.next()) is not None and not news["points"]:
+            assert news["state"] == "running"
+        studio.inevitable(read_futures(b'{"run": "main", "stop": true}'))
+        while (news := await reader.next()) is not None and news["state"] == "running":
+            pass
+        nursery.cancel_scope.cancel()
+    assert news is not None
+    assert (news["state"], bool(news["points"])) == ("stopped", True)
+    assert 0 < news["runs"] < news["most_runs"] == 20 * 50
 
 
 async def test_a_search_holds_up_no_fork(film: Film) -> None:

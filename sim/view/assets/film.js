@@ -233,6 +233,12 @@ export class Film {
   }
 }
 
+/** How a commit is after `cursor` events: durable, annulled by a recovery, or neither yet. */
+export function fateOf(commit, cursor) {
+  if (commit.annulled >= 0 && commit.annulled < cursor) return "annulled";
+  return commit.durable >= 0 && commit.durable < cursor ? "durable" : "";
+}
+
 /** Whose acknowledgement of a commit the writer has heard after `cursor` events, in that order. */
 export function acknowledged(commit, cursor) {
   return commit.holders
@@ -244,10 +250,13 @@ export function acknowledged(commit, cursor) {
 export function stageOf(commit, node, cursor, state) {
   const holder = commit.holders.find((each) => each.node === node);
   const reached = (n) => n !== undefined && n >= 0 && n < cursor;
+  const away = reached(holder?.dropped) ? "lost on the way" : "not there";
+  if (reached(commit.annulled)) return reached(holder?.received) ? "lost" : away;
   if (reached(holder?.lost) || (state === "lost" && reached(holder?.synced))) return "lost";
   if (reached(holder?.heard)) return "acknowledged";
   if (reached(holder?.synced)) return "on disk";
-  return reached(holder?.received) ? "received" : "not there";
+  if (reached(holder?.disk)) return "above a gap";
+  return reached(holder?.received) ? "received" : away;
 }
 
 /** The state after `cursor` events, kept up to date as the cursor moves. */

@@ -10,6 +10,7 @@ const meets = (range, first, last) => range && range[0] <= last && range[1] >= f
 export function marksOf(film, thing) {
   const marks = { events: [], nodes: new Set(), messages: new Set(), lsns: null, page: null, more: false };
   const { type, id } = thing;
+  if (type === "word") return marks;
   if (type === "node") {
     marks.nodes.add(id);
     return marks;
@@ -68,6 +69,7 @@ function collect(film, marks, wanted) {
 
 /** A thing's name: the inspector's title. */
 export function titleOf(film, { type, id }) {
+  if (type === "word") return id;
   if (type === "node") return film.nodes[id].id;
   if (type === "message") return `${film.messages[id].type} #${id}`;
   if (type === "commit") {
@@ -98,9 +100,12 @@ export function commitLife(film, commit) {
   const pages = commit.pages.length ? ` for ${pageWords(commit.pages)}` : "";
   lines.push(line(commit.allocated, `${name(commit.writer)} allocates ${lsnRange(commit.first_lsn, commit.lsn)}${pages}`));
   for (const each of commit.holders) {
+    if (each.dropped >= 0) lines.push(line(each.dropped, `It is lost on the way to ${name(each.node)}`, { node: each.node }));
     if (each.received >= 0) lines.push(line(each.received, `${name(each.node)} receives it`, { node: each.node }));
     if (each.lost >= 0) lines.push(line(each.lost, `${name(each.node)} loses it`, { node: each.node, mark: "never" }));
-    if (each.synced >= 0) lines.push(line(each.synced, `${name(each.node)} has it on disk (synced)`, { node: each.node }));
+    const early = each.disk >= 0 && each.disk !== each.synced;
+    if (early) lines.push(line(each.disk, `${name(each.node)} has it on disk, above a gap`, { node: each.node }));
+    if (each.synced >= 0) lines.push(line(each.synced, early ? `${name(each.node)} has all before it, too` : `${name(each.node)} has it on disk (synced)`, { node: each.node }));
   }
   const acks = commit.holders.filter((each) => each.heard >= 0).sort((a, b) => a.heard - b.heard);
   acks.forEach((each, i) => {
@@ -113,10 +118,10 @@ export function commitLife(film, commit) {
   }
   if (call && call.returned >= 0) lines.push(line(call.returned, `${name(call.client)} is told: ${call.outcome}`));
   for (const reader of commit.readers.slice(0, 12)) lines.push(line(reader, `Read: ${film.line(reader)}`));
+  if (commit.annulled >= 0) lines.push(line(commit.annulled, "Annulled by a recovery: its LSNs never exist again", { mark: "never" }));
   lines.sort((a, b) => a.n - b.n);
   if (commit.readers.length > 12) lines.push(line(-1, `and ${plural(commit.readers.length - 12, "later read")}`));
-  if (commit.annulled >= 0) lines.push(line(commit.annulled, "Annulled by a recovery: its LSNs never exist again", { mark: "never" }));
-  else if (commit.durable < 0) lines.push(line(-1, "It never became durable in this run", { mark: "never" }));
+  if (commit.annulled < 0 && commit.durable < 0) lines.push(line(-1, "It never became durable in this run", { mark: "never" }));
   return lines;
 }
 
@@ -128,7 +133,8 @@ export function pageWords(pages) {
 
 /** The life of anything else: the events that speak of it. */
 export function eventLife(film, marks) {
-  return marks.events.map((n) => line(n, film.line(n), { node: film.node[n] }));
+  const who = (n) => (film.node[n] >= 0 ? `${film.nodes[film.node[n]].id}: ` : "");
+  return marks.events.map((n) => line(n, `${who(n)}${film.line(n)}`, { node: film.node[n] }));
 }
 
 /** Facts about a message, in pairs of name and value. */

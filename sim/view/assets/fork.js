@@ -5,12 +5,16 @@ import { briefMoment, plural } from "view/format.js";
 import { html } from "view/html.js";
 import { active, activate, app, changed, notice, set } from "view/store.js";
 import { askFork, openFork } from "view/server.js";
-import { toEvent } from "view/time.js";
+import { toParting } from "view/time.js";
 
 const MOST_NS = 9e15;
+const MOST_LATER = 40;
 
+/** The fork that is being put together, of the run that is looked at. */
 function draft() {
-  app.draft ??= { kind: "crash", target: "", params: {}, add: [], remove: [], redraw: false };
+  if (app.draft?.of !== app.active) {
+    app.draft = { of: app.active, kind: "crash", target: "", params: {}, add: [], remove: [], redraw: false };
+  }
   return app.draft;
 }
 
@@ -20,10 +24,10 @@ function change(values) {
 }
 
 export function Fork() {
-  const { film } = app.runs.get("main");
+  const { film } = active();
   const at = Math.round(app.t);
-  return html`<h2>Fork at ${briefMoment(at)}</h2>
-    <p class="dim">The run stays as it is up to this moment. From here on it has what you add and lacks what you take away; the same seed decides the rest.</p>
+  return html`<h2>Fork at ${briefMoment(at)}${app.active === "main" ? "" : `, of ${app.active}`}</h2>
+    <p class="dim how">The run stays as it is up to this moment. From here on it has what you add and lacks what you take away; the same seed decides the rest.</p>
     <${AddFault} film=${film} at=${at} />
     <${Changes} film=${film} at=${at} />
     <${Go} film=${film} at=${at} />
@@ -78,10 +82,11 @@ function Changes({ film, at }) {
   const drop = (i) => change({ add: add.filter((_, j) => j !== i) });
   const toggle = (action) => change({ remove: remove.includes(action) ? remove.filter((each) => each !== action) : [...remove, action] });
   return html`<ul class="changes">
-    ${add.map((each, i) => html`<li key=${i}><b>+</b> ${each.kind} ${each.target} ${Object.entries(each.params).map(([k, v]) => `${k}=${v}`).join(" ")} at ${briefMoment(each.at_ns)}
+    ${add.map((each, i) => html`<li key=${i}><b>+</b>${" "}${[each.kind, each.target, ...Object.entries(each.params).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join(" ")} at ${briefMoment(each.at_ns)}${" "}
       <button onClick=${() => drop(i)} aria-label="Do not add ${each.kind} ${each.target}">✕</button></li>`)}
-    ${later.map((each) => html`<li key=${`a${each.action}`}><label><input type="checkbox" checked=${remove.includes(each.action)} onChange=${() => toggle(each.action)} />
+    ${later.slice(0, MOST_LATER).map((each) => html`<li key=${`a${each.action}`}><label><input type="checkbox" checked=${remove.includes(each.action)} onChange=${() => toggle(each.action)} />
       take away: ${each.title} <span class="dim">${briefMoment(each.from_ns)}</span></label></li>`)}
+    ${later.length > MOST_LATER && html`<li class="dim">and ${plural(later.length - MOST_LATER, "later fault")}</li>`}
     <li><label><input type="checkbox" checked=${redraw} onChange=${() => change({ redraw: !redraw })} /> other chances from here on${" "}
       <span class="dim">(latencies, losses, drawn anew)</span></label></li></ul>`;
 }
@@ -98,7 +103,7 @@ function titleOf({ add, remove, redraw }, { episodes }) {
 function request(at) {
   const { add, remove, redraw } = draft();
   const from = Math.min(at, ...add.map((each) => each.at_ns));
-  return { from: "main", at_ns: from, add, remove, redraw: redraw ? Math.floor(Math.random() * 2 ** 31) : null };
+  return { from: app.active, at_ns: from, add, remove, redraw: redraw ? Math.floor(Math.random() * 2 ** 31) : null };
 }
 
 function Go({ film, at }) {
@@ -112,16 +117,18 @@ function Go({ film, at }) {
   const go = async () => {
     setBusy(true);
     try {
-      await askFork(request(at), titleOf(draft(), film));
+      const of = app.active === "main" ? "" : `${app.active}, `;
+      const name = await askFork(request(at), `${of}${titleOf(draft(), film)}`);
       app.draft = null;
       app.notice = "";
+      requestAnimationFrame(() => document.querySelector(`[data-fork=${name}]`)?.focus());
     } catch (error) {
       notice(error.message);
     }
     setBusy(false);
     changed();
   };
-  return html`<p><button class="primary" id="fork-run" disabled=${nothing || busy} onClick=${go}>${busy ? "Asking…" : "Run the fork"}</button>
+  return html`<p class="go"><button class="primary" id="fork-run" disabled=${nothing} aria-disabled=${busy} onClick=${() => busy || go()}>${busy ? "Asking…" : "Run the fork"}</button>
     ${nothing && html` <span class="dim">Add a fault, take one away, or draw other chances.</span>`}</p>`;
 }
 
@@ -133,7 +140,6 @@ function Forks() {
 function Told({ name, fork }) {
   const shown = app.other === name || app.active === name;
   const difference = fork.first_difference;
-  const mine = app.active === name ? "fork" : "main";
   const save = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([fork.toml], { type: "application/toml" }));
@@ -141,13 +147,13 @@ function Told({ name, fork }) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
-  return html`<div class="fork" data-fork=${name} data-state=${fork.state}>
-    <p><b>${name}</b> ${fork.title} <span class=${fork.verdict === "passed" ? "good" : fork.verdict ? "bad" : "dim"}>${fork.verdict ?? fork.state}</span></p>
+  return html`<div class="fork" tabindex="-1" data-fork=${name} data-state=${fork.state}>
+    <p><b>${name}</b> ${fork.title ?? ""} <span class=${fork.verdict === "passed" ? "good" : fork.verdict ? "bad" : "dim"}>${fork.verdict ?? fork.state}</span></p>
     ${fork.state === "done" && !difference && html`<p class="dim">Nothing differs: the two runs are the same, event by event.</p>`}
     ${fork.error && html`<p class="bad">${fork.error}</p>`}
     <p>${fork.state === "done" && !shown && html`<button onClick=${() => openFork(name)}>Show beside the run</button> `}
       ${shown && html`<button onClick=${closeFork}>Close</button> `}
-      ${difference && shown && html`<button onClick=${() => toEvent(difference[mine])} data-tip="Key: d">First difference</button> `}
+      ${difference && shown && html`<button onClick=${toDifference} data-tip="Key: d">First difference</button> `}
       ${fork.toml && html`<button onClick=${save} data-tip="A scenario file that plants what was changed">Save ${name}.toml</button>`}</p>
     ${fork.command && html`<pre class="command" aria-label="The command that makes it again">${fork.command}</pre>`}</div>`;
 }
@@ -160,8 +166,6 @@ export function closeFork() {
 
 /** To the first event in which the two runs that are shown differ. */
 export function toDifference() {
-  const name = app.active === "main" ? app.other : app.active;
-  const difference = app.forks.get(name)?.first_difference;
-  if (!difference) return notice("no fork is shown");
-  return toEvent(Math.min(difference[app.active === "main" ? "main" : "fork"], active().film.count - 1));
+  if (!app.other) return notice("no fork is shown");
+  return toParting(app.other) || notice("the two runs are the same");
 }

@@ -5,7 +5,7 @@ import { briefMoment, count, plural } from "view/format.js";
 import { html } from "view/html.js";
 import { colors } from "view/palette.js";
 import { app, film, notice } from "view/store.js";
-import { askFuture } from "view/server.js";
+import { askFuture, stopFuture } from "view/server.js";
 import { toTime } from "view/time.js";
 
 const FUTURES = 20;
@@ -17,6 +17,7 @@ export function curve(context, x, top, bottom, spots) {
   const shown = points();
   if (!shown.length || app.active !== "main") return;
   const y = (each) => bottom - (each.failed / each.of) * (bottom - top);
+  level(context, x(film().endNs), top);
   context.strokeStyle = colors.finding;
   context.lineWidth = 2;
   context.beginPath();
@@ -43,6 +44,22 @@ export function curve(context, x, top, bottom, spots) {
   spots.unshift({ flag: true, ns: safe, x: x(safe) - 4, w: 8, y: top, h: 14, text: `The last moment from which most futures still pass: ${briefMoment(safe)}.` });
 }
 
+/** Where all futures fail: what the curve's height is measured by. */
+function level(context, right, y) {
+  context.strokeStyle = colors.strong;
+  context.lineWidth = 1;
+  context.beginPath();
+  context.moveTo(0, y);
+  context.lineTo(right, y);
+  context.stroke();
+  const words = "100 % of futures fail";
+  const wide = context.measureText(words).width;
+  context.fillStyle = colors.panel;
+  context.fillRect(right - wide - 16, y + 1, wide + 4, 11);
+  context.fillStyle = colors.finding;
+  context.fillText(words, right - wide - 14, y + 10);
+}
+
 const percent = (share) => `${Math.round(share * 100)} %`;
 
 const pointWords = (each) =>
@@ -55,18 +72,28 @@ export function Inevitable() {
     app.future = null;
     notice(error.message);
   });
+  const stop = () => stopFuture().catch((error) => notice(error.message));
   const safe = app.future?.last_safe_ns;
   return html`<h3>When did it become inevitable?</h3>
     <p class="dim">Keep the run up to a moment, draw all later chances anew, ${FUTURES} times: how many fail?</p>
     ${app.server
-      ? html`<p><button class="primary" disabled=${state === "running"} onClick=${ask}>${state === "running" ? `Running futures… ${plural(shown.length, "moment")}` : shown.length ? "Ask again" : "Find out"}</button></p>`
+      ? html`<p><button class="primary" disabled=${state === "running"} onClick=${ask}>${state === "running" ? "Running futures…" : shown.length ? "Ask again" : "Find out"}</button>
+        ${state === "running" && html` <button onClick=${stop}>Stop</button> <span class="dim">${progress(shown)}</span>`}</p>`
       : html`<p><button disabled>Find out</button> <span class="dim">needs a server; type:</span></p><pre class="command">${command()}</pre>`}
+    ${state === "stopped" && html`<p class="dim">Stopped: ${progress(shown)}.</p>`}
     ${app.future?.error && html`<p class="bad">${app.future.error}</p>`}
     ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
       ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}
     ${shown.length > 0 && html`<${Plot} shown=${shown} />`}
-    ${app.future?.words?.map((each) => html`<p key=${each}>${each}</p>`)}
+    ${app.future?.words?.map((each) => html`<p key=${each}>${each.replaceAll("`", "")}</p>`)}
     ${app.server && app.future?.command && html`<pre class="command">${app.future.command}</pre>`}`;
+}
+
+/** How far a search is: what is left is told only where it is known. */
+function progress(shown) {
+  const { runs, most_runs: most } = app.future;
+  const done = plural(shown.length, "moment");
+  return runs === undefined ? done : `${count(runs)} of at most ${plural(most, "run")}, ${done}`;
 }
 
 function command() {

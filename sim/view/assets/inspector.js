@@ -22,7 +22,8 @@ const PANELS = { now: Events, life: Life, why: Why, fork: Fork };
 export function Inspector() {
   useApp();
   const body = useRef(null);
-  const key = `${app.tab} ${app.active} ${app.selection?.type} ${app.selection?.id}`;
+  const thing = app.tab === "life" ? `${app.selection?.type} ${app.selection?.id}` : "";
+  const key = `${app.tab} ${app.active} ${thing}`;
   useEffect(() => {
     if (app.tab !== "now") body.current.scrollTop = 0;
   }, [key]);

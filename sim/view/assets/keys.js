@@ -8,7 +8,7 @@ import { zoom } from "view/lanes.js";
 import { toggleTheme } from "view/palette.js";
 import { activate, app, changed, film, select, selectBack, set, useApp } from "view/store.js";
 import { faster, jump, play, step, stepOfNode, toCursor } from "view/time.js";
-import { skipTour, startTour } from "view/tour.js";
+import { skipTour, startTour, tourStops } from "view/tour.js";
 
 function nextGroup() {
   const { groups } = film();
@@ -24,6 +24,14 @@ function escape() {
 
 function swap() {
   if (app.other) activate(app.other);
+}
+
+/** A tab from its beginning, for the keys to read it by. */
+function showTab(name) {
+  const panel = document.getElementById("panel");
+  if (app.tab === name) panel.scrollTop = 0;
+  if (panel.contains(document.activeElement)) panel.focus();
+  set({ tab: name });
 }
 
 const lanes = () => set({ view: app.view === "map" ? "lanes" : "map" });
@@ -54,7 +62,7 @@ const KEYS = [
     ["[", "[", "lanes: further", () => zoom(2)],
     ["g", "g", "next protection group", nextGroup],
     ["s", "s", "the other of two runs", swap],
-    ...TABS.map(([name, label], i) => [String(i + 1), String(i + 1), label.toLowerCase(), () => set({ tab: name })]),
+    ...TABS.map(([name, label], i) => [String(i + 1), String(i + 1), label.toLowerCase(), () => showTab(name)]),
   ]],
   ["One thing", [
     ["/", "/", "find it by its name", () => document.getElementById("find").focus(), () => document.getElementById("find").focus()],
@@ -74,6 +82,7 @@ function pressed(event) {
   if (writing && event.key === "Escape") return target.blur();
   if (writing) return;
   if (event.key === " " && target.matches?.("button, input, [role=button]")) return;
+  if (event.repeat && tourStops()) return event.preventDefault();
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const row = byKey.get(name) ?? (name === "=" ? byKey.get("+") : undefined);
   const act = row?.[event.shiftKey && row[4] ? 4 : 3];
@@ -83,8 +92,15 @@ function pressed(event) {
   act();
 }
 
+/** A button that was pressed by pointer does not keep the keys: Space plays after it, too. */
+function letGo(event) {
+  const button = event.detail > 0 ? event.target.closest?.("button") : null;
+  if (button?.closest(".bar, .story, .events, .map, .choices")) button.blur();
+}
+
 export function startKeys() {
   document.addEventListener("keydown", pressed);
+  document.addEventListener("click", letGo);
 }
 
 export function KeysDialog() {
@@ -111,5 +127,16 @@ function Legend() {
       ([sign, words]) => html`<div key=${sign}><dt>${sign}</dt><dd>${words}</dd></div>`)}
     ${[["write", "●", "redo, acknowledgements"], ["read", "◆", "reads"], ["gossip", "▲", "gossip"], ["recovery", "■", "recovery"]].map(
       ([kind, sign, words]) => html`<div key=${kind}><dt class="ink-${kind}">${sign}</dt><dd>message: ${words}</dd></div>`)}
+  </dl></section>
+  <section><h3>Cells: a commit at a segment</h3><dl>
+    ${[["acknowledged", "the writer has heard of it"], ["on-disk", "on disk; the writer has not heard of it"], ["above-a-gap", "on disk above a gap: the SCL stands before it"],
+      ["received", "received, not on disk yet"], ["not-there", "not there"], ["lost", "lost or annulled"]].map(
+      ([kind, words]) => html`<div key=${kind} class="recent ${kind}"><dt class=${kind}><i></i></dt><dd>${words}</dd></div>`)}
+    <div><dt>pale row</dt><dd>all up to the SCL is there</dd></div>
+    <div><dt>✓, 3</dt><dd>durable; or how many have acknowledged</dd></div></dl></section>
+  <section><h3>The slider</h3><dl>
+    ${[["▼ ◆ ✕", "a fault, a recovery, a finding"], ["⎵", "commits wait from here to there"], ["hatched", "a fault lasts"], ["columns", "commits: the taller, the more"],
+      ["green line", "all invariants hold"], ["red curve", "how many futures fail, 0 to 100 %"]].map(
+      ([sign, words]) => html`<div key=${sign}><dt>${sign}</dt><dd>${words}</dd></div>`)}
   </dl></section>`;
 }

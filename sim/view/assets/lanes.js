@@ -8,7 +8,7 @@ import { html } from "view/html.js";
 import { FilterBar, eventPasses, messagePasses } from "view/filter.js";
 import { colors } from "view/palette.js";
 import { family } from "view/signs.js";
-import { active, app, changed, endNs, select, set, useApp } from "view/store.js";
+import { activate, active, app, changed, endNs, nameOf, select, set, useApp } from "view/store.js";
 import { toEvent, toTime } from "view/time.js";
 import { hideTip, showTip } from "view/words.js";
 
@@ -57,7 +57,8 @@ export function Lanes({ run }) {
   };
   const rows = lanes.length + 1;
   return html`<section class="lanes" aria-label="Lanes of ${run.name}">
-    <div class="lanebar"><${FilterBar} run=${run} />
+    <div class="lanebar">${app.other && html`<b data-tip="The other run: key s">${nameOf(run.name)}</b>
+      <button onClick=${() => activate(app.other)} data-tip="Lanes show one run at a time (key: s)">show ${nameOf(app.other)}</button>`}<${FilterBar} run=${run} />
       <span class="grow"></span>
       <button onClick=${() => zoom(0.5)} data-tip="Closer (key: ])" aria-label="Zoom in">+</button>
       <button onClick=${() => zoom(2)} data-tip="Further (key: [)" aria-label="Zoom out">−</button>

@@ -1,11 +1,11 @@
 // The life of the selected thing, in facts and in sentences, each of which selects what it tells of.
 
-import { acknowledged, stageOf } from "view/film.js";
+import { acknowledged, fateOf, stageOf } from "view/film.js";
 import { commitLife, eventLife, messageFacts, pageWords, titleOf } from "view/follow.js";
 import { bytes, count, lsnRange, moment, span } from "view/format.js";
 import { html } from "view/html.js";
 import { showLanes } from "view/lanes.js";
-import { stateSign, stateWords } from "view/signs.js";
+import { stageWords, stateSign, stateWords } from "view/signs.js";
 import { active, app, select, selectBack } from "view/store.js";
 import { toEvent } from "view/time.js";
 import { wordsFor } from "view/words.js";
@@ -106,13 +106,14 @@ function Commit({ run, id }) {
   const { film, cursor } = run;
   const commit = film.commits[id];
   const heard = acknowledged(commit, cursor);
-  const durable = commit.durable >= 0 && commit.durable < cursor;
+  const fate = fateOf(commit, cursor);
+  const words = { durable: "Durable.", annulled: "Annulled." }[fate] ?? "Not durable yet.";
   const pages = commit.pages.slice(0, 6).map((page) => link(count(page), { type: "page", id: page }));
   const records = commit.lsn - commit.first_lsn < 8
     ? Array.from({ length: commit.lsn - commit.first_lsn + 1 }, (_, i) => commit.first_lsn + i)
     : [commit.first_lsn, commit.lsn];
   return html`<p class="summary"><b>${heard.length} of 6</b> copies acknowledged at this moment${heard.length ? html`: ${joined(heard.map((each) => link(film.nodes[each.node].id, { type: "node", id: each.node })))}` : ""}.
-      <b class=${durable ? "good" : ""}> ${durable ? "Durable." : "Not durable yet."}</b></p>
+      <b class=${{ durable: "good", annulled: "bad" }[fate] ?? ""}> ${words}</b></p>
     <${Holders} run=${run} commit=${commit} />
     <p class="dim">Records ${joined(records.map((lsn) => link(count(lsn), { type: "lsn", id: lsn })))}
       ${pages.length > 0 && html` · ${commit.pages.length === 1 ? "page" : "pages"} ${joined(pages)}`}
@@ -127,7 +128,7 @@ function Holders({ run, commit }) {
   const nodes = film.segments.filter((i) => film.nodes[i].group === commit.pg || film.groups.length === 1);
   return html`<div class="holders">${nodes.map((node) => {
     const words = stageOf(commit, node, cursor, run.moment.of(node, "state"));
-    return html`<button key=${node} class="holder ${words.replaceAll(" ", "-")}" onClick=${() => select({ type: "node", id: node })}>
+    return html`<button key=${node} class="holder ${words.replaceAll(" ", "-")}" data-tip=${stageWords(words)} onClick=${() => select({ type: "node", id: node })}>
       <b>${film.nodes[node].id}</b><span>${words}</span></button>`;
   })}</div>`;
 }
@@ -136,8 +137,9 @@ function Record({ run, id }) {
   const { film, moment: state } = run;
   const commit = film.commitOf(id);
   const group = film.segments.filter((i) => film.nodes[i].group === (commit?.pg ?? app.group));
-  const have = group.filter((i) => (state.of(i, "scl") || 0) >= id);
-  return html`<p>${have.length ? html`At this moment ${joined(have.map((i) => link(film.nodes[i].id, { type: "node", id: i })))} ${have.length === 1 ? "has" : "have"} everything up to it (SCL).` : "At this moment no segment has everything up to it."}</p>
+  const gone = commit && fateOf(commit, run.cursor) === "annulled";
+  const have = gone ? [] : group.filter((i) => (state.of(i, "scl") || 0) >= id);
+  return html`<p>${gone ? "A recovery has annulled it: it exists nowhere, and an SCL above it says nothing of it." : have.length ? html`At this moment ${joined(have.map((i) => link(film.nodes[i].id, { type: "node", id: i })))} ${have.length === 1 ? "has" : "have"} everything up to it (SCL).` : "At this moment no segment has everything up to it."}</p>
     ${commit && html`<p>It belongs to ${link(titleOf(film, { type: "commit" , id: film.commits.indexOf(commit) }), { type: "commit", id: film.commits.indexOf(commit) })}${commit.pages.length ? html`, of ${pageWords(commit.pages)}` : ""}.</p>`}
     <h3>Events that speak of it</h3>
     <${Lines} run=${run} lines=${eventLife(film, app.marks)} />${cut()}`;
@@ -189,4 +191,9 @@ function Event({ run, id }) {
     ${things.length > 0 && html`<p>It speaks of ${joined(things)}.</p>`}`;
 }
 
-const VIEWS = { node: Node, commit: Commit, lsn: Record, page: Page, message: Message, call: Call, event: Event };
+/** A word that is explained. */
+function Word({ id }) {
+  return html`<p>${wordsFor(id)}</p>`;
+}
+
+const VIEWS = { word: Word, node: Node, commit: Commit, lsn: Record, page: Page, message: Message, call: Call, event: Event };

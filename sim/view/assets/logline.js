@@ -1,17 +1,20 @@
 // The log line: LSNs from left to right, one row for each segment of a group: who has what.
-// A cell is outlined when a commit's records were received, half when synced, full when heard.
+// A cell is outlined when a commit's records were received, dashed when on disk above a gap, hatched
+// when synced, full when heard.
 
 import { useRef } from "preact/hooks";
 import { SMALL, cross, hatch, shownStamp, useCanvas } from "view/canvas.js";
+import { fateOf } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { html } from "view/html.js";
 import { colors } from "view/palette.js";
 import { stateSign } from "view/signs.js";
-import { active, app, select, set, useApp } from "view/store.js";
-import { hideTip, showTip, wordsFor } from "view/words.js";
+import { active, app, nameOf, select, set, useApp } from "view/store.js";
+import { hideTip, showTip, wordsFor, wordsForAll } from "view/words.js";
 
 const LEFT = 64;
-const TOP = 17;
+const TOP = 27;
+const COUNTS = 23; // the line on which it stands how many have acknowledged; watermarks are above
 const BOTTOM = 15;
 const NARROW = 15; // an LSN's width, if the run has many
 const WIDE = 44; // and if it has few
@@ -74,16 +77,22 @@ function rowsOf(film) {
   return rows.length ? rows : film.segments.slice(0, 6);
 }
 
-/** Keep the frontier in the right part of the picture, moving by whole tens. */
+/** Show what has just been selected, and else keep the frontier in the right part of the picture,
+ * moving by whole tens. */
 function follow(view, film, next, columns) {
-  if (app.marks?.lsns && !app.playing) {
-    const first = film.columnOf(app.marks.lsns[0]);
-    const last = film.columnOf(app.marks.lsns[1]);
+  const { marks } = app;
+  const fresh = marks !== view.marks;
+  view.marks = marks;
+  if (marks?.lsns && !app.playing && (fresh || next === view.next)) {
+    const first = film.columnOf(marks.lsns[0]);
+    const last = film.columnOf(marks.lsns[1]);
     if (!view.own && (first < view.first || last >= view.first + columns)) {
       view.first = Math.max(0, Math.floor((first - columns / 2) / 10) * 10);
     }
+    view.next = next;
     return;
   }
+  view.next = next;
   if (app.playing) view.own = false;
   if (view.own) return;
   const at = film.columnOf(next);
@@ -119,7 +128,7 @@ function paint(context, height, view) {
   names(context, run, rows, row);
   if (app.other) {
     context.fillStyle = colors.dim;
-    context.fillText(run.name === "main" ? "the run" : run.name, 8, TOP - 5);
+    context.fillText(nameOf(run.name), 8, COUNTS);
   }
   const x = (lsn) => LEFT + (film.columnOf(lsn) - view.first) * CELL;
   context.save();
@@ -170,14 +179,15 @@ function column(context, run, commit, view, x) {
   const { cursor, film, moment } = run;
   const left = x(commit.first_lsn) + 0.5;
   const width = x(commit.lsn) + CELL - x(commit.first_lsn) - 1.5;
-  const durable = commit.durable >= 0 && commit.durable < cursor;
+  const fate = fateOf(commit, cursor);
+  const durable = fate === "durable";
   let heard = 0;
   if (commit.pg === app.group || film.groups.length === 1) {
     for (const holder of commit.holders) {
       const i = view.rows.indexOf(holder.node);
       if (i < 0) continue;
       if (holder.heard >= 0 && holder.heard < cursor) heard += 1;
-      const whole = (moment.of(holder.node, "scl") || 0) >= commit.lsn;
+      const whole = fate !== "annulled" && (moment.of(holder.node, "scl") || 0) >= commit.lsn;
       const gone = moment.of(holder.node, "state") === "lost" && holder.synced >= 0 && holder.synced < cursor;
       cell(context, holder, cursor, [left, TOP + i * view.row + 1.5, width, view.row - 3], whole, gone);
     }
@@ -188,13 +198,14 @@ function column(context, run, commit, view, x) {
   context.moveTo(left - 0.5, TOP);
   context.lineTo(left - 0.5, TOP + view.row * view.rows.length);
   context.stroke();
+  if (fate === "annulled") return;
   // The VDL may have passed a commit of which too few have told: that is what one looks for.
   const early = !durable && commit.lsn <= view.vdl && heard < QUORUM;
   context.fillStyle = durable ? colors.write : early ? colors.finding : colors.dim;
   context.textAlign = "center";
   context.font = SMALL;
   const words = durable ? "✓" : early ? `${heard} of 6` : String(heard);
-  context.fillText(words, left + width / 2, TOP - 5);
+  context.fillText(words, left + width / 2, COUNTS);
   context.textAlign = "left";
 }
 
@@ -213,9 +224,13 @@ function cell(context, holder, cursor, [x, y, width, height], complete, gone) {
     context.fillRect(x, y, width, height);
     hatch(context, x, y, width, height, colors.write, 4);
   } else if (reached(holder.received)) {
-    context.strokeStyle = colors.write;
+    const above = reached(holder.disk);
+    context.strokeStyle = above ? colors.recovery : colors.write;
     context.lineWidth = 1;
+    context.setLineDash(above ? [4, 3] : []);
     context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+    context.setLineDash([]);
+    if (above) hatch(context, x + 2, y + 2, width - 4, height - 4, colors.recovery, 7);
   }
 }
 
@@ -232,7 +247,7 @@ function annulled(context, run, view, x) {
     context.globalAlpha = 1;
     hatch(context, from, TOP, width, height, colors.recovery, 7);
     context.fillStyle = colors.recovery;
-    if (width > 60) context.fillText("annulled", from + 4, TOP - 5);
+    if (width > 60) context.fillText("annulled", from + 4, COUNTS);
     view.spots.push({ x: from, width, word: "annulled" });
   }
 }
@@ -268,7 +283,7 @@ function watermarks(context, found, view, x, height, width) {
     context.strokeStyle = names[0][1];
     context.lineWidth = 2;
     context.beginPath();
-    context.moveTo(at, TOP - 3);
+    context.moveTo(at, 2);
     context.lineTo(at, height - BOTTOM + 2);
     context.stroke();
     const text = names.map(([word]) => word).join(" = ");
@@ -278,7 +293,7 @@ function watermarks(context, found, view, x, height, width) {
     context.fillRect(left - 3, 0, wide + 6, 13);
     context.fillStyle = names[0][1];
     context.fillText(text, left, 10);
-    view.spots.push({ x: left - 3, width: wide + 6, word: names[0][0], top: true });
+    view.spots.push({ x: left - 3, width: wide + 6, words: names.map(([word]) => word), top: true });
   }
 }
 
@@ -322,6 +337,7 @@ function hint(view, event) {
   const place = event.currentTarget.getBoundingClientRect();
   const [x, y] = [event.clientX - place.left, event.clientY - place.top];
   const spot = view.spots.find((each) => x >= each.x && x <= each.x + each.width && (!each.top || y < 14));
+  if (spot?.words) return showTip(event.clientX, event.clientY, wordsForAll(spot.words));
   if (spot) return showTip(event.clientX, event.clientY, wordsFor(spot.word), spot.word);
   const run = active();
   const lsn = lsnAt(run.film, view, event);
@@ -335,8 +351,7 @@ function hint(view, event) {
 
 function cellWords(run, commit, node) {
   const heard = commit.holders.filter((each) => each.heard >= 0 && each.heard < run.cursor).length;
-  const durable = commit.durable >= 0 && commit.durable < run.cursor ? "durable" : "not durable yet";
-  const whole = `${heard} of 6 acknowledged, ${durable}.`;
+  const whole = `${heard} of 6 acknowledged, ${fateOf(commit, run.cursor) || "not durable yet"}.`;
   if (node === undefined) return whole;
   const holder = commit.holders.find((each) => each.node === node);
   const reached = (n) => n !== undefined && n >= 0 && n < run.cursor;
@@ -344,6 +359,8 @@ function cellWords(run, commit, node) {
   if (reached(holder?.lost)) return `${name} had it, and has lost it. ${whole}`;
   if (reached(holder?.heard)) return `${name} has it on disk, and the writer knows. ${whole}`;
   if (reached(holder?.synced)) return `${name} has it on disk; the writer has not heard so yet. ${whole}`;
+  if (reached(holder?.disk)) return `${name} has it on disk, but above a gap: something before it is missing, so nothing is acknowledged. ${whole}`;
   if (reached(holder?.received)) return `${name} has received it; it is not on disk yet. ${whole}`;
+  if (reached(holder?.dropped)) return `The network has lost it on the way to ${name}. ${whole}`;
   return `${name} has not received it from the writer. ${whole}`;
 }

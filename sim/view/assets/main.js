@@ -8,11 +8,11 @@ import { KeysDialog, startKeys } from "view/keys.js";
 import { Lanes } from "view/lanes.js";
 import { LogLine } from "view/logline.js";
 import { ClusterMap } from "view/map.js";
-import { startTheme } from "view/palette.js";
+import { kept, keep, startTheme } from "view/palette.js";
 import { firstFilm, listen } from "view/server.js";
 import { Slider } from "view/slider.js";
-import { Run, active, app, changed, film, set, useApp } from "view/store.js";
-import { toCursor } from "view/time.js";
+import { Run, active, app, changed, film, nameOf, set, useApp } from "view/store.js";
+import { isParting, toCursor } from "view/time.js";
 import { Tour, offerTour } from "view/tour.js";
 import { startTips, useWords } from "view/words.js";
 
@@ -38,12 +38,11 @@ function Sentence() {
   useApp();
   const { film: shown } = active();
   const told = shown.run.cut ? "The film holds the beginning of a longer run." : "";
-  const differ = app.forks.get(app.active === "main" ? app.other : app.active)?.first_difference;
-  const here = differ && active().cursor === differ[app.active === "main" ? "main" : "fork"] + 1;
+  const here = app.other && isParting(app.other);
   return html`<div class="sentence ${app.other ? "two" : ""}">
     ${here && html`<span class="differ" data-tip="Up to here the two runs are the same, event by event.">≠ first difference</span>`}
     <p aria-live=${app.playing ? "off" : "polite"} id="sentence"><${Told} run=${active()} /></p>
-    ${app.other && html`<p class="othersentence"><span class="dim">${app.other}:</span> <${Told} run=${app.runs.get(app.other)} /></p>`}
+    ${app.other && html`<p class="othersentence"><span class="dim">${nameOf(app.other)}:</span> <${Told} run=${app.runs.get(app.other)} /></p>`}
     <p class="notice" role="status">${app.notice || told}</p></div>`;
 }
 
@@ -71,6 +70,12 @@ function firstCursor(of) {
   return first ? first.durable + 1 : 0;
 }
 
+/** Where a visitor was when the page was loaded anew. */
+function keptCursor(of) {
+  const [digest, cursor] = (kept("moment") ?? "").split(" ");
+  return digest === of.run.digest && Number(cursor) <= of.count ? Number(cursor) : null;
+}
+
 async function start() {
   startTheme(changed);
   startTips();
@@ -83,7 +88,8 @@ async function start() {
   offerTour(main);
   document.getElementById("page").replaceChildren();
   render(html`<${Page} />`, document.getElementById("page"));
-  toCursor(firstCursor(main));
+  toCursor(keptCursor(main) ?? firstCursor(main));
+  window.addEventListener("pagehide", () => keep("moment", `${main.run.digest} ${app.runs.get("main").cursor}`));
   startKeys();
   listen();
   requestAnimationFrame(() => {

@@ -1,13 +1,14 @@
 // The map: zones with their segments, the writers and the clients; dots are messages under way.
 
 import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
-import { acknowledged, stageOf, upperBound } from "view/film.js";
+import { acknowledged, fateOf, stageOf, upperBound } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { Dots, hitDot } from "view/dots.js";
 import { html } from "view/html.js";
 import { shownStamp } from "view/canvas.js";
 import { stateSign, stateWords } from "view/signs.js";
-import { activate, app, select, useApp } from "view/store.js";
+import { activate, app, nameOf, select, useApp } from "view/store.js";
+import { wordsFor } from "view/words.js";
 
 const WINDOW = 48; // LSNs in a card's little log
 const CLIENTS = 8;
@@ -37,7 +38,7 @@ export function ClusterMap({ run }) {
   };
   const side = app.other ? (run.name === app.active ? "active" : "beside") : "";
   return html`<section class="map ${side}" ref=${box} onClickCapture=${pick}
-      aria-label="Map of ${run.name}">
+      aria-label="Map of ${nameOf(run.name)}">
     ${app.other && html`<${RunName} run=${run} />`}
     <${Clients} run=${run} />
     <div class="writers">${shown.map((node) => html`<${Writer} key=${node} run=${run} node=${node} />`)}</div>
@@ -53,8 +54,8 @@ function RunName({ run }) {
   const verdict = run.film.run.verdict;
   return html`<button class="runname" onClick=${() => activate(run.name)}
       aria-pressed=${run.name === app.active}>
-    <strong>${run.name === "main" ? "the run" : run.name}</strong>
-    <span class="dim">${fork?.title ?? run.film.run.name}</span>
+    <strong>${nameOf(run.name)}</strong>
+    <span class="dim" data-tip=${fork?.title}>${fork?.title ?? run.film.run.name}</span>
     <span class=${verdict === "passed" ? "good" : "bad"}>${verdict}</span>
   </button>`;
 }
@@ -157,17 +158,18 @@ function Ring({ run, node }) {
   const commit = run.film.commitAt(run.cursor);
   if (!commit || commit.writer !== node) return null;
   const acks = acknowledged(commit, run.cursor);
-  const durable = commit.durable >= 0 && commit.durable < run.cursor;
+  const fate = fateOf(commit, run.cursor);
+  const durable = fate === "durable";
   const id = run.film.commits.indexOf(commit);
-  const words = `${lsnRange(commit.first_lsn, commit.lsn)}: ${acks.length} of 6 acknowledged${durable ? ", durable" : ""}`;
+  const words = `${lsnRange(commit.first_lsn, commit.lsn)}: ${acks.length} of 6 acknowledged${fate && `, ${fate}`}`;
   return html`<button class="ring ${durable ? "durable" : ""}" data-word="ring" aria-label=${words}
       onClick=${() => select({ type: "commit", id })}>
     <svg viewBox="-20 -20 40 40" width="40" height="40" aria-hidden="true">
       ${ARCS.map((d, i) => html`<path key=${i} d=${d} class=${i < acks.length ? "on" : "off"} />`)}
-      <text y="4.5" text-anchor="middle">${durable ? "✓" : acks.length}</text>
+      <text y="4.5" text-anchor="middle">${{ durable: "✓", annulled: "✕" }[fate] ?? acks.length}</text>
     </svg>
     <span class="ringwords"><span class="dim">${lsnRange(commit.first_lsn, commit.lsn)}</span>
-      <span>${acks.length} of 6 ${durable ? "· durable" : ""}</span></span>
+      <span>${acks.length} of 6 ${fate && `· ${fate}`}</span></span>
   </button>`;
 }
 
@@ -196,7 +198,7 @@ function Segment({ run, node, size }) {
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
     <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b class=${scl < 1e4 ? "" : "long"}>${count(scl)}</b><//>
-      ${gap && size !== "tight" ? html` <span class="gap" data-word="gap">gap ${gap.replace("LSN ", "")}</span>` : ""}</div>
+      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap ? `${app.other ? "" : "gap "}${gap.replace("LSN ", "")}` : ""}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">
       <${Value} word="epoch">${brief(moment.of(node, "epoch"))}<//>

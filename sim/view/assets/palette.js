@@ -42,6 +42,23 @@ export function store(key, value) {
   }
 }
 
+/** What this tab keeps while it is open. */
+export function kept(key) {
+  try {
+    return window.sessionStorage.getItem(`aurora-sim ${key}`);
+  } catch {
+    return null;
+  }
+}
+
+export function keep(key, value) {
+  try {
+    window.sessionStorage.setItem(`aurora-sim ${key}`, value);
+  } catch {
+    // the page then begins anew
+  }
+}
+
 export function theme() {
   return document.documentElement.dataset.theme;
 }

@@ -1,7 +1,9 @@
-// Name a thing and it is selected: "LSN 12", "page 3", "commit 12", "A0", "message 7", "call 3", "0.6".
+// Name a thing and it is selected: "LSN 12", "page 3", "commit 12", "A0", "message 7", "call 3", "0.6",
+// or a word to be explained: "PGCL".
 
 import { select, set } from "view/store.js";
 import { toEvent, toTime } from "view/time.js";
+import { wordNamed } from "view/words.js";
 
 /** The thing that words name in a film, or null. */
 export function thingNamed(film, words) {
@@ -9,7 +11,10 @@ export function thingNamed(film, words) {
   const node = film.nodes.findIndex((each) => each.id.toLowerCase() === text.toLowerCase());
   if (node >= 0) return { type: "node", id: node };
   const match = /^(lsn|commit|page|message|call|event)?\s*#?(\d[\d,_]*)$/i.exec(text);
-  if (!match) return null;
+  if (!match) {
+    const word = wordNamed(text);
+    return word ? { type: "word", id: word } : null;
+  }
   const number = Number(match[2].replaceAll(/[,_]/g, ""));
   const kind = (match[1] ?? "lsn").toLowerCase();
   if (kind === "page") return { type: "page", id: number };

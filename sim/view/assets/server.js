@@ -1,7 +1,7 @@
 // Where films come from: the server that made the page, or the page itself when it was exported.
 
 import { Film } from "view/film.js";
-import { toEvent } from "view/time.js";
+import { toParting } from "view/time.js";
 import { Run, app, changed, set } from "view/store.js";
 
 const MOST_FORKS = 16;
@@ -57,6 +57,8 @@ function heard(news) {
 
 async function forkNews(news) {
   const fork = { ...app.forks.get(news.run), ...news };
+  const parent = / fork (fork-\d+)\.toml /.exec(news.command ?? "")?.[1];
+  if (parent && news.title) fork.title = `${parent}, ${news.title}`;
   app.forks.set(news.run, fork);
   if (news.state === "failed") app.notice = `${news.run}: ${news.error ?? "the fork could not be run"}`;
   changed();
@@ -79,8 +81,7 @@ export async function openFork(name) {
   app.view = "map";
   app.selection = null;
   app.marks = null;
-  const difference = app.forks.get(name)?.first_difference;
-  if (difference) toEvent(Math.min(difference.main, app.runs.get("main").film.count - 1));
+  toParting(name);
   changed();
 }
 
@@ -102,6 +103,10 @@ export async function askFork(draft, title) {
   changed();
   if (before?.state === "done") await openFork(reply.run); // faster than its own announcement
   return reply.run;
+}
+
+export async function stopFuture() {
+  await post("inevitable", { run: "main", stop: true });
 }
 
 export async function askFuture(futures) {

@@ -26,6 +26,21 @@ export function stateWords(state) {
   return STATES[state]?.[1] ?? "Not there yet.";
 }
 
+const STAGES = {
+  acknowledged: "It is on this segment's disk with all before it, and the writer has heard so.",
+  "on disk": "It is on this segment's disk with all before it; the writer has not heard so.",
+  "above a gap": "It is on this segment's disk, but something before it is missing: the SCL stands in front of the gap, and nothing is acknowledged.",
+  received: "It has come to this segment, and is not on its disk yet.",
+  lost: "It was here, and is gone or annulled.",
+  "lost on the way": "The network has lost it on the way to this segment.",
+  "not there": "It has not come to this segment.",
+};
+
+/** What it means how far a segment is with a commit. */
+export function stageWords(stage) {
+  return STAGES[stage] ?? "";
+}
+
 export const FAMILIES = {
   write: ["●", "redo and its acknowledgements"],
   read: ["◆", "reads and their answers"],

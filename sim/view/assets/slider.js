@@ -8,7 +8,7 @@ import { html } from "view/html.js";
 import { curve } from "view/inevitable.js";
 import { colors } from "view/palette.js";
 import { active, app, endNs, film, set, useApp } from "view/store.js";
-import { toEvent, toTime } from "view/time.js";
+import { parting, toEvent, toParting, toTime } from "view/time.js";
 import { hideTip, showTip } from "view/words.js";
 
 const SIDE = 14;
@@ -41,6 +41,7 @@ export function Slider() {
     set({ playing: false });
     const [x, y] = place(event);
     const flag = view.current.spots.find((each) => each.flag && inside(each, x, y));
+    if (flag?.parting) return toParting(app.other);
     if (flag) return flag.ns === undefined ? toEvent(flag.event) : toTime(flag.ns);
     ref.current.setPointerCapture(event.pointerId);
     view.current.drag = true;
@@ -98,7 +99,7 @@ function paint(context, width, height, view) {
   density(context, view, x, width, base);
   invariants(context, view, x, base, end);
   spans(context, view, x, end);
-  curve(context, x, FLAGS + 1, base - INVARIANTS - 2, view.spots);
+  curve(context, x, FAULTS + ROWS * (SPAN + 2) + 2, base - INVARIANTS - 2, view.spots);
   flags(context, view, x, width);
 }
 
@@ -188,6 +189,7 @@ function invariants(context, view, x, base, end) {
 
 function spans(context, view, x, end) {
   const free = new Array(ROWS + THIN).fill(-Infinity);
+  const outside = []; // names of short ones, which stand beside them where nothing else does
   for (const each of film().episodes) {
     const from = x(each.from_ns);
     const to = Math.max(x(Math.min(each.to_ns, end)), from + 3);
@@ -207,7 +209,8 @@ function spans(context, view, x, end) {
       context.fillStyle = colors.fault;
       context.fillRect(from, y, 2, SPAN);
       const text = to - from > 34 ? fitted(context, each.title, to - from - 8) : "";
-      if (text) {
+      if (!text) outside.push([to + 3, y + 9, each.title]);
+      else {
         const wide = context.measureText(text).width;
         context.fillStyle = colors.panel;
         context.fillRect(from + 3, y + 0.5, wide + 4, SPAN - 1);
@@ -216,6 +219,16 @@ function spans(context, view, x, end) {
       }
     }
     view.spots.push({ x: from - 1, w: to - from + 2, y, h: thin ? 3 : SPAN, text: `${each.title}, ${briefMoment(each.from_ns)} to ${briefMoment(each.to_ns)} (${span(each.to_ns - each.from_ns)})` });
+  }
+  beside(context, outside, film().episodes.map((each) => x(each.from_ns)), x(endNs()));
+}
+
+/** Names to the right of their spans, if they fit before anything else begins. */
+function beside(context, names, begins, end) {
+  context.fillStyle = colors.dim;
+  for (const [left, y, title] of names) {
+    const next = Math.min(end, ...begins.filter((at) => at > left - 6));
+    if (context.measureText(title).width < next - left - 4) context.fillText(title, left, y);
   }
 }
 
@@ -228,8 +241,8 @@ function flags(context, view, x, width) {
   let last = -Infinity;
   let stalled = SIDE;
   const landmarks = [...film().landmarks];
-  const difference = app.forks.get(app.other ?? app.active)?.first_difference;
-  if (difference && app.other) landmarks.push({ t: film().t[difference.main] ?? 0, event: difference[app.active === "main" ? "main" : "fork"], kind: "difference", title: "first difference of the two runs" });
+  const parted = app.other ? parting(app.other) : null;
+  if (parted && parted.ns < Infinity) landmarks.push({ t: parted.ns, kind: "difference", title: "first difference of the two runs" });
   for (const mark of landmarks.sort((a, b) => a.t - b.t)) {
     const at = x(mark.t);
     const [text, color] = FLAG[mark.kind] ?? ["▪", "dim"];
@@ -244,7 +257,7 @@ function flags(context, view, x, width) {
       context.textAlign = "left";
     }
     if (!close && text) last = at;
-    view.spots.unshift({ flag: true, event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
+    view.spots.unshift({ flag: true, parting: mark.kind === "difference", event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
   }
   for (const each of app.marks?.events.slice(0, 200) ?? []) {
     context.fillStyle = colors.select;

@@ -49,6 +49,9 @@ export function film() {
   return active().film;
 }
 
+/** A run's name in words. */
+export const nameOf = (name) => (name === "main" ? "the run" : name);
+
 export function endNs() {
   let end = film().endNs;
   if (app.other) end = Math.max(end, app.runs.get(app.other).film.endNs);

@@ -12,16 +12,43 @@ export function speedWords(speed) {
   return `${speed / 1e3} µs/s`;
 }
 
+/** Where the active run and another one part: the event of each, and when the earlier of them is. */
+export function parting(other) {
+  const main = app.active === "main";
+  const differ = app.forks.get(main ? other : app.active)?.first_difference;
+  const run = app.runs.get(other);
+  if (!differ || !run) return null;
+  const [mine, its] = main ? [differ.main, differ.fork] : [differ.fork, differ.main];
+  const [a, b] = [film().t[mine] ?? Infinity, run.film.t[its] ?? Infinity];
+  return { mine, its, mineNs: a, itsNs: b, ns: Math.min(a, b) };
+}
+
 /** The other run follows: event by event as long as the two are the same, by time from there on. */
 function follow() {
   const { name, cursor } = active();
   for (const run of app.runs.values()) {
     if (run.name === name) continue;
-    const differ = app.forks.get(name === "main" ? run.name : name)?.first_difference;
-    const [mine, its] = name === "main" ? [differ?.main, differ?.fork] : [differ?.fork, differ?.main];
-    const same = mine !== undefined && cursor <= mine + 1;
-    run.moment.moveTo(same ? Math.min(cursor, its + 1) : run.film.cursorAt(app.t));
+    const same = cursor <= (parting(run.name)?.mine ?? -1);
+    run.moment.moveTo(same ? cursor : run.film.cursorAt(app.t));
   }
+}
+
+/** To the first event in which the active run and another differ; false if there is none. */
+export function toParting(other) {
+  const at = parting(other);
+  if (!at || at.ns === Infinity) return false;
+  app.playing = false;
+  app.notice = "";
+  toCursor(at.mineNs === at.ns ? at.mine + 1 : at.mine);
+  app.t = at.ns;
+  app.runs.get(other).moment.moveTo(at.itsNs === at.ns ? at.its + 1 : at.its);
+  return true;
+}
+
+/** Whether the moment is that of the first difference. */
+export function isParting(other) {
+  const at = parting(other);
+  return Boolean(at) && app.t === at.ns && active().cursor - at.mine >= 0 && active().cursor - at.mine <= 1;
 }
 
 /** To the state after `cursor` events, at the time of the last of them. */

@@ -9,27 +9,42 @@ import { active, app, select, set, useApp } from "view/store.js";
 import { toEvent } from "view/time.js";
 
 const COMMITS = 3;
+const COPIES = 6;
+const QUORUM = 4;
+const CALM_NS = 2e7;
 
-/** A commit that four of six acknowledge one after the other, while nothing fails. */
+/** Whether no fault lasts in [from, to], but for one that is given. */
+const calm = (film, from, to, but = null) => film.episodes.every((each) => each === but || each.to_ns < from || each.from_ns > to);
+
+/** A commit that is durable with its fourth acknowledgement, and not before, while nothing fails;
+ * the ring at the writer shows it all the while. */
 function calmCommit(film) {
-  const fit = (each) => each.durable >= 0 && acknowledged(each, film.count).length >= 4 && film.t[each.allocated] > 2e7;
-  return film.commits.find(fit) ?? film.commits.find((each) => each.durable >= 0) ?? null;
+  const fit = (each) => {
+    if (each.durable < 0 || each.annulled >= 0 || acknowledged(each, each.durable + 1).length !== QUORUM) return false;
+    const shown = film.commitAt(each.allocated + 1) === each && film.commitAt(each.durable + 1) === each;
+    return shown && calm(film, film.t[each.allocated], film.t[each.durable]);
+  };
+  return film.commits.find((each) => fit(each) && film.t[each.allocated] > CALM_NS) ?? film.commits.find(fit) ?? null;
 }
 
-const fourth = (film, commit) => acknowledged(commit, film.count)[3]?.heard ?? commit.durable;
-
-/** The first fault that takes a whole zone. */
+/** The first fault that takes a whole zone, no other one, and lets some commits become durable. */
 function zoneFault(film) {
+  if (film.run.bug || film.segments.length !== COPIES) return null;
   return film.episodes.find((each) => {
     const zones = new Set(each.nodes.map((node) => film.nodes[node].az));
-    return each.kind === "crash" && each.nodes.length > 1 && zones.size === 1;
+    if (each.kind !== "crash" || each.nodes.length !== 2 || zones.size !== 1) return false;
+    const some = film.durables.filter((commit) => film.t[commit.durable] > each.from_ns)[COMMITS - 1];
+    return some && film.t[some.durable] < each.to_ns && calm(film, each.from_ns, film.t[some.durable], each);
   });
 }
 
 const eventAt = (film, ns) => Math.max(0, film.cursorAt(ns) - 1);
 
+/** How many events have happened before a fault begins: all of it is still to come. */
+const before = (film, fault) => film.cursorAt(fault.from_ns - 1);
+
 function durableSince(film, from, cursor) {
-  return film.durables.filter((each) => each.durable > from && each.durable < cursor).length;
+  return film.durables.filter((each) => each.durable >= from && each.durable < cursor).length;
 }
 
 function commitTask(film) {
@@ -38,50 +53,55 @@ function commitTask(film) {
   const id = film.commits.indexOf(commit);
   return {
     title: "Find the fourth acknowledgement",
-    words: "A writer has just given LSNs to a commit and sends it to six segments. Press → again and again (or hold it) and watch the ring at the writer: when its fourth part fills, the commit is durable.",
+    words: "A writer has just given LSNs to a commit and sends it to six segments. Press → again and again (or hold it) and watch the ring at the writer: with its fourth part the commit is durable, and the ring shows a tick.",
     begin: () => {
       toEvent(commit.allocated);
       select({ type: "commit", id }, { show: true });
     },
-    done: () => active().cursor > fourth(film, commit) && active().cursor <= fourth(film, commit) + 60,
-    missed: () => active().cursor > fourth(film, commit) + 60,
-    praise: "That was the fourth of six: the PGCL moves, then the VDL, and the caller is told. Two slow copies would not have mattered.",
+    done: () => active().cursor > commit.durable,
+    praise: "That was the fourth of six: with it the PGCL moved, then the VDL; the caller is told next. The two copies that are still to come need not be waited for.",
   };
 }
 
 function zoneTask(film) {
   const fault = zoneFault(film);
   if (!fault) return null;
-  const start = eventAt(film, fault.from_ns);
+  const start = before(film, fault);
+  const zone = film.nodes[fault.nodes[0]].az;
   return {
     title: "Watch a zone die, and commits go on",
-    words: "A whole availability zone is about to crash: two of six copies. Press Space to play, or c to go from commit to commit. Do commits still become durable?",
+    words: `All of AZ${zone} is about to crash: two of six copies. Press Space to play, or c to go from commit to commit. Do commits still become durable?`,
     begin: () => {
       select(null);
       set({ speed: 2e7 });
       toEvent(Math.max(0, start - 1));
     },
-    done: () => active().cursor > start && durableSince(film, start, active().cursor) >= COMMITS,
+    done: () => durableSince(film, start, active().cursor) >= COMMITS,
     praise: "They do: four of six are left, and four are enough. Nobody was asked, nobody elected anyone.",
   };
 }
 
 function forkTask(film) {
   const fault = zoneFault(film);
-  const at = fault ? fault.from_ns + (fault.to_ns - fault.from_ns) * 0.06 : film.endNs / 2;
-  const target = film.segments.find((node) => !fault?.nodes.includes(node));
+  if (!fault) return null;
+  const at = fault.from_ns + (fault.to_ns - fault.from_ns) * 0.06;
+  if (!calm(film, fault.from_ns, at, fault)) return null;
+  const target = film.segments.find((node) => !fault.nodes.includes(node));
+  let known = 0;
+  const done = () => [...app.forks.values()].filter((each) => each.state === "done").length;
   return {
-    title: "Fork, and take a fourth copy away",
+    title: "Fork, and take a third copy away",
     words: app.server
-      ? `The zone is still away, and four copies are left. Under Fork, add “crash of ${film.nodes[target].id}” at this moment and press Run the fork: with three of six, what happens to writes?`
-      : "The zone is still away, and four copies are left. With one more gone, writes would wait. This exported page cannot run forks: open the tab Fork, where the command stands that can.",
+      ? `AZ${film.nodes[fault.nodes[0]].az} is still away, and four copies are left. Under Fork, add “crash of ${film.nodes[target].id}” at this moment and press Run the fork: with three of six, what happens to writes?`
+      : `AZ${film.nodes[fault.nodes[0]].az} is still away, and four copies are left. With one more gone, writes would wait. This exported page cannot run forks: open the tab Fork, where the command stands that can.`,
     begin: () => {
+      known = done();
       app.playing = false;
       toEvent(eventAt(film, at));
-      app.draft = { kind: "crash", target: film.nodes[target].id, params: {}, add: [], remove: [], redraw: false };
+      app.draft = { of: "main", kind: "crash", target: film.nodes[target].id, params: {}, add: [], remove: [], redraw: false };
       set({ tab: app.server ? "fork" : "now" });
     },
-    done: () => (app.server ? [...app.forks.values()].some((each) => each.state === "done") : app.tab === "fork"),
+    done: () => (app.server ? done() > known : app.tab === "fork"),
     praise: app.server
       ? "Two runs side by side from one moment: press Space and compare. In the fork no commit becomes durable until a copy is back."
       : "That command brings the page with a simulator behind it.",
@@ -103,9 +123,19 @@ export function startTour() {
   app.other = null;
   app.active = "main";
   app.view = "map";
-  app.tour = { tasks: tasksOf(active().film), at: 0, done: false };
+  const tasks = tasksOf(active().film);
   store("tour", "seen");
-  begin(0);
+  if (!tasks.length) {
+    return set({ tour: null, notice: "This run has nothing that the tour could show: open the scenario default for it." });
+  }
+  app.tour = { tasks, at: 0, done: false };
+  return begin(0);
+}
+
+/** Whether what the tour asks for is done: a key that is still held down goes no further. */
+export function tourStops() {
+  const task = app.tour?.tasks[app.tour.at];
+  return Boolean(task?.done());
 }
 
 export function skipTour() {
@@ -133,16 +163,15 @@ export function Tour() {
   if (!tour) return null;
   if (!task) {
     return html`<aside class="tour" aria-label="Tour"><h2>What is this?</h2>
-      <p>One recorded run of the real engine: three zones, six copies of its log, and faults on purpose. You can stand at any moment of it. In one minute, do three things yourself?</p>
+      <p>One recorded run of the real engine: three zones, six copies of its log, and faults on purpose. You can stand at any moment of it. In one minute, do ${["", "one thing", "two things", "three things"][tour.tasks.length]} yourself?</p>
       <p class="choices"><button class="primary" id="tour-start" onClick=${startTour}>Show me</button> <button onClick=${skipTour}>Not now</button></p></aside>`;
   }
   const last = tour.at === tour.tasks.length - 1;
   return html`<aside class="tour" aria-label="Tour" aria-live="polite">
     <p class="dim">${tour.at + 1} of ${tour.tasks.length}</p><h2>${done ? "✓ " : ""}${task.title}</h2>
     <p>${done ? task.praise : task.words}</p>
-    ${!done && task.missed?.() && html`<p class="bad">You have gone past it. Step back with ←, or <button class="link" onClick=${() => begin(tour.at)}>start again</button>.</p>`}
     <p class="choices">${done && !last && html`<button class="primary" id="tour-next" onClick=${() => begin(tour.at + 1)}>Next</button> `}
       ${done && last && html`<button class="primary" id="tour-end" onClick=${skipTour}>Done</button> `}
       ${!(done && last) && html`<button onClick=${skipTour}>End the tour</button>`}
-      ${!done && !last && html` <button onClick=${() => begin(tour.at + 1)}>Skip this</button>`}</p></aside>`;
+      ${done ? html` <button onClick=${() => begin(tour.at)}>Again</button>` : !last && html` <button onClick=${() => begin(tour.at + 1)}>Skip this</button>`}</p></aside>`;
 }

@@ -4,8 +4,10 @@
 import { briefMoment, plural } from "view/format.js";
 import { html } from "view/html.js";
 import { Inevitable } from "view/inevitable.js";
-import { active, app, select } from "view/store.js";
+import { active, app, notice, select } from "view/store.js";
+import { titleOf } from "view/follow.js";
 import { toEvent } from "view/time.js";
+import { wordsFor } from "view/words.js";
 
 export function Why() {
   const run = active();
@@ -16,9 +18,9 @@ export function Why() {
       ? html`<div class="finding" role="note"><h2><span class="bad">✕</span> ${invariant ?? verdict}</h2>
           <p><${Words} run=${run} sentence=${film.story.find((each) => each.kind === "found") ?? { text: finding, refs: [] }} at=${foundAt(film)} /></p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
           <${LastStep} run=${run} />
-          ${bug && html`<p class="dim">Planted on purpose: <b>${bug}</b></p>`}</div>`
+          ${bug && html`<${Planted} run=${film.run} />`}</div>`
       : html`<div class="passed"><h2><span class="good">✓</span> ${verdict}</h2>
-          <p>Nothing was found. ${heldWords(film)}</p></div>`}
+          <p>Nothing was found. ${heldWords(film)}</p>${bug && html`<${Planted} run=${film.run} />`}</div>`}
     ${film.story.length > 0 && html`<h3>${finding ? "How it came to that" : "What happened"} <span class="dim">click a sentence</span></h3>
       <ol class="story">${told(film).map((each, i) => html`<${Sentence} key=${i} run=${run} sentence=${each} />`)}</ol>
       <${Footnotes} film=${film} />`}
@@ -26,6 +28,16 @@ export function Why() {
     <h3>Invariants <span class="dim">green until it is not</span></h3>
     <${Invariants} run=${run} />`;
 }
+
+/** The bug that was planted, and what it does wrong. */
+function Planted({ run }) {
+  const edits = run.bug_edits ?? [];
+  return html`<p>Planted on purpose: <b>${run.bug}</b>${run.bug_words ? `: ${run.bug_words}` : ""}${run.bug_breaks ? html` <span class="dim">(${run.bug_breaks})</span>` : ""}</p>
+    ${edits.length > 0 && html`<details class="footnotes"><summary>What it changes in the code</summary>
+      ${edits.map((each) => html`<pre class="command" key=${each.target}>${each.target}${"\n"}${marked("−", each.old)}${"\n"}${marked("+", each.new)}</pre>`)}</details>`}`;
+}
+
+const marked = (sign, text) => text.split("\n").map((each) => `${sign} ${each}`).join("\n");
 
 /** What explain tells besides what happened: it stands in other places, or below. */
 const BESIDE = { head: "", found: "", broken: "", next: "", proved: "Proved", met: "Expected, and met", missed: "Expected, and not met", marks: "Reached" };
@@ -81,11 +93,19 @@ function Words({ run, sentence, at: event = null }) {
   for (const ref of refs) {
     if (ref.from < at || !thingOf(film, ref)) continue;
     parts.push(sentence.text.slice(at, ref.from));
-    parts.push(html`<button class="link" onClick=${() => follow(film, ref, event)}>${sentence.text.slice(ref.from, ref.to)}</button>`);
+    const words = sentence.text.slice(ref.from, ref.to);
+    parts.push(html`<button class="link" data-tip=${tipOf(film, words, ref)} onClick=${() => follow(film, ref, event)}>${words}</button>`);
     at = ref.to;
   }
   parts.push(sentence.text.slice(at));
   return parts;
+}
+
+/** What a link's symbol means, and what it selects. */
+function tipOf(film, words, ref) {
+  const symbol = wordsFor(words.split(" ")[0]);
+  const thing = `Click: ${titleOf(film, thingOf(film, ref))}`;
+  return symbol ? `${symbol}\n${thing}` : thing;
 }
 
 /** A sentence of the story: its time goes to its moment. */
@@ -109,7 +129,9 @@ function follow(film, ref, event) {
   if (hasEvent(ref)) toEvent(ref.event);
   else if (event !== null) toEvent(event);
   const thing = thingOf(film, ref);
-  if (thing) select(thing, { show: false });
+  if (!thing) return;
+  select(thing, { show: false });
+  notice(`${titleOf(film, thing)} is marked (key 2: its life)`);
 }
 
 function Invariants({ run }) {
@@ -119,13 +141,14 @@ function Invariants({ run }) {
     const broken = each.broken_at !== null && each.broken_at !== undefined;
     const at = broken ? (film.t[each.broken_at] ?? film.endNs) / film.endNs : 1;
     const now = broken && cursor > each.broken_at;
+    const idle = !broken && !each.checks;
     return html`<li key=${each.name} class=${broken ? "broken" : ""}>
-      <span class=${now ? "bad" : "good"}>${now ? "✕" : "✓"}</span>
+      <span class=${now ? "bad" : idle ? "dim" : "good"}>${now ? "✕" : idle ? "–" : "✓"}</span>
       <span class="name" data-tip=${each.words} tabindex="0">${each.name}</span>
-      <svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect class="ok" width=${at * 100} height="6" />
+      <svg viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true"><rect class=${idle ? "idle" : "ok"} width=${at * 100} height="6" />
         ${broken && html`<rect class="broke" x=${Math.min(at * 100, 97)} width=${Math.max(100 - at * 100, 3)} height="6" />`}</svg>
       ${broken
         ? html`<button class="link" onClick=${() => toEvent(each.broken_at)}>broken at ${briefMoment(film.t[each.broken_at] ?? film.endNs)}</button>`
-        : html`<span class="dim">${plural(each.checks, "check")}</span>`}</li>`;
+        : html`<span class="dim">${idle ? "not tested" : plural(each.checks, "check")}</span>`}</li>`;
   })}</ol>`;
 }

@@ -14,6 +14,18 @@ export function wordsFor(symbol) {
   return filmWords[symbol] ?? OWN_WORDS[symbol] ?? "";
 }
 
+/** The word that is explained, as it is written; null if it is not. */
+export function wordNamed(text) {
+  const wanted = text.trim().toLowerCase();
+  const known = [...Object.keys(filmWords), ...Object.keys(OWN_WORDS)];
+  return known.find((each) => each.toLowerCase() === wanted) ?? null;
+}
+
+/** Explain each of several symbols, one a line. */
+export function wordsForAll(symbols) {
+  return symbols.map((each) => `${each}: ${wordsFor(each)}`).join("\n");
+}
+
 /** Show words at a place of the window; `title` may be empty. */
 export function showTip(x, y, text, title = "") {
   if (!text) return hideTip();
