@@ -112,11 +112,12 @@ def spread(
                 under_way += 1
             if not under_way and not ledger.has_more(fresh=not halted):
                 return
-            ended = crew.ended(poll_s)
-            for batch in ended:
+            told = False
+            for batch in crew.ended(poll_s):
                 under_way -= 1
                 for item, result in batch.results:
                     if ledger.count(item):
+                        told = True
                         yield Done(item, result, batch.by)
                 done = {item for item, _ in batch.results}
                 for item in batch.items:
@@ -125,9 +126,9 @@ def spread(
                     if not batch.lost:
                         ledger.give_back(item)
                     elif ledger.lose(item):
-                        why = crew.lost(crew.patience)
+                        told, why = True, crew.lost(crew.patience)
                         yield Done(item, work.given_up(item, why), batch.by)
-            if not ended:
+            if not told:  # also where batches come back in which nothing was begun
                 yield None
     finally:
         crew.close()
