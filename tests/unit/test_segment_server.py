@@ -115,14 +115,15 @@ async def test_a_crash_between_log_and_promise_leaves_a_whole_segment(
     await format_storage(storage, FIRST, Random(1))
     network = InProcessNetwork(64)
     writer = network.attach("writer")
-    storage.stuck = True
     async with trio.open_nursery() as nursery:
         await nursery.start(_server(network, storage).run)
         writer.send("A0", codec.encode(Seal(SECOND, 1)))
+        await trio.sleep(1)
+        storage.stuck = True
         writer.send("A0", codec.encode(InstallTable(SECOND, 2, TABLE)))
         await trio.sleep(1)
         nursery.cancel_scope.cancel()
-    assert decode_promises(bytes(storage.files["promise"])) == Promise(FIRST, FIRST)
+    assert decode_promises(bytes(storage.files["promise"])) == Promise(SECOND, FIRST)
 
     storage.stuck = False
     restarted = _server(network, storage)

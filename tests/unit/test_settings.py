@@ -209,11 +209,11 @@ async def workload(config: aurora.ClusterConfig) -> None:
         first = await engine.put(1, 0, b"first")
         most = (config.new_geometry().lal, config.engine.buffer_pool_pages)
         pages = range(2, 2 + min(3, config.engine.max_mtr_writes, *most))
-        await engine.put_many([(page, 0, b"x" * 2_000) for page in pages])
+        await engine.put_many([(page, 0, b"x" * 1_000) for page in pages])
         cluster.crash("F0")
         with trio.move_on_after(0.5):
             async with trio.open_nursery() as nursery:
-                for number in range(10):  # more does not fit the smallest `disk_bytes`
+                for number in range(5):  # many more do not fit the smallest `disk_bytes`
                     nursery.start_soon(engine.put, 1, 0, b"%05d" % number)
         await trio.sleep(0.1)
         try:
@@ -224,8 +224,8 @@ async def workload(config: aurora.ClusterConfig) -> None:
         engine = await cluster.recover()
         assert (await engine.get(1))[:3] == b"000"
         last = await engine.put(pages[-1], 0, b"last")
-        assert (await engine.get_at(pages[-1], last)).startswith(b"last" + b"x" * 1_996)
-        assert (await engine.get(pages[0], strict=True))[1_999:2_001] == b"x\0"
+        assert (await engine.get_at(pages[-1], last)).startswith(b"last" + b"x" * 996)
+        assert (await engine.get(pages[0], strict=True))[999:1_001] == b"x\0"
 
 
 def run(values: Values) -> None:
