@@ -7,6 +7,8 @@ path of a write: a job writes files that nobody knows, and the manifest makes th
 
 **Order on the disk**, in `_publish` alone: the bytes of a new layer, its name, the manifest that
 names it and no longer names what it replaces, and then the deletion of that.
+
+(More than 400 lines: which job comes before which is decided beside what they do.)
 """
 
 from __future__ import annotations
@@ -88,8 +90,9 @@ class Background:
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
         """How often the log was written anew."""
-        self._beginning_file = self._job_failed = False
-        """The latter: whether the last job that has ended came to nothing."""
+        self._beginning_file = False
+        self._job_failed = False
+        """Whether the last job that has ended came to nothing."""
         self._not_before = 0.0
         """When to try again: a disk that refuses has to be left alone for a while."""
         self._rewrite_at = 0.0
@@ -268,8 +271,10 @@ class Background:
         disk that spoils whatever is written to it is mended at growing intervals.
         """
         state, config, size = self._state, self._config, self._files.log_bytes
-        if not state.whole or self._scrub.log_is_damaged:
-            return state.whole and now >= self._rewrite_at
+        if not state.whole:
+            return False
+        if self._scrub.log_is_damaged:
+            return now >= self._rewrite_at
         # The records alone tell so nearly always, and no head has to be made for it.
         # What was annulled may be all that takes space.
         worth = 0 if self.watch.space.short else config.compact_bytes

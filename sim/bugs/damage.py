@@ -127,8 +127,8 @@ DAMAGE_BUGS: Final = (
         edits=(
             Edit(
                 "segments.background:Background._rewrite_due",
-                "if not state.whole or self._scrub.log_is_damaged:\n        return state.whole and",
-                "if self._scrub.log_is_damaged:\n        return",
+                "if not state.whole:",
+                "if False:",
             ),
         ),
     ),
