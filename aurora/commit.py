@@ -2,7 +2,8 @@
 
 It goes through five stations, of which the first four wait for as long as it takes:
 
-1. Its pages are pinned in the buffer pool, which may be full of others.
+1. Its pages are pinned in the buffer pool, which may be full of others; who has to wait for places
+   stands in line for them.
 2. Those that are not there are brought in: a record links to its page's newest change.
 3. It stands in line for room below the LAL and in the outgoing logs: first come, first served, so
    that a long one is not starved by short ones.
@@ -23,8 +24,8 @@ quorum has them, whatever the VDL.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from typing import TypeVar
 
 from aurora import events
 from aurora.buffer_pool import Places
@@ -34,11 +35,12 @@ from aurora.many_pages import ManyPages
 from aurora.mtr import PageWrite
 from aurora.parts import Part, in_parts
 from aurora.pending import AT_ONCE, WHEN_WOKEN
-from aurora.way import Stations, WaitingRoom, Way
+from aurora.way import Line, Stations, WaitingRoom, Way
 from segments.protocol.errors import Unavailable
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Lsn, PageId
-from segments.protocol.messages import PageReply
+
+_T = TypeVar("_T")
 
 
 class CommitIntake(WaitingRoom):
@@ -47,8 +49,10 @@ class CommitIntake(WaitingRoom):
     def __init__(self, core: WriterCore, trace: Tracer | None = None) -> None:
         super().__init__(core)
         self.trace = trace
-        self.line: OrderedDict[PendingCommit, None] = OrderedDict()
-        """Who wants room, first come first; only the first looks for it."""
+        self.places = Line(self)
+        """Who wants places in the buffer pool."""
+        self.line = Line(self)
+        """Who wants room below the LAL and in the outgoing logs."""
         self.running: PendingParts | None = None
         """Who is in the log in part; the first in line."""
 
@@ -89,15 +93,8 @@ class CommitIntake(WaitingRoom):
         return pending is self.running
 
     def is_behind(self, pending: object) -> bool:
-        """Whether it stands in line behind another, and goes on when that one has left."""
-        return pending in self.line and next(iter(self.line)) is not pending
-
-    def leave_line(self, pending: PendingCommit) -> None:
-        """Its turn is over, or it has given up: the next one's turn, if it was the first."""
-        was_first = not self.is_behind(pending)
-        del self.line[pending]
-        if was_first and self.line:
-            self.woken.append(next(iter(self.line)))
+        """Whether it stands in a line behind another, and goes on when that one has left."""
+        return self.places.is_behind(pending) or self.line.is_behind(pending)
 
 
 class PendingCommit(Way):
@@ -125,16 +122,10 @@ class PendingCommit(Way):
         intake, core, writes = self._intake, self._intake.core, self._writes
         page_ids = dict.fromkeys([write.page_id for write in writes])
         core.space.check(core.floor_held_by)
-        if not core.pool.pin(page_ids):
-            self._waits_for(WaitKind.POOL, now)
-            while not core.pool.pin(page_ids):
-                now = yield from self._progress()
+        if intake.places or not core.pool.pin(page_ids):
+            _, now = yield from self._find_places(lambda: core.pool.pin(page_ids), now)
         try:
-            if missing := core.bring_in_absent(page_ids):
-                self._waits_for(WaitKind.PAGES, now, missing)
-                while missing:
-                    now = yield from self._bring_in(missing, now)
-                    missing = core.bring_in_absent(page_ids)
+            now = yield from self._bring_in(page_ids, now)
             if intake.line or not core.has_room(len(writes)):
                 self._waits_for(WaitKind.ROOM, now)
                 yield from self._stand_in_line()
@@ -144,22 +135,51 @@ class PendingCommit(Way):
             core.pool.unpin(page_ids)
             intake.progress()
 
-    def _bring_in(self, missing: Iterable[PageId], now: float) -> Generator[float, float, float]:
-        """Fetch pages into the buffer pool, at the VDL of the moment; returns the time."""
-        core = self._intake.core
-        for page_id in missing:
-            while core.pool.is_stolen(page_id, core.vdl):
+    def _find_places(
+        self, take: Callable[[], _T], now: float
+    ) -> Generator[float, float, tuple[_T, float]]:
+        """What ``take`` returns as soon as that is true, once all have it who came before."""
+        places = self._intake.places
+        self._waits_for(WaitKind.POOL, now)
+        places.join(self)
+        try:
+            while places.is_behind(self):
+                now = yield WHEN_WOKEN
+            while not (taken := take()):
                 now = yield from self._progress()
-            read = core.reading.read_page(page_id, core.vdl, now, asker=self)
-            try:
-                now = yield from self._answered(read, now)
-                answer = read.result()
-            except Unavailable:
-                return now  # unlike a read, a write waits for as long as it takes (§9)
-            finally:
-                read.end()
-            assert isinstance(answer, PageReply)
-            while not core.pool.install(answer.page, read.read_point, core.vdl):
+        finally:
+            places.leave(self)
+        return taken, now
+
+    def _bring_in(self, page_ids: Iterable[PageId], now: float) -> Generator[float, float, float]:
+        """Have pinned pages in the buffer pool, for as long as it takes; returns the time."""
+        core = self._intake.core
+        if missing := core.bring_in_absent(page_ids):
+            self._waits_for(WaitKind.PAGES, now, missing)
+        while missing:
+            while any(core.pool.is_stolen(each, core.vdl) for each in missing):
+                now = yield from self._progress()
+            now = yield from self._fetch(missing, now)
+            missing = core.bring_in_absent(page_ids)
+        return now
+
+    def _fetch(self, missing: Sequence[PageId], now: float) -> Generator[float, float, float]:
+        """Ask for pages side by side, at the VDL of the moment; returns the time."""
+        core = self._intake.core
+        read_point = core.vdl
+        many = ManyPages(core.reading, core.cached, missing, read_point, now, asker=self)
+        try:
+            while (timer := many.next_timer()) is not None:
+                now = yield timer
+                if not many.done:
+                    many.on_timer(now)
+            pages = many.result()
+        except Unavailable:
+            return now  # unlike a read, a write waits for as long as it takes (§9)
+        finally:
+            many.end()
+        for page in pages:
+            while not core.pool.install(page, read_point, core.vdl):
                 if core.pool.make_room(1, core.vdl):
                     break  # the page may have changed since: ask again
                 now = yield from self._progress()
@@ -168,17 +188,17 @@ class PendingCommit(Way):
     def _stand_in_line(self) -> Stations:
         """Wait for the turn, and then for room."""
         intake, core, count = self._intake, self._intake.core, len(self._writes)
-        intake.line[self] = None
+        intake.line.join(self)
         try:
-            yield WHEN_WOKEN if intake.is_behind(self) else AT_ONCE
-            while intake.is_behind(self):
+            yield WHEN_WOKEN if intake.line.is_behind(self) else AT_ONCE
+            while intake.line.is_behind(self):
                 yield WHEN_WOKEN
             if intake.trace is not None:
                 intake.trace(core.name, events.RoomWaitStarted(count, core.lsn_limit))
             while not core.has_room(count):
                 yield from self._progress()
         finally:
-            intake.leave_line(self)
+            intake.line.leave(self)
 
 
 class PendingParts(PendingCommit):
@@ -193,12 +213,12 @@ class PendingParts(PendingCommit):
         self._waits_for(WaitKind.POOL, now)
         parts = yield from in_parts(self._writes, core.part_limits)
         most = max(len(_pages_of(part)) for part in parts)
-        while (places := core.pool.reserve(most)) is None:
-            now = yield from self._progress()
+        places, now = yield from self._find_places(lambda: core.pool.reserve(most), now)
+        assert places is not None
         try:
             now = yield from self._take_in(places, parts[0], now)
             self._waits_for(WaitKind.ROOM, now)
-            intake.line[self] = None
+            intake.line.join(self)
             yield from self._take_its_turn()
             core.space.check(core.floor_held_by, added)
             yield from self._write(parts, places, now)
@@ -207,15 +227,15 @@ class PendingParts(PendingCommit):
                 intake.running = None
                 core.pool.steal_from(None)
             if self in intake.line:
-                intake.leave_line(self)
+                intake.line.leave(self)
             places.release()
             intake.progress()
 
     def _take_its_turn(self) -> Stations:
         """Wait for the turn, and then for room for all of it below the LAL."""
         intake, core, count = self._intake, self._intake.core, len(self._writes)
-        yield WHEN_WOKEN if intake.is_behind(self) else AT_ONCE
-        while intake.is_behind(self):
+        yield WHEN_WOKEN if intake.line.is_behind(self) else AT_ONCE
+        while intake.line.is_behind(self):
             yield WHEN_WOKEN
         if intake.trace is not None:
             intake.trace(core.name, events.RoomWaitStarted(count, core.lsn_limit))
@@ -240,35 +260,9 @@ class PendingParts(PendingCommit):
 
     def _take_in(self, places: Places, part: Part, now: float) -> Generator[float, float, float]:
         """Bring in a part's pages, all at a time; returns the time."""
-        core, page_ids = self._intake.core, _pages_of(part)
+        page_ids = _pages_of(part)
         places.pin(page_ids)
-        while missing := core.bring_in_absent(page_ids):
-            self._waits_for(WaitKind.PAGES, now, missing)
-            while [each for each in missing if core.pool.is_stolen(each, core.vdl)]:
-                now = yield from self._progress()
-            now = yield from self._fetch(missing, now)
-        return now
-
-    def _fetch(self, missing: Sequence[PageId], now: float) -> Generator[float, float, float]:
-        core = self._intake.core
-        read_point = core.vdl
-        many = ManyPages(core.reading, core.cached, missing, read_point, now, asker=self)
-        try:
-            while (timer := many.next_timer()) is not None:
-                now = yield timer
-                if not many.done:
-                    many.on_timer(now)
-            pages = many.result()
-        except Unavailable:
-            return now  # as for any write
-        finally:
-            many.end()
-        for page in pages:
-            while not core.pool.install(page, read_point, core.vdl):
-                if core.pool.make_room(1, core.vdl):
-                    break  # the page may have changed since: ask again
-                now = yield from self._progress()
-        return now
+        return (yield from self._bring_in(page_ids, now))
 
 
 def _pages_of(part: Part) -> dict[PageId, None]:

@@ -6,6 +6,7 @@ for progress is `stuck` until something has changed that it may wait for, and is
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Generator, Iterable
 from typing import TypeAlias
 
@@ -41,6 +42,40 @@ class WaitingRoom:
         if woken:
             self.woken = []
         return woken
+
+
+class Line:
+    """Who waits for the same thing, first come, first served: only the first looks for it.
+
+    So one that wants much is not starved by many that want little.
+    """
+
+    __slots__ = ("_room", "_ways")
+
+    def __init__(self, room: WaitingRoom) -> None:
+        self._room = room
+        self._ways: OrderedDict[Way, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._ways)
+
+    def __contains__(self, way: object) -> bool:
+        return way in self._ways
+
+    def join(self, way: Way) -> None:
+        """Stand behind all others; `leave` must follow."""
+        self._ways[way] = None
+
+    def is_behind(self, way: object) -> bool:
+        """Whether it stands behind another, and goes on when that one has left."""
+        return way in self._ways and next(iter(self._ways)) is not way
+
+    def leave(self, way: Way) -> None:
+        """Its turn is over, or it has given up: the next one's turn, if it was the first."""
+        was_first = not self.is_behind(way)
+        del self._ways[way]
+        if was_first and self._ways:
+            self._room.woken.append(next(iter(self._ways)))
 
 
 class Way:

@@ -32,14 +32,14 @@ CALLER_BUGS: Final = (
         section="protocol §4, step 1",
         edits=(
             Edit(
-                "aurora.commit:CommitIntake.leave_line",
-                "del self.line[pending]",
-                "self.line.popitem(last=False)",
+                "aurora.way:Line.leave",
+                "del self._ways[way]",
+                "self._ways.popitem(last=False)",
             ),
             Edit(
-                "aurora.commit:CommitIntake.is_behind",
-                "return pending in self.line and",
-                "return bool(self.line) and",
+                "aurora.way:Line.is_behind",
+                "return way in self._ways and",
+                "return bool(self._ways) and",
             ),
         ),
     ),
@@ -122,11 +122,11 @@ CALLER_BUGS: Final = (
         edits=(
             Edit(
                 _STAND_IN_LINE,
-                "    finally:\n        intake.leave_line(self)",
+                "    finally:\n        intake.line.leave(self)",
                 "    except GeneratorExit:\n"
-                "        del intake.line[self]\n"
+                "        del intake.line._ways[self]\n"
                 "        raise\n"
-                "    intake.leave_line(self)",
+                "    intake.line.leave(self)",
             ),
         ),
     ),

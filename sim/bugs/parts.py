@@ -27,7 +27,7 @@ PART_BUGS: Final = (
             Edit(
                 "aurora.commit:PendingParts._write",
                 "intake.running = self",
-                "intake.running = self\n    intake.leave_line(self)",
+                "intake.running = self\n    intake.line.leave(self)",
             ),
         ),
     ),

@@ -66,7 +66,8 @@ def _kept_for_calls(engine: Engine) -> dict[str, int]:
     shell, core = engine._shell, engine.core
     kept = {"calls that wait": len(shell._waiting)}
     if shell._intake is not None:
-        kept["commits in line"] = len(shell._intake.line)
+        kept["commits in line for room"] = len(shell._intake.line)
+        kept["commits in line for places"] = len(shell._intake.places)
         kept["commits that are stuck"] = len(shell._intake.stuck)
         kept["mini-transactions in part"] = 1 if shell._intake.running else 0
     if core is not None:

@@ -109,7 +109,7 @@ def test_whoever_gives_up_leaves_the_line_and_nothing_behind() -> None:
     assert intake.take_woken() == [third]
     third.on_timer(0.0)
     third.end()
-    assert (intake.line, intake.stuck) == ({}, {})
+    assert not (intake.line or intake.stuck)
     assert intake.core.pool.statistics.pinned_pages == 0
     assert intake.core.last_allocated_lsn == 1
 
@@ -128,6 +128,30 @@ def test_a_commit_waits_for_a_place_in_the_pool() -> None:
     assert pins.result() == 2
     assert waits.wait.kind is WaitKind.PAGES, "on, though the page in its place is not durable yet"
     waits.end()
+    assert intake.core.pool.statistics.pinned_pages == 0
+
+
+def test_the_line_for_places_is_first_come_first_served() -> None:
+    intake = fresh(lal=2, pages=4)
+    begin(intake, 1, 2)
+    first, second = begin(intake, 1, 2), begin(intake, 3)
+    much, little, last = begin(intake, 4, 5), begin(intake, 4), begin(intake, 5)
+    assert [each.wait.kind for each in (much, little, last)] == [WaitKind.POOL] * 3
+    assert [intake.is_behind(each) for each in (much, little, last)] == [False, True, True]
+    little.on_timer(0.0)  # there is a place for it, and it is not its turn
+    assert little.wait.kind is WaitKind.POOL
+    last.end()
+    first.on_timer(0.0)
+    ack(intake, 2)
+    assert go_on(intake) == [much, first], "pages 1 and 2 are still pinned as it looks"
+    assert first.done
+    assert go_on(intake) == [second, much]
+    assert much.wait.kind is not WaitKind.POOL
+    assert go_on(intake) == [little], "the one before it has left the line"
+    assert little.wait.kind is not WaitKind.POOL
+    for each in (second, much, little):
+        each.end()
+    assert not (intake.places or intake.line or intake.stuck)
     assert intake.core.pool.statistics.pinned_pages == 0
 
 
@@ -152,6 +176,25 @@ def test_pages_that_are_not_in_the_pool_are_brought_in_first() -> None:
     assert intake.core.reading.take_finished() == [pending], "who waits for the read, not the read"
     pending.on_timer(0.001)
     assert pending.result() == 5
+    assert intake.core.reading.oldest_read_point is None
+
+
+def test_pages_are_brought_in_side_by_side() -> None:
+    intake = recovered()
+    pending = begin(intake, 7, 8, 9)
+    asked = [
+        (segment, message)
+        for segment, message in intake.core.take_sends(0.0)
+        if isinstance(message, ReadPage)
+    ]
+    assert [question.page_id for _, question in asked] == [7, 8, 9]
+    for segment, question in asked:
+        page = PageImage(question.page_id, 1, bytes(PAGE_SIZE))
+        reply = PageReply(E2, segment, question.request_id, question.read_point, page)
+        intake.core.step(reply, 0.001)
+        assert not pending.done
+        pending.on_timer(0.001)
+    assert pending.result() == 7
     assert intake.core.reading.oldest_read_point is None
 
 

@@ -54,7 +54,7 @@ def test_the_prompt_names_whose_epoch_a_segment_has_sealed() -> None:
 def test_a_finding_names_the_writer() -> None:
     with planted("third-highest-scl"):
         finding = run(BUSY).finding
-    assert re.match(r"PGCL \d+ of epoch 1 \(writer-1\) is backed by", finding)
+    assert re.match(r"PGCL \d+ of epoch (\d+) \(writer-\1\) is backed by", finding)
     assert not re.search(r"\d{8}", finding)
 
 
