@@ -1,26 +1,24 @@
 """What has changed between two images of a page, as few and short writes (SQL design, decision 3).
 
-Slices of 512 bytes are compared first, then those of 32 bytes in which they differ, then the edges
-of what was found, byte by byte. Two changes with 128 equal bytes or fewer between them are one
-write: a record of its own would cost as much.
+Slices of 512 bytes are compared first. Where several in a row differ, both images are taken as one
+large number each, whose difference has a zero byte wherever they are equal: so nothing here loops
+over bytes. Two changes with 128 equal bytes or fewer between them are one write: a record of its
+own would cost as much.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from segments.protocol.record import PAGE_SIZE
 
-COARSE: Final = 512
-FINE: Final = 32
+SLICE: Final = 512
 MOST_GAP: Final = 128
 """Equal bytes between two changes that still make one write."""
-_FINE_BITS: Final = FINE * 8
-_SURELY_MERGED: Final = MOST_GAP - 2 * (FINE - 1)
-"""Equal bytes between two fine slices that differ, when the edges within them do not matter."""
+_GAP: Final = bytes(MOST_GAP + 1)
 
-assert PAGE_SIZE % COARSE == 0
-assert COARSE % FINE == 0
+assert PAGE_SIZE % SLICE == 0
 
 
 def changed_ranges(base: bytes, image: bytes) -> list[tuple[int, int]]:
@@ -31,35 +29,35 @@ def changed_ranges(base: bytes, image: bytes) -> list[tuple[int, int]]:
     """
     assert len(base) == len(image) == PAGE_SIZE, (len(base), len(image))
     ranges: list[tuple[int, int]] = []
-    first = last = -1  # the fine slices that the range under way begins and ends with
-    for coarse in range(0, PAGE_SIZE, COARSE):
-        if base[coarse : coarse + COARSE] == image[coarse : coarse + COARSE]:
-            continue
-        for at in range(coarse, coarse + COARSE, FINE):
-            if base[at : at + FINE] == image[at : at + FINE]:
-                continue
-            if first < 0:
-                first = at
-            elif at - last - FINE > _SURELY_MERGED:
-                end, start = _last_change(base, image, last) + 1, _first_change(base, image, at)
-                if start - end > MOST_GAP:
-                    ranges.append((_first_change(base, image, first), end))
-                    first = at
-            last = at
-    if first >= 0:
-        ranges.append((_first_change(base, image, first), _last_change(base, image, last) + 1))
+    for at, stop in _differing_slices(base, image):
+        difference = int.from_bytes(base[at:stop]) ^ int.from_bytes(image[at:stop])
+        for start, end in _changes(difference.to_bytes(stop - at)):
+            if ranges and at + start - ranges[-1][1] <= MOST_GAP:
+                ranges[-1] = ranges[-1][0], at + end
+            else:
+                ranges.append((at + start, at + end))
     return ranges
 
 
-def _difference(base: bytes, image: bytes, at: int) -> int:
-    """A number whose bits are set where the fine slices differ, the first byte highest."""
-    return int.from_bytes(base[at : at + FINE]) ^ int.from_bytes(image[at : at + FINE])
+def _differing_slices(base: bytes, image: bytes) -> Iterator[tuple[int, int]]:
+    """Where slices differ, all that follow each other as one."""
+    start = -1
+    for at in range(0, PAGE_SIZE, SLICE):
+        if base[at : at + SLICE] == image[at : at + SLICE]:
+            if start >= 0:
+                yield start, at
+            start = -1
+        elif start < 0:
+            start = at
+    if start >= 0:
+        yield start, PAGE_SIZE
 
 
-def _first_change(base: bytes, image: bytes, at: int) -> int:
-    return at + (_FINE_BITS - _difference(base, image, at).bit_length()) // 8
-
-
-def _last_change(base: bytes, image: bytes, at: int) -> int:
-    difference = _difference(base, image, at)
-    return at + FINE - 1 - ((difference & -difference).bit_length() - 1) // 8
+def _changes(difference: bytes) -> Iterator[tuple[int, int]]:
+    """The ranges of bytes that are not all zero, with more than `MOST_GAP` zeros between them."""
+    size, last = len(difference), len(difference.rstrip(b"\0"))
+    start = size - len(difference.lstrip(b"\0"))
+    while (end := difference.find(_GAP, start, last)) >= 0:
+        yield start, end
+        start = size - len(difference[end:].lstrip(b"\0"))
+    yield start, last
