@@ -537,7 +537,7 @@ class SegmentCore:
         try:
             while isinstance(found, Need):
                 for ref in found.blocks:
-                    data = yield Read(ref.name, ref.offset, ref.length)
+                    data = yield Read(ref.name, ref.offset, ref.length, at_hand=True)
                     self.state.materializer.blocks_read(reading, ref, data)
                 if message.epoch != self._promised or not self._can_answer(
                     source, message, message.page_id

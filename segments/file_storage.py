@@ -15,7 +15,9 @@ happened or has not.
 
 **Nothing in the background holds up an append.** What writes in the foreground (appends, promises,
 cuts) takes turns, in one thread that stays; what makes, names and deletes files takes turns of its
-own, and reads take none: each has a thread while it has a job. Files are in use by several jobs
+own, and reads take none: each has a thread while it has a job. What a page is made of needs no
+thread where the system has it in memory (`at_hand`); it is checked by its sum, and the scrub, which
+reads from the disk itself, looks whether that has it, too. Files are in use by several jobs
 then, so their users are counted (`segments.open_file`), and one that is deleted is closed when the
 last job with it ends. `_naming` makes a change of names on the disk and in here one, for reads.
 
@@ -182,6 +184,15 @@ class FileStorage:
             room = bytearray(min(length, max(0, file.length - offset)))
             read = await self._letting_go(file, self._read, name, file, offset, room)
             return bytes(memoryview(room)[:read])
+
+    def at_hand(self, name: str, offset: int, length: int) -> bytes | None:
+        check_extent(name, offset, length)
+        if self._closing or self._failure is not None or (file := self._in_use(name)) is None:
+            return None
+        try:
+            return file.in_memory(offset, length)
+        finally:
+            file.let_go()
 
     async def append(self, name: str, data: bytes) -> None:
         async with self._taking(self._foreground):

@@ -16,6 +16,8 @@ from segments.forks import close_in_children
 _CLOSED: Final = -1
 _DURABLY: Final[int] = getattr(os, "RWF_DSYNC", 0)
 """Has `os.pwritev` make durable what it writes; 0 where Python knows of no such thing."""
+_WITHOUT_WAITING: Final[int] = getattr(os, "RWF_NOWAIT", 0)
+"""Has `os.preadv` read nothing that is not in memory; 0 where Python knows of no such thing."""
 _NOT_KNOWN: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 """What a system or a file system says that knows of none, all the same."""
 
@@ -35,6 +37,7 @@ class OpenFile:
         self.synced = True
         """Whether it was not extended since it was synced last."""
         self._syncs_by_writing = _DURABLY != 0
+        self._reads_memory = _WITHOUT_WAITING != 0
         self._users = 1
         self._counting = Lock()
         close_in_children(self)
@@ -87,6 +90,21 @@ class OpenFile:
                     raise NotSynced(*error.args) from error
                 raise
         return done
+
+    def in_memory(self, offset: int, length: int) -> bytes | None:
+        """``length`` bytes from ``offset`` on, if the system has all of them in its cache."""
+        if not self._reads_memory:
+            return None
+        room = bytearray(length)
+        try:
+            read = os.preadv(self.descriptor, (room,), offset, _WITHOUT_WAITING)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno in _NOT_KNOWN:
+                self._reads_memory = False
+            return None  # whoever reads it from the disk will be told
+        return bytes(room) if read == length else None
 
     def read_into(self, room: memoryview, offset: int) -> int:
         """Fill ``room`` from ``offset`` on, from the disk itself where the cache is clean.

@@ -59,6 +59,12 @@ class Storage(Protocol):
     async def read(self, name: str, offset: int, length: int) -> bytes:
         """``length`` bytes of a file as they are on disk now; fewer where it ends, or is none."""
 
+    def at_hand(self, name: str, offset: int, length: int) -> bytes | None:
+        """All of that at once, if the system has it in memory; None: `read` it.
+
+        It is what was written, and says nothing of what the disk has by now.
+        """
+
     async def append(self, name: str, data: bytes) -> None:
         """Write ``data`` at the end of a file, all of it or nothing, durably.
 
@@ -169,7 +175,16 @@ class MemoryStorage:
 
     async def read(self, name: str, offset: int, length: int) -> bytes:
         check_extent(name, offset, length)
-        return bytes(self.files.get(name, b"")[offset : offset + length])
+        return self._part(name, offset, length)
+
+    def at_hand(self, name: str, offset: int, length: int) -> bytes | None:
+        check_extent(name, offset, length)
+        data = self._part(name, offset, length)
+        return data if len(data) == length else None
+
+    def _part(self, name: str, offset: int, length: int) -> bytes:
+        with memoryview(self.files.get(name, b"")) as file:
+            return bytes(file[offset : offset + length])
 
     async def append(self, name: str, data: bytes) -> None:
         self._append(name, data)

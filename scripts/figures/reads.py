@@ -83,7 +83,7 @@ class _Files:
     def execute(self, op: Op) -> bytes:
         """Answer a job that only reads."""
         assert isinstance(op, Read), f"{op}: expected a read"
-        return self.read(*op)
+        return self.read(*op[:3])
 
 
 def _blocks_read(lived: Lived, reads: int) -> float:

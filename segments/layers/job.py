@@ -24,6 +24,8 @@ class Read(NamedTuple):
     name: str
     offset: int
     length: int
+    at_hand: bool = False
+    """Whether what the system has of it in memory will do, whatever the disk has by now."""
 
 
 class Create(NamedTuple):
@@ -116,7 +118,7 @@ def reader_of(files: Mapping[str, bytes | bytearray]) -> Callable[[Op], bytes]:
 
     def execute(op: Op) -> bytes:
         assert isinstance(op, Read), f"{op}: expected a job that only reads"
-        name, offset, length = op
+        name, offset, length, _ = op
         return bytes(memoryview(files.get(name, b""))[offset : offset + length])
 
     return execute

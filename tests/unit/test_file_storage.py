@@ -881,3 +881,42 @@ async def test_reads_show_what_is_on_disk_now(storage: FileStorage, directory: P
     with (directory / "wal-1").open("r+b") as file:
         file.write(b"r")
     assert await storage.read("wal-1", 0, 5) == b"round"
+
+
+@pytest.mark.parametrize(
+    ("code", "tries"), [(errno.EAGAIN, 3), (errno.EOPNOTSUPP, 1), (errno.EIO, 3)]
+)
+async def test_what_is_not_in_memory_is_not_at_hand(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch, code: int, tries: int
+) -> None:
+    """A disk that fails is another's to tell; a system that knows of no such call is asked once."""
+    asked = 0
+
+    def preadv(*_: object) -> int:
+        nonlocal asked
+        asked += 1
+        raise OSError(code, "no")
+
+    await make_file(storage, "layer-1", [b"block"])
+    monkeypatch.setattr(os, "preadv", preadv)
+    assert [storage.at_hand("layer-1", 0, 5) for _ in range(3)] == [None] * 3
+    assert asked == tries
+    monkeypatch.undo()
+    assert await storage.read("layer-1", 0, 5) == b"block"
+
+
+async def test_only_a_part_in_memory_is_not_at_hand(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await make_file(storage, "layer-1", [b"block"])
+    monkeypatch.setattr(os, "preadv", lambda *_: 4)
+    assert storage.at_hand("layer-1", 0, 5) is None
+
+
+async def test_what_was_at_hand_keeps_no_file_open(storage: FileStorage) -> None:
+    await make_file(storage, "layer-1", [b"block"])
+    file = storage._files["layer-1"]
+    storage.at_hand("layer-1", 0, 5)
+    await storage.delete(["layer-1"])
+    assert storage.at_hand("layer-1", 0, 5) is None
+    assert file.descriptor < 0, "closed"

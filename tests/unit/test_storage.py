@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,6 +140,32 @@ async def test_memory_outlives_its_segment() -> None:
     await make_file(storage, "a", [b"kept"])
     storage.close()
     assert await contents(storage) == {"a": b"kept"}
+
+
+async def test_what_is_at_hand_is_what_would_be_read(storage: Storage, tmp_path: Path) -> None:
+    await make_file(storage, "a", [b"0123456789"])
+    parts = {(0, 10): b"0123456789", (2, 3): b"234", (10, 0): b""}
+    for (offset, length), data in parts.items():
+        found = storage.at_hand("a", offset, length)
+        assert found == data or (found is None and not tells_what_is_in_memory(tmp_path))
+    for name, offset, length in (("a", 8, 3), ("a", 11, 1), ("b", 0, 1)):
+        assert storage.at_hand(name, offset, length) is None, "not all of that is there"
+    for offset, length in ((-1, 1), (0, -1)):
+        with pytest.raises(Invalid, match="expected neither negative"):
+            storage.at_hand("a", offset, length)
+    storage.close()
+    assert storage.at_hand("a", 0, 1) in (b"0", None), "a disk in memory outlives its user"
+
+
+def tells_what_is_in_memory(directory: Path) -> bool:
+    """Whether this system reads without waiting for the disk, from files in a directory."""
+    path = directory / "probe"
+    path.write_bytes(b"1")
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
+        except (AttributeError, OSError):
+            return False
 
 
 async def test_what_was_read_does_not_change() -> None:
