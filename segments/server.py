@@ -223,14 +223,29 @@ class SegmentServer:
             core.step(envelope.source, message, now)
 
     def _stepped(self, core: SegmentCore, nursery: trio.Nursery) -> None:
-        self._send(core)
         for query in core.take_queries():
-            nursery.start_soon(self._answer, core, query, name=f"{self.segment} answer")
+            self._begin_to_answer(core, query, nursery)
+        self._send(core)
         if core.gossip.transfer is not None:
             self._turn.set()
 
-    async def _answer(self, core: SegmentCore, query: Job[None]) -> None:
-        await self._perform(query, core)
+    def _begin_to_answer(self, core: SegmentCore, query: Job[None], nursery: trio.Nursery) -> None:
+        """Answer a question in this step, if a few bytes that are at hand will do; or in a task."""
+        pace = Pace()
+        data: bytes | None = None
+        while True:
+            try:
+                op = query.send(data)
+            except StopIteration:
+                return
+            if not isinstance(op, Read) or pace.ends_step(op.length):
+                break
+            if (data := self._at_hand(op)) is None:
+                break
+        nursery.start_soon(self._answer, core, query, op, name=f"{self.segment} answer")
+
+    async def _answer(self, core: SegmentCore, query: Job[None], op: Op | None) -> None:
+        await self._go_on(query, op, core)
         self._send(core)
 
     @trio.lowlevel.enable_ki_protection
@@ -296,18 +311,21 @@ class SegmentServer:
         But for reads of a few bytes that are at hand. What the disk refuses is thrown into the job.
         Amid the effects of a write it waits.
         """
-        step: Callable[[Any], Op | None] = job.send
-        answer: object = None
+        try:
+            op = next(job)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        return await self._go_on(job, op, core)
+
+    async def _go_on(self, job: Job[T], op: Op | None, core: SegmentCore | None) -> T:
+        """As `_perform`, of a job that has been begun and wants ``op``."""
         pace = Pace()
         while True:
-            try:
-                op = step(answer)
-            except StopIteration as end:
-                result: T = end.value
-                return result
             if core is not None:
                 self._send(core)
-            step = job.send
+            step: Callable[[Any], Op | None] = job.send
+            answer: object = None
             try:
                 answer = await self._operate(op, pace)
             except StorageBroken:
@@ -317,15 +335,19 @@ class SegmentServer:
                 step, answer = job.throw, error
             if core is not None:
                 await self.settled()
+            try:
+                op = step(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
 
     async def _operate(self, op: Op | None, pace: Pace) -> bytes | None:
         storage = self._storage
         match op:
             case None:
                 await trio.lowlevel.checkpoint()
-            case Read(name, offset, length, at_hand):
-                data = storage.at_hand(name, offset, length) if at_hand else None
-                if data is None:
+            case Read(name, offset, length):
+                if (data := self._at_hand(op)) is None:
                     return await storage.read(name, offset, length)
                 if pace.ends_step(length):
                     await trio.lowlevel.checkpoint()
@@ -347,6 +369,11 @@ class SegmentServer:
                 self._turn = trio.Event()
                 await self._turn.wait()
         return None
+
+    def _at_hand(self, read: Read) -> bytes | None:
+        """What need not be waited for."""
+        name, offset, length, will_do = read
+        return self._storage.at_hand(name, offset, length) if will_do else None
 
     def _send(self, core: SegmentCore) -> None:
         """Hand over what may leave, and have written what is to be written."""
