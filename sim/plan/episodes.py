@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -103,6 +103,18 @@ def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
         end, ends, ended_by = _ends(schedule, number, segments, end_ns)
         found.append(Episode(number, action, action.at_ns, end, segments, ends, ended_by))
     return found
+
+
+def planned_episodes(schedule: Schedule) -> list[Episode]:
+    """All of a schedule's, whenever its run may end."""
+    return episodes_of(schedule, max((each.at_ns for each in schedule.actions), default=0))
+
+
+def ending_only(episodes: Sequence[Episode], numbers: Collection[int]) -> set[int]:
+    """The actions by which faults of these numbers end, and none that is not among them."""
+    ends = {each for one in episodes if one.number in numbers for each in one.ended_by}
+    others = {each for one in episodes if one.number not in numbers for each in one.ended_by}
+    return ends - others
 
 
 def _ends(

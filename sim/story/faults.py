@@ -10,7 +10,14 @@ from aurora.events import Acknowledged, VolumeOpened
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, SealReply, WriteAck, WriteBatch
 from segments.protocol.run import read_records
-from sim.plan.episodes import Episode, episodes_of, is_repair, segments_of, titled
+from sim.plan.episodes import (
+    Episode,
+    ending_only,
+    episodes_of,
+    is_repair,
+    segments_of,
+    titled,
+)
 from sim.plan.schedule import Action
 from sim.show.returns import Returns, victims_of
 from sim.story.evidence import Evidence, decoded
@@ -61,12 +68,13 @@ def over_by(evidence: Evidence, at_ns: int) -> set[int]:
     What ends several faults is over with the last of them.
     """
     episodes, returns = came_back(evidence)
-    over, lasting = set[int](), set[int]()
+    over = set[int]()
     for episode in episodes:
         victims = victims_of(episode)
         back = [returns.found.get((episode.number, each), at_ns) < at_ns for each in victims]
-        (over if victims and all(back) else lasting).update((episode.number, *episode.ended_by))
-    return over - lasting
+        if victims and all(back):
+            over.add(episode.number)
+    return over | ending_only(episodes, over)
 
 
 def _hits(evidence: Evidence, action: Action, near: Collection[str]) -> bool:

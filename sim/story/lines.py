@@ -28,6 +28,8 @@ class Line(NamedTuple):
     weight: int
     """The heaviest lines are told when there is not room for all; `NEEDED` at most."""
     text: str
+    gist: bool = False
+    """Whether it belongs beside the finding: what would have been right, and what it may cost."""
 
 
 def chosen(lines: Iterable[Line], rows: int, width: int) -> list[Line]:

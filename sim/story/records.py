@@ -237,7 +237,7 @@ def losing(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
     if asked:
         away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
         text = f"{away or 'as it is'}, a read quorum of {_listed(asked)} recovers without LSN {lsn}"
-        yield Line(LAST, evidence.result.virtual_ns, weight, text)
+        yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 # ---- whose acknowledgements counted --------------------------------------------------------------
@@ -321,7 +321,7 @@ def rightly(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
         f"right would be PGCL {right}, the fourth highest SCL that {last.source} has heard of: "
         f"LSN {lsn} would wait for one of {lacking}"
     )
-    yield Line(LAST, evidence.result.virtual_ns, weight, text)
+    yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 def _believed_wrongly(evidence: Evidence, lsn: Lsn, vote: Vote, weight: int) -> Iterator[Line]:
