@@ -20,6 +20,7 @@ from aurora.terminal import demo as scripts
 from aurora.terminal.cloning import clone as clone_volume
 from aurora.terminal.converting import convert as convert_volume
 from aurora.terminal.finishing import finish, invoke
+from aurora.terminal.integers import Integer
 from aurora.terminal.language import Misuse
 from aurora.terminal.opening import Options, run
 from aurora.terminal.reading_lines import at_a_terminal
@@ -83,7 +84,7 @@ _TRACE: Final[_Decorator] = click.option(
 )
 _DELAY: Final[_Decorator] = click.option(
     "--delay",
-    type=click.IntRange(0, MAX_DELAY_MS),
+    type=Integer(0, MAX_DELAY_MS),
     metavar="MS",
     help=f"Pause after each line shown: {_DELAY_MS} ms on a terminal unless told, 0 for none.",
 )
@@ -95,7 +96,7 @@ _DATA: Final[_Decorator] = click.option(
 )
 _GROUPS: Final[_Decorator] = click.option(
     "--groups",
-    type=click.IntRange(1, _MAX_GROUPS),
+    type=Integer(1, _MAX_GROUPS),
     metavar="N",
     help="Protection groups of a new volume, six segments each: 1 unless told. An existing volume "
     "keeps its own, and another number is refused.",

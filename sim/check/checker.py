@@ -392,8 +392,10 @@ class Checker(Listener):
         pg_id = self._world.cluster.hosts[segment].group.pg_id
         for (table, of), held in self._held.items():
             if of == pg_id and segment in held:
-                most = 0 if table > state.table.epoch else state.scl
-                held[segment] = min(held[segment], most)
+                if table > state.table.epoch:
+                    del held[segment]
+                else:
+                    held[segment] = min(held[segment], state.scl)
         self._epochs[segment] = state.epoch
         self._sealed.setdefault(pg_id, {})[segment] = (state.epoch, state.scl)
 

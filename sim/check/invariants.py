@@ -281,10 +281,12 @@ def pgcl_backed(
     """5: ``held`` is the highest SCL each member has durably had with the writer's table."""
     backing = [member for member in model.members if held.get(member, 0) >= pgcl]
     if len(backing) < WRITE_QUORUM:
-        scls = ", ".join(f"{member} {held.get(member, 0)}" for member in model.members)
+        scls = ", ".join(f"{each} {held[each]}" for each in model.members if each in held)
+        others = " ".join(each for each in model.members if each not in held)
         raise Broken(
             f"PGCL {pgcl} of epoch {epoch} is backed by {' '.join(backing) or 'nobody'} only; "
-            f"durable SCLs: {scls}"
+            f"durable SCLs with its table: {scls or 'none'}"
+            + (f"; without its table: {others}" if others else "")
         )
 
 

@@ -125,4 +125,5 @@ def knows_it_is_settled(segment: SegmentId, table: TruncationTable) -> None:
 
 
 def _listed(ranges: Sequence[tuple[Any, ...]]) -> str:
-    return ", ".join(f"({each[0] - 1}, {each[1] - 1}]" for each in ranges) or "nothing"
+    """LSNs, both ends inclusive, as a recovery's story has them."""
+    return ", ".join(f"{each[0]}–{each[1] - 1}" for each in ranges) or "nothing"

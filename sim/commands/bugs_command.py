@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import attrs
 import click
 
+from aurora.terminal.integers import Integer
 from segments.protocol.errors import Invalid
 from sim.bugs import BUGS, Bug, require_bug
 from sim.commands.bug_suite import BugReport, BugWork
@@ -83,15 +84,13 @@ def scenario(bug: Bug) -> None:
     metavar="TIME", help="Begin no random seed after this much CPU time, for each bug (20, 5m).",
 )  # fmt: skip
 @click.option(
-    "--wanted", type=click.IntRange(1), default=3, show_default=True, metavar="N",
+    "--wanted", type=Integer(1), default=3, show_default=True, metavar="N",
     help="Go on to the next bug when this many seeds have found it.",
 )  # fmt: skip
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, metavar="S", help="The first random seed."
 )
-@click.option(
-    "--jobs", type=click.IntRange(1, 512), metavar="N", help="Processes; all cores by default."
-)
+@click.option("--jobs", type=Integer(1, 512), metavar="N", help="Processes; all cores by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per bug.")
 @scheduler_options
 @click.pass_context

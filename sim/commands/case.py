@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import click
 
+from aurora.terminal.integers import Integer
 from segments.protocol.errors import AuroraError, Invalid
 from segments.protocol.volume import VolumeGeometry
 from sim.bugs import BUGS, planted
@@ -29,11 +30,7 @@ from sim.world.world import World
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-class _Seed(click.IntRange):
-    name = "integer"  # of what is none click says that it "is not a valid integer range"
-
-
-SEED: Final = _Seed(min=0)
+SEED: Final = Integer(min=0)
 """What an option for a seed takes."""
 
 
@@ -82,8 +79,7 @@ class Case:
         """The same run before ``at_ns``, and another one from then on: see `forked`.
 
         Raises `Invalid` for a fault that cannot be, too. With other faults, expectations are left
-        out: they are about those that were planned. It is not named yet: that is up to whoever
-        saves its `scenario_text`.
+        out: they are about those that were planned. It is not named yet: see `saved_as`.
         """
         schedule = forked(self.schedule, at_ns, salt=salt, add=add, remove=remove)
         groups = VolumeGeometry(schedule.knobs.pg_count).groups()
@@ -98,6 +94,11 @@ class Case:
         return attrs.evolve(
             self, schedule=schedule, decided=decided, expectations=expectations, source=""
         )
+
+    def saved_as(self, path: Path) -> Case:
+        """The same as the scenario that a file of this name has."""
+        named = attrs.evolve(self.schedule, name=path.stem)
+        return attrs.evolve(self, schedule=named, source=str(path))
 
     def scenario_text(self, description: str = "") -> str:
         """A scenario file that is this run, and brings its bug along; see `scenario.dump`."""

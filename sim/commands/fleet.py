@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import click
 
+from aurora.terminal.integers import Integer
 from segments.protocol.errors import Invalid
 from sim.bugs import planted
 from sim.check.blame import asks_to_stop, described
@@ -155,10 +156,10 @@ class Progress(ProgressLine):
 
 
 @click.command("fleet", epilog=HELP)
-@click.option("--seeds", type=click.IntRange(1), metavar="N", help="How many; 100 by default.")
-@click.option("--start", type=click.IntRange(0), default=0, metavar="S", help="The first seed.")
+@click.option("--seeds", type=Integer(1), metavar="N", help="How many; 100 by default.")
+@click.option("--start", type=Integer(0), default=0, metavar="S", help="The first seed.")
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
+    "--jobs", metavar="N", type=Integer(1, 512), default=lambda: os.cpu_count() or 1,
     show_default="all cores", help="How many processes; with --scheduler to run findings again.",
 )  # fmt: skip
 @click.option(

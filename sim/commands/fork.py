@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from aurora.terminal.finishing import writing
+from aurora.terminal.integers import Integer
 from segments.protocol.errors import Invalid
 from segments.protocol.volume import VolumeGeometry
 from sim.commands.case import Case, case_options, input_paths, open_case
@@ -19,7 +20,7 @@ from sim.durations import moment
 from sim.files.outputs import OUTPUT, begins_with, check_output, force_option, writable_path
 from sim.files.scenario import read_actions
 from sim.files.toml_reader import Table, format_time, parse_time
-from sim.plan.episodes import ENDED_BY, titled
+from sim.plan.episodes import ending_only, planned_episodes, titled
 from sim.plan.redraws import MAX_SALT
 from sim.plan.schedule import Action
 from sim.run import Run, RunResult
@@ -46,7 +47,7 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str) -> in
     help="Until when it is the same run: 120ms (s, ms, us or ns).",
 )  # fmt: skip
 @click.option(
-    "--redraw", "salt", type=click.IntRange(0, MAX_SALT), metavar="SALT",
+    "--redraw", "salt", type=Integer(0, MAX_SALT), metavar="SALT",
     help="Draw all later chances anew; another number, other chances.",
 )  # fmt: skip
 @click.option(
@@ -54,7 +55,7 @@ def _moment(_context: click.Context, _option: click.Parameter, value: str) -> in
     help="Another fault from then on, such as '130ms crash C0,D0'; `list faults` has them all.",
 )  # fmt: skip
 @click.option(
-    "--remove", multiple=True, type=click.IntRange(min=0), metavar="N",
+    "--remove", multiple=True, type=Integer(min=0), metavar="N",
     help="Leave out the action with this number, counted from 0 in the order of time; one that "
     "there is not lists them.",
 )  # fmt: skip
@@ -87,6 +88,7 @@ def command(
     check_output("-o", output, inputs=input_paths(name), force=force, written_before=written_before)
     try:
         forked = case.fork(at_ns, salt=salt, add=_faults(case, add), remove=remove)
+        forked = forked.saved_as(output)
     except Invalid as error:
         raise click.UsageError(str(error)) from None
     original, one = _traced(case)
@@ -115,20 +117,14 @@ def command(
 
 
 def _ends_left(case: Case, removed: Sequence[int]) -> list[str]:
-    """What ends a fault that was left out, and stays in the schedule."""
+    """What ends faults that were left out, and no other, and stays in the schedule."""
     actions = case.schedule.actions
-    found = []
-    for number in removed:
-        ended_by = ENDED_BY.get(actions[number].kind, ())
-        for later in range(number + 1, len(actions)):
-            same = actions[later].target == actions[number].target
-            if later not in removed and same and actions[later].kind in ended_by:
-                at = format_time(actions[later].at_ns)
-                found.append(
-                    f"{titled(actions[later])} at {at}: --remove {later} leaves it out too"
-                )
-                break
-    return found
+    left = ending_only(planned_episodes(case.schedule), removed) - set(removed)
+    return [
+        f"{titled(actions[number])} at {format_time(actions[number].at_ns)}: "
+        f"--remove {number} leaves it out too"
+        for number in sorted(left)
+    ]
 
 
 def _traced(case: Case) -> tuple[RunResult, list[bytes]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from aurora.terminal.integers import Integer
 from sim.commands.case import Case, case_options, open_case
 from sim.commands.exit_codes import EXIT_CODES, HELP, INTERRUPTED
 from sim.commands.futures import Failure, run_futures, run_to_failure, told_between
@@ -23,15 +24,15 @@ from sim.wording import PROGRAM, counted, say
 @click.command("inevitable", epilog=HELP)
 @case_options
 @click.option(
-    "--futures", type=click.IntRange(1, MOST_FUTURES), default=8, show_default=True, metavar="K",
+    "--futures", type=Integer(1, MOST_FUTURES), default=8, show_default=True, metavar="K",
     help="Runs from each moment, each with other chances.",
 )  # fmt: skip
 @click.option(
-    "--moments", type=click.IntRange(2, MOST_MOMENTS), default=20, show_default=True, metavar="M",
+    "--moments", type=Integer(2, MOST_MOMENTS), default=20, show_default=True, metavar="M",
     help="How many moments at most: half spread over the run, half where the share jumps.",
 )  # fmt: skip
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(0, 512), default=lambda: os.cpu_count() or 1,
+    "--jobs", metavar="N", type=Integer(0, 512), default=lambda: os.cpu_count() or 1,
     show_default="all cores", help="How many processes; 0: in this one.",
 )  # fmt: skip
 @click.option(

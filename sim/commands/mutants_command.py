@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from aurora.terminal.integers import Integer
 from segments.protocol.errors import Invalid
 from sim.commands.case import SEED
 from sim.commands.command_groups import CommandGroup
@@ -46,7 +47,7 @@ _EPILOG = (
 
 @click.group("mutants", cls=CommandGroup, invoke_without_command=True, epilog=_EPILOG)
 @click.option(
-    "--sample", type=click.IntRange(1), metavar="N",
+    "--sample", type=Integer(1), metavar="N",
     help="Try so many, each module with its share; without it, all.",
 )  # fmt: skip
 @click.option(
@@ -62,7 +63,7 @@ _EPILOG = (
     help="The first random seed that each is run with.",
 )  # fmt: skip
 @click.option(
-    "--jobs", metavar="N", type=click.IntRange(1, 512), default=lambda: os.cpu_count() or 1,
+    "--jobs", metavar="N", type=Integer(1, 512), default=lambda: os.cpu_count() or 1,
     show_default="all cores", help="How many processes.",
 )  # fmt: skip
 @click.option(

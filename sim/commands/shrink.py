@@ -18,6 +18,7 @@ import attrs
 import click
 
 from aurora.terminal.finishing import writing
+from aurora.terminal.integers import Integer
 from segments.protocol.errors import InvalidConfig
 from segments.protocol.volume import VolumeGeometry
 from sim.commands.case import Case, case_options, input_paths, open_case
@@ -274,7 +275,7 @@ def _earlier(events: Sequence[Event], by_ns: int) -> list[Event]:
     metavar="TIME", help="Stop after this long with the smallest so far.",
 )  # fmt: skip
 @click.option(
-    "--runs", type=click.IntRange(min=1), metavar="N",
+    "--runs", type=Integer(min=1), metavar="N",
     help="Stop after this many runs: the same result on every machine.",
 )  # fmt: skip
 def command(

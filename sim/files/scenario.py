@@ -115,7 +115,10 @@ def find(name: str) -> Path:
         return path
     known = shipped()
     if name not in known:
-        raise Invalid(f"scenario {name!r}: {suggestion(name, known)}, or a file that ends in .toml")
+        raise Invalid(
+            f"scenario {name!r}: {suggestion(name, known)}, a recording, or a file that ends "
+            f"in .toml"
+        )
     return known[name]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -52,6 +52,8 @@ class Episode:
     """Whom it hits, of the segments."""
     ends: Mapping[SegmentId, int] = attrs.field(factory=dict)
     """When it ends for each of them, if it lasts and can end."""
+    ended_by: tuple[int, ...] = ()
+    """The actions by which it ends, by their index."""
 
     @property
     def state(self) -> str:
@@ -65,13 +67,25 @@ class Episode:
 
 
 def titled(action: Action) -> str:
-    """An action and whom it hits, in words."""
+    """An action and whom it hits, in words: ``slow D0 (factor 50)``."""
     between = "from" if action.kind == "partition" else "to"
-    values = " ".join(
-        f"{between} {value}" if name == "others" else f"{name}={value}"
-        for name, value in action.params.items()
-    )
-    return " ".join(part for part in (action.kind, action.target, values) if part)
+    others = [f"{between} {value}" for name, value in action.params.items() if name == "others"]
+    values = [_worded(*each) for each in action.params.items() if each[0] != "others"]
+    how = f"({', '.join(values)})" if values else ""
+    return " ".join(part for part in (action.kind, action.target, *others, how) if part)
+
+
+def _worded(name: str, value: object) -> str:
+    words, _, unit = name.partition("_")
+    number = f"{value:g}" if isinstance(value, float) else value
+    return f"{words} {number} {unit}".rstrip()
+
+
+def is_repair(action: Action) -> bool:
+    """Whether an action only ends faults."""
+    if action.kind in ("slow", "slow_disk"):
+        return bool(action.params.get("factor", 10.0) == 1)
+    return action.kind not in ENDED_BY and action.kind not in _FOR_EVER + _AT_ONCE
 
 
 def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
@@ -83,36 +97,50 @@ def episodes_of(schedule: Schedule, end_ns: int) -> list[Episode]:
     for number, action in enumerate(schedule.actions):
         if action.at_ns > end_ns:
             break  # the run was over before it could happen
-        if action.kind not in ENDED_BY and action.kind not in _FOR_EVER + _AT_ONCE:
-            continue
-        if action.kind in ("slow", "slow_disk") and action.params.get("factor", 10.0) == 1:
+        if is_repair(action):
             continue
         segments = segments_of(action.target, schedule.knobs.pg_count)
-        end, ends = _ends(schedule, number, segments, end_ns)
-        found.append(Episode(number, action, action.at_ns, end, segments, ends))
+        end, ends, ended_by = _ends(schedule, number, segments, end_ns)
+        found.append(Episode(number, action, action.at_ns, end, segments, ends, ended_by))
     return found
+
+
+def planned_episodes(schedule: Schedule) -> list[Episode]:
+    """All of a schedule's, whenever its run may end."""
+    return episodes_of(schedule, max((each.at_ns for each in schedule.actions), default=0))
+
+
+def ending_only(episodes: Sequence[Episode], numbers: Collection[int]) -> set[int]:
+    """The actions by which faults of these numbers end, and none that is not among them."""
+    ends = {each for one in episodes if one.number in numbers for each in one.ended_by}
+    others = {each for one in episodes if one.number not in numbers for each in one.ended_by}
+    return ends - others
 
 
 def _ends(
     schedule: Schedule, number: int, segments: Sequence[SegmentId], end_ns: int
-) -> tuple[int, dict[SegmentId, int]]:
-    """When a fault is over, and when for each of the segments, if it lasts and can end."""
+) -> tuple[int, dict[SegmentId, int], tuple[int, ...]]:
+    """When a fault is over, when for each of the segments, if it lasts and can end, and by what."""
     action = schedule.actions[number]
     if action.kind in _AT_ONCE:
-        return action.at_ns, {}
+        return action.at_ns, {}, ()
     if action.kind in _FOR_EVER:
-        return max(end_ns, action.at_ns), {}
+        return max(end_ns, action.at_ns), {}, ()
     over = max(action.at_ns, min(schedule.knobs.duration_ns, end_ns))
     ends: dict[SegmentId, int] = {}
-    for later in schedule.actions[number + 1 :]:
+    ended_by = []
+    for place, later in enumerate(schedule.actions[number + 1 :], number + 1):
         if later.kind != "heal" and later.kind not in ENDED_BY[action.kind]:
             continue
         named = segments_of(later.target, schedule.knobs.pg_count) if later.target else segments
-        ends.update((each, later.at_ns) for each in named if each in segments and each not in ends)
+        ended = [each for each in named if each in segments and each not in ends]
+        ends.update(dict.fromkeys(ended, later.at_ns))
+        if ended or not later.target:
+            ended_by.append(place)
         if not later.target or len(ends) == len(segments):
             over = later.at_ns
             break
-    return over, {each: ends.get(each, over) for each in segments}
+    return over, {each: ends.get(each, over) for each in segments}, tuple(ended_by)
 
 
 def segments_of(target: Target, pg_count: int) -> tuple[SegmentId, ...]:

@@ -16,7 +16,7 @@ from sim.story.faults import faults, losses
 from sim.story.focus import Focus, focus_of
 from sim.story.lines import NEEDED, Line
 from sim.story.passed import passed
-from sim.story.records import birth, first_of, life, losing, missing
+from sim.story.records import birth, first_of, life, losing, missing, rightly
 
 _MOST_LSNS: Final = 3
 _MOST_CALLS: Final = 3
@@ -39,11 +39,14 @@ Chapter = Callable[[Evidence, Focus], Iterator[Line]]
 def story(evidence: Evidence) -> Iterator[Line]:
     """Every sentence there is."""
     focus = focus_of(evidence.result.finding)
-    yield from _CHAPTERS.get(evidence.result.invariant, _anything)(evidence, focus)
+    chapter = _CHAPTERS.get(evidence.result.invariant, _anything)
+    yield from chapter(evidence, focus)
     if evidence.result.invariant in _STALLS:
         yield from faults(evidence, None, _STALLS[evidence.result.invariant])
     else:
-        yield from faults(evidence, (*focus.segments, *focus.writers), 6)
+        near = (*focus.segments, *focus.writers)
+        since_ns = _since(evidence, _counted(evidence, focus)) if chapter is _quorum else 0
+        yield from faults(evidence, near, 6, since_ns)
 
 
 # ---- what the chapters share ---------------------------------------------------------------------
@@ -72,7 +75,17 @@ def _also(evidence: Evidence, lsns: list[Lsn]) -> Iterator[Line]:
 # ---- the kinds of findings -----------------------------------------------------------------------
 
 
-def _quorum(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+def _since(evidence: Evidence, lsns: list[Lsn]) -> int:
+    """When the first of some records was made.
+
+    A count of who has them takes a segment that had caught up by then like any other.
+    """
+    births = [evidence.birth(lsn) for lsn in lsns]
+    return min((born.time_ns for born in births if born), default=0)
+
+
+def _counted(evidence: Evidence, focus: Focus) -> list[Lsn]:
+    """The records of which it matters who has them."""
     lsns = _records(evidence, focus)
     lsns += [lsn for lsn in focus.bounds if evidence.known(lsn) and lsn not in lsns]
     if "is not a CPL" in evidence.result.finding:
@@ -83,13 +96,18 @@ def _quorum(evidence: Evidence, focus: Focus) -> Iterator[Line]:
         for segment in evidence.group(lsn).members
         if evidence.copies(lsn)[segment].arrived and (gap := missing(evidence, lsn, segment))
     ]
-    lsns = list(dict.fromkeys(lsns))
+    return list(dict.fromkeys(lsns))
+
+
+def _quorum(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+    lsns = _counted(evidence, focus)
     yield from _lives(evidence, lsns)
     if evidence.result.invariant == "pgcl-is-backed":
         for lsn in lsns[:1]:
+            yield from rightly(evidence, lsn, NEEDED)
             yield from losing(evidence, lsn, NEEDED)
     yield from _also(evidence, lsns)
-    yield from disks.restarts(evidence, focus.segments, lsns, 6)
+    yield from disks.restarts(evidence, focus.segments, lsns, 6, _since(evidence, lsns))
 
 
 def _recovery(evidence: Evidence, focus: Focus) -> Iterator[Line]:
@@ -113,8 +131,8 @@ def _lost_first(evidence: Evidence, focus: Focus) -> list[Lsn]:
     owner = evidence.reference.owner[lsns[0]]
     view = evidence.reference.writers[owner]
     for lsn in evidence.reference.between(low, lsns[0]):
-        asked = [each for each in evidence.holders(lsn) if each[0] in members]
-        if evidence.reference.is_live(view, lsn) and not any(held for _, held, _ in asked):
+        asked = [each for each in evidence.holders(lsn) if each.segment in members]
+        if evidence.reference.is_live(view, lsn) and not any(each.held for each in asked):
             return list(dict.fromkeys((lsn, *lsns)))
     return lsns
 

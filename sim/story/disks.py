@@ -21,7 +21,7 @@ from segments.protocol.events import (
     WriteSynced,
 )
 from segments.protocol.ids import Lsn, SegmentId
-from sim.durations import later, moment
+from sim.durations import length, moment
 from sim.story.evidence import Arrival, Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step
@@ -45,8 +45,8 @@ def writes(evidence: Evidence, segment: SegmentId, weight: int) -> Iterator[Line
         if then is None:
             text += ", and has not synced them when the run ends"
         elif isinstance(then.event, WriteSynced):
-            took, size = later(then.time_ns - step.time_ns), then.event.log_bytes
-            text += f", synced {took}: its log has {size} bytes"
+            took, size = length(then.time_ns - step.time_ns), then.event.log_bytes
+            text += f", synced {took} later: its log has {size} bytes"
             if begun.frame_bytes:
                 text += f", the new ones from {size - begun.frame_bytes} on"
         elif isinstance(then.event, WriteFailed):
@@ -75,13 +75,22 @@ def last_sync(evidence: Evidence, segment: SegmentId, ack: Step[Event]) -> Itera
 
 
 def restarts(
-    evidence: Evidence, segments: Container[SegmentId], lsns: Iterable[Lsn], weight: int
+    evidence: Evidence,
+    segments: Container[SegmentId],
+    lsns: Iterable[Lsn],
+    weight: int,
+    since_ns: int = 0,
 ) -> Iterator[Line]:
-    """Restarts from the log, with what was torn or damaged, and which of ``lsns`` is gone."""
+    """Restarts from the log, with what was torn or damaged, and which of ``lsns`` is gone.
+
+    Not those of segments that had caught up by ``since_ns``.
+    """
     lsns = list(lsns)
     begun = evidence.of(WriterStarted)
     for step in evidence.of(Restored):
         if not begun or step.number < begun[0].number:
+            continue
+        if evidence.caught_up(step, since_ns):
             continue
         event = step.event
         text = f"{step.source} restarts from its log with SCL {event.scl}"

@@ -10,7 +10,7 @@ record with the `WriteSynced` that belongs to the write of it, or when the layer
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, TypeAlias, TypeVar, overload
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
 import attrs
 
@@ -100,6 +100,17 @@ class Vote:
         return [segment for segment, step in self.heard.items() if step.number <= number]
 
 
+class Standing(NamedTuple):
+    """How a member stands with a record at the end."""
+
+    segment: SegmentId
+    held: bool
+    """Whether it has the record."""
+    note: str
+    above: bool = False
+    """Whether it has it above a gap, where it counts for nothing."""
+
+
 class Evidence:
     """All steps of a run, and what follows from them."""
 
@@ -165,6 +176,14 @@ class Evidence:
             if isinstance(each.event, _TELLING_SCL):
                 scl = each.event.scl
         return scl
+
+    def caught_up(self, step: Step[Restored], by_ns: int) -> bool:
+        """Whether a segment that restarted had told a writer by then that it has all again."""
+        return any(
+            heard.number > step.number and heard.time_ns < by_ns
+            for heard in self.of(Acknowledged)
+            if heard.event.segment == step.source and heard.event.scl >= heard.event.pgcl[1]
+        )
 
     # ---- the volume ------------------------------------------------------------------------------
 
@@ -325,22 +344,22 @@ class Evidence:
                 found[to] = step
         return found
 
-    def holders(self, lsn: Lsn) -> Iterator[tuple[SegmentId, bool, str]]:
-        """Each member at the end: whether it has the record, and a note on how it stands."""
+    def holders(self, lsn: Lsn) -> Iterator[Standing]:
+        """Each member at the end."""
         for segment, copy in self.copies(lsn).items():
             host = self.hosts[segment]
             core = host.core
             scl = None if core is None else core.state.scl
             down = self.run.checker.disks.is_down(segment)
             notes = [f"SCL {scl}"] if scl is not None and not down else []
-            held = copy.held
+            held, above = copy.held, False
             if core is not None and not down:
                 index = core.state.index
                 applied = lsn in index or lsn <= index.base_lsn
                 if held and not applied:
                     notes.append("arrived, not synced")
                 elif held and scl is not None and scl < lsn:
-                    notes.append("above a gap")
+                    above = True
                 elif held and (layer := core.state.layers.at(lsn)) is not None:
                     notes.append(f"in {layer.name}")
                 held = held and applied
@@ -355,7 +374,7 @@ class Evidence:
                 notes.append("never had it")
             elif held and copy.synced is None and copy.linked:
                 notes.append("not synced")
-            yield segment, held, ", ".join(notes)
+            yield Standing(segment, held, ", ".join(notes), above)
 
     # ---- votes -----------------------------------------------------------------------------------
 

@@ -6,11 +6,20 @@ from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Final
 
+from aurora.events import Acknowledged, VolumeOpened
 from segments.protocol.ids import Lsn
 from segments.protocol.messages import InstallTable, Seal, SealReply, WriteAck, WriteBatch
 from segments.protocol.run import read_records
-from sim.plan.episodes import segments_of, titled
+from sim.plan.episodes import (
+    Episode,
+    ending_only,
+    episodes_of,
+    is_repair,
+    segments_of,
+    titled,
+)
 from sim.plan.schedule import Action
+from sim.show.returns import Returns, victims_of
 from sim.story.evidence import Evidence, decoded
 from sim.story.lines import Line
 from sim.story.recorder import ActionDone, MessageDropped, Step
@@ -27,10 +36,45 @@ _KINDS: Final = {
 """The messages whose loss tells something, in words; all others are asked for again and again."""
 
 
-def faults(evidence: Evidence, near: Collection[str] | None, weight: int) -> Iterator[Line]:
-    """Every fault; those that are ``near`` weigh more, which None says of all."""
-    for _, some in groupby(evidence.of(ActionDone), key=lambda step: step.time_ns):
+def faults(
+    evidence: Evidence, near: Collection[str] | None, weight: int, since_ns: int = 0
+) -> Iterator[Line]:
+    """Every fault; those that are ``near`` weigh more, which None says of all.
+
+    Not those from which all were back by ``since_ns``.
+    """
+    over = over_by(evidence, since_ns)
+    happened = [step for step in evidence.of(ActionDone) if step.event.number not in over]
+    for _, some in groupby(happened, key=lambda step: step.time_ns):
         yield from _moment(evidence, list(some), near, weight)
+
+
+def came_back(evidence: Evidence) -> tuple[list[Episode], Returns]:
+    """All faults, and when those whom they hit were back in service."""
+    episodes = episodes_of(evidence.world.schedule, evidence.result.virtual_ns)
+    returns = Returns(episodes)
+    for step in evidence.of(Acknowledged, VolumeOpened):
+        match step.event:
+            case VolumeOpened():
+                returns.opened(step.time_ns)
+            case Acknowledged() as acknowledged:
+                returns.acknowledged(step.time_ns, acknowledged)
+    return episodes, returns
+
+
+def over_by(evidence: Evidence, at_ns: int) -> set[int]:
+    """The actions by which faults began and ended whose victims were all back by then.
+
+    What ends several faults is over with the last of them.
+    """
+    episodes, returns = came_back(evidence)
+    over = set[int]()
+    for episode in episodes:
+        victims = victims_of(episode)
+        back = [returns.found.get((episode.number, each), at_ns) < at_ns for each in victims]
+        if victims and all(back):
+            over.add(episode.number)
+    return over | ending_only(episodes, over)
 
 
 def _hits(evidence: Evidence, action: Action, near: Collection[str]) -> bool:
@@ -54,7 +98,8 @@ def _moment(
             continue
         text = titled(step.event.action)
         matters = near is None or _hits(evidence, step.event.action, near)
-        yield Line(step.number, step.time_ns, weight if matters else weight - 2, f"fault: {text}")
+        what = "repair" if is_repair(step.event.action) else "fault"
+        yield Line(step.number, step.time_ns, weight if matters else weight - 2, f"{what}: {text}")
     if gossip:
         first = gossip[0]
         text = "fault: the segments are parted from each other, so nothing is gossiped"

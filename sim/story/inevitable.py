@@ -33,9 +33,9 @@ def exact(at_ns: int) -> str:
 
 
 def share_of(point: Point) -> str:
-    """``6 of 8 fail (of all futures 41 % to 93 %)``."""
-    low, high = point.bounds
-    return f"{point.failed} of {point.of} fail (of all futures {low:.0%} to {high:.0%})"
+    """``6 of 8 fail (95 % interval: 41 % to 93 %)``."""
+    low, high = (f"{100 * each:.0f} %" for each in point.bounds)
+    return f"{point.failed} of {point.of} fail (95 % interval: {low} to {high})"
 
 
 def curve(moments: Moments, failed_ns: int) -> list[str]:

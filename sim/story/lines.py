@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from aurora.terminal.text import show_lsns
 from segments.protocol.truncation import TruncationTable
 from sim.durations import later, moment_column
 
@@ -27,6 +28,8 @@ class Line(NamedTuple):
     weight: int
     """The heaviest lines are told when there is not room for all; `NEEDED` at most."""
     text: str
+    gist: bool = False
+    """Whether it belongs beside the finding: what would have been right, and what it may cost."""
 
 
 def chosen(lines: Iterable[Line], rows: int, width: int) -> list[Line]:
@@ -65,15 +68,16 @@ def filled(text: str, width: int, indent: str) -> list[str]:
 
 
 def together(times: Iterable[tuple[str, int]]) -> str:
-    """Names with the time in nanoseconds of each: ``A0 B0, C0 +1.2 ms``, after the first."""
+    """Names with the time in nanoseconds of each: ``A0 B0 first, C0 (+1.2 ms)``, after these."""
     ordered = sorted(times, key=lambda each: each[1])
     groups: dict[str, list[str]] = {}
     for name, at_ns in ordered:
         groups.setdefault(later(at_ns - ordered[0][1]), []).append(name)
-    return ", ".join(
-        " ".join(names) + (f" {after}" if after != later(0) else "")
-        for after, names in groups.items()
-    )
+    first, *others = (" ".join(names) for names in groups.values()) if groups else ("",)
+    if not others:
+        return first
+    after = zip(others, list(groups)[1:], strict=True)
+    return ", ".join([f"{first} first", *(f"{names} ({time})" for names, time in after)])
 
 
 def sorted_by(values: Iterable[tuple[str, str]]) -> str:
@@ -92,6 +96,6 @@ def of_six(names: Sequence[str], members: Sequence[str], needed: int) -> str:
 
 
 def annulled(table: TruncationTable) -> str:
-    """The ranges of a table, each as ``(v, e]``."""
-    ranges = [f"({start - 1}, {end - 1}]" for start, end, _ in table.ranges]
+    """The ranges of a table: ``annuls LSN 5–9 and LSN 15–20``."""
+    ranges = [show_lsns(start, end - 1) for start, end, _ in table.ranges]
     return f"annuls {' and '.join(ranges)}" if ranges else "annuls nothing"

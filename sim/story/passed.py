@@ -8,12 +8,10 @@ from typing import Final
 
 from aurora.events import Acknowledged, VolumeOpened
 from sim.durations import length, moment
-from sim.plan.episodes import episodes_of
 from sim.plan.schedule import MS
-from sim.show.returns import Returns
 from sim.story import disks, recoveries, waiting
 from sim.story.evidence import Evidence
-from sim.story.faults import losses
+from sim.story.faults import came_back, losses
 from sim.story.focus import Focus
 from sim.story.lines import LAST, NEEDED, Line
 from sim.story.recorder import ActionDone
@@ -51,16 +49,8 @@ def _planned(evidence: Evidence) -> Line:
 
 def _returns(evidence: Evidence) -> Iterator[Line]:
     """For each fault its victims, once the last of them is back in service."""
-    schedule = evidence.world.schedule
-    episodes = episodes_of(schedule, evidence.result.virtual_ns)
-    returns = Returns(episodes)
+    episodes, returns = came_back(evidence)
     heard = evidence.of(Acknowledged, VolumeOpened)
-    for step in heard:
-        match step.event:
-            case VolumeOpened():
-                returns.opened(step.time_ns)
-            case Acknowledged() as acknowledged:
-                returns.acknowledged(step.time_ns, acknowledged)
     for episode in episodes:
         times = {who: at for (number, who), at in returns.found.items() if number == episode.number}
         if not times or episode.action.kind in ("recover", "take_over"):

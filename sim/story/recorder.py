@@ -24,6 +24,8 @@ E_co = TypeVar("E_co", bound=Event, covariant=True)
 class ActionDone(Event):
     """The schedule has done something to the world."""
 
+    number: int
+    """Index of the action in the schedule."""
     action: Action
 
 
@@ -73,7 +75,7 @@ class Recorder(Listener):
         self._add(source, event)
 
     def on_action(self, number: int, action: Action) -> None:
-        self._add("schedule", ActionDone(action))
+        self._add("schedule", ActionDone(number, action))
 
     def on_message(self, event: NetworkEvent) -> None:
         if event.kind == "dropped":

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from aurora.events import Acknowledged, CommitsAcknowledged, MtrAllocated, RecoveryPlanned
+from aurora.events import (
+    Acknowledged,
+    CommitsAcknowledged,
+    MtrAllocated,
+    RecoveryPlanned,
+    TableAcknowledged,
+)
 from segments.protocol.events import (
     AckSent,
     BatchReceived,
@@ -57,7 +63,7 @@ def birth(evidence: Evidence, step: Step[MtrAllocated], weight: int) -> Line:
             f"{where} (LSN {' '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
         )
         rest = f" and {len(wheres) - 4} more pages" if len(wheres) > 4 else ""
-        text = f"allocates LSN {records[0].lsn} to {last}, one MTR, for {shown}{rest}"
+        text = f"allocates LSN {records[0].lsn} to {last}, one mini-transaction, for {shown}{rest}"
     for plan in evidence.of(RecoveryPlanned):
         if plan.number < step.number and plan.source != step.source:
             owner = evidence.reference.writers[step.source]
@@ -145,7 +151,7 @@ def _synced(evidence: Evidence, lsn: Lsn, copies: Iterable[Copy], weight: int) -
     above_gap: dict[SegmentId, Step[Event]] = {}
     after: dict[SegmentId, Step[Event]] = {}
     sealed = ""
-    kept = {segment for segment, held, _ in evidence.holders(lsn) if held}
+    kept = {each.segment for each in evidence.holders(lsn) if each.held}
     for copy in copies:
         arrived, linked = copy.arrived, copy.linked
         if copy.above is not None and linked is None and copy.segment in kept:
@@ -210,10 +216,13 @@ def _acknowledged_unsynced(evidence: Evidence, lsn: Lsn, weight: int) -> Iterato
 def holders(evidence: Evidence, lsn: Lsn, weight: int) -> Line:
     """Which members of its group have the record when the run ends."""
     has: list[tuple[str, str]] = []
+    above: list[tuple[str, str]] = []
     lacks: list[tuple[str, str]] = []
-    for segment, held, note in evidence.holders(lsn):
-        (has if held else lacks).append((segment, note))
+    for each in evidence.holders(lsn):
+        (above if each.above else has if each.held else lacks).append((each.segment, each.note))
     text = f"at the end LSN {lsn} is on {sorted_by(has) or 'nobody'}"
+    if above:
+        text += f"; above a gap, where it counts for nothing, on {sorted_by(above)}"
     if lacks:
         text += f"; not on {sorted_by(lacks)}"
     return Line(LAST, evidence.result.virtual_ns, weight, text)
@@ -228,7 +237,7 @@ def losing(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
     if asked:
         away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
         text = f"{away or 'as it is'}, a read quorum of {_listed(asked)} recovers without LSN {lsn}"
-        yield Line(LAST, evidence.result.virtual_ns, weight, text)
+        yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 # ---- whose acknowledgements counted --------------------------------------------------------------
@@ -256,7 +265,8 @@ def counted_by(evidence: Evidence, lsn: Lsn, writer: str, weight: int) -> Iterat
     yield Line(
         told.number, told.time_ns, weight,
         f"{writer} hears LSN {lsn} acknowledged by {count}; "
-        f"{'' if len(names) >= WRITE_QUORUM else 'and yet '}{_moves(evidence, told.event)}",
+        f"{'' if len(names) >= WRITE_QUORUM else 'and yet '}{_moves(evidence, told.event)}"
+        + _unheard(evidence, lsn, vote.passed, names),
     )  # fmt: skip
     yield from _believed_wrongly(evidence, lsn, vote, weight)
     for step in evidence.of(CommitsAcknowledged, source=writer):
@@ -275,6 +285,43 @@ def _moves(evidence: Evidence, event: Acknowledged) -> str:
     if vdl == pgcl:
         return f"{group} and the VDL are {vdl} now"
     return f"{group} is {pgcl} now, the VDL {vdl}"
+
+
+def _unheard(
+    evidence: Evidence, lsn: Lsn, passed: Step[Event], heard: Collection[SegmentId]
+) -> str:
+    """Who else had synced a record by then: with them it may have had its quorum all the same."""
+    others = [
+        segment
+        for segment, copy in evidence.copies(lsn).items()
+        if segment not in heard and copy.synced and copy.synced.number < passed.number
+    ]
+    if len(heard) >= WRITE_QUORUM or len(heard) + len(others) < WRITE_QUORUM:
+        return ""
+    has = "has" if len(others) == 1 else "have"
+    return f". No rule is broken yet: {_listed(others)} {has} it on disk, too, only unheard"
+
+
+def rightly(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
+    """What the PGCL should be instead, by the SCLs that the writer has heard of."""
+    last = evidence.last
+    if last is None or not isinstance(last.event, Acknowledged):
+        return
+    group = evidence.group(lsn)
+    heard = {
+        step.event.segment: step.event.scl
+        for step in evidence.of(Acknowledged, TableAcknowledged, source=last.source)
+    }
+    scls = sorted((heard.get(each, 0) for each in group.members), reverse=True)
+    right = scls[WRITE_QUORUM - 1]
+    if right >= lsn:
+        return
+    lacking = _listed([each for each in group.members if heard.get(each, 0) < lsn])
+    text = (
+        f"right would be PGCL {right}, the fourth highest SCL that {last.source} has heard of: "
+        f"LSN {lsn} would wait for one of {lacking}"
+    )
+    yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 def _believed_wrongly(evidence: Evidence, lsn: Lsn, vote: Vote, weight: int) -> Iterator[Line]:

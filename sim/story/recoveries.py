@@ -13,6 +13,7 @@ from aurora.events import (
     WriterFenced,
     WriterStarted,
 )
+from aurora.terminal.text import show_lsns
 from segments.protocol.events import Event, Restored, Sealed, TableAdopted
 from segments.protocol.ids import Lsn, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
@@ -150,7 +151,7 @@ def annulled_newly(table: TruncationTable) -> str:
     if not table.ranges:
         return "it annuls nothing"
     start, end, _ = table.ranges[-1]
-    return f"it annuls ({start - 1}, {end - 1}]"
+    return f"it annuls {show_lsns(start, end - 1)}"
 
 
 def _unsealed(

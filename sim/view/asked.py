@@ -29,6 +29,8 @@ class ForkAsked:
     add: tuple[Action, ...] = ()
     remove: tuple[int, ...] = ()
     redraw: int | None = None
+    only_check: bool = False
+    """Run nothing: say whether it could be."""
 
 
 @attrs.frozen(kw_only=True)
@@ -41,8 +43,8 @@ class FuturesAsked:
 
 
 def read_fork(body: bytes) -> ForkAsked:
-    """A fork, of ``from``, ``at_ns``, ``add``, ``remove`` and ``redraw``; raises `Invalid`."""
-    found = _object(body, ("from", "at_ns", "add", "remove", "redraw"))
+    """A fork, or with ``check`` whether it could be; raises `Invalid`."""
+    found = _object(body, ("from", "at_ns", "add", "remove", "redraw", "check"))
     salt = found.get("redraw")
     return ForkAsked(
         source=_text(found, "from", MAIN),
@@ -50,6 +52,7 @@ def read_fork(body: bytes) -> ForkAsked:
         add=tuple(_list(found, "add", MOST_ADDED, _action)),
         remove=tuple(_list(found, "remove", MOST_REMOVED, _index)),
         redraw=None if salt is None else _number(found, "redraw", MAX_SALT),
+        only_check=found.get("check") is True,
     )
 
 

@@ -15,7 +15,8 @@ import click
 import trio
 
 from aurora.terminal.finishing import writing
-from segments.protocol.errors import Invalid
+from aurora.terminal.integers import Integer
+from segments.protocol.errors import Invalid, Unavailable
 from sim.commands.case import Case, case_options, input_paths, open_case
 from sim.commands.exit_codes import EXIT_CODES, PASSED
 from sim.durations import moment
@@ -57,7 +58,7 @@ def _window(_context: click.Context, _option: click.Parameter, value: str | None
 )  # fmt: skip
 @force_option("Let --export replace a file that is no export.")
 @click.option(
-    "--port", type=click.IntRange(0, _LAST_PORT), metavar="N",
+    "--port", type=Integer(0, _LAST_PORT), metavar="N",
     help="Where to serve on this machine; any port that is free unless told.",
 )  # fmt: skip
 @click.option("--no-open", is_flag=True, help="Print the address, and open no browser.")
@@ -84,6 +85,7 @@ def command(
     """
     if export is None and not window.is_all:
         raise click.UsageError("--window: expected together with --export")
+    _check_opened(name)
     case = open_case(seed, name or (DEFAULT if seed is None else None), bug, knobs)
     if export is not None:
         if port is not None:
@@ -101,6 +103,17 @@ def command(
         _serve(case, film, port or 0, opening=not no_open)
     internal = film["run"]["verdict"] == Verdict.INTERNAL.value
     return EXIT_CODES[Verdict.INTERNAL] if internal else PASSED
+
+
+def _check_opened(name: str | None) -> None:
+    """Say of what `view` itself has written that it is no run."""
+    path = Path(name or "")
+    form = FORMS.get(path.suffix.lower())
+    if form is not None and path.is_file() and begins_with(form.begins)(path):
+        raise click.UsageError(
+            f"{name} has been exported, and cannot be opened again: expected a scenario or a "
+            f"recording"
+        )
 
 
 def _tell(film: Film) -> None:
@@ -155,21 +168,24 @@ def _size(count: int) -> str:
 
 
 def _check_port(port: int) -> None:
-    """Raise `click.UsageError` if the port is taken: before a long run, not after it."""
+    """Raise `Unavailable` if the port is taken: before a long run, not after it."""
     with socket.socket() as tried:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name == "posix")
         try:
             tried.bind((HOST, port))
         except OSError as error:
-            raise click.UsageError(f"--port {port}: {error.strerror or error}") from None
+            raise Unavailable(f"--port {port}: {error.strerror or error}") from None
 
 
 def _serve(case: Case, film: Film, port: int, *, opening: bool) -> None:
+    why = ""
     try:
         trio.run(_serve_until_told, case, film, port, opening)
     except* OSError as errors:
         error = errors.exceptions[0]
-        raise click.UsageError(f"--port {port}: {getattr(error, 'strerror', error)}") from None
+        why = f"--port {port}: {getattr(error, 'strerror', error)}"
+    if why:  # what is raised above would be a group
+        raise Unavailable(why)
 
 
 async def _serve_until_told(case: Case, film: Film, port: int, opening: bool) -> None:

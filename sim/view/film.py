@@ -18,10 +18,10 @@ from sim.commands.case import Case
 from sim.commands.explain import explanation
 from sim.run import Run, RunResult
 from sim.view.board import VOLUME, Value
-from sim.view.landmarks import episodes, landmarks
+from sim.view.landmarks import episodes, landmarks, planned
 from sim.view.lives import NEVER, Life
 from sim.view.maker import MAX_EVENTS, SCHEDULE, FilmMaker
-from sim.view.sentences import call_text, client_of
+from sim.view.sentences import call_text, client_of, statements_of
 from sim.view.tale import story
 from sim.view.words import words
 from sim.wording import PROGRAM
@@ -67,6 +67,7 @@ def film_of(maker: FilmMaker, result: RunResult, case: Case) -> Film:
         "landmarks": [each.as_json() for each in landmarks(maker)],
         "invariants": _invariants(maker, result),
         "story": story(told, maker.nodes, maker.event_of_step),
+        "planned": planned(result.schedule),
         "faults": _faults(),
     }
     found["slots"] = [
@@ -203,6 +204,7 @@ def _calls(maker: FilmMaker, result: RunResult) -> list[Film]:
             "writer": maker.nodes.get(call.writer, -1),
             "kind": call.operation.kind,
             "text": call_text(call),
+            "said": statements_of(call),
             "invoked_ns": call.invoked_ns,
             "returned_ns": call.returned_ns,
             "outcome": call.outcome.value,
@@ -227,6 +229,7 @@ def _commit(life: Life, maker: FilmMaker, outcomes: Mapping[int, str]) -> Film:
         "kept": life.kept,
         "outcome": outcomes.get(life.call, ""),
         "annulled": life.annulled,
+        "backed": life.backed,
         "pg": life.pg_id,
         "holders": [
             {
@@ -256,6 +259,7 @@ def _invariants(maker: FilmMaker, result: RunResult) -> list[Film]:
             "broken_at": last if each.name == result.invariant and not maker.cut else None,
         }
         for each in INVARIANTS.values()
+        if not each.of_sql or result.schedule.has_sql
     ]
 
 

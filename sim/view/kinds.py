@@ -64,6 +64,7 @@ CLASSES: Final[Mapping[str, tuple[type[Event], ...]]] = {
 
 OTHERS: Final[Mapping[str, tuple[str, str]]] = {
     "ActionDone": (FAULT, "The schedule has done something to the world."),
+    "FaultEnded": (FAULT, "The schedule has ended what it had done to the world."),
     "Crashed": (FAULT, "A segment has stopped at once: what it had in memory is gone."),
     "DiskRolledBack": (FAULT, "A segment is down, and its disk is an older copy of itself."),
     "Rotted": (FAULT, "Bits on a segment's disk have flipped."),

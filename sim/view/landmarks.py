@@ -10,8 +10,8 @@ import attrs
 
 from aurora.events import SealingStarted, VolumeOpened
 from sim.durations import length
-from sim.plan.episodes import episodes_of
-from sim.plan.schedule import MS
+from sim.plan.episodes import episodes_of, is_repair, planned_episodes
+from sim.plan.schedule import MS, Schedule
 from sim.view.lives import NEVER
 from sim.view.maker import FilmMaker
 
@@ -26,8 +26,8 @@ class Landmark:
     event: int
     time_ns: int
     kind: str
-    """``fault``, ``commit_stall``, ``commits_go_on``, ``recovery``, ``opened``, ``heal`` or
-    ``finding``."""
+    """``fault``, ``repair``, ``commit_stall``, ``commits_go_on``, ``recovery``, ``opened``,
+    ``heal`` or ``finding``."""
     title: str
 
     def as_json(self) -> dict[str, object]:
@@ -51,6 +51,19 @@ def episodes(maker: FilmMaker, end_ns: int) -> list[dict[str, object]]:
     ]
 
 
+def planned(schedule: Schedule) -> list[dict[str, object]]:
+    """All faults of a schedule, reached or not, each with the repairs by which it ends."""
+    return [
+        {
+            "action": each.number,
+            "at_ns": each.start_ns,
+            "title": each.title,
+            "ended_by": [n for n in each.ended_by if is_repair(schedule.actions[n])],
+        }
+        for each in planned_episodes(schedule)
+    ]
+
+
 def landmarks(maker: FilmMaker) -> list[Landmark]:
     """All of them, in order."""
     return sorted({*_of_events(maker), *_stalls(maker)})
@@ -63,6 +76,8 @@ def _of_events(maker: FilmMaker) -> Iterator[Landmark]:
         kind = kinds[row.kind]
         if kind == "ActionDone":
             yield Landmark(number, row.time_ns, "fault", row.text)
+        elif kind == "FaultEnded":
+            yield Landmark(number, row.time_ns, "repair", row.text)
         elif kind is SealingStarted:
             yield Landmark(number, row.time_ns, "recovery", f"{names[row.node]} recovers")
         elif kind is VolumeOpened:

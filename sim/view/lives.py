@@ -2,12 +2,15 @@
 
 One pass over the steps, where `sim.story.evidence` asks all of them for one record; a test compares
 the two.
+
+(More than 400 lines: all steps of which such a life is made.)
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import attrs
@@ -37,6 +40,7 @@ from segments.protocol.events import (
 from segments.protocol.ids import NO_EPOCH, Lsn, PageId, PgId, SegmentId, VolumeEpoch
 from segments.protocol.truncation import TruncationTable
 from segments.protocol.volume import ProtectionGroup
+from sim.check.invariants import WRITE_QUORUM
 
 MOST_READERS: Final = 50
 NEVER: Final = -1
@@ -81,6 +85,8 @@ class Life:
     """The acknowledgement by which its group's PGCL has reached it."""
     durable: int = NEVER
     """Its own writer's VDL has reached it, or a later writer has opened the volume with it."""
+    backed: int = NEVER
+    """It is durable by right, by a write quorum that has acknowledged it or by that recovery."""
     told: int = NEVER
     """Its writer has told those that wait: everything up to it is durable."""
     kept: bool = False
@@ -181,9 +187,9 @@ class Lives:
         life.lsn = records[-1].lsn
         life.pages = list(dict.fromkeys((*life.pages, *(each.page_id for each in records))))
         life.pg_id = event.pg_ids[-1]
-        for record, pg_id in zip(records, event.pg_ids, strict=True):
-            for segment in self._groups[pg_id].members:
-                life.holders[segment] = Holder(segment, record.lsn)
+        lasts = {pg_id: each.lsn for each, pg_id in zip(records, event.pg_ids, strict=True)}
+        for pg_id, last in lasts.items():
+            self._ends_at(life, pg_id, last)
         if not records[-1].is_cpl:
             self._parts[source] = life
             return
@@ -192,12 +198,18 @@ class Lives:
         self.lives.append(life)
         self._open.setdefault(source, []).append(life)
         self._untold.setdefault(source, []).append(life)
-        for pg_id in dict.fromkeys(event.pg_ids):
-            lsns, of = self._lsns[pg_id], self._of[pg_id]
-            last = life.holders[self._groups[pg_id].members[0]].lsn
-            at = bisect_left(lsns, last)
-            lsns.insert(at, last)
-            of.insert(at, life)
+
+    def _ends_at(self, life: Life, pg_id: PgId, last: Lsn) -> None:
+        """This is a commit's last record in a group, by which it is found; so far, if in parts."""
+        lsns, of = self._lsns[pg_id], self._of[pg_id]
+        members = self._groups[pg_id].members
+        if (part := life.holders.get(members[0])) is not None:
+            at = next(at for at in range(bisect_left(lsns, part.lsn), len(of)) if of[at] is life)
+            del lsns[at], of[at]
+        at = bisect_left(lsns, last)
+        lsns.insert(at, last)
+        of.insert(at, life)
+        life.holders.update({each: Holder(each, last) for each in members})
 
     def _heard(self, number: int, source: str, event: Acknowledged) -> None:
         before, after = event.pgcl
@@ -212,6 +224,7 @@ class Lives:
                 break
             if holder.received != NEVER and holder.lost == NEVER and _counts(life, source):
                 holder.heard = number
+                self._by_right(number, life)
         self._reached(number, source, event.vdl[1])
 
     def _reached(self, number: int, writer: str, vdl: Lsn) -> None:
@@ -219,6 +232,20 @@ class Lives:
         for life in _up_to(self._open, writer, vdl):
             if life.durable == NEVER:
                 life.durable = number
+                self._by_right(number, life)
+
+    def _by_right(self, number: int, life: Life) -> None:
+        """A commit counts as durable: by right, once a write quorum of each group has said so."""
+        if life.durable == NEVER or life.backed != NEVER:
+            return
+        heard = Counter(
+            self._group_of[each.segment] for each in life.holders.values() if each.heard != NEVER
+        )
+        if all(heard[pg_id] >= WRITE_QUORUM for pg_id in self._groups_of(life)):
+            life.backed = number
+
+    def _groups_of(self, life: Life) -> Iterable[PgId]:
+        return dict.fromkeys(self._group_of[segment] for segment in life.holders)
 
     def _planned(self, number: int, epoch: VolumeEpoch, table: TruncationTable) -> None:
         """A recovery has decided what it annuls; it voids one that never opened."""
@@ -238,7 +265,7 @@ class Lives:
         for writer, lives in self._open.items():
             for life in lives:
                 if life.lsn <= vdl and not table.annuls(life.lsn):
-                    life.durable, life.kept = number, True
+                    life.durable, life.backed, life.kept = number, number, True
             self._open[writer] = [
                 each for each in lives if each.durable == NEVER and not table.annuls(each.lsn)
             ]

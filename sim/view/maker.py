@@ -24,7 +24,7 @@ from segments.protocol.errors import AuroraError
 from segments.protocol.events import Event
 from segments.protocol.ids import Address, Lsn, PageId, SegmentId
 from segments.protocol.messages import WriteBatch
-from sim.plan.episodes import titled
+from sim.plan.episodes import is_repair, titled
 from sim.plan.schedule import Action
 from sim.run import Run
 from sim.story import Recorder
@@ -140,7 +140,8 @@ class FilmMaker(Listener):
                 row.text = f"lost on the way to {event.destination}: {text} ({_why(event.reason)})"
 
     def on_action(self, number: int, action: Action) -> None:
-        self._add("ActionDone", SCHEDULE, titled(action))
+        kind = "FaultEnded" if is_repair(action) else "ActionDone"
+        self._add(kind, SCHEDULE, titled(action))
         self.board.acting(number, self.world.scheduler.now_ns)
 
     def on_crashed(self, segment: SegmentId) -> None:

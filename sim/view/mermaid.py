@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from textwrap import wrap
 from typing import Final
 
+from aurora.events import Acknowledged
 from segments.protocol.errors import Invalid
 from sim.durations import moment
 from sim.view.film import Film
+from sim.view.kinds import FINDING
 from sim.view.mail import HEARTBEAT
 from sim.view.window import Window
 
@@ -16,7 +20,9 @@ MOST_ARROWS: Final = 400
 _MOST_FITTING: Final = 150
 """In a window that nobody has chosen: what is read at a glance."""
 _WIDTH: Final = 80
-_NOTES: Final = frozenset({"recovery", "fault", "call", "finding", "layer"})
+_NOTES: Final = frozenset({"recovery", "fault", "call", "layer"})
+_TITLE: Final = re.compile(r"[#;\s]+")
+"""What may not stand in a title."""
 _ESCAPED: Final = str.maketrans({";": ",", "#": "#35;", "<": "#lt;", ">": "#gt;", "\n": " "})
 
 
@@ -38,7 +44,8 @@ def as_mermaid(film: Film, window: Window) -> str:
     seen = {node for _, _, nodes, _ in lines for node in nodes}
     names = [each["id"] for each in film["nodes"]]
     head = [f"    participant {_id(names[node])} as {names[node]}" for node in _order(film, seen)]
-    told = [f"%% {film['run']['title']}, {window}", "sequenceDiagram", *head]
+    about = f"{film['run']['title']}, {window}"
+    told = [f"%% {about}", "sequenceDiagram", f"    title {_TITLE.sub(' ', about)}", *head]
     return "\n".join([*told, *(f"    {text}" for *_, text in lines)]) + "\n"
 
 
@@ -88,10 +95,19 @@ def _notes(film: Film, window: Window) -> Iterator[_Drawn]:
     events, names = film["events"], [_id(each["id"]) for each in film["nodes"]]
     for number, at_ns in enumerate(events["t"]):
         kind = film["kinds"][events["kind"][number]]
-        if window.has(at_ns) and kind["class"] in _NOTES and kind["lane"]:
+        text = _noted(film, kind, events["text"][number])
+        if window.has(at_ns) and text:
             node = events["node"][number]
-            text = _short(f"{moment(at_ns)} {events['text'][number]}")
-            yield at_ns, 2 * number, (node,), f"Note over {names[node]}: {text}"
+            yield at_ns, 2 * number, (node,), f"Note over {names[node]}: {moment(at_ns)} {text}"
+
+
+def _noted(film: Film, kind: Film, text: str) -> str:
+    """What a note says of an event; of acknowledgements, what they move."""
+    if kind["class"] == FINDING:
+        return _whole(f"{film['run']['invariant']}: {text}")
+    if kind["name"] == Acknowledged.__name__:
+        return _whole(text.partition("\n")[2])
+    return _short(text) if kind["class"] in _NOTES and kind["lane"] else ""
 
 
 def _order(film: Film, seen: set[int]) -> list[int]:
@@ -103,6 +119,11 @@ def _order(film: Film, seen: set[int]) -> list[int]:
 
 def _id(name: str) -> str:
     return name.replace(" ", "_").replace("-", "_")
+
+
+def _whole(text: str) -> str:
+    rows = [row for line in text.splitlines() for row in wrap(line, _WIDTH)]
+    return "<br/>".join(row.translate(_ESCAPED) for row in rows)
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,8 @@ else marks; watermarks are counters. Times are microseconds, with nanoseconds be
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from segments.protocol.errors import Invalid
@@ -20,7 +21,7 @@ _COMPUTE: Final = 10
 _PLAN: Final = 11
 _FAULTS: Final = 1_000
 _MESSAGE_NS: Final = 1_000
-"""How wide the slice is at each end of a message: an arrow needs one."""
+"""How wide the slice is at each end of a message, at most: an arrow needs one."""
 _COUNTED: Final = ("scl", "vcl", "vdl")
 
 
@@ -36,6 +37,7 @@ def as_perfetto(film: Film, window: Window) -> str:
     ]
     if not found:
         raise Invalid(f"{window}: nothing happens: choose another --window")
+    _narrow(found)
     found.sort(key=lambda each: each["ts"])
     run = film["run"]
     about = {key: run[key] for key in ("title", "seed", "verdict", "finding", "digest")}
@@ -135,10 +137,26 @@ def _messages(film: Film, window: Window) -> Iterator[dict[str, Any]]:
             yield {"ph": "f", "bp": "e", "ts": _us(to_ns), **arrow, **receiver}
 
 
+def _narrow(found: Sequence[dict[str, Any]]) -> None:
+    """Have no message's slice begin in another and end after it: slices of a thread are nested."""
+    threads: dict[tuple[int, int], list[dict[str, Any]]] = {}
+    for each in found:
+        if each["ph"] == "X":
+            threads.setdefault((each["pid"], each["tid"]), []).append(each)
+    for slices in threads.values():
+        edges = sorted({at for each in slices for at in (each["ts"], each["ts"] + each["dur"])})
+        for each in slices:
+            if each["cat"] == "message":
+                edge = edges[bisect_right(edges, each["ts"])]
+                each["dur"] = min(each["dur"], round(edge - each["ts"], 3))
+
+
 def _faults(film: Film, window: Window) -> Iterator[dict[str, Any]]:
     for each in film["episodes"]:
         if window.has(each["from_ns"]):
             place = {"pid": _PLAN, "tid": _FAULTS + each["action"]}
+            name = {"name": each["title"]}
+            yield {"ph": "M", "name": "thread_name", "ts": 0, **place, "args": name}
             yield _slice(each["title"], "fault", each["from_ns"], each["to_ns"], **place)
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from textwrap import shorten
+from typing import Final
+
 from aurora.events import Acknowledged, Sent
 from aurora.terminal.narrate import Narrator
 from segments.protocol.events import AckSent, BatchReceived, Event
 from sim.view.kinds import kind_of
+from sim.wording import counted
 from sim.world.history import Call
+
+_MOST_STATEMENTS: Final = 12
+_STATEMENT: Final = 160
+"""Characters of one that are told."""
 
 
 class Sentences:
@@ -35,6 +43,19 @@ def call_text(call: Call) -> str:
         return f"sql {operation.way} account {where}"
     noun = "page" if len(operation.pages) == 1 else "pages"
     return f"{operation.kind} {noun} {where}"
+
+
+def statements_of(call: Call) -> list[str]:
+    """What a call in SQL has said, with the values bound to it, as far as there is room."""
+    said = [*call.sql.script, *(each.statement for each in call.sql.readings)]
+    told = [
+        shorten(each.text, _STATEMENT, placeholder=" …")
+        + (f" {list(each.bindings)}" if each.bindings else "")
+        + (f" ({counted(len(each.sets), 'set')} of values)" if each.sets else "")
+        for each in said[:_MOST_STATEMENTS]
+    ]
+    left = len(said) - len(told)
+    return [*told, *([f"and {counted(left, 'more statement')}"] if left else [])]
 
 
 def _quietly(event: Event) -> str:

@@ -10,6 +10,7 @@ import json
 from array import array
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
@@ -19,7 +20,7 @@ from segments.protocol.errors import Invalid, NotFound, Unavailable
 from sim.commands.case import Case
 from sim.crews.processes import Hand, HandGone
 from sim.durations import moment
-from sim.plan.episodes import titled
+from sim.plan.episodes import is_repair, titled
 from sim.plan.schedule import Action
 from sim.run import Verdict
 from sim.story.difference import first_unlike
@@ -136,22 +137,32 @@ class Studio:
         return entry.shown.film
 
     def fork(self, asked: ForkAsked) -> Mapping[str, Any]:
-        """Begin a fork; raises `Invalid`, `NoSuchRun`, and `Busy` if there are too many."""
+        """Begin a fork; raises `Invalid`, `NoSuchRun`, and `Busy` if there are too many.
+
+        Or only say what is wrong with it.
+        """
         source = self._entry(asked.source)
+        try:
+            forked = source.case.fork(
+                asked.at_ns, salt=asked.redraw, add=asked.add, remove=asked.remove
+            )
+        except Invalid as error:
+            if asked.only_check:
+                return {"wrong": str(error)}
+            raise
+        if asked.only_check:
+            return {"wrong": ""}
         if len(self._runs) > MOST_FORKS:
             raise Busy(f"{MOST_FORKS} forks are kept already: start the viewer anew for more")
-        forked = source.case.fork(
-            asked.at_ns, salt=asked.redraw, add=asked.add, remove=asked.remove
-        )
         name = f"fork-{len(self._runs)}"
         command = fork_command(source, asked, f"{name}.toml")
-        case = attrs.evolve(forked, source=f"{name}.toml")
+        case = forked.saved_as(Path(f"{name}.toml"))
         told = f"From {moment(asked.at_ns)} on another run than {source.case.source}."
         again = {
             "title": _title(source.case, asked),
             "command": command,
             "run_command": command_line("run", f"{name}.toml"),
-            "toml": forked.scenario_text(told),
+            "toml": case.scenario_text(told),
         }
         entry = self._runs[name] = Entry(name, case, again=again)
         self._forks.put(lambda: self._make(entry))
@@ -307,7 +318,8 @@ def fork_command(source: Entry, asked: ForkAsked, output: str) -> str:
 def _title(source: Case, asked: ForkAsked) -> str:
     """What a fork changes, in a few words."""
     changes = [f"+ {titled(each)}" for each in asked.add]
-    changes += [f"− {titled(source.schedule.actions[each])}" for each in asked.remove]
+    gone = [source.schedule.actions[each] for each in asked.remove]
+    changes += [f"− {titled(each)}" for each in gone if not is_repair(each)]
     if asked.redraw is not None:
         changes.append(f"other chances ({asked.redraw})")
     return ", ".join(changes) or "the same again"

@@ -58,6 +58,7 @@ def _sentence(
         "text": text,
         "t": None if line is None else line.time_ns,
         "event": event,
+        "gist": line is not None and line.gist,
         "refs": list(_refs(text, nodes)) if kind != "next" else [],
     }
 

@@ -164,6 +164,18 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
         page.wait_for_selector("h2:text('Page 18')")
         press(page, "Backspace")
         page.wait_for_selector("h2:text('Commit LSN 3–4')")
+        find(page, "#7")
+        page.wait_for_selector("h2:text('#7')")
+        title = page.inner_text(".lifehead h2")
+        press(page, "Escape")
+        find(page, title)
+        page.wait_for_selector(f"h2:text-is('{title}')")
+        press(page, "Home", "Shift+X")
+        page.wait_for_selector(".notice:has-text('no earlier finding')")
+        find(page, "Commit 3-4")
+        page.click("button:text('go there')")
+        page.wait_for_selector(".life li.current")
+        assert page.inner_text(".notice") == ""
         canvas = page.locator(".logline canvas")
         canvas.click(position={"x": 64 + 15 * 0.5, "y": 40})
         page.wait_for_selector("h2:text('Commit LSN 1–2')")
@@ -188,7 +200,14 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         assert page.locator(".segment.down").count() == 0
         press(page, "c", "c", "c")
         page.click("#tour-next")
+        page.select_option("#fork-kind", "slow")
+        page.fill(".form input", "-3")
         page.click("#fork-add")
+        page.wait_for_selector(".notice:has-text('factor: found -3: expected a number from')")
+        page.select_option("#fork-kind", "crash")
+        page.click("#fork-add")
+        page.wait_for_selector(".changes b")
+        page.check(".changes li:has-text('slow D0') input")
         page.click("#fork-run")
         page.wait_for_selector("[data-fork][data-state=done]")
         until(page, "document.querySelectorAll('.map').length === 2")
@@ -196,7 +215,9 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         ours, theirs = page.inner_text("#sentence"), page.inner_text(".othersentence")
         assert ours != theirs.partition(": ")[2]
         assert "crash" in theirs
-        assert "python -m aurora.sim" in page.inner_text("[data-fork] .command")
+        command = page.inner_text("[data-fork] .command")
+        assert "python -m aurora.sim" in command
+        assert command.count("--remove") == 2  # that it ends goes with it
         page.click("#tour-end")
         find(page, "0.7")  # in the fork only three copies are left
         until(page, f"{WAITING}[1] > {WAITING}[0]")
@@ -218,8 +239,11 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         page.wait_for_selector(".invariants li.broken")
         find(page, "pgcl")
         page.wait_for_selector(".panel:has-text('write quorum of the group')")
-        press(page, "Shift+T")  # nothing in this run is as the tour would have it
-        page.wait_for_selector(".notice:has-text('nothing that the tour could show')")
+        press(page, "Shift+T")
+        page.wait_for_selector(".tour:has-text('Watch a rule break')")
+        page.click(".story li >> nth=0 >> .goto")
+        press(page, "End")
+        page.click("#tour-end")
         press(page, "4")
         page.wait_for_selector("h2:text('Fork at')")
         assert page.locator(".panel button:disabled").first.inner_text() == "Run the fork"

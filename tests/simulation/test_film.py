@@ -15,7 +15,7 @@ from segments.protocol import events as of_segments
 from segments.protocol.events import Event
 from sim.commands.case import Case, open_case
 from sim.commands.explain import explained
-from sim.plan.schedule import MS, Action
+from sim.plan.schedule import MS, Action, Operation
 from sim.run import RunResult
 from sim.story.evidence import Evidence
 from sim.view import maker as film_maker
@@ -24,9 +24,12 @@ from sim.view.film import Film, as_json, film_of, make_film
 from sim.view.kinds import CLASSES, kind_of
 from sim.view.lives import NEVER
 from sim.view.maker import FilmMaker
+from sim.view.sentences import statements_of
 from sim.view.tale import as_text
 from sim.view.words import words
+from sim.world.history import Call
 from sim.world.scheduler import Undecided
+from sim.world.sql_history import Reading, Statement
 from sim.world.world import World
 
 
@@ -120,7 +123,7 @@ def test_faults_show_from_their_actions_to_their_ends(default: Filmed) -> None:
     actions = {text: number for number, text in enumerate(events["text"])}
     for segment, word, begins, ends in (
         ("E0", "paused", "pause E0", "resume E0"),
-        ("D0", "slow", "slow D0 factor=50", "slow D0 factor=1"),
+        ("D0", "slow", "slow D0 (factor 50)", "slow D0 (factor 1)"),
     ):
         (at,) = [n for n, (found, _) in enumerate(shown[segment]) if found == word]
         assert shown[segment][at][1] == actions[begins]
@@ -268,6 +271,10 @@ def test_a_commit_has_its_fourth_acknowledgement(default: Filmed) -> None:
         heard = sorted(one["heard"] for one in each["holders"] if one["heard"] >= 0)
         assert heard[3] == each["quorum"] <= each["durable"]
     assert film["run"]["commits"] <= len(film["commits"])
+    in_parts = make_film(open_case(14, None, None))["commits"]  # over two groups
+    assert {len(each["holders"]) for each in in_parts} == {6, 12}
+    for each in (*film["commits"], *in_parts):
+        assert each["backed"] == each["durable"], each["lsn"]
 
 
 def test_what_was_lost_and_annulled_was_never_durable(zombie: Filmed) -> None:
@@ -313,19 +320,34 @@ def test_what_is_above_a_gap_is_on_disk_and_counts_for_nothing() -> None:
     run = filmed(open_case(None, "default", "third-highest-scl"))
     evidence = Evidence(run.maker.recorder, run.result)
     found = 0
+    by_lsn = {each["lsn"]: each for each in run.film["commits"]}
+    assert by_lsn[104]["durable"] < by_lsn[104]["backed"]  # B0 was heard of later
+    assert by_lsn[109]["durable"] > NEVER == by_lsn[109]["backed"]
     for life in run.maker.lives.lives[-20:]:
-        for segment, held, note in evidence.holders(life.lsn):
-            holder = life.holders[segment]
+        for standing in evidence.holders(life.lsn):
+            holder = life.holders[standing.segment]
             above = holder.above != NEVER and holder.applied == NEVER
-            assert above == (held and "above a gap" in note), (life.lsn, segment)
+            assert above == standing.above, (life.lsn, standing)
             assert not above or holder.heard == NEVER
             found += above
     assert found
     told = [each["text"] for each in run.film["story"]]
-    assert "LSN 109 is synced above a gap, which counts for nothing, at A0, E0 +0.1 ms" in told
-    lost = "if B0, D0 and F0 are away, a read quorum of A0, C0 and E0 recovers without LSN 109"
-    assert lost in told
+    for sentence in (
+        "LSN 109 is synced above a gap, which counts for nothing, at A0 first, E0 (+0.1 ms)",
+        "at the end LSN 109 is on B0 D0 F0 (SCL 109); above a gap, where it counts for nothing, on",
+        "right would be PGCL 107, the fourth highest SCL that writer-1 has heard of: LSN 109 would",
+        "if B0, D0 and F0 are away, a read quorum of A0, C0 and E0 recovers without LSN 109",
+    ):
+        assert any(text.startswith(sentence) for text in told), sentence
+    assert any(text.endswith("B0 has it on disk, too, only unheard") for text in told)
+    assert not any("restart" in text for text in told)  # A0 had caught up long before
     assert run.film["run"]["bug_edits"][0]["target"] == "aurora.quorum:QuorumModel.complete_lsn"
+
+
+def test_a_finding_does_not_take_who_lacks_a_table_for_empty(failing: Filmed) -> None:
+    finding = failing.film["run"]["finding"]
+    assert "C0 15, D0 17, E0 17, F0 17; without its table: A0" in finding
+    assert failing.maker.board.value("A0", "scl") == 4
 
 
 def test_nobody_is_down_before_an_event_says_so(default: Filmed) -> None:
@@ -379,8 +401,39 @@ def test_all_may_heal_before_the_end() -> None:
     assert 300 * MS <= healed["t"] < 310 * MS
 
 
+def test_faults_are_planned_with_the_repairs_that_end_them(
+    default: Filmed, failing: Filmed
+) -> None:
+    actions = default.case.schedule.actions
+    ended = {
+        each["title"]: [actions[number].kind for number in each["ended_by"]]
+        for each in default.film["planned"]
+    }
+    assert (ended["crash A0"], ended["slow D0 (factor 50)"]) == (["restart"], ["slow"])
+    marks = {each["title"]: each["kind"] for each in default.film["landmarks"]}
+    assert (marks["crash A0"], marks["restart A0"]) == ("fault", "repair")
+    reached = [each["action"] for each in failing.film["episodes"]]
+    planned = [each["action"] for each in failing.film["planned"]]
+    assert planned[: len(reached)] == reached
+    assert failing.film["planned"][-1]["at_ns"] > failing.result.virtual_ns
+
+
+def test_a_call_in_sql_tells_its_statements() -> None:
+    operation = Operation(at_ns=0, client=0, kind="sql", pages=(1, 2), way="transfer")
+    call = Call(0, operation, invoked_ns=0, writer="writer-1")
+    assert statements_of(call) == []
+    call.sql.script.append(Statement("UPDATE account\n  SET balance = ?", (7,)))
+    call.sql.script.append(Statement("INSERT INTO bulk VALUES (?)", sets=[(1,), (2,)]))
+    call.sql.readings += [Reading(Statement("SELECT 1"), 0, 0)] * 12
+    first, second, *_, last = statements_of(call)
+    assert first == "UPDATE account SET balance = ? [7]"
+    assert second == "INSERT INTO bulk VALUES (?) (2 sets of values)"
+    assert last == "and 2 more statements"
+
+
 def test_a_finding_is_the_last_event_and_breaks_its_invariant(failing: Filmed) -> None:
     film = failing.film
+    assert not any(each["name"].startswith("sql-") for each in film["invariants"])
     broken = [each for each in film["invariants"] if each["broken_at"] is not None]
     assert [each["name"] for each in broken] == ["pgcl-is-backed"]
     last = broken[0]["broken_at"]

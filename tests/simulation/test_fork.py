@@ -272,6 +272,7 @@ def test_the_command_writes_a_scenario_and_tells_where_it_parts(tmp_path: Path) 
     assert done.exit_code == 0, done.output
     added = Action(at_ns=105 * MS, kind="slow", target="C0,D0", params={"factor": 3})
     assert scenario.load(fork).actions == (*SHORT.actions[:3], added)
+    assert scenario.load(fork).name == "fork"  # and not that of another
     lines = done.output.splitlines()
     assert f"  {fork}: 0.1050 s  schedule: action 3, slow C0,D0 factor=3" in lines
     assert f"run it:     python -m aurora.sim run {fork}" in lines

@@ -46,8 +46,8 @@ def result_of(*actions: str) -> RunResult:
         (["crash A", "pause A"], "pause A had no effect: A0 was down"),
         (["pause A", "pause A"], "pause A had no effect: A0 was paused already"),
         (["resume A"], "resume A had no effect: A0 was not paused"),
-        (["slow A factor=1"], "slow A factor=1 had no effect: A0 was not slow"),
-        (["slow_disk A factor=1"], "slow_disk A factor=1 had no effect: A0 was not slow"),
+        (["slow A factor=1"], "slow A (factor 1) had no effect: A0 was not slow"),
+        (["slow_disk A factor=1"], "slow_disk A (factor 1) had no effect: A0 was not slow"),
         (["disk_free A"], "disk_free A had no effect: A0 was not full"),
         (["disk_full A", "disk_full A"], "disk_full A had no effect: A0 was full already"),
         (
@@ -57,7 +57,7 @@ def result_of(*actions: str) -> RunResult:
         (["wipe A", "rot_promise A"], "rot_promise A had no effect: A0 was lost"),
         (
             ["wipe A", "crash_amid_write A write='append'"],
-            "crash_amid_write A write=append had no effect: A0 was lost",
+            "crash_amid_write A (write append) had no effect: A0 was lost",
         ),
         (["wipe A", "roll_back A"], "roll_back A had no effect: A0 was lost"),
         (["wipe A", "copy_disk A"], "copy_disk A had no effect: A0 was lost"),

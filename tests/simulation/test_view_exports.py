@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import socket
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from hashlib import sha256
@@ -15,7 +16,7 @@ from typing import Any, Final
 import pytest
 from click.testing import CliRunner, Result
 
-from segments.protocol.errors import Invalid
+from segments.protocol.errors import Invalid, Unavailable
 from sim.commands.case import open_case
 from sim.commands.cli import cli
 from sim.view.film import Film, make_film, packed
@@ -131,8 +132,20 @@ def test_trace_events_are_whole(film: Film) -> None:
         for each in events
         if each["name"] == "thread_name"
     }
-    assert set(names.values()) == {each["id"] for each in film["nodes"]}
-    assert all(each["dur"] >= 0 for each in events if each["ph"] == "X")
+    titles = {each["title"] for each in film["episodes"]}
+    assert set(names.values()) == {each["id"] for each in film["nodes"]} | titles
+    threads: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for each in events:
+        if each["ph"] == "X":
+            span = (round(each["ts"] * 1000), round((each["ts"] + each["dur"]) * 1000))
+            threads.setdefault((each["pid"], each["tid"]), []).append(span)
+    assert threads.keys() <= names.keys()
+    for spans in threads.values():
+        around: list[int] = []
+        for start, end in sorted(spans, key=lambda each: (each[0], -each[1])):
+            around = [each for each in around if each > start]
+            assert start <= end <= min(around, default=end), "slices nest"
+            around.append(end)
     slices = {(each["pid"], each["tid"], each["ts"]) for each in events if each["ph"] == "X"}
     starts = {each["id"]: each for each in events if each["ph"] == "s"}
     ends = {each["id"]: each for each in events if each["ph"] == "f"}
@@ -156,9 +169,9 @@ _NOTE: Final = re.compile(r"    Note over (\w+): [^;#]+")
 
 
 def test_a_diagram_has_participants_arrows_and_notes(failing: Film) -> None:
-    head, kind, *lines = as_mermaid(failing, Window()).splitlines()
+    head, kind, title, *lines = as_mermaid(failing, Window()).splitlines()
     assert head == "%% --seed 1 --bug third-highest-scl, the whole run"
-    assert kind == "sequenceDiagram"
+    assert (kind, title) == ("sequenceDiagram", head.replace("%%", "    title"))
     known = [found[1] for each in lines if (found := _PARTICIPANT.fullmatch(each))]
     arrows = [found for each in lines if (found := _ARROW.fullmatch(each))]
     notes = [found for each in lines if (found := _NOTE.fullmatch(each))]
@@ -168,7 +181,9 @@ def test_a_diagram_has_participants_arrows_and_notes(failing: Film) -> None:
     sent = [each for each in failing["messages"] if each["type"] != HEARTBEAT]
     assert sum(each[2] == "->>" for each in arrows) == sum(len(each["arrived"]) for each in sent)
     assert sum(each[2] == "-x" for each in arrows) == sum(not each["arrived"] for each in sent)
-    assert "backed by D0 E0 F0 only" in lines[-1]
+    assert "pgcl-is-backed: PGCL 17 of epoch 2" in lines[-1]
+    assert lines[-1].endswith("without its<br/>table: A0")
+    assert any("VDL 15 → 17" in each for each in lines)
 
 
 def test_what_nobody_would_read_is_refused_with_a_window_that_fits(film: Film) -> None:
@@ -250,6 +265,8 @@ def test_an_export_is_written_and_may_be_written_again(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         assert "violation after 0.0146 s, 441 events" in done.output
         assert path.stat().st_size > 1_000
+        again = view(str(path))
+        assert again.exit_code == 2 and "cannot be opened again" in again.output
 
 
 def test_what_is_of_value_is_not_written_over(tmp_path: Path) -> None:
@@ -284,3 +301,13 @@ def test_a_wrong_call_is_refused_in_words(
     assert done.exit_code == 2
     assert "xpected" in done.output or "no directory" in done.output or "range" in done.output
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_port_cannot_be_is_told() -> None:
+    assert "'80x' is not a valid integer.\n" in view("--port", "80x").output
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused = view("--port", str(taken.getsockname()[1]), "--seed", "1")
+    assert isinstance(refused.exception, Unavailable)  # of which no usage is printed
+    assert "in use" in str(refused.exception)

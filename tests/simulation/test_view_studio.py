@@ -88,7 +88,7 @@ async def test_a_fork_can_be_made_again_without_the_page(studio: Studio) -> None
     read = scenario.loads(reply["toml"], "fork-1.toml", default_name="fork-1")
     digest = read_packed(studio.film("fork-1"))["run"]["digest"]
     again = open_case(1, None, "third-highest-scl").fork(5 * MS, salt=3, add=(CRASH,), remove=(4,))
-    assert read.schedule() == attrs.evolve(again.schedule, shape="")
+    assert read.schedule() == attrs.evolve(again.schedule, shape="", name="fork-1")
     written = attrs.evolve(again, schedule=read.schedule())
     for case in (again, written):
         assert (await in_a_thread(case.run)).digest == digest
@@ -110,6 +110,8 @@ def test_wrong_forks_are_refused_and_none_is_kept(studio: Studio) -> None:
     ):
         with pytest.raises(Invalid, match="expected"):
             studio.fork(asked)
+        assert "expected" in studio.fork(attrs.evolve(asked, only_check=True))["wrong"]
+    assert studio.fork(attrs.evolve(SOON, only_check=True)) == {"wrong": ""}
     with pytest.raises(NoSuchRun, match=r"expected one of main$"):
         studio.fork(ForkAsked(source="fork-1", at_ns=0))
 

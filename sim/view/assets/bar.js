@@ -37,7 +37,7 @@ export function Bar() {
         onClick=${(e) => jump(kind, e.shiftKey ? -1 : 1)}>${sign} ${kind}</button>`)}
     </div>
     <span class="grow"></span>
-    <input id="find" type="search" placeholder="LSN 12" data-tip="Name a thing: LSN 12, page 3, commit 12, call 3, A0, 0.6 s; or a word: PGCL" aria-label="Find a thing by its name" onKeyDown=${search} />
+    <input id="find" type="search" placeholder="LSN 12" data-tip="Name a thing: LSN 12, page 3, commit 12, call 3, A0, 0.6 s; or a word: PGCL" aria-label="Find a thing by its name" onKeyDown=${search} onFocus=${(event) => event.target.select()} />
     <button onClick=${() => set({ view: app.view === "map" ? "lanes" : "map" })} aria-pressed=${app.view === "lanes"} data-tip="Space-time lanes instead of the map (key: l)">lanes</button>
     <button class="icon" onClick=${() => { toggleTheme(); changed(); }} aria-label="Theme: ${theme()}" data-tip="Dark or light (key: t)">${theme() === "dark" ? "☾" : "☀"}</button>
     <button class="icon" onClick=${startTour} aria-label="Tour" data-tip="A tour of one minute (key: Shift + T)">⚑</button>

@@ -34,6 +34,7 @@ export class Film {
     this.callOf = new Map(raw.calls.map((each) => [each.number, each]));
     this.commits = raw.commits;
     this.episodes = raw.episodes;
+    this.planned = raw.planned;
     this.landmarks = raw.landmarks;
     this.invariants = raw.invariants;
     this.story = raw.story;
@@ -233,10 +234,12 @@ export class Film {
   }
 }
 
-/** How a commit is after `cursor` events: durable, annulled by a recovery, or neither yet. */
+/** How a commit is after `cursor` events: durable, annulled by a recovery, or neither yet; or
+ * declared durable, though too few had acknowledged it. */
 export function fateOf(commit, cursor) {
   if (commit.annulled >= 0 && commit.annulled < cursor) return "annulled";
-  return commit.durable >= 0 && commit.durable < cursor ? "durable" : "";
+  if (commit.durable < 0 || commit.durable >= cursor) return "";
+  return commit.backed >= 0 && commit.backed < cursor ? "durable" : "declared durable";
 }
 
 /** Whose acknowledgement of a commit the writer has heard after `cursor` events, in that order. */

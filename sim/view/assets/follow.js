@@ -1,5 +1,6 @@
 // The life of one thing, backwards and forwards: which events, nodes, messages and LSNs are its own.
 
+import { acknowledged, fateOf } from "view/film.js";
 import { briefMoment, bytes, count, lsnRange, plural, span } from "view/format.js";
 
 const MOST = 400;
@@ -114,7 +115,9 @@ export function commitLife(film, commit) {
   });
   if (commit.durable >= 0) {
     const needed = film.t[commit.durable] - film.t[commit.allocated];
-    lines.push(line(commit.durable, `Durable: the VDL has reached LSN ${count(commit.lsn)}, ${span(needed)} after allocation`, { mark: "durable" }));
+    const reached = `the VDL has reached LSN ${count(commit.lsn)}, ${span(needed)} after allocation`;
+    const early = fateOf(commit, commit.durable + 1) !== "durable" && tooFewWords(acknowledged(commit, commit.durable + 1).length);
+    lines.push(line(commit.durable, early ? `${early}: ${reached}` : `Durable: ${reached}`, { mark: early ? "never" : "durable" }));
   }
   if (call && call.returned >= 0) lines.push(line(call.returned, `${name(call.client)} is told: ${call.outcome}`));
   for (const reader of commit.readers.slice(0, 12)) lines.push(line(reader, `Read: ${film.line(reader)}`));
@@ -125,16 +128,28 @@ export function commitLife(film, commit) {
   return lines;
 }
 
+/** What is wrong with a commit that counted as durable too early. */
+export const tooFewWords = (heard) => `Declared durable with ${heard} of 6, where 4 are needed`;
+
 export function pageWords(pages) {
   const shown = pages.slice(0, 6).map(count).join(", ");
   const more = pages.length > 6 ? ` and ${pages.length - 6} more` : "";
   return `${pages.length === 1 ? "page" : "pages"} ${shown}${more}`;
 }
 
-/** The life of anything else: the events that speak of it. */
+/** The life of anything else: the events that speak of it, those that say the same in one line. */
 export function eventLife(film, marks) {
   const who = (n) => (film.node[n] >= 0 ? `${film.nodes[film.node[n]].id}: ` : "");
-  return marks.events.map((n) => line(n, `${who(n)}${film.line(n)}`, { node: film.node[n] }));
+  const lines = [];
+  for (const n of marks.events) {
+    const text = `${who(n)}${film.line(n)}`;
+    const last = lines.at(-1);
+    if (last?.one === text) {
+      last.times += 1;
+      last.text = `${text} (${last.times} times)`;
+    } else lines.push(line(n, text, { node: film.node[n], one: text, times: 1 }));
+  }
+  return lines;
 }
 
 /** Facts about a message, in pairs of name and value. */

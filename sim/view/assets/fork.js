@@ -4,10 +4,9 @@ import { useState } from "preact/hooks";
 import { briefMoment, plural } from "view/format.js";
 import { html } from "view/html.js";
 import { active, activate, app, changed, notice, set } from "view/store.js";
-import { askFork, openFork } from "view/server.js";
+import { askFork, checkFork, openFork } from "view/server.js";
 import { toParting } from "view/time.js";
 
-const MOST_NS = 9e15;
 const MOST_LATER = 40;
 
 /** The fork that is being put together, of the run that is looked at. */
@@ -49,14 +48,21 @@ function AddFault({ film, at }) {
   if (!fault) return html`<p class="empty">This film has no list of faults.</p>`;
   const targets = targetsOf(film, fault.targets);
   const chosen = targets.includes(target) ? target : targets[0] ?? "";
-  const add = () => {
+  const add = async () => {
     const values = {};
     for (const { name, default: usual } of fault.params) {
       const text = params[name] ?? usual;
       if (text === null || text === undefined || text === "") continue;
       values[name] = typeof usual === "number" || /^-?\d+(\.\d+)?$/.test(text) ? Number(text) : text;
     }
-    change({ add: [...draft().add, { kind: fault.kind, target: chosen, params: values, at_ns: at }].slice(-20), params: {} });
+    const added = { kind: fault.kind, target: chosen, params: values, at_ns: at };
+    try {
+      await checkFork({ from: app.active, at_ns: at, add: [added] });
+    } catch (error) {
+      return notice(error.message);
+    }
+    app.notice = "";
+    return change({ add: [...draft().add, added].slice(-20), params: {} });
   };
   return html`<div class="form">
     <label>Fault <select id="fork-kind" value=${fault.kind} onChange=${(e) => change({ kind: e.target.value, params: {} })}>
@@ -78,32 +84,40 @@ function Param({ param, value }) {
 
 function Changes({ film, at }) {
   const { add, remove, redraw } = draft();
-  const later = film.episodes.filter((each) => each.from_ns >= at && each.from_ns < MOST_NS);
+  const later = film.planned.filter((each) => each.at_ns >= at);
   const drop = (i) => change({ add: add.filter((_, j) => j !== i) });
   const toggle = (action) => change({ remove: remove.includes(action) ? remove.filter((each) => each !== action) : [...remove, action] });
   return html`<ul class="changes">
     ${add.map((each, i) => html`<li key=${i}><b>+</b>${" "}${[each.kind, each.target, ...Object.entries(each.params).map(([k, v]) => `${k}=${v}`)].filter(Boolean).join(" ")} at ${briefMoment(each.at_ns)}${" "}
       <button onClick=${() => drop(i)} aria-label="Do not add ${each.kind} ${each.target}">✕</button></li>`)}
     ${later.slice(0, MOST_LATER).map((each) => html`<li key=${`a${each.action}`}><label><input type="checkbox" checked=${remove.includes(each.action)} onChange=${() => toggle(each.action)} />
-      take away: ${each.title} <span class="dim">${briefMoment(each.from_ns)}</span></label></li>`)}
+      take away: ${each.title} <span class="dim">${briefMoment(each.at_ns)}${each.at_ns > film.endNs ? ", after this run's end" : ""}</span></label></li>`)}
     ${later.length > MOST_LATER && html`<li class="dim">and ${plural(later.length - MOST_LATER, "later fault")}</li>`}
     <li><label><input type="checkbox" checked=${redraw} onChange=${() => change({ redraw: !redraw })} /> other chances from here on${" "}
       <span class="dim">(latencies, losses, drawn anew)</span></label></li></ul>`;
 }
 
-function titleOf({ add, remove, redraw }, { episodes }) {
+function titleOf({ add, remove, redraw }, { planned }) {
   const parts = add.map((each) => `+ ${each.kind} ${each.target}`.trim());
-  const gone = episodes.filter((each) => remove.includes(each.action));
+  const gone = planned.filter((each) => remove.includes(each.action));
   parts.push(...gone.slice(0, 2).map((each) => `− ${each.title}`));
   if (gone.length > 2) parts.push(`− ${plural(gone.length - 2, "more fault")}`);
   if (redraw) parts.push("other chances");
   return parts.join(", ") || "nothing changed";
 }
 
-function request(at) {
+/** The actions of faults that are taken away, and of the repairs that end these alone. */
+function takenAway({ planned }, chosen) {
+  const gone = planned.filter((each) => chosen.includes(each.action));
+  const needed = planned.filter((each) => !gone.includes(each)).flatMap((each) => each.ended_by);
+  const repairs = gone.flatMap((each) => each.ended_by).filter((each) => !needed.includes(each));
+  return [...new Set([...chosen, ...repairs])].sort((a, b) => a - b);
+}
+
+function request(film, at) {
   const { add, remove, redraw } = draft();
   const from = Math.min(at, ...add.map((each) => each.at_ns));
-  return { from: app.active, at_ns: from, add, remove, redraw: redraw ? Math.floor(Math.random() * 2 ** 31) : null };
+  return { from: app.active, at_ns: from, add, remove: takenAway(film, remove), redraw: redraw ? Math.floor(Math.random() * 2 ** 31) : null };
 }
 
 function Go({ film, at }) {
@@ -118,7 +132,7 @@ function Go({ film, at }) {
     setBusy(true);
     try {
       const of = app.active === "main" ? "" : `${app.active}, `;
-      const name = await askFork(request(at), `${of}${titleOf(draft(), film)}`);
+      const name = await askFork(request(film, at), `${of}${titleOf(draft(), film)}`);
       app.draft = null;
       app.notice = "";
       requestAnimationFrame(() => document.querySelector(`[data-fork=${name}]`)?.focus());

@@ -63,7 +63,7 @@ function level(context, right, y) {
 const percent = (share) => `${Math.round(share * 100)} %`;
 
 const pointWords = (each) =>
-  `With chances drawn anew from ${briefMoment(each.t)}, ${count(each.failed)} of ${plural(each.of, "future")} fail${each.low === undefined ? "" : `; of all possible ones ${percent(each.low)} to ${percent(each.high)}, with 95 % confidence`}.`;
+  `With chances drawn anew from ${briefMoment(each.t)}, ${count(each.failed)} of ${plural(each.of, "future")} fail${each.low === undefined ? "" : `; 95 % interval of all futures: ${percent(each.low)} to ${percent(each.high)}`}.`;
 
 export function Inevitable() {
   const shown = points();
@@ -85,7 +85,7 @@ export function Inevitable() {
     ${safe !== null && safe !== undefined && html`<p>Most futures still pass from
       ${" "}<button class="link" onClick=${() => toTime(safe)}>${briefMoment(safe)}</button>; it is the last such moment.</p>`}
     ${shown.length > 0 && html`<${Plot} shown=${shown} />`}
-    ${app.future?.words?.map((each) => html`<p key=${each}>${each.replaceAll("`", "")}</p>`)}
+    ${app.future?.words?.map((each) => html`<p key=${each}>${each.split("`").map((part, i) => (i % 2 ? html`<code key=${i}>${part}</code>` : part))}</p>`)}
     ${app.server && app.future?.command && html`<pre class="command">${app.future.command}</pre>`}`;
 }
 

@@ -1,7 +1,7 @@
 // The life of the selected thing, in facts and in sentences, each of which selects what it tells of.
 
 import { acknowledged, fateOf, stageOf } from "view/film.js";
-import { commitLife, eventLife, messageFacts, pageWords, titleOf } from "view/follow.js";
+import { commitLife, eventLife, messageFacts, pageWords, titleOf, tooFewWords } from "view/follow.js";
 import { bytes, count, lsnRange, moment, span } from "view/format.js";
 import { html } from "view/html.js";
 import { showLanes } from "view/lanes.js";
@@ -19,6 +19,7 @@ export function Life() {
   const View = VIEWS[thing.type];
   return html`<header class="lifehead"><h2>${titleOf(run.film, thing)}</h2>
       ${app.past.length > 0 && html`<button onClick=${selectBack} data-tip="What was selected before (key: Backspace)">← back</button>`}
+      ${app.marks.events.length > 0 && html`<button onClick=${() => toEvent(app.marks.events[0])} data-tip="To its first event">go there</button>`}
       ${app.marks.events.length > 1 && html`<button onClick=${() => inLanes(run.film)} data-tip="From its first event to its last, in the lanes">lanes</button>`}
       <button onClick=${() => select(null)} data-tip="Select nothing (key: Escape)">✕ clear</button></header>
     <${View} run=${run} id=${thing.id} />`;
@@ -107,13 +108,13 @@ function Commit({ run, id }) {
   const commit = film.commits[id];
   const heard = acknowledged(commit, cursor);
   const fate = fateOf(commit, cursor);
-  const words = { durable: "Durable.", annulled: "Annulled." }[fate] ?? "Not durable yet.";
+  const words = { durable: "Durable.", annulled: "Annulled.", "declared durable": `${tooFewWords(heard.length)}.` }[fate] ?? "Not durable yet.";
   const pages = commit.pages.slice(0, 6).map((page) => link(count(page), { type: "page", id: page }));
   const records = commit.lsn - commit.first_lsn < 8
     ? Array.from({ length: commit.lsn - commit.first_lsn + 1 }, (_, i) => commit.first_lsn + i)
     : [commit.first_lsn, commit.lsn];
   return html`<p class="summary"><b>${heard.length} of 6</b> copies acknowledged at this moment${heard.length ? html`: ${joined(heard.map((each) => link(film.nodes[each.node].id, { type: "node", id: each.node })))}` : ""}.
-      <b class=${{ durable: "good", annulled: "bad" }[fate] ?? ""}> ${words}</b></p>
+      <b class=${{ durable: "good", "": "" }[fate] ?? "bad"}> ${words}</b></p>
     <${Holders} run=${run} commit=${commit} />
     <p class="dim">Records ${joined(records.map((lsn) => link(count(lsn), { type: "lsn", id: lsn })))}
       ${pages.length > 0 && html` · ${commit.pages.length === 1 ? "page" : "pages"} ${joined(pages)}`}
@@ -173,6 +174,7 @@ function Call({ run, id }) {
   if (call.returned_ns !== null) facts.push(["took", span(call.returned_ns - call.invoked_ns)]);
   facts.push(["outcome", call.outcome]);
   return html`<p>${call.text}</p><${Facts} facts=${facts} />
+    ${call.said.length > 0 && html`<h3>What it says</h3>${call.said.map((each, i) => html`<pre class="command" key=${i}>${each}</pre>`)}`}
     ${commit >= 0 && html`<p>It became ${link(titleOf(film, { type: "commit", id: commit }), { type: "commit", id: commit })}.</p>`}
     <h3>Its events</h3><${Lines} run=${run} lines=${eventLife(film, app.marks)} />`;
 }

@@ -1,7 +1,8 @@
 // Name a thing and it is selected: "LSN 12", "page 3", "commit 12", "A0", "message 7", "call 3", "0.6",
-// or a word to be explained: "PGCL".
+// or a word to be explained: "PGCL". What the page calls a thing names it: "WriteBatch #7", "Commit
+// LSN 3–4".
 
-import { select, set } from "view/store.js";
+import { app, select, set } from "view/store.js";
 import { toEvent, toTime } from "view/time.js";
 import { wordNamed } from "view/words.js";
 
@@ -10,7 +11,13 @@ export function thingNamed(film, words) {
   const text = words.trim();
   const node = film.nodes.findIndex((each) => each.id.toLowerCase() === text.toLowerCase());
   if (node >= 0) return { type: "node", id: node };
-  const match = /^(lsn|commit|page|message|call|event)?\s*#?(\d[\d,_]*)$/i.exec(text);
+  const match = /^(?:record )?(lsn|commit|page|message|call|event)?(?: lsn)?\s*#?(\d[\d,_]*)(?:[–-][\d,_]+)?$/i.exec(text);
+  const message = /^([a-z]*) ?#(\d+)$/i.exec(text);
+  if (message) {
+    const [, type, id] = message;
+    const found = film.messages[Number(id)]?.type.toLowerCase();
+    return found && ["", "message", found].includes(type.toLowerCase()) ? { type: "message", id: Number(id) } : null;
+  }
   if (!match) {
     const word = wordNamed(text);
     return word ? { type: "word", id: word } : null;
@@ -33,12 +40,13 @@ export function find(film, words) {
   const moment = /^(\d+\.\d*|\d+(\.\d+)?\s*(s|ms|us|µs))$/.exec(words.trim());
   if (moment) {
     const scale = { s: 1e9, ms: 1e6, us: 1e3, "µs": 1e3 }[moment[3] ?? "s"];
+    app.notice = "";
     toTime(parseFloat(words) * scale);
     return true;
   }
   const thing = thingNamed(film, words);
   if (!thing) {
-    set({ notice: `nothing here is called “${words.slice(0, 40)}”` });
+    set({ notice: `nothing here is called “${words.slice(0, 40)}”: try LSN 12, page 3, message 7, A0 or 0.6 s` });
     return false;
   }
   set({ notice: "" });

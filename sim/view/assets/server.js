@@ -94,6 +94,12 @@ async function post(path, body) {
   return answered(response);
 }
 
+/** Have the server say what is wrong with a fork; an exported page has nobody to ask. */
+export async function checkFork(draft) {
+  const { wrong } = app.server ? await post("fork", { ...draft, check: true }) : {};
+  if (wrong) throw new Error(wrong);
+}
+
 /** Ask for a fork; the film comes when the server says that it is done. */
 export async function askFork(draft, title) {
   if (app.forks.size >= MOST_FORKS) throw new Error(`there are ${MOST_FORKS} forks already`);

@@ -38,7 +38,7 @@ export function Slider() {
     toTime(scale(width).ns(x));
   };
   const down = (event) => {
-    set({ playing: false });
+    set({ playing: false, notice: "" });
     const [x, y] = place(event);
     const flag = view.current.spots.find((each) => each.flag && inside(each, x, y));
     if (flag?.parting) return toParting(app.other);
@@ -233,7 +233,7 @@ function beside(context, names, begins, end) {
 }
 
 const FLAG = {
-  fault: ["▼", "fault"], heal: ["◇", "ok"], recovery: ["◆", "recovery"], opened: ["◆", "recovery"], finding: ["✕", "finding"],
+  fault: ["▼", "fault"], heal: ["◇", "ok"], repair: ["◇", "ok"], recovery: ["◆", "recovery"], opened: ["◆", "recovery"], finding: ["✕", "finding"],
   commit_stall: ["", "dim"], commits_go_on: ["", "dim"], difference: ["≠", "select"],
 };
 
@@ -299,5 +299,5 @@ function playhead(context, x, height, width) {
 function hint(view, event, x, y, width) {
   const spot = view.spots.find((each) => inside(each, x, y));
   const ns = Math.max(0, Math.min(scale(width).ns(x), endNs()));
-  showTip(event.clientX, event.clientY - 70, spot?.text ?? "Drag to go to a moment.", briefMoment(ns));
+  showTip(event.clientX, event.clientY - 70, spot?.text ?? "Drag to go to a moment.", spot?.flag ? "" : briefMoment(ns));
 }

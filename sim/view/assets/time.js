@@ -38,7 +38,6 @@ export function toParting(other) {
   const at = parting(other);
   if (!at || at.ns === Infinity) return false;
   app.playing = false;
-  app.notice = "";
   toCursor(at.mineNs === at.ns ? at.mine + 1 : at.mine);
   app.t = at.ns;
   app.runs.get(other).moment.moveTo(at.itsNs === at.ns ? at.its + 1 : at.its);
@@ -55,6 +54,7 @@ export function isParting(other) {
 export function toCursor(cursor) {
   const { t, count } = film();
   const wanted = Math.max(0, Math.min(cursor, count));
+  app.notice = ""; // what was said of another moment
   active().moment.moveTo(wanted);
   app.t = wanted > 0 ? t[wanted - 1] : 0;
   follow();
@@ -64,7 +64,6 @@ export function toCursor(cursor) {
 /** To just after event `n`. */
 export function toEvent(n) {
   app.playing = false;
-  app.notice = "";
   toCursor(n + 1);
 }
 
@@ -77,7 +76,6 @@ export function toTime(ns) {
 
 export function step(by) {
   app.playing = false;
-  app.notice = "";
   toCursor(active().cursor + by);
 }
 
@@ -126,7 +124,7 @@ export function jumpList(kind, of = film()) {
 export function jump(kind, by) {
   if (!stepIn(jumpList(kind), by)) {
     set({ notice: `no ${by > 0 ? "later" : "earlier"} ${kind}` });
-  } else app.notice = "";
+  }
 }
 
 export function play(on = !app.playing) {

@@ -108,8 +108,27 @@ function forkTask(film) {
   };
 }
 
+/** Of a run with a finding: from the first sentence of its story to where the rule breaks. */
+function findingTask(film) {
+  const told = film.story.filter((each) => each.kind === "step" && each.event !== null);
+  if (!film.run.finding || !told.length) return null;
+  const last = Math.max(...told.map((each) => each.event));
+  return {
+    title: "Watch a rule break",
+    words: "Below the red box stands what led to the finding. Click the time of each sentence, from the first to the last, and look at the map and the log line: who has the records, who has not?",
+    begin: () => {
+      select(null);
+      toEvent(Math.max(0, told[0].event - 1));
+      set({ tab: "why" });
+    },
+    done: () => active().cursor > last,
+    praise: "Here it breaks: the box at the top says which rule, what would have been right, and what may be lost.",
+  };
+}
+
 function tasksOf(film) {
-  return [commitTask(film), zoneTask(film), forkTask(film)].filter(Boolean);
+  const tasks = film.run.finding ? [findingTask(film)] : [commitTask(film), zoneTask(film), forkTask(film)];
+  return tasks.filter(Boolean);
 }
 
 function begin(at) {
@@ -126,7 +145,7 @@ export function startTour() {
   const tasks = tasksOf(active().film);
   store("tour", "seen");
   if (!tasks.length) {
-    return set({ tour: null, notice: "This run has nothing that the tour could show: open the scenario default for it." });
+    return set({ tour: null, notice: "This run has nothing that the tour could show; `python -m aurora.sim view` has." });
   }
   app.tour = { tasks, at: 0, done: false };
   return begin(0);

@@ -18,6 +18,7 @@ export function Why() {
       ? html`<div class="finding" role="note"><h2><span class="bad">✕</span> ${invariant ?? verdict}</h2>
           <p><${Words} run=${run} sentence=${film.story.find((each) => each.kind === "found") ?? { text: finding, refs: [] }} at=${foundAt(film)} /></p>${broken && html`<p class="dim">The rule: ${broken.words}</p>`}
           <${LastStep} run=${run} />
+          ${film.story.filter((each) => each.gist).map((each, i) => html`<p key=${i}><${Words} run=${run} sentence=${capital(each)} />.</p>`)}
           ${bug && html`<${Planted} run=${film.run} />`}</div>`
       : html`<div class="passed"><h2><span class="good">✓</span> ${verdict}</h2>
           <p>Nothing was found. ${heldWords(film)}</p>${bug && html`<${Planted} run=${film.run} />`}</div>`}
@@ -32,7 +33,7 @@ export function Why() {
 /** The bug that was planted, and what it does wrong. */
 function Planted({ run }) {
   const edits = run.bug_edits ?? [];
-  return html`<p>Planted on purpose: <b>${run.bug}</b>${run.bug_words ? `: ${run.bug_words}` : ""}${run.bug_breaks ? html` <span class="dim">(${run.bug_breaks})</span>` : ""}</p>
+  return html`<p>Planted on purpose: <b>${run.bug}</b>${run.bug_words ? `: ${run.bug_words}` : ""}${run.bug_breaks ? html` <span class="dim" tabindex="0" data-tip="Where the rule stands: in docs/protocol.md, and in the papers of 2017 and 2018.">(${run.bug_breaks})</span>` : ""}</p>
     ${edits.length > 0 && html`<details class="footnotes"><summary>What it changes in the code</summary>
       ${edits.map((each) => html`<pre class="command" key=${each.target}>${each.target}${"\n"}${marked("−", each.old)}${"\n"}${marked("+", each.new)}</pre>`)}</details>`}`;
 }
@@ -81,6 +82,8 @@ function LastStep({ run }) {
   return html`<p>The last step: <${Words} run=${run} sentence=${last} at=${last.event} />
     ${" "}<button class="goto" onClick=${() => toEvent(last.event)} data-tip="Go to this moment">${briefMoment(film.t[last.event])}</button></p>`;
 }
+
+const capital = (sentence) => ({ ...sentence, text: sentence.text[0].toUpperCase() + sentence.text.slice(1) });
 
 const foundAt = (film) => film.landmarks.find((each) => each.kind === "finding")?.event ?? null;
 
