@@ -216,9 +216,12 @@ def all_folded() -> Plan:
 
 
 def read_before_the_fold() -> Plan:
-    """A page is read, then written again, and that is folded; then it is read once more."""
-    plan = folding(buffer_pool_pages=1)
-    for put_ms in (10, 200):
+    """A page is read, then written again, and that is folded; then it is read once more.
+
+    Several times over: whether it is asked of whom it was asked before, is chance.
+    """
+    plan = folding(end_ms=800, buffer_pool_pages=1)
+    for put_ms in (10, 200, 390, 580):
         plan.put(put_ms, 0)
         plan.put(put_ms + 4, 1)  # it takes the place of the other in the pool
         for at_ms in range(put_ms + 10, put_ms + 190, 10):

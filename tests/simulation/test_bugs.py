@@ -91,7 +91,7 @@ EXPECTED = {
     "file-without-a-head": "scl-has-no-gap",
     "fold-above-vdl": "layers-hold-the-log",
     "heartbeat-vdl-trusted": "images-match-replay",
-    "image-stale-after-fold": "reads-match-the-model",
+    "image-stale-after-fold": "images-match-replay",
     "bloom-denies": "reads-match-the-model",
     "merge-loses-a-boundary": "layers-hold-the-log",
     "collect-forgets-the-floor-of-a-page": "images-match-replay",

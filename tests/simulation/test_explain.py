@@ -579,8 +579,8 @@ PASSED = {
         "back from crash az1,C: C0 at 0.8",
         "the longest wait of a write: call 53",
         (
-            "LSN 64 arrives at E0 D0 F0 first, C0 (+518.0 ms), B0 (+837.8 ms) and is synced there; "
-            "lost on the way to A0"
+            "writer-1 hears LSN 61 acknowledged by E0 first, D0 (+0.2 ms), F0 (+0.3 ms), "
+            "C0 (+524.8 ms): 4 of 6, needs 4; its PGCL and the VDL are 65 now"
         ),
         "no read waited for longer than",
         "answered: 210 of 210 calls",
