@@ -23,7 +23,7 @@ export const app = {
   other: null, // the run beside it, if two are compared
   t: 0, // the moment, in ns; never behind the active run's last event
   playing: false,
-  speed: 1e7, // ns of virtual time in a second of the visitor's
+  speed: 0, // ns of virtual time in a second of the visitor's
   selection: null, // {type, id}
   marks: null, // what the selection is marked by in all views
   past: [], // selections before, for going back
