@@ -131,7 +131,7 @@ def opened(page: Page, address: str) -> tuple[int, float]:
 
 
 def frames(page: Page, session: CDPSession, name: str, seconds: float) -> Iterator[Figure]:
-    """Frames in a second while the run plays, at the speed at which one begins and at faster ones."""
+    """Frames in a second while the run plays, at the speed it begins at, and faster."""
     for speed, faster in SPEEDS:
         page.keyboard.press("Home")
         for key in ("-",) * 13 + ("+",) * faster:  # from the slowest one on

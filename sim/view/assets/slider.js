@@ -8,7 +8,7 @@ import { briefMoment, moment, plural, span, tickLabel, tickStep } from "view/for
 import { html } from "view/html.js";
 import { curve } from "view/inevitable.js";
 import { colors } from "view/palette.js";
-import { active, app, endNs, film, nameOf, set, useApp } from "view/store.js";
+import { active, app, endNs, film, nameOf, runsShown, set, useApp } from "view/store.js";
 import { parting, toEvent, toParting, toTime } from "view/time.js";
 import { hideTip, showTip } from "view/words.js";
 
@@ -24,8 +24,6 @@ const BAND = 15; // commits and invariants of one of two runs
 const NAMES = 44; // for which run it is
 
 const left = () => SIDE + (app.other ? NAMES : 0);
-
-const runsShown = () => (app.other ? [active(), app.runs.get(app.other)] : [active()]);
 
 export function Slider() {
   useApp();

@@ -52,10 +52,11 @@ export function film() {
 /** A run's name in words. */
 export const nameOf = (name) => (name === "main" ? "the run" : name);
 
+/** The active run, and the one beside it. */
+export const runsShown = () => (app.other ? [active(), app.runs.get(app.other)] : [active()]);
+
 export function endNs() {
-  let end = film().endNs;
-  if (app.other) end = Math.max(end, app.runs.get(app.other).film.endNs);
-  return end;
+  return Math.max(...runsShown().map((run) => run.film.endNs));
 }
 
 // ---- being told ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // One time for all views: playing, stepping, jumping. The moment is a number of events that have
 // happened, and the virtual time, which between two events may run on.
 
-import { active, app, changed, endNs, film, onAdvance, set } from "view/store.js";
+import { active, app, changed, endNs, film, onAdvance, runsShown, set } from "view/store.js";
 
 export const SPEEDS = [1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2e8, 5e8, 1e9, 2e9];
 
@@ -153,7 +153,7 @@ export const watchable = ({ tripNs }) => SPEEDS.findLast((each) => each * TRIP_S
 function idleUntil() {
   const { tripNs } = film();
   let [last, next] = [0, endNs()];
-  for (const { film: each } of app.other ? [active(), app.runs.get(app.other)] : [active()]) {
+  for (const { film: each } of runsShown()) {
     const cursor = each.cursorAt(app.t);
     last = Math.max(last, each.t[cursor - 1] ?? 0);
     next = Math.min(next, each.t[cursor] ?? next);
