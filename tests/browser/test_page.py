@@ -164,7 +164,7 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
             assert shown_scls(page) == expected
         find(page, "1.7")
         press(page, "Escape")
-        until(page, f"{CLOCK} === 1.7")
+        until(page, f"{CLOCK} === 1.7 && document.querySelector('.lifehead') === null")
         page.evaluate(CUT_WORDS)
         drawn = page.evaluate(LOG_LINE)
         for width in (1100, 1188, 1280):  # at the second one a label would be cut
@@ -309,7 +309,8 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         strip = 0.55 * (writer["y"] + writer["height"]) + 0.45 * card["y"]
         page.mouse.click(*tip_in(page, card, strip, f"→ {name}"))  # above the card it was for
         page.wait_for_selector("h2:text('#')")
-        find(page, f"{(sent_ns - 1) / 1e9:.9f}")
+        find(page, f"{sent_ns / 1e9 - 1e-6:.9f}")
+        until(page, f"{CLOCK} < {sent_ns / 1e9}")
         before = page.evaluate(DOTS)
         press(page, "Escape")
         until(page, f"{DOTS} === {before!r}")  # no way of what was not sent
