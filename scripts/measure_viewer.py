@@ -76,6 +76,8 @@ KEYS: Final = [
     ["Home", False], ["End", False], ["f", True], ["c", True], ["c", False], ["n", True],
 ]  # fmt: skip
 """Steps in both directions, of a node, and jumps over the whole run."""
+SPEEDS: Final = (("200 µs/s", 1), ("10 ms/s", 6), ("100 ms/s", 9))
+"""The page's words for a speed, and how many steps it is above the slowest."""
 
 
 @attrs.frozen
@@ -129,11 +131,11 @@ def opened(page: Page, address: str) -> tuple[int, float]:
 
 
 def frames(page: Page, session: CDPSession, name: str, seconds: float) -> Iterator[Figure]:
-    """Frames in a second while the run plays, at the usual speed and at ten times that."""
-    for speed, faster in (("10 ms/s", 0), ("100 ms/s", 3)):
+    """Frames in a second while the run plays, at the speed it begins at, and faster."""
+    for speed, faster in SPEEDS:
         page.keyboard.press("Home")
-        for _ in range(faster):
-            page.keyboard.press("+")
+        for key in ("-",) * 13 + ("+",) * faster:  # from the slowest one on
+            page.keyboard.press(key)
         page.keyboard.press(" ")
         before = thread_ms(session)
         rate, worst = page.evaluate(FRAMES, seconds * 1_000)

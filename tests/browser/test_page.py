@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any, Final
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import FloatRect, Page
 
 from tests.browser.browsing import Browser, Theme, until
 
 MOMENT: Final = "document.getElementById('slider').getAttribute('aria-valuenow')"
+CLOCK: Final = "parseFloat(document.querySelector('.clock').textContent)"
 OVERLAPS: Final = """() => {
   const names = '.bar, .map, .inspector, .sentence, .logline, .slider';
   const parts = [...document.querySelectorAll(names)];
   const boxes = parts.map((each) => [each.className, each.getBoundingClientRect()]);
+  const scrolls = getComputedStyle(document.body).overflowY === 'auto';
+  const bottom = scrolls ? document.documentElement.scrollHeight : innerHeight;
   const found = [];
   for (const [name, a] of boxes) {
-    if (a.left < 0 || a.top < 0 || a.right > innerWidth || a.bottom > innerHeight) found.push(name);
+    if (a.left < 0 || a.top < 0 || a.right > innerWidth || a.bottom > bottom) found.push(name);
     for (const [other, b] of boxes) {
       const beside = a.left >= b.right || b.left >= a.right;
       if (name < other && !beside && a.top < b.bottom && b.top < a.bottom) {
@@ -24,17 +27,50 @@ OVERLAPS: Final = """() => {
       }
     }
   }
-  for (const each of document.querySelectorAll('.bar, .segment, .writer, .tabs, .panel')) {
+  const whole = '.bar, .segment, .writer, .writer .state, .tabs, .panel';
+  for (const each of document.querySelectorAll(whole)) {
     if (each.scrollWidth > each.clientWidth + 1) found.push(`cut off: ${each.className}`);
   }
   for (const each of document.querySelectorAll('.scl b')) {
     const right = each.closest('.segment').getBoundingClientRect().right;
     if (each.getBoundingClientRect().right > right - 2) found.push(`cut off: ${each.textContent}`);
   }
+  const rows = '.scl, .littlelog, .segment .facts > *, .recent li';
+  for (const each of document.querySelectorAll(rows)) {
+    const [a, card] = [each.getBoundingClientRect(), each.closest('.segment')];
+    const b = card.getBoundingClientRect();
+    const seen = a.width && a.left + a.width / 2 < b.right;
+    if (seen && a.bottom > b.bottom) found.push(`cut off: ${each.textContent}`);
+    const bar = card.querySelector('.littlelog').getBoundingClientRect();
+    if (each.matches('.scl') && a.bottom > bar.top) found.push('the bar over the SCL');
+  }
   return found;
 }"""
 WAITING: Final = """[...document.querySelectorAll('.map')].map(
   (map) => +map.querySelector('.writer .value[data-word=waiting]').lastChild.textContent)"""
+CUT_WORDS: Final = """(() => {
+  window.cutWords = [];
+  const write = CanvasRenderingContext2D.prototype.fillText;
+  CanvasRenderingContext2D.prototype.fillText = function (words, x, y) {
+    const wide = this.measureText(words).width;
+    const right = x + { left: wide, center: wide / 2, right: 0 }[this.textAlign];
+    const width = this.canvas.clientWidth;
+    if (width && right > width && words.length > 1) window.cutWords.push(words);
+    write.call(this, words, x, y);
+  };
+})()"""
+LOG_LINE: Final = "document.querySelector('.logline canvas').toDataURL()"
+FITS: Final = """(({ width, clientWidth }) => width === clientWidth)(
+  document.querySelector('.logline canvas'))"""
+DOTS: Final = "document.querySelector('.dots').toDataURL()"
+PLAYS: Final = "document.querySelector('#play[aria-label=Pause]') !== null"
+LOST: Final = """import('view/store.js').then(({ app }) => {
+  const { film } = app.runs.get('main');
+  const kind = (node) => film.nodes[node].kind;
+  const { sent_ns, to } = film.messages.find(
+    (each) => each.lost && kind(each.from) === 'writer' && kind(each.to) === 'segment');
+  return [film.nodes[to].id, sent_ns, film.tripNs];
+})"""
 FAINT: Final = """() => {
   const paper = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
   const light = (color) => {
@@ -82,6 +118,15 @@ def press(page: Page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
+def tip_in(page: Page, box: FloatRect, down: float, words: str) -> tuple[float, float]:
+    """The first place from left to right, so far down the window, where a tip has these words."""
+    for across in range(3, int(box["width"]), 5):
+        page.mouse.move(box["x"] + across, down)
+        if any(words in each for each in page.locator("#tip:not([hidden])").all_inner_texts()):
+            return box["x"] + across, down
+    raise AssertionError(f"no tip says {words!r}")
+
+
 def shown_scls(page: Page) -> list[int]:
     """The SCLs on the map, in the order of the film's nodes."""
     texts = page.eval_on_selector_all(
@@ -117,12 +162,26 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
             press(page, "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight")  # by assignments
             until(page, f"{MOMENT} === '{keyframe['event']}'")
             assert shown_scls(page) == expected
+        find(page, "1.7")
+        press(page, "Escape")
+        until(page, f"{CLOCK} === 1.7 && document.querySelector('.lifehead') === null")
+        page.evaluate(CUT_WORDS)
+        drawn = page.evaluate(LOG_LINE)
+        for width in (1100, 1188, 1280):  # at the second one a label would be cut
+            page.set_viewport_size({"width": width, "height": 720})
+            until(page, FITS)
+        assert page.evaluate("window.cutWords") == []
+        assert page.evaluate(LOG_LINE) == drawn  # the same moment, the same picture
 
     assert browser.visit(served, steps) == []
 
 
 def test_slider_steps_jumps_and_playing(browser: Browser, served: str) -> None:
     def steps(page: Page) -> None:
+        press(page, " ")  # so slowly that messages are seen, and without the time between calls
+        until(page, f"+{CLOCK} > 0.0225")
+        press(page, " ")
+        assert page.inner_text(".speed .number").endswith("µs/s")
         press(page, "Home", "ArrowRight", "ArrowRight")
         until(page, f"{MOMENT} === '2'")
         press(page, "f")
@@ -140,7 +199,7 @@ def test_slider_steps_jumps_and_playing(browser: Browser, served: str) -> None:
         until(page, "/^1\\.1/.test(document.querySelector('.clock').textContent)")
         page.click(".jumps button:has-text('commit')")
         middle = cursor(page)
-        press(page, " ")  # it plays, and does not press the button again
+        press(page, "+", "+", "+", "+", " ")  # it plays, and does not press the button again
         page.wait_for_selector("#play[aria-label=Pause]")
         until(page, f"+{MOMENT} > {middle} + 20")
         press(page, " ")
@@ -162,7 +221,14 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
         assert page.locator(".holder.acknowledged").count() == 4
         page.click(".panel .link:text-is('18')")
         page.wait_for_selector("h2:text('Page 18')")
-        press(page, "Backspace")
+        page.click(".lifehead button:text-is('lanes')")
+        press(page, " ")  # the pointer leaves no button that takes it
+        until(page, PLAYS)
+        press(page, " ", "l", "/")  # what was typed before is selected
+        page.keyboard.type("page 19")
+        press(page, "Enter")
+        page.wait_for_selector("h2:text('Page 19')")
+        press(page, "Backspace", "Backspace")
         page.wait_for_selector("h2:text('Commit LSN 3–4')")
         find(page, "#7")
         page.wait_for_selector("h2:text('#7')")
@@ -181,6 +247,10 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
         page.wait_for_selector("h2:text('Commit LSN 1–2')")
         press(page, "l")
         page.wait_for_selector(".lanes canvas")
+        page.locator(".filters label:has-text('LSN') input").press_sequentially("1a2")
+        page.wait_for_selector("text=clear filter")
+        assert page.locator(".filters label:has-text('LSN') input").input_value() == "12"
+        page.click("text=clear filter")
         page.select_option("select[aria-label=Kind]", "fault")
         press(page, "1")
         until(
@@ -221,6 +291,16 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         page.click("#tour-end")
         find(page, "0.7")  # in the fork only three copies are left
         until(page, f"{WAITING}[1] > {WAITING}[0]")
+        place = page.locator("#slider canvas").bounding_box()
+        assert place is not None
+        tip_in(page, place, place["y"] + 41, "fork-1: crash")
+        assert page.locator("#tip strong").count() == 0  # a mark's time is its own
+        place = page.locator(".logline canvas").bounding_box()
+        assert place is not None
+        page.mouse.click(*tip_in(page, place, place["y"] + place["height"] - 25, "fork-1: commit"))
+        page.wait_for_selector(".map.active .runname:has-text('fork-1')")
+        find(page, "1.6")  # with two writers
+        assert page.evaluate(OVERLAPS) == []
 
     assert browser.visit(served, steps, first=True) == []
 
@@ -244,6 +324,20 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         page.click(".story li >> nth=0 >> .goto")
         press(page, "End")
         page.click("#tour-end")
+        name, sent_ns, trip_ns = page.evaluate(LOST)
+        find(page, f"{(sent_ns + trip_ns) / 1e9:.9f}")
+        card = page.locator(f".segment:has(strong:text-is('{name}'))").bounding_box()
+        writer = page.locator(".writer").first.bounding_box()
+        assert card is not None
+        assert writer is not None
+        strip = 0.55 * (writer["y"] + writer["height"]) + 0.45 * card["y"]
+        page.mouse.click(*tip_in(page, card, strip, f"→ {name}"))  # above the card it was for
+        page.wait_for_selector("h2:text('#')")
+        find(page, f"{sent_ns / 1e9 - 1e-6:.9f}")
+        until(page, f"{CLOCK} < {sent_ns / 1e9}")
+        before = page.evaluate(DOTS)
+        press(page, "Escape")
+        until(page, f"{DOTS} === {before!r}")  # no way of what was not sent
         press(page, "4")
         page.wait_for_selector("h2:text('Fork at')")
         assert page.locator(".panel button:disabled").first.inner_text() == "Run the fork"
@@ -264,7 +358,7 @@ def test_it_is_used_by_keyboard_alone(browser: Browser, exported: str) -> None:
             seen.append(page.evaluate("document.activeElement.getAttribute('aria-label')"))
         assert "Play" in seen
         press(page, "?")
-        page.wait_for_selector("dialog[open]")
+        page.wait_for_selector("dialog[open]:has-text('◔slow')")
         press(page, "Escape")
         page.wait_for_selector("dialog:not([open])", state="attached")
         page.focus("#tab-why")
@@ -276,6 +370,19 @@ def test_it_is_used_by_keyboard_alone(browser: Browser, exported: str) -> None:
         until(page, "document.getElementById('sentence').textContent.startsWith('D0')")
         press(page, "x")
         until(page, "document.getElementById('sentence').textContent.includes('is backed')")
+        press(page, "x")
+        page.wait_for_selector(".notice:has-text('no later finding')")
+        press(page, "3")
+        page.focus("summary")
+        press(page, "Home")
+        until(page, "document.querySelector('.notice').textContent === ''")
+        press(page, " ")  # a button that has the focus takes it, nothing else does
+        page.wait_for_selector("details[open]")
+        page.focus("#panel")
+        press(page, " ")
+        until(page, PLAYS)
+        press(page, " ")
+        page.wait_for_selector("#play[aria-label=Play]")
         assert page.get_attribute("#sentence", "aria-live") == "polite"
 
     assert browser.visit(exported, steps) == []
@@ -293,6 +400,10 @@ def test_it_is_legible(
             until(page, "document.querySelector('.panel').innerText.length > 0")
             assert page.evaluate(OVERLAPS) == []
             assert page.evaluate(FAINT) == []
+        for width, height in ((1280, 600), (1024, 700), (700, 800)):
+            page.set_viewport_size({"width": width, "height": height})
+            until(page, FITS)
+            assert page.evaluate(OVERLAPS) == []
         press(page, "t")
         until(page, f"document.documentElement.dataset.theme !== '{theme}'")
 

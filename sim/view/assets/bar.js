@@ -25,7 +25,7 @@ export function Bar() {
       <button class="icon play" id="play" onClick=${() => play()} aria-label=${app.playing ? "Pause" : "Play"} data-tip="Play or pause (key: Space)">${app.playing ? "❚❚" : "▶"}</button>
       <button class="icon" onClick=${() => step(1)} aria-label="One event on" data-tip="One event on (key: →; with Shift: of this node)">▸</button>
       <button class="icon" onClick=${() => stepOfNode(1)} aria-label="Next event of this node" data-tip="Next event of this node (keys: Shift + → and Shift + ←)">▸ₙ</button>
-      <span class="speed" data-tip="How much virtual time passes in a second of yours (keys: + and −)">
+      <span class="speed" data-tip="How much virtual time passes in a second of yours (keys: + and −); playing skips what is long and empty">
         <button class="icon" onClick=${() => faster(-1)} aria-label="Slower">−</button>
         <span class="number">${speedWords(app.speed)}</span>
         <button class="icon" onClick=${() => faster(1)} aria-label="Faster">+</button></span>
@@ -36,12 +36,11 @@ export function Bar() {
         data-tip="Next ${kind} (key: ${key}; with Shift: the one before); there are ${count(jumpList(kind, film).length)}"
         onClick=${(e) => jump(kind, e.shiftKey ? -1 : 1)}>${sign} ${kind}</button>`)}
     </div>
-    <span class="grow"></span>
-    <input id="find" type="search" placeholder="LSN 12" data-tip="Name a thing: LSN 12, page 3, commit 12, call 3, A0, 0.6 s; or a word: PGCL" aria-label="Find a thing by its name" onKeyDown=${search} onFocus=${(event) => event.target.select()} />
+    <div class="tools"><input id="find" type="search" placeholder="LSN 12" data-tip="Name a thing: LSN 12, page 3, commit 12, call 3, A0, 0.6 s; or a word: PGCL" aria-label="Find a thing by its name" onKeyDown=${search} onFocus=${(e) => e.target.select()} />
     <button onClick=${() => set({ view: app.view === "map" ? "lanes" : "map" })} aria-pressed=${app.view === "lanes"} data-tip="Space-time lanes instead of the map (key: l)">lanes</button>
     <button class="icon" onClick=${() => { toggleTheme(); changed(); }} aria-label="Theme: ${theme()}" data-tip="Dark or light (key: t)">${theme() === "dark" ? "☾" : "☀"}</button>
     <button class="icon" onClick=${startTour} aria-label="Tour" data-tip="A tour of one minute (key: Shift + T)">⚑</button>
-    <button class="icon" onClick=${() => set({ dialog: "keys" })} aria-label="Keys" data-tip="All keys (key: ?)">?</button>
+    <button class="icon" onClick=${() => set({ dialog: "keys" })} aria-label="Keys" data-tip="All keys (key: ?)">?</button></div>
   </header>`;
 }
 

@@ -9,6 +9,7 @@ import { FAST, app } from "view/store.js";
 
 const MANY = 160; // dots, beyond which only density is shown
 const NEAR = 9;
+const SIDE = 4; // each direction is a little to its own right
 
 /** Between two segments the way is a bow below their cards, so that it crosses no third one. */
 function bow(from, to) {
@@ -18,22 +19,36 @@ function bow(from, to) {
   return { x0: from.x + side, y0: from.y + from.h, x1: to.x - side, y1: to.y + to.h, cx: (from.x + to.x) / 2, cy: deep + down };
 }
 
+/** Between a writer and a segment the way is in the segment's own column, down to its head: nothing on
+ * it is above another's card. One in a second row is reached between the two columns. */
+function drop(writer, segment) {
+  const column = segment.row ? segment.x + Math.sign(segment.zone - segment.x) * (segment.w - 3) : segment.x;
+  const reach = writer.w - 12;
+  const out = Math.max(writer.x - reach, Math.min(column, writer.x + reach));
+  return { x0: out, y0: writer.y + writer.h, x1: column, y1: segment.y - segment.h };
+}
+
+function back({ x0, y0, x1, y1 }) {
+  return { x0: x1, y0: y1, x1: x0, y1: y0 };
+}
+
+const aside = ({ x0, y0, x1, y1 }, by) => ({ x0: x0 + by, y0, x1: x1 + by, y1 });
+
 /** Where a line from one card to another leaves and arrives, each direction on its own right. */
 function lane(from, to) {
   const dx = to.x - from.x;
   const dy = to.y - from.y;
   const length = Math.hypot(dx, dy) || 1;
   const [ux, uy] = [dx / length, dy / length];
-  const side = 4;
   const edge = (box) =>
     Math.min(ux ? box.w / Math.abs(ux) : Infinity, uy ? box.h / Math.abs(uy) : Infinity);
   const out = Math.min(edge(from), length / 2);
   const back = Math.min(edge(to), length / 2);
   return {
-    x0: from.x + ux * out - uy * side,
-    y0: from.y + uy * out + ux * side,
-    x1: to.x - ux * back - uy * side,
-    y1: to.y - uy * back + ux * side,
+    x0: from.x + ux * out - uy * SIDE,
+    y0: from.y + uy * out + ux * SIDE,
+    x1: to.x - ux * back - uy * SIDE,
+    y1: to.y - uy * back + ux * SIDE,
   };
 }
 
@@ -60,15 +75,17 @@ function paint(context, run, places) {
   const found = film.underWay(app.t - behind, app.t);
   if (fast || found.length > MANY) density(context, film, places, found);
   else for (const m of found) dot(context, run, places, m);
-  selected(context, film, places);
+  selected(context, run, places);
 }
 
 function ends(film, places, m) {
   const { from, to } = film.messages[m];
   const [a, b] = [places.at.get(from), places.at.get(to)];
   if (!a || !b) return null;
-  const level = film.nodes[from].kind === "segment" && film.nodes[to].kind === "segment" && Math.abs(a.y - b.y) < 20;
-  return level ? bow(a, b) : lane(a, b);
+  const [mine, its] = [film.nodes[from].kind, film.nodes[to].kind];
+  if (mine === "writer" && its === "segment") return aside(drop(a, b), -SIDE);
+  if (mine === "segment" && its === "writer") return aside(back(drop(b, a)), SIDE);
+  return mine === its && Math.abs(a.y - b.y) < 20 ? bow(a, b) : lane(a, b);
 }
 
 function dot(context, run, places, m) {
@@ -142,9 +159,10 @@ function stroke(context, line, until) {
   context.stroke();
 }
 
-/** The way of a message that is selected, whether it is under way now or not. */
-function selected(context, film, places) {
-  if (app.selection?.type !== "message" || !film.messages[app.selection.id]) return;
+/** The way of a message that is selected, once it has been sent. */
+function selected(context, run, places) {
+  const { film } = run;
+  if (run.name !== app.active || app.selection?.type !== "message" || film.messages[app.selection.id].sent >= run.cursor) return;
   const line = ends(film, places, app.selection.id);
   if (!line) return;
   const lost = Boolean(film.messages[app.selection.id].lost);

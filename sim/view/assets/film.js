@@ -1,6 +1,7 @@
 // A film is what a run left behind. State at a moment is a keyframe and the assignments after it;
 // nothing here knows a rule of the protocol.
 
+import { span } from "view/format.js";
 import { family } from "view/signs.js";
 
 /** The first index whose value is > `value` in an ascending array. */
@@ -18,6 +19,48 @@ export function upperBound(values, value) {
 const BLOCK = 64;
 const HOLE = 3;
 const NONE = Object.freeze([]);
+
+/** Where LSNs stand on the log line. They have holes, some of them huge: each LSN that was given has a
+ * column, and what lies between has no more than three. */
+export class Axis {
+  constructor(commits) {
+    this.stretches = [];
+    let column = 0;
+    let next = 1;
+    const add = (first, last, columns, hole) => {
+      this.stretches.push({ first, last, column, columns, hole });
+      column += columns;
+      next = last + 1;
+    };
+    for (const { first_lsn: first, lsn } of commits.toSorted((a, b) => a.first_lsn - b.first_lsn)) {
+      if (first > next) add(next, first - 1, Math.min(HOLE, first - next), first - next > HOLE);
+      const last = this.stretches.at(-1);
+      if (last && !last.hole && last.last === next - 1 && lsn >= next && last.columns === last.last - last.first + 1) {
+        last.columns += lsn - last.last;
+        column += lsn - last.last;
+        last.last = lsn;
+        next = lsn + 1;
+      } else if (lsn >= next) add(next, lsn, lsn - next + 1, false);
+    }
+    this.columns = column;
+    add(next, Infinity, Infinity, false);
+    this.stretchFirst = this.stretches.map((each) => each.first);
+    this.stretchColumn = this.stretches.map((each) => each.column);
+  }
+
+  /** The column of the log line in which an LSN stands; fractions inside of a hole. */
+  columnOf(lsn) {
+    const each = this.stretches[Math.max(upperBound(this.stretchFirst, lsn) - 1, 0)];
+    if (!each.hole) return each.column + Math.max(lsn - each.first, 0);
+    return each.column + ((lsn - each.first) / (each.last - each.first + 1)) * each.columns;
+  }
+
+  /** The LSN that stands in a column, or 0 in a hole. */
+  lsnAt(column) {
+    const each = this.stretches[Math.max(upperBound(this.stretchColumn, column) - 1, 0)];
+    return each.hole ? 0 : each.first + Math.floor(column - each.column);
+  }
+}
 
 export class Film {
   constructor(raw) {
@@ -110,48 +153,7 @@ export class Film {
     this.durables = this.commits
       .filter((each) => each.durable >= 0)
       .sort((a, b) => a.durable - b.durable);
-    this.lastLsn = this.commits.reduce((most, each) => Math.max(most, each.lsn), 0);
-    this.#columns();
-  }
-
-  /** LSNs have holes, some of them huge: each LSN that was given has a column of the log line, and
-   * what lies between has no more than three. */
-  #columns() {
-    this.stretches = [];
-    let column = 0;
-    let next = 1;
-    const add = (first, last, columns, hole) => {
-      this.stretches.push({ first, last, column, columns, hole });
-      column += columns;
-      next = last + 1;
-    };
-    for (const i of this.commitOrder) {
-      const { first_lsn: first, lsn } = this.commits[i];
-      if (first > next) add(next, first - 1, Math.min(HOLE, first - next), first - next > HOLE);
-      const last = this.stretches.at(-1);
-      if (last && !last.hole && last.last === next - 1 && lsn >= next && last.columns === last.last - last.first + 1) {
-        last.columns += lsn - last.last;
-        column += lsn - last.last;
-        last.last = lsn;
-        next = lsn + 1;
-      } else if (lsn >= next) add(next, lsn, lsn - next + 1, false);
-    }
-    add(next, Infinity, Infinity, false);
-    this.stretchFirst = this.stretches.map((each) => each.first);
-    this.stretchColumn = this.stretches.map((each) => each.column);
-  }
-
-  /** The column of the log line in which an LSN stands; fractions inside of a hole. */
-  columnOf(lsn) {
-    const each = this.stretches[Math.max(upperBound(this.stretchFirst, lsn) - 1, 0)];
-    if (!each.hole) return each.column + Math.max(lsn - each.first, 0);
-    return each.column + ((lsn - each.first) / (each.last - each.first + 1)) * each.columns;
-  }
-
-  /** The LSN that stands in a column, or 0 in a hole. */
-  lsnAt(column) {
-    const each = this.stretches[Math.max(upperBound(this.stretchColumn, column) - 1, 0)];
-    return each.hole ? 0 : each.first + Math.floor(column - each.column);
+    this.axis = new Axis(this.commits);
   }
 
   /** What an event tells, in all its lines. */
@@ -164,6 +166,13 @@ export class Film {
     const text = this.raw.events.text[n];
     const end = text.indexOf("\n");
     return end < 0 ? text : text.slice(0, end);
+  }
+
+  /** What a message says, how it fares, and its type and way. */
+  letter(index) {
+    const m = this.messages[index];
+    const fate = m.arrived.length ? `${span(m.arrived[0] - m.sent_ns)} under way` : m.lost ? `lost: ${m.lost}` : "still under way at the end";
+    return [`${m.text} (${fate})`, `${m.type}, ${this.nodes[m.from].id} → ${this.nodes[m.to].id}`];
   }
 
   lsns(n) {

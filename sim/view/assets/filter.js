@@ -40,8 +40,8 @@ function change(values) {
 }
 
 const numberOf = (event) => {
-  const text = event.target.value.trim();
-  return /^\d+$/.test(text) ? Number(text) : null;
+  const { value } = event.target;
+  return /^\d+$/.test(value) ? Number(value) : null;
 };
 
 export function FilterBar({ run }) {
@@ -56,8 +56,8 @@ export function FilterBar({ run }) {
     <select aria-label="Kind" value=${klass} onChange=${(e) => change({ klass: e.target.value })}>
       ${CLASSES.map(([value, words]) => html`<option key=${value} value=${value}>${words}</option>`)}
     </select>
-    <label>page <input inputmode="numeric" size="4" value=${page ?? ""} onInput=${(e) => change({ page: numberOf(e) })} /></label>
-    <label>LSN <input inputmode="numeric" size="6" value=${lsn ?? ""} onInput=${(e) => change({ lsn: numberOf(e) })} /></label>
-    ${filtered() && html`<button onClick=${() => change({ node: -1, klass: "", page: null, lsn: null })}>all</button>`}
+    <label>page <input type="number" min="0" value=${page ?? ""} onInput=${(e) => change({ page: numberOf(e) })} /></label>
+    <label>LSN <input type="number" min="1" value=${lsn ?? ""} onInput=${(e) => change({ lsn: numberOf(e) })} /></label>
+    ${filtered() && html`<button onClick=${() => change({ node: -1, klass: "", page: null, lsn: null })} data-tip="Show every node, kind, page and LSN">clear filter</button>`}
   </div>`;
 }

@@ -30,7 +30,7 @@ export function curve(context, x, top, bottom, spots) {
     context.fill();
     context.lineWidth = 1.5;
     context.stroke();
-    spots.unshift({ x: x(each.t) - 5, w: 10, y: y(each) - 5, h: 10, text: pointWords(each) });
+    spots.unshift({ timed: true, x: x(each.t) - 5, w: 10, y: y(each) - 5, h: 10, text: pointWords(each) });
   }
   const safe = app.future.last_safe_ns;
   if (safe === null || safe === undefined) return;
@@ -41,7 +41,7 @@ export function curve(context, x, top, bottom, spots) {
   context.lineTo(x(safe), bottom);
   context.stroke();
   context.setLineDash([]);
-  spots.unshift({ flag: true, ns: safe, x: x(safe) - 4, w: 8, y: top, h: 14, text: `The last moment from which most futures still pass: ${briefMoment(safe)}.` });
+  spots.unshift({ flag: true, timed: true, ns: safe, x: x(safe) - 4, w: 8, y: top, h: 14, text: `The last moment from which most futures still pass: ${briefMoment(safe)}.` });
 }
 
 /** Where all futures fail: what the curve's height is measured by. */
@@ -114,7 +114,7 @@ function Plot({ shown }) {
     <polyline points=${line} />
     ${shown.map((each) => html`<circle key=${each.t} cx=${at(each)[0]} cy=${at(each)[1]} r="4" tabindex="0" role="button"
       aria-label=${pointWords(each)} data-tip=${pointWords(each)} onClick=${() => toTime(each.t)}
-      onKeyDown=${(e) => e.key === "Enter" && toTime(each.t)} />`)}
+      onKeyDown=${(e) => ["Enter", " "].includes(e.key) && toTime(each.t)} />`)}
     <text x="40" y="98">0 s</text><text x="440" y="98" text-anchor="end">${briefMoment(end)}</text>
   </svg>`;
 }

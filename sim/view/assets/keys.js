@@ -6,6 +6,7 @@ import { html } from "view/html.js";
 import { TABS } from "view/inspector.js";
 import { zoom } from "view/lanes.js";
 import { toggleTheme } from "view/palette.js";
+import { FAMILIES, STATES } from "view/signs.js";
 import { activate, app, changed, film, select, selectBack, set, useApp } from "view/store.js";
 import { faster, jump, play, step, stepOfNode, toCursor } from "view/time.js";
 import { skipTour, startTour, tourStops } from "view/tour.js";
@@ -75,13 +76,16 @@ const KEYS = [
 
 const byKey = new Map(KEYS.flatMap(([, rows]) => rows.map((row) => [row[0], row])));
 
+/** What Space presses when the keyboard has gone to it; everywhere else Space plays and pauses. */
+const PRESSED = "button, summary, input[type=checkbox], [role=button]";
+
 function pressed(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const { target } = event;
   const writing = target.matches?.("input:not([type=checkbox]), select, textarea");
   if (writing && event.key === "Escape") return target.blur();
   if (writing) return;
-  if (event.key === " " && target.matches?.("button, input, [role=button]")) return;
+  if (event.key === " " && target.matches?.(PRESSED)) return;
   if (event.repeat && tourStops()) return event.preventDefault();
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   const row = byKey.get(name) ?? (name === "=" ? byKey.get("+") : undefined);
@@ -92,10 +96,9 @@ function pressed(event) {
   act();
 }
 
-/** A button that was pressed by pointer does not keep the keys: Space plays after it, too. */
+/** What was pressed by pointer does not keep the keys: Space plays after it, too. */
 function letGo(event) {
-  const button = event.detail > 0 ? event.target.closest?.("button") : null;
-  if (button?.closest(".bar, .story, .events, .map, .choices")) button.blur();
+  if (event.detail > 0) event.target.closest?.(PRESSED)?.blur();
 }
 
 export function startKeys() {
@@ -113,20 +116,22 @@ export function KeysDialog() {
   }, [open]);
   return html`<dialog ref=${ref} class="keys" aria-label="Keys" onClose=${() => set({ dialog: null })}
       onClick=${(e) => e.target === ref.current && set({ dialog: null })}>
-    <div class="keysbody"><h2>Keys</h2>
+    <div class="keysbody"><header><h2>Keys</h2><button onClick=${() => set({ dialog: null })}>Close</button></header>
     <div class="keygroups">${KEYS.map(([title, rows]) => html`<section key=${title}><h3>${title}</h3>
       <dl>${rows.map(([key, shown, words]) => html`<div key=${key}><dt><kbd>${shown}</kbd></dt><dd>${words}</dd></div>`)}</dl></section>`)}
-      <${Legend} /></div>
-    <button onClick=${() => set({ dialog: null })}>Close</button></div>
+      <${Legend} /></div></div>
   </dialog>`;
+}
+
+function statesBySign() {
+  const found = new Map();
+  for (const [state, [sign]] of Object.entries(STATES)) found.set(sign, [...(found.get(sign) ?? []), state]);
+  return found;
 }
 
 function Legend() {
   return html`<section><h3>Signs</h3><dl>
-    ${[["●", "up, or open"], ["○", "down"], ["◐", "behind, or opening"], ["◍", "damaged"], ["‖", "paused"], ["✕", "lost, or broken"]].map(
-      ([sign, words]) => html`<div key=${sign}><dt>${sign}</dt><dd>${words}</dd></div>`)}
-    ${[["write", "●", "redo, acknowledgements"], ["read", "◆", "reads"], ["gossip", "▲", "gossip"], ["recovery", "■", "recovery"]].map(
-      ([kind, sign, words]) => html`<div key=${kind}><dt class="ink-${kind}">${sign}</dt><dd>message: ${words}</dd></div>`)}
+    ${[...statesBySign()].map(([sign, states]) => html`<div key=${sign}><dt>${sign}</dt><dd>${states.join(", ")}</dd></div>`)}
   </dl></section>
   <section><h3>Cells: a commit at a segment</h3><dl>
     ${[["acknowledged", "the writer has heard of it"], ["on-disk", "on disk; the writer has not heard of it"], ["above-a-gap", "on disk above a gap: the SCL stands before it"],
@@ -135,8 +140,12 @@ function Legend() {
     <div><dt>pale row</dt><dd>all up to the SCL is there</dd></div>
     <div><dt>✓, 3</dt><dd>durable; or how many have acknowledged</dd></div></dl></section>
   <section><h3>The slider</h3><dl>
-    ${[["▼ ◆ ✕", "a fault, a recovery, a finding"], ["⎵", "commits wait from here to there"], ["hatched", "a fault lasts"], ["columns", "commits: the taller, the more"],
+    ${[["▼ ◆ ✕", "a fault, a recovery, a finding"], ["⎵", "commits wait from here to there"], ["hatched", "a fault lasts; in violet: in one of two runs"], ["columns", "commits: the taller, the more"],
       ["green line", "all invariants hold"], ["red curve", "how many futures fail, 0 to 100 %"]].map(
       ([sign, words]) => html`<div key=${sign}><dt>${sign}</dt><dd>${words}</dd></div>`)}
+  </dl></section>
+  <section><h3>Messages</h3><dl>
+    ${Object.entries(FAMILIES).map(([kind, [sign, words]]) => html`<div key=${kind}><dt class="ink-${kind}">${sign}</dt><dd>${words}</dd></div>`)}
+    <div><dt>✕</dt><dd>lost on the way</dd></div>
   </dl></section>`;
 }

@@ -3,7 +3,7 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { SMALL, cross, hatch, useCanvas } from "view/canvas.js";
-import { briefMoment, span, tickLabel, tickStep } from "view/format.js";
+import { briefMoment, tickLabel, tickStep } from "view/format.js";
 import { html } from "view/html.js";
 import { FilterBar, eventPasses, messagePasses } from "view/filter.js";
 import { colors } from "view/palette.js";
@@ -62,7 +62,7 @@ export function Lanes({ run }) {
       <span class="grow"></span>
       <button onClick=${() => zoom(0.5)} data-tip="Closer (key: ])" aria-label="Zoom in">+</button>
       <button onClick=${() => zoom(2)} data-tip="Further (key: [)" aria-label="Zoom out">−</button>
-      <button onClick=${() => zoom(1e9)} data-tip="The whole run">whole</button>
+      <button onClick=${() => zoom(1e9)} data-tip="From the beginning to the end">whole run</button>
     </div>
     <div class="lanescroll">
       <canvas ref=${ref} height=${rows * LEAST + TOP} onWheel=${wheel} onPointerDown=${down} onPointerMove=${move} onPointerUp=${up}
@@ -358,7 +358,5 @@ function hint(view, event, canvas) {
   const spot = px >= LEFT ? nearest(view, px, py) : null;
   if (!spot) return hideTip();
   if (spot.n !== undefined) return showTip(event.clientX, event.clientY, film.text(spot.n), film.kindOf(spot.n).name);
-  const m = film.messages[spot.m];
-  const way = m.arrived.length ? `${span(m.arrived[0] - m.sent_ns)} under way` : (m.lost ? `lost: ${m.lost}` : "still under way at the end");
-  return showTip(event.clientX, event.clientY, `${m.text} (${way})`, `${m.type}, ${film.nodes[m.from].id} → ${film.nodes[m.to].id}`);
+  return showTip(event.clientX, event.clientY, ...film.letter(spot.m));
 }

@@ -1,40 +1,44 @@
 // The log line: LSNs from left to right, one row for each segment of a group: who has what.
 // A cell is outlined when a commit's records were received, dashed when on disk above a gap, hatched
-// when synced, full when heard.
+// when synced, full when heard. Of a run beside it there is one row, on the same axis: how many have
+// acknowledged each commit.
 
 import { useRef } from "preact/hooks";
 import { SMALL, cross, hatch, shownStamp, useCanvas } from "view/canvas.js";
-import { fateOf } from "view/film.js";
+import { Axis, acknowledged, fateOf } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { html } from "view/html.js";
 import { colors } from "view/palette.js";
 import { stateSign } from "view/signs.js";
-import { active, app, nameOf, select, set, useApp } from "view/store.js";
+import { activate, active, app, nameOf, select, set, useApp } from "view/store.js";
+import { parting } from "view/time.js";
 import { hideTip, showTip, wordsFor, wordsForAll } from "view/words.js";
 
 const LEFT = 64;
 const TOP = 27;
 const COUNTS = 23; // the line on which it stands how many have acknowledged; watermarks are above
 const BOTTOM = 15;
+const BESIDE = 20; // for the row of another run
 const NARROW = 15; // an LSN's width, if the run has many
 const WIDE = 44; // and if it has few
 
+const COPIES = 6;
 const QUORUM = 4;
 let CELL = NARROW;
 
 export function LogLine() {
   useApp();
-  const view = useRef({ first: 0, own: false, spots: [] });
+  const view = useRef({ first: 0, own: false, spots: [], axis: null });
   const ref = useCanvas({
     paint: (context, width, height) => paint(context, height, view.current),
     stamp: (width) => arranged(view.current, width),
   });
   const { film } = active();
   const pick = (event) => {
-    const lsn = lsnAt(film, view.current, event);
-    if (lsn < 1) return;
-    const commit = film.commitOf(lsn);
-    if (commit && commit.allocated < active().cursor) select({ type: "commit", id: film.commits.indexOf(commit) });
+    const { run, commit } = pointedAt(view.current, event);
+    if (!commit) return;
+    activate(run.name);
+    select({ type: "commit", id: run.film.commits.indexOf(commit) });
   };
   const hover = (event) => hint(view.current, event);
   const wheel = (event) => {
@@ -77,77 +81,153 @@ function rowsOf(film) {
   return rows.length ? rows : film.segments.slice(0, 6);
 }
 
-/** Show what has just been selected, and else keep the frontier in the right part of the picture,
- * moving by whole tens. */
-function follow(view, film, next, columns) {
-  const { marks } = app;
-  const fresh = marks !== view.marks;
-  view.marks = marks;
-  if (marks?.lsns && !app.playing && (fresh || next === view.next)) {
-    const first = film.columnOf(marks.lsns[0]);
-    const last = film.columnOf(marks.lsns[1]);
-    if (!view.own && (first < view.first || last >= view.first + columns)) {
-      view.first = Math.max(0, Math.floor((first - columns / 2) / 10) * 10);
-    }
-    view.next = next;
-    return;
+/** The columns of all LSNs that are shown: with a run beside it, those of both. */
+function axisOf(view) {
+  const runs = `${app.active} ${app.other}`;
+  if (view.runs !== runs) {
+    const other = app.runs.get(app.other);
+    view.axis = other ? new Axis([...active().film.commits, ...other.film.commits]) : active().film.axis;
+    view.runs = runs;
   }
-  view.next = next;
-  if (app.playing) view.own = false;
-  if (view.own) return;
-  const at = film.columnOf(next);
-  if (at > view.first + columns - 4 || at < view.first + 4) {
-    view.first = Math.max(0, Math.ceil((at - columns * 0.7) / 10) * 10);
-  }
+  return view.axis;
 }
 
-/** Decide which LSNs are shown, before anything is drawn; what is told depends on. */
+const SPARE = 4; // columns to the right of the frontier, at least
+
+/** The first column that is shown: what is selected, or else the frontier in the right part of the
+ * picture, which is moved by whole tens, and not past the end of the log. */
+function firstShown(axis, next, columns) {
+  const step = Math.max(10, Math.floor((columns * 0.3) / 10) * 10);
+  const home = Math.ceil((axis.columnOf(next) + SPARE - columns) / step) * step;
+  const first = Math.max(0, Math.min(home, axis.columns + SPARE - columns));
+  if (app.playing || inSight(axis, first, columns)) return first;
+  return Math.max(0, Math.floor((axis.columnOf(app.marks.lsns[0]) - columns / 2) / 10) * 10);
+}
+
+/** Whether all that is selected stands in these columns. */
+function inSight(axis, first, columns) {
+  if (!app.marks?.lsns) return true;
+  const [from, to] = app.marks.lsns.map((lsn) => axis.columnOf(lsn));
+  return from >= first && to < first + columns;
+}
+
+/** The frontier; with two runs the later one, if both can be seen. */
+function frontier(columns) {
+  const { next } = marks(active());
+  if (!app.other) return next;
+  return Math.max(next, Math.min(marks(app.runs.get(app.other)).next, next + columns / 2));
+}
+
+/** Decide which LSNs are shown, before anything is drawn; what is told depends on. A place that the
+ * visitor has scrolled to is kept until what is told, or the room for it, is another. */
 function arranged(view, width) {
   const run = active();
-  const { film } = run;
-  const stamp = shownStamp(run);
-  if (view.key !== stamp) view.own = view.key === undefined ? false : view.own && !app.marks;
-  view.key = stamp;
-  CELL = Math.max(NARROW, Math.min(WIDE, Math.floor((width - LEFT - 60) / (film.columnOf(film.lastLsn) + 2))));
+  const axis = axisOf(view);
+  CELL = Math.max(NARROW, Math.min(WIDE, Math.floor((width - LEFT - 60) / (axis.columns + 2))));
   const columns = Math.floor((width - LEFT - 8) / CELL);
-  view.columns = columns;
-  view.width = width;
-  follow(view, film, marks(run).next, columns);
-  return `${stamp} ${view.first}`;
+  const next = frontier(columns);
+  const place = `${columns} ${next} ${view.runs}`;
+  if (app.playing || place !== view.place || !inSight(axis, view.first, columns)) view.own = false;
+  Object.assign(view, { columns, width, place });
+  if (!view.own) view.first = firstShown(axis, next, columns);
+  const beside = app.other ? app.runs.get(app.other).cursor : "";
+  return `${shownStamp(run)} ${view.first} ${beside}`;
 }
 
 function paint(context, height, view) {
   const run = active();
-  const { film } = run;
+  const { axis, width } = view;
   const found = marks(run);
-  const { width } = view;
-  const rows = rowsOf(film);
-  const row = (height - TOP - BOTTOM) / rows.length;
+  const rows = rowsOf(run.film);
+  const row = (height - TOP - BOTTOM - (app.other ? BESIDE : 0)) / rows.length;
   Object.assign(view, { row, rows, vdl: found.vdl, spots: [] });
   context.font = SMALL;
   names(context, run, rows, row);
-  if (app.other) {
-    context.fillStyle = colors.dim;
-    context.fillText(nameOf(run.name), 8, COUNTS);
-  }
-  const x = (lsn) => LEFT + (film.columnOf(lsn) - view.first) * CELL;
+  const x = (lsn) => LEFT + (axis.columnOf(lsn) - view.first) * CELL;
   context.save();
   context.beginPath();
   context.rect(LEFT - 1, 0, width - LEFT, height);
   context.clip();
   selection(context, x, height);
   complete(context, run, view);
-  const [from, to] = lsnsShown(film, view);
-  for (const commit of film.commitsIn(from, to)) {
+  const [from, to] = lsnsShown(view);
+  for (const commit of run.film.commitsIn(from, to)) {
     if (commit.allocated < run.cursor) column(context, run, commit, view, x);
   }
   annulled(context, run, view, x);
   outline(context, x, height);
-  axis(context, film, view, x, height);
+  const parts = app.other ? partingAt(x) : -1;
+  axisLabels(context, view, x, height, parts);
   watermarks(context, found, view, x, height, width);
   context.restore();
+  if (app.other) beside(context, app.runs.get(app.other), view, x, height, parts);
   if (found.next <= 1) empty(context, width, height);
 }
+
+/** The row of the other run: each commit filled by how many have acknowledged it, up to its VDL; and
+ * where the LSNs of the two begin to be different. */
+function beside(context, run, view, x, height, parts) {
+  const { vdl } = marks(run);
+  const [top, tall] = [bottomOf(view) + 4, BESIDE - 6];
+  context.fillStyle = colors.dim;
+  context.textAlign = "right";
+  context.fillText(nameOf(active().name), LEFT - 6, COUNTS - 1);
+  context.fillText(nameOf(run.name), LEFT - 6, top + tall / 2 + 3.5);
+  context.save();
+  context.beginPath();
+  context.rect(LEFT, 0, view.columns * CELL, height);
+  context.clip();
+  context.fillStyle = colors.track;
+  context.fillRect(LEFT, top, view.columns * CELL, tall);
+  context.textAlign = "center";
+  for (const commit of run.film.commitsIn(...lsnsShown(view))) {
+    if (commit.allocated < run.cursor) share(context, run, commit, [x(commit.first_lsn) + 0.5, top, x(commit.lsn) + CELL - x(commit.first_lsn) - 1.5, tall]);
+  }
+  context.fillStyle = colors.write;
+  context.fillRect((vdl ? x(vdl) + CELL : x(1)) - 2, top - 3, 2, tall + 5);
+  if (parts >= 0) parted(context, view, parts, top + tall);
+  context.restore();
+}
+
+/** A commit of the other run. */
+function share(context, run, commit, [x, y, width, height]) {
+  const fate = fateOf(commit, run.cursor);
+  const heard = acknowledged(commit, run.cursor).length;
+  const filled = (fate === "durable" ? 1 : heard / COPIES) * height;
+  context.fillStyle = fate === "durable" ? colors.write : colors.have;
+  if (fate === "annulled") hatch(context, x, y, width, height, colors.recovery, 7);
+  else context.fillRect(x, y + height - filled, width, filled);
+  context.strokeStyle = colors.write;
+  context.lineWidth = 1;
+  if (fate) return;
+  context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+  context.fillStyle = colors.ink;
+  context.fillText(String(heard), x + width / 2, y + height - 3.5);
+}
+
+/** Where the log of the one run stops being that of the other; -1 if nowhere. */
+function partingAt(x) {
+  const at = parting(app.other);
+  if (!at) return -1;
+  const same = active().film.commits.filter((each) => each.allocated < at.mine);
+  return same.length ? x(Math.max(...same.map((each) => each.lsn))) + CELL : x(1);
+}
+
+function parted(context, view, left, bottom) {
+  context.strokeStyle = colors.select;
+  context.lineWidth = 1.5;
+  context.setLineDash([3, 3]);
+  context.beginPath();
+  context.moveTo(left, TOP - 2);
+  context.lineTo(left, bottom + 3);
+  context.stroke();
+  context.setLineDash([]);
+  context.fillStyle = colors.select;
+  context.fillText("≠", left, bottom + 13);
+  view.spots.push({ x: left - 6, width: 12, low: true, text: "Up to here the logs of the two runs are the same." });
+}
+
+const bottomOf = (view) => TOP + view.row * view.rows.length;
 
 function names(context, run, rows, row) {
   rows.forEach((node, i) => {
@@ -167,7 +247,7 @@ function complete(context, run, view) {
     const y = TOP + i * view.row;
     context.fillStyle = colors.track;
     context.fillRect(LEFT, y + 1.5, view.columns * CELL, view.row - 3);
-    const until = scl ? Math.min(run.film.columnOf(scl) + 1 - view.first, view.columns) : 0;
+    const until = scl ? Math.min(view.axis.columnOf(scl) + 1 - view.first, view.columns) : 0;
     if (until > 0) {
       context.fillStyle = colors.have;
       context.fillRect(LEFT, y + 1.5, until * CELL, view.row - 3);
@@ -196,7 +276,7 @@ function column(context, run, commit, view, x) {
   context.lineWidth = 1;
   context.beginPath();
   context.moveTo(left - 0.5, TOP);
-  context.lineTo(left - 0.5, TOP + view.row * view.rows.length);
+  context.lineTo(left - 0.5, bottomOf(view));
   context.stroke();
   if (fate === "annulled") return;
   // The VDL may have passed a commit of which too few have told: that is what one looks for.
@@ -252,18 +332,20 @@ function annulled(context, run, view, x) {
   }
 }
 
-function axis(context, film, view, x, height) {
+function axisLabels(context, view, x, height, parts) {
+  const { axis } = view;
+  const right = LEFT + view.columns * CELL;
   context.fillStyle = colors.dim;
   context.textAlign = "center";
   let free = LEFT;
   for (let column = view.first; column < view.first + view.columns; column += 1) {
-    const lsn = film.lsnAt(column);
-    const edge = column > 0 && lsn > 0 && film.lsnAt(column - 1) === 0;
+    const lsn = axis.lsnAt(column);
+    const edge = column > 0 && lsn > 0 && axis.lsnAt(column - 1) === 0;
     if (!lsn || (lsn % 10 && !edge && lsn !== 1)) continue;
     const text = count(lsn);
     const half = context.measureText(text).width / 2;
     const at = x(lsn) + CELL / 2;
-    if (at - half < free) continue;
+    if (at - half < free || at + half > right || Math.abs(at - parts) < half + 8) continue;
     context.fillText(text, at, height - 4);
     free = at + half + 12;
   }
@@ -319,38 +401,36 @@ function empty(context, width, height) {
 }
 
 /** The first and the last LSN that the picture has room for. */
-function lsnsShown(film, view) {
-  let first = view.first;
-  while (first > 0 && !film.lsnAt(first)) first -= 1;
-  let last = view.first + view.columns;
-  while (!film.lsnAt(last)) last += 1;
-  return [film.lsnAt(first), film.lsnAt(last)];
+function lsnsShown({ axis, first, columns }) {
+  let last = first + columns;
+  while (first > 0 && !axis.lsnAt(first)) first -= 1;
+  while (!axis.lsnAt(last)) last += 1;
+  return [axis.lsnAt(first), axis.lsnAt(last)];
 }
 
-function lsnAt(film, view, event) {
+/** What the pointer is at: the run, the commit if there is one, and the row of the one looked at. */
+function pointedAt(view, event) {
   const place = event.currentTarget.getBoundingClientRect();
-  const x = event.clientX - place.left - LEFT;
-  return x < 0 ? 0 : film.lsnAt(view.first + Math.floor(x / CELL));
+  const [x, y] = [event.clientX - place.left, event.clientY - place.top];
+  const run = app.other && y > bottomOf(view) ? app.runs.get(app.other) : active();
+  const lsn = x < LEFT ? 0 : view.axis.lsnAt(view.first + Math.floor((x - LEFT) / CELL));
+  const found = lsn > 0 ? run.film.commitOf(lsn) : null;
+  return { x, y, run, commit: found && found.allocated < run.cursor ? found : null, row: Math.floor((y - TOP) / view.row) };
 }
 
 function hint(view, event) {
-  const place = event.currentTarget.getBoundingClientRect();
-  const [x, y] = [event.clientX - place.left, event.clientY - place.top];
-  const spot = view.spots.find((each) => x >= each.x && x <= each.x + each.width && (!each.top || y < 14));
-  if (spot?.words) return showTip(event.clientX, event.clientY, wordsForAll(spot.words));
-  if (spot) return showTip(event.clientX, event.clientY, wordsFor(spot.word), spot.word);
-  const run = active();
-  const lsn = lsnAt(run.film, view, event);
-  const commit = lsn > 0 ? run.film.commitOf(lsn) : null;
-  if (!commit || commit.allocated >= run.cursor) return hideTip();
-  const i = Math.floor((y - TOP) / view.row);
-  const title = `Commit ${lsnRange(commit.first_lsn, commit.lsn)}`;
-  showTip(event.clientX, event.clientY, cellWords(run, commit, view.rows[i]), title);
-  return undefined;
+  const { x, y, run, commit, row } = pointedAt(view, event);
+  const tip = (words, title) => showTip(event.clientX, event.clientY, words, title);
+  const spot = view.spots.find((each) => x >= each.x && x <= each.x + each.width && (!each.top || y < 14) && (!each.low || y > bottomOf(view)));
+  if (spot?.words) return tip(wordsForAll(spot.words));
+  if (spot) return tip(spot.text ?? wordsFor(spot.word), spot.word);
+  if (!commit) return hideTip();
+  const whose = run === active() ? "" : `${nameOf(run.name)}: `;
+  return tip(cellWords(run, commit, whose ? undefined : view.rows[row]), `${whose}commit ${lsnRange(commit.first_lsn, commit.lsn)}`);
 }
 
 function cellWords(run, commit, node) {
-  const heard = commit.holders.filter((each) => each.heard >= 0 && each.heard < run.cursor).length;
+  const heard = acknowledged(commit, run.cursor).length;
   const whole = `${heard} of 6 acknowledged, ${fateOf(commit, run.cursor) || "not durable yet"}.`;
   if (node === undefined) return whole;
   const holder = commit.holders.find((each) => each.node === node);

@@ -12,7 +12,7 @@ import { kept, keep, startTheme } from "view/palette.js";
 import { firstFilm, listen } from "view/server.js";
 import { Slider } from "view/slider.js";
 import { Run, active, app, changed, film, nameOf, set, useApp } from "view/store.js";
-import { isParting, toCursor } from "view/time.js";
+import { isParting, toCursor, watchable } from "view/time.js";
 import { Tour, offerTour } from "view/tour.js";
 import { startTips, useWords } from "view/words.js";
 
@@ -83,6 +83,7 @@ async function start() {
   app.runs.set("main", new Run("main", main));
   useWords(main.words);
   app.group = main.groups[0] ?? 0;
+  app.speed = watchable(main);
   app.tab = main.run.finding ? "why" : "now";
   document.title = `${runName(main)} – aurora-sim`;
   offerTour(main);

@@ -8,7 +8,7 @@ import { html } from "view/html.js";
 import { shownStamp } from "view/canvas.js";
 import { stateSign, stateWords } from "view/signs.js";
 import { activate, app, nameOf, select, useApp } from "view/store.js";
-import { wordsFor } from "view/words.js";
+import { hideTip, showTip, wordsFor } from "view/words.js";
 
 const WINDOW = 48; // LSNs in a card's little log
 const CLIENTS = 8;
@@ -17,7 +17,7 @@ const WRITERS = 3;
 export function ClusterMap({ run }) {
   useApp(() => shownStamp(run));
   const box = useRef(null);
-  const places = useRef({ at: new Map(), stamp: "" });
+  const places = useRef({ at: new Map(), stamp: "", told: -1 });
   const shown = writersShown(run);
   const stamp = `${shown.join()}|${app.group}|${app.other}`;
   useLayoutEffect(() => measure(box.current, places.current), [stamp]);
@@ -26,10 +26,19 @@ export function ClusterMap({ run }) {
     watch.observe(box.current);
     return () => watch.disconnect();
   }, []);
+  const dotAt = (event) => {
+    const frame = box.current.getBoundingClientRect();
+    return hitDot(places.current, event.clientX - frame.left, event.clientY - frame.top);
+  };
+  const hint = (event) => {
+    const message = dotAt(event);
+    if (message >= 0) showTip(event.clientX, event.clientY, ...run.film.letter(message));
+    else if (places.current.told >= 0) hideTip();
+    places.current.told = message;
+  };
   const pick = (event) => {
     if (run.name !== app.active) activate(run.name);
-    const frame = box.current.getBoundingClientRect();
-    const message = hitDot(places.current, event.clientX - frame.left, event.clientY - frame.top);
+    const message = dotAt(event);
     if (message >= 0) {
       event.stopPropagation();
       event.preventDefault();
@@ -37,7 +46,7 @@ export function ClusterMap({ run }) {
     }
   };
   const side = app.other ? (run.name === app.active ? "active" : "beside") : "";
-  return html`<section class="map ${side}" ref=${box} onClickCapture=${pick}
+  return html`<section class="map ${side}" ref=${box} onClickCapture=${pick} onPointerMove=${hint} onPointerLeave=${hideTip}
       aria-label="Map of ${nameOf(run.name)}">
     ${app.other && html`<${RunName} run=${run} />`}
     <${Clients} run=${run} />
@@ -67,11 +76,14 @@ function measure(box, places) {
   places.stamp = `${frame.width} ${frame.height} ${box.querySelectorAll("[data-node]").length}`;
   for (const card of box.querySelectorAll("[data-node]")) {
     const place = card.getBoundingClientRect();
+    const zone = card.closest(".cards")?.getBoundingClientRect();
     places.at.set(Number(card.dataset.node), {
       x: place.left - frame.left + place.width / 2,
       y: place.top - frame.top + place.height / 2,
       w: place.width / 2,
       h: place.height / 2,
+      zone: zone && zone.left - frame.left + zone.width / 2,
+      row: zone && place.top - zone.top > 4 ? 1 : 0, // 1 is below another card
     });
   }
 }
@@ -103,12 +115,17 @@ const pickNode = (node) => () => select({ type: "node", id: node });
 function Clients({ run }) {
   const { film } = run;
   const here = run.cursor > 0 ? film.node[run.cursor - 1] : -1;
-  const shown = film.clients.slice(0, CLIENTS);
+  const { clients } = film;
+  const chosen = app.selection?.type === "node" ? clients.indexOf(app.selection.id) : -1;
+  const first = Math.max(0, Math.floor(chosen / CLIENTS) * CLIENTS);
+  const shown = clients.slice(first, first + CLIENTS);
+  const next = clients[first + CLIENTS] ?? clients[0];
   return html`<div class="clients">
     ${shown.map((node) => html`<button key=${node} data-node=${node}
         class="client${marked(node)}${here === node ? " here" : ""}"
         data-tip=${film.nodes[node].words} onClick=${pickNode(node)}>${film.nodes[node].id}</button>`)}
-    ${film.clients.length > CLIENTS && html`<span class="dim">+ ${film.clients.length - CLIENTS}</span>`}
+    ${clients.length > CLIENTS && html`<button class="client" data-tip="Show other clients, from ${film.nodes[next].id} on"
+        onClick=${pickNode(next)}>+ ${clients.length - shown.length}</button>`}
   </div>`;
 }
 
@@ -239,10 +256,10 @@ function LittleLog({ run, scl, received }) {
     newest = Math.max(newest, (moment.of(writer, "next_lsn") || 1) - 1);
     vdl = Math.max(vdl, moment.of(writer, "vdl") || 0);
   }
-  const end = newest ? film.columnOf(newest) + 1 : 0;
+  const end = newest ? film.axis.columnOf(newest) + 1 : 0;
   const from = Math.max(0, end - WINDOW);
   const range = Math.max(end - from, 8);
-  const column = (lsn) => (lsn ? film.columnOf(lsn) + 1 : 0);
+  const column = (lsn) => (lsn ? film.axis.columnOf(lsn) + 1 : 0);
   const at = (lsn) => Math.max(0, Math.min(1, (column(lsn) - from) / range)) * 100;
   return html`<svg class="littlelog" data-tip=${LOG_WORDS} viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">
     <rect class="track" width="100" height="8" />

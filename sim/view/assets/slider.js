@@ -1,5 +1,6 @@
 // The slider is a map of the run: faults as spans, commits as density, recoveries, findings, the
-// invariants as a line that is green until it is not, and over it how inevitable the end was.
+// invariants as a line that is green until it is not, and over it how inevitable the end was. Of two
+// runs each has commits and invariants of its own; a fault that only one of them has says whose it is.
 
 import { useRef } from "preact/hooks";
 import { SMALL, cross, fitted, hatch, useCanvas } from "view/canvas.js";
@@ -7,7 +8,7 @@ import { briefMoment, moment, plural, span, tickLabel, tickStep } from "view/for
 import { html } from "view/html.js";
 import { curve } from "view/inevitable.js";
 import { colors } from "view/palette.js";
-import { active, app, endNs, film, set, useApp } from "view/store.js";
+import { active, app, endNs, film, nameOf, runsShown, set, useApp } from "view/store.js";
 import { parting, toEvent, toParting, toTime } from "view/time.js";
 import { hideTip, showTip } from "view/words.js";
 
@@ -19,10 +20,14 @@ const ROWS = 2; // of spans with their names
 const THIN = 4; // of thin ones below, where there are more at a time
 const DENSITY = 24;
 const INVARIANTS = 5;
+const BAND = 15; // commits and invariants of one of two runs
+const NAMES = 44; // for which run it is
+
+const left = () => SIDE + (app.other ? NAMES : 0);
 
 export function Slider() {
   useApp();
-  const view = useRef({ drag: false, spots: [], bins: null });
+  const view = useRef({ drag: false, spots: [], bins: new WeakMap() });
   const ref = useCanvas({
     paint: (context, width, height) => paint(context, width, height, view.current),
     stamp: () => `${app.active} ${app.other} ${app.selection?.type} ${app.selection?.id} ${app.future?.points?.length} ${app.future?.last_safe_ns} ${[...app.forks.values()].map((each) => each.state)}`,
@@ -75,14 +80,15 @@ function lastHappening({ t, durables, landmarks, calls }) {
 function scale(width) {
   const end = endNs();
   const busy = Math.min(lastHappening(film()) * 1.06, end);
-  const whole = width - 2 * SIDE;
+  const from = left();
+  const whole = width - from - SIDE;
   if (busy > 0.6 * end) {
-    return { x: (ns) => SIDE + (ns / end) * whole, ns: (x) => ((x - SIDE) / whole) * end, busy: end };
+    return { x: (ns) => from + (ns / end) * whole, ns: (x) => ((x - from) / whole) * end, busy: end };
   }
   const near = whole * 0.88;
   return {
-    x: (ns) => SIDE + (ns <= busy ? (ns / busy) * near : near + ((ns - busy) / (end - busy)) * (whole - near)),
-    ns: (x) => (x - SIDE <= near ? ((x - SIDE) / near) * busy : busy + ((x - SIDE - near) / (whole - near)) * (end - busy)),
+    x: (ns) => from + (ns <= busy ? (ns / busy) * near : near + ((ns - busy) / (end - busy)) * (whole - near)),
+    ns: (x) => (x - from <= near ? ((x - from) / near) * busy : busy + ((x - from - near) / (whole - near)) * (end - busy)),
     busy,
   };
 }
@@ -96,8 +102,13 @@ function paint(context, width, height, view) {
   context.font = SMALL;
   const base = height - 14;
   axis(context, x, busy, width, height);
-  density(context, view, x, width, base);
-  invariants(context, view, x, base, end);
+  runsShown().forEach((run, i, { length }) => {
+    const below = base - (length - 1 - i) * BAND;
+    const tall = length > 1 ? BAND - INVARIANTS - 1 : DENSITY;
+    density(context, view, run, x, width, below - INVARIANTS - (length > 1 ? 0 : 2), tall);
+    invariants(context, view, run, x, below);
+    if (length > 1) name(context, run, below);
+  });
   spans(context, view, x, end);
   curve(context, x, FAULTS + ROWS * (SPAN + 2) + 2, base - INVARIANTS - 2, view.spots);
   flags(context, view, x, width);
@@ -143,54 +154,75 @@ function labels(context, x, busy, width, height) {
   context.textAlign = "left";
 }
 
-/** How many commits became durable in each pixel column, kept until width or film change. */
-function bins(view, width, x) {
-  const run = active();
-  if (view.bins?.width === width && view.bins.film === run.film && view.bins.end === endNs()) return view.bins;
-  const columns = Math.max(1, Math.floor((width - 2 * SIDE) / 3));
+/** How many commits became durable in each pixel column, kept until the scale changes. */
+function bins(view, { film: of }, width, x) {
+  const scaled = `${width} ${x(1e9)} ${x(endNs())}`;
+  const kept = view.bins.get(of);
+  if (kept?.scaled === scaled) return kept;
+  const columns = Math.max(1, Math.floor((width - left() - SIDE) / 3));
   const counts = new Array(columns).fill(0);
-  for (const { durable } of run.film.durables) {
-    counts[Math.min(columns - 1, Math.floor((x(run.film.t[durable]) - SIDE) / 3))] += 1;
+  for (const { durable } of of.durables) {
+    counts[Math.min(columns - 1, Math.floor((x(of.t[durable]) - left()) / 3))] += 1;
   }
-  view.bins = { width, film: run.film, end: endNs(), counts, most: Math.max(1, ...counts) };
-  return view.bins;
+  const found = { scaled, counts, most: Math.max(1, ...counts) };
+  view.bins.set(of, found);
+  return found;
 }
 
-function density(context, view, x, width, base) {
-  const { counts, most } = bins(view, width, x);
-  const bottom = base - INVARIANTS - 2;
+function density(context, view, run, x, width, bottom, high) {
+  const { counts, most } = bins(view, run, width, x);
   context.fillStyle = colors.write;
   context.globalAlpha = 0.75;
   counts.forEach((each, i) => {
     if (!each) return;
-    const tall = Math.max(2, (each / most) * DENSITY);
-    context.fillRect(SIDE + i * 3, bottom - tall, 2, tall);
+    const tall = Math.max(2, (each / most) * high);
+    context.fillRect(left() + i * 3, bottom - tall, 2, tall);
   });
   context.globalAlpha = 1;
-  view.spots.push({ x: SIDE, w: width - 2 * SIDE, y: bottom - DENSITY, h: DENSITY, text: "Commits that became durable: the taller, the more. Where nothing stands, none did." });
+  view.spots.push({ x: left(), w: width - left() - SIDE, y: bottom - high, h: high, text: "Commits that became durable: the taller, the more. Where nothing stands, none did." });
 }
 
-function invariants(context, view, x, base, end) {
-  const broken = film().invariants.filter((each) => each.broken_at !== null && each.broken_at !== undefined);
-  const first = broken.length ? Math.min(...broken.map((each) => film().t[each.broken_at] ?? end)) : end;
+function invariants(context, view, { film: of }, x, base) {
+  const broken = of.invariants.filter((each) => each.broken_at !== null && each.broken_at !== undefined);
+  const first = Math.min(of.endNs, ...broken.map((each) => of.t[each.broken_at] ?? of.endNs));
   const y = base - INVARIANTS;
-  const right = x(film().endNs);
+  const right = x(of.endNs);
   context.fillStyle = colors.ok;
-  context.fillRect(SIDE, y, Math.max(x(Math.min(first, film().endNs)) - SIDE, 0), INVARIANTS - 1);
+  context.fillRect(left(), y, x(first) - left(), INVARIANTS - 1);
   if (broken.length) {
     context.fillStyle = colors.finding;
     context.fillRect(Math.min(x(first), right - 6), y - 1, Math.max(right - x(first), 6), INVARIANTS + 1);
   }
   const text = broken.length
     ? `Every invariant holds until ${briefMoment(first)}; then ${broken.map((each) => each.name).join(", ")} is broken.`
-    : `All ${plural(film().invariants.length, "invariant")} hold, from beginning to end.`;
-  view.spots.push({ x: SIDE, w: right - SIDE, y: y - 2, h: INVARIANTS + 4, text });
+    : `All ${plural(of.invariants.length, "invariant")} hold, from beginning to end.`;
+  view.spots.push({ x: left(), w: right - left(), y: y - 2, h: INVARIANTS + 4, text });
+}
+
+function name(context, run, y) {
+  context.fillStyle = colors.dim;
+  context.textAlign = "right";
+  context.fillText(nameOf(run.name), left() - 6, y - 1);
+  context.textAlign = "left";
+}
+
+/** The faults of all runs that are shown, from left to right; `of` is the run that alone has it. */
+function faultsShown() {
+  const [mine, its = mine] = runsShown();
+  const keys = ({ film: { episodes } }) => new Set(episodes.map((each) => `${each.title} ${each.from_ns}`));
+  const found = mine.film.episodes.map((each) => ({ ...each, of: keys(its).has(`${each.title} ${each.from_ns}`) ? null : mine }));
+  const known = keys(mine);
+  for (const each of its.film.episodes) if (!known.has(`${each.title} ${each.from_ns}`)) found.push({ ...each, of: its });
+  return found.sort((a, b) => a.from_ns - b.from_ns);
 }
 
 function spans(context, view, x, end) {
   const free = new Array(ROWS + THIN).fill(-Infinity);
   const outside = []; // names of short ones, which stand beside them where nothing else does
-  for (const each of film().episodes) {
+  const faults = faultsShown();
+  for (const each of faults) {
+    const color = each.of ? colors.select : colors.fault;
+    const title = each.of ? `${nameOf(each.of.name)}: ${each.title}` : each.title;
     const from = x(each.from_ns);
     const to = Math.max(x(Math.min(each.to_ns, end)), from + 3);
     const row = free.findIndex((until) => until <= from);
@@ -198,18 +230,18 @@ function spans(context, view, x, end) {
     const y = FAULTS + Math.min(row < 0 ? ROWS : row, ROWS) * (SPAN + 2) + (thin ? (Math.max(row, ROWS) - ROWS) * 3 : 0);
     if (row >= 0) free[row] = to + 1;
     if (thin) {
-      context.fillStyle = colors.fault;
+      context.fillStyle = color;
       context.fillRect(from, y, to - from, 2);
     } else {
       context.globalAlpha = 0.16;
-      context.fillStyle = colors.fault;
+      context.fillStyle = color;
       context.fillRect(from, y, to - from, SPAN);
       context.globalAlpha = 1;
-      hatch(context, from, y, to - from, SPAN, colors.fault, 6);
-      context.fillStyle = colors.fault;
+      hatch(context, from, y, to - from, SPAN, color, 6);
+      context.fillStyle = color;
       context.fillRect(from, y, 2, SPAN);
-      const text = to - from > 34 ? fitted(context, each.title, to - from - 8) : "";
-      if (!text) outside.push([to + 3, y + 9, each.title]);
+      const text = to - from > 34 ? fitted(context, title, to - from - 8) : "";
+      if (!text) outside.push([to + 3, y + 9, title]);
       else {
         const wide = context.measureText(text).width;
         context.fillStyle = colors.panel;
@@ -218,9 +250,9 @@ function spans(context, view, x, end) {
         context.fillText(text, from + 5, y + 9);
       }
     }
-    view.spots.push({ x: from - 1, w: to - from + 2, y, h: thin ? 3 : SPAN, text: `${each.title}, ${briefMoment(each.from_ns)} to ${briefMoment(each.to_ns)} (${span(each.to_ns - each.from_ns)})` });
+    view.spots.push({ x: from - 1, w: to - from + 2, y, h: thin ? 3 : SPAN, timed: true, text: `${title}, ${briefMoment(each.from_ns)} to ${briefMoment(each.to_ns)} (${span(each.to_ns - each.from_ns)})` });
   }
-  beside(context, outside, film().episodes.map((each) => x(each.from_ns)), x(endNs()));
+  beside(context, outside, faults.map((each) => x(each.from_ns)), x(endNs()));
 }
 
 /** Names to the right of their spans, if they fit before anything else begins. */
@@ -239,7 +271,7 @@ const FLAG = {
 
 function flags(context, view, x, width) {
   let last = -Infinity;
-  let stalled = SIDE;
+  let stalled = left();
   const landmarks = [...film().landmarks];
   const parted = app.other ? parting(app.other) : null;
   if (parted && parted.ns < Infinity) landmarks.push({ t: parted.ns, kind: "difference", title: "first difference of the two runs" });
@@ -257,7 +289,7 @@ function flags(context, view, x, width) {
       context.textAlign = "left";
     }
     if (!close && text) last = at;
-    view.spots.unshift({ flag: true, parting: mark.kind === "difference", event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
+    view.spots.unshift({ flag: true, timed: true, parting: mark.kind === "difference", event: mark.event, x: at - 5, w: 10, y: 1, h: 17, text: `${mark.title}, at ${briefMoment(mark.t)}` });
   }
   for (const each of app.marks?.events.slice(0, 200) ?? []) {
     context.fillStyle = colors.select;
@@ -299,5 +331,7 @@ function playhead(context, x, height, width) {
 function hint(view, event, x, y, width) {
   const spot = view.spots.find((each) => inside(each, x, y));
   const ns = Math.max(0, Math.min(scale(width).ns(x), endNs()));
-  showTip(event.clientX, event.clientY - 70, spot?.text ?? "Drag to go to a moment.", spot?.flag ? "" : briefMoment(ns));
+  // A mark tells its own time; elsewhere it is that of the place.
+  const title = spot?.timed ? "" : briefMoment(ns);
+  showTip(event.clientX, event.clientY - 70, spot?.text ?? "Drag to go to a moment.", title);
 }

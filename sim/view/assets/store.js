@@ -23,7 +23,7 @@ export const app = {
   other: null, // the run beside it, if two are compared
   t: 0, // the moment, in ns; never behind the active run's last event
   playing: false,
-  speed: 1e7, // ns of virtual time in a second of the visitor's
+  speed: 0, // ns of virtual time in a second of the visitor's
   selection: null, // {type, id}
   marks: null, // what the selection is marked by in all views
   past: [], // selections before, for going back
@@ -52,10 +52,11 @@ export function film() {
 /** A run's name in words. */
 export const nameOf = (name) => (name === "main" ? "the run" : name);
 
+/** The active run, and the one beside it. */
+export const runsShown = () => (app.other ? [active(), app.runs.get(app.other)] : [active()]);
+
 export function endNs() {
-  let end = film().endNs;
-  if (app.other) end = Math.max(end, app.runs.get(app.other).film.endNs);
-  return end;
+  return Math.max(...runsShown().map((run) => run.film.endNs));
 }
 
 // ---- being told ---------------------------------------------------------------------------------

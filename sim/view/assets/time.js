@@ -1,7 +1,7 @@
 // One time for all views: playing, stepping, jumping. The moment is a number of events that have
 // happened, and the virtual time, which between two events may run on.
 
-import { active, app, changed, endNs, film, onAdvance, set } from "view/store.js";
+import { active, app, changed, endNs, film, onAdvance, runsShown, set } from "view/store.js";
 
 export const SPEEDS = [1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7, 2e7, 5e7, 1e8, 2e8, 5e8, 1e9, 2e9];
 
@@ -50,11 +50,12 @@ export function isParting(other) {
   return Boolean(at) && app.t === at.ns && active().cursor - at.mine >= 0 && active().cursor - at.mine <= 1;
 }
 
-/** To the state after `cursor` events, at the time of the last of them. */
+/** To the state after `cursor` events, at the time of the last of them. What was noticed before is
+ * not true of another moment. */
 export function toCursor(cursor) {
   const { t, count } = film();
+  app.notice = "";
   const wanted = Math.max(0, Math.min(cursor, count));
-  app.notice = ""; // what was said of another moment
   active().moment.moveTo(wanted);
   app.t = wanted > 0 ? t[wanted - 1] : 0;
   follow();
@@ -68,6 +69,11 @@ export function toEvent(n) {
 }
 
 export function toTime(ns) {
+  app.notice = "";
+  runTo(ns);
+}
+
+function runTo(ns) {
   app.t = Math.max(0, Math.min(ns, endNs()));
   active().moment.moveTo(film().cursorAt(app.t));
   follow();
@@ -122,9 +128,7 @@ export function jumpList(kind, of = film()) {
 }
 
 export function jump(kind, by) {
-  if (!stepIn(jumpList(kind), by)) {
-    set({ notice: `no ${by > 0 ? "later" : "earlier"} ${kind}` });
-  }
+  if (!stepIn(jumpList(kind), by)) set({ notice: `no ${by > 0 ? "later" : "earlier"} ${kind}` });
 }
 
 export function play(on = !app.playing) {
@@ -137,11 +141,31 @@ export function faster(by) {
   set({ speed: SPEEDS[Math.max(0, Math.min(at + by, SPEEDS.length - 1))] });
 }
 
+const TRIP_S = 0.8; // of the visitor's time: how long a usual message can be watched at first
+const IDLE_S = 0.5;
+const IDLE_TRIPS = 10;
+const OVER_TRIPS = 2; // what was sent last has come by then, or its cross has been seen
+
+/** The fastest speed at which one sees messages fly. */
+export const watchable = ({ tripNs }) => SPEEDS.findLast((each) => each * TRIP_S <= tripNs) ?? SPEEDS[0];
+
+/** Playing does not wait where nothing happens for long: it goes to just before the next event. */
+function idleUntil() {
+  const { tripNs } = film();
+  let [last, next] = [0, endNs()];
+  for (const { film: each } of runsShown()) {
+    const cursor = each.cursorAt(app.t);
+    last = Math.max(last, each.t[cursor - 1] ?? 0);
+    next = Math.min(next, each.t[cursor] ?? next);
+  }
+  const long = next - app.t > Math.max(IDLE_TRIPS * tripNs, IDLE_S * app.speed);
+  return long && app.t - last > OVER_TRIPS * tripNs ? next - tripNs : app.t;
+}
+
 function advance(ms) {
   if (!app.playing) return;
-  const end = endNs();
-  toTime(app.t + (app.speed * ms) / 1000);
-  if (app.t >= end) app.playing = false;
+  runTo(idleUntil() + (app.speed * ms) / 1000);
+  if (app.t >= endNs()) app.playing = false;
 }
 
 onAdvance(advance);

@@ -29,6 +29,7 @@ export function wordsForAll(symbols) {
 /** Show words at a place of the window; `title` may be empty. */
 export function showTip(x, y, text, title = "") {
   if (!text) return hideTip();
+  clearTimeout(timer);
   box.replaceChildren();
   if (title) {
     const strong = document.createElement("strong");
