@@ -488,6 +488,10 @@ class Engine:
         """Why this writer has ended; None while it runs."""
         return self._shell.error
 
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Have something built on this writer called when that has ended; the latest one is."""
+        self._shell.when_ended = call
+
     @property
     def core(self) -> WriterCore | None:
         """None until the volume has been recovered."""

@@ -94,6 +94,8 @@ class WriterShell:
         self._opened_or_ended = trio.Event()
         self._to_send = trio.Event()
         self._waiting: dict[Pending, trio.Event] = {}
+        self.when_ended: Callable[[], None] | None = None
+        """Called when this writer has ended, by what is built on it."""
 
     # ---- for callers -----------------------------------------------------------------------------
 
@@ -338,3 +340,5 @@ class WriterShell:
         for pending, woken in list(self._waiting.items()):
             if not self._intake.is_behind(pending):  # those follow as the first leaves the line
                 woken.set()
+        if self.when_ended is not None:
+            self.when_ended()

@@ -9,10 +9,8 @@ from typing import Final
 
 from aurora.sqlite.header import HEADER_PAGE, restored, size_pages
 from aurora.sqlite.history import CommitInfo, commit_of
-from aurora.sqlite.moments import AtTime, as_datetime, moment
 from aurora.sqlite.volume import Volume
 from aurora.sqlite.writer import Writer
-from segments.protocol.errors import Invalid
 from segments.protocol.ids import PageId
 
 _PART: Final = 64
@@ -27,14 +25,7 @@ async def restore(volume: Volume, writer: Writer, when: object) -> CommitInfo:
     """
     await writer.settle()
     await volume.settle()  # what an import has left behind is no commit, and to be overwritten
-    now_ns = volume.clock()
     target = await commit_of(volume, when)
-    point = moment(when, now_ns)
-    # A commit's own time may be ahead of the clock: none is before its predecessor's.
-    if isinstance(point, AtTime) and point.time_ns > now_ns:
-        time = as_datetime(point.time_ns)
-        if time > target.time:
-            raise Invalid(f"{time} is to come: expected a time that has been")
     with volume.held(target.lsn), volume.held() as vdl:
         (old_header,) = await volume.fetch([HEADER_PAGE], target.lsn)
         (new_header,) = await volume.fetch([HEADER_PAGE], vdl)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from itertools import count
 from random import Random
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeAlias, TypeVar
 
 import apsw
 import trio
 
 from aurora.sqlite.bridge import run, wait
+from aurora.sqlite.functions import add_chance
+from aurora.sqlite.pragmas import SETTINGS, check_foreign_keys, check_pragma
 from aurora.sqlite.sql_errors import (
     MISTAKES,
     Sets,
@@ -25,6 +26,7 @@ from aurora.sqlite.sql_errors import (
     mistake,
     our_errors,
 )
+from aurora.sqlite.undo import Undo
 from aurora.sqlite.vfs import AuroraVfs, FixedFile, ReaderFile, VolumeFile, WriterFile
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import Closed, Invalid, SqlRefused
@@ -74,14 +76,22 @@ class SqlConnection:
     closed then is closed when it returns.
     """
 
+    sqlite: apsw.Connection
+    cursor: apsw.Cursor
+    """For statements that are run to their end at once."""
+    undo: Undo
+
     def __init__(
-        self, file: VolumeFile, connection: apsw.Connection, vfs: AuroraVfs, random: Random
+        self, file: VolumeFile, connect: Callable[[], apsw.Connection], random: Random
     ) -> None:
+        """``connect`` opens the file."""
         self.file = file
-        self.sqlite = connection
-        self._vfs = vfs  # kept as long as SQLite may use it, registered or not
-        self.cursor = connection.cursor()
-        """For statements that are run to their end at once."""
+        self.settings: dict[str, str] = {}
+        """What pragmas have set, by name."""
+        self.stale = False
+        """Whether SQLite must look at the file as at a new one, before it does anything else."""
+        self._connect = connect
+        self._random = random
         self.columns: Columns = ()
         """The columns of the latest statement of `fetch_all`."""
         self.ended = trio.Event()
@@ -92,19 +102,25 @@ class SqlConnection:
         self._closing = False
         self._controls = False
         self._free_times = 0
-        connection.authorizer = self._authorize
-        connection.set_progress_handler(self._go_on, FAIR_STEPS)
-        # Innocuous: they may stand wherever SQLite's own may, as in a column's DEFAULT.
-        for name, function, arguments in (
-            ("random", lambda: random.getrandbits(64) - (1 << 63), 0),
-            ("randomblob", lambda size: random.randbytes(max(1, int(size or 0))), 1),
-        ):
-            connection.create_scalar_function(
-                name,
-                cast("Any", function),
-                arguments,
-                flags=apsw.SQLITE_INNOCUOUS,
-            )
+        self._set_up()
+
+    def _set_up(self) -> None:
+        sqlite = self.sqlite = self._connect()
+        self.cursor = sqlite.cursor()
+        self._control_cursor = sqlite.cursor()
+        self.undo = Undo(sqlite, self.control)
+        add_chance(sqlite, self._random)
+        for name, value in self.settings.items():
+            self.cursor.execute(f"PRAGMA {name}={apsw.format_sql_value(value)}")
+        sqlite.authorizer = self._authorize
+        sqlite.set_progress_handler(self._go_on, FAIR_STEPS)
+
+    def _renew(self) -> None:
+        """Close SQLite's part and open it again: settings stay, and temporary tables do not."""
+        self.sqlite.close(True)
+        with our_errors():
+            self._set_up()
+        self.stale = False
 
     async def run(self, call: Callable[..., T], *arguments: object) -> T:
         """`bridge.run`, unless another task does so; SQLite would mix up the two.
@@ -120,6 +136,8 @@ class SqlConnection:
         self._busy = True
         self._free_times = _FREE_TIMES
         try:
+            if self.stale:
+                await run(self._renew)
             return await run(call, *arguments)
         finally:
             self._busy = False
@@ -154,25 +172,30 @@ class SqlConnection:
         return not self.closed and self.sqlite.in_transaction
 
     def check(self) -> None:
-        """Raise `Closed` if it is."""
-        if self.closed:
+        """Raise `Closed` if it is, or is about to be."""
+        if self.closed or self._closing:
             raise Closed("the database has been closed: expected one whose block is running")
 
     def control(self, statement: str) -> None:
-        """Run BEGIN, COMMIT or ROLLBACK, which callers' statements cannot."""
+        """Run BEGIN, COMMIT or ROLLBACK, which callers' statements cannot, or what savepoints need.
+
+        These are a few operations each, and must come to their end: `_go_on` does not stop them.
+        """
         self._controls = True
+        free_times, self._free_times = self._free_times, _FREE_TIMES
         try:
             with our_errors():
-                for _ in self.cursor.execute(statement, prepare_flags=_OWN):
+                for _ in self._control_cursor.execute(statement, prepare_flags=_OWN):
                     pass
         finally:
+            self._free_times = free_times
             self._controls = False
 
     def fetch_all(self, statement: str, bindings: Bindings) -> list[Row]:
         """Run a statement, or several, to the end; sets `columns` if there are rows."""
         check_statement(statement)
         check_bindings(bindings)
-        cursor = self.cursor
+        cursor = self._cursor_for(statement)
         self._controls = _VACUUM.match(statement) is not None
         try:
             cursor.execute(statement, bindings)
@@ -180,8 +203,8 @@ class SqlConnection:
         except MISTAKES as error:
             self._end_statement(error)
             raise mistake(error, statement, bindings) from error
-        except BaseException:
-            self._renew_cursor()
+        except BaseException as error:
+            self._end_statement(error)
             raise
         finally:
             self._controls = False
@@ -189,7 +212,7 @@ class SqlConnection:
     def execute_many(self, statement: str, sets: Iterable[Bindings]) -> list[Row]:
         """Run a statement once for each set of values."""
         check_statement(statement)
-        cursor = self.cursor
+        cursor = self._cursor_for(statement)
         given = Sets(sets)
         try:
             cursor.executemany(statement, iter(given))
@@ -199,34 +222,32 @@ class SqlConnection:
             if given.failed and not isinstance(error, TypeError | apsw.Error):
                 raise  # the caller's own
             raise mistake(error, statement, given.latest) from error
-        except BaseException:
-            self._renew_cursor()
+        except BaseException as error:
+            self._end_statement(error)
             raise
+
+    def _cursor_for(self, statement: str) -> apsw.Cursor:
+        cursor = self.cursor
+        # A word elsewhere than in the clause costs a call, and most statements have none.
+        cursor.exec_trace = self.undo.before if "returning" in statement.lower() else None
+        return cursor
 
     def _rest(self, cursor: apsw.Cursor) -> list[Row]:
         self.columns = ()
+        rows: list[Row] = []
         for row in cursor:  # there is a description only while there are rows
             self.columns = tuple([each[0] for each in cursor.get_description()])
-            return [row, *cursor]
-        return []
+            rows = [row, *cursor]
+        if self.undo.open:
+            self.undo.keep()
+        return rows
 
-    def _end_statement(self, error: Exception) -> None:
-        """Nothing may be left of a statement that has failed outside of SQLite, in its rows.
-
-        SQLite would take its end for that of one that has gone well, and commit it.
-        """
-        if isinstance(error, apsw.Error):
-            return
-        if not self.sqlite.in_transaction:
-            self.sqlite.interrupt()
-            with suppress(*MISTAKES, StopIteration):
-                next(self.cursor)
-        self._renew_cursor()
-
-    def _renew_cursor(self) -> None:
-        """Whatever became of the statement under way, the next one has a cursor without one."""
-        self.cursor.close(True)
-        self.cursor = self.sqlite.cursor()
+    def _end_statement(self, error: BaseException) -> None:
+        """Nothing may be left of a statement that has failed, whatever became of it in SQLite."""
+        if not isinstance(error, apsw.Error):  # the next one has a cursor without one
+            self.cursor.close(True)
+            self.cursor = self.sqlite.cursor()
+        self.undo.take_back()
 
     def close(self) -> None:
         """End it; never waits."""
@@ -236,13 +257,19 @@ class SqlConnection:
             self.sqlite.close(True)
 
     def _go_on(self) -> bool:
-        """Give way, unless the call has not taken long yet."""
+        """Give way, unless the call has not taken long yet.
+
+        Raises, which ends the statement, if the database or its writer has ended meanwhile.
+        """
         if self._free_times:
             self._free_times -= 1
             return False
-        return give_way()
+        give_way()
+        self.check()
+        self.file.volume.check()
+        return False
 
-    def _authorize(self, operation: int, first: Any, second: Any, _: Any, __: Any) -> int:
+    def _authorize(self, operation: int, first: Any, second: Any, schema: Any, _: Any) -> int:
         """Judge a statement as it is prepared (SQL design, decisions 7 and 9)."""
         if operation == apsw.SQLITE_TRANSACTION:
             if not self._controls:
@@ -252,10 +279,20 @@ class SqlConnection:
                 )
         elif operation in _TEMPORARY and not isinstance(self.file, WriterFile):
             raise SqlRefused(
-                "a temporary table, or ATTACH, in a query: expected it in `execute` or a "
-                "transaction; queries share connections"
+                "VACUUM, ATTACH or a temporary table, in a query: expected it in `execute`; "
+                "queries share connections"
             )
+        elif operation == apsw.SQLITE_PRAGMA and second is not None:
+            self._judge_pragma(first.lower(), second, schema)
         return apsw.SQLITE_OK
+
+    def _judge_pragma(self, name: str, value: str, schema: str | None) -> None:
+        check_pragma(name, value, in_query=not isinstance(self.file, WriterFile))
+        if name == "foreign_keys" and self.sqlite.in_transaction:
+            enabled = self.sqlite.config(apsw.SQLITE_DBCONFIG_ENABLE_FKEY, -1)
+            check_foreign_keys(value, enabled=bool(enabled))
+        if name in SETTINGS and schema in (None, "main"):
+            self.settings[name] = value
 
 
 def give_way() -> bool:
@@ -268,17 +305,19 @@ class Connections:
     """Opens the connections of one database, and keeps those of its readers."""
 
     def __init__(self, volume: Volume) -> None:
-        self._volume = volume
+        self.volume = volume
         # A name of its own: SQLite keeps file systems by name, for the whole process.
         self._vfs = AuroraVfs(f"aurora-{next(_vfs_numbers)}", volume.clock)
         self._idle: list[SqlConnection] = []
         self._open: dict[SqlConnection, None] = {}
         self._closed = False
+        self._writer_file: WriterFile | None = None
 
     async def open_writer(self) -> SqlConnection:
         """The connection at the head; there must be no other."""
-        file = WriterFile(self._volume)
+        file = WriterFile(self.volume)
         await file.open()
+        self._writer_file = file
         flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
         pragmas = (
             f"page_size={PAGE_SIZE}",
@@ -290,12 +329,21 @@ class Connections:
 
     async def take_reader(self) -> SqlConnection:
         """A connection that reads at the VDL; `give_back` must follow."""
-        if self._idle:
-            return self._idle.pop()
-        file = ReaderFile(self._volume)
+        while self._idle:
+            connection = self._idle.pop()
+            if not self._is_stale(connection):
+                return connection
+            self.close(connection)
+        file = ReaderFile(self.volume)
         return await run(
             self._connect, file, apsw.SQLITE_OPEN_READONLY, (f"cache_size=-{_READER_CACHE_KIB}",)
         )
+
+    def _is_stale(self, connection: SqlConnection) -> bool:
+        """Whether it has texts in another encoding than what it would read now."""
+        assert self._writer_file is not None
+        assert isinstance(connection.file, ReaderFile)
+        return connection.file.opened_at < self._writer_file.encoded_at <= self.volume.vdl
 
     def give_back(self, connection: SqlConnection) -> None:
         """A reader's connection is free again, its statements ended; never waits."""
@@ -308,22 +356,27 @@ class Connections:
 
     async def open_fixed(self, read_point: Lsn | None) -> SqlConnection:
         """A connection at an LSN, which the caller holds; None for an empty database."""
-        file = FixedFile(self._volume, read_point)
+        file = FixedFile(self.volume, read_point)
         return await run(
             self._connect, file, apsw.SQLITE_OPEN_READONLY, (f"cache_size=-{_READER_CACHE_KIB}",)
         )
 
     def _connect(self, file: VolumeFile, flags: int, pragmas: Sequence[str]) -> SqlConnection:
-        self._vfs.offer(file)
-        with our_errors():
-            connection = apsw.Connection(
+        def connect() -> apsw.Connection:
+            self._vfs.offer(file)
+            sqlite = apsw.Connection(
                 "database", flags=flags, vfs=self._vfs.name, statementcachesize=_STATEMENTS
             )
-            cursor = connection.cursor()
-            for pragma in ("temp_store=MEMORY", *pragmas):
-                list(cursor.execute(f"PRAGMA {pragma}"))
-        file.frozen = True
-        made = SqlConnection(file, connection, self._vfs, self._volume.new_random())
+            try:
+                for pragma in ("temp_store=MEMORY", *pragmas):
+                    sqlite.execute(f"PRAGMA {pragma}")
+            except BaseException:  # else it would end at any time, with the file of the next one
+                sqlite.close(True)
+                raise
+            return sqlite
+
+        with our_errors():
+            made = SqlConnection(file, connect, self.volume.new_random())
         self._open[made] = None
         return made
 

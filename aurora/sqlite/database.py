@@ -31,6 +31,7 @@ from aurora.sqlite.writer import Writer
 from segments.protocol.errors import Closed, Invalid, NotADatabase
 from segments.protocol.ids import Lsn
 from segments.protocol.record import whole_number
+from segments.protocol.showing import shown
 
 T = TypeVar("T")
 
@@ -54,7 +55,10 @@ class Database:
         self._connections = connections
         self._writer = Writer(volume, writer)
         volume.engine.waits_above = self._writer.turns.waits
-        self._source = RowSource(self._take_reader, connections.give_back, "a database", Closed)
+        volume.engine.when_ended(self._writer.turns.end)
+        self._source = RowSource(
+            volume, self._take_reader, connections.give_back, "a database", Closed
+        )
         self._closed = False
 
     @classmethod
@@ -86,9 +90,15 @@ class Database:
 
     def close(self) -> None:
         """End every query, transaction and snapshot; later calls raise `Closed`. Never waits."""
+        self._volume.check_caller()
+        self.end()
+
+    def end(self) -> None:
+        """As `close`, also once the trio run is over."""
         self._closed = True
         self._source.end()
         self._connections.close_all()
+        self._writer.turns.end()
         _closed_on[self._volume.engine] = self._writer.connection.ended
         _open_on.discard(self._volume.engine)
 
@@ -117,6 +127,8 @@ class Database:
         block takes one or more.
         """
         self._check("")
+        if not callable(call):
+            raise Invalid(f"call is {shown(call)}: expected a function of one argument")
         statements = Statements(self._writer)
 
         def whole() -> T:
@@ -220,8 +232,9 @@ class Database:
 
         ``when`` is an LSN, a datetime with its time zone, a timedelta of how long ago, or a text:
         ISO 8601, in UTC unless it says otherwise, or as in "5 minutes ago". Raises `Invalid` for
-        anything else, `ReadPointAboveVdl`, `ReadPointBelowFloor` for what is no longer kept (see
-        `EngineConfig.retention_lsns` and `retention_s`), `NoSuchCommit` before the first commit.
+        anything else, and for a time to come, `ReadPointAboveVdl`, `ReadPointBelowFloor` for what
+        is no longer kept (see `EngineConfig.retention_lsns` and `retention_s`), `NoSuchCommit`
+        before the first commit.
         """
         self._check("")
         await trio.lowlevel.checkpoint()
@@ -291,10 +304,19 @@ class Database:
         self._check("")
         return self._volume.vdl
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What PRAGMA has set of the connection that writes, by name: another one has none of it.
+
+        Can be asked for as long as the database is not closed, also when its writer has ended.
+        """
+        return dict(self._writer.connection.settings)
+
     async def _take_reader(self) -> SqlConnection:
         return await self._connections.take_reader()
 
     def _check(self, statement: object) -> None:
+        self._volume.check_caller()
         if self._closed:
             raise Closed("the database has been closed: expected one whose block is running")
         check_kind("statement", statement, str, "a text in SQL")

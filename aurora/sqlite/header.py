@@ -18,6 +18,7 @@ _VERSIONS_AT: Final = 18
 _CHANGES_AT: Final = 24
 _PAGES_AT: Final = 28
 _SCHEMA_AT: Final = 40
+_ENCODING_AT: Final = 56
 _VALID_FOR_AT: Final = 92
 
 
@@ -29,6 +30,14 @@ def has_header(page: bytes) -> bool:
 def size_pages(page: bytes) -> int:
     """Pages of the database (bytes 28 to 31); 0 for a page that was never written."""
     return _number(page, _PAGES_AT) if page else 0
+
+
+def encoding(page: bytes) -> int:
+    """How texts are encoded (bytes 56 to 59): 1 for UTF-8, as it is as long as nobody has chosen.
+
+    SQLite looks at it when it first reads a schema, and never again in that connection.
+    """
+    return _number(page, _ENCODING_AT) or 1
 
 
 def check_header(page: bytes, file_pages: int) -> None:

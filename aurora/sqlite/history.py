@@ -13,8 +13,9 @@ from typing import NamedTuple
 from aurora.sqlite.commit_page import COMMIT_PAGE, CommitStamp
 from aurora.sqlite.moments import AtTime, as_datetime, moment
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import InvalidLsn, NoSuchCommit, ReadPointBelowFloor
-from segments.protocol.ids import Lsn
+from segments.protocol.errors import Invalid, InvalidLsn, NoSuchCommit, ReadPointBelowFloor
+from segments.protocol.ids import MAX_INTEGER, Lsn
+from segments.protocol.showing import shown
 
 
 class CommitInfo(NamedTuple):
@@ -56,15 +57,16 @@ async def commits(volume: Volume, limit: int) -> list[CommitInfo]:
 async def commit_of(volume: Volume, when: object) -> CommitInfo:
     """The newest commit at or before a moment; it is for the caller to hold it.
 
-    Raises `Invalid` for what is no moment, `ReadPointAboveVdl`, `ReadPointBelowFloor` for what is
-    no longer kept, and `NoSuchCommit` before the first one.
+    Raises `Invalid` for what is no moment, or one to come, `ReadPointAboveVdl`,
+    `ReadPointBelowFloor` for what is no longer kept, and `NoSuchCommit` before the first one.
     """
-    point = moment(when, volume.clock())
+    now_ns = volume.clock()
+    point = moment(when, now_ns)
     if isinstance(point, AtTime):
         with volume.held(volume.floor) as floor:
-            return await _commit_of_time(volume, point.time_ns, floor)
-    if point < 0:
-        raise InvalidLsn(f"lsn is {point}: expected an integer >= 0")
+            return await _commit_of_time(volume, point.time_ns, floor, now_ns)
+    if not 0 <= point <= MAX_INTEGER:
+        raise InvalidLsn(f"lsn is {shown(point)}: expected an integer from 0 to {MAX_INTEGER}")
     with volume.held(point):
         commit = await commit_at(volume, point)
         if commit is None:
@@ -73,7 +75,7 @@ async def commit_of(volume: Volume, when: object) -> CommitInfo:
         return await _kept(volume, commit)
 
 
-async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInfo:
+async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn, now_ns: int) -> CommitInfo:
     """Halve the LSNs between the floor and the VDL until only one commit is left."""
     time = as_datetime(time_ns)
     with volume.held() as vdl:
@@ -81,6 +83,11 @@ async def _commit_of_time(volume: Volume, time_ns: int, floor: Lsn) -> CommitInf
         if newest is None:
             raise NoSuchCommit(f"{time}: expected a time after {_named(None)}")
         if newest.time <= time:
+            if time_ns > now_ns and time > newest.time:  # a commit may be ahead of the clock
+                raise Invalid(
+                    f"{time} is to come: expected a time that has been; the newest commit is "
+                    f"LSN {newest.lsn}, {newest.time}"
+                )
             return await _kept(volume, newest)
         best = await commit_at(volume, floor)
         if best is not None and best.time > time:

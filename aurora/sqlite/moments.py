@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from reprlib import repr as shown
 from typing import Final, NamedTuple, TypeAlias
 
 from segments.protocol.errors import Invalid
 from segments.protocol.ids import Lsn
+from segments.protocol.showing import shown
 
 Moment: TypeAlias = "Lsn | datetime | timedelta | str"
 """An LSN; a time with its zone; how long ago; or a text: ISO 8601, in UTC unless it says otherwise,
@@ -46,7 +46,7 @@ def moment(when: object, now_ns: int) -> Lsn | AtTime:
     if isinstance(when, timedelta):
         return _at(now_ns - when // _US * 1_000)
     if isinstance(when, datetime):
-        if when.tzinfo is None:
+        if when.utcoffset() is None:
             raise Invalid(f"{when!r} has no time zone: expected one that has")
         return _at((when - _EPOCH) // _US * 1_000)
     raise Invalid(f"{shown(when)}: expected {EXPECTED}")
@@ -61,7 +61,9 @@ def _of_text(text: str, now_ns: int) -> AtTime:
     try:
         parsed = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise Invalid(f"{text!r}: expected an LSN, or a time such as {_TYPED}") from None
+        raise Invalid(
+            f"{text!r}: expected a time such as {_TYPED}, or an LSN, as an integer"
+        ) from None
     if parsed.tzinfo is None:
         parsed = parsed.replace(tzinfo=UTC)
     return _at((parsed - _EPOCH) // _US * 1_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -12,7 +13,9 @@ import trio
 
 from aurora.sqlite.connections import Bindings, Columns, Row, SqlConnection
 from aurora.sqlite.sql_errors import MISTAKES, check_bindings, check_statement, mistake
-from segments.protocol.errors import AuroraError, Invalid
+from aurora.sqlite.undo import Undo
+from aurora.sqlite.volume import Volume
+from segments.protocol.errors import AuroraError, Closed, Invalid
 
 BATCH: Final = 256
 """Rows fetched at a time: a query passes a checkpoint for each batch, not for each row."""
@@ -26,11 +29,13 @@ class RowSource:
 
     def __init__(
         self,
+        volume: Volume,
         take: Callable[[], Awaitable[SqlConnection]],
         give_back: Callable[[SqlConnection], None],
         what: str,
         error: type[AuroraError] = Invalid,
     ) -> None:
+        self._volume = volume
         self.take = take
         self.give_back = give_back
         self.what = what
@@ -47,7 +52,8 @@ class RowSource:
             rows.end()
 
     def check(self) -> None:
-        """Raise `error` if it has ended."""
+        """Raise `error` if it has ended, and `OutsideTrio`."""
+        self._volume.check_caller()
         if self.ended:
             raise self.error(f"a query of {self.what} that has ended: expected one that is open")
 
@@ -137,9 +143,11 @@ class Rows(AsyncIterator[Row]):
             if self._connection is None:
                 self._connection = await self._source.take()
             rows = await self._connection.run(self._step, self._connection, most)
-        except BaseException:
+        except BaseException as error:
             self._done = True
             self._let_go()
+            if isinstance(error, Closed):  # beneath the query: it is the source that has ended
+                self._source.check()
             raise
         finally:
             self._busy = False
@@ -149,6 +157,7 @@ class Rows(AsyncIterator[Row]):
             self._let_go()
 
     def _step(self, connection: SqlConnection, most: int) -> list[Row]:
+        undo = connection.undo
         try:
             cursor = self._cursor
             if cursor is None:
@@ -156,17 +165,26 @@ class Rows(AsyncIterator[Row]):
                 check_bindings(self._bindings)
                 cursor = self._cursor = connection.sqlite.cursor()
                 self._source.under_way[self] = None
-                cursor.exec_trace = self._learn_columns
+                cursor.exec_trace = partial(self._before, undo)
                 cursor.execute(self._statement, self._bindings)
             rows = list(islice(cursor, most))
-        except MISTAKES as error:
-            raise mistake(error, self._statement, self._bindings) from error
-        self._done = len(rows) < most
+            self._done = len(rows) < most
+            if undo.open:  # it writes, so that nothing may come before its last row
+                rows += cursor
+                self._done = True
+                undo.keep()
+        except BaseException as error:
+            if self._cursor is not None:
+                self._cursor.close(True)
+            undo.take_back()
+            if isinstance(error, MISTAKES):
+                raise mistake(error, self._statement, self._bindings) from error
+            raise
         return rows
 
-    def _learn_columns(self, cursor: apsw.Cursor, _: str, __: object) -> bool:
+    def _before(self, undo: Undo, cursor: apsw.Cursor, statement: str, bindings: object) -> bool:
         self.columns = tuple([each[0] for each in cursor.get_description()])
-        return True
+        return undo.before(cursor, statement, bindings)
 
     def _let_go(self) -> None:
         cursor, self._cursor = self._cursor, None

@@ -21,7 +21,7 @@ class Snapshot:
         self._connections = connections
         self._idle: list[SqlConnection] = []
         self._made: list[SqlConnection] = []
-        self._source = RowSource(self._take, self._idle.append, "a snapshot")
+        self._source = RowSource(connections.volume, self._take, self._idle.append, "a snapshot")
 
     @property
     def lsn(self) -> Lsn:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from reprlib import repr as shown
 from typing import Any, Final
 
 import apsw
@@ -20,6 +19,7 @@ from segments.protocol.errors import (
     SqlInvalid,
     SqlReadOnly,
 )
+from segments.protocol.showing import shown
 
 _KINDS: Final[dict[int, type[SqlError]]] = {
     apsw.SQLITE_CONSTRAINT: SqlConstraint,
@@ -45,7 +45,7 @@ def translated(error: apsw.Error) -> SqlError:
     return _KINDS.get(code & _PRIMARY, SqlInvalid)(text, code)
 
 
-MISTAKES: Final = (apsw.Error, KeyError, TypeError, OverflowError, ValueError)
+MISTAKES: Final = (apsw.Error, KeyError, TypeError, OverflowError, ValueError, BufferError)
 """What apsw raises for a call that is wrong; `mistake` tells the callers' own from them."""
 _COUNTS: Final = re.compile(r"uses (\d+) and there are (\d+) supplied")
 _UNBOUND: Final = re.compile(r"has (\d+) bindings but you didn't supply any")
@@ -96,6 +96,8 @@ def mistake(error: Exception, statement: str, bindings: object) -> Exception:
     elif isinstance(error, OverflowError):
         values = bindings.values() if isinstance(bindings, Mapping) else bindings
         text = _too_large(values)
+    elif isinstance(error, BufferError):
+        text = f"bindings {shown(bindings)}: {error}; expected bytes, as bytes(...) copies them"
     elif isinstance(error, TypeError):
         text = str(error)
     return error if text is None else SqlInvalid(text)

@@ -33,7 +33,7 @@ class Transaction:
         self._writer = writer
         self._ended = False
         self._statements = 0
-        self._source = RowSource(self._take, self._give_back, "a transaction")
+        self._source = RowSource(writer.volume, self._take, self._give_back, "a transaction")
 
     async def execute(self, statement: str, bindings: Bindings = None) -> Outcome:
         """Run one or more statements; raises as `Database.execute`.
@@ -53,6 +53,7 @@ class Transaction:
         return Rows(self._source, statement, bindings)
 
     async def _run(self, call: Callable[..., Outcome], *arguments: object) -> Outcome:
+        self._writer.volume.check_caller()
         self._statements += 1
         if self._statements % FAIR_STATEMENTS:
             await trio.lowlevel.checkpoint_if_cancelled()

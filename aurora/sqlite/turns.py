@@ -18,6 +18,7 @@ in a row the next one waits for a turn of the scheduler, so that the volume's ow
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Final
 
 import trio
@@ -33,7 +34,9 @@ MOST: Final = 64
 class Turns:
     """The line for one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        """``check`` raises once there are no turns any more; `end` has those who wait ask it."""
+        self._check = check
         self._taken = False
         self._block: trio.lowlevel.Task | None = None
         """Who has a long turn."""
@@ -97,10 +100,12 @@ class Turns:
                 await trio.lowlevel.checkpoint()
             else:
                 await self._sleep(ticket, short)
+            self._check()
             self._most = max(1, self._most // 2) if self._taken else min(MOST, 2 * self._most)
             while self._taken:
                 self._woken.pop(ticket, None)
                 await self._sleep(ticket, short)
+                self._check()
             self._taken = True
         finally:
             del self._line[ticket], self._since_s[ticket]
@@ -124,6 +129,14 @@ class Turns:
         self._taken = False
         self._block = None
         self._wake()
+
+    def end(self) -> None:
+        """There will be no turns any more: whoever sleeps for one is told."""
+        for ticket, (task, short) in self._line.items():
+            if task is not None:
+                self._line[ticket] = (None, short)
+                self._woken[ticket] = None
+                trio.lowlevel.reschedule(task)
 
     def _wake(self) -> None:
         """Wake who is next, unless those that were woken are still to come."""

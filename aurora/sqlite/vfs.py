@@ -17,9 +17,8 @@ import apsw
 from aurora.commit_queue import Commit
 from aurora.sqlite.bridge import wait
 from aurora.sqlite.commit_page import COMMIT_PAGE, CommitStamp, is_commit_page
-from aurora.sqlite.header import HEADER_PAGE, check_header, size_pages
+from aurora.sqlite.header import HEADER_PAGE, check_header, encoding, size_pages
 from aurora.sqlite.page_buffer import PageBuffer
-from aurora.sqlite.pragmas import check_pragma
 from aurora.sqlite.read_ahead import MOST, ReadAhead
 from aurora.sqlite.volume import Volume
 from segments.protocol.errors import SqlCorrupt, SqlRefused, Unavailable
@@ -27,7 +26,6 @@ from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import EMPTY_PAGE, PAGE_SIZE
 
 _SYNC: Final = apsw.SQLITE_FCNTL_SYNC
-_PRAGMA: Final = apsw.SQLITE_FCNTL_PRAGMA
 _SHARED: Final = apsw.SQLITE_LOCK_SHARED
 _UNIX_EPOCH_MS: Final = 210_866_760_000_000
 """The epoch of Unix in milliseconds of SQLite's Julian day."""
@@ -40,8 +38,6 @@ class VolumeFile:
 
     def __init__(self, volume: Volume) -> None:
         self.volume = volume
-        self.frozen = False
-        """Whether pragmas are judged: the connection has been set up."""
         self._read_ahead = ReadAhead()
 
     def page(self, page_id: PageId) -> bytes:
@@ -102,9 +98,6 @@ class VolumeFile:
         return False
 
     def xFileControl(self, operation: int, pointer: int) -> bool:  # noqa: N802
-        if operation == _PRAGMA and self.frozen:
-            pragma = apsw.VFSFcntlPragma(pointer)
-            check_pragma(pragma.name, pragma.value)
         return False
 
     def xSectorSize(self) -> int:  # noqa: N802
@@ -125,6 +118,8 @@ class ReaderFile(VolumeFile):
 
     def __init__(self, volume: Volume) -> None:
         super().__init__(volume)
+        self.opened_at = volume.vdl
+        """Before anything was read of it."""
         self._read_point: Lsn | None = None
         self._ahead: dict[PageId, bytes] = {}
 
@@ -208,6 +203,8 @@ class WriterFile(VolumeFile):
         """The newest commit, durable or not: the head."""
         self.locked = False
         """Whether SQLite takes the pages that it has cached for the newest ones."""
+        self.encoded_at: Lsn = 0
+        """The commit that has changed the encoding of texts; 0 if none has, here."""
         self._buffer = PageBuffer()
         self._heads: OrderedDict[PageId, bytes] = OrderedDict()
         self._size = 0
@@ -305,6 +302,7 @@ class WriterFile(VolumeFile):
         header = buffer.get(HEADER_PAGE)
         if header is None or header == self.head(HEADER_PAGE):
             return  # SQLite has rolled back what it had spilled
+        other_encoding = encoding(header) != encoding(self.head(HEADER_PAGE))
         check_header(header, self._pages)
         buffer.truncate(size_pages(header))  # spilled, and rolled back to a savepoint
         self._learn_bases()
@@ -313,6 +311,8 @@ class WriterFile(VolumeFile):
         if not writes:
             return
         self.last_commit = wait(self.volume.submit(writes))
+        if other_encoding:
+            self.encoded_at = self.last_commit.lsn
         self._time_ns = time_ns
         self._is_new = False
         self._size = size_pages(header)

@@ -17,6 +17,7 @@ from aurora.commit_queue import Commit
 from aurora.config import EngineConfig
 from aurora.core import WriterCore
 from aurora.mtr import PageWrite
+from aurora.trio_run import check_run
 from segments.protocol.errors import AuroraError, DatabaseEnded, ReadOnly
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
@@ -34,6 +35,7 @@ class Volume:
         self.clock: Callable[[], int] = cluster.clock
         self._cluster = cluster
         _ = self.engine.vdl  # raises as long as there is none
+        self._run = trio.lowlevel.current_trio_token()
         core = self.engine.core
         assert core is not None
         self._core: WriterCore = core
@@ -54,6 +56,10 @@ class Volume:
     def floor(self) -> Lsn:
         """The oldest read point."""
         return self._core.reading.floor
+
+    def check_caller(self) -> None:
+        """Raise `OutsideTrio` for a call from elsewhere than where the volume was opened."""
+        check_run(self._run)
 
     def check(self) -> None:
         """Raise `DatabaseEnded` if the writer has ended."""

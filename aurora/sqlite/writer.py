@@ -19,6 +19,7 @@ from aurora.mtr import PageWrite
 from aurora.sqlite.bridge import wait
 from aurora.sqlite.connections import Bindings, Row, SqlConnection
 from aurora.sqlite.outcome import Outcome
+from aurora.sqlite.texts import is_single
 from aurora.sqlite.turns import Turns
 from aurora.sqlite.vfs import WriterFile
 from aurora.sqlite.volume import Volume
@@ -37,8 +38,13 @@ class Writer:
         assert isinstance(connection.file, WriterFile)
         self.connection = connection
         self.file: WriterFile = connection.file
-        self.turns = Turns()
-        self._volume = volume
+        self.turns = Turns(self.check)
+        self.volume = volume
+
+    def check(self) -> None:
+        """Raise `DatabaseEnded` or `Closed` if nothing could be committed any more."""
+        self.volume.check()
+        self.connection.check()
 
     # ---- transactions that wait for nobody but the volume ----------------------------------------
 
@@ -47,8 +53,7 @@ class Writer:
 
         Several statements in one text are one transaction, too.
         """
-        # A semicolon in a literal makes a transaction where none was needed, and nothing worse.
-        whole = ";" in statement.rstrip("; \t\r\n")
+        whole = not is_single(statement)
         outcome, lsn = await self.alone(lambda: self.fetched(statement, bindings), whole=whole)
         return attrs.evolve(outcome, lsn=lsn) if lsn else outcome
 
@@ -66,7 +71,7 @@ class Writer:
         await self.turns.take(short=True)
         failure: Exception | None = None
         try:
-            self._volume.check_writable()
+            self.volume.check_writable()
             done = await self.connection.run(self._transact, call, whole)
         except Exception as error:  # noqa: BLE001 - raised below
             failure = error
@@ -105,8 +110,7 @@ class Writer:
         What came next would be committed by itself, too (SQL design, decision 11). Raises
         `DatabaseEnded` or `Closed` if it could not be committed at all.
         """
-        self._volume.check()
-        self.connection.check()
+        self.check()
         if not self.connection.in_transaction:
             raise TransactionEnded(
                 "a transaction that SQLite has rolled back, as ON CONFLICT ROLLBACK or a "
@@ -186,9 +190,10 @@ class Writer:
     def replace(self, pages: Iterable[tuple[PageId, bytes]], size_pages: int) -> None:
         """Commit pages as they are given, as a database of a size; in a greenlet, with the turn.
 
-        SQLite sees by the change counter that the pages which it has are old.
+        SQLite sees by the change counter that the pages which it has are old, and nothing else.
         """
         file = self.file
+        encoded_at = file.encoded_at
         file.xTruncate(size_pages * PAGE_SIZE)
         try:
             for page_id, image in pages:
@@ -196,6 +201,7 @@ class Writer:
             file.commit()
         finally:
             file.forget()
+            self.connection.stale = file.encoded_at != encoded_at
 
     def write_beyond(self, writes: Sequence[PageWrite]) -> Commit:
         """Make pages beyond the database's end part of the log; in a greenlet, with the turn.
@@ -203,4 +209,4 @@ class Writer:
         While it waits nobody takes the database for closed, and opens another on its pages.
         """
         self.file.drop_heads(write.page_id for write in writes)
-        return wait(self._volume.submit(writes))
+        return wait(self.volume.submit(writes))

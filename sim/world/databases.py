@@ -83,7 +83,7 @@ class Databases:
         """The run is over."""
         for kept in self._kept.values():
             if kept.database is not None:
-                kept.database.close()
+                kept.database.end()
                 kept.database = None
 
     def _close_those_left(self, cluster: Cluster) -> None:

@@ -26,7 +26,7 @@ MADE = "CREATE TABLE t(a); INSERT INTO t VALUES(1);"
     ("line", "says"),
     [
         ("VACUUM INTO 'copy.db';", r"`\.export FILE`"),
-        (".at banana", "'banana': expected an LSN, or a time such as '2026-05-01 12:00'"),
+        (".at banana", "'banana': expected a time such as '2026-05-01 12:00'"),
         (".at '2000-01-01'", r"at or after the first commit, LSN \d+, 20\d\d-"),
         (".at 0", r"at or above the first commit, LSN \d+, 20\d\d-"),
         (".backtrack 2999-01-01", "2999-01-01 00:00:00.* is to come: expected a time that has"),

@@ -111,6 +111,17 @@ def test_a_crashed_writer_takes_the_transaction_along() -> None:
     assert done.returncode == 0
 
 
+def test_what_a_writer_takes_along_is_said_and_settings_stay() -> None:
+    done = sql(
+        typed="PRAGMA foreign_keys=ON;\nCREATE TABLE p(a PRIMARY KEY);\n"
+        "CREATE TABLE k(a REFERENCES p(a));\nCREATE TEMP TABLE x(a);\n"
+        ".crash writer\n.recover\n.mode list\nPRAGMA foreign_keys;\nINSERT INTO k VALUES(99);\n"
+    )
+    assert "temporary tables, and what was attached, ended with the writer" in done.stderr
+    assert "line 9: error: FOREIGN KEY constraint failed" in done.stderr
+    assert (done.returncode, done.stdout) == (1, "1\n")
+
+
 def test_the_past() -> None:
     text = said(
         "CREATE TABLE t(a);",
@@ -144,7 +155,7 @@ def test_the_past() -> None:
         (".tab", "'.tab' is no command: did you mean .tables?"),
         (".mode blue", "'blue' is no mode: expected table, csv, json, line or list; usage: .mode"),
         (".at", "an LSN, a time, or now is missing"),
-        (".at whenever", "'whenever': expected an LSN"),
+        (".at whenever", "'whenever': expected a time such as"),
         (".schema nowhere", "'nowhere' is no table or view"),
         (".import nowhere.csv t", "No such file or directory: 'nowhere.csv'"),
         ("COMMIT;", "COMMIT outside of a transaction: expected BEGIN before it"),
@@ -316,6 +327,23 @@ def test_ctrl_c_ends_a_script_with_the_statement_that_waits(tmp_path: Path) -> N
         assert script.returncode == 130
         assert errors.startswith("line 3: interrupted: the commit is part of the log")
         assert output == ""
+
+
+def test_ctrl_c_in_a_statement_that_takes_the_transaction_along_says_so() -> None:
+    with started("sql") as script:
+        assert script.stdin is not None and script.stdout is not None
+        script.stdin.write(
+            "CREATE TABLE t(a); BEGIN; INSERT INTO t VALUES(1); SELECT 'begun';\n"
+            "INSERT INTO t WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+            "SELECT x FROM n;\n"
+        )
+        script.stdin.flush()
+        while "begun" not in script.stdout.readline().split():
+            pass
+        script.send_signal(signal.SIGINT)
+        _, errors = script.communicate(timeout=PATIENCE_S)
+        assert script.returncode == 130
+        assert errors == "the whole transaction was rolled back\nline 2: interrupted\n"
 
 
 @contextmanager

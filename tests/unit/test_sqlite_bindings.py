@@ -28,6 +28,8 @@ NO_TEXT = "cast(x'ff' as text)"
         ("SELECT ?", "x", r"bindings 'x': expected a sequence of values, as in \('x',\)"),
         ("SELECT ?", b"x", "bindings b'x': expected a sequence"),
         ("SELECT ?1, :a", None, "parameters: 2, and no bindings for them"),
+        ("SELECT ?", (10**5000,), "an integer of 16610 bits: expected an integer of 64 bits"),
+        ("SELECT ?", (memoryview(b"abc")[::2],), r"bindings \(<memory.*C-contiguous; expected byt"),
         ("SELECT ?", (1, 2), "bindings: 2 values, and 1 parameters"),
     ],
 )

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -31,6 +32,7 @@ from segments.protocol.errors import (
     Closed,
     DatabaseEnded,
     Invalid,
+    InvalidLsn,
     NoSuchCommit,
     NotADatabase,
     ReadOnly,
@@ -440,7 +442,7 @@ def test_a_block_that_ends_beneath_a_statement_waits_for_it_and_leaves_nothing()
     run_database(main)
 
 
-def test_what_is_closed_beneath_a_query_ends_when_it_returns() -> None:
+def test_what_is_closed_beneath_a_query_ends_it() -> None:
     async def main(world: World) -> None:
         results: list[object] = []
 
@@ -450,7 +452,7 @@ def test_what_is_closed_beneath_a_query_ends_when_it_returns() -> None:
             except AuroraError as error:
                 results.append(type(error))
 
-        slow = f"SELECT count(*) FROM ({ENDLESS} SELECT x FROM n LIMIT 9999)"
+        slow = f"SELECT count(*) FROM ({ENDLESS} SELECT x FROM n LIMIT 99999)"
         async with trio.open_nursery() as nursery, open_database(world.cluster) as database:
             await table(database, 3)
             async with database.snapshot() as snapshot:
@@ -458,7 +460,7 @@ def test_what_is_closed_beneath_a_query_ends_when_it_returns() -> None:
                     nursery.start_soon(late, source.query(slow))
                 for _ in range(3):
                     await trio.lowlevel.checkpoint()
-        assert results == [9_999, 9_999]
+        assert len(results) == 2 and set(results) == {Closed, Invalid}
         assert database._connections._open == {}
         await check_nothing_held(world)
 
@@ -624,6 +626,7 @@ def test_a_time_is_rounded_down_to_a_commit() -> None:
         for number in range(20):
             await trio.sleep(2)
             await database.execute("INSERT INTO t VALUES (?, datetime('now'))", (number,))
+        await trio.sleep(2)
         history = await database.history(100)
         assert len(history) == 21
         for number, commit in enumerate(reversed(history)):
@@ -635,7 +638,7 @@ def test_a_time_is_rounded_down_to_a_commit() -> None:
                 async with database.at(when) as then:
                     assert then.commit == commit
                     assert await then.query("SELECT count(*) FROM t").value() == number
-        async with database.at("3 seconds ago") as then:
+        async with database.at("5 seconds ago") as then:
             assert await then.query("SELECT max(a) FROM t").value() == 17
         with pytest.raises(NoSuchCommit):
             async with database.at(history[-1].time - timedelta(microseconds=1)):
@@ -644,6 +647,32 @@ def test_a_time_is_rounded_down_to_a_commit() -> None:
         assert made == history[-9].time.strftime("%Y-%m-%d %H:%M:%S")
 
     run_database(main, engine=KEEPING)
+
+
+def test_what_is_to_come_or_no_lsn_is_refused_wherever_a_moment_is_named(tmp_path: Path) -> None:
+    async def main(database: Database, world: World) -> None:
+        await table(database)
+        (newest,) = await database.history()
+        calls: list[Callable[[Any], Awaitable[object]]] = [
+            lambda when: database.at(when).__aenter__(),
+            lambda when: database.export(tmp_path / "new.db", at=when),
+            database.backtrack,
+        ]
+        for call in calls:
+            for when in (timedelta(seconds=-1), newest.time + timedelta(days=9)):
+                with pytest.raises(
+                    Invalid, match=f"is to come.* newest commit is LSN {newest.lsn},"
+                ):
+                    await call(when)
+            for wrong in (-1, 1 << 63, 10**5000):
+                with pytest.raises(InvalidLsn, match="expected an integer from 0 to"):
+                    await call(wrong)
+        with pytest.raises(Invalid, match="call is None: expected a function"):
+            await database.run(None)  # type: ignore[arg-type]
+        assert await database.history() == [newest]
+
+    run_database(main)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_longer_kept_is_refused() -> None:

@@ -7,8 +7,9 @@ is opened anew on the writer that follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -21,8 +22,9 @@ from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from aurora.terminal.sql.results import Results
 from aurora.terminal.sql.statements import Control, control_of, keywords
+from aurora.terminal.sql.words import quoted
 from aurora.terminal.text import counted
-from segments.protocol.errors import SqlInvalid, SqlReadOnly, TransactionEnded
+from segments.protocol.errors import AuroraError, SqlInvalid, SqlReadOnly, TransactionEnded
 
 if TYPE_CHECKING:
     from aurora.sqlite.database import Database
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 
 _READING: Final = frozenset({"SELECT", "VALUES", "WITH", "EXPLAIN"})
 """What begins a statement that only reads, mostly: it need not wait for whoever writes."""
+
+_TEMPORARY: Final = frozenset({"TEMP", "TEMPORARY", "ATTACH"})
+"""Words of a statement that makes what ends with its connection."""
 
 
 class _GivenUp(Exception):
@@ -69,13 +74,13 @@ class Shell:
         """The database of the latest writer, opened if it is not open on that."""
         engine = self.session.cluster.engine
         if self._db is None or engine is not self._engine:
+            settings = {} if self._db is None else self._db.settings
             if self._db is not None:
                 await self._leave_ended()
-            self._db = await self._database_block.enter_async_context(
-                open_database(self.session.cluster)
-            )
-            self._engine = engine
-            self._has_temporary = False
+            db = await self._database_block.enter_async_context(open_database(self.session.cluster))
+            self._db, self._engine = db, engine
+            for name, value in settings.items():
+                await db.execute(f"PRAGMA {name}={quoted(value)}")
         return self._db
 
     async def close(self) -> None:
@@ -88,7 +93,10 @@ class Shell:
     async def _leave_ended(self) -> None:
         lost = self.transaction is not None
         past = self.snapshot
+        temporary, self._has_temporary = self._has_temporary, False
         await self.close()
+        if temporary:
+            self.note("temporary tables, and what was attached, ended with the writer", "warn")
         if lost:
             self.note("the transaction was lost with its writer: nothing of it is left", "warn")
         if past is not None:
@@ -154,9 +162,13 @@ class Shell:
                     raise
             else:
                 return
-        outcome = await db.execute(statement)
-        self._has_temporary = self._has_temporary or bool({"TEMP", "TEMPORARY"} & set(words[:2]))
-        self._print_outcome(outcome)
+        self._print_outcome(await self._execute(db, statement))
+
+    async def _execute(self, target: Database | Transaction, statement: str) -> Outcome:
+        outcome = await target.execute(statement)
+        words = set(islice(keywords(statement), 2))
+        self._has_temporary = self._has_temporary or bool(_TEMPORARY & words)
+        return outcome
 
     async def _run_in_the_past(self, snapshot: Snapshot, statement: str, control: Control) -> None:
         if control is not Control.NONE:
@@ -181,13 +193,11 @@ class Shell:
                 await self._end_transaction(_GivenUp())
                 self._tell("rolled back")
                 return
-        try:
+        async with self._rollback_noticed():
             if next(keywords(statement), "") in _READING:
                 await self._print_query(transaction.query(statement))
             else:
-                self._print_outcome(await transaction.execute(statement))
-        finally:
-            await self.leave_rolled_back()
+                self._print_outcome(await self._execute(transaction, statement))
 
     async def _print_query(self, rows: Rows) -> None:
         try:
@@ -244,6 +254,15 @@ class Shell:
                 scope.cancel()
                 await self._end_transaction(_GivenUp())
 
+    @asynccontextmanager
+    async def _rollback_noticed(self) -> AsyncIterator[None]:
+        """`leave_rolled_back` once the block has failed; one that is cancelled cannot tell."""
+        try:
+            yield
+        except AuroraError:
+            await self.leave_rolled_back()
+            raise
+
     async def leave_rolled_back(self) -> None:
         """Leave the transaction's block if SQLite has rolled the transaction back by itself."""
         if self.transaction is None:
@@ -271,18 +290,14 @@ class Shell:
     async def write(self, statement: str) -> None:
         """Run a statement in the transaction that is open, or by itself."""
         target = self.transaction or await self.open()
-        try:
+        async with self._rollback_noticed():
             await target.execute(statement)
-        finally:
-            await self.leave_rolled_back()
 
     async def write_many(self, statement: str, sets: Sequence[Sequence[str]]) -> None:
         """The same for each set of values."""
         target = self.transaction or await self.open()
-        try:
+        async with self._rollback_noticed():
             await target.execute_many(statement, sets)
-        finally:
-            await self.leave_rolled_back()
 
     async def source(self) -> Database | Snapshot | Transaction:
         """What a command reads from, at the moment that the prompt shows."""
