@@ -5,6 +5,9 @@ Pages, LSNs, payloads and targets have checks of their own, where they are defin
 
 from __future__ import annotations
 
+from contextlib import suppress
+from os import PathLike, fsencode, fspath
+from pathlib import Path
 from reprlib import repr as shown
 from typing import Final
 
@@ -23,6 +26,16 @@ def check_kind(name: str, value: object, kind: type, expected: str) -> None:
     """Raise `Invalid` unless ``value`` is a ``kind``."""
     if not isinstance(value, kind):
         raise Invalid(f"{name} is {shown(value)}: expected {expected}")
+
+
+def path_of(name: str, value: object, expected: str = "a path") -> Path:
+    """``value`` as a path; raises `Invalid` unless a file system can have it."""
+    path = fspath(value) if isinstance(value, str | PathLike) else None
+    if isinstance(path, str) and "\0" not in path:
+        with suppress(UnicodeEncodeError):
+            fsencode(path)
+            return Path(path)
+    raise Invalid(f"{name} is {shown(value)}: expected {expected}")
 
 
 def check_seconds(name: str, value: object) -> None:

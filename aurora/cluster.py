@@ -13,7 +13,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
-from os import PathLike, fspath
+from os import PathLike
 from pathlib import Path
 from random import Random, SystemRandom
 from reprlib import repr as shown
@@ -22,7 +22,7 @@ from time import time_ns
 import attrs
 import trio
 
-from aurora.arguments import check_flag, check_kind, check_seconds
+from aurora.arguments import check_flag, check_kind, check_seconds, path_of
 from aurora.checkup import take_snapshot
 from aurora.cloning import Clone, CloneSource, clone_volume
 from aurora.config import ClusterConfig
@@ -613,12 +613,11 @@ def _location(directory: str | PathLike[str] | None) -> Path | None:
     """The absolute path of a volume's directory; raises `Invalid` for what is no path."""
     if directory is None:
         return None
-    path = fspath(directory) if isinstance(directory, str | PathLike) else None
-    if not isinstance(path, str) or "\0" in path:
-        raise Invalid(f"directory is {directory!r}: expected a path, or None for memory")
+    path = path_of("directory", directory, "a path, or None for memory")
     try:
-        return Path(path).absolute()
+        return path.absolute()
     except FileNotFoundError:
         raise Invalid(
-            f"directory is {path!r}, and the current directory is gone: expected an absolute path"
+            f"directory is {str(path)!r}, and the current directory is gone: expected an absolute "
+            "path"
         ) from None

@@ -361,10 +361,17 @@ def _held_up(
         if each.kind is WaitKind.STRICT_READS:
             strict = [(group, group.strict_reads) for group in concerned]
             going = _all(strict, of_many=len(groups) > 1)
-        missing = each.missing or going.missing or "nobody is known to be in trouble"
-        for_s = volume.now_s - each.since_s
+        known = each.missing or going.missing
         waits.append(
-            Waiting(each.kind, each.kind, _HELD_UP[each.kind], missing, for_s, going.segments)
+            Waiting(
+                each.kind,
+                each.kind,
+                _HELD_UP[each.kind],
+                known or "nobody is known to be in trouble",
+                volume.now_s - each.since_s,
+                going.segments,
+                explained=bool(known),
+            )
         )
     return waits
 

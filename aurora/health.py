@@ -141,6 +141,8 @@ class Waiting:
     for_s: float
     segments: tuple[SegmentId, ...] = ()
     """Those that stand in its way."""
+    explained: bool = True
+    """Whether it is known what is missing: if not, it may be nothing but a busy disk."""
 
     @property
     def text(self) -> str:

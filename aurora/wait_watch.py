@@ -1,7 +1,7 @@
 """What is logged about waits: soon, and then ever more rarely.
 
-Pure: the time and a report go in, lines come out. A wait is reported after a second, again after
-growing pauses while it lasts, and once more when it is over.
+Pure: the time and a report go in, lines come out. A wait is reported after a second, or later if
+nothing is known to be wrong, again after growing pauses while it lasts, and when it is over.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ import attrs
 from aurora.health import PATIENCE_S, HealthReport, Waiting, WaitKind, duration
 from segments.protocol.ids import SegmentId
 
+UNEXPLAINED_S: Final = 10.0
+"""A wait without a known reason is reported after this: busy disks take seconds, and all is well.
+What really is wrong has become known by then."""
 FIRST_PAUSE_S: Final = 10.0
 """A wait that goes on is reported again after this, then after twice as long each time ..."""
 LONGEST_PAUSE_S: Final = 600.0
@@ -51,11 +54,7 @@ class WaitWatch:
 
     def observe(self, now: float, report: HealthReport) -> list[Line]:
         """The lines that are due at ``now``."""
-        lasting = {
-            (wait.kind, wait.subject): wait
-            for wait in report.waits
-            if wait.kind is WaitKind.LOST or wait.for_s >= PATIENCE_S
-        }
+        lasting = {(wait.kind, wait.subject): wait for wait in report.waits if self._lasts(wait)}
         over = [self._told.pop(key) for key in list(self._told) if key not in lasting]
         lines = [Line(logging.INFO, _ended(told, report)) for told in over]
         in_the_way: set[SegmentId] = set()
@@ -66,8 +65,14 @@ class WaitWatch:
             # What something else waits for is named with that, and has no line of its own.
             named = wait.kind is WaitKind.DISK and in_the_way.issuperset(wait.segments)
             if not named and self._is_due(key, wait, _name(report), now):
-                lines.append(Line(logging.WARNING, _lasts(wait)))
+                lines.append(Line(logging.WARNING, _lasting(wait)))
         return lines
+
+    def _lasts(self, wait: Waiting) -> bool:
+        if wait.kind is WaitKind.LOST:
+            return True
+        known = wait.explained or (wait.kind, wait.subject) in self._told
+        return wait.for_s >= (PATIENCE_S if known else UNEXPLAINED_S)
 
     def _is_due(self, key: _Key, wait: Waiting, writer: str, now: float) -> bool:
         told = self._told.get(key)
@@ -84,7 +89,7 @@ class WaitWatch:
         return True
 
 
-def _lasts(wait: Waiting) -> str:
+def _lasting(wait: Waiting) -> str:
     so_far = "" if wait.kind is WaitKind.LOST else f" (for {duration(wait.for_s)} so far)"
     return f"{wait.text}{so_far}"
 

@@ -278,12 +278,12 @@ class Database:
         """Make a SQLite file of any page size the content of an empty database; returns its commit.
 
         A file with pages of 8,192 bytes is taken as it is, and an export gives the same bytes;
-        others are first copied, by SQLite, into the directory for temporary files. Nobody else
-        writes to the database meanwhile, and readers find it empty. Cancelled, or failed, it stays
-        empty.
+        others are first copied, by SQLite, into its directory for temporary files. Nobody else
+        writes to the database meanwhile, and readers find it empty. Failed, or cancelled, it stays
+        empty; cancelled when it only waits to be durable, it stands.
 
-        Raises `NotSqlite`, `SqlCorrupt` if SQLite finds it damaged, `UnmergedJournal` for a log
-        beside it, `DatabaseNotEmpty`, and `OSError` if the file cannot be read.
+        Raises `NotSqlite`, `SqlCorrupt` if it is damaged, or ends too early, `UnmergedJournal` for
+        a log beside it, `DatabaseNotEmpty`, and `OSError` if the file cannot be read.
         """
         self._check("")
         await trio.lowlevel.checkpoint()

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import tempfile
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from aurora.arguments import path_of
 from aurora.sqlite.header import HEADER_PAGE, size_pages
 from aurora.sqlite.history import CommitInfo, commit_at, commit_of
 from aurora.sqlite.moments import Moment
@@ -21,6 +23,7 @@ from aurora.sqlite.volume import Volume
 from segments.protocol.errors import FileInTheWay
 from segments.protocol.record import PAGE_SIZE
 
+_PREFIX: Final = ".aurora-export-"
 _PART: Final = 64
 """Pages asked for together."""
 _SYNCED: Final = 8 * _PART
@@ -36,7 +39,7 @@ async def export_file(
     progress: Progress | None,
 ) -> CommitInfo | None:
     """As `Database.export`."""
-    target = Path(path)
+    target = path_of("path", path)
     _check_target(target, replace)
     async with AsyncExitStack() as stack:
         if at is None:
@@ -46,29 +49,41 @@ async def export_file(
             commit = await commit_of(volume, at)
             read_point = stack.enter_context(volume.held(commit.lsn))
         # In a folder of its own beside the target: the same file system, and nobody else's name.
-        folder = Path(
-            stack.enter_context(
-                tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent)
-            )
-        )
-        part = folder / "part"
-        file = stack.enter_context(part.open("wb"))
+        with _named(target):
+            folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=target.parent)
+            part = Path(stack.enter_context(folder)) / "part"
+            file = stack.enter_context(part.open("wb"))
         if commit is None:
-            file.write(new_database())
+            _write(file, target, [new_database()])
         else:
             (header,) = await volume.fetch([HEADER_PAGE], read_point)
             pages = size_pages(header)
             for first in range(HEADER_PAGE, pages + 1, _PART):
                 asked = range(first, min(first + _PART, pages + 1))
                 images = await volume.fetch(asked, read_point)
-                file.write(b"".join(images))
-                if first % _SYNCED == HEADER_PAGE:
-                    _sync(file)
+                _write(file, target, images, sync=first % _SYNCED == HEADER_PAGE)
                 if progress is not None:
                     progress("writing", asked[-1], pages)
             assert file.tell() == pages * PAGE_SIZE
-        _publish(file, part, target, replace)
+        with _named(target):
+            _publish(file, part, target, replace)
     return commit
+
+
+@contextmanager
+def _named(target: Path) -> Iterator[None]:
+    """Have the system's errors name what was asked for, and not what it is written as."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(target)) from error
+
+
+def _write(file: BinaryIO, target: Path, images: Iterable[bytes], *, sync: bool = False) -> None:
+    with _named(target):
+        file.write(b"".join(images))
+        if sync:
+            _sync(file)
 
 
 def _check_target(path: Path, replace: bool) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 from typing import Final
 
+from aurora.arguments import path_of
 from aurora.commit_queue import Commit
 from aurora.mtr import PageWrite
 from aurora.sqlite.bridge import run
@@ -26,8 +26,6 @@ from aurora.sqlite.source_file import (
     Progress,
     SourceFile,
     new_database,
-    pages_of,
-    read_pages,
 )
 from aurora.sqlite.volume import Volume
 from aurora.sqlite.writer import Writer
@@ -45,6 +43,7 @@ async def import_file(
     volume: Volume, writer: Writer, path: str | PathLike[str], progress: Progress | None
 ) -> CommitInfo:
     """As `Database.import_file`."""
+    file = path_of("path", path)
     tell = progress or _silent
     volume.check_writable()
     await writer.turns.take(short=False)
@@ -52,11 +51,12 @@ async def import_file(
     failure: DatabaseNotEmpty | None = None
     try:
         await writer.connection.run(_check_empty, writer)
-        with SourceFile(Path(path)) as source:
+        with SourceFile(file) as source:
             tell("checking", 0, 0)
             await run(source.check)
             tell("converting", 0, 0)
-            commit = await _write(volume, writer, await run(source.converted), tell)
+            await run(source.convert)
+            commit = await _write(volume, writer, source, tell)
     except DatabaseNotEmpty as error:
         failure = error
     finally:
@@ -86,10 +86,10 @@ def _check_empty(writer: Writer) -> None:
         )
 
 
-async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> Commit:
+async def _write(volume: Volume, writer: Writer, source: SourceFile, tell: Progress) -> Commit:
     """Write all pages, the first one last; with the turn."""
     await writer.connection.run(_shrink, writer)
-    pages = pages_of(path)
+    pages = source.pages()
     unwritten = await _is_unwritten(volume)
     limits = volume.config
     most = min(_PART, limits.part_bytes // PAGE_SIZE, limits.part_writes)
@@ -97,13 +97,13 @@ async def _write(volume: Volume, writer: Writer, path: Path, tell: Progress) -> 
     for first in range(HEADER_PAGE + 1, pages + 1, most):
         tell("writing", first - 1, pages)
         count = min(most, pages + 1 - first)
-        images = read_pages(path, first, count)
+        images = source.read(first, count)
         writes = _writes(first, images, unwritten=unwritten, most=limits.part_writes)
         if writes:
             commits.append(await writer.connection.run(writer.write_beyond, writes))
         if len(commits) > _UNDER_WAY:
             await commits.popleft().durable()
-    (header,) = read_pages(path, HEADER_PAGE, 1)
+    (header,) = source.read(HEADER_PAGE, 1)
     (newest,) = await volume.fetch_heads([HEADER_PAGE])
     header = _carried_on(header, newest)
     await writer.connection.run(writer.replace, [(HEADER_PAGE, header)], pages)

@@ -6,8 +6,8 @@ cancellation ends it. Threads would have no place in virtual time, and take much
 
 from __future__ import annotations
 
-import shutil
-import tempfile
+import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -18,8 +18,9 @@ import apsw
 
 from aurora.sqlite.connections import FAIR_STEPS, give_way
 from aurora.sqlite.header import MAGIC, size_pages
+from aurora.sqlite.import_vfs import ROLLBACK_JOURNAL, ImportVfs
 from aurora.sqlite.sql_errors import our_errors
-from segments.protocol.errors import NotSqlite, SqlCorrupt, UnmergedJournal
+from segments.protocol.errors import Invalid, NotSqlite, SqlCorrupt, UnmergedJournal
 from segments.protocol.record import PAGE_SIZE
 
 Progress = Callable[[str, int, int], None]
@@ -27,22 +28,37 @@ Progress = Callable[[str, int, int], None]
 
 _HEADER_BYTES: Final = 100
 _PAGE_SIZE_AT: Final = slice(16, 18)
+_LARGEST_PAGE: Final = 65_536
+"""A page size that its two bytes cannot hold: they are 1 then."""
 _VERSIONS_AT: Final = slice(18, 20)
 CHANGE_COUNTER: Final = slice(24, 28)
 SCHEMA_COOKIE: Final = slice(40, 44)
 _VALID_FOR: Final = slice(92, 96)
-_ROLLBACK_JOURNAL: Final = b"\1\1"
+_KINDS: Final = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 def check_no_journal(path: Path) -> None:
     """Raise `UnmergedJournal` if a log, or a journal, beside a file belongs to it."""
     for ending, what in (("-wal", "a write-ahead log"), ("-journal", "a journal")):
         beside = path.with_name(path.name + ending)
-        if beside.exists() and beside.stat().st_size:
+        if _bytes_in(beside):
             raise UnmergedJournal(
                 f"{beside} is {what} of {path.name}, whose changes are not in the file: expected "
                 "none, as SQLite leaves it when the last connection has been closed"
             )
+
+
+def _bytes_in(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # it is not there, or its name is longer than there can be
+        return 0
 
 
 def new_database() -> bytes:
@@ -53,34 +69,41 @@ def new_database() -> bytes:
     return bytes(connection.serialize("main"))
 
 
+def _quoted(name: str) -> str:
+    try:
+        return quote(name)
+    except UnicodeEncodeError:
+        raise Invalid(f"the file {name!r}: expected a name in UTF-8, to import it") from None
+
+
 class SourceFile:
     """One file; a context. While it is open nobody else may write to it."""
 
     def __init__(self, path: Path) -> None:
         """Raises `NotSqlite` and `UnmergedJournal`, and `OSError` if it cannot be read."""
-        with path.open("rb") as file:
-            head = file.read(_HEADER_BYTES)
-        if len(head) < _HEADER_BYTES or head[: len(MAGIC)] != MAGIC:
-            begin = f"begins with {head[:16]!r}" if head else "is empty"
-            raise NotSqlite(f"{path} {begin}: expected a SQLite database, {MAGIC!r}")
-        check_no_journal(path)
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):  # to open a pipe would wait for who writes to it
+            kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+            raise NotSqlite(f"{path} is {kind}: expected a SQLite database, which is a file")
         self.path = path
-        # As the volume has it: pages of that size, no write-ahead log, and a size that holds.
-        self._fits = (
-            int.from_bytes(head[_PAGE_SIZE_AT]) == PAGE_SIZE
-            and head[_VERSIONS_AT] == _ROLLBACK_JOURNAL
-            and head[CHANGE_COUNTER] == head[_VALID_FOR]
-            and size_pages(head) * PAGE_SIZE == path.stat().st_size
-        )
-        # A file that was in WAL mode needs files beside it even to be read, unless nobody writes.
-        immutable = "" if head[_VERSIONS_AT] == _ROLLBACK_JOURNAL else "&immutable=1"
-        name = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
-        with our_errors():
-            self._connection = apsw.Connection(
-                name, flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI
-            )
+        # Kept open: closing any descriptor of a file ends the locks that SQLite has on it.
+        self._file = path.open("rb", buffering=0)
+        self._vfs = ImportVfs()
+        try:
+            self._head = self._file.read(_HEADER_BYTES)
+            self._check_head()
+            actual = os.path.realpath(path)  # SQLite has a log beside the file, not beside a link
+            check_no_journal(Path(actual))
+            with our_errors():
+                self._connection = apsw.Connection(
+                    f"file:{_quoted(actual)}",
+                    flags=apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_URI,
+                    vfs=self._vfs.name,
+                )
+        except BaseException:
+            self._file.close()
+            raise
         self._connection.set_progress_handler(give_way, FAIR_STEPS)
-        self._folder: Path | None = None
 
     def __enter__(self) -> SourceFile:
         return self
@@ -89,11 +112,13 @@ class SourceFile:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._connection.close(True)
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._file.close()
+        if self._vfs.copy is not None:
+            self._vfs.copy.end()
 
     def check(self) -> None:
         """Raise `SqlCorrupt` if SQLite finds anything wrong, apart from rows and their indexes."""
+        self._check_size()
         try:
             with our_errors():
                 found = [row[0] for row in self._connection.execute("PRAGMA quick_check(1)")]
@@ -102,60 +127,79 @@ class SourceFile:
         if found != ["ok"]:
             raise SqlCorrupt(f"{self.path}: {found[0]}; expected a database without damage")
 
-    def converted(self) -> Path:
-        """The file with pages as the volume has them: itself, or a copy that goes with this.
+    def convert(self) -> None:
+        """Have pages as the volume has them, in a copy if need be; they can be read after this.
 
-        From now on SQLite lets nobody write to the file.
+        From now on SQLite lets nobody write to the file that is read.
         """
         with our_errors():
-            if self._fits:
-                for _ in self._connection.execute("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1"):
-                    pass
-                return self.path
-            self._folder = Path(tempfile.mkdtemp(prefix="aurora-import-"))
-            copy = self._vacuum_into(self._connection, "copy.db")
-            if _page_size(copy) != PAGE_SIZE:  # in WAL mode the page size stays; the copy is not
-                between, first = apsw.Connection(str(copy)), copy
-                between.set_progress_handler(give_way, FAIR_STEPS)
-                try:
-                    copy = self._vacuum_into(between, "second.db")
-                finally:
-                    between.close(True)
-                first.unlink()
-        return copy
+            for _ in self._connection.execute("BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1"):
+                pass
+            self._head = os.pread(self._file.fileno(), _HEADER_BYTES, 0)
+            if self._fits():
+                return
+            for _ in self._connection.execute(f"ROLLBACK; PRAGMA page_size={PAGE_SIZE}"):
+                pass
+            self._connection.execute("VACUUM INTO ?", (f"file:/copy?vfs={self._vfs.name}",))
+            assert self._vfs.copy is not None
+            self._head = self._vfs.copy.xRead(_HEADER_BYTES, 0)
 
-    def _vacuum_into(self, connection: apsw.Connection, name: str) -> Path:
-        assert self._folder is not None
-        path = self._folder / name
-        for _ in connection.execute(f"PRAGMA page_size={PAGE_SIZE}"):
-            pass
-        connection.execute("VACUUM INTO ?", (str(path),))
-        return path
+    def pages(self) -> int:
+        """The size of what has been converted."""
+        return size_pages(self._head)
 
+    def read(self, first: int, count: int) -> list[bytes]:
+        """Pages of what has been converted, from ``first`` on, which is 1 for the first one."""
+        size, offset = count * PAGE_SIZE, (first - 1) * PAGE_SIZE
+        if self._vfs.copy is not None:
+            data = self._vfs.copy.xRead(size, offset)
+        else:
+            data = os.pread(self._file.fileno(), size, offset)
+        if len(data) != size:
+            end = first + count
+            raise SqlCorrupt(f"{self.path}: ends before page {end}: expected all its pages")
+        return [data[at : at + PAGE_SIZE] for at in range(0, len(data), PAGE_SIZE)]
 
-def _page_size(path: Path) -> int:
-    with path.open("rb") as file:
-        return int.from_bytes(file.read(_HEADER_BYTES)[_PAGE_SIZE_AT])
+    # ---- the header ------------------------------------------------------------------------------
 
+    def _check_head(self) -> None:
+        head = self._head
+        if len(head) < _HEADER_BYTES or head[: len(MAGIC)] != MAGIC:
+            begin = f"begins with {head[:16]!r}" if head else "is empty"
+            raise NotSqlite(f"{self.path} {begin}: expected a SQLite database, {MAGIC!r}")
 
-def pages_of(path: Path) -> int:
-    """The size of a database of the volume's page size; raises `SqlCorrupt` if it is shorter."""
-    with path.open("rb") as file:
-        pages = size_pages(file.read(_HEADER_BYTES))
-    size = path.stat().st_size
-    if not 1 <= pages <= size // PAGE_SIZE:
-        raise SqlCorrupt(
-            f"{path}: {size} bytes, and its header says {pages} pages of {PAGE_SIZE}: expected "
-            "all of them"
+    def _check_size(self) -> None:
+        """Raise `SqlCorrupt` if the file ends within its pages, which SQLite takes for zeros."""
+        size, page_size = self._size(), self._page_size()
+        if self._says_size():
+            if size < size_pages(self._head) * page_size:
+                raise SqlCorrupt(
+                    f"{self.path}: {size:,} bytes, and its header says {size_pages(self._head):,} "
+                    f"pages of {page_size:,}: expected all of them"
+                )
+        elif page_size and size % page_size:
+            raise SqlCorrupt(
+                f"{self.path}: {size:,} bytes: expected whole pages of {page_size:,}, as its "
+                "header says"
+            )
+
+    def _says_size(self) -> bool:
+        """Whether the size in the header holds: what wrote the file last may not know of it."""
+        head = self._head
+        return size_pages(head) > 0 and head[CHANGE_COUNTER] == head[_VALID_FOR]
+
+    def _fits(self) -> bool:
+        """Whether it is as on the volume: such pages, no write-ahead log, a size that holds."""
+        return (
+            self._page_size() == PAGE_SIZE
+            and self._head[_VERSIONS_AT] == ROLLBACK_JOURNAL
+            and self._says_size()
+            and size_pages(self._head) * PAGE_SIZE == self._size()
         )
-    return pages
 
+    def _page_size(self) -> int:
+        number = int.from_bytes(self._head[_PAGE_SIZE_AT])
+        return _LARGEST_PAGE if number == 1 else number
 
-def read_pages(path: Path, first: int, count: int) -> list[bytes]:
-    """Pages of such a file, from ``first`` on, which is 1 for the first one."""
-    with path.open("rb") as file:
-        file.seek((first - 1) * PAGE_SIZE)
-        data = file.read(count * PAGE_SIZE)
-    if len(data) != count * PAGE_SIZE:
-        raise SqlCorrupt(f"{path}: ends before page {first + count}: expected all its pages")
-    return [data[at : at + PAGE_SIZE] for at in range(0, len(data), PAGE_SIZE)]
+    def _size(self) -> int:
+        return os.fstat(self._file.fileno()).st_size

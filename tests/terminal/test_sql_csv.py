@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
+import trio
 
+from aurora.sqlite.bridge import run
+from aurora.terminal.sql.csv_file import CsvFile
+from aurora.terminal.sql.waiting_file import WaitingFile
 from tests.terminal.playing import aurora
 
 MADE = "CREATE TABLE t(a INTEGER CHECK(a <> 1500), b);"
@@ -41,3 +47,43 @@ def test_in_a_transaction_all_or_nothing_of_a_file(tmp_path: Path) -> None:
     done = aurora("sql", typed=f"{MADE}\nBEGIN; INSERT INTO t VALUES(7, 7);\n.import {file} t\n")
     assert "none of its rows is part of the transaction" in " ".join(done.stderr.split())
     assert "CHECK constraint failed" in done.stderr
+
+
+def test_a_pipe_is_read_and_values_may_be_long(tmp_path: Path) -> None:
+    pipe = tmp_path / "rows.csv"
+    os.mkfifo(pipe)
+    rows = f"a,b\n1,{'x' * 200_000}\n2,y\n"
+    writer = Thread(target=pipe.write_text, args=(rows, "utf-8"))
+    writer.start()
+    done = aurora("sql", typed=f".mode list\n.import {pipe} t\nSELECT max(length(b)) FROM t;\n")
+    writer.join()
+    assert (done.stdout, done.stderr) == ("2 rows into t\n200000\n", "")
+
+
+async def test_an_empty_pipe_is_waited_for_until_that_is_cancelled(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    pipe = tmp_path / "rows.csv"
+    os.mkfifo(pipe)
+    with WaitingFile(pipe) as file:
+        with trio.move_on_after(9) as scope:
+            await run(CsvFile(pipe, file).first_row)
+        assert scope.cancelled_caught
+    with WaitingFile(pipe) as file, pipe.open("wb", buffering=0) as writer:
+        writer.write(b"a,b\n")
+        assert await run(CsvFile(pipe, file).first_row) == ["a", "b"]  # before the pipe has ended
+
+
+def test_a_first_row_with_a_mistake_makes_no_table(tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b\n1\n2,b\n", encoding="utf-8")
+    volume = str(tmp_path / "volume")
+    done = aurora("sql", volume, typed=f".import {file} t\n")
+    assert "line 2: 1 value: expected 2, one for each column; no table t is made" in done.stderr
+    assert aurora("sql", volume, typed=".dump\n").stdout.count("\n") == 3
+
+
+def test_the_script_itself_is_no_file_to_import() -> None:
+    done = aurora("sql", typed=".import /dev/stdin t\na,b\n1,2\n")
+    assert done.returncode == 1
+    assert "/dev/stdin is where the commands come from: expected another file" in done.stderr

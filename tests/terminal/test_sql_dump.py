@@ -44,6 +44,29 @@ def test_values_that_a_literal_cannot_hold(tmp_path: Path) -> None:
     plain.close()
 
 
+def test_a_trigger_on_a_view_comes_after_it(tmp_path: Path) -> None:
+    plain, _, _ = dumped(
+        tmp_path,
+        "CREATE TABLE t(a); CREATE INDEX i ON t(a); CREATE VIEW v AS SELECT a FROM t;",
+        "CREATE TRIGGER g INSTEAD OF INSERT ON v BEGIN INSERT INTO t VALUES(new.a); END;",
+    )
+    plain.execute("INSERT INTO v VALUES(7)")
+    assert plain.execute("SELECT a FROM t").fetchall() == [(7,)]
+    plain.close()
+
+
+def test_a_table_may_have_as_many_columns_as_sqlite_allows(tmp_path: Path) -> None:
+    columns = ",".join(f"c{number}" for number in range(2_000))
+    plain, _, _ = dumped(
+        tmp_path,
+        f"CREATE TABLE wide({columns});",
+        "INSERT INTO wide(c0, c1, c1999) VALUES('a', x'61', 1);",
+    )
+    found = plain.execute("SELECT c0, c1, c2, c1999 FROM wide").fetchall()
+    assert found == [("a", b"a", None, 1)]
+    plain.close()
+
+
 def test_full_text_keeps_its_rowids_and_says_what_it_cannot_keep(tmp_path: Path) -> None:
     plain, text, said = dumped(
         tmp_path,
@@ -85,5 +108,5 @@ def test_numbers_come_back_as_they_were(seed: int) -> None:
     connection = apsw.Connection(":memory:")
     for _ in range(2_000):
         value = random.uniform(-1, 1) * 10.0 ** random.randint(-300, 300)
-        text = literal("real", value)
+        text = literal(value)
         assert connection.execute(f"SELECT {text}").fetchone() == (value,)

@@ -178,7 +178,7 @@ async def test_a_directory_is_open_once(tmp_path: Path) -> None:
         assert (await cluster.engine.get(1))[:1] == b"x"
 
 
-@pytest.mark.parametrize("directory", [5, b"v", "a\0b", True, ["v"]])
+@pytest.mark.parametrize("directory", [5, b"v", "a\0b", "\ud800", True, ["v"]])
 async def test_what_is_no_path_is_refused(directory: Any) -> None:
     with pytest.raises(Invalid, match=r"directory is .*: expected a path"):
         async with open_cluster(directory):

@@ -186,6 +186,7 @@ def test_a_wait_for_a_group_in_which_nothing_is_wrong_says_so() -> None:
     assert found.waits[0].text == (
         "commits wait for a write quorum: nobody is known to be in trouble"
     )
+    assert not found.waits[0].explained
 
 
 @pytest.mark.parametrize(

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
 from aurora.config import EngineConfig
+from aurora.sqlite.bridge import run
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
+from aurora.sqlite.source_file import SourceFile
 from segments.protocol.errors import (
     Closed,
     DatabaseNotEmpty,
     FileInTheWay,
+    Invalid,
     NotSqlite,
     SqlCorrupt,
     UnmergedJournal,
@@ -132,6 +140,103 @@ def test_a_crash_in_between_leaves_an_empty_database_for_the_next_import(tmp_pat
 
     run_database(main)
     assert copy.read_bytes() == source.read_bytes()
+
+
+@pytest.mark.parametrize("beside", ["real.db-wal", "real.db-journal"])
+def test_a_log_is_found_beside_the_file_that_a_link_leads_to(beside: str, tmp_path: Path) -> None:
+    make(tmp_path / "real.db")
+    (tmp_path / beside).write_bytes(b"changes")
+    link = tmp_path / "link.db"
+    link.symlink_to("real.db")
+    (tmp_path / "link.db-wal").write_bytes(b"not of the file")
+
+    async def main(db: Database, _: World) -> None:
+        with pytest.raises(UnmergedJournal, match=beside):
+            await db.import_file(link)
+        (tmp_path / beside).unlink()
+        await db.import_file(link)
+
+    run_database(main)
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.db"
+    os.mkfifo(pipe)
+
+    async def main(db: Database, _: World) -> None:
+        with pytest.raises(NotSqlite, match=r"pipe\.db is a pipe: expected a SQLite database"):
+            await db.import_file(pipe)
+        with pytest.raises(NotSqlite, match="is a directory: expected"):
+            await db.import_file(tmp_path)
+
+    run_database(main)
+
+
+@pytest.mark.parametrize("page_size", [512, PAGE_SIZE, 65_536])
+def test_a_file_that_ends_within_a_page_is_damaged(page_size: int, tmp_path: Path) -> None:
+    """SQLite itself takes what is missing for zeros."""
+    cut, stale = make(tmp_path / "cut.db", page_size), make(tmp_path / "stale.db", page_size)
+    whole = stale.read_bytes()
+    other_counter = (int.from_bytes(whole[92:96]) - 1).to_bytes(4)
+    stale.write_bytes(whole[:28] + (1).to_bytes(4) + whole[32:92] + other_counter + whole[96:])
+
+    async def main(db: Database, _: World) -> None:
+        for path in (cut, stale):
+            os.truncate(path, len(whole) - 100)
+            with pytest.raises(SqlCorrupt, match=rf"{path.name}: {len(whole) - 100:,} bytes"):
+                await db.import_file(path)
+        stale.write_bytes(stale.read_bytes() + whole[-100:])
+        await db.import_file(stale)  # its size is not what its header says, and need not be
+        assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
+
+    run_database(main)
+
+
+def test_nobody_else_writes_to_a_file_amid_its_import(tmp_path: Path) -> None:
+    source = make(tmp_path / "source.db")
+    attempt = (
+        f"import sqlite3\nwith sqlite3.connect({str(source)!r}, timeout=0) as db:\n"
+        "    db.execute('DELETE FROM t')"
+    )
+    said: list[str] = []
+
+    async def main(db: Database, _: World) -> None:
+        def tell(what: str, done: int, total: int) -> None:
+            if what == "writing" and 0 < done == total:
+                ended = subprocess.run(
+                    [sys.executable, "-c", attempt], capture_output=True, text=True, check=False
+                )
+                said.append(ended.stderr)
+
+        await db.import_file(source, progress=tell)
+        assert await db.query("SELECT count(*) FROM t").value() == ROWS // 2 + 1
+
+    run_database(main)
+    assert len(said) == 1 and "database is locked" in said[0]
+
+
+@pytest.mark.parametrize("pragmas", [(), ("journal_mode=WAL",)])
+async def test_a_copy_has_no_name_that_a_killed_import_could_leave(
+    pragmas: Iterable[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("SQLITE_TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    with SourceFile(make(tmp_path / "source.db", 4_096, *pragmas)) as source:
+        await run(source.convert)
+        assert source.pages() > 10 and len(source.read(2, 9)) == 9
+        assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"x.db", "a\0", "\ud800"])
+def test_what_is_no_path_is_refused(wrong: Any) -> None:
+    async def main(db: Database, _: World) -> None:
+        for call in (db.import_file, db.export):
+            with pytest.raises(Invalid, match=r"path is .*: expected a path"):
+                await call(wrong)
+
+    run_database(main)
 
 
 class Stopped(Exception):
@@ -318,6 +423,41 @@ def test_a_file_is_only_replaced_if_that_is_wanted(tmp_path: Path) -> None:
 
     run_database(main)
     assert rows_of(target) == []
+
+
+def test_an_export_takes_every_name_that_the_system_takes(tmp_path: Path) -> None:
+    target = tmp_path / ("n" * 255)
+
+    async def main(db: Database, _: World) -> None:
+        await db.export(target)
+        await db.export(target, replace=True)
+
+    run_database(main)
+    assert [each.name for each in tmp_path.iterdir()] == [target.name]
+
+
+def test_an_export_that_cannot_be_written_names_what_was_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / "none" / "x.db"
+
+    async def main(db: Database, _: World) -> None:
+        with pytest.raises(FileNotFoundError) as raised:
+            await db.export(target)
+        assert raised.value.filename == str(target)
+
+    run_database(main)
+
+
+def test_an_export_replaces_a_link_and_not_what_that_leads_to(tmp_path: Path) -> None:
+    real, link = make(tmp_path / "real.db"), tmp_path / "link.db"
+    link.symlink_to("real.db")
+    before = real.read_bytes()
+    (tmp_path / "real.db-wal").write_bytes(b"changes")
+
+    async def main(db: Database, _: World) -> None:
+        await db.export(link, replace=True)
+
+    run_database(main)
+    assert real.read_bytes() == before and not link.is_symlink()
 
 
 def test_what_cannot_be_imported_is_told_by_its_kind(tmp_path: Path) -> None:

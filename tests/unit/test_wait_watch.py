@@ -9,7 +9,7 @@ import attrs
 import pytest
 
 from aurora.health import Going, HealthReport, Waiting, WaitKind
-from aurora.wait_watch import FIRST_PAUSE_S, LONGEST_PAUSE_S, WaitWatch
+from aurora.wait_watch import FIRST_PAUSE_S, LONGEST_PAUSE_S, UNEXPLAINED_S, WaitWatch
 
 COMMITS = Waiting(
     WaitKind.COMMITS, "commits", "commits wait", "D0 full, E0 down", 0.0, ("D0", "E0")
@@ -45,6 +45,22 @@ def test_a_wait_is_told_after_a_second_and_when_it_is_over() -> None:
 def test_what_was_too_short_to_be_told_has_no_end() -> None:
     watch = WaitWatch()
     assert told(watch, 0.5, lasting(COMMITS, 0.5)) == told(watch, 1.0) == []
+
+
+def test_a_wait_for_which_nothing_is_known_to_be_wrong_is_told_late() -> None:
+    watch = WaitWatch()
+    unexplained = attrs.evolve(COMMITS, missing="nobody", segments=(), explained=False)
+    assert told(watch, 9.0, lasting(unexplained, UNEXPLAINED_S - 1)) == []
+    assert told(watch, 9.5) == []
+    assert len(told(watch, 20.0, lasting(unexplained, UNEXPLAINED_S))) == 1
+
+
+def test_a_wait_that_was_told_is_not_over_when_its_reason_is() -> None:
+    watch = WaitWatch()
+    assert len(told(watch, 1.0, lasting(COMMITS, 1.0))) == 1
+    unexplained = attrs.evolve(COMMITS, missing="nobody", segments=(), explained=False)
+    assert told(watch, 2.0, lasting(unexplained, 2.0)) == []
+    assert told(watch, 3.0) == [(logging.INFO, "commits go on, after 2.0 s")]
 
 
 def test_a_long_wait_is_told_ever_more_rarely_but_never_forgotten() -> None:

@@ -1,12 +1,18 @@
-"""Comma-separated values go into a table."""
+"""Comma-separated values go into a table.
+
+All reading is done in `aurora.sqlite.bridge.run`: it may wait for who writes to a pipe.
+"""
 
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, TextIOWrapper
 from itertools import chain
 from pathlib import Path
-from typing import Final, NamedTuple, TextIO
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
@@ -16,10 +22,15 @@ from aurora.terminal.sql.words import Words, file_of, quoted, with_text
 from aurora.terminal.text import counted
 from segments.protocol.errors import SqlError
 
+if TYPE_CHECKING:
+    from aurora.terminal.sql.waiting_file import WaitingFile
+
 _ROWS: Final = 1_000
 _CHARACTERS: Final = 128 << 10
 """What is one transaction, if none is open: so many rows, or so much text."""
 
+_LONGEST: Final = 100_000_000
+"""Characters in a value, or a line: what never ends does not take all the memory there is."""
 _SAVEPOINT: Final = "aurora_import"
 
 
@@ -42,11 +53,32 @@ async def import_csv(shell: Shell, words: Words) -> None:
     path, table = file_of(words[0]), words[1]
     if shell.snapshot is not None:
         raise Misuse("`.import` in the past: expected `.at now` before it, which ends that")
+    if _has_commands(path):
+        raise Misuse(f"{path} is where the commands come from: expected another file, or a pipe")
     await shell.open()
-    # Bytes that are no UTF-8 are found with their line, not with the buffer that they are in.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+    from aurora.terminal.sql.waiting_file import WaitingFile  # needs what `open` has asked for
+
+    with WaitingFile(path) as file, _long_values():
         done = await _Import(shell, CsvFile(path, file), table).run()
     shell.tell(f"{counted(done, 'row')} into {table}", file=str(path), rows=done)
+
+
+def _has_commands(path: Path) -> bool:
+    """Whether a file is standard input; what a person types is another matter."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(0)) and not os.isatty(0)
+    except OSError:
+        return False  # opening the file says what is wrong with it
+
+
+@contextmanager
+def _long_values() -> Iterator[None]:
+    """Lift a limit that is the whole process's, for a while."""
+    before = csv.field_size_limit(_LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 class _Import:
@@ -57,6 +89,8 @@ class _Import:
         self._file = file
         self._table = table
         self._done = 0
+        self._exists = False
+        """Whether the table is there."""
 
     async def run(self) -> int:
         """How many rows it were; an error says how many of them stay."""
@@ -69,8 +103,10 @@ class _Import:
             await self._run()
         except (Misuse, SqlError) as error:
             told = True
-            if within is None:
+            if within is None and self._exists:
                 what = f"{counted(self._done, 'row')} before it stay in {self._table}"
+            elif within is None:
+                what = f"no table {self._table} is made"
             elif shell.transaction is within:
                 await shell.write(f"ROLLBACK TO {_SAVEPOINT}; RELEASE {_SAVEPOINT}")
                 what = "none of its rows is part of the transaction"
@@ -88,18 +124,26 @@ class _Import:
         return self._done
 
     async def _run(self) -> None:
+        from aurora.sqlite.bridge import run
+
         shell, file, table = self._shell, self._file, self._table
         columns = await _columns(shell, table)
-        first = file.first_row()
-        if not columns:
-            statement = ", ".join(f"{quoted(name)} TEXT" for name in first)
-            await shell.write(f"CREATE TABLE {quoted(table)}({statement})")
-            columns = first
+        self._exists = bool(columns)
+        first = await run(file.first_row)
+        columns = columns or first
+        making = ", ".join(f"{quoted(name)} TEXT" for name in columns)
         if [each.lower() for each in first] == [each.lower() for each in columns]:
             first = []
         insert = f"INSERT INTO {quoted(table)} VALUES({', '.join('?' * len(columns))})"
         with shown_progress(shell.aside.console) as tell:
-            for part in file.parts(first, len(columns)):
+            parts = file.parts(first, len(columns))
+            while True:
+                part = await run(next, parts, None)
+                if not self._exists:  # a first row that does not fit has left nothing
+                    await shell.write(f"CREATE TABLE {quoted(table)}({making})")
+                    self._exists = True
+                if part is None:
+                    return
                 await self._insert(insert, part)
                 tell("importing", *file.position())
 
@@ -130,15 +174,18 @@ async def _columns(shell: Shell, table: str) -> list[str]:
 class CsvFile:
     """One file's rows, in parts."""
 
-    def __init__(self, path: Path, file: TextIO) -> None:
+    def __init__(self, path: Path, file: WaitingFile) -> None:
         self.path = path
         self._file = file
-        self._size = path.stat().st_size
-        self._reader = csv.reader(file, strict=True)
+        # Bytes that are no UTF-8 are found with their line, not with the buffer that they are in.
+        self._text = TextIOWrapper(
+            BufferedReader(file), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        )
+        self._reader = csv.reader(self._lines(), strict=True)
 
     def position(self) -> tuple[int, int]:
-        """Bytes read, and of how many."""
-        return self._file.buffer.tell(), self._size
+        """Bytes read, and of how many; 0 if that is not known."""
+        return self._file.taken, self._file.size
 
     def first_row(self) -> list[str]:
         """The first row, as a rule the names of columns; raises `Misuse` if there is none."""
@@ -179,6 +226,12 @@ class CsvFile:
                 )
             yield row
 
+    def _lines(self) -> Iterator[str]:
+        while line := self._text.readline(_LONGEST):
+            if len(line) == _LONGEST:
+                raise self._misuse(f"a line of more than {_LONGEST:,} characters: expected fewer")
+            yield line
+
     def _rows(self) -> Iterator[list[str]]:
         try:
             for row in self._reader:
@@ -186,7 +239,8 @@ class CsvFile:
                 if row:
                     yield row
         except csv.Error as error:
-            raise self._misuse(f"{error}; expected CSV in UTF-8") from None
+            expected = f"comma-separated values, of at most {_LONGEST:,} characters each"
+            raise self._misuse(f"{error}; expected {expected}") from None
         except UnicodeEncodeError as error:
             wrong = error.object[error.start]
             raise self._misuse(f"{wrong!r} is no UTF-8; expected CSV in UTF-8") from None

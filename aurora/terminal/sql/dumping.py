@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aurora.terminal import language
 from aurora.terminal.language import Misuse
@@ -23,7 +23,7 @@ _SCHEMA: Final = """
 SELECT s.type, s.name, s.sql, coalesce(t.type, ''), s.tbl_name FROM sqlite_schema AS s
 LEFT JOIN pragma_table_list AS t ON t.name = s.name AND t.schema = 'main'
 WHERE s.sql IS NOT NULL AND (?1 IS NULL OR s.tbl_name LIKE ?1)
-ORDER BY s.type <> 'table', s.type = 'view', s.type = 'trigger', s.rowid
+ORDER BY s.type = 'trigger', s.type = 'view', s.type <> 'table', s.rowid
 """
 """Tables first, then indexes, views and triggers: each after what it needs."""
 _COLUMNS: Final = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0 ORDER BY cid"
@@ -145,21 +145,22 @@ async def _rows(
     columns = [quoted(name) for (name,) in await source.query(_COLUMNS, (table,)).all()]
     if with_rowid:
         columns.insert(0, "rowid")
-    texts = ",".join(
-        f"typeof({each}),CASE typeof({each}) WHEN 'text' THEN CAST({each} AS BLOB) ELSE {each} END"
+    # One value for each column, as a table may have as many columns as SQLite has in a result.
+    values = ",".join(
+        f"CASE typeof({each}) WHEN 'text' THEN CAST({each} AS BLOB) WHEN 'blob' THEN hex({each}) "
+        f"ELSE {each} END"
         for each in columns
     )
     insert = f"INSERT INTO {quoted(table)}({','.join(columns)}) VALUES("
-    async for row in source.query(f"SELECT {texts} FROM {quoted(table)}"):
-        values = [literal(row[at], row[at + 1], encoding) for at in range(0, len(row), 2)]
-        yield f"{insert}{','.join(values)});"
+    async for row in source.query(f"SELECT {values} FROM {quoted(table)}"):
+        yield f"{insert}{','.join(literal(each, encoding) for each in row)});"
 
 
-def literal(kind: str, value: Any, encoding: str = "UTF-8") -> str:
-    """A value in SQL, exactly; a text is given by its bytes."""
+def literal(value: bytes | str | float | None, encoding: str = "UTF-8") -> str:
+    """A value in SQL, exactly; a text is given by its bytes, a blob by its digits."""
     if value is None:
         return "NULL"
-    if kind == "text":
+    if isinstance(value, bytes):
         if encoding != "UTF-8":
             value = value.decode(encoding, errors="replace").encode("utf-8")
         try:
@@ -169,8 +170,8 @@ def literal(kind: str, value: Any, encoding: str = "UTF-8") -> str:
         if "\0" in text:  # a literal cannot have it
             return f"CAST(x'{value.hex()}' AS TEXT)"
         return "'" + text.replace("'", "''") + "'"
-    if kind == "blob":
-        return f"x'{value.hex()}'"
-    if kind == "real" and math.isinf(value):
+    if isinstance(value, str):
+        return f"x'{value}'"
+    if math.isinf(value):
         return "9.0e+999" if value > 0 else "-9.0e+999"
     return f"{value!r}"
