@@ -502,7 +502,7 @@ def test_episodes_begin_and_end() -> None:
         ("crash A", 10, 100, ("A0",))
     ]
     assert episodes(action(10, "slow", "A", factor=3), action(20, "slow", "A", factor=1)) == [
-        ("slow A factor=3", 10, 20, ("A0",))
+        ("slow A (factor 3)", 10, 20, ("A0",))
     ]
     assert episodes(action(10, "wipe", "A"), action(20, "restart", "A")) == [
         ("wipe A", 10, 200, ("A0",))
