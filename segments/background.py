@@ -90,6 +90,8 @@ class Background:
         """Whether the log is to go on in a new file: the others are about to be written anew."""
         self.rewrites = 0
         """How often the log was written anew."""
+        self.naming: Layer | None = None
+        """The layer that the manifest is about to name, whatever happens meanwhile."""
         self._beginning_file = False
         self._job_failed = False
         """Whether the last job that has ended came to nothing."""
@@ -235,12 +237,12 @@ class Background:
         number = self._files.take_number()
         collected = collect_job(number, old, block_bytes=self._config.block_bytes)
         layer = yield from written(number, giving_way(collected, self._due_fold))
-        if layer.end > self.collectable_floor:  # its writer has a successor, with readers below it
-            yield Delete((layer.name,))
-            return
         rows, announced = sum(each.count for each in old), self._state.announced_floor
         why = events.LogCollected(layer.end, rows, announced)
-        yield from self._publish(layer, old, why=why)
+        # Its writer may have a successor by then, with readers below it.
+        yield from self._publish(
+            layer, old, why=why, still=lambda: layer.end <= self.collectable_floor
+        )
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)
@@ -353,10 +355,12 @@ class Background:
         old: Sequence[Layer],
         new_pages: NewPages | None = None,
         why: events.Event | None = None,
+        still: Callable[[], bool] = lambda: True,
     ) -> Job[None]:
         """Make ``layer``, whose bytes are durable, live in place of ``old``; tell of ``why``.
 
-        ``new_pages`` are those of a layer that comes from a peer.
+        ``new_pages`` are those of a layer that comes from a peer. It is given up unless it is
+        ``still`` wanted as the manifest is about to name it.
         """
         yield from self._learn_pages()
         layers = self._state.layers.with_layer(layer)
@@ -379,10 +383,16 @@ class Background:
 
         try:
             yield SyncNames()
+            if not still():
+                yield Delete((layer.name,))
+                return
+            self.naming = layer
             yield Republish(edit)
         except StorageFailed:
             yield Delete((layer.name,))
             raise
+        finally:
+            self.naming = None
         self._job_failed = False
         before = self._state.scl
         if new_pages is not None:

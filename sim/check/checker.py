@@ -30,6 +30,7 @@ from aurora.events import (
     WriterStarted,
 )
 from aurora.quorum import QuorumModel
+from segments.core import SegmentCore
 from segments.layers.layer import layer_name
 from segments.protocol.errors import AuroraError
 from segments.protocol.events import (
@@ -298,11 +299,11 @@ class Checker(Listener):
 
     def _on_hydrated(self, source: str, event: Hydrated) -> None:
         self._on_epoch(source, event)
-        self.readers.inherited(source, self._state(source))
+        self.readers.inherited(source, self._segment(source))
         self.disks.hydrated(source)
 
     def _on_table(self, source: str, event: TableAdopted) -> None:
-        self.readers.inherited(source, self._state(source))
+        self.readers.inherited(source, self._segment(source))
         self._on_epoch(source, event)
         state = self._state(source)
         view = invariants.newest_view(self.reference, state.table)
@@ -529,10 +530,13 @@ class Checker(Listener):
                 return engine.core
         raise AssertionError(f"no writer {writer}")
 
-    def _state(self, segment: SegmentId) -> SegmentState:
+    def _segment(self, segment: SegmentId) -> SegmentCore:
         core = self._world.cluster.hosts[segment].core
         assert core is not None, segment
-        return core.state
+        return core
+
+    def _state(self, segment: SegmentId) -> SegmentState:
+        return self._segment(segment).state
 
 
 _ON_EVENT: Final[Mapping[type[Event], Callable[[Checker, str, Any], None]]] = {

@@ -10,8 +10,8 @@ from typing import Final
 
 from aurora.core import WriterCore
 from aurora.engine import Engine
+from segments.core import SegmentCore
 from segments.protocol.ids import Lsn, SegmentId, VolumeEpoch
-from segments.state import SegmentState
 from sim.check import invariants
 from sim.check.findings import Findings
 from sim.world.history import Call
@@ -36,9 +36,14 @@ class ReaderChecks:
         """A writer has opened the volume: what is durable can be read, from the VDL at least."""
         self._findings.hold(invariants.opens_readable, writer, core.vdl, core.reading.floor)
 
-    def inherited(self, segment: SegmentId, state: SegmentState) -> None:
-        """A segment enters an epoch with what it has collected for an earlier writer."""
-        self._inherited[segment, state.table.epoch] = state.floor
+    def inherited(self, segment: SegmentId, core: SegmentCore) -> None:
+        """A segment enters an epoch with what it has collected for an earlier writer.
+
+        Or is about to have: what the manifest is about to name cannot be given up any more.
+        """
+        state, naming = core.state, core.background.naming
+        coming = naming.end if naming is not None and naming.base else 0
+        self._inherited[segment, state.table.epoch] = max(state.floor, coming)
 
     def invoked(self, call: Call) -> None:
         """A client has made a call."""
