@@ -376,6 +376,11 @@ class Evidence:
                 notes.append("not synced")
             yield Standing(segment, held, ", ".join(notes), above)
 
+    def mute(self, group: ProtectionGroup) -> list[SegmentId]:
+        """The members that can answer no recovery: their disk is gone, rolled back or damaged."""
+        witnesses = self.run.checker.disks.witnesses()
+        return [each for each in group.members if each not in witnesses]
+
     # ---- votes -----------------------------------------------------------------------------------
 
     def vote(self, lsn: Lsn, writer: str) -> Vote:

@@ -233,11 +233,18 @@ def losing(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
     group = evidence.group(lsn)
     copies = evidence.copies(lsn)
     having = [each for each in group.members if copies[each].held and copies[each].synced]
-    asked = quorum_without(group, having)
-    if asked:
-        away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
+    if not quorum_without(group, having):
+        return
+    mute = evidence.mute(group)
+    away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
+    if asked := quorum_without(group, {*having, *mute}):
         text = f"{away or 'as it is'}, a read quorum of {_listed(asked)} recovers without LSN {lsn}"
-        yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
+    else:
+        text = (
+            f"{_listed(mute)} can answer no recovery: {away or 'as it is'}, "
+            f"no read quorum is left, and nothing recovers"
+        )
+    yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 # ---- whose acknowledgements counted --------------------------------------------------------------
@@ -316,10 +323,11 @@ def rightly(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
     right = scls[WRITE_QUORUM - 1]
     if right >= lsn:
         return
-    lacking = _listed([each for each in group.members if heard.get(each, 0) < lsn])
+    mute = evidence.mute(group)
+    lacking = [each for each in group.members if heard.get(each, 0) < lsn and each not in mute]
     text = (
         f"right would be PGCL {right}, the fourth highest SCL that {last.source} has heard of: "
-        f"LSN {lsn} would wait for one of {lacking}"
+        f"LSN {lsn} would wait for {_one_of(lacking)}"
     )
     yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
@@ -352,6 +360,11 @@ def _listed(names: Sequence[str]) -> str:
     """``A0, B0 and C0``."""
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """``one of A0 and B0``."""
+    return f"one of {_listed(names)}" if len(names) > 1 else "".join(names) or "ever"
 
 
 def _times(steps: Mapping[SegmentId, Step[Event]]) -> list[tuple[str, int]]:

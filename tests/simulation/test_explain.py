@@ -495,6 +495,18 @@ def test_what_fewer_than_four_have_a_read_quorum_may_not_know_of() -> None:
         assert not asked or asked in blind
 
 
+@pytest.mark.parametrize(
+    ("seed", "gone", "others"), [(1, "B0", "A0 and C0"), (3, "F0", "B0 and D0")]
+)
+def test_who_cannot_answer_is_in_no_read_quorum(seed: int, gone: str, others: str) -> None:
+    """B0 was rolled back and is lost; both promises of F0 have rotted, and it is down."""
+    text = told(open_case(seed, None, "third-highest-scl")).text()
+    assert f"would wait for one of {others} " in text
+    assert f"{gone} can answer no recovery: if " in text
+    assert "no read quorum is left, and nothing recovers" in text
+    assert "recovers without" not in text
+
+
 def test_the_heaviest_sentences_are_told_causes_first() -> None:
     lines = [
         Line(LAST, 9, NEEDED, "the end"),
