@@ -404,6 +404,20 @@ class Evidence:
                 vote.passed = step
         return vote
 
+    def with_table(self, writer: str, members: Iterable[SegmentId], number: int) -> list[SegmentId]:
+        """Which members had a writer's truncation table by a step: only there an SCL counts for it.
+
+        A new volume is formatted with that of its first writer.
+        """
+        epoch = self.reference.writers[writer].epoch
+        adopted = {
+            step.source
+            for step in self.of(TableAdopted)
+            if step.event.epoch == epoch and step.number < number
+        }
+        formatted = writer == next(iter(self.reference.writers))
+        return [each for each in members if formatted or each in adopted]
+
     def sent_scl(self, segment: SegmentId, writer: str, number: int) -> Lsn | None:
         """The highest SCL that a segment had acknowledged to a writer by a step; None for none."""
         scls = [

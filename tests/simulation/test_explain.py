@@ -507,6 +507,17 @@ def test_who_cannot_answer_is_in_no_read_quorum(seed: int, gone: str, others: st
     assert "recovers without" not in text
 
 
+def test_a_record_that_all_have_counts_only_with_its_writers_table() -> None:
+    run = told(open_case(4, None, "third-highest-scl"))
+    text = run.text()
+    assert "writer-4 hears LSN 22 acknowledged by A0 first, C0 E0 (+0.1 ms): 3 of 6" in text
+    assert "is at A0 C0 E0: 3 of 6, needs 4; right would be no PGCL yet, until one of B0" in text
+    assert "a read quorum of B0, D0 and F0 recovers without writer-4's table" in text
+    assert "PGCL 0" not in text and "C0 has it on disk, too, only unheard" in text
+    last = run.recorder.steps[-1].number
+    assert last in {each.number for each in tell(run.recorder, run.result, 20, 100)}
+
+
 def test_the_heaviest_sentences_are_told_causes_first() -> None:
     lines = [
         Line(LAST, 9, NEEDED, "the end"),
