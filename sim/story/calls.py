@@ -24,18 +24,26 @@ def invoked(evidence: Evidence, call: Call) -> Step[CallInvoked] | None:
     return next((s for s in evidence.of(CallInvoked) if s.event.call == call.number), None)
 
 
+def call_text(call: Call) -> str:
+    """What a call asks for."""
+    operation = call.operation
+    where = ", ".join(map(str, operation.pages))
+    if call.is_sql:
+        return f"sql {operation.way} account {where}"
+    noun = "page" if len(operation.pages) == 1 else "pages"
+    return f"{operation.kind} {noun} {where}"
+
+
 def described(call: Call) -> str:
     """A call as its client made it."""
     operation = call.operation
-    pages = " ".join(map(str, operation.pages))
-    noun = "page" if len(operation.pages) == 1 else "pages"
     how = f" by {operation.way}" if call.writes_pages and operation.way != "put_many" else ""
-    wrong = f", {operation.wrong}," if operation.wrong else ""
+    wrong = f", {operation.wrong}" if operation.wrong else ""
     patience = operation.patience_ns
     gives_up = "" if patience is None else f", to be cancelled after {length(patience)}"
     return (
         f"call {call.number} of client {operation.client} through {call.writer}: "
-        f"{operation.kind}{how}{wrong} {noun} {pages}{gives_up}"
+        f"{call_text(call)}{how}{wrong}{gives_up}"
     )
 
 
@@ -55,6 +63,8 @@ def failing_call(evidence: Evidence) -> Call | None:
 
 def lsns_of(evidence: Evidence, call: Call) -> list[Lsn]:
     """The LSNs that a write was given, found by what it wrote; ascending."""
+    if call.lsns:
+        return sorted(call.lsns)
     wanted = {data for _, _, data in call.writes}
     records = evidence.reference.records
     return sorted(
@@ -194,14 +204,16 @@ def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]
 
 def waiting_for(evidence: Evidence, call: Call) -> str:
     """What a write waits for at the end of the run, or waited for until it returned."""
-    if call.operation.kind != "put":
+    lsns = lsns_of(evidence, call)
+    if not lsns and call.is_sql:
+        return "it has become no commit"
+    if not lsns and not call.writes_pages:
         sent = [
             step.event.segment
             for step in evidence.of(ReadSent, source=call.writer)
             if _page_of(step.event) == call.operation.pages[0] and step.time_ns >= call.invoked_ns
         ]
         return f"it has asked {' '.join(dict.fromkeys(sent))}" if sent else "it has asked nobody"
-    lsns = lsns_of(evidence, call)
     if not lsns:
         return "it was given no LSN: it waits for room, or for a writer that is open"
     parts = []

@@ -9,7 +9,7 @@ record with the `WriteSynced` that belongs to the write of it, or when the layer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
 import attrs

@@ -581,7 +581,7 @@ def test_a_missed_expectation_is_told_with_the_call_that_waited_longest(tmp_path
     assert done.exit_code == 1, done.output
     text = " ".join(done.output.split())
     assert re.search(
-        r"through writer-1: put pages? [\d ]+ returns at 0\.\d{4} s, after \d+ ms: ok", text
+        r"through writer-1: put pages? [\d, ]+ returns at 0\.\d{4} s, after \d+ ms: ok", text
     )
     assert re.search(r"acknowledged by [^:]*C0 \(\+\d+\.\d ms[^:]*: 4 of 6, needs 4", text)
     assert "fault: crash az1,C" in text and "repair: restart C" in text
@@ -619,6 +619,11 @@ PASSED = {
         "behind at the end: B0 (disk lost)",
     ),
     "zombie-writer": ("is fenced: ", "answered: 107 of 144 calls; 30 unknown; 7 refused"),
+    "bank-during-az-outage": (
+        "planned: 212 calls of 10 clients, 122 writes among them",
+        "the longest wait of a read: call 143 of client 9 through writer-2: sql at account 4, 6",
+        "the longest wait of a write: call 175 of client 4 through writer-2: sql auto account 3, 7",
+    ),
     "quiet": ("0 actions", "marks none: nothing out of the ordinary happened"),
 }
 
