@@ -36,6 +36,8 @@ def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
     if born is None:
         return
     yield birth(evidence, born, weight)
+    if born is evidence.last:
+        return  # it ended the run: nothing could become of it
     yield from _way(evidence, lsn, born, weight)
     yield from _acknowledged_unsynced(evidence, lsn, weight)
     yield from counted_by(evidence, lsn, born.source, weight)

@@ -518,6 +518,33 @@ def test_a_record_that_all_have_counts_only_with_its_writers_table() -> None:
     assert last in {each.number for each in tell(run.recorder, run.result, 20, 100)}
 
 
+THE_ACCUSED = {
+    "merge-loses-a-boundary": (
+        "A0 folds its log into layer-2: 1 record of LSN 1",
+        "A0 merges layers 2, 3, 4, 5, 6, 7, 8 into layer-9: 0 records of LSN 1–7",
+        "expected 7; missing: LSN 1–7; not its own: none",
+    ),
+    "stale-page-cached": (
+        "writer-1 allocates LSN 1 for page 0",
+        "call 2 of client 2 through writer-1: get page 0",
+        "writer-1 asks A0 (known SCL 2, needed 2) for page 0 as of 2",
+        "expected 1, the last record of that page before it",
+    ),
+    "sql-read-before-durable": ("sql head account 0, 1", "call 12 ends, ok"),
+}
+
+
+@pytest.mark.parametrize("name", THE_ACCUSED)
+def test_the_last_of_a_story_is_what_the_checker_objects_to(name: str) -> None:
+    run = of_bug(name)
+    for fact in THE_ACCUSED[name]:
+        assert fact in run.text(), fact
+    story = tell(run.recorder, run.result, 20, 100)
+    last = [each.number for each in story if each.number < len(run.recorder.steps)][-1]
+    assert last == run.recorder.steps[-1].number
+    assert run.result.invariant != "one-lsn-one-record" or "no batch" not in run.text()
+
+
 def test_the_heaviest_sentences_are_told_causes_first() -> None:
     lines = [
         Line(LAST, 9, NEEDED, "the end"),
