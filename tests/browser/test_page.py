@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import pytest
@@ -313,6 +314,8 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         page.click(".story li:has-text('and yet its PGCL') .link:text('LSN 17')")
         press(page, "2")
         page.wait_for_selector(".summary:has-text('3 of 6')")
+        told = page.inner_text(".life li:last-child")
+        assert re.fullmatch(r"The run ends here: client \d+ has not been told yet", told)
         assert "17" in page.inner_text(".writer .value[data-word=VDL]")
         assert page.locator(".invariants li.broken").count() == 0
         press(page, "3")
