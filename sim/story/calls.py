@@ -149,7 +149,7 @@ def _told(evidence: Evidence, step: Step[_Leg]) -> str:
         case ReadDeclined():
             return f"{name} refuses: its SCL is {leg.scl}, its floor {leg.floor}"
         case PageMaterialized():
-            lsns = " ".join(str(record.lsn) for record in leg.changes)
+            lsns = ", ".join(str(record.lsn) for record in leg.changes)
             image = f"its image of LSN {leg.image_lsn}" if leg.image_lsn else "an empty page"
             return (
                 f"{name}, with SCL {evidence.scl_at(step)}, makes page {leg.page_id} as of "
@@ -179,8 +179,8 @@ def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     if not call.reads_pages or call.writer not in reference.writers:
         return
     lsns = _expected(evidence, call)
-    some = " ".join(map(str, lsns[-_MOST_LSNS:]))
-    more = "..." if len(lsns) > _MOST_LSNS else ""
+    some = ", ".join(map(str, lsns[-_MOST_LSNS:]))
+    more = "..., " if len(lsns) > _MOST_LSNS else ""
     text = f"by {call.writer}'s log page {page_id} as of {call.lsn} should hold "
     text += f"LSN {more}{some}" if lsns else "nothing"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
@@ -194,7 +194,7 @@ def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]
             room = f"{size} page" if size == 1 else f"{size} pages"
             made = evidence.last_before(step, MtrAllocated)
             records = made.event.records if made else ()
-            lsns = " ".join(str(each.lsn) for each in records if each.page_id == page_id)
+            lsns = ", ".join(str(each.lsn) for each in records if each.page_id == page_id)
             text = f"{step.source} puts LSN {lsns} into page {page_id} in its pool of {room}"
             yield Line(step.number, step.time_ns, weight, text)
 

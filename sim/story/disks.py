@@ -99,7 +99,7 @@ def restarts(
         text = f"{step.source} restarts from its log with SCL {event.scl}"
         gone = [lsn for lsn in lsns if _lost(evidence, lsn, step)]
         if gone:
-            text += f": LSN {' '.join(map(str, gone))} is gone"
+            text += f": LSN {', '.join(map(str, gone))} {'is' if len(gone) == 1 else 'are'} gone"
         if event.torn_bytes:
             text += f", {event.torn_bytes} torn bytes at its end"
         if not event.whole:

@@ -28,6 +28,7 @@ from sim.plan.schedule import MS
 from sim.story.evidence import Copy, Evidence, Vote
 from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by, together
 from sim.story.recorder import Step
+from sim.wording import counted
 
 
 def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
@@ -64,9 +65,9 @@ def birth(evidence: Evidence, step: Step[MtrAllocated], weight: int) -> Line:
         text = f"allocates LSN {lsns[0]} for {where}"
     else:
         shown = ", ".join(
-            f"{where} (LSN {' '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
+            f"{where} (LSN {', '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
         )
-        rest = f" and {len(wheres) - 4} more pages" if len(wheres) > 4 else ""
+        rest = f" and {counted(len(wheres) - 4, 'more page')}" if len(wheres) > 4 else ""
         text = f"allocates LSN {records[0].lsn} to {last}, one mini-transaction, for {shown}{rest}"
     for plan in evidence.of(RecoveryPlanned):
         if plan.number < step.number and plan.source != step.source:

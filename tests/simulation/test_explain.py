@@ -180,7 +180,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "page 0 as of 1 should hold LSN 1",
     ),
     "same-mtr-chain": (
-        "allocates LSN 2 to 3, one mini-transaction, for page 0 (LSN 2 3)",
+        "allocates LSN 2 to 3, one mini-transaction, for page 0 (LSN 2, 3)",
         "writer-1 allocates LSN 3 of page 0 after 0: expected 2",
     ),
 }
@@ -530,7 +530,11 @@ THE_ACCUSED = {
         "writer-1 asks A0 (known SCL 2, needed 2) for page 0 as of 2",
         "expected 1, the last record of that page before it",
     ),
-    "sql-read-before-durable": ("sql head account 0, 1", "call 12 ends, ok"),
+    "sql-read-before-durable": (
+        "page 3 (LSN 55, 56), page 4 (LSN 57, 58) and 1 more page",
+        "sql head account 0, 1",
+        "call 12 ends, ok",
+    ),
 }
 
 
