@@ -24,7 +24,7 @@ from sim.view.lives import NEVER, Life
 from sim.view.maker import MAX_EVENTS, SCHEDULE, FilmMaker
 from sim.view.sentences import client_of, statements_of
 from sim.view.tale import story
-from sim.view.words import words
+from sim.view.words import FIELDS, words
 from sim.wording import PROGRAM
 from sim.world.fault import ADDRESSES, FAULTS, NOBODY
 
@@ -151,7 +151,7 @@ def _nodes(maker: FilmMaker) -> list[Film]:
         elif kind == "client":
             told = "calls the engine, one call after the other"
         else:
-            told = {SCHEDULE: "what is planned for the run: faults, and that all heals"}.get(
+            told = {SCHEDULE: FIELDS[SCHEDULE]}.get(
                 name, "carries messages, and may lose, repeat and delay them"
             )
         found.append(
