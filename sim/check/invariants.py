@@ -199,7 +199,7 @@ def names_the_one_before(
         if prev != expected:
             raise Broken(
                 f"{view.name} allocates LSN {lsn} of page {page_id} after {prev}: expected "
-                f"{expected}"
+                f"{expected}, the last record of that page before it"
             )
         newest[page_id] = lsn
 

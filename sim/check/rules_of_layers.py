@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from aurora.terminal.text import show_lsns
 from segments.layers.layer import Layer
 from segments.protocol.errors import DamagedLayer
 from segments.protocol.ids import Lsn, SegmentId
@@ -35,11 +36,20 @@ def has_the_records(
     """30: a layer has each record of its group between its ends, once, and no other."""
     if sorted(found) != list(expected):
         missing = sorted(set(expected) - set(found))
-        surplus = sorted(set(found) - set(expected)) or "none"
+        surplus = sorted(set(found) - set(expected))
         raise Broken(
-            f"{segment} has {name} with {len(found)} records: expected {len(expected)}; LSNs "
-            f"missing {missing or 'none'}, not its own {surplus}"
+            f"{segment} has {name} with {len(found)} records: expected {len(expected)}; missing: "
+            f"{_shown(missing)}; not its own: {_shown(surplus)}"
         )
+
+
+def _shown(lsns: Sequence[Lsn]) -> str:
+    """``LSN 1–3, LSN 7``."""
+    ranges: list[tuple[Lsn, Lsn]] = []
+    for lsn in lsns:
+        follows = bool(ranges) and ranges[-1][1] + 1 == lsn
+        ranges.append((ranges.pop()[0] if follows else lsn, lsn))
+    return ", ".join(show_lsns(*each) for each in ranges) or "none"
 
 
 @holds("layers-hold-the-log")

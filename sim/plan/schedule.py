@@ -223,6 +223,11 @@ class Operation:
     wrong: str = ""
     """For ``wrong``: what is wrong with the call, a key of `sim.plan.wrong_calls.WRONG_CALLS`."""
 
+    @property
+    def may_write(self) -> bool:
+        """Whether it may become part of the log, by itself or by SQL; a wrong call is not to."""
+        return self.kind == "put" or (self.kind == SQL and self.way in SQL_WRITES)
+
     def __str__(self) -> str:
         where = ",".join(map(str, self.pages))
         what = f"sql {self.way} account" if self.kind == SQL else f"{self.kind} page"

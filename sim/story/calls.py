@@ -24,18 +24,26 @@ def invoked(evidence: Evidence, call: Call) -> Step[CallInvoked] | None:
     return next((s for s in evidence.of(CallInvoked) if s.event.call == call.number), None)
 
 
+def call_text(call: Call) -> str:
+    """What a call asks for."""
+    operation = call.operation
+    where = ", ".join(map(str, operation.pages))
+    if call.is_sql:
+        return f"sql {operation.way} account {where}"
+    noun = "page" if len(operation.pages) == 1 else "pages"
+    return f"{operation.kind} {noun} {where}"
+
+
 def described(call: Call) -> str:
     """A call as its client made it."""
     operation = call.operation
-    pages = " ".join(map(str, operation.pages))
-    noun = "page" if len(operation.pages) == 1 else "pages"
     how = f" by {operation.way}" if call.writes_pages and operation.way != "put_many" else ""
-    wrong = f", {operation.wrong}," if operation.wrong else ""
+    wrong = f", {operation.wrong}" if operation.wrong else ""
     patience = operation.patience_ns
     gives_up = "" if patience is None else f", to be cancelled after {length(patience)}"
     return (
         f"call {call.number} of client {operation.client} through {call.writer}: "
-        f"{operation.kind}{how}{wrong} {noun} {pages}{gives_up}"
+        f"{call_text(call)}{how}{wrong}{gives_up}"
     )
 
 
@@ -55,6 +63,8 @@ def failing_call(evidence: Evidence) -> Call | None:
 
 def lsns_of(evidence: Evidence, call: Call) -> list[Lsn]:
     """The LSNs that a write was given, found by what it wrote; ascending."""
+    if call.lsns:
+        return sorted(call.lsns)
     wanted = {data for _, _, data in call.writes}
     records = evidence.reference.records
     return sorted(
@@ -139,7 +149,7 @@ def _told(evidence: Evidence, step: Step[_Leg]) -> str:
         case ReadDeclined():
             return f"{name} refuses: its SCL is {leg.scl}, its floor {leg.floor}"
         case PageMaterialized():
-            lsns = " ".join(str(record.lsn) for record in leg.changes)
+            lsns = ", ".join(str(record.lsn) for record in leg.changes)
             image = f"its image of LSN {leg.image_lsn}" if leg.image_lsn else "an empty page"
             return (
                 f"{name}, with SCL {evidence.scl_at(step)}, makes page {leg.page_id} as of "
@@ -169,8 +179,8 @@ def modelled(evidence: Evidence, call: Call) -> Iterator[Line]:
     if not call.reads_pages or call.writer not in reference.writers:
         return
     lsns = _expected(evidence, call)
-    some = " ".join(map(str, lsns[-_MOST_LSNS:]))
-    more = "..." if len(lsns) > _MOST_LSNS else ""
+    some = ", ".join(map(str, lsns[-_MOST_LSNS:]))
+    more = "..., " if len(lsns) > _MOST_LSNS else ""
     text = f"by {call.writer}'s log page {page_id} as of {call.lsn} should hold "
     text += f"LSN {more}{some}" if lsns else "nothing"
     yield Line(LAST, evidence.result.virtual_ns, NEEDED, text)
@@ -184,7 +194,7 @@ def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]
             room = f"{size} page" if size == 1 else f"{size} pages"
             made = evidence.last_before(step, MtrAllocated)
             records = made.event.records if made else ()
-            lsns = " ".join(str(each.lsn) for each in records if each.page_id == page_id)
+            lsns = ", ".join(str(each.lsn) for each in records if each.page_id == page_id)
             text = f"{step.source} puts LSN {lsns} into page {page_id} in its pool of {room}"
             yield Line(step.number, step.time_ns, weight, text)
 
@@ -194,14 +204,16 @@ def page_writes(evidence: Evidence, page_id: int, weight: int) -> Iterator[Line]
 
 def waiting_for(evidence: Evidence, call: Call) -> str:
     """What a write waits for at the end of the run, or waited for until it returned."""
-    if call.operation.kind != "put":
+    lsns = lsns_of(evidence, call)
+    if not lsns and call.is_sql:
+        return "it has become no commit"
+    if not lsns and not call.writes_pages:
         sent = [
             step.event.segment
             for step in evidence.of(ReadSent, source=call.writer)
             if _page_of(step.event) == call.operation.pages[0] and step.time_ns >= call.invoked_ns
         ]
         return f"it has asked {' '.join(dict.fromkeys(sent))}" if sent else "it has asked nobody"
-    lsns = lsns_of(evidence, call)
     if not lsns:
         return "it was given no LSN: it waits for room, or for a writer that is open"
     parts = []

@@ -8,7 +8,8 @@ from typing import Final
 
 from aurora.events import MtrAllocated, PoolApplied
 from segments.protocol.events import AckSent, BatchReceived, GossipReceived
-from segments.protocol.ids import Lsn
+from segments.protocol.ids import Lsn, PageId
+from sim.check.invariants import INVARIANTS
 from sim.story import calls, disks, recoveries, waiting
 from sim.story.busy import busy
 from sim.story.evidence import Arrival, Evidence
@@ -17,10 +18,13 @@ from sim.story.focus import Focus, focus_of
 from sim.story.lines import NEEDED, Line
 from sim.story.passed import passed
 from sim.story.records import birth, first_of, life, losing, missing, rightly
+from sim.world.history import Call
 
 _MOST_LSNS: Final = 3
 _MOST_CALLS: Final = 3
 _READER_AT: Final = re.compile(r"\b(?:reader of \S+ is|version) at (\d+)")
+
+_LAYER: Final = re.compile(r"\blayer-(\d+)")
 
 _STALLS: Final = {
     "": 9,
@@ -173,6 +177,37 @@ def _disk(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     yield from recoveries.tables(evidence, lsns, 5)
 
 
+def _allocated(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+    """A record that names a wrong one before it: who wrote its page, and who read it meanwhile."""
+    for page_id in focus.pages[:1]:
+        births = [
+            step
+            for step in evidence.of(MtrAllocated)
+            if any(record.page_id == page_id for record in step.event.records)
+        ]
+        for step in births[-_MOST_LSNS:]:
+            yield birth(evidence, step, NEEDED - 1)
+        yield from calls.page_writes(evidence, page_id, NEEDED - 2)
+        for call in _readers_of(evidence, page_id)[-_MOST_CALLS:]:
+            yield from calls.made(evidence, call)
+            yield from calls.route(evidence, call)
+    yield from _disk(evidence, focus)
+
+
+def _readers_of(evidence: Evidence, page_id: PageId) -> list[Call]:
+    """The calls that have read a page, in their order."""
+    made = evidence.world.calls
+    return [each for each in made if each.reads_pages and page_id in each.operation.pages]
+
+
+def _layers(evidence: Evidence, focus: Focus) -> Iterator[Line]:
+    named = _LAYER.search(evidence.result.finding)
+    if named is not None:
+        for segment in focus.segments[:1]:
+            yield from disks.layers(evidence, segment, int(named[1]))
+    yield from disks.restarts(evidence, focus.segments, (), 7)
+
+
 def _image(evidence: Evidence, focus: Focus) -> Iterator[Line]:
     for segment in focus.segments[:1]:
         yield from disks.announced(evidence, segment)
@@ -272,7 +307,7 @@ def _anything(evidence: Evidence, focus: Focus) -> Iterator[Line]:
 
 
 _CHAPTERS: Final[Mapping[str, Chapter]] = {
-    "one-lsn-one-record": _disk,
+    "one-lsn-one-record": _allocated,
     "any-read-quorum-recovers": _recovery,
     "vdl-is-a-cpl": _quorum,
     "vdl-never-goes-back": _recovery,
@@ -302,6 +337,8 @@ _CHAPTERS: Final[Mapping[str, Chapter]] = {
     "livelock": _busy,
     "undecided": _waiting,
     "expectation": _expected,
+    "layers-hold-the-log": _layers,
+    **dict.fromkeys((each.name for each in INVARIANTS.values() if each.of_sql), _call),
     "typed errors": _call,
     "wrong calls": _call,
     "": passed,

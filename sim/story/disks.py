@@ -6,11 +6,13 @@ from collections.abc import Container, Iterable, Iterator
 from typing import Final
 
 from aurora.events import WriterStarted
+from aurora.terminal.text import show_lsns
 from segments.protocol.events import (
     BatchReceived,
     Event,
     GossipReceived,
     Hydrated,
+    LayerPublished,
     LayerReceived,
     LogCollected,
     Restored,
@@ -25,6 +27,7 @@ from sim.durations import length, moment
 from sim.story.evidence import Arrival, Evidence
 from sim.story.lines import NEEDED, Line, together
 from sim.story.recorder import Step
+from sim.wording import counted
 
 _MOST_WRITES: Final = 4
 """The last writes of a disk, this many, are told; before that, only what was torn."""
@@ -96,7 +99,7 @@ def restarts(
         text = f"{step.source} restarts from its log with SCL {event.scl}"
         gone = [lsn for lsn in lsns if _lost(evidence, lsn, step)]
         if gone:
-            text += f": LSN {' '.join(map(str, gone))} is gone"
+            text += f": LSN {', '.join(map(str, gone))} {'is' if len(gone) == 1 else 'are'} gone"
         if event.torn_bytes:
             text += f", {event.torn_bytes} torn bytes at its end"
         if not event.whole:
@@ -180,6 +183,25 @@ def announced(evidence: Evidence, segment: SegmentId) -> Iterator[Line]:
             f"{highest.event.writer}"
         )
         yield Line(highest.number, highest.time_ns, NEEDED, text)
+
+
+def layers(evidence: Evidence, segment: SegmentId, number: int) -> Iterator[Line]:
+    """How a layer came to be: the folds and merges by which it, and what it replaced, were made."""
+    wanted = {number}
+    for step in reversed(evidence.of(LayerPublished, source=segment)):
+        event = step.event
+        if event.number not in wanted:
+            continue
+        wanted.update(event.replaced)
+        replaced = ", ".join(map(str, event.replaced))
+        how = f"merges layers {replaced}" if event.replaced else "folds its log"
+        lsns = show_lsns(event.start_lsn + 1, event.end_lsn)
+        what = f"{counted(event.rows, 'record')} of {lsns}"
+        if event.base:
+            what = f"the pages as of LSN {event.end_lsn}"
+        text = f"{segment} {how} into layer-{event.number}: {what}"
+        weight = NEEDED if event.number == number else NEEDED - 2
+        yield Line(step.number, step.time_ns, weight, text)
 
 
 def collections(evidence: Evidence, read_point: Lsn) -> Iterator[Line]:

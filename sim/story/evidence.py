@@ -9,7 +9,7 @@ record with the `WriteSynced` that belongs to the write of it, or when the layer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias, TypeVar, overload
 
 import attrs
@@ -376,6 +376,11 @@ class Evidence:
                 notes.append("not synced")
             yield Standing(segment, held, ", ".join(notes), above)
 
+    def mute(self, group: ProtectionGroup) -> list[SegmentId]:
+        """The members that can answer no recovery: their disk is gone, rolled back or damaged."""
+        witnesses = self.run.checker.disks.witnesses()
+        return [each for each in group.members if each not in witnesses]
+
     # ---- votes -----------------------------------------------------------------------------------
 
     def vote(self, lsn: Lsn, writer: str) -> Vote:
@@ -398,6 +403,20 @@ class Evidence:
             if before < lsn <= pgcl and vote.passed is None:
                 vote.passed = step
         return vote
+
+    def with_table(self, writer: str, members: Iterable[SegmentId], number: int) -> list[SegmentId]:
+        """Which members had a writer's truncation table by a step: only there an SCL counts for it.
+
+        A new volume is formatted with that of its first writer.
+        """
+        epoch = self.reference.writers[writer].epoch
+        adopted = {
+            step.source
+            for step in self.of(TableAdopted)
+            if step.event.epoch == epoch and step.number < number
+        }
+        formatted = writer == next(iter(self.reference.writers))
+        return [each for each in members if formatted or each in adopted]
 
     def sent_scl(self, segment: SegmentId, writer: str, number: int) -> Lsn | None:
         """The highest SCL that a segment had acknowledged to a writer by a step; None for none."""

@@ -16,7 +16,7 @@ from sim.story.focus import Focus
 from sim.story.lines import LAST, NEEDED, Line
 from sim.story.recorder import ActionDone
 from sim.wording import counted
-from sim.world.history import Outcome
+from sim.world.history import Call, Outcome
 
 _LONG_NS: Final = 20 * MS
 """For a wait of this length or more, what the call waited for is told."""
@@ -39,7 +39,7 @@ def _planned(evidence: Evidence) -> Line:
     schedule = evidence.world.schedule
     clients = counted(len({each.client for each in schedule.operations}), "client")
     calls, faults = len(schedule.operations), len(schedule.actions)
-    writes = sum(each.kind == "put" for each in schedule.operations)
+    writes = sum(each.may_write for each in schedule.operations)
     text = (
         f"planned: {counted(calls, 'call')} of {clients}, {counted(writes, 'write')} among them; "
         f"{counted(faults, 'action')}; all heals at {moment(schedule.knobs.duration_ns)}"
@@ -80,6 +80,7 @@ def _waits(evidence: Evidence) -> Iterator[Line]:
             each
             for each in waiting.longest_waits(evidence, 0, end_ns, writes=writes)
             if each[2].operation.kind != "view"  # its client holds it open for a while
+            and not _changed_nothing(each[2])
         ]
         if not waits:
             continue
@@ -93,6 +94,11 @@ def _waits(evidence: Evidence) -> Iterator[Line]:
         yield line._replace(text=f"the longest wait of a {kind}: {line.text}")
         yield from waiting.waited_for(evidence, call, NEEDED - 4)
     yield _outcomes(evidence)
+
+
+def _changed_nothing(call: Call) -> bool:
+    """Whether it was there to write, and has rolled that back: it has waited for no commit."""
+    return call.may_write and call.outcome is Outcome.OK and not call.lsns
 
 
 def _outcomes(evidence: Evidence) -> Line:

@@ -21,12 +21,14 @@ from segments.protocol.events import (
     Restored,
 )
 from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.volume import ProtectionGroup
 from sim.check.invariants import WRITE_QUORUM
 from sim.check.lost_quorums import quorum_without
 from sim.plan.schedule import MS
 from sim.story.evidence import Copy, Evidence, Vote
-from sim.story.lines import LAST, NEEDED, Line, sorted_by, together
+from sim.story.lines import LAST, NEEDED, Line, of_six, sorted_by, together
 from sim.story.recorder import Step
+from sim.wording import counted
 
 
 def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
@@ -35,12 +37,15 @@ def life(evidence: Evidence, lsn: Lsn, weight: int = NEEDED) -> Iterator[Line]:
     if born is None:
         return
     yield birth(evidence, born, weight)
+    if born is evidence.last:
+        return  # it ended the run: nothing could become of it
     yield from _way(evidence, lsn, born, weight)
     yield from _acknowledged_unsynced(evidence, lsn, weight)
     yield from counted_by(evidence, lsn, born.source, weight)
     for name, view in evidence.reference.writers.items():
         vote = evidence.vote(lsn, name)
-        if name != born.source and evidence.reference.is_live(view, lsn) and vote.by_quorum:
+        matters = vote.by_quorum or (vote.passed and vote.passed is evidence.last)
+        if name != born.source and evidence.reference.is_live(view, lsn) and matters:
             yield from counted_by(evidence, lsn, name, weight - 2)
     yield from _folded(evidence, lsn, weight - 3)
     yield holders(evidence, lsn, weight - 1)
@@ -60,9 +65,9 @@ def birth(evidence: Evidence, step: Step[MtrAllocated], weight: int) -> Line:
         text = f"allocates LSN {lsns[0]} for {where}"
     else:
         shown = ", ".join(
-            f"{where} (LSN {' '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
+            f"{where} (LSN {', '.join(lsns)})" for where, lsns in list(wheres.items())[:4]
         )
-        rest = f" and {len(wheres) - 4} more pages" if len(wheres) > 4 else ""
+        rest = f" and {counted(len(wheres) - 4, 'more page')}" if len(wheres) > 4 else ""
         text = f"allocates LSN {records[0].lsn} to {last}, one mini-transaction, for {shown}{rest}"
     for plan in evidence.of(RecoveryPlanned):
         if plan.number < step.number and plan.source != step.source:
@@ -229,15 +234,28 @@ def holders(evidence: Evidence, lsn: Lsn, weight: int) -> Line:
 
 
 def losing(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
-    """Which failure would lose a record that too few have, by the arithmetic of quorums."""
+    """Which failure would lose a record, or the writer's table, that too few have."""
     group = evidence.group(lsn)
     copies = evidence.copies(lsn)
     having = [each for each in group.members if copies[each].held and copies[each].synced]
-    asked = quorum_without(group, having)
-    if asked:
-        away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
-        text = f"{away or 'as it is'}, a read quorum of {_listed(asked)} recovers without LSN {lsn}"
-        yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
+    what = f"LSN {lsn}"
+    last = evidence.last
+    if len(having) >= WRITE_QUORUM and last is not None and isinstance(last.event, Acknowledged):
+        writer = last.source
+        having = evidence.with_table(writer, group.members, last.number)
+        what = f"{writer}'s table: what that annuls may come back"
+    if not quorum_without(group, having):
+        return
+    mute = evidence.mute(group)
+    away = f"if {_listed(having)} {'is' if len(having) == 1 else 'are'} away" if having else ""
+    if asked := quorum_without(group, {*having, *mute}):
+        text = f"{away or 'as it is'}, a read quorum of {_listed(asked)} recovers without {what}"
+    else:
+        text = (
+            f"{_listed(mute)} can answer no recovery: {away or 'as it is'}, "
+            f"no read quorum is left, and nothing recovers"
+        )
+    yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 # ---- whose acknowledgements counted --------------------------------------------------------------
@@ -296,6 +314,7 @@ def _unheard(
         for segment, copy in evidence.copies(lsn).items()
         if segment not in heard and copy.synced and copy.synced.number < passed.number
     ]
+    others = evidence.with_table(passed.source, others, passed.number)
     if len(heard) >= WRITE_QUORUM or len(heard) + len(others) < WRITE_QUORUM:
         return ""
     has = "has" if len(others) == 1 else "have"
@@ -316,12 +335,29 @@ def rightly(evidence: Evidence, lsn: Lsn, weight: int) -> Iterator[Line]:
     right = scls[WRITE_QUORUM - 1]
     if right >= lsn:
         return
-    lacking = _listed([each for each in group.members if heard.get(each, 0) < lsn])
+    if not right and evidence.reference.owner[lsn] != last.source:
+        yield _right_with_table(evidence, last.source, group, weight)
+        return
+    mute = evidence.mute(group)
+    lacking = [each for each in group.members if heard.get(each, 0) < lsn and each not in mute]
     text = (
         f"right would be PGCL {right}, the fourth highest SCL that {last.source} has heard of: "
-        f"LSN {lsn} would wait for one of {lacking}"
+        f"LSN {lsn} would wait for {_one_of(lacking)}"
     )
     yield Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
+
+
+def _right_with_table(evidence: Evidence, writer: str, group: ProtectionGroup, weight: int) -> Line:
+    """Why records that former writers have left do not count yet, wherever they are."""
+    assert evidence.last is not None
+    having = evidence.with_table(writer, group.members, evidence.last.number)
+    lacking = [each for each in group.members if each not in having]
+    text = (
+        f"an SCL counts for {writer} only with its table, and that is at "
+        f"{of_six(having, group.members, WRITE_QUORUM)}; right would be no PGCL yet, until "
+        f"{_one_of(lacking)} has the table, too"
+    )
+    return Line(LAST, evidence.result.virtual_ns, weight, text, gist=True)
 
 
 def _believed_wrongly(evidence: Evidence, lsn: Lsn, vote: Vote, weight: int) -> Iterator[Line]:
@@ -352,6 +388,11 @@ def _listed(names: Sequence[str]) -> str:
     """``A0, B0 and C0``."""
     *rest, last = names
     return f"{', '.join(rest)} and {last}" if rest else last
+
+
+def _one_of(names: Sequence[str]) -> str:
+    """``one of A0 and B0``."""
+    return f"one of {_listed(names)}" if len(names) > 1 else "".join(names) or "ever"
 
 
 def _times(steps: Mapping[SegmentId, Step[Event]]) -> list[tuple[str, int]]:

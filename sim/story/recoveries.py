@@ -139,9 +139,9 @@ def _plan(
     text = f"{name}, with {told}, plans VDL {plan.vdl}; {annulled_newly(plan.table)}"
     born = [each for each in lsns if (b := evidence.birth(each)) and b.number < step.number]
     gone = [str(each) for each in born if plan.table.annuls(each)]
-    text += f", LSN {' '.join(gone)} with it" if gone else ""
+    text += f", LSN {', '.join(gone)} with it" if gone else ""
     kept = [str(each) for each in born if each > plan.vdl and not plan.table.annuls(each)]
-    text += f": LSN {' '.join(kept)}, above the VDL, is not annulled" if kept else ""
+    text += f": LSN {', '.join(kept)}, above the VDL, is not annulled" if kept else ""
     yield Line(step.number, step.time_ns, weight, text)
     yield from _table_kept(evidence, step, replies, lsns)
 

@@ -17,13 +17,14 @@ from sim.check.invariants import INVARIANTS
 from sim.commands.case import Case
 from sim.commands.explain import explanation
 from sim.run import Run, RunResult
+from sim.story.calls import call_text
 from sim.view.board import VOLUME, Value
 from sim.view.landmarks import episodes, landmarks, planned
 from sim.view.lives import NEVER, Life
 from sim.view.maker import MAX_EVENTS, SCHEDULE, FilmMaker
-from sim.view.sentences import call_text, client_of, statements_of
+from sim.view.sentences import client_of, statements_of
 from sim.view.tale import story
-from sim.view.words import words
+from sim.view.words import FIELDS, words
 from sim.wording import PROGRAM
 from sim.world.fault import ADDRESSES, FAULTS, NOBODY
 
@@ -150,7 +151,7 @@ def _nodes(maker: FilmMaker) -> list[Film]:
         elif kind == "client":
             told = "calls the engine, one call after the other"
         else:
-            told = {SCHEDULE: "what is planned for the run: faults, and that all heals"}.get(
+            told = {SCHEDULE: FIELDS[SCHEDULE]}.get(
                 name, "carries messages, and may lose, repeat and delay them"
             )
         found.append(

@@ -28,11 +28,12 @@ from sim.plan.episodes import is_repair, titled
 from sim.plan.schedule import Action
 from sim.run import Run
 from sim.story import Recorder
+from sim.story.calls import call_text
 from sim.view.board import Board, Value
 from sim.view.kinds import Kind, kind_of
 from sim.view.lives import Lives
 from sim.view.mail import Mail, told
-from sim.view.sentences import Sentences, call_text, client_of
+from sim.view.sentences import Sentences, client_of
 from sim.view.subjects import Question, Subjects, question_of, sent_by, taken_by
 from sim.world.history import Call
 from sim.world.listener import Listener

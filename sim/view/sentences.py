@@ -35,16 +35,6 @@ def client_of(call: Call) -> str:
     return f"client {call.operation.client}"
 
 
-def call_text(call: Call) -> str:
-    """What a call asks for."""
-    operation = call.operation
-    where = ", ".join(map(str, operation.pages))
-    if call.is_sql:
-        return f"sql {operation.way} account {where}"
-    noun = "page" if len(operation.pages) == 1 else "pages"
-    return f"{operation.kind} {noun} {where}"
-
-
 def statements_of(call: Call) -> list[str]:
     """What a call in SQL has said, with the values bound to it, as far as there is room."""
     said = [*call.sql.script, *(each.statement for each in call.sql.readings)]

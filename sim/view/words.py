@@ -12,6 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from sim.check.invariants import INVARIANTS
+from sim.world.fault import FAULTS
+
 _PLACES: Final = ("../glossary.md", "../../docs/glossary.md")
 """Where the glossary is, from here: in an installed package, in the source tree."""
 _ROW: Final = re.compile(r"^\| ([^|]+) \| ([^|]+) \|(?: [^|]*\|)?$", re.MULTILINE)
@@ -34,6 +37,8 @@ FIELDS: Final[Mapping[str, str]] = {
     "table": "the truncation table that a segment has adopted: what is annulled, by whose recovery",
     "call": "what a client asks a writer for, and waits for; calls are numbered over the whole run",
     "detached": "why a message was lost: nobody was there to take it when it arrived",
+    "heartbeat": "a batch without redo: it tells a segment the VDL, and is acknowledged like any",
+    "schedule": "what is planned for the run: faults, and that all heals",
     "cut": "why a message was lost: a fault has cut the link",
     "loss": "why a message was lost: by chance, as the link's profile has it",
     "annulled": "LSNs that recoveries have annulled: none of them ever exists again",
@@ -58,5 +63,7 @@ def glossary() -> Mapping[str, str]:
 
 
 def words() -> dict[str, str]:
-    """All that the page has a hover text for."""
-    return {**glossary(), **FIELDS}
+    """All that the page has a hover text for, or that its search explains."""
+    rules = {each.name: each.text for each in INVARIANTS.values()}
+    faults = {each.name: each.summary.replace("`", "") for each in FAULTS.values()}
+    return {**rules, **faults, **glossary(), **FIELDS}

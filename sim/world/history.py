@@ -10,7 +10,7 @@ import attrs
 from segments.protocol.errors import AuroraError
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.messages import PageImage
-from sim.plan.schedule import READS, SQL, SQL_WRITES, Operation
+from sim.plan.schedule import READS, SQL, Operation
 from sim.world.sql_history import SqlPart
 
 
@@ -91,7 +91,7 @@ class Call:
     @property
     def may_write(self) -> bool:
         """Whether it may become part of the log, by itself or by SQL."""
-        return self.writes_pages or (self.is_sql and self.operation.way in SQL_WRITES)
+        return self.operation.may_write
 
     @property
     def writes_pages(self) -> bool:

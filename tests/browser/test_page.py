@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import pytest
@@ -70,6 +71,10 @@ LOST: Final = """import('view/store.js').then(({ app }) => {
   const { sent_ns, to } = film.messages.find(
     (each) => each.lost && kind(each.from) === 'writer' && kind(each.to) === 'segment');
   return [film.nodes[to].id, sent_ns, film.tripNs];
+})"""
+FAULT: Final = """import('view/store.js').then(({ app }) => {
+  const { title, from_ns } = app.runs.get('main').film.episodes[0];
+  return [title, from_ns];
 })"""
 FAINT: Final = """() => {
   const paper = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
@@ -313,6 +318,8 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         page.click(".story li:has-text('and yet its PGCL') .link:text('LSN 17')")
         press(page, "2")
         page.wait_for_selector(".summary:has-text('3 of 6')")
+        told = page.inner_text(".life li:last-child")
+        assert re.fullmatch(r"The run ends here: client \d+ has not been told yet", told)
         assert "17" in page.inner_text(".writer .value[data-word=VDL]")
         assert page.locator(".invariants li.broken").count() == 0
         press(page, "3")
@@ -338,8 +345,15 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         before = page.evaluate(DOTS)
         press(page, "Escape")
         until(page, f"{DOTS} === {before!r}")  # no way of what was not sent
+        for word, says in (("heartbeat", "without redo"), ("pgcl-is-backed", "4 of 6 members")):
+            find(page, word)
+            page.wait_for_selector(f".panel:has-text('{says}')")
+        title, begins = page.evaluate(FAULT)
+        find(page, title)
+        until(page, f"Math.abs({CLOCK} - {begins / 1e9}) < 1e-6")
         press(page, "4")
         page.wait_for_selector("h2:text('Fork at')")
+        assert "A run ends at its finding" in page.inner_text(".panel .how")
         assert page.locator(".panel button:disabled").first.inner_text() == "Run the fork"
         assert "third-highest-scl" in page.inner_text(".command")
 

@@ -180,7 +180,7 @@ FACTS: dict[str, tuple[str, ...]] = {
         "page 0 as of 1 should hold LSN 1",
     ),
     "same-mtr-chain": (
-        "allocates LSN 2 to 3, one mini-transaction, for page 0 (LSN 2 3)",
+        "allocates LSN 2 to 3, one mini-transaction, for page 0 (LSN 2, 3)",
         "writer-1 allocates LSN 3 of page 0 after 0: expected 2",
     ),
 }
@@ -495,6 +495,60 @@ def test_what_fewer_than_four_have_a_read_quorum_may_not_know_of() -> None:
         assert not asked or asked in blind
 
 
+@pytest.mark.parametrize(
+    ("seed", "gone", "others"), [(1, "B0", "A0 and C0"), (3, "F0", "B0 and D0")]
+)
+def test_who_cannot_answer_is_in_no_read_quorum(seed: int, gone: str, others: str) -> None:
+    """B0 was rolled back and is lost; both promises of F0 have rotted, and it is down."""
+    text = told(open_case(seed, None, "third-highest-scl")).text()
+    assert f"would wait for one of {others} " in text
+    assert f"{gone} can answer no recovery: if " in text
+    assert "no read quorum is left, and nothing recovers" in text
+    assert "recovers without" not in text
+
+
+def test_a_record_that_all_have_counts_only_with_its_writers_table() -> None:
+    run = told(open_case(4, None, "third-highest-scl"))
+    text = run.text()
+    assert "writer-4 hears LSN 22 acknowledged by A0 first, C0 E0 (+0.1 ms): 3 of 6" in text
+    assert "is at A0 C0 E0: 3 of 6, needs 4; right would be no PGCL yet, until one of B0" in text
+    assert "a read quorum of B0, D0 and F0 recovers without writer-4's table" in text
+    assert "PGCL 0" not in text and "C0 has it on disk, too, only unheard" in text
+    last = run.recorder.steps[-1].number
+    assert last in {each.number for each in tell(run.recorder, run.result, 20, 100)}
+
+
+THE_ACCUSED = {
+    "merge-loses-a-boundary": (
+        "A0 folds its log into layer-2: 1 record of LSN 1",
+        "A0 merges layers 2, 3, 4, 5, 6, 7, 8 into layer-9: 0 records of LSN 1–7",
+        "expected 7; missing: LSN 1–7; not its own: none",
+    ),
+    "stale-page-cached": (
+        "writer-1 allocates LSN 1 for page 0",
+        "call 2 of client 2 through writer-1: get page 0",
+        "writer-1 asks A0 (known SCL 2, needed 2) for page 0 as of 2",
+        "expected 1, the last record of that page before it",
+    ),
+    "sql-read-before-durable": (
+        "page 3 (LSN 55, 56), page 4 (LSN 57, 58) and 1 more page",
+        "sql head account 0, 1",
+        "call 12 ends, ok",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THE_ACCUSED)
+def test_the_last_of_a_story_is_what_the_checker_objects_to(name: str) -> None:
+    run = of_bug(name)
+    for fact in THE_ACCUSED[name]:
+        assert fact in run.text(), fact
+    story = tell(run.recorder, run.result, 20, 100)
+    last = [each.number for each in story if each.number < len(run.recorder.steps)][-1]
+    assert last == run.recorder.steps[-1].number
+    assert run.result.invariant != "one-lsn-one-record" or "no batch" not in run.text()
+
+
 def test_the_heaviest_sentences_are_told_causes_first() -> None:
     lines = [
         Line(LAST, 9, NEEDED, "the end"),
@@ -558,7 +612,7 @@ def test_a_missed_expectation_is_told_with_the_call_that_waited_longest(tmp_path
     assert done.exit_code == 1, done.output
     text = " ".join(done.output.split())
     assert re.search(
-        r"through writer-1: put pages? [\d ]+ returns at 0\.\d{4} s, after \d+ ms: ok", text
+        r"through writer-1: put pages? [\d, ]+ returns at 0\.\d{4} s, after \d+ ms: ok", text
     )
     assert re.search(r"acknowledged by [^:]*C0 \(\+\d+\.\d ms[^:]*: 4 of 6, needs 4", text)
     assert "fault: crash az1,C" in text and "repair: restart C" in text
@@ -596,6 +650,11 @@ PASSED = {
         "behind at the end: B0 (disk lost)",
     ),
     "zombie-writer": ("is fenced: ", "answered: 107 of 144 calls; 30 unknown; 7 refused"),
+    "bank-during-az-outage": (
+        "planned: 212 calls of 10 clients, 122 writes among them",
+        "the longest wait of a read: call 143 of client 9 through writer-2: sql at account 4, 6",
+        "the longest wait of a write: call 175 of client 4 through writer-2: sql auto account 3, 7",
+    ),
     "quiet": ("0 actions", "marks none: nothing out of the ordinary happened"),
 }
 

@@ -232,6 +232,9 @@ def test_whatever_is_shown_has_its_words(default: Filmed) -> None:
     fields = {each["field"].partition(":")[0] for each in default.film["slots"]}
     known = {term.lower() for term in words()}
     assert fields <= known
+    assert {each["name"].lower() for each in default.film["invariants"]} <= known
+    assert {each["kind"].lower() for each in default.film["faults"]} <= known
+    assert {"heartbeat", "detached", "schedule"} <= known
     assert words()["VDL"] == "volume durable LSN: the highest CPL at or below the VCL"
 
 

@@ -124,6 +124,7 @@ export function commitLife(film, commit) {
   if (commit.annulled >= 0) lines.push(line(commit.annulled, "Annulled by a recovery: its LSNs never exist again", { mark: "never" }));
   lines.sort((a, b) => a.n - b.n);
   if (commit.readers.length > 12) lines.push(line(-1, `and ${plural(commit.readers.length - 12, "later read")}`));
+  if (call && call.returned < 0 && commit.durable >= 0) lines.push(line(-1, `The run ends here: ${name(call.client)} has not been told yet`));
   if (commit.annulled < 0 && commit.durable < 0) lines.push(line(-1, "It never became durable in this run", { mark: "never" }));
   return lines;
 }

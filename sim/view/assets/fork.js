@@ -26,7 +26,7 @@ export function Fork() {
   const { film } = active();
   const at = Math.round(app.t);
   return html`<h2>Fork at ${briefMoment(at)}${app.active === "main" ? "" : `, of ${app.active}`}</h2>
-    <p class="dim how">The run stays as it is up to this moment. From here on it has what you add and lacks what you take away; the same seed decides the rest.</p>
+    <p class="dim how">The run stays as it is up to this moment. From here on it has what you add and lacks what you take away; the same seed decides the rest. A run ends at its finding, and so does a fork: what would be lost after it is not played.</p>
     <${AddFault} film=${film} at=${at} />
     <${Changes} film=${film} at=${at} />
     <${Go} film=${film} at=${at} />

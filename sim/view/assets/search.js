@@ -1,5 +1,5 @@
 // Name a thing and it is selected: "LSN 12", "page 3", "commit 12", "A0", "message 7", "call 3", "0.6",
-// or a word to be explained: "PGCL". What the page calls a thing names it: "WriteBatch #7", "Commit
+// "crash az3", or a word to be explained: "PGCL", "heartbeat", "pgcl-is-backed", "crash". What the page calls a thing names it: "WriteBatch #7", "Commit
 // LSN 3–4".
 
 import { app, select, set } from "view/store.js";
@@ -42,6 +42,12 @@ export function find(film, words) {
     const scale = { s: 1e9, ms: 1e6, us: 1e3, "µs": 1e3 }[moment[3] ?? "s"];
     app.notice = "";
     toTime(parseFloat(words) * scale);
+    return true;
+  }
+  const fault = film.episodes.find((each) => each.title.toLowerCase() === words.trim().toLowerCase());
+  if (fault) {
+    set({ notice: "" });
+    toTime(fault.from_ns);
     return true;
   }
   const thing = thingNamed(film, words);

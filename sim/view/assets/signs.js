@@ -14,7 +14,7 @@ export const STATES = {
   clogged: ["◌", "Clogged: what it sends is held back."],
   damaged: ["◍", "Damaged: something on its disk did not match its checksum."],
   paused: ["‖", "Paused: it hears and says nothing until it is resumed."],
-  lost: ["✕", "Lost: its disk is gone, and with it every promise made on it."],
+  lost: ["✕", "Lost: its disk is gone, or was rolled back to an older copy, and with it every promise made on it."],
   fenced: ["✕", "Fenced: a segment has told it of a later writer; it stops."],
 };
 

@@ -71,7 +71,7 @@ function heldWords(film) {
   const tested = film.invariants.filter((each) => each.checks > 0);
   const checks = tested.reduce((sum, each) => sum + each.checks, 0);
   const idle = film.invariants.length - tested.length;
-  return `${plural(tested.length, "invariant")} held in ${plural(checks, "check")}${idle ? `; ${idle} were not put to the test` : ""}.`;
+  return `${plural(tested.length, "invariant")} held in ${plural(checks, "check")}${idle ? `; ${idle} ${idle === 1 ? "was" : "were"} not put to the test` : ""}.`;
 }
 
 /** The last thing that is told before the finding: mostly it says all. */
