@@ -230,15 +230,16 @@ const LOG_WORDS = "The newest part of its log: filled up to the SCL, pale up to 
 /** How many commits a card may have room for, by the window's height. */
 const roomFor = (groups) => Math.max(2, Math.min(20, Math.floor((window.innerHeight - 640) / 20 / groups)));
 
-/** The newest commits, newest first, and how far this segment is with each; as many as there is room for. */
+/** The one that a finding speaks of, the newest commits, newest first, and how far this segment is with each; as many as there is room for. */
 function Recent({ run, node }) {
   const { film, cursor } = run;
-  const rows = [];
   const most = roomFor(film.groups.length);
+  const mine = (commit) => film.groups.length === 1 || commit.pg === film.nodes[node].group;
+  const accused = film.accusedAt(cursor);
+  const rows = accused && mine(accused) ? [accused] : [];
   for (let i = upperBound(film.allocated, cursor - 1) - 1; i >= 0 && rows.length < most; i -= 1) {
     const commit = film.commits[i];
-    const mine = film.groups.length === 1 || commit.pg === film.nodes[node].group;
-    if (mine && (commit.annulled < 0 || commit.annulled >= cursor)) rows.push(commit);
+    if (commit !== accused && mine(commit) && (commit.annulled < 0 || commit.annulled >= cursor)) rows.push(commit);
   }
   return html`<ol class="recent" aria-hidden="true">${rows.map((commit) => {
     const words = stageOf(commit, node, cursor, run.moment.of(node, "state"));
