@@ -257,7 +257,8 @@ function LittleLog({ run, scl, received }) {
     newest = Math.max(newest, (moment.of(writer, "next_lsn") || 1) - 1);
     vdl = Math.max(vdl, moment.of(writer, "vdl") || 0);
   }
-  const end = newest ? film.axis.columnOf(newest) + 1 : 0;
+  // What is annulled behind the last commit has no column on the axis, and takes no room here.
+  const end = newest ? Math.min(film.axis.columnOf(newest) + 1, film.axis.columns) : 0;
   const from = Math.max(0, end - WINDOW);
   const range = Math.max(end - from, 8);
   const column = (lsn) => (lsn ? film.axis.columnOf(lsn) + 1 : 0);
