@@ -11,7 +11,7 @@ import { activate, app, nameOf, select, useApp } from "view/store.js";
 import { hideTip, showTip, wordsFor } from "view/words.js";
 
 const WINDOW = 48; // LSNs in a card's little log
-const CLIENTS = 8;
+const CLIENTS = 8; // in a line, unless two maps share a narrow window
 const WRITERS = 3;
 
 export function ClusterMap({ run }) {
@@ -112,19 +112,22 @@ const marked = (node) =>
 
 const pickNode = (node) => () => select({ type: "node", id: node });
 
+const clientsInLine = () => (app.other ? Math.max(4, Math.min(CLIENTS, Math.floor((window.innerWidth - 300) / 150))) : CLIENTS);
+
 function Clients({ run }) {
+  const most = clientsInLine();
   const { film } = run;
   const here = run.cursor > 0 ? film.node[run.cursor - 1] : -1;
   const { clients } = film;
   const chosen = app.selection?.type === "node" ? clients.indexOf(app.selection.id) : -1;
-  const first = Math.max(0, Math.floor(chosen / CLIENTS) * CLIENTS);
-  const shown = clients.slice(first, first + CLIENTS);
-  const next = clients[first + CLIENTS] ?? clients[0];
+  const first = Math.max(0, Math.floor(chosen / most) * most);
+  const shown = clients.slice(first, first + most);
+  const next = clients[first + most] ?? clients[0];
   return html`<div class="clients">
     ${shown.map((node) => html`<button key=${node} data-node=${node}
         class="client${marked(node)}${here === node ? " here" : ""}"
         data-tip=${film.nodes[node].words} onClick=${pickNode(node)}>${film.nodes[node].id}</button>`)}
-    ${clients.length > CLIENTS && html`<button class="client" data-tip="Show other clients, from ${film.nodes[next].id} on"
+    ${clients.length > most && html`<button class="client" data-tip="Show other clients, from ${film.nodes[next].id} on"
         onClick=${pickNode(next)}>+ ${clients.length - shown.length}</button>`}
   </div>`;
 }
@@ -215,7 +218,7 @@ function Segment({ run, node, size }) {
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
     <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b class=${scl < 1e4 ? "" : "long"}>${count(scl)}</b><//>
-      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap ? `${app.other ? "" : "gap "}${gap.replace("LSN ", "")}` : ""}</span>` : ""}</div>
+      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap && html`<span class="dim">gap </span>${gap.replace("LSN ", "")}`}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">
       <${Value} word="epoch">${brief(moment.of(node, "epoch"))}<//>
