@@ -1,7 +1,7 @@
 // Everything by keyboard.
 
 import { useEffect, useRef } from "preact/hooks";
-import { toDifference } from "view/fork.js";
+import { closeFork, toDifference } from "view/fork.js";
 import { html } from "view/html.js";
 import { TABS } from "view/inspector.js";
 import { zoom } from "view/lanes.js";
@@ -20,6 +20,7 @@ function escape() {
   if (app.dialog) return set({ dialog: null });
   if (app.tour) return skipTour();
   if (app.selection) return select(null);
+  if (app.other) return closeFork();
   return set({ notice: "" });
 }
 
@@ -68,7 +69,7 @@ const KEYS = [
   ["One thing", [
     ["/", "/", "find it by its name", () => document.getElementById("find").focus(), () => document.getElementById("find").focus()],
     ["Backspace", "Backspace", "what was selected before", selectBack],
-    ["Escape", "Esc", "select nothing; close", escape],
+    ["Escape", "Esc", "select nothing; close; one run again", escape],
     ["t", "t", "dark or light; with Shift, the tour", theme, startTour],
     ["?", "?", "these keys", () => set({ dialog: app.dialog ? null : "keys" }), () => set({ dialog: app.dialog ? null : "keys" })],
   ]],

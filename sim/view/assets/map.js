@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { acknowledged, fateOf, stageOf, upperBound } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { Dots, hitDot } from "view/dots.js";
+import { closeFork } from "view/fork.js";
 import { html } from "view/html.js";
 import { shownStamp } from "view/canvas.js";
 import { stateSign, stateWords } from "view/signs.js";
@@ -61,12 +62,13 @@ export function ClusterMap({ run }) {
 function RunName({ run }) {
   const fork = app.forks.get(run.name);
   const verdict = run.film.run.verdict;
-  return html`<button class="runname" onClick=${() => activate(run.name)}
+  return html`<div class="runhead"><button class="runname" onClick=${() => activate(run.name)}
       aria-pressed=${run.name === app.active}>
     <strong>${nameOf(run.name)}</strong>
     <span class="dim" data-tip=${fork?.title}>${fork?.title ?? run.film.run.name}</span>
-    <span class=${verdict === "passed" ? "good" : "bad"}>${verdict}</span>
-  </button>`;
+    <span class=${verdict === "passed" ? "good" : "bad"}>${verdict}</span></button>
+    ${fork && html`<button class="icon" onClick=${closeFork} aria-label="Close ${run.name}" data-tip="The run alone again (key: Escape)">✕</button>`}
+  </div>`;
 }
 
 function measure(box, places) {
