@@ -143,7 +143,7 @@ function Invariants({ run }) {
   return html`<ol class="invariants">${order.map((each) => {
     const broken = each.broken_at !== null && each.broken_at !== undefined;
     const at = broken ? (film.t[each.broken_at] ?? film.endNs) / film.endNs : 1;
-    const now = broken && cursor > each.broken_at;
+    const now = broken && (film.t[cursor - 1] ?? 0) >= (film.t[each.broken_at] ?? Infinity); // the clock's, as it stands beside it
     const idle = !broken && !each.checks;
     return html`<li key=${each.name} class=${broken ? "broken" : ""}>
       <span class=${now ? "bad" : idle ? "dim" : "good"}>${now ? "✕" : idle ? "–" : "✓"}</span>
