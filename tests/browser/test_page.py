@@ -248,9 +248,12 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
         press(page, "l")
         page.wait_for_selector(".lanes canvas")
         page.locator(".filters label:has-text('LSN') input").press_sequentially("1a2")
-        page.wait_for_selector("text=clear filter")
+        page.wait_for_selector(".filters button:has-text('only LSN 12')")
         assert page.locator(".filters label:has-text('LSN') input").input_value() == "12"
-        page.click("text=clear filter")
+        press(page, "l", "1")  # the map has the way out, too
+        page.click(".listhead button:has-text('only LSN 12')")
+        assert page.locator(".listhead button").count() == 0
+        press(page, "l")
         page.select_option("select[aria-label=Kind]", "fault")
         press(page, "1")
         until(
