@@ -287,7 +287,13 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         page.wait_for_selector(".differ")
         ours, theirs = page.inner_text("#sentence"), page.inner_text(".othersentence")
         assert ours != theirs.partition(": ")[2]
-        assert "crash" in theirs
+        assert "stops at once" in theirs
+        assert page.locator(".segment.down").count() == 1  # the two maps differ, too
+        button = page.locator("[data-fork] button:text-is('Close')").bounding_box()
+        panel = page.locator("#panel").bounding_box()
+        assert button is not None
+        assert panel is not None
+        assert button["y"] + button["height"] < panel["y"] + panel["height"]
         command = page.inner_text("[data-fork] .command")
         assert "python -m aurora.sim" in command
         assert command.count("--remove") == 2  # that it ends goes with it
