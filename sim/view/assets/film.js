@@ -241,6 +241,13 @@ export class Film {
     return this.commitsIn(lsn, lsn)[0] ?? null;
   }
 
+  /** The newest LSN that was given in the first `cursor` events and is not annulled; 0 if there is none. */
+  newestAt(cursor) {
+    let i = upperBound(this.allocated, cursor - 1) - 1;
+    while (i >= 0 && fateOf(this.commits[i], cursor) === "annulled") i -= 1;
+    return this.commits[i]?.lsn ?? 0;
+  }
+
   /** The commit that is being acknowledged after `cursor` events: the one that a finding speaks of,
    * or the oldest that still waits, or else the newest that is durable. */
   commitAt(cursor) {

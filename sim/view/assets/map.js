@@ -256,14 +256,9 @@ function Recent({ run, node }) {
 /** The last LSNs as a bar: filled up to the SCL, outlined to what was received, a tick at the VDL. */
 function LittleLog({ run, scl, received }) {
   const { film, moment } = run;
-  let newest = 0;
-  let vdl = 0;
-  for (const writer of film.writers) {
-    newest = Math.max(newest, (moment.of(writer, "next_lsn") || 1) - 1);
-    vdl = Math.max(vdl, moment.of(writer, "vdl") || 0);
-  }
-  // What is annulled behind the last commit has no column on the axis, and takes no room here.
-  const end = newest ? Math.min(film.axis.columnOf(newest) + 1, film.axis.columns) : 0;
+  const newest = film.newestAt(run.cursor);
+  const vdl = Math.max(0, ...film.writers.map((writer) => moment.of(writer, "vdl") || 0));
+  const end = newest ? film.axis.columnOf(newest) + 1 : 0;
   const from = Math.max(0, end - WINDOW);
   const range = Math.max(end - from, 8);
   const column = (lsn) => (lsn ? film.axis.columnOf(lsn) + 1 : 0);
