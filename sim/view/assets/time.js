@@ -33,9 +33,11 @@ function follow() {
   }
 }
 
-/** How many events have happened once this one is seen: a fault is, by what falls at the same moment. */
+/** How many events have happened once this one is seen: a fault is, by what it makes fall. */
 function shownAfter(of, n) {
-  return of.classOf(n) === "fault" ? of.cursorAt(of.t[n]) : n + 1;
+  let next = n + 1;
+  if (of.classOf(n) === "fault") while (of.t[next] === of.t[n] && of.classOf(next) === "fault") next += 1;
+  return next;
 }
 
 /** To the first event in which the active run and another differ; false if there is none. */
