@@ -95,9 +95,10 @@ function Words({ run, sentence, at: event = null }) {
   const refs = [...sentence.refs].sort((a, b) => a.from - b.from);
   for (const ref of refs) {
     if (ref.from < at || !thingOf(film, ref)) continue;
-    parts.push(sentence.text.slice(at, ref.from));
+    const [, before, bracket] = /^(.*?)(\(?)$/s.exec(sentence.text.slice(at, ref.from)); // no line ends behind it
+    parts.push(before);
     const words = sentence.text.slice(ref.from, ref.to);
-    parts.push(html`<button class="link" data-tip=${tipOf(film, words, ref)} onClick=${() => follow(film, ref, event)}>${words}</button>`);
+    parts.push(html`<span class="whole">${bracket}<button class="link" data-tip=${tipOf(film, words, ref)} onClick=${() => follow(film, ref, event)}>${words}</button></span>`);
     at = ref.to;
   }
   parts.push(sentence.text.slice(at));
