@@ -46,6 +46,11 @@ OVERLAPS: Final = """() => {
   }
   return found;
 }"""
+WITHOUT_CELLS: Final = """() => [...document.querySelectorAll('.segment')].filter((card) => {
+  const cell = card.querySelector('.recent li')?.getBoundingClientRect();
+  const { bottom, right } = card.getBoundingClientRect();
+  return !cell || cell.bottom > bottom || cell.right > right + 1;
+}).map((card) => card.textContent)"""
 WAITING: Final = """[...document.querySelectorAll('.map')].map(
   (map) => +map.querySelector('.writer .value[data-word=waiting]').lastChild.textContent)"""
 CUT_WORDS: Final = """(() => {
@@ -151,7 +156,7 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
     def steps(page: Page) -> None:
         film = page.evaluate(
             "fetch('./film?run=main').then(answer => answer.json()).then("
-            "({keyframes, slots, nodes}) => ({keyframes, slots, nodes}))"
+            "({keyframes, slots, nodes, landmarks}) => ({keyframes, slots, nodes, landmarks}))"
         )
         for keyframe in film["keyframes"][-1:0:-3]:
             find(page, f"event {keyframe['event']}")
@@ -162,6 +167,13 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
             press(page, "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight")  # by assignments
             until(page, f"{MOMENT} === '{keyframe['event']}'")
             assert shown_scls(page) == expected
+        opened = [each["event"] for each in film["landmarks"] if each["kind"] == "opened"]
+        find(page, f"event {opened[-1] + 1}")  # LSNs are annulled, and none is given yet
+        until(page, f"{MOMENT} === '{opened[-1] + 1}'")
+        widths = page.eval_on_selector_all(
+            ".littlelog .have", "bars => bars.map(b => +b.getAttribute('width'))"
+        )
+        assert max(widths) == 100
         find(page, "1.7")
         press(page, "Escape")
         until(page, f"{CLOCK} === 1.7 && document.querySelector('.lifehead') === null")
@@ -250,7 +262,7 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
         page.locator(".filters label:has-text('LSN') input").press_sequentially("1a2")
         page.wait_for_selector(".filters button:has-text('only LSN 12')")
         assert page.locator(".filters label:has-text('LSN') input").input_value() == "12"
-        press(page, "l", "1")  # the map has the way out, too
+        press(page, "Escape", "l", "1")  # the map has the way out, too
         page.click(".listhead button:has-text('only LSN 12')")
         assert page.locator(".listhead button").count() == 0
         press(page, "l")
@@ -288,7 +300,9 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         ours, theirs = page.inner_text("#sentence"), page.inner_text(".othersentence")
         assert ours != theirs.partition(": ")[2]
         assert "stops at once" in theirs
-        assert page.locator(".segment.down").count() == 1  # the two maps differ, too
+        maps = page.locator(".map").all()
+        ours_down, theirs_down = (each.locator(".segment.down").count() for each in maps)
+        assert theirs_down == ours_down + 1
         button = page.locator("[data-fork] button:text-is('Close')").bounding_box()
         panel = page.locator("#panel").bounding_box()
         assert button is not None
@@ -310,6 +324,12 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         page.wait_for_selector(".map.active .runname:has-text('fork-1')")
         find(page, "1.6")  # with two writers
         assert page.evaluate(OVERLAPS) == []
+        page.set_viewport_size({"width": 1024, "height": 700})
+        until(page, FITS)
+        assert page.evaluate(OVERLAPS) == []
+        assert page.evaluate(WITHOUT_CELLS) == []
+        press(page, "Escape", "Escape")  # the selection, and the comparison
+        until(page, "document.querySelectorAll('.map').length === 1")
 
     assert browser.visit(served, steps, first=True) == []
 
@@ -318,6 +338,13 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
     def steps(page: Page) -> None:
         page.wait_for_selector("h2:text('pgcl-is-backed')")
         assert "PGCL = the 3rd highest SCL" in page.inner_text("div.finding")
+        assert page.get_attribute(".ring", "aria-label") == (
+            "LSN 16–17: 3 of 6 acknowledged, declared durable"
+        )
+        assert set(page.locator(".recent li:first-child").all_inner_texts()) == {"17"}
+        assert (
+            page.evaluate("import('view/signs.js').then((m) => m.family('ConfirmEpoch'))") == "read"
+        )
         page.click(".story li:has-text('and yet its PGCL') .goto")
         page.click(".story li:has-text('and yet its PGCL') .link:text('LSN 17')")
         press(page, "2")
@@ -325,7 +352,10 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         assert "17" in page.inner_text(".writer .value[data-word=VDL]")
         assert page.locator(".invariants li.broken").count() == 0
         press(page, "3")
-        page.wait_for_selector(".invariants li.broken")
+        page.wait_for_selector(
+            ".invariants li.broken"
+        )  # by the clock: one event before the finding
+        assert page.inner_text(".invariants li.broken > :first-child") == "✕"
         find(page, "pgcl")
         page.wait_for_selector(".panel:has-text('write quorum of the group')")
         press(page, "Shift+T")
@@ -413,6 +443,12 @@ def test_it_is_legible(
             page.set_viewport_size({"width": width, "height": height})
             until(page, FITS)
             assert page.evaluate(OVERLAPS) == []
+            assert page.evaluate(WITHOUT_CELLS) == []
+            press(page, "l")
+            page.wait_for_selector(".lanes canvas")
+            assert page.evaluate(OVERLAPS) == []
+            press(page, "l")
+            page.wait_for_selector(".map")
         press(page, "t")
         until(page, f"document.documentElement.dataset.theme !== '{theme}'")
 
