@@ -195,11 +195,15 @@ function away(context, run, view, y) {
   const last = marks(run).next - 1;
   const column = view.axis.columnOf(last) - view.first;
   if (column >= 0 && column < view.columns) return;
-  const words = `${nameOf(run.name)} is at LSN ${count(last)}`;
+  const place = `${nameOf(run.name)} is at LSN ${count(last)}`;
+  const words = column < 0 ? `← ${place}` : `${place} →`;
+  const wide = context.measureText(words).width + 8;
+  const left = column < 0 ? LEFT : LEFT + view.columns * CELL - wide;
+  context.fillStyle = colors.panel;
+  context.fillRect(left, y - 10, wide, 13);
   context.fillStyle = colors.ink;
-  context.textAlign = column < 0 ? "left" : "right";
-  if (column < 0) context.fillText(`← ${words}`, LEFT + 4, y);
-  else context.fillText(`${words} →`, LEFT + view.columns * CELL - 4, y);
+  context.textAlign = "left";
+  context.fillText(words, left + 4, y);
 }
 
 /** A commit of the other run. */
