@@ -47,6 +47,11 @@ OVERLAPS: Final = """() => {
   }
   return found;
 }"""
+WITHOUT_CELLS: Final = """() => [...document.querySelectorAll('.segment')].filter((card) => {
+  const cell = card.querySelector('.recent li')?.getBoundingClientRect();
+  const { bottom, right } = card.getBoundingClientRect();
+  return !cell || cell.bottom > bottom || cell.right > right + 1;
+}).map((card) => card.textContent)"""
 WAITING: Final = """[...document.querySelectorAll('.map')].map(
   (map) => +map.querySelector('.writer .value[data-word=waiting]').lastChild.textContent)"""
 CUT_WORDS: Final = """(() => {
@@ -156,7 +161,7 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
     def steps(page: Page) -> None:
         film = page.evaluate(
             "fetch('./film?run=main').then(answer => answer.json()).then("
-            "({keyframes, slots, nodes}) => ({keyframes, slots, nodes}))"
+            "({keyframes, slots, nodes, landmarks}) => ({keyframes, slots, nodes, landmarks}))"
         )
         for keyframe in film["keyframes"][-1:0:-3]:
             find(page, f"event {keyframe['event']}")
@@ -167,6 +172,13 @@ def test_each_moment_is_the_films(browser: Browser, served: str) -> None:
             press(page, "ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight")  # by assignments
             until(page, f"{MOMENT} === '{keyframe['event']}'")
             assert shown_scls(page) == expected
+        opened = [each["event"] for each in film["landmarks"] if each["kind"] == "opened"]
+        find(page, f"event {opened[-1] + 1}")  # LSNs are annulled, and none is given yet
+        until(page, f"{MOMENT} === '{opened[-1] + 1}'")
+        widths = page.eval_on_selector_all(
+            ".littlelog .have", "bars => bars.map(b => +b.getAttribute('width'))"
+        )
+        assert max(widths) == 100
         find(page, "1.7")
         press(page, "Escape")
         until(page, f"{CLOCK} === 1.7 && document.querySelector('.lifehead') === null")
@@ -253,9 +265,12 @@ def test_one_thing_is_followed_through_its_life(browser: Browser, served: str) -
         press(page, "l")
         page.wait_for_selector(".lanes canvas")
         page.locator(".filters label:has-text('LSN') input").press_sequentially("1a2")
-        page.wait_for_selector("text=clear filter")
+        page.wait_for_selector(".filters button:has-text('only LSN 12')")
         assert page.locator(".filters label:has-text('LSN') input").input_value() == "12"
-        page.click("text=clear filter")
+        press(page, "Escape", "l", "1")  # the map has the way out, too
+        page.click(".listhead button:has-text('only LSN 12')")
+        assert page.locator(".listhead button").count() == 0
+        press(page, "l")
         page.select_option("select[aria-label=Kind]", "fault")
         press(page, "1")
         until(
@@ -289,7 +304,15 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         page.wait_for_selector(".differ")
         ours, theirs = page.inner_text("#sentence"), page.inner_text(".othersentence")
         assert ours != theirs.partition(": ")[2]
-        assert "crash" in theirs
+        assert "stops at once" in theirs
+        maps = page.locator(".map").all()
+        ours_down, theirs_down = (each.locator(".segment.down").count() for each in maps)
+        assert theirs_down == ours_down + 1
+        button = page.locator("[data-fork] button:text-is('Close')").bounding_box()
+        panel = page.locator("#panel").bounding_box()
+        assert button is not None
+        assert panel is not None
+        assert button["y"] + button["height"] < panel["y"] + panel["height"]
         command = page.inner_text("[data-fork] .command")
         assert "python -m aurora.sim" in command
         assert command.count("--remove") == 2  # that it ends goes with it
@@ -306,6 +329,12 @@ def test_the_tour_ends_with_two_runs_side_by_side(browser: Browser, served: str)
         page.wait_for_selector(".map.active .runname:has-text('fork-1')")
         find(page, "1.6")  # with two writers
         assert page.evaluate(OVERLAPS) == []
+        page.set_viewport_size({"width": 1024, "height": 700})
+        until(page, FITS)
+        assert page.evaluate(OVERLAPS) == []
+        assert page.evaluate(WITHOUT_CELLS) == []
+        press(page, "Escape", "Escape")  # the selection, and the comparison
+        until(page, "document.querySelectorAll('.map').length === 1")
 
     assert browser.visit(served, steps, first=True) == []
 
@@ -314,6 +343,13 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
     def steps(page: Page) -> None:
         page.wait_for_selector("h2:text('pgcl-is-backed')")
         assert "PGCL = the 3rd highest SCL" in page.inner_text("div.finding")
+        assert page.get_attribute(".ring", "aria-label") == (
+            "LSN 16–17: 3 of 6 acknowledged, declared durable"
+        )
+        assert set(page.locator(".recent li:first-child").all_inner_texts()) == {"17"}
+        assert (
+            page.evaluate("import('view/signs.js').then((m) => m.family('ConfirmEpoch'))") == "read"
+        )
         page.click(".story li:has-text('and yet its PGCL') .goto")
         page.click(".story li:has-text('and yet its PGCL') .link:text('LSN 17')")
         press(page, "2")
@@ -323,7 +359,10 @@ def test_an_exported_finding_tells_why(browser: Browser, exported: str) -> None:
         assert "17" in page.inner_text(".writer .value[data-word=VDL]")
         assert page.locator(".invariants li.broken").count() == 0
         press(page, "3")
-        page.wait_for_selector(".invariants li.broken")
+        page.wait_for_selector(
+            ".invariants li.broken"
+        )  # by the clock: one event before the finding
+        assert page.inner_text(".invariants li.broken > :first-child") == "✕"
         find(page, "pgcl")
         page.wait_for_selector(".panel:has-text('write quorum of the group')")
         press(page, "Shift+T")
@@ -418,6 +457,12 @@ def test_it_is_legible(
             page.set_viewport_size({"width": width, "height": height})
             until(page, FITS)
             assert page.evaluate(OVERLAPS) == []
+            assert page.evaluate(WITHOUT_CELLS) == []
+            press(page, "l")
+            page.wait_for_selector(".lanes canvas")
+            assert page.evaluate(OVERLAPS) == []
+            press(page, "l")
+            page.wait_for_selector(".map")
         press(page, "t")
         until(page, f"document.documentElement.dataset.theme !== '{theme}'")
 

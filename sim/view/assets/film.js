@@ -154,6 +154,20 @@ export class Film {
       .filter((each) => each.durable >= 0)
       .sort((a, b) => a.durable - b.durable);
     this.axis = new Axis(this.commits);
+    this.#accused();
+  }
+
+  /** The commit that the finding speaks of, and when that was: there it is shown, whatever else waits. */
+  #accused() {
+    const finding = this.landmarks.find((each) => each.kind === "finding");
+    const lsn = this.story.find((each) => each.kind === "found")?.refs.find((each) => each.lsn)?.lsn;
+    this.accused = finding && lsn ? this.commitOf(lsn) : null;
+    this.accusedNs = finding?.t;
+  }
+
+  /** The commit that a finding of this very moment speaks of. */
+  accusedAt(cursor) {
+    return this.accused && this.t[cursor - 1] >= this.accusedNs ? this.accused : null;
   }
 
   /** What an event tells, in all its lines. */
@@ -227,9 +241,18 @@ export class Film {
     return this.commitsIn(lsn, lsn)[0] ?? null;
   }
 
-  /** The commit that is being acknowledged after `cursor` events: the oldest that still waits,
-   * or else the newest that is durable. */
+  /** The newest LSN that was given in the first `cursor` events and is not annulled; 0 if there is none. */
+  newestAt(cursor) {
+    let i = upperBound(this.allocated, cursor - 1) - 1;
+    while (i >= 0 && fateOf(this.commits[i], cursor) === "annulled") i -= 1;
+    return this.commits[i]?.lsn ?? 0;
+  }
+
+  /** The commit that is being acknowledged after `cursor` events: the one that a finding speaks of,
+   * or the oldest that still waits, or else the newest that is durable. */
   commitAt(cursor) {
+    const accused = this.accusedAt(cursor);
+    if (accused) return accused;
     let oldest = null;
     let newest = null;
     const from = upperBound(this.allocated, cursor - 1) - 1;

@@ -8,9 +8,21 @@ const CLASSES = [
   ["recovery", "recovery"], ["layer", "layers"], ["fault", "faults"], ["call", "calls"], ["net", "network"],
 ];
 
-export function filtered() {
+/** What is left, in words; empty if everything is. */
+function filterWords({ nodes }) {
   const { node, klass, page, lsn } = app.filter;
-  return node >= 0 || klass !== "" || page !== null || lsn !== null;
+  const words = [
+    node >= 0 && nodes[node].id, klass && CLASSES.find(([value]) => value === klass)[1],
+    page !== null && `page ${page}`, lsn !== null && `LSN ${lsn}`,
+  ];
+  return words.filter(Boolean).join(", ");
+}
+
+/** What the filter leaves, and the way out of it. */
+export function ClearFilter({ film }) {
+  const words = filterWords(film);
+  return words && html`<button class="bad" onClick=${() => change({ node: -1, klass: "", page: null, lsn: null })}
+    data-tip="Show every node, kind, page and LSN">only ${words} ✕</button>`;
 }
 
 const holds = (range, lsn) => range && range[0] <= lsn && lsn <= range[1];
@@ -58,6 +70,6 @@ export function FilterBar({ run }) {
     </select>
     <label>page <input type="number" min="0" value=${page ?? ""} onInput=${(e) => change({ page: numberOf(e) })} /></label>
     <label>LSN <input type="number" min="1" value=${lsn ?? ""} onInput=${(e) => change({ lsn: numberOf(e) })} /></label>
-    ${filtered() && html`<button onClick=${() => change({ node: -1, klass: "", page: null, lsn: null })} data-tip="Show every node, kind, page and LSN">clear filter</button>`}
+    <${ClearFilter} film=${film} />
   </div>`;
 }

@@ -1,6 +1,6 @@
 // Fork: take the run from this moment, with another fault, one fault less, or other chances.
 
-import { useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { briefMoment, plural } from "view/format.js";
 import { html } from "view/html.js";
 import { active, activate, app, changed, notice, set } from "view/store.js";
@@ -135,7 +135,7 @@ function Go({ film, at }) {
       const name = await askFork(request(film, at), `${of}${titleOf(draft(), film)}`);
       app.draft = null;
       app.notice = "";
-      requestAnimationFrame(() => document.querySelector(`[data-fork=${name}]`)?.focus());
+      requestAnimationFrame(() => document.querySelector(`[data-fork=${name}]`)?.focus({ preventScroll: true }));
     } catch (error) {
       notice(error.message);
     }
@@ -154,6 +154,11 @@ function Forks() {
 function Told({ name, fork }) {
   const shown = app.other === name || app.active === name;
   const difference = fork.first_difference;
+  const box = useRef(null);
+  // What has come of it, and the way out, are looked at first.
+  useEffect(() => {
+    if (shown) box.current.scrollIntoView({ block: "nearest" });
+  }, [shown, fork.state]);
   const save = () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([fork.toml], { type: "application/toml" }));
@@ -161,12 +166,12 @@ function Told({ name, fork }) {
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   };
-  return html`<div class="fork" tabindex="-1" data-fork=${name} data-state=${fork.state}>
+  return html`<div class="fork" tabindex="-1" ref=${box} data-fork=${name} data-state=${fork.state}>
     <p><b>${name}</b> ${fork.title ?? ""} <span class=${fork.verdict === "passed" ? "good" : fork.verdict ? "bad" : "dim"}>${fork.verdict ?? fork.state}</span></p>
     ${fork.state === "done" && !difference && html`<p class="dim">Nothing differs: the two runs are the same, event by event.</p>`}
     ${fork.error && html`<p class="bad">${fork.error}</p>`}
     <p>${fork.state === "done" && !shown && html`<button onClick=${() => openFork(name)}>Show beside the run</button> `}
-      ${shown && html`<button onClick=${closeFork}>Close</button> `}
+      ${shown && html`<button onClick=${closeFork} data-tip="The run alone again (key: Escape)">Close</button> `}
       ${difference && shown && html`<button onClick=${toDifference} data-tip="Key: d">First difference</button> `}
       ${fork.toml && html`<button onClick=${save} data-tip="A scenario file that plants what was changed">Save ${name}.toml</button>`}</p>
     ${fork.command && html`<pre class="command" aria-label="The command that makes it again">${fork.command}</pre>`}</div>`;

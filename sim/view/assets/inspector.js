@@ -5,7 +5,7 @@ import { count, moment, plural } from "view/format.js";
 import { Fork } from "view/fork.js";
 import { html } from "view/html.js";
 import { Life } from "view/life.js";
-import { eventPasses, filtered } from "view/filter.js";
+import { ClearFilter, eventPasses } from "view/filter.js";
 import { active, app, select, set, useApp } from "view/store.js";
 import { toEvent } from "view/time.js";
 import { Why } from "view/why.js";
@@ -76,11 +76,11 @@ function Events() {
   const here = useRef(null);
   useEffect(() => here.current?.scrollIntoView({ block: "center" }), [cursor, app.active, app.filter]);
   const shown = around(film, cursor);
-  if (!shown.length) return html`<p class="empty">No event passes the filter. <button onClick=${() => set({ filter: { node: -1, klass: "", page: null, lsn: null } })}>Show all</button></p>`;
+  if (!shown.length) return html`<p class="empty">No event passes the filter. <${ClearFilter} film=${film} /></p>`;
   let at = shown.findLastIndex((n) => n < cursor);
   if (at < 0) at = -1;
   return html`<div class="listhead"><span>after event <b>${count(cursor)}</b> of ${count(film.count)}</span>
-      ${filtered() && html`<span class="bad">filtered</span>`}<span class="grow"></span>
+      <${ClearFilter} film=${film} /><span class="grow"></span>
       <span class="dim">${plural(film.run.messages, "message")}, ${plural(film.run.commits, "commit")}, ${plural(film.run.calls, "call")}</span></div>
     <ol class="events">${shown.map((n, i) => html`<${Event} key=${n} film=${film} n=${n} current=${i === at} future=${n >= cursor} here=${i === at ? here : null} />`)}</ol>`;
 }

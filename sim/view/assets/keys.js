@@ -1,7 +1,7 @@
 // Everything by keyboard.
 
 import { useEffect, useRef } from "preact/hooks";
-import { toDifference } from "view/fork.js";
+import { closeFork, toDifference } from "view/fork.js";
 import { html } from "view/html.js";
 import { TABS } from "view/inspector.js";
 import { zoom } from "view/lanes.js";
@@ -20,6 +20,7 @@ function escape() {
   if (app.dialog) return set({ dialog: null });
   if (app.tour) return skipTour();
   if (app.selection) return select(null);
+  if (app.other) return closeFork();
   return set({ notice: "" });
 }
 
@@ -68,7 +69,7 @@ const KEYS = [
   ["One thing", [
     ["/", "/", "find it by its name", () => document.getElementById("find").focus(), () => document.getElementById("find").focus()],
     ["Backspace", "Backspace", "what was selected before", selectBack],
-    ["Escape", "Esc", "select nothing; close", escape],
+    ["Escape", "Esc", "select nothing; then one run again", escape],
     ["t", "t", "dark or light; with Shift, the tour", theme, startTour],
     ["?", "?", "these keys", () => set({ dialog: app.dialog ? null : "keys" }), () => set({ dialog: app.dialog ? null : "keys" })],
   ]],
@@ -140,12 +141,13 @@ function Legend() {
     <div><dt>pale row</dt><dd>all up to the SCL is there</dd></div>
     <div><dt>✓, 3</dt><dd>durable; or how many have acknowledged</dd></div></dl></section>
   <section><h3>The slider</h3><dl>
-    ${[["▼ ◆ ✕", "a fault, a recovery, a finding"], ["⎵", "commits wait from here to there"], ["hatched", "a fault lasts; in violet: in one of two runs"], ["columns", "commits: the taller, the more"],
+    ${[["▼ ◇", "a fault; its end, or that all heals"], ["◆ ✕", "a recovery, a finding"], ["⎵", "commits wait from here to there"], ["hatched", "a fault lasts; in violet: in one of two runs"], ["columns", "commits: the taller, the more"],
       ["green line", "all invariants hold"], ["red curve", "how many futures fail, 0 to 100 %"]].map(
       ([sign, words]) => html`<div key=${sign}><dt>${sign}</dt><dd>${words}</dd></div>`)}
   </dl></section>
   <section><h3>Messages</h3><dl>
     ${Object.entries(FAMILIES).map(([kind, [sign, words]]) => html`<div key=${kind}><dt class="ink-${kind}">${sign}</dt><dd>${words}</dd></div>`)}
+    <div><dt class="ink-write">small</dt><dd>a heartbeat: the writer is there</dd></div>
     <div><dt>✕</dt><dd>lost on the way</dd></div>
   </dl></section>`;
 }

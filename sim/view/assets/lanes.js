@@ -45,7 +45,7 @@ export function Lanes({ run }) {
   };
   const move = (event) => {
     const { drag } = view.current;
-    if (!drag) return hint(view.current, event, ref.current);
+    if (!drag) return hint(view.current, event, ref.current, lanes);
     const by = ((event.clientX - drag.x) / (ref.current.clientWidth - LEFT)) * (drag.lanes[1] - drag.lanes[0]);
     if (Math.abs(event.clientX - drag.x) > 3) view.current.moved = true;
     if (view.current.moved) show(drag.lanes[0] - by, drag.lanes[1] - by);
@@ -332,12 +332,17 @@ function toLine([x0, y0, x1, y1], px, py) {
   return Math.hypot(x0 + share * dx - px, y0 + share * dy - py);
 }
 
+/** The node whose lane is at this height. */
+function laneAt(lanes, box, py) {
+  const row = Math.max((box.height - TOP - 4) / (lanes.length + 1), 12);
+  return lanes[Math.floor((py - TOP) / row)];
+}
+
 function pick(view, event, canvas, lanes) {
   const box = canvas.getBoundingClientRect();
   const [px, py] = [event.clientX - box.left, event.clientY - box.top];
   if (px < LEFT) {
-    const row = Math.max((box.height - TOP - 4) / (lanes.length + 1), 12);
-    const node = lanes[Math.floor((py - TOP) / row)];
+    const node = laneAt(lanes, box, py);
     if (node !== undefined) select({ type: "node", id: node });
     return;
   }
@@ -351,11 +356,15 @@ function pick(view, event, canvas, lanes) {
   changed();
 }
 
-function hint(view, event, canvas) {
+function hint(view, event, canvas, lanes) {
   const box = canvas.getBoundingClientRect();
   const [px, py] = [event.clientX - box.left, event.clientY - box.top];
   const { film } = active();
-  const spot = px >= LEFT ? nearest(view, px, py) : null;
+  if (px < LEFT) {
+    const node = film.nodes[laneAt(lanes, box, py)];
+    return node ? showTip(event.clientX, event.clientY, node.words, node.id) : hideTip();
+  }
+  const spot = nearest(view, px, py);
   if (!spot) return hideTip();
   if (spot.n !== undefined) return showTip(event.clientX, event.clientY, film.text(spot.n), film.kindOf(spot.n).name);
   return showTip(event.clientX, event.clientY, ...film.letter(spot.m));

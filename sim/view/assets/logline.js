@@ -186,7 +186,24 @@ function beside(context, run, view, x, height, parts) {
   context.fillStyle = colors.write;
   context.fillRect((vdl ? x(vdl) + CELL : x(1)) - 2, top - 3, 2, tall + 5);
   if (parts >= 0) parted(context, view, parts, top + tall);
+  away(context, run, view, top + tall / 2 + 3.5);
   context.restore();
+}
+
+/** Where the other run is, if its newest LSNs are not in the picture. */
+function away(context, run, view, y) {
+  const last = marks(run).next - 1;
+  const column = view.axis.columnOf(last) - view.first;
+  if (column >= 0 && column < view.columns) return;
+  const place = `${nameOf(run.name)} is at LSN ${count(last)}`;
+  const words = column < 0 ? `← ${place}` : `${place} →`;
+  const wide = context.measureText(words).width + 8;
+  const left = column < 0 ? LEFT : LEFT + view.columns * CELL - wide;
+  context.fillStyle = colors.panel;
+  context.fillRect(left, y - 10, wide, 13);
+  context.fillStyle = colors.ink;
+  context.textAlign = "left";
+  context.fillText(words, left + 4, y);
 }
 
 /** A commit of the other run. */

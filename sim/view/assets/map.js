@@ -4,6 +4,7 @@ import { useEffect, useLayoutEffect, useRef } from "preact/hooks";
 import { acknowledged, fateOf, stageOf, upperBound } from "view/film.js";
 import { count, lsnRange } from "view/format.js";
 import { Dots, hitDot } from "view/dots.js";
+import { closeFork } from "view/fork.js";
 import { html } from "view/html.js";
 import { shownStamp } from "view/canvas.js";
 import { stateSign, stateWords } from "view/signs.js";
@@ -11,7 +12,7 @@ import { activate, app, nameOf, select, useApp } from "view/store.js";
 import { hideTip, showTip, wordsFor } from "view/words.js";
 
 const WINDOW = 48; // LSNs in a card's little log
-const CLIENTS = 8;
+const CLIENTS = 8; // in a line, unless two maps share a narrow window
 const WRITERS = 3;
 
 export function ClusterMap({ run }) {
@@ -61,12 +62,13 @@ export function ClusterMap({ run }) {
 function RunName({ run }) {
   const fork = app.forks.get(run.name);
   const verdict = run.film.run.verdict;
-  return html`<button class="runname" onClick=${() => activate(run.name)}
+  return html`<div class="runhead"><button class="runname" onClick=${() => activate(run.name)}
       aria-pressed=${run.name === app.active}>
     <strong>${nameOf(run.name)}</strong>
     <span class="dim" data-tip=${fork?.title}>${fork?.title ?? run.film.run.name}</span>
-    <span class=${verdict === "passed" ? "good" : "bad"}>${verdict}</span>
-  </button>`;
+    <span class=${verdict === "passed" ? "good" : "bad"}>${verdict}</span></button>
+    ${fork && html`<button class="icon" onClick=${closeFork} aria-label="Close ${run.name}" data-tip="The run alone again (key: Escape)">✕</button>`}
+  </div>`;
 }
 
 function measure(box, places) {
@@ -112,19 +114,22 @@ const marked = (node) =>
 
 const pickNode = (node) => () => select({ type: "node", id: node });
 
+const clientsInLine = () => (app.other ? Math.max(4, Math.min(CLIENTS, Math.floor((window.innerWidth - 300) / 150))) : CLIENTS);
+
 function Clients({ run }) {
+  const most = clientsInLine();
   const { film } = run;
   const here = run.cursor > 0 ? film.node[run.cursor - 1] : -1;
   const { clients } = film;
   const chosen = app.selection?.type === "node" ? clients.indexOf(app.selection.id) : -1;
-  const first = Math.max(0, Math.floor(chosen / CLIENTS) * CLIENTS);
-  const shown = clients.slice(first, first + CLIENTS);
-  const next = clients[first + CLIENTS] ?? clients[0];
+  const first = Math.max(0, Math.floor(chosen / most) * most);
+  const shown = clients.slice(first, first + most);
+  const next = clients[first + most] ?? clients[0];
   return html`<div class="clients">
     ${shown.map((node) => html`<button key=${node} data-node=${node}
         class="client${marked(node)}${here === node ? " here" : ""}"
         data-tip=${film.nodes[node].words} onClick=${pickNode(node)}>${film.nodes[node].id}</button>`)}
-    ${clients.length > CLIENTS && html`<button class="client" data-tip="Show other clients, from ${film.nodes[next].id} on"
+    ${clients.length > most && html`<button class="client" data-tip="Show other clients, from ${film.nodes[next].id} on"
         onClick=${pickNode(next)}>+ ${clients.length - shown.length}</button>`}
   </div>`;
 }
@@ -215,7 +220,7 @@ function Segment({ run, node, size }) {
       <span class="state">${size === "tight" ? "" : state}</span>
     </button>
     <div class="scl"><${Value} word="SCL" label=${size === "roomy" || scl < 1e4 ? "SCL" : ""}><b class=${scl < 1e4 ? "" : "long"}>${count(scl)}</b><//>
-      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap ? `${app.other ? "" : "gap "}${gap.replace("LSN ", "")}` : ""}</span>` : ""}</div>
+      ${size !== "tight" && (gap || size === "roomy") ? html` <span class="gap" data-tip=${gap ? `gap ${gap}\n${wordsFor("gap")}` : undefined}>${gap && html`<span class="dim">gap </span>${gap.replace("LSN ", "")}`}</span>` : ""}</div>
     <${LittleLog} run=${run} scl=${scl} received=${received} />
     ${size === "roomy" && html`<div class="facts">
       <${Value} word="epoch">${brief(moment.of(node, "epoch"))}<//>
@@ -230,15 +235,16 @@ const LOG_WORDS = "The newest part of its log: filled up to the SCL, pale up to 
 /** How many commits a card may have room for, by the window's height. */
 const roomFor = (groups) => Math.max(2, Math.min(20, Math.floor((window.innerHeight - 640) / 20 / groups)));
 
-/** The newest commits, newest first, and how far this segment is with each; as many as there is room for. */
+/** The one that a finding speaks of, the newest commits, newest first, and how far this segment is with each; as many as there is room for. */
 function Recent({ run, node }) {
   const { film, cursor } = run;
-  const rows = [];
   const most = roomFor(film.groups.length);
+  const mine = (commit) => film.groups.length === 1 || commit.pg === film.nodes[node].group;
+  const accused = film.accusedAt(cursor);
+  const rows = accused && mine(accused) ? [accused] : [];
   for (let i = upperBound(film.allocated, cursor - 1) - 1; i >= 0 && rows.length < most; i -= 1) {
     const commit = film.commits[i];
-    const mine = film.groups.length === 1 || commit.pg === film.nodes[node].group;
-    if (mine && (commit.annulled < 0 || commit.annulled >= cursor)) rows.push(commit);
+    if (commit !== accused && mine(commit) && (commit.annulled < 0 || commit.annulled >= cursor)) rows.push(commit);
   }
   return html`<ol class="recent" aria-hidden="true">${rows.map((commit) => {
     const words = stageOf(commit, node, cursor, run.moment.of(node, "state"));
@@ -250,12 +256,8 @@ function Recent({ run, node }) {
 /** The last LSNs as a bar: filled up to the SCL, outlined to what was received, a tick at the VDL. */
 function LittleLog({ run, scl, received }) {
   const { film, moment } = run;
-  let newest = 0;
-  let vdl = 0;
-  for (const writer of film.writers) {
-    newest = Math.max(newest, (moment.of(writer, "next_lsn") || 1) - 1);
-    vdl = Math.max(vdl, moment.of(writer, "vdl") || 0);
-  }
+  const newest = film.newestAt(run.cursor);
+  const vdl = Math.max(0, ...film.writers.map((writer) => moment.of(writer, "vdl") || 0));
   const end = newest ? film.axis.columnOf(newest) + 1 : 0;
   const from = Math.max(0, end - WINDOW);
   const range = Math.max(end - from, 8);

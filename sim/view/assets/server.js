@@ -86,11 +86,8 @@ export async function openFork(name) {
 }
 
 async function post(path, body) {
-  const response = await fetch(`./${path}`, {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-  });
+  const request = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const response = await fetch(`./${path}`, request).catch(() => Promise.reject(new Error(GONE)));
   return answered(response);
 }
 

@@ -50,6 +50,7 @@ export const FAMILIES = {
 
 const BY_NAME = [
   [/gossip|layer/i, "gossip"],
+  [/confirm/i, "read"], // of an epoch, as a strict read asks for it
   [/seal|table|epoch|log/i, "recovery"],
   [/write|ack|batch|heartbeat/i, "write"],
   [/read|page|floor|image|list/i, "read"],

@@ -33,21 +33,29 @@ function follow() {
   }
 }
 
+/** How many events have happened once this one is seen: a fault is, by what it makes fall. */
+function shownAfter(of, n) {
+  let next = n + 1;
+  if (of.classOf(n) === "fault") while (of.t[next] === of.t[n] && of.classOf(next) === "fault") next += 1;
+  return next;
+}
+
 /** To the first event in which the active run and another differ; false if there is none. */
 export function toParting(other) {
   const at = parting(other);
   if (!at || at.ns === Infinity) return false;
   app.playing = false;
-  toCursor(at.mineNs === at.ns ? at.mine + 1 : at.mine);
+  toCursor(at.mineNs === at.ns ? shownAfter(film(), at.mine) : at.mine);
   app.t = at.ns;
-  app.runs.get(other).moment.moveTo(at.itsNs === at.ns ? at.its + 1 : at.its);
+  const { film: its, moment } = app.runs.get(other);
+  moment.moveTo(at.itsNs === at.ns ? shownAfter(its, at.its) : at.its);
   return true;
 }
 
 /** Whether the moment is that of the first difference. */
 export function isParting(other) {
   const at = parting(other);
-  return Boolean(at) && app.t === at.ns && active().cursor - at.mine >= 0 && active().cursor - at.mine <= 1;
+  return Boolean(at) && app.t === at.ns && active().cursor >= at.mine;
 }
 
 /** To the state after `cursor` events, at the time of the last of them. What was noticed before is

@@ -95,9 +95,10 @@ function Words({ run, sentence, at: event = null }) {
   const refs = [...sentence.refs].sort((a, b) => a.from - b.from);
   for (const ref of refs) {
     if (ref.from < at || !thingOf(film, ref)) continue;
-    parts.push(sentence.text.slice(at, ref.from));
+    const [, before, bracket] = /^(.*?)(\(?)$/s.exec(sentence.text.slice(at, ref.from)); // no line ends behind it
+    parts.push(before);
     const words = sentence.text.slice(ref.from, ref.to);
-    parts.push(html`<button class="link" data-tip=${tipOf(film, words, ref)} onClick=${() => follow(film, ref, event)}>${words}</button>`);
+    parts.push(html`<span class="whole">${bracket}<button class="link" data-tip=${tipOf(film, words, ref)} onClick=${() => follow(film, ref, event)}>${words}</button></span>`);
     at = ref.to;
   }
   parts.push(sentence.text.slice(at));
@@ -143,7 +144,7 @@ function Invariants({ run }) {
   return html`<ol class="invariants">${order.map((each) => {
     const broken = each.broken_at !== null && each.broken_at !== undefined;
     const at = broken ? (film.t[each.broken_at] ?? film.endNs) / film.endNs : 1;
-    const now = broken && cursor > each.broken_at;
+    const now = broken && (film.t[cursor - 1] ?? 0) >= (film.t[each.broken_at] ?? Infinity); // the clock's, as it stands beside it
     const idle = !broken && !each.checks;
     return html`<li key=${each.name} class=${broken ? "broken" : ""}>
       <span class=${now ? "bad" : idle ? "dim" : "good"}>${now ? "✕" : idle ? "–" : "✓"}</span>
