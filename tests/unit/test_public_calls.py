@@ -102,7 +102,10 @@ OPEN_CLUSTER: Final = call(
     directory=None, read_only=False, accept_rollback=False, config=None, trace=None, network=None,
     random=None, timeout_s=60.0,
 )  # fmt: skip
-NOT_FOR_CALLERS: Final = {(Engine, "run"): "a cluster runs its engines"}
+NOT_FOR_CALLERS: Final = {
+    (Engine, "run"): "a cluster runs its engines",
+    (Engine, "when_ended"): "what is built on a writer, as a database is, is told of its end",
+}
 
 
 def parameters(function: Callable[..., object]) -> list[str]:
