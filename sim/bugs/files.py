@@ -23,8 +23,13 @@ FILE_BUGS: Final = (
         edits=(
             Edit(
                 _PUBLISH,
-                "        yield SyncNames()\n        yield Republish(edit)\n",
+                "        yield Republish(edit)\n",
                 "        yield Republish(edit)\n        yield SyncNames()\n",
+            ),
+            Edit(
+                _PUBLISH,
+                "        yield SyncNames()\n        if not",
+                "        if not",
             ),
             Edit(_BEGIN_FILE, "        await storage.sync_names()\n", ""),
         ),
