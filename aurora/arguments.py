@@ -8,10 +8,10 @@ from __future__ import annotations
 from contextlib import suppress
 from os import PathLike, fsencode, fspath
 from pathlib import Path
-from reprlib import repr as shown
 from typing import Final
 
 from segments.protocol.errors import Invalid
+from segments.protocol.showing import shown
 
 _MOST_SECONDS: Final = 1_000_000_000
 

@@ -16,7 +16,6 @@ from functools import partial
 from os import PathLike
 from pathlib import Path
 from random import Random, SystemRandom
-from reprlib import repr as shown
 from time import time_ns
 
 import attrs
@@ -42,6 +41,7 @@ from segments.pausing import PausableEndpoint
 from segments.protocol.errors import Closed, Invalid, ReadOnly, StorageFailed
 from segments.protocol.events import Tracer
 from segments.protocol.ids import Address, Lsn, SegmentId, VolumeEpoch
+from segments.protocol.showing import shown
 from segments.protocol.transport import Network
 from segments.protocol.volume import VolumeGeometry
 from segments.server import SegmentServer

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from reprlib import repr as shown
 from typing import TYPE_CHECKING, NamedTuple
 
 from segments.protocol.errors import Invalid, InvalidConfig, InvalidWrite, PageNotFound
@@ -22,6 +21,7 @@ from segments.protocol.record import (
     checked_page_id,
     checked_write,
 )
+from segments.protocol.showing import shown
 
 if TYPE_CHECKING:
     from aurora.commit_queue import Commit

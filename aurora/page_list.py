@@ -5,13 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from reprlib import repr as shown
 from typing import Final, TypeAlias, cast
 
 from segments.protocol.errors import InvalidLsn, InvalidPage
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId, PgId
 from segments.protocol.messages import PageImage, PagesListed
 from segments.protocol.record import checked_page_id, whole_number
+from segments.protocol.showing import shown
 
 AskGroup: TypeAlias = Callable[[PgId, PageId, PageId], Awaitable[PagesListed]]
 """Asks one group for its pages from the first to the last, inclusive; it may answer for fewer."""

@@ -7,7 +7,6 @@ No read asks a quorum: the writer knows every SCL, and asks one segment that mus
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping
-from reprlib import repr as shown
 from typing import Protocol, TypeAlias
 
 from aurora import events
@@ -34,6 +33,7 @@ from segments.protocol.messages import (
     ReadRefused,
 )
 from segments.protocol.record import whole_number
+from segments.protocol.showing import shown
 
 ReadAnswer: TypeAlias = PageReply | PagesListed | ReadRefused | EpochConfirmed
 
@@ -233,7 +233,7 @@ class Reading:
         if lsn is None or lsn < 0:
             raise InvalidLsn(f"read point {shown(read_point)}: expected an LSN <= {vdl}, the VDL")
         if lsn > vdl:
-            raise ReadPointAboveVdl(f"read point {lsn}: expected an LSN <= {vdl}, the VDL")
+            raise ReadPointAboveVdl(f"read point {shown(lsn)}: expected an LSN <= {vdl}, the VDL")
         if lsn < self.floor:
             raise ReadPointBelowFloor(f"read point {lsn}: expected >= {self.floor}, the floor")
         return lsn

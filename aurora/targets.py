@@ -18,13 +18,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from reprlib import repr as shown
 from typing import Final, TypeAlias
 
 import attrs
 
 from segments.protocol.errors import InvalidTarget
 from segments.protocol.ids import SegmentId
+from segments.protocol.showing import shown
 from segments.protocol.volume import ProtectionGroup
 
 Target: TypeAlias = str | Sequence[str]

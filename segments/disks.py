@@ -19,7 +19,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from random import Random
-from reprlib import repr as shown
 from typing import Final, Protocol
 
 import attrs
@@ -39,6 +38,7 @@ from segments.protocol.errors import (
 )
 from segments.protocol.ids import MAX_LSN, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.refusal import is_passing, storage_error
+from segments.protocol.showing import shown
 from segments.protocol.volume import VolumeGeometry
 from segments.restart import format_files
 from segments.segment_directory import make_directory

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from operator import itemgetter
-from reprlib import repr as shown
 from typing import Any, Final, cast, get_type_hints
 
 import msgpack
@@ -25,6 +24,7 @@ from segments.protocol.heard import Heard, Mark, Scls
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId, SegmentId, VolumeEpoch
 from segments.protocol.messages import Message, PageImage
 from segments.protocol.record import PAGE_SIZE
+from segments.protocol.showing import shown
 from segments.protocol.truncation import Gap, TruncationRange, TruncationTable
 
 _pack = msgpack.Packer(autoreset=True).pack

@@ -10,11 +10,11 @@ import operator
 from array import array
 from collections.abc import Callable
 from functools import partial
-from reprlib import repr as shown
 from typing import Any, Final, NamedTuple, SupportsIndex, TypeAlias, cast
 
 from segments.protocol.errors import InvalidPage, InvalidWrite
 from segments.protocol.ids import MAX_INTEGER, Lsn, PageId
+from segments.protocol.showing import shown
 
 PAGE_SIZE: Final = 8192
 """Bytes in a page."""
@@ -126,6 +126,6 @@ def _copied(data: object) -> bytes:
 
 def _too_long(offset: int, size: int) -> InvalidWrite:
     return InvalidWrite(
-        f"offset {offset} + {size} bytes is {offset + size}: "
+        f"offset {shown(offset)} + {size} bytes is {shown(offset + size)}: "
         f"expected to end within the {PAGE_SIZE}-byte page"
     )

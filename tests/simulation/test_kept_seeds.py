@@ -24,6 +24,7 @@ from sim.run import Verdict, run
         700252,  # records waited for a fold, amid a transfer that no peer went on with
         700205,  # the checker restored a disk that its segment knows to be rolled back
         700807,  # the checker looked at a write that had failed before its marks were due again
+        920316,  # a collection was written down when a successor with readers below it had come
         60002,  # a slow recovery held old replies against what was heard after a later one
     ],
 )

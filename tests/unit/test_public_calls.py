@@ -28,8 +28,8 @@ class _Path:
 
 
 _WRONG: Final[tuple[Any, ...]] = (
-    None, True, -1, 1.5, float("nan"), 2**70, "x", b"x", [], {}, {1}, (1, 2), [object()], object(),
-    lambda: None, _Path(),
+    None, True, -1, 1.5, float("nan"), 2**70, 10**5000, "x", b"x", [], {}, {1}, (1, 2), [object()],
+    object(), lambda: None, _Path(),
 )  # fmt: skip
 """No parameter takes any of these, but for those that are named with it."""
 
