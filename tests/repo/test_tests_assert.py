@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -41,11 +42,15 @@ def asserts(function: Function) -> bool:
     return not ASSERTING_CALLS.isdisjoint(names_in(function))
 
 
+@cache
+def bodies_of(tree: ast.Module) -> list[tuple[str, set[str], bool]]:
+    """Of every function its name, the names that it uses, and whether it asserts by itself."""
+    return [(each.name, names_in(each), asserts(each)) for each in functions(tree)]
+
+
 def asserting(trees: Iterable[ast.Module]) -> frozenset[str]:
     """The names of all functions that assert, by themselves or through one another."""
-    bodies = [
-        (each.name, names_in(each), asserts(each)) for tree in trees for each in functions(tree)
-    ]
+    bodies = [body for tree in trees for body in bodies_of(tree)]
     found = {name for name, _, own in bodies if own}
     while True:
         more = {name for name, uses, _ in bodies if name not in found and uses & found}
