@@ -2,6 +2,10 @@
 
 Pages are the same on the volume and in a file, so they are only copied. The file is whole or not
 there: it is written under another name, synced, and then given its own.
+
+Until then it is in a folder of its own beside the target: in the same file system, under nobody
+else's name. Who writes there holds the folder's lock, which ends with its process; so the next
+export can tell what one that was killed has left, and removes it.
 """
 
 from __future__ import annotations
@@ -9,7 +13,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from os import PathLike
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -20,10 +24,12 @@ from aurora.sqlite.history import CommitInfo, commit_at, commit_of
 from aurora.sqlite.moments import Moment
 from aurora.sqlite.source_file import Progress, check_no_journal, new_database
 from aurora.sqlite.volume import Volume
-from segments.protocol.errors import FileInTheWay
+from segments.locked_directory import LockedDirectory
+from segments.protocol.errors import FileInTheWay, VolumeLocked
 from segments.protocol.record import PAGE_SIZE
 
 _PREFIX: Final = ".aurora-export-"
+_PART_NAME: Final = "part"
 _PART: Final = 64
 """Pages asked for together."""
 _SYNCED: Final = 8 * _PART
@@ -48,10 +54,9 @@ async def export_file(
         else:
             commit = await commit_of(volume, at)
             read_point = stack.enter_context(volume.held(commit.lsn))
-        # In a folder of its own beside the target: the same file system, and nobody else's name.
         with _named(target):
-            folder = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=target.parent)
-            part = Path(stack.enter_context(folder)) / "part"
+            _remove_left_behind(target.parent)
+            part = stack.enter_context(_own_folder(target.parent)) / _PART_NAME
             file = stack.enter_context(part.open("wb"))
         if commit is None:
             _write(file, target, [new_database()])
@@ -68,6 +73,38 @@ async def export_file(
         with _named(target):
             _publish(file, part, target, replace)
     return commit
+
+
+@contextmanager
+def _own_folder(parent: Path) -> Iterator[Path]:
+    """A new folder with its lock, removed afterwards."""
+    while True:
+        name = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        # Before it is locked, somebody may take it for one that was left behind.
+        with suppress(VolumeLocked, FileNotFoundError):
+            folder = LockedDirectory(Path(name))
+            if os.fstat(folder.descriptor).st_nlink:
+                break
+            folder.close()
+    with closing(folder):
+        try:
+            yield folder.path
+        finally:
+            _remove(folder.path)
+
+
+def _remove_left_behind(parent: Path) -> None:
+    """Remove the folders that nobody has locked; what cannot be removed stays."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        if path.is_symlink():
+            continue  # not made by any export: what it leads to is somebody else's
+        with suppress(VolumeLocked, OSError), closing(LockedDirectory(path)):
+            _remove(path)
+
+
+def _remove(folder: Path) -> None:
+    (folder / _PART_NAME).unlink(missing_ok=True)
+    folder.rmdir()
 
 
 @contextmanager

@@ -56,6 +56,7 @@ LAYERS: Final = {
         "segments.statistics",
     ),
     "aurora/sqlite/": ("aurora", "segments.protocol"),
+    "aurora/sqlite/exporting.py": ("aurora", "segments.protocol", "segments.locked_directory"),
     "aurora/config.py": ("aurora", "segments.protocol", "segments.config"),
     "aurora/": ("aurora", "segments.protocol"),
     "sim/": ("aurora", "segments", "sim"),

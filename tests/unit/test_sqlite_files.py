@@ -19,6 +19,7 @@ from aurora.sqlite.bridge import run
 from aurora.sqlite.database import Database
 from aurora.sqlite.opening import open_database
 from aurora.sqlite.source_file import SourceFile
+from segments.locked_directory import LockedDirectory
 from segments.protocol.errors import (
     Closed,
     DatabaseNotEmpty,
@@ -434,6 +435,27 @@ def test_an_export_takes_every_name_that_the_system_takes(tmp_path: Path) -> Non
 
     run_database(main)
     assert [each.name for each in tmp_path.iterdir()] == [target.name]
+
+
+def test_an_export_removes_what_killed_ones_have_left_and_nothing_else(tmp_path: Path) -> None:
+    left, in_use, not_ours = (tmp_path / f".aurora-export-{each}" for each in ("a", "b", "c"))
+    elsewhere, link = tmp_path / "elsewhere", tmp_path / ".aurora-export-d"
+    for folder in (left, in_use, not_ours, elsewhere):
+        folder.mkdir()
+        (folder / "part").write_bytes(b"half")
+    (not_ours / "notes").write_bytes(b"mine")
+    link.symlink_to(elsewhere)
+    other = LockedDirectory(in_use)
+
+    async def main(db: Database, _: World) -> None:
+        await db.export(tmp_path / "x.db")
+
+    run_database(main)
+    other.close()
+    assert not left.exists()
+    assert (in_use / "part").exists() and (elsewhere / "part").exists() and link.is_symlink()
+    assert (not_ours / "notes").exists()
+    assert len(list(tmp_path.glob(".aurora-export-*"))) == 3  # and none of its own
 
 
 def test_an_export_that_cannot_be_written_names_what_was_asked_for(tmp_path: Path) -> None:
