@@ -14,6 +14,7 @@ names it and no longer names what it replaces, and then the deletion of that.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 
 from segments.config import SegmentConfig
@@ -93,6 +94,8 @@ class Background:
         self.naming: Layer | None = None
         """The layer that the manifest is about to name, whatever happens meanwhile."""
         self._beginning_file = False
+        self._owed = 0
+        """Bytes to be merged before the next fold, where merging lags."""
         self._job_failed = False
         """Whether the last job that has ended came to nothing."""
         self._not_before = 0.0
@@ -127,40 +130,49 @@ class Background:
             return self._mend_manifest()
         if self._rewrite_due(now):
             return self._rewrite(now)
-        if (fold := self._due_fold()) is not None:
+        plan = self.planned()
+        if isinstance(plan, Collect) and self._gossip.gives_layers(now):
+            plan = None
+        if (fold := self._due_fold(merging=plan is not None)) is not None:
             return fold
-        match self.planned():
-            case Collect(old) if not self._gossip.gives_layers(now):
+        match plan:
+            case Collect(old):
                 return self._collect(old)
             case Merge(old):
                 return self._merge(old)
         return None
 
-    def _due_fold(self) -> Job[None] | None:
+    def _due_fold(self, *, merging: bool) -> Job[None] | None:
         """The fold that is due: what has not been folded is in memory until then.
 
-        So it waits for no merge or collection, which take long, unless they are far behind.
+        So it waits for no merge or collection, which take long, unless they are far behind; and of
+        course only if there is one: ``merging``.
         """
         through = self.fold_rule.through()
-        if through <= self._state.folded or self._merges_come_first():
+        if through <= self._state.folded or (merging and self._merges_come_first()):
             return None
         return self._fold(through)
 
     def _merges_come_first(self) -> bool:
         """Whether there are so many layers that a fold has to wait until there are fewer."""
-        lags = self.tiers.lags(self._state.layers.layers, self.collectable_floor)
-        waits = lags and self.fold_rule.may_wait and not self.watch.space.short
-        return waits and self.planned() is not None
+        if self.fold_rule.is_asked_for or self.watch.space.short or self._lag() <= 1:
+            return False
+        return self._owed > 0 or self.fold_rule.may_wait
+
+    def _lag(self) -> float:
+        return self.tiers.lag(self._state.layers.layers, self.collectable_floor)
+
+    def _merged(self, size: int) -> None:
+        self._owed -= size
 
     @property
     def records_wait(self) -> bool:
         """Whether writers are so far ahead of folding that records wait until a fold is done.
 
         That takes a fold that comes about: none does where the disk refuses layers, or one is
-        damaged; nor amid a transfer, which takes as long as a peer may be silent.
+        damaged.
         """
-        folds = not self._job_failed and self._gossip.transfer is None
-        return folds and self.fold_rule.is_far_behind
+        return not self._job_failed and self.fold_rule.is_far_behind
 
     def planned(self) -> Collect | Merge | None:
         """What is due to be collected or merged; nothing while a layer is damaged."""
@@ -181,7 +193,7 @@ class Background:
 
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
-        self._job_failed = True
+        self._job_failed, self._owed = True, 0
         self._not_before = now + 10.0 * self._config.storage_retry_s
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
@@ -216,6 +228,8 @@ class Background:
             ),
         )  # fmt: skip
         yield from self._publish(layer, ())
+        lag = self._lag()
+        self._owed = round(lag * layer.length) if lag > 1 else 0
 
     def _learn_pages(self) -> Job[None]:
         """Learn the pages of all records in steps, where it would be done at once after that."""
@@ -230,19 +244,22 @@ class Background:
             number, old, block_bytes=config.block_bytes, spacing=self._spacing,
             page_before=self._page_as_of(old[0].start),
         )  # fmt: skip
-        layer = yield from written(number, giving_way(merged, self._due_fold))
+        layer = yield from written(number, self._giving_way(merged))
         yield from self._publish(layer, old)
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
         collected = collect_job(number, old, block_bytes=self._config.block_bytes)
-        layer = yield from written(number, giving_way(collected, self._due_fold))
+        layer = yield from written(number, self._giving_way(collected))
         rows, announced = sum(each.count for each in old), self._state.announced_floor
         why = events.LogCollected(layer.end, rows, announced)
         # Its writer may have a successor by then, with readers below it.
         yield from self._publish(
             layer, old, why=why, still=lambda: layer.end <= self.collectable_floor
         )
+
+    def _giving_way(self, job: Job[Layer]) -> Job[Layer]:
+        return giving_way(job, partial(self._due_fold, merging=True), self._merged)
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)
@@ -253,9 +270,11 @@ class Background:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
         try:
+            taking = layer_job(
+                transfer, number, block_bytes=self._config.block_bytes, ask=self._ask
+            )
             taken = yield from written(
-                number,
-                layer_job(transfer, number, block_bytes=self._config.block_bytes, ask=self._ask),
+                number, giving_way(taking, partial(self._due_fold, merging=False), lambda _: None)
             )
             if taken is not None:
                 layer, new_pages = taken

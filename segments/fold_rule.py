@@ -10,7 +10,9 @@ What is not folded is in memory. So writers may not be ahead of folding by any a
 that nothing in the background holds up a writer (2017 §3.3) who is not faster than all of it.
 
 Where merging does not keep up, a read would have to look into more and more layers: there merges
-come first, and a fold is made when it takes half of what may be unfolded.
+come first, and a fold is made when it takes half of what may be unfolded. Then, and for writers who
+are still faster, the fold waits until so many bytes have been merged for each of the last one as
+there are too many layers (`segments.background`): so their number comes to rest.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class FoldRule:
         state, index = self._state, self._state.index
         count = self._foldable()
         record_bytes = self._record_bytes()
-        due = count * record_bytes >= self._config.fold_bytes or state.folded < self.asked
+        due = count * record_bytes >= self._config.fold_bytes or self.is_asked_for
         if not count or not (due or self._log_is_long(count)):
             return state.folded
         most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
@@ -56,10 +58,13 @@ class FoldRule:
         return self._foldable() * self._record_bytes() > most
 
     @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody waits for a fold."""
+        return self._state.folded < self.asked
+
+    @property
     def may_wait(self) -> bool:
-        """Whether a fold may wait until there are fewer layers."""
-        if self._state.folded < self.asked:
-            return False
+        """Whether so little could be folded that it may wait until there are fewer layers."""
         return 2 * self._foldable() * self._record_bytes() < self._config.unfolded_bytes
 
     def _foldable(self) -> int:

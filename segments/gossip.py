@@ -19,7 +19,7 @@ from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, G
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.transfer import Transfer, can_give, wanted
+from segments.transfer import Transfer, Wanted, can_give, wanted
 from segments.wal import RecordsEntry
 
 GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipLayer | FetchLayer
@@ -85,12 +85,23 @@ class Gossip:
 
     def tick(self, now: float) -> SegmentId | None:
         """The peer to tell where we stand, with a `status`, if it is time for that."""
-        if self.transfer is not None and now > self.transfer.deadline:
+        if self.transfer is not None and (
+            now > self.transfer.deadline or not self._needs(self.transfer.what)
+        ):
             self.transfer.given_up = True
         if now < self._next_at or not self._peers:
             return None
         self._next_at = now + self._config.gossip_interval_s * (0.5 + self._random.random())
         return self._peers[int(self._random.random() * len(self._peers))]
+
+    def _needs(self, what: Wanted) -> bool:
+        """Whether a part of ``what`` is missing here, or damaged.
+
+        Who is only a little behind may get all of it as records, while a layer is on its way.
+        """
+        layers = self._state.layers
+        held = layers.between(what.start, what.end)
+        return self._state.scl < what.end or any(each.number in layers.damaged for each in held)
 
     def status(self, *, reply_wanted: bool) -> GossipStatus:
         """Where we stand. It is also what gossip of a lower epoch is answered with."""

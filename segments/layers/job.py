@@ -77,10 +77,13 @@ PAUSE: Final = None
 Job: TypeAlias = Generator[Op | None, Any, T]
 
 
-def giving_way(job: Job[T], urgent: Callable[[], Job[None] | None]) -> Job[T]:
-    """``job``, with what is ``urgent`` done in between, whenever ``job`` lets others run.
+def giving_way(
+    job: Job[T], urgent: Callable[[], Job[None] | None], wrote: Callable[[int], object]
+) -> Job[T]:
+    """``job``, with what is ``urgent`` done in between, whenever ``job`` waits or lets others run.
 
-    What fails of that is thrown into ``job``, which may let go of what it was writing.
+    What fails of that is thrown into ``job``, which may let go of what it was writing. ``wrote`` is
+    told of the bytes that ``job`` itself has written.
     """
     step: Callable[[Any], Op | None] = job.send
     answer: object = None
@@ -91,12 +94,14 @@ def giving_way(job: Job[T], urgent: Callable[[], Job[None] | None]) -> Job[T]:
             result: T = end.value
             return result
         step, answer = job.send, None
-        between = urgent() if op is PAUSE else None
+        between = urgent() if op is PAUSE or isinstance(op, Wait) else None
         try:
-            if between is None:
-                answer = yield op
-            else:
+            if between is not None:
                 yield from between
+                continue
+            answer = yield op
+            if isinstance(op, Extend):
+                wrote(len(op.data))
         except (StorageFailed, Corrupt) as error:
             step, answer = job.throw, error
 

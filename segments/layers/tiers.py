@@ -22,6 +22,9 @@ from segments.protocol.record import PAGE_SIZE
 
 _LEAST_TIERS: Final = 4
 """As many layers as of so many tiers are never too many: merging sooner gains little."""
+_WIDEST: Final = 8
+"""As many layers as `fan_out` so many times are made one at the most; only where merging lags are
+there more."""
 
 
 class Merge(NamedTuple):
@@ -77,6 +80,8 @@ class Tiers:
         ratio = 0.0 if short else self.collect_ratio
         if gained < max(self.unit_bytes, _base_bytes(taken) * ratio):
             return None
+        if len(taken) > 1 + self._widest:
+            return None  # those are merged first
         return Collect(taken)
 
     def _merge(self, layers: Sequence[Layer], floor: Lsn) -> Merge | None:
@@ -86,15 +91,19 @@ class Tiers:
         the floor has passed the younger.
         """
         found = [
-            Merge(_worth_most(part))
+            Merge(_worth_most(part)[: self._widest])
             for part in _parts(layers, floor)
             if len(part) > self.most_layers(_bytes(part))
         ]
         return min(found, key=lambda each: _bytes(each.layers)) if found else None
 
-    def lags(self, layers: Sequence[Layer], floor: Lsn) -> bool:
-        """Whether there are more than twice as many layers as there may be before some merge."""
-        return any(len(part) > 2 * self.most_layers(_bytes(part)) for part in _parts(layers, floor))
+    def lag(self, layers: Sequence[Layer], floor: Lsn) -> float:
+        """How many times as many layers there are as there are at the most where merging keeps up.
+
+        That is twice as many as there may be before some merge.
+        """
+        parts = _parts(layers, floor)
+        return max(len(part) / (2 * self.most_layers(_bytes(part))) for part in parts)
 
     def most_layers(self, size: int) -> int:
         """How many layers of ``size`` bytes in all there may be on one side of the floor.
@@ -105,6 +114,14 @@ class Tiers:
         while reached <= size:
             tiers, reached = tiers + 1, reached * self.fan_out
         return 1 + (self.fan_out - 1) * max(tiers, _LEAST_TIERS) // 2
+
+    @property
+    def _widest(self) -> int:
+        """So many layers are made one at a time: each takes memory meanwhile.
+
+        It is more than there may be before a merge, unless there are 2 ** 60 bytes of them.
+        """
+        return _WIDEST * self.fan_out
 
     def tier_of(self, size: int) -> int:
         """0 for about one unit, 1 for about ``fan_out`` of them, ...; the borders lie between."""

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segments.layers.job import Create, Delete, Republish, Wait
+from segments.layers.job import Create, Delete, Extend, Republish, Wait
 from segments.layers.tiers import Collect, Merge
 from segments.manifest import MANIFEST, PROMISE
 from segments.protocol import events
@@ -185,12 +185,67 @@ def test_where_merging_lags_a_fold_waits_until_it_takes_half_of_what_may_be_unfo
 ) -> None:
     """Each fold is one layer more to look into, and a longer job would give way to it for ever."""
     rig, most = lagging()
-    folded = rig.state.folded
+    folded, rig.core.background._owed = rig.state.folded, 0
     more(rig, folded + gathered, vdl=folded + gathered)
     assert rig.core.background.fold_rule.through() > folded, "it is due"
     assert rig.work(jobs=1) == 1
     assert (len(rig.state.layers) < most) is (rig.state.folded == folded) is (gathered == 30)
     check_pages(rig)
+
+
+def test_where_merging_lags_so_much_is_merged_before_the_next_fold() -> None:
+    rig, most = lagging()
+    folded, owed = rig.state.folded, rig.core.background._owed
+    assert owed >= rig.state.layers.layers[-1].length
+    more(rig, folded + 60, vdl=folded + 60)
+    assert rig.take_job()
+    merged = 0
+    while rig.job is not None:
+        op = rig.step_job()
+        if isinstance(op, Extend) and rig.core.background._owed > 0:
+            merged += len(op.data)
+            assert rig.state.folded == folded
+    assert merged > 0 and len(rig.state.layers) < most
+    rig.work()
+    assert rig.state.folded == folded + 60
+    check_pages(rig)
+
+
+def test_where_merging_lags_a_fold_waits_for_no_more_than_that() -> None:
+    rig, most = lagging()
+    folded = rig.state.folded
+    more(rig, folded + 60, vdl=folded + 60)
+    assert rig.take_job()
+    rig.core.background._owed = 0
+    rig.work_on()
+    assert rig.state.folded == folded + 60 and len(rig.state.layers) <= most
+    check_pages(rig)
+
+
+def test_no_fold_waits_for_a_merge_that_the_disk_refuses() -> None:
+    rig, _ = lagging()
+    folded = rig.state.folded
+    more(rig, folded + 60, vdl=folded + 60)
+    rig.core.background.failed("no room", 0.0)
+    assert rig.work(now=100.0, jobs=1) == 1
+    assert rig.state.folded == folded + 60
+
+
+@pytest.mark.parametrize("behind", [None, 500], ids=["no floor", "a floor"])
+def test_however_fast_a_writer_is_the_number_of_layers_comes_to_rest(behind: int | None) -> None:
+    """It always has more than may be unfolded, and waits for a fold."""
+    rig = StoreRig(config=attrs.evolve(TINY, unfolded_bytes=4 << 10))
+    background, counts = rig.core.background, []
+    chain = records(range(1, 8_001), pages=5)
+    for at in range(0, len(chain), 25):
+        floor = 0 if behind is None else max(0, at - behind)
+        rig.take(chain[at : at + 25], vdl=at + 25, floor=floor)
+        while background.records_wait and (rig.job is not None or rig.take_job()):
+            rig.step_job()
+        assert not background.records_wait, "a fold comes about"
+        counts.append(len(rig.state.layers))
+    size = sum(layer.length for layer in rig.state.layers)
+    assert max(counts) <= 6 * background.tiers.most_layers(size)  # on both sides of the floor
 
 
 @pytest.mark.parametrize("why", ["space is short", "it was asked for", "nothing can be merged"])
@@ -284,13 +339,17 @@ def test_records_do_not_wait_for_a_fold_that_the_disk_refuses() -> None:
     assert rig.core.background.records_wait, "from then on they do again"
 
 
-def test_records_do_not_wait_while_a_peer_may_be_silent_amid_a_transfer() -> None:
-    """No fold comes amid it, and what its writer sends may be all that the segment lacks."""
+def test_a_fold_comes_while_a_peer_may_be_silent_amid_a_transfer() -> None:
+    """What its writer sends may be all that the segment lacks."""
     rig = too_far_ahead()
     what = Wanted(60, 90, base=False)
     rig.core.gossip.transfer = Transfer.begin("B0", what, timeout_s=5.0, now=0.0)
+    assert rig.take_job()
+    while rig.core.background.records_wait:
+        rig.step_job()
     [ack] = [each.message for each in rig.settle() if isinstance(each.message, WriteAck)]
     assert (ack.seq, ack.scl) == (7, 70)
+    assert rig.state.folded == 60 and rig.core.gossip.transfer is not None
 
 
 def test_nothing_is_folded_between_a_seal_and_its_table() -> None:

@@ -163,6 +163,26 @@ def test_layers_stay_few_and_writing_is_bounded(
     assert based <= collected_bytes + 20 * page_bytes
 
 
+@pytest.mark.parametrize("fan_out", [2, 4, 7])
+@pytest.mark.parametrize("floor", [0, 200, 400], ids=["none", "half", "all"])
+def test_of_a_backlog_so_many_are_made_one_at_a_time_and_few_are_left(
+    fan_out: int, floor: int
+) -> None:
+    """Each layer that is merged takes memory, and while merging lags any number may have come."""
+    tiers = Tiers(UNIT, fan_out, collect_ratio=0.5)
+    layers = [layer(10 * at, at, at + 1, UNIT, pages=int(at < 4)) for at in range(400)]
+    wrote = 0
+    while (plan := tiers.plan(layers, floor)) is not None:
+        assert 2 <= len(plan.layers) <= 8 * fan_out + 1
+        done = outcome(plan, page_bytes=100)
+        at = layers.index(plan.layers[0])
+        layers[at : at + len(plan.layers)] = [done]
+        wrote += done.length
+    assert len(layers) <= 2 * tiers.most_layers(400 * UNIT)
+    assert wrote <= 400 * UNIT * 4
+    assert layers[0].base is (floor > 0)
+
+
 def outcome(plan: Plan, page_bytes: int) -> Layer:
     """The layer that a plan makes."""
     number, start, end = plan.layers[0].number, plan.layers[0].start, plan.layers[-1].end

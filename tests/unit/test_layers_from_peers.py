@@ -181,6 +181,48 @@ def test_records_that_come_meanwhile_stay_and_link_to_the_layer() -> None:
     pair.check()
 
 
+def test_what_can_be_folded_meanwhile_is() -> None:
+    """A transfer takes long, and what is not folded is in memory."""
+    ours, theirs = StoreRig(), peer(300)
+    ours.take(CHAIN[:60], vdl=60)
+    ours.work()
+    ours.take(CHAIN[60:120], vdl=60)
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+    published = [each for each in ours.events if isinstance(each, events.LayerPublished)]
+    spans = [(each.start_lsn, each.end_lsn) for each in published]
+    assert spans.index((60, 120)) < spans.index((60, theirs.state.folded))
+
+
+def test_a_transfer_ends_when_all_of_it_has_come_as_records() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    ours.take(CHAIN[:60], vdl=60)
+    ours.work()
+    names = ours.names
+    pair = Pair(ours, theirs)
+    pair.lost = lambda message: (
+        isinstance(message, GossipLayer)
+        and sum(isinstance(each, GossipLayer) for each in pair.sent) > 1
+    )
+    pair.tell()
+    transfer = ours.core.gossip.transfer
+    assert transfer is not None and ours.take_job(pair.now)
+    while transfer.part is None:
+        ours.step_job()
+        pair.deliver()
+    ours.step_job()
+    ours.take(CHAIN[60 : transfer.what.end], vdl=60)
+    pair.pass_time()
+    assert transfer.given_up and pair.now < transfer.deadline
+    while ours.job is not None:
+        ours.step_job()
+    assert ours.core.gossip.transfer is None
+    left = {each for each in ours.names if each.startswith("layer")}
+    assert left <= set(names), "its file is deleted"
+    assert ours.state.scl == theirs.state.folded
+
+
 def test_who_wrote_is_acknowledged_when_a_layer_brings_what_waits_for_the_disk() -> None:
     ours, theirs = StoreRig(), peer(280)
     folded = theirs.state.folded
