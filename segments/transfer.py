@@ -1,9 +1,9 @@
 """A layer on its way from a peer, part by part (2017 §3.3; protocol §8).
 
 Who is so far behind that the records it lacks are in layers at its peers, or has a damaged layer,
-asks one of them for the rows. It asks for a part when it has written the one before to its disk, so
-that a layer of any size takes little memory; and again for one that does not come. What has come
-counts when all of it has, is durable, and the manifest names it.
+asks one of them for the rows. It asks for a part when the one before is about to be written to its
+disk, so that a layer of any size takes the memory of two parts; and again for one that does not
+come. What has come counts when all of it has, is durable, and the manifest names it.
 """
 
 from __future__ import annotations
@@ -138,9 +138,11 @@ class Transfer:
         if not self.complete and not _is_held(self.what, peer.base_lsn, peer.scl):
             self.given_up = True
 
-    def written(self) -> None:
-        """The part that has come is in the file."""
-        self.part = None
+    def take_out(self) -> Rows:
+        """The part that has come, to be written: the next one may come."""
+        assert self.part is not None
+        part, self.part = self.part, None
+        return part
 
     def asks(self, now: float) -> bool:
         """Whether it is time to ask for the next part once more; then it counts as asked."""
@@ -177,13 +179,14 @@ def layer_job(
             )  # fmt: skip
             yield Create(name)
             yield Extend(name, writer.begin())
-        if transfer.part.rows:
-            for chunk in writer.add(transfer.part):
+        part, complete = transfer.take_out(), transfer.complete
+        if not complete:
+            ask(transfer)  # so that it is on its way while this one is written
+        if part.rows:
+            for chunk in writer.add(part):
                 yield Extend(name, chunk)
-        transfer.written()
-        if transfer.complete:
+        if complete:
             break
-        ask(transfer)
     last, layer = writer.finish()
     yield Extend(name, last)
     yield SyncFile(name)

@@ -3,7 +3,8 @@
 Each source is sorted by (page, LSN), and of one page an older source has the lower LSNs. So rows
 that are gathered by age, and sorted by page alone with a stable sort, are in order. What is
 gathered at once is cut at a (page, LSN) up to which every source has been read: neither all keys
-nor one page's whole history need to be in memory.
+nor one page's whole history need to be in memory. A source that begins behind it is not read yet:
+where pages come to be one after the other, as in an import, few layers have the same ones.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _STEP_BYTES: Final = 256 << 10
 """Most rows, and about most bytes, that are gathered at once: some 3 ms of work."""
 
 _READ_BYTES: Final = 64 << 10
-"""Of a layer, what is read and checked at once; a block at least."""
+"""Of a layer, what is usually read and checked at once; a block at least."""
 
 
 class Source(Protocol):
@@ -38,6 +39,14 @@ class Source(Protocol):
         """The block that follows, or None behind the last."""
 
 
+class Located(Source, Protocol):
+    """A source that says where it goes on before that is read."""
+
+    @property
+    def first_page(self) -> PageId:
+        """No row of a page below it follows; 0 where nothing is known."""
+
+
 class LayerSource:
     """The rows of a layer, each block read once; raises `DamagedLayer`.
 
@@ -45,10 +54,19 @@ class LayerSource:
     part of this volume.
     """
 
-    def __init__(self, layer: Layer, first_page: PageId = 0) -> None:
-        """From the rows of ``first_page`` on, or a few before."""
+    def __init__(
+        self, layer: Layer, first_page: PageId = 0, *, read_bytes: int = _READ_BYTES
+    ) -> None:
+        """From the rows of ``first_page`` on, or a few before; about ``read_bytes`` at once."""
         self._layer = layer
+        self._read_bytes = read_bytes
         self._next = max(0, bisect_left(layer.first_pages, first_page) - 1)
+
+    @property
+    def first_page(self) -> PageId:
+        """As of `Located`."""
+        pages = self._layer.first_pages
+        return pages[self._next] if self._next < len(pages) else 0
 
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""
@@ -68,7 +86,7 @@ class LayerSource:
         if first == len(offsets) - 1:
             return None
         origin = offsets[first]
-        end = max(first + 1, bisect_right(offsets, origin + _READ_BYTES, first) - 1)
+        end = max(first + 1, bisect_right(offsets, origin + self._read_bytes, first) - 1)
         data = yield self._layer.read_blocks(first, end - first)
         self._next = end
         stored = [
@@ -84,6 +102,11 @@ class BlocksSource:
     def __init__(self, blocks: Sequence[Block]) -> None:
         self._blocks = deque(blocks)
 
+    @property
+    def first_page(self) -> PageId:
+        """As of `Located`."""
+        return self._blocks[0].pages[0] if self._blocks else 0
+
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""
         return self._blocks.popleft() if self._blocks else None
@@ -93,11 +116,17 @@ class BlocksSource:
 class _Cursor:
     """What has been taken in of a source, and not yet gathered."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Located) -> None:
         self._source = source
         self._blocks: deque[Block] = deque()
+        self._rows = self._bytes = 0  # of all these blocks
         self._at = 0  # first row of the first block that is not gathered
         self._ended = False
+
+    @property
+    def first_page(self) -> PageId:
+        """No row of a page below it is left."""
+        return self._blocks[0].pages[self._at] if self._blocks else self._source.first_page
 
     @property
     def ended(self) -> bool:
@@ -112,10 +141,11 @@ class _Cursor:
                 self._ended = True
             else:
                 self._blocks.append(block)
+                self._rows += len(block)
+                self._bytes += len(block.payloads)
 
     def _has(self, rows: int, size: int) -> bool:
-        held = sum(map(len, self._blocks)) - self._at
-        return held >= rows or sum(len(block.payloads) for block in self._blocks) >= size
+        return self._rows - self._at >= rows or self._bytes >= size
 
     def reach(self, rows: int, size: int) -> tuple[PageId, Lsn]:
         """Page and LSN of the last of so many rows, or of less if there are no more, or larger."""
@@ -143,6 +173,8 @@ class _Cursor:
                 self._at = stop
                 break
             self._blocks.popleft()
+            self._rows -= len(block)
+            self._bytes -= len(block.payloads)
             self._at = 0
         return taken
 
@@ -150,7 +182,7 @@ class _Cursor:
 class Ordered:
     """The rows of all sources, oldest source first, in one order and without a gap."""
 
-    def __init__(self, sources: Sequence[Source], start: Lsn) -> None:
+    def __init__(self, sources: Sequence[Located], start: Lsn) -> None:
         """Sources that have all records above ``start``."""
         self._cursors = [_Cursor(source) for source in sources]
         self._start = start
@@ -158,19 +190,36 @@ class Ordered:
 
     def next_block(self) -> Job[Block | None]:
         """The rows that follow, as many as make a step; raises `Corrupt` if they cannot follow."""
-        count = max(1, len(self._cursors))
-        rows, size = max(1, _STEP_ROWS // count), max(1, _STEP_BYTES // count)
-        for cursor in self._cursors:
+        while live := [cursor for cursor in self._cursors if not cursor.ended]:
+            self._cursors = live
+            page = min(cursor.first_page for cursor in live)
+            near, reached = yield from self._read(page)
+            if reached is not None and len(self._near(reached[0])) > len(near):
+                near, reached = yield from self._read(reached[0])
+            if reached is None:
+                continue
+            yield PAUSE
+            parts = [part for cursor in near for part in cursor.take(*reached)]
+            block = sorted_block(_gathered(parts), self._last, self._start)
+            self._last = reached
+            return block
+        return None
+
+    def _near(self, page: PageId) -> list[_Cursor]:
+        """Those that may have rows up to ``page``."""
+        return [each for each in self._cursors if not each.ended and each.first_page <= page]
+
+    def _read(self, page: PageId) -> Job[tuple[list[_Cursor], tuple[PageId, Lsn] | None]]:
+        """Read on in those that may have rows up to ``page``, about as many rows as make a step.
+
+        Returns those that have rows, and up to which page and LSN all of them have been read.
+        """
+        near = self._near(page)
+        rows, size = max(1, _STEP_ROWS // len(near)), max(1, _STEP_BYTES // len(near))
+        for cursor in near:
             yield from cursor.fill(rows, size)
-        self._cursors = live = [cursor for cursor in self._cursors if not cursor.ended]
-        if not live:
-            return None
-        yield PAUSE
-        page, lsn = min(cursor.reach(rows, size) for cursor in live)
-        parts = [part for cursor in live for part in cursor.take(page, lsn)]
-        block = sorted_block(_gathered(parts), self._last, self._start)
-        self._last = page, lsn
-        return block
+        near = [cursor for cursor in near if not cursor.ended]
+        return near, min((cursor.reach(rows, size) for cursor in near), default=None)
 
 
 def by_page(pages: array[int], rows: Sequence[bytes], payloads: Sequence[bytes]) -> Rows:

@@ -13,7 +13,7 @@ from segments.layers.block import Block, join
 from segments.layers.collect import Newest
 from segments.layers.job import PAUSE, Job
 from segments.layers.layer import Layer
-from segments.layers.ordered import BlocksSource, LayerSource, Ordered, Source
+from segments.layers.ordered import BlocksSource, LayerSource, Located, Ordered, Source
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.run import Rows
 
@@ -46,9 +46,11 @@ def part_job(
     folded, oldest first; ``open_blocks`` the rest, sorted, older ones first. Raises `DamagedLayer`,
     and `Corrupt` if a record is missing.
     """
-    sources: list[Source] = [_Within(LayerSource(each, first[0]), first[0], end) for each in layers]
-    sources += [_Within(BlocksSource([block]), first[0], end) for block in open_blocks]
-    ordered: Source = Ordered(sources, layers[0].start if layers else start)
+    read_bytes = limit_bytes // max(1, len(layers))  # what is read beyond the part is in vain
+    sources: list[Located] = [LayerSource(each, first[0], read_bytes=read_bytes) for each in layers]
+    sources += [BlocksSource([block]) for block in open_blocks]
+    within = [_Within(each, first[0], end) for each in sources]
+    ordered: Source = Ordered(within, layers[0].start if layers else start)
     source = Newest(ordered) if base else ordered
     out = Gathered(limit_bytes)
     while (block := (yield from source.next_block())) is not None:
@@ -130,9 +132,14 @@ def _cuts(block: Block, row: int, stop: int, room: int) -> list[int]:
 class _Within:
     """The rows of a source from a page on, and up to an LSN, inclusive."""
 
-    def __init__(self, source: Source, first_page: PageId, end: Lsn) -> None:
+    def __init__(self, source: Located, first_page: PageId, end: Lsn) -> None:
         self._source = source
         self._first_page, self._end = first_page, end
+
+    @property
+    def first_page(self) -> PageId:
+        """As of `Located`."""
+        return max(self._first_page, self._source.first_page)
 
     def next_block(self) -> Job[Block | None]:
         """As of `Source`."""

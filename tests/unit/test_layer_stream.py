@@ -160,7 +160,7 @@ def received(history: History, what: Wanted, limit: int, opened: list[RedoRecord
         assert transfer.part is not None
         if transfer.part.rows:
             data += b"".join(writer.add(transfer.part))
-        transfer.written()
+        transfer.take_out()
     assert writer is not None
     last, layer = writer.finish()
     history.files.data[layer.name] = data + last

@@ -166,13 +166,13 @@ def test_parts_come_one_after_the_other_each_when_the_one_before_is_written() ->
     assert transfer.part == encode_rows(RECORDS[:5]) and not transfer.complete
     assert transfer.pages == 1234
     assert not given_to(transfer, part(5, 9)), "the one before is not written yet"
-    transfer.written()
+    transfer.take_out()
     assert not given_to(transfer, part(0, 5)), "once more"
     assert not given_to(transfer, part(6, 9)), "not the next"
     assert given_to(transfer, part(5, 9))
-    transfer.written()
+    transfer.take_out()
     assert given_to(transfer, part(9, 12)) and transfer.complete
-    transfer.written()
+    transfer.take_out()
     assert not given_to(transfer, part(9, 12)) and not transfer.asks(1e9)
 
 
@@ -201,7 +201,7 @@ def test_parts_of_another_layer_or_of_another_peer_are_not_taken() -> None:
 def test_a_part_that_cannot_be_one_changes_nothing(rows: bytes) -> None:
     transfer = begun()
     given_to(transfer, part(0, 5))
-    transfer.written()
+    transfer.take_out()
     before = attrs.asdict(transfer, recurse=False)
     assert not given_to(transfer, part(5, 9)._replace(rows=rows), now=110.0)
     assert attrs.asdict(transfer, recurse=False) == before
@@ -220,5 +220,5 @@ def test_a_part_that_does_not_come_is_asked_for_again_and_again() -> None:
     assert given_to(transfer, part(0, 5), now=120.0)
     assert transfer.deadline == 136.0
     assert not transfer.asks(150.0), "it has come, and is being written"
-    transfer.written()
+    transfer.take_out()
     assert transfer.asks(150.0)
