@@ -1,7 +1,7 @@
-"""A program called in this process as if it had one of its own, without the half second of starting it.
+"""A program called in this process as if it had one of its own: to start one takes half a second.
 
-It has its arguments, its environment, its directory and three files as descriptors 0, 1 and 2. What
-is about the process itself (signals, a terminal, the seed of hashes) starts a real one instead.
+It has its arguments, its environment, its directory, and three files as descriptors 0, 1 and 2.
+What is about the process itself (signals, a terminal, hashes) starts a real one instead.
 """
 
 from __future__ import annotations
@@ -13,48 +13,61 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from subprocess import CompletedProcess
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import pytest
 
-_STREAMS: Final = ("stdin", "stdout", "stderr")
+import aurora.sim
+import aurora.terminal.cli
+
+MAINS: Final[Mapping[str, Callable[[], object]]] = {
+    "aurora": aurora.terminal.cli.main,
+    "aurora.sim": aurora.sim.main,
+}
+"""What ``python -m`` calls; it ends with `SystemExit`."""
 
 
 def run(
-    main: Callable[[], object], *arguments: str, typed: bytes, cwd: Path, env: Mapping[str, str]
-) -> CompletedProcess[bytes]:
-    """Call ``main``, which ends with `SystemExit`, and tell what it printed."""
+    module: str, *arguments: str, cwd: Path, env: Mapping[str, str], typed: bytes = b"",
+    stdout: int | None = None,
+) -> CompletedProcess[bytes]:  # fmt: skip
+    """What ``python -m module`` does with such arguments; it may print to a file of one's own."""
     with ExitStack() as stack:
-        given, out, err = files = [stack.enter_context(tempfile.TemporaryFile()) for _ in _STREAMS]
+        given, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         given.write(typed)
         given.seek(0)
-        with _standing_for_ours(files), _surroundings(arguments, cwd, env):
-            with pytest.raises(SystemExit) as ended:
-                main()
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-        for file in (out, err):
-            file.seek(0)
+        descriptors = (given.fileno(), out.fileno() if stdout is None else stdout, err.fileno())
+        with (
+            _standing_for_ours(*descriptors),
+            _surroundings(arguments, cwd, env),
+            pytest.raises(SystemExit) as ended,
+        ):
+            MAINS[module]()
         code = ended.value.code
         assert isinstance(code, int)
+        out.seek(0)
+        err.seek(0)
         return CompletedProcess(arguments, code, out.read(), err.read())
 
 
 @contextmanager
-def _standing_for_ours(files: list[IO[bytes]]) -> Iterator[None]:
+def _standing_for_ours(*files: int) -> Iterator[None]:
     """The files as descriptors 0, 1 and 2, and Python's streams on them."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
-        for descriptor, (name, file) in enumerate(zip(_STREAMS, files, strict=True)):
+        for descriptor, file in enumerate(files):
             kept = os.dup(descriptor)
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, descriptor)
-            os.dup2(file.fileno(), descriptor)
-            stream = open(  # noqa: PTH123 - a descriptor is no path
-                descriptor, "w" if descriptor else "r", encoding="utf-8", closefd=False,
-                errors="backslashreplace" if name == "stderr" else "strict",
-            )  # fmt: skip
-            patch.setattr(sys, name, stack.enter_context(stream))
+            os.dup2(file, descriptor)
+        for descriptor, name in enumerate(("stdin", "stdout", "stderr")):
+            patch.setattr(sys, name, stack.enter_context(_stream(descriptor)))
         yield
+
+
+def _stream(descriptor: int) -> IO[Any]:
+    """As Python opens it when it starts."""
+    mode, errors = "w" if descriptor else "r", "backslashreplace" if descriptor == 2 else "strict"
+    return open(descriptor, mode, encoding="utf-8", errors=errors, closefd=False)
 
 
 @contextmanager

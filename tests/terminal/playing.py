@@ -13,7 +13,6 @@ from typing import Final
 import attrs
 from rich.console import Console
 
-from aurora.terminal.cli import main
 from aurora.terminal.commands import execute
 from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
@@ -75,7 +74,7 @@ def aurora(
 ) -> subprocess.CompletedProcess[str]:
     """What ``python -m aurora`` does with its input and output in files, in this process."""
     done = in_process.run(
-        main, *arguments, typed=typed.encode(), cwd=cwd or ROOT, env=environment()
+        "aurora", *arguments, typed=typed.encode(), cwd=cwd or ROOT, env=environment()
     )  # fmt: skip
     return subprocess.CompletedProcess(
         done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
