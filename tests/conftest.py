@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -15,3 +16,8 @@ settings.load_profile("gate")
 # would compile all that it imports once more.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+def pytest_collection_finish() -> None:
+    """What has been collected lives to the end: nobody need look for garbage in it."""
+    gc.freeze()

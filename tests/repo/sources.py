@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -39,7 +40,12 @@ def text(path: Path) -> str:
 @cache
 def parsed(path: Path) -> ast.Module:
     """The syntax tree of ``path``, relative to the root."""
-    return ast.parse(text(path), filename=str(path))
+    gc.disable()
+    try:
+        return ast.parse(text(path), filename=str(path))
+    finally:
+        gc.freeze()  # it is kept, and to look for garbage in it takes longer than to parse it
+        gc.enable()
 
 
 def imported_modules(tree: ast.Module) -> Iterator[tuple[int, str]]:
