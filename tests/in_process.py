@@ -11,7 +11,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from runpy import run_path
 from subprocess import CompletedProcess
 from typing import IO, Any, Final
 
@@ -24,14 +26,18 @@ MAINS: Final[Mapping[str, Callable[[], object]]] = {
     "aurora": aurora.terminal.cli.main,
     "aurora.sim": aurora.sim.main,
 }
-"""What ``python -m`` calls; it ends with `SystemExit`."""
+"""What ``python -m`` calls."""
 
 
 def run(
-    module: str, *arguments: str, cwd: Path, env: Mapping[str, str], typed: bytes = b"",
+    program: str, *arguments: str, cwd: Path, env: Mapping[str, str], typed: bytes = b"",
     stdout: int | None = None,
 ) -> CompletedProcess[bytes]:  # fmt: skip
-    """What ``python -m module`` does with such arguments; it may print to a file of one's own."""
+    """What ``python -m`` a module, or ``python`` a script, does with such arguments.
+
+    It ends with `SystemExit`, and may print to a file of one's own.
+    """
+    main = MAINS.get(program, partial(run_path, str(cwd / program), run_name="__main__"))
     with ExitStack() as stack:
         given, out, err = (stack.enter_context(tempfile.TemporaryFile()) for _ in range(3))
         given.write(typed)
@@ -39,10 +45,10 @@ def run(
         descriptors = (given.fileno(), out.fileno() if stdout is None else stdout, err.fileno())
         with (
             _standing_for_ours(*descriptors),
-            _surroundings(arguments, cwd, env),
+            _surroundings(program, arguments, cwd, env),
             pytest.raises(SystemExit) as ended,
         ):
-            MAINS[module]()
+            main()
         code = ended.value.code
         assert isinstance(code, int)
         out.seek(0)
@@ -71,9 +77,11 @@ def _stream(descriptor: int) -> IO[Any]:
 
 
 @contextmanager
-def _surroundings(arguments: tuple[str, ...], cwd: Path, env: Mapping[str, str]) -> Iterator[None]:
+def _surroundings(
+    program: str, arguments: tuple[str, ...], cwd: Path, env: Mapping[str, str]
+) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["", *arguments])
+        patch.setattr(sys, "argv", [program, *arguments])
         patch.chdir(cwd)
         for name in os.environ.keys() - env.keys():
             patch.delenv(name)

@@ -58,9 +58,8 @@ def test_the_documents_show_commands() -> None:
 
 def perform(command: str, cwd: Path, env: Mapping[str, str]) -> tuple[int, str]:
     """The exit code of a command, and the end of what it printed."""
-    start, *rest = shlex.split(command)
-    if start == "python" and rest[0] == "-m" and not _FOR_A_SHELL.search(command):
-        module, *arguments = rest[1:]
+    if command.startswith("python -m ") and not _FOR_A_SHELL.search(command):
+        module, *arguments = shlex.split(command)[2:]
         called = in_process.run(module, *arguments, cwd=cwd, env=env)
         return called.returncode, (called.stdout + called.stderr).decode()[-4000:]
     done = subprocess.run(

@@ -194,7 +194,7 @@ def test_help_reads_well(mode: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"), [("aurora", ["demo"]), ("aurora.sim", ["run", "--seed", "7"])]
+    ("module", "arguments"), [("aurora", ["demo"]), ("aurora.sim", ["run", "az-outage"])]
 )
 def test_a_pipe_gets_no_escape_code_whatever_is_asked_for(
     module: str, arguments: list[str]
