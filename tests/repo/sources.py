@@ -18,6 +18,7 @@ _FOLDERS: Final = (*PACKAGES, "tests", "scripts", "docs", ".ci")
 _GENERATED: Final = ("__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache")
 
 
+@cache
 def all_files() -> list[Path]:
     """Every file of the project, relative to its root, in order; nothing that tools generate."""
     inside = [path for folder in _FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
