@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -31,6 +31,11 @@ def all_files() -> list[Path]:
 def python_files(*folders: str) -> list[Path]:
     """The Python files in ``folders``, relative to the root."""
     return [path for path in all_files() if path.suffix == ".py" and path.parts[0] in folders]
+
+
+def of_each(paths: Iterable[Path], rule: Callable[[Path], Iterable[str]]) -> list[str]:
+    """What breaks a rule in any of the files. One test for all: there are thousands otherwise."""
+    return [f"{path}: {found}" for path in paths for found in rule(path)]
 
 
 def text(path: Path) -> str:
