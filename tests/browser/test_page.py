@@ -441,11 +441,14 @@ def test_it_is_used_by_keyboard_alone(browser: Browser, exported: str) -> None:
     assert browser.visit(exported, steps) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(1280, 720), (1920, 1080)], ids=str)
+@pytest.mark.parametrize(
+    ("theme", "size"), [("light", (1280, 720)), ("dark", (1920, 1080))], ids=str
+)
 def test_it_is_legible(
     browser: Browser, exported: str, theme: Theme, size: tuple[int, int]
 ) -> None:
+    """Each theme and each size once: places know nothing of colours."""
+
     def steps(page: Page) -> None:
         assert page.evaluate("document.documentElement.dataset.theme") == theme
         for tab in ("3", "1"):

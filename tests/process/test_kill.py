@@ -19,7 +19,7 @@ from tests.process.committer import CONFIG, check
 LARGE = attrs.evolve(CONFIG, segment=SegmentConfig())
 """All of a log is in one file."""
 ROOT = Path(__file__).parents[2]
-KILLS = 24
+KILLS = 20
 
 
 @attrs.define

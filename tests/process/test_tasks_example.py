@@ -15,6 +15,7 @@ from socket import SHUT_WR, create_connection
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
+from tests import in_process
 from tests.patience import PATIENCE_S
 from tests.repo.sources import ROOT
 
@@ -156,8 +157,10 @@ def test_it_ends_with_a_line_and_a_status(tmp_path: Path) -> None:
 
     volume = tmp_path / "volume"
     with running(volume) as server:
+        usage = "usage: python docs/examples/tasks.py DIR [PORT]\n"
         for words in ([], ["a", "b"], ["a", "65536"], ["a", "1", "2"]):
-            assert ended(*words) == (2, "usage: python docs/examples/tasks.py DIR [PORT]\n")
+            done = in_process.run(str(TASKS), *words, cwd=ROOT, env=ENVIRONMENT)
+            assert (done.returncode, done.stderr.decode()) == (2, usage)
         status, said = ended(volume, 0)
         assert status == 1 and "is open already" in said
         status, said = ended(tmp_path / "other", server.address[1])

@@ -8,9 +8,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
-import pytest
-
-from tests.repo.sources import PACKAGES, imported_modules, parsed, python_files
+from tests.repo.sources import PACKAGES, imported_modules, of_each, parsed, python_files
 
 FLOW: Final = (
     "wording",
@@ -71,9 +69,8 @@ def imports_of(tree: ast.Module, known: Iterable[str]) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", IN_ROOMS, ids=str)
-def test_a_room_knows_only_those_before_it(path: Path) -> None:
-    assert against_the_flow(path, parsed(path)) == []
+def test_a_room_knows_only_those_before_it() -> None:
+    assert of_each(IN_ROOMS, lambda path: against_the_flow(path, parsed(path))) == []
 
 
 def test_an_import_against_the_flow_is_found() -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from typing import Final
 import pytest
 
 from sim.script.api import Scenario
+from tests import in_process
 from tests.repo.sources import ROOT, all_files, text
 
 README: Final = text(Path("README.md"))
@@ -94,10 +95,8 @@ def test_the_sample_run_is_what_is_printed() -> None:
     (sample,) = [each for each in blocks(README, "text") if "run az-plus-one" in each]
     command, *lines = sample.splitlines()
     assert command == "$ python -m aurora.sim run az-plus-one"
-    done = subprocess.run(
-        [sys.executable, *command.split()[2:]], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    printed = done.stdout.splitlines()
+    done = in_process.run(*command.split()[3:], cwd=ROOT, env=os.environ.copy())
+    printed = done.stdout.decode().splitlines()
     for line in lines:
         if line != "…" and " simulated in " not in line:
             assert line in printed

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.repo.sources import PACKAGES, all_files, parsed, python_files, text, used_names
+from tests.repo.sources import PACKAGES, all_files, of_each, parsed, python_files, text, used_names
 
 PYTHON: Final = python_files(*PACKAGES, "scripts", "tests")
 
@@ -68,11 +67,6 @@ def uses(tree: ast.Module, banned: re.Pattern[str]) -> list[str]:
         for node, name in found
         if banned.fullmatch(name) or banned.fullmatch(name.removesuffix("()"))
     ]
-
-
-def of_each(paths: Iterable[Path], rule: Callable[[Path], Iterable[str]]) -> list[str]:
-    """What breaks a rule in any of the files. One test for all: there are thousands otherwise."""
-    return [f"{path}: {found}" for path in paths for found in rule(path)]
 
 
 def test_functions_are_short() -> None:

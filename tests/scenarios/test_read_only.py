@@ -13,6 +13,8 @@ import aurora
 from aurora import Cluster, ClusterConfig, EngineConfig, Invalid, ReadOnly, Unavailable
 from segments.config import SegmentConfig
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 CONFIG = ClusterConfig(
     pg_count=2,
     lal=100,

@@ -19,6 +19,8 @@ from segments.config import SegmentConfig
 from segments.disks import VolumeDirectory
 from segments.protocol.volume import VolumeGeometry
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 CONFIG = ClusterConfig(
     engine=EngineConfig(read_timeout_s=0.3),
     segment=SegmentConfig(gossip_interval_s=0.02, tick_interval_s=0.01, storage_retry_s=0.02),

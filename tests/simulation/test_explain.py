@@ -229,6 +229,11 @@ def of_bug(name: str) -> Told:
 
 
 @cache
+def of_scenario(name: str) -> Told:
+    return told(open_case(None, name, None))
+
+
+@cache
 def of_seed(seed: int, bug: str) -> Told:
     return told(Case(schedule=generate(seed, MIXED), bug=bug, source=f"--seed {seed} --bug {bug}"))
 
@@ -662,7 +667,7 @@ PASSED = {
 @pytest.mark.parametrize("width", [80, 100])
 @pytest.mark.parametrize("name", PASSED)
 def test_the_story_of_a_run_that_passed_is_told(name: str, width: int) -> None:
-    run = told(open_case(None, name, None))
+    run = of_scenario(name)
     assert run.result.verdict is Verdict.PASSED
     lines = run.lines(width)
     assert len(lines) <= MAX_LINES_PASSED and max(map(len, lines)) <= width

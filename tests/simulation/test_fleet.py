@@ -215,8 +215,8 @@ def test_ctrl_c_stops_it_and_still_reports() -> None:
         [sys.executable, "-m", "aurora.sim", "fleet", "--seeds", "100000", "--jobs", "1", "--json"],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    with pytest.raises(subprocess.TimeoutExpired):  # it would run for hours
-        child.communicate(timeout=4)
+    assert child.stderr is not None
+    assert "/100,000 seeds" in child.stderr.readline()  # it would run for hours
     os.killpg(child.pid, signal.SIGINT)
     output, errors = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 130, errors

@@ -103,8 +103,9 @@ def test_a_process_that_says_nothing_is_told_by_its_end(
 
 
 def test_ctrl_c_stops_it_and_still_reports() -> None:
+    arguments = ("mutants", "--module", "quorum", "--jobs", "1", "--json")
     child = subprocess.Popen(
-        [sys.executable, "-m", "aurora.sim", "mutants", "--jobs", "1", "--json"],
+        [sys.executable, "-m", "aurora.sim", *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
     assert child.stderr is not None
@@ -120,7 +121,8 @@ def test_ctrl_c_stops_it_and_still_reports() -> None:
 
 def test_one_mutant_as_json(tmp_path: Path) -> None:
     state = tmp_path / "journal.jsonl"
-    asked = ["--only", DEAF.id, "--first-seed", "5", "--budget", "20s", "--json"]
+    only = ["--module", "quorum", "--only", DEAF.id]  # all others need not be made for it
+    asked = [*only, "--first-seed", "5", "--budget", "20s", "--json"]
     done = CliRunner().invoke(command, [*asked, "--state", str(state)])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -133,7 +135,7 @@ def test_one_mutant_as_json(tmp_path: Path) -> None:
     assert trial["at"].startswith("aurora/quorum.py:") and trial["change"] == DEAF.change
     again = CliRunner().invoke(command, [*asked, "--state", str(state)])
     assert again.stdout == done.stdout and len(state.read_text().splitlines()) == 2
-    other = CliRunner().invoke(command, ["--only", DEAF.id, "--state", str(state)])
+    other = CliRunner().invoke(command, [*only, "--state", str(state)])
     assert other.exit_code == 2 and "budget_s 20.0" in other.output and "30.0" in other.output
 
 

@@ -6,8 +6,6 @@ import inspect
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from sim.run import Verdict
 from sim.script import errors
 from sim.script.api import Scenario, ScenarioResult, run_scenario
 from sim.script.errors import Body, ScriptError
+from tests import in_process
 
 ROOT = Path(sim.__file__).parents[1]
 
@@ -482,18 +481,17 @@ def test_a_command_ends_with_the_verdict_of_the_function(
     script: Callable[[str], Body], tmp_path: Path, body: str, code: int, verdict: str | None
 ) -> None:
     scenario = script(body)
-    ran = subprocess.run(
-        [sys.executable, "script.py", "--seed", "7", "--json"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True, check=False,
+    ran = in_process.run(
+        "script.py", "--seed", "7", "--json", cwd=tmp_path, env=os.environ.copy()
     )  # fmt: skip
-    assert ran.returncode == code, ran.stderr
-    assert "Traceback" not in ran.stderr
+    errors = ran.stderr.decode()
+    assert ran.returncode == code, errors
+    assert "Traceback" not in errors
     if verdict is None:
-        assert ran.stdout == "" and f"line {FIRST}: SystemExit: 0" in ran.stderr
+        assert ran.stdout == b"" and f"line {FIRST}: SystemExit: 0" in errors
         return
     told, result = json.loads(ran.stdout), run_scenario(scenario, seed=7)
-    assert ran.stderr == ""
+    assert errors == ""
     assert (told["seed"], told["verdict"]) == (7, verdict)
     assert told["digest"] == result.run.digest
     assert told["finding"] == result.run.finding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from functools import cache
 
 import attrs
 import pytest
@@ -27,8 +28,13 @@ from sim.world.history import Call, Outcome
 from sim.world.sql_history import Reading, SqlRow, Statement
 from sim.world.world import World
 
-SEEDS = [seed for seed in range(100) if generate(seed).has_sql]
 BANK = PLANS["sql-journal-off"]
+
+
+@cache
+def seeds_in_sql() -> list[int]:
+    """Of a hundred; drawn when a test asks for them, and not by whoever only lists the tests."""
+    return [seed for seed in range(100) if generate(seed).has_sql]
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +53,11 @@ def sql_of(schedule: Schedule) -> list[Operation]:
 
 
 def test_one_seed_in_ten_or_more_calls_in_sql() -> None:
-    assert len(SEEDS) >= 10
+    assert len(seeds_in_sql()) >= 10
 
 
 def test_whoever_calls_in_sql_is_the_only_one_to_write() -> None:
-    for seed in SEEDS:
+    for seed in seeds_in_sql():
         schedule = generate(seed)
         kinds = {each.kind for each in schedule.operations}
         assert "put" not in kinds
@@ -60,17 +66,18 @@ def test_whoever_calls_in_sql_is_the_only_one_to_write() -> None:
 
 
 def test_a_shape_of_ones_own_is_left_alone() -> None:
-    assert not any(generate(seed, SHAPES[0]).has_sql for seed in SEEDS)
+    assert not any(generate(seed, SHAPES[0]).has_sql for seed in seeds_in_sql())
 
 
 def test_every_way_is_drawn_and_can_be_made() -> None:
-    drawn = {each.way for seed in SEEDS for each in sql_of(generate(seed))}
+    drawn = {each.way for seed in seeds_in_sql() for each in sql_of(generate(seed))}
     assert drawn == set(SQL_WAYS) == {*sql_clients._WAYS, "close"}
     assert not set(SQL_WRITES) & set(SQL_READS)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:2])
-def test_a_seed_passes_and_is_the_same_twice(seed: int) -> None:
+@pytest.mark.parametrize("nth", [0, 1])
+def test_a_seed_passes_and_is_the_same_twice(nth: int) -> None:
+    seed = seeds_in_sql()[nth]
     first, second = run(generate(seed)), run(generate(seed))
     assert (first.verdict, first.finding) == (Verdict.PASSED, "")
     assert first.digest == second.digest
@@ -79,7 +86,7 @@ def test_a_seed_passes_and_is_the_same_twice(seed: int) -> None:
 
 
 def test_a_scenario_says_the_same_as_a_schedule() -> None:
-    schedule = attrs.evolve(generate(SEEDS[0]), shape="")
+    schedule = attrs.evolve(generate(seeds_in_sql()[0]), shape="")
     assert loads(dump(schedule)).schedule() == schedule
 
 
@@ -101,9 +108,9 @@ def test_without_the_extra_a_run_in_sql_is_undecided(monkeypatch: pytest.MonkeyP
         raise ExtraMissing("apsw is not installed")
 
     monkeypatch.setattr(running, "check_extra", missing)
-    result = run(generate(SEEDS[0]))
+    result = run(generate(seeds_in_sql()[0]))
     assert (result.verdict, result.finding) == (Verdict.UNDECIDED, "apsw is not installed")
-    other = next(seed for seed in range(100) if seed not in SEEDS)
+    other = next(seed for seed in range(100) if seed not in seeds_in_sql())
     assert run(generate(other)).verdict is Verdict.PASSED
 
 

@@ -17,6 +17,7 @@ from aurora.terminal.commands import execute
 from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
+from tests import in_process
 from tests.patience import PATIENCE_S
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -71,9 +72,19 @@ def environment(**more: str) -> dict[str, str]:
 def aurora(
     *arguments: str, typed: str = "", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """``python -m aurora`` with its input and output piped."""
+    """What ``python -m aurora`` does with its input and output in files, in this process."""
+    done = in_process.run(
+        "aurora", *arguments, typed=typed.encode(), cwd=cwd or ROOT, env=environment()
+    )  # fmt: skip
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
+    )
+
+
+def process(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+    """``python -m aurora`` itself, with its input and output piped."""
     return subprocess.run(
         [sys.executable, "-m", "aurora", *arguments],
-        input=typed, capture_output=True, text=True, check=False, cwd=cwd or ROOT,
+        input=typed, capture_output=True, text=True, check=False, cwd=ROOT,
         env=environment(), timeout=PATIENCE_S,
     )  # fmt: skip

@@ -13,6 +13,8 @@ from aurora.terminal.cli import cli
 from segments.locked_directory import LockedDirectory
 from tests.terminal.playing import aurora
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 
 def clone(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["clone", *map(str, arguments)])

@@ -19,7 +19,7 @@ from aurora.terminal.opening import Options, run
 from aurora.terminal.screen import Screen
 from aurora.terminal.session import Session
 from tests.patience import PATIENCE_S
-from tests.terminal.playing import ROOT, aurora, environment, play
+from tests.terminal.playing import ROOT, aurora, environment, play, process
 
 ESCAPE = "\x1b"
 
@@ -37,7 +37,7 @@ def capture(options: Options, acts: tuple[Act, ...]) -> str:
 
 
 def test_the_demo_prints_the_same_text_every_time() -> None:
-    first, second = aurora("demo"), capture(Options(), DEMO)
+    first, second = process("demo"), capture(Options(), DEMO)
     assert (first.returncode, first.stderr) == (0, "")
     assert first.stdout == second
     assert ESCAPE not in first.stdout
@@ -81,7 +81,7 @@ def test_the_walk_prints_the_same_text_every_time_and_shows_each_step() -> None:
 
 
 def test_piped_commands_and_their_exit_status() -> None:
-    good = aurora("repl", typed='put 1 0 "a b"\n# a remark\n\nget 1\n')
+    good = process("repl", typed='put 1 0 "a b"\n# a remark\n\nget 1\n')
     assert (good.returncode, good.stderr) == (0, "")
     assert good.stdout == (
         'aurora> put 1 0 "a b"\ndurable at LSN 1\naurora> # a remark\n'
@@ -165,7 +165,7 @@ def test_a_trace_that_cannot_be_written_is_refused_first(mode: str, tmp_path: Pa
 
 def test_a_script_prints_the_same_text_every_time() -> None:
     typed = "put 1 0 a\ncrash az3\nput 1 0 b\nrestart az3\nwait 900\nstep on\nput 1 0 c\nmessages\n"
-    first, second = (aurora("repl", typed=typed).stdout for _ in range(2))
+    first, second = (process("repl", typed=typed).stdout for _ in range(2))
     assert first == second
     assert first.count("writer-1 → ") == 6
 
@@ -194,7 +194,7 @@ def test_help_reads_well(mode: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"), [("aurora", ["demo"]), ("aurora.sim", ["run", "--seed", "7"])]
+    ("module", "arguments"), [("aurora", ["demo"]), ("aurora.sim", ["run", "az-outage"])]
 )
 def test_a_pipe_gets_no_escape_code_whatever_is_asked_for(
     module: str, arguments: list[str]

@@ -14,6 +14,8 @@ from aurora.terminal.sql.csv_file import CsvFile
 from aurora.terminal.sql.waiting_file import WaitingFile
 from tests.terminal.playing import aurora
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 MADE = "CREATE TABLE t(a INTEGER CHECK(a <> 1500), b);"
 
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from subprocess import CompletedProcess
 
 import pytest
 
-from tests.patience import PATIENCE_S
+from tests import in_process
 from tests.terminal.playing import ROOT, environment
 
 
-def sql(*arguments: str, typed: bytes) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "aurora", "sql", *arguments], input=typed, cwd=ROOT,
-        env=environment(), capture_output=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
+def sql(*arguments: str, typed: bytes) -> CompletedProcess[bytes]:
+    return in_process.run("aurora", "sql", *arguments, typed=typed, cwd=ROOT, env=environment())
 
 
 @pytest.mark.parametrize(

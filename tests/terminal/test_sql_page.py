@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-import subprocess
 import sys
 from io import StringIO
 from pathlib import Path
@@ -23,6 +22,7 @@ from aurora.terminal.sql.results import Results
 from aurora.terminal.sql.shell import Shell
 from aurora.terminal.sql.talk import CONTINUED, Talk
 from tests.repo.test_documented_commands import commands as shell_commands
+from tests.repo.test_documented_commands import perform
 from tests.repo.test_readme import blocks
 from tests.terminal.playing import ROOT, environment
 
@@ -107,11 +107,8 @@ def test_its_commands_end_as_it_says(tmp_path: Path) -> None:
     assert len(found) == 7
     for command, code in found:
         path = f"{Path(sys.executable).parent}:{environment()['PATH']}"
-        done = subprocess.run(
-            ["bash", "-c", command], cwd=tmp_path, env=environment(PATH=path), check=False,
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert done.returncode == code, f"{command}\n{done.stdout}{done.stderr}"
+        ended, printed = perform(command, tmp_path, environment(PATH=path))
+        assert ended == code, f"{command}\n{printed}"
     copy = (tmp_path / "copy.db").read_bytes()
     assert copy[:16] == (tmp_path / "before.db").read_bytes()[:16] == b"SQLite format 3\0"
 

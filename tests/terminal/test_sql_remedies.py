@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aurora.terminal import session
 from tests.terminal.playing import aurora
 
 
@@ -85,7 +86,8 @@ def test_answers_that_are_results_stay_on_standard_output() -> None:
     assert ".quit" in done.stdout and "writes" in done.stdout
 
 
-def test_a_recovery_in_place_of_one_that_waits() -> None:
+def test_a_recovery_in_place_of_one_that_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "PATIENCE_S", 0.2)  # the prompt comes back sooner
     text = said(
         MADE, ".crash az1 C0", ".recover", ".recover", ".restart az1", ".recover", "SELECT 1;",
         status=0,

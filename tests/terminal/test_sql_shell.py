@@ -17,6 +17,8 @@ import pytest
 from tests.patience import PATIENCE_S
 from tests.terminal.playing import ROOT, aurora, environment
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 
 def sql(*arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
     return aurora("sql", *arguments, typed=typed)

@@ -34,6 +34,8 @@ from segments.protocol.errors import (
 from segments.protocol.ids import Lsn, PageId
 from segments.protocol.record import PAGE_SIZE
 
+pytestmark = pytest.mark.usefixtures("no_syncs")  # see the tests of crashes for the others
+
 PAGES = 24
 SMALL = ClusterConfig(
     pg_count=2,
@@ -137,14 +139,6 @@ def taken(path: Path) -> int:
 async def opened(path: Path, config: ClusterConfig = SMALL) -> AsyncIterator[Cluster]:
     async with aurora.open_cluster(path, config=config) as cluster:
         yield cluster
-
-
-@pytest.fixture(autouse=True)
-def _no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing here ends before the process does; see the tests of crashes for the others."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
-    monkeypatch.setattr("segments.file_storage._sync", lambda _: None)
-    monkeypatch.setattr("segments.open_file._DURABLY", 0)
 
 
 async def test_a_clone_has_every_version_up_to_its_lsn(tmp_path: Path) -> None:

@@ -33,6 +33,8 @@ from segments.protocol.errors import (
 from tests.patience import PATIENCE_S
 from tests.worlds import World, run_world
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 TWO_GROUPS = ClusterConfig(pg_count=2)
 
 

@@ -32,6 +32,8 @@ from segments.protocol.errors import (
 from segments.storage import Ended, MemoryStorage, Storage
 from tests.worlds import World, run_world
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 
 def storage_of(cluster: Cluster, segment: str) -> Any:
     return cluster.hosts[segment].disk.storage  # type: ignore[attr-defined]

@@ -28,7 +28,7 @@ SEGMENTS = [f"{az}0" for az in "ABCDEF"]
 CONFIG = ClusterConfig(
     segment=SegmentConfig(
         fold_bytes=2 << 10, block_bytes=1 << 10, block_cache_bytes=0, image_cache_bytes=0,
-        scrub_interval_s=0.1,
+        scrub_interval_s=0.5,
     ),
     engine=EngineConfig(retention_lsns=None, buffer_pool_pages=1, read_timeout_s=2.0),
 )  # fmt: skip

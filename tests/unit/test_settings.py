@@ -264,7 +264,7 @@ def some_settings(draw: st.DrawFn) -> dict[str, Any]:
     return {name: draw(between(name)) for name in names}
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(some_settings())
 def test_what_is_accepted_works(values: dict[str, Any]) -> None:
     try:

@@ -34,6 +34,8 @@ from tests.cancelling import cancelled_at
 from tests.database_rig import check_whole, run_database
 from tests.worlds import World, run_world
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 ROWS = 3_000
 
 

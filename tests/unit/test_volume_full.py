@@ -16,6 +16,8 @@ from segments.config import SegmentConfig
 from segments.protocol.errors import InvalidConfig, InvalidWrite, VolumeFull
 from segments.protocol.messages import WriteAck
 
+pytestmark = pytest.mark.usefixtures("no_syncs")
+
 LIMIT = 512 << 10
 
 

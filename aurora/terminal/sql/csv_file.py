@@ -59,7 +59,8 @@ async def import_csv(shell: Shell, words: Words) -> None:
     from aurora.terminal.sql.waiting_file import WaitingFile  # needs what `open` has asked for
 
     with WaitingFile(path) as file, _long_values():
-        done = await _Import(shell, CsvFile(path, file), table).run()
+        rows = CsvFile(path, file)  # kept until `file` is closed, or its end would be a warning
+        done = await _Import(shell, rows, table).run()
     shell.tell(f"{counted(done, 'row')} into {table}", file=str(path), rows=done)
 
 
