@@ -23,14 +23,17 @@ T = TypeVar("T")
 
 
 def chain(
-    random: Random, number: int, pages: int, *, first: Lsn = 1, payload: int = 40
+    random: Random, number: int, pages: int, *, first: Lsn = 1, payload: int = 40, drift: int = 0
 ) -> list[RedoRecord]:
-    """``number`` records of random changes to random pages, from LSN ``first`` on, with holes."""
+    """``number`` records of random changes to random pages, from LSN ``first`` on, with holes.
+
+    The last ones are of pages that are ``drift`` further on: few layers have the same ones.
+    """
     made: list[RedoRecord] = []
     heads: dict[PageId, Lsn] = {}
     lsn, prev = first, 0
-    for _ in range(number):
-        page = random.randrange(pages) ** 2
+    for at in range(number):
+        page = (random.randrange(pages) + at * drift // number) ** 2
         size = random.randint(1, payload)
         offset = random.randint(0, PAGE_SIZE - size)
         data = random.randbytes(size) if random.random() < 0.9 else bytes(size)

@@ -55,11 +55,11 @@ class LayerSource:
     """
 
     def __init__(
-        self, layer: Layer, first_page: PageId = 0, *, read_bytes: int = _READ_BYTES
+        self, layer: Layer, first_page: PageId = 0, *, read_bytes: int | None = None
     ) -> None:
-        """From the rows of ``first_page`` on, or a few before; about ``read_bytes`` at once."""
+        """From the rows of ``first_page`` on, or a few before; ``read_bytes`` or so at once."""
         self._layer = layer
-        self._read_bytes = read_bytes
+        self._read_bytes = _READ_BYTES if read_bytes is None else read_bytes
         self._next = max(0, bisect_left(layer.first_pages, first_page) - 1)
 
     @property

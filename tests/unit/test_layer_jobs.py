@@ -30,12 +30,19 @@ from tests.layer_rig import Files, chain
     st.sampled_from([TINY, Spacing(1, 1), Spacing(5, 1), Spacing(1, 700), Spacing()]),
     st.sampled_from([1, 150, 600, 16_384]),
     st.sampled_from([1, 5, 40, 1_000]),
+    st.sampled_from([0, 5, 60]),
 )
 def test_random_sequences(
-    seed: int, count: int, pages: int, spacing: Spacing, block_bytes: int, step_rows: int
+    seed: int,
+    count: int,
+    pages: int,
+    spacing: Spacing,
+    block_bytes: int,
+    step_rows: int,
+    drift: int,
 ) -> None:
     random = Random(seed)
-    history = History(chain(random, count, pages), spacing, block_bytes)
+    history = History(chain(random, count, pages, drift=drift), spacing, block_bytes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("segments.layers.ordered._STEP_ROWS", step_rows)
         patch.setattr("segments.layers.ordered._READ_BYTES", step_rows * 50)

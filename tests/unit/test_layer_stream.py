@@ -37,7 +37,8 @@ def drawn(
     random: Random, count: int = 120, *, payload: int = 40
 ) -> tuple[History, list[RedoRecord]]:
     """Layers with images, perhaps a base that ends amid one, and records that are not folded."""
-    records = chain(random, count, random.randint(1, 6), payload=payload)
+    drift = random.choice([0, 20])
+    records = chain(random, count, random.randint(1, 6), payload=payload, drift=drift)
     history = History(records, random.choice([TINY, Spacing(1, 1), Spacing()]), 300)
     ends = sorted(random.sample(range(count), random.randint(1, 5)))
     for at in ends:
@@ -237,6 +238,26 @@ def test_a_small_part_does_not_read_all_there_is() -> None:
         history.part(0, history.folded, first=(page, 0), limit=5_000)
         read = sum(op.length for op in history.files.ops if isinstance(op, Read))
         assert read < total // 4
+
+
+@pytest.mark.parametrize("job", ["a part", "a merge"])
+def test_a_layer_is_not_read_before_its_first_page_comes(job: str) -> None:
+    """In an import each layer has pages of its own, and any number of them may be merged."""
+    records = chain(Random(5), 2_000, 1, payload=PAGE_SIZE // 8, drift=1_000)
+    history = History(records, Spacing(), 4_000)
+    for at in range(199, 2_000, 200):
+        history.fold(records[at].lsn)
+    history.files.ops.clear()
+    if job == "a part":
+        page = records[900].page_id
+        history.part(0, history.folded, first=(page, 0), limit=5_000)
+        read = {op.name for op in history.files.ops if isinstance(op, Read)}
+        assert "layer-5" in read and not read & {f"layer-{each}" for each in range(6, 11)}
+        return
+    history.merge(0, 10)
+    reads = [op for op in history.files.ops if isinstance(op, Read) and op.name != "layer-11"]
+    names = [op.name for op in reads if op.length > 1]
+    assert sorted(names, key=lambda name: int(name.split("-")[1])) == names
 
 
 def test_a_part_is_made_in_steps() -> None:
