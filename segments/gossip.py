@@ -7,6 +7,7 @@ own adopted table, and takes none from a lower epoch; so what a recovery annulle
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 from typing import NamedTuple, TypeAlias
 
@@ -14,7 +15,7 @@ from segments.config import SegmentConfig
 from segments.protocol import events
 from segments.protocol.events import Tracer
 from segments.protocol.heard import Mark, is_rolled_back
-from segments.protocol.ids import Address, SegmentId
+from segments.protocol.ids import Address, Lsn, SegmentId
 from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, GossipStatus
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
@@ -78,6 +79,9 @@ class Gossip:
         self.transfer: Transfer | None = None
         """The layer that is on its way here."""
         self._giving_until = 0.0
+        self._seen_scl: Lsn = 0
+        self._moved_at = -inf
+        """When the SCL was last seen to have moved."""
 
     def gives_layers(self, now: float) -> bool:
         """Whether a peer is taking a layer, part by part, which must not go meanwhile."""
@@ -89,6 +93,8 @@ class Gossip:
             now > self.transfer.deadline or not self._needs(self.transfer.what)
         ):
             self.transfer.given_up = True
+        if self._state.scl != self._seen_scl:
+            self._seen_scl, self._moved_at = self._state.scl, now
         if now < self._next_at or not self._peers:
             return None
         self._next_at = now + self._config.gossip_interval_s * (0.5 + self._random.random())
@@ -158,7 +164,9 @@ class Gossip:
             self.transfer.hear(status)
         if level and self.transfer is None:
             what = wanted(state.layers, state.scl, status)
-            if what is not None:
+            # Under load many are a little behind, and get what they lack as records.
+            moves = now - self._moved_at < self._config.gossip_interval_s
+            if what is not None and not (moves and state.scl < what.end):
                 timeout_s = self._config.hydration_timeout_s
                 self.transfer = Transfer.begin(source, what, timeout_s, now)
                 return TakeLayer(self.transfer)

@@ -101,9 +101,9 @@ class Pair:
             assert durable(back) == before
 
 
-def peer(last: Lsn, *, floor: Lsn = 0, step: int = 40) -> StoreRig:
+def peer(last: Lsn, *, floor: Lsn = 0, step: int = 40, segment: str = "B0") -> StoreRig:
     """A segment with layers, collected up to about ``floor``."""
-    rig = StoreRig("B0")
+    rig = StoreRig(segment)
     for at in range(0, last, step):
         run = CHAIN[at : min(last, at + step)]
         rig.take(run, vdl=run[-1].lsn, floor=min(floor, run[-1].lsn))
@@ -193,6 +193,32 @@ def test_what_can_be_folded_meanwhile_is() -> None:
     published = [each for each in ours.events if isinstance(each, events.LayerPublished)]
     spans = [(each.start_lsn, each.end_lsn) for each in published]
     assert spans.index((60, 120)) < spans.index((60, theirs.state.folded))
+
+
+def test_whose_scl_moves_asks_for_no_layer_until_it_stands_still() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    pair = Pair(ours, theirs)
+    for held in (20, 40):
+        ours.take(CHAIN[held - 20 : held], vdl=held)
+        pair.pass_time()
+        pair.tell()
+        assert asked(pair) == [] and ours.core.gossip.transfer is None
+    pair.now += TINY.gossip_interval_s
+    pair.tell()
+    assert ours.core.gossip.transfer is not None
+    pair.catch_up()
+    pair.check()
+
+
+def test_damage_is_healed_at_once_though_the_scl_moves() -> None:
+    ours, theirs = peer(300, segment="A0"), peer(300)
+    pair = Pair(ours, theirs)
+    for rig in (ours, theirs):
+        rig.take(CHAIN[300:310], vdl=300)
+    pair.pass_time()
+    ours.state.damaged(ours.state.layers.layers[0].number)
+    pair.tell()
+    assert ours.core.gossip.transfer is not None
 
 
 def test_a_transfer_ends_when_all_of_it_has_come_as_records() -> None:
