@@ -244,13 +244,13 @@ class Background:
             number, old, block_bytes=config.block_bytes, spacing=self._spacing,
             page_before=self._page_as_of(old[0].start),
         )  # fmt: skip
-        layer = yield from written(number, self._giving_way(merged))
+        layer = yield from written(number, self._giving_way(merged, old[-1].end))
         yield from self._publish(layer, old)
 
     def _collect(self, old: Sequence[Layer]) -> Job[None]:
         number = self._files.take_number()
         collected = collect_job(number, old, block_bytes=self._config.block_bytes)
-        layer = yield from written(number, self._giving_way(collected))
+        layer = yield from written(number, self._giving_way(collected, old[-1].end))
         rows, announced = sum(each.count for each in old), self._state.announced_floor
         why = events.LogCollected(layer.end, rows, announced)
         # Its writer may have a successor by then, with readers below it.
@@ -258,8 +258,15 @@ class Background:
             layer, old, why=why, still=lambda: layer.end <= self.collectable_floor
         )
 
-    def _giving_way(self, job: Job[Layer]) -> Job[Layer]:
-        return giving_way(job, partial(self._due_fold, merging=True), self._merged)
+    def _giving_way(self, job: Job[Layer], end: Lsn) -> Job[Layer]:
+        """``job``, which makes one layer of some up to ``end``, and what cannot wait for that."""
+        return giving_way(job, partial(self._due_meanwhile, end), self._merged)
+
+    def _due_meanwhile(self, end: Lsn) -> Job[None] | None:
+        transfer = self._gossip.transfer
+        if transfer is not None and transfer.what.start >= end:
+            return self._take_over(transfer)
+        return self._due_fold(merging=True)
 
     def _page_as_of(self, lsn: Lsn) -> PageBefore:
         return lambda page_id: self._state.materializer.read_job(page_id, lsn)

@@ -171,6 +171,8 @@ class SegmentCore:
         self._promised = state.epoch
         self._queue: list[Pending] = []
         self._queue_bytes = 0
+        self._being_given: set[tuple[Address, FetchLayer]] = set()
+        """Parts of layers that are being put together for peers."""
         self._in_flight: list[Pending] | None = None
         self._applying: Iterator[None] | None = None
         self._sends: list[Outgoing] = []
@@ -706,7 +708,8 @@ class SegmentCore:
             case TakeLayer():
                 pass  # it is the next job
             case GiveLayer(request):
-                self._query(self._give_layer(source, request))
+                if (source, request) not in self._being_given:  # it was asked for once more
+                    self._query(self._give_layer(source, request))
             case answer if self.state.epoch == self._promised:
                 self._send(source, answer)
             case _:
@@ -717,6 +720,7 @@ class SegmentCore:
         state, (_, _, start, end, base, page_id, lsn) = self.state, request
         folded = state.folded
         open_rows = state.index.pieces(max(start, folded), end) if end > folded else []
+        self._being_given.add((source, request))
         try:
             rows, following = yield from part_job(
                 state.layers.between(start, end), [*sorted_blocks(open_rows)], start, end,
@@ -727,6 +731,8 @@ class SegmentCore:
             return
         except StorageFailed:
             return
+        finally:
+            self._being_given.discard((source, request))
         if state.epoch != self._promised or request.epoch != state.epoch:
             return
         next_page, next_lsn = following or (0, 0)

@@ -89,10 +89,10 @@ class Gossip:
 
     def tick(self, now: float) -> SegmentId | None:
         """The peer to tell where we stand, with a `status`, if it is time for that."""
-        if self.transfer is not None and (
-            now > self.transfer.deadline or not self._needs(self.transfer.what)
-        ):
-            self.transfer.given_up = True
+        if self.transfer is not None:
+            self.transfer.pass_time(now)
+            if not self._needs(self.transfer.what):
+                self.transfer.given_up = True
         if self._state.scl != self._seen_scl:
             self._seen_scl, self._moved_at = self._state.scl, now
         if now < self._next_at or not self._peers:

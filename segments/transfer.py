@@ -96,11 +96,13 @@ class Transfer:
     """What has come, and is still to be written."""
     complete: bool = False
     """Whether ``part`` is the last one."""
+    asked: bool = False
+    """Whether its job has begun: it may wait for another one."""
     given_up: bool = False
 
     @classmethod
     def begin(cls, peer: Address, what: Wanted, timeout_s: float, now: float) -> Transfer:
-        """A transfer whose first part is asked for now."""
+        """A transfer of which nothing has been asked for yet."""
         return cls(peer, what, timeout_s, now + timeout_s, now + timeout_s / _ATTEMPTS)
 
     def is_next(self, source: Address, message: GossipLayer) -> bool:
@@ -130,8 +132,18 @@ class Transfer:
         self.part, self.pages = rows, message.pages
         self.next_page, self.next_lsn = message.next_page, message.next_lsn
         self.complete = not message.next_lsn
-        self.deadline, self.ask_at = now + self.timeout_s, now + self.timeout_s / _ATTEMPTS
+        self._wait_from(now)
         return True
+
+    def pass_time(self, now: float) -> None:
+        """Give it up if its peer has been silent for too long."""
+        if not self.asked:
+            self._wait_from(now)
+        elif now > self.deadline:
+            self.given_up = True
+
+    def _wait_from(self, now: float) -> None:
+        self.deadline, self.ask_at = now + self.timeout_s, now + self.timeout_s / _ATTEMPTS
 
     def hear(self, peer: GossipStatus) -> None:
         """Give it up if the peer, as it says, has collected a part of it meanwhile."""
@@ -146,7 +158,8 @@ class Transfer:
 
     def asks(self, now: float) -> bool:
         """Whether it is time to ask for the next part once more; then it counts as asked."""
-        if self.part is not None or self.complete or now < self.ask_at:
+        waits = self.asked and self.part is None and not self.complete and not self.given_up
+        if not waits or now < self.ask_at:
             return False
         self.ask_at = now + self.timeout_s / _ATTEMPTS
         return True
@@ -163,8 +176,11 @@ def layer_job(
     ``ask`` sends the peer the question for the next part. Returns the layer and the pages whose
     first record is in it; None if the transfer was given up, and then there is no such file.
     """
+    if transfer.given_up:
+        return None
     name, (start, end, base) = layer_name(number), transfer.what
     writer: LayerWriter | None = None
+    transfer.asked = True
     ask(transfer)
     while True:
         while transfer.part is None:

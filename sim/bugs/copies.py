@@ -35,13 +35,13 @@ COPY_BUGS: Final = (
         name="hydration-waits-for-its-peer",
         summary="a peer that goes away while it sends a layer is waited for",
         section="protocol §8",
-        edits=(Edit(f"{_GOSSIP}.tick", "self.transfer.given_up = True", "pass"),),
+        edits=(Edit("segments.transfer:Transfer.pass_time", "self.given_up = True", "pass"),),
     ),
     Bug(
         name="whole-before-the-last-part",
         summary="a layer that comes from a peer counts as whole when its first part is here",
         section="protocol §8",
-        edits=(Edit("segments.transfer:layer_job", "if transfer.complete:", "if True:"),),
+        edits=(Edit("segments.transfer:layer_job", "if complete:", "if True:"),),
     ),
     Bug(
         name="laggard-never-asked",

@@ -215,6 +215,8 @@ def test_a_layer_without_rows_is_one_empty_part() -> None:
 
 def test_a_part_that_does_not_come_is_asked_for_again_and_again() -> None:
     transfer = begun()
+    assert not transfer.asks(150.0), "its job has not begun"
+    transfer.asked = True
     asked = [now for now in range(100, 120) if transfer.asks(float(now))]
     assert asked == [*range(101, 120)], "sixteen times in the time that it has, and no oftener"
     assert given_to(transfer, part(0, 5), now=120.0)
@@ -222,3 +224,16 @@ def test_a_part_that_does_not_come_is_asked_for_again_and_again() -> None:
     assert not transfer.asks(150.0), "it has come, and is being written"
     transfer.take_out()
     assert transfer.asks(150.0)
+    transfer.given_up = True
+    assert not transfer.asks(151.0)
+
+
+def test_no_time_passes_for_a_transfer_whose_job_waits_for_another_one() -> None:
+    transfer = begun()
+    transfer.pass_time(500.0)
+    assert not transfer.given_up
+    transfer.asked = True
+    transfer.pass_time(516.0)
+    assert not transfer.given_up
+    transfer.pass_time(516.1)
+    assert transfer.given_up
