@@ -5,6 +5,7 @@
     python scripts/bench.py memory-commits cold-read  # some
     python scripts/bench.py --quick --json            # smaller sizes, as JSON
     python scripts/bench.py small-records --records 1000000
+    python scripts/bench.py sql-import --mib 2048
 
 Limits that are numbers are those of a machine that does nothing else. All sizes together take tens
 of minutes: a history of five million records is written three times.
@@ -73,6 +74,11 @@ FIGURES: Final[dict[str, Callable[[Sizes], Figure]]] = {
     "sql-import": imported,
 }
 
+_CHOICES: Final = (
+    ("--records", "small_records", "for small-records: how many"),
+    ("--mib", "sql_import_mib", "for sql-import: of how many MiB"),
+)
+"""Options that choose a size, by its name."""
 _COLUMNS: Final = ("name", "figure", "measured", "limit", "measured", "ratio", "must be", "verdict")
 _ABOUT_RATIOS: Final = (
     "ratio: the median of the ratios turn by turn, not that of the two medians shown"
@@ -129,16 +135,19 @@ def main(arguments: Sequence[str] | None = None, sizes: Sizes | None = None) -> 
     )
     parser.add_argument("--quick", action="store_true", help="smaller sizes")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--records", type=int, metavar="N", help="for small-records: how many")
+    for option, name, what in _CHOICES:
+        parser.add_argument(option, dest=name, type=int, metavar="N", help=what)
     options = parser.parse_args(arguments)
     unknown = [name for name in options.names if name not in FIGURES]
     if unknown:
         parser.error(f"no figure {unknown[0]!r}: expected any of {', '.join(FIGURES)}")
-    if options.records is not None and options.records < 1:
-        parser.error(f"--records is {options.records}: expected at least 1")
     sizes = sizes or (QUICK if options.quick else FULL)
-    if options.records is not None:
-        sizes = attrs.evolve(sizes, small_records=options.records)
+    for option, name, _ in _CHOICES:
+        chosen = getattr(options, name)
+        if chosen is not None and chosen < 1:
+            parser.error(f"{option} is {chosen}: expected at least 1")
+        if chosen is not None:
+            sizes = attrs.evolve(sizes, **{name: chosen})
     progress = Console(stderr=True)
     figures = []
     try:

@@ -97,6 +97,11 @@ def test_the_number_of_small_records_is_a_choice(capsys: pytest.CaptureFixture[s
     assert "--records is 0: expected at least 1" in capsys.readouterr().err
 
 
+def test_the_size_of_an_import_is_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--mib", "2", "sql-import"], TINY) == 0
+    assert "2 MiB imported" in capsys.readouterr().out
+
+
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["cold-reed"], TINY)
