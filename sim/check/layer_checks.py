@@ -51,7 +51,8 @@ class LayerChecks:
 
     def published(self, segment: SegmentId, event: LayerPublished, *, sound: bool) -> None:
         """A layer is live; its disk is ``sound`` if nothing has rotted there."""
-        if self._coming.pop(segment, None) == (event.start_lsn, event.end_lsn, event.base):
+        if self._coming.get(segment) == (event.start_lsn, event.end_lsn, event.base):
+            del self._coming[segment]  # a fold may have come before it
             self._taken.add((segment, event.number))
         if sound:
             self._hold_published(segment, event)

@@ -28,7 +28,7 @@ from segments.protocol.events import (
     WriteStarted,
     WriteSynced,
 )
-from segments.protocol.ids import SegmentId
+from segments.protocol.ids import Lsn, SegmentId
 from sim.check.mark import Mark
 from sim.world.listener import Listener
 from sim.world.world import World
@@ -37,6 +37,7 @@ LAYER_MARKS: Final = (
     Mark("log folded", "records left a log for a layer"),
     Mark("fold below records that stay", "a fold left records behind that may yet be annulled"),
     Mark("fold below a gap", "a fold went on while its segment held records above a gap"),
+    Mark("log folded amid a transfer", "records were folded while a layer was on its way"),
     Mark("fold over an annulled range", "a layer was folded that spans what a table annuls"),
     Mark("log files let go", "files of a log were dropped, as all in them was in layers"),
     Mark("layers merged", "several layers became one"),
@@ -69,8 +70,9 @@ class LayerCoverage(Listener):
     def __init__(self, world: World, count: Callable[[str], None]) -> None:
         self._world = world
         self._count = count
-        self._coming: set[SegmentId] = set()
-        """Who has all of a layer from a peer that is not live yet."""
+        self._coming: dict[SegmentId, tuple[Lsn, Lsn, bool]] = {}
+        """Who has all of a layer from a peer that is not live yet: its start, its end, and whether
+        it is a base."""
         self._rewriting: dict[SegmentId, bool] = {}
         """Whose log is being written anew, and whether a batch has come since."""
         self._writing: set[SegmentId] = set()
@@ -95,7 +97,7 @@ class LayerCoverage(Listener):
     # ---- layers ----------------------------------------------------------------------------------
 
     def _on_received(self, source: str, event: LayerReceived) -> None:
-        self._coming.add(source)
+        self._coming[source] = (event.start_lsn, event.end_lsn, event.base)
         if event.base:
             self._count("base taken from a peer")
 
@@ -104,8 +106,8 @@ class LayerCoverage(Listener):
         self._look_at_log(source, core)
         if core.querying:
             self._count("layers changed amid a read")
-        if source in self._coming:
-            self._coming.discard(source)
+        if self._coming.get(source) == (event.start_lsn, event.end_lsn, event.base):
+            del self._coming[source]
             self._look_at_healed(source, core, event)
         elif not event.base and event.replaced:
             self._count("layers merged")
@@ -119,6 +121,8 @@ class LayerCoverage(Listener):
             self._count("fold below records that stay")
         if state.index.unlinked:
             self._count("fold below a gap")
+        if core.gossip.transfer is not None:
+            self._count("log folded amid a transfer")
         start, end = event.start_lsn, event.end_lsn
         if any(start < each.start_lsn and each.end_lsn <= end for each in state.table.ranges):
             self._count("fold over an annulled range")
@@ -195,7 +199,7 @@ class LayerCoverage(Listener):
             self._count("crash amid a job")
 
     def _on_restored(self, source: str, _: Restored) -> None:
-        self._coming.discard(source)
+        self._coming.pop(source, None)
         self._damaged.pop(source, None)
         self._rewriting.pop(source, None)
         self._writing.discard(source)
