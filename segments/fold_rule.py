@@ -25,7 +25,8 @@ from segments.protocol.ids import Lsn
 from segments.state import SegmentState
 
 _MOST_FOLDED: Final = 4
-"""A fold takes up to so many times the bytes that make it due, if the VDL stood still for long."""
+"""A fold takes up to so many times the bytes that make it due, if the VDL stood still for long; and
+all that makes records wait, as each fold takes its time, however little it folds."""
 
 
 class FoldRule:
@@ -46,8 +47,10 @@ class FoldRule:
         due = count * record_bytes >= self._config.fold_bytes or self.is_asked_for
         if not count or not (due or self._log_is_long(count)):
             return state.folded
-        most = max(1, _MOST_FOLDED * self._config.fold_bytes // record_bytes)
-        return index.linked_lsn(min(count, most) - 1)
+        size = _MOST_FOLDED * self._config.fold_bytes
+        if self.is_far_behind:
+            size = max(size, self._config.unfolded_bytes)
+        return index.linked_lsn(min(count, max(1, size // record_bytes)) - 1)
 
     @property
     def is_far_behind(self) -> bool:

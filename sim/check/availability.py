@@ -27,7 +27,7 @@ from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import bounds_of
 from sim.check.findings import Findings
 from sim.check.invariants import WRITE_QUORUM
-from sim.check.readiness import NEVER, Group, Readiness, Segment
+from sim.check.readiness import MAY_ANSWER, NEVER, Group, Readiness, Segment
 from sim.check.reference_model import Reference, WriterView
 from sim.check.rules_of_availability import Standing
 from sim.check.soundness import SLOW
@@ -72,8 +72,10 @@ class Availability(Listener):
         """The latest writer that has opened the volume."""
         self._opens_ns = NEVER
         """Since when the latest writer could have opened it."""
-        self._away_at_first: set[SegmentId] = set()
-        """Who was away then; such a one is no source of what is fetched."""
+        self._away_at_first: set[SegmentId] | None = None
+        """Who was away when it was first seen."""
+        self._silent_at_first: set[SegmentId] = set()
+        """And who of those could not answer its seal, and so is no source of what is fetched."""
         self._vanishing = False
         """Whether a source may have become one that is away, or hardly answers."""
         self._waited_out: set[Call] = set()
@@ -126,11 +128,14 @@ class Availability(Listener):
         now_ns, engine = world.scheduler.now_ns, world.cluster.engine
         if engine.name != self._writer:
             self._writer, self._opens_ns, self._vanishing = engine.name, NEVER, False
+            self._away_at_first = None
             for group in self._groups:
                 group.count(now_ns, usable=False)
         self.readiness.look(engine.name, self._view(engine))
         alone = engine.error is None and self._is_alone(engine)
         opened = engine.core is not None and engine.core.opened
+        if not opened:
+            self._see_who_vanishes()
         for group in self._groups:
             group.count(now_ns, usable=alone and opened)
         if alone and opened:
@@ -220,15 +225,24 @@ class Availability(Listener):
         if min(len(each.ready) for each in standings) < WRITE_QUORUM:
             self._opens_ns, self._vanishing = NEVER, True
             return
-        away = {segment: why for each in standings for segment, why in each.away.items()}
         if self._opens_ns == NEVER:
-            self._opens_ns, self._away_at_first = now_ns, set(away)
-        self._vanishing |= SLOW in away.values() or not self._away_at_first.issuperset(away)
+            self._opens_ns = now_ns
         bound_ns = self.bounds.open_ns + (self.bounds.fetch_ns if self._vanishing else 0)
         self._findings.hold(
             rules.opens,
             self._writer, now_ns, self._opens_ns, bound_ns, standings, liveness=True,
         )  # fmt: skip
+
+    def _see_who_vanishes(self) -> None:
+        """Also while it is not alone: what has answered its seal by then may be a source."""
+        away: dict[SegmentId, str] = {}
+        for group in self._groups:
+            away |= group.standing.away
+        silent = {segment for segment, why in away.items() if why not in MAY_ANSWER}
+        if self._away_at_first is None:
+            self._away_at_first, self._silent_at_first = set(away), silent
+        vanished = (away.keys() - self._away_at_first) | (silent - self._silent_at_first)
+        self._vanishing |= SLOW in away.values() or bool(vanished)
 
     def _mark_opening(self) -> None:
         if any(group.standing.away for group in self._groups):

@@ -23,6 +23,12 @@ from sim.check.soundness import Soundness
 from sim.world.world import World
 
 NEVER: Final = 1 << 62
+_JUST_BACK: Final = "just back"
+_BEHIND: Final = "behind"
+_ROTTEN: Final = "rotten"
+_JUST_CAUGHT_UP: Final = "just caught up"
+MAY_ANSWER: Final = frozenset({_JUST_BACK, _BEHIND, _ROTTEN, _JUST_CAUGHT_UP})
+"""Why a segment is not ready that can be reached all the same."""
 COMPLETE: Final = 1
 """Segments that a read needs."""
 
@@ -168,12 +174,12 @@ class Readiness:
         bounds = self._bounds
         away_ns = segment.sound_ns - segment.lost_ns
         if now_ns - segment.sound_ns < bounds.settle_ns(away_ns):
-            return "just back"
+            return _JUST_BACK
         segment.lags |= now_ns - segment.behind_ns > bounds.trip_ns
         if segment.lags:
-            return "behind"
+            return _BEHIND
         if segment.has_rotted:
-            return "rotten"  # whether it has met that or not: it may refuse a read
+            return _ROTTEN  # whether it has met that or not: it may refuse a read
         if now_ns - segment.caught_up_ns < bounds.heard_ns:
-            return "just caught up"
+            return _JUST_CAUGHT_UP
         return ""

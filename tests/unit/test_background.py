@@ -287,6 +287,15 @@ def test_records_wait_for_a_fold_when_too_many_are_in_memory() -> None:
     assert (ack.seq, ack.scl) == (7, 70)
 
 
+def test_one_fold_takes_all_that_makes_records_wait_however_small_folds_are() -> None:
+    """Where single records are larger than a fold they would wait for as many folds."""
+    rig = StoreRig(config=attrs.evolve(NARROW, fold_bytes=1))
+    rig.take(CHAIN[:60], vdl=60)
+    assert rig.core.background.records_wait
+    assert rig.work(jobs=1) == 1
+    assert not rig.core.background.records_wait and rig.state.folded > 30
+
+
 def test_what_no_vdl_has_reached_does_not_wait_as_it_cannot_be_folded() -> None:
     rig = StoreRig(config=NARROW)
     more(rig, 200)
