@@ -48,7 +48,7 @@ from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.space import SpaceWatch
 from segments.state import SegmentState
-from segments.transfer import Transfer, layer_job
+from segments.transfer import Transfer, fits, layer_job
 
 
 class Background:
@@ -170,9 +170,10 @@ class Background:
         """Whether writers are so far ahead of folding that records wait until a fold is done.
 
         That takes a fold that comes about: none does where the disk refuses layers, or one is
-        damaged.
+        damaged; nor amid a transfer that may heal it, which takes as long as a peer may be silent.
         """
-        return not self._job_failed and self.fold_rule.is_far_behind
+        heals = self._gossip.transfer is not None and self._state.layers.damaged
+        return not self._job_failed and not heals and self.fold_rule.is_far_behind
 
     def planned(self) -> Collect | Merge | None:
         """What is due to be collected or merged; nothing while a layer is damaged."""
@@ -276,12 +277,15 @@ class Background:
     def _take_over(self, transfer: Transfer) -> Job[None]:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
+        what = transfer.what
+        if not self._gossip.needs(what) or not fits(what, state.layers):
+            transfer.given_up = True
         try:
             taking = layer_job(
                 transfer, number, block_bytes=self._config.block_bytes, ask=self._ask
             )
             taken = yield from written(
-                number, giving_way(taking, partial(self._due_fold, merging=False), lambda _: None)
+                number, giving_way(taking, self._due_amid_transfer, lambda _: None)
             )
             if taken is not None:
                 layer, new_pages = taken
@@ -289,6 +293,10 @@ class Background:
                 yield from self._publish(layer, old, new_pages)
         finally:
             self._gossip.transferred()
+
+    def _due_amid_transfer(self) -> Job[None] | None:
+        """The fold that is due. One that met damage would end the transfer that is to heal that."""
+        return None if self._state.layers.damaged else self._due_fold(merging=False)
 
     # ---- the log, written anew -------------------------------------------------------------------
 
@@ -423,7 +431,7 @@ class Background:
         before = self._state.scl
         if new_pages is not None:
             self._state.materializer.load_pages(*new_pages)
-        self._state.use_layers(layers)
+        self._state.use_layers(layers.with_damage_of(self._state.layers))
         self.look_at_space()
         if self._trace is not None:
             if why is not None:

@@ -91,7 +91,7 @@ class Gossip:
         """The peer to tell where we stand, with a `status`, if it is time for that."""
         if self.transfer is not None:
             self.transfer.pass_time(now)
-            if not self._needs(self.transfer.what):
+            if not self.needs(self.transfer.what):
                 self.transfer.given_up = True
         if self._state.scl != self._seen_scl:
             self._seen_scl, self._moved_at = self._state.scl, now
@@ -100,7 +100,7 @@ class Gossip:
         self._next_at = now + self._config.gossip_interval_s * (0.5 + self._random.random())
         return self._peers[int(self._random.random() * len(self._peers))]
 
-    def _needs(self, what: Wanted) -> bool:
+    def needs(self, what: Wanted) -> bool:
         """Whether a part of ``what`` is missing here, or damaged.
 
         Who is only a little behind may get all of it as records, while a layer is on its way.
@@ -163,10 +163,10 @@ class Gossip:
         if self.transfer is not None and source == self.transfer.peer:
             self.transfer.hear(status)
         if level and self.transfer is None:
-            what = wanted(state.layers, state.scl, status)
             # Under load many are a little behind, and get what they lack as records.
             moves = now - self._moved_at < self._config.gossip_interval_s
-            if what is not None and not (moves and state.scl < what.end):
+            what = wanted(state.layers, state.scl, status, moves=moves)
+            if what is not None:
                 timeout_s = self._config.hydration_timeout_s
                 self.transfer = Transfer.begin(source, what, timeout_s, now)
                 return TakeLayer(self.transfer)

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 import attrs
 
 from segments.layers.block import read_block
-from segments.layers.job import Create, Delete, Extend, Job, SyncFile, Wait
+from segments.layers.job import PAUSE, Create, Delete, Extend, Job, SyncFile, Wait
 from segments.layers.layer import Layer, NewPages, layer_name
 from segments.layers.layer_map import LayerMap
 from segments.layers.layer_writer import LayerWriter
@@ -38,13 +38,13 @@ class Wanted(NamedTuple):
     base: bool
 
 
-def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus) -> Wanted | None:
+def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus, *, moves: bool = False) -> Wanted | None:
     """What a segment with these layers and this SCL is to ask of ``peer``; None: nothing.
 
-    What is missing comes before what is damaged. Of both the peer may have collected a part: then
-    its base comes first, and the rest is above that.
+    What is missing comes before what is damaged, unless the SCL ``moves``: it comes as records. Of
+    both the peer may have collected a part: then its base comes first, and the rest is above that.
     """
-    if scl < peer.folded:
+    if scl < peer.folded and not moves:
         if layers.folded < peer.base_lsn:
             return Wanted(0, peer.base_lsn, base=True)
         return Wanted(layers.folded, peer.folded, base=False)
@@ -57,6 +57,13 @@ def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus) -> Wanted | None:
             return Wanted(0, peer.base_lsn, base=True)
         return Wanted(layer.start, layer.end, base=False)
     return None
+
+
+def fits(what: Wanted, layers: LayerMap) -> bool:
+    """Whether a layer can take its place among these: some may have been merged, or collected."""
+    if what.base:
+        return what.end >= layers.base_lsn
+    return what.start >= layers.base_lsn and what.start in {0, *(each.end for each in layers)}
 
 
 def can_give(layers: LayerMap, scl: Lsn, request: FetchLayer) -> bool:
@@ -137,7 +144,7 @@ class Transfer:
 
     def pass_time(self, now: float) -> None:
         """Give it up if its peer has been silent for too long."""
-        if not self.asked:
+        if not self.asked or self.part is not None:
             self._wait_from(now)
         elif now > self.deadline:
             self.given_up = True
@@ -203,6 +210,7 @@ def layer_job(
                 yield Extend(name, chunk)
         if complete:
             break
+        yield PAUSE
     last, layer = writer.finish()
     yield Extend(name, last)
     yield SyncFile(name)

@@ -78,12 +78,12 @@ Job: TypeAlias = Generator[Op | None, Any, T]
 
 
 def giving_way(
-    job: Job[T], urgent: Callable[[], Job[None] | None], wrote: Callable[[int], object]
+    job: Job[T], urgent: Callable[[], Job[None] | None], read: Callable[[int], object]
 ) -> Job[T]:
     """``job``, with what is ``urgent`` done in between, whenever ``job`` waits or lets others run.
 
-    What fails of that is thrown into ``job``, which may let go of what it was writing. ``wrote`` is
-    told of the bytes that ``job`` itself has written.
+    What fails of that is thrown into ``job``, which may let go of what it was writing. ``read`` is
+    told of the bytes that ``job`` itself has read.
     """
     step: Callable[[Any], Op | None] = job.send
     answer: object = None
@@ -100,8 +100,8 @@ def giving_way(
                 yield from between
                 continue
             answer = yield op
-            if isinstance(op, Extend):
-                wrote(len(op.data))
+            if isinstance(op, Read):
+                read(op.length)
         except (StorageFailed, Corrupt) as error:
             step, answer = job.throw, error
 

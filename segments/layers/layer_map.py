@@ -81,6 +81,10 @@ class LayerMap:
         """This map, with damage in one more layer."""
         return LayerMap(self.layers, self.damaged | {number})
 
+    def with_damage_of(self, other: LayerMap) -> LayerMap:
+        """This map, with the damage that ``other`` knows of in layers that are here, too."""
+        return LayerMap(self.layers, self.damaged | (other.damaged & self.numbers))
+
     def with_layer(self, layer: Layer) -> LayerMap:
         """This map with ``layer`` in place of all that it has of ``(layer.start, layer.end]``.
 

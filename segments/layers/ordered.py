@@ -44,7 +44,7 @@ class Located(Source, Protocol):
 
     @property
     def first_page(self) -> PageId:
-        """No row of a page below it follows; 0 where nothing is known."""
+        """No row of a page below it follows; the next one may be of a page far above."""
 
 
 class LayerSource:
@@ -194,7 +194,7 @@ class Ordered:
             self._cursors = live
             page = min(cursor.first_page for cursor in live)
             near, reached = yield from self._read(page)
-            if reached is not None and len(self._near(reached[0])) > len(near):
+            while reached is not None and not set(self._near(reached[0])) <= set(near):
                 near, reached = yield from self._read(reached[0])
             if reached is None:
                 continue

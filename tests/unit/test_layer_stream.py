@@ -240,6 +240,71 @@ def test_a_small_part_does_not_read_all_there_is() -> None:
         assert read < total // 4
 
 
+@given(st.integers(0, 10_000))
+@settings(max_examples=150, deadline=None)
+def test_layers_of_ranges_of_pages_with_raised_starts(seed: int) -> None:
+    """A source that seemed to be near may turn out to go on far behind what others have."""
+    random = Random(seed)
+    with pytest.MonkeyPatch.context() as patch:
+        if random.random() < 0.5:
+            patch.setattr("segments.layers.ordered._STEP_ROWS", random.choice([1, 3, 8, 20]))
+            patch.setattr("segments.layers.ordered._STEP_BYTES", random.choice([50, 400, 4_000]))
+            patch.setattr("segments.layers.ordered._READ_BYTES", random.choice([1, 300, 4_000]))
+        layers = [pages_of_a_layer(random) for _ in range(random.randint(2, 6))]
+        history = history_of(layers, random)
+        for _ in range(6):
+            check_a_range(history, random)
+        deltas = [at for at, layer in enumerate(history.layers) if not layer.base]
+        if len(deltas) > 1:
+            first = random.randrange(len(deltas) - 1)
+            history.merge(deltas[first], deltas[random.randint(first + 2, len(deltas)) - 1] + 1)
+        history.collect(random.randint(1, len(history.layers)))
+        history.check()
+
+
+def pages_of_a_layer(random: Random) -> list[PageId]:
+    starts = [random.randrange(200) for _ in range(random.randint(1, 3))]
+    return [page for start in starts for page in range(start, start + random.randint(1, 15))]
+
+
+def history_of(layers: list[list[PageId]], random: Random) -> History:
+    """A layer for each list of pages, with one record of each; starts may have been raised."""
+    made: list[RedoRecord] = []
+    heads: dict[PageId, Lsn] = {}
+    for lsn, page in enumerate([page for pages in layers for page in pages], 1):
+        last = lsn - 1
+        made.append(RedoRecord(lsn, page, 0, b"x" * 20, lsn, True, last, last, heads.get(page, 0)))
+        heads[page] = lsn
+    history = History(made, Spacing(3, 100), random.choice([60, 150, 400]))
+    for pages in layers:
+        history.fold(history.folded + len(pages))
+        if random.random() < 0.3:
+            lowest = history.layers[0].end if history.layers[0].base else 1
+            history.take_base(random.randint(lowest, history.folded))
+    return history
+
+
+def check_a_range(history: History, random: Random) -> None:
+    """Its parts, from some page on, have all of its records."""
+    last = history.folded
+    lowest = history.layers[0].end if history.layers[0].base else 0
+    start = random.randint(min(lowest, last - 1), last - 1)
+    end = random.randint(start + 1, last)
+    if start < lowest:
+        return
+    first = (random.choice([0, random.randrange(200)]), 0)
+    keys = sorted((each.page_id, each.lsn) for each in history.within(start, end))
+    limit, found = random.choice([100, 600, 3_000, 1 << 30]), []
+    following: tuple[PageId, Lsn] | None = first
+    while following is not None:
+        rows, following = history.part(start, end, first=following, limit=limit)
+        block = unchecked_block(rows)
+        images = set(block.images)
+        rows_of_block = enumerate(zip(block.pages, block.lsns, strict=True))
+        found += [key for row, key in rows_of_block if row not in images]
+    assert found == [key for key in keys if key >= first]
+
+
 @pytest.mark.parametrize("job", ["a part", "a merge"])
 def test_a_layer_is_not_read_before_its_first_page_comes(job: str) -> None:
     """In an import each layer has pages of its own, and any number of them may be merged."""

@@ -231,9 +231,22 @@ def test_a_part_that_does_not_come_is_asked_for_again_and_again() -> None:
 def test_no_time_passes_for_a_transfer_whose_job_waits_for_another_one() -> None:
     transfer = begun()
     transfer.pass_time(500.0)
-    assert not transfer.given_up
     transfer.asked = True
+    assert not transfer.asks(500.9) and transfer.asks(501.0)
     transfer.pass_time(516.0)
     assert not transfer.given_up
     transfer.pass_time(516.1)
+    assert transfer.given_up
+
+
+def test_no_time_passes_while_a_part_waits_to_be_written() -> None:
+    """Its peer owes nothing then."""
+    transfer = begun()
+    transfer.asked = True
+    assert given_to(transfer, part(0, 5), now=110.0)
+    transfer.pass_time(900.0)
+    transfer.take_out()
+    transfer.pass_time(916.0)
+    assert not transfer.given_up
+    transfer.pass_time(916.1)
     assert transfer.given_up
