@@ -95,7 +95,8 @@ class Background:
         """The layer that the manifest is about to name, whatever happens meanwhile."""
         self._beginning_file = False
         self._owed = 0
-        """Bytes to be merged before the next fold, where merging lags."""
+        """Bytes to be read for merges before the next fold, where merging lags: those of the last
+        fold, as often as there are too many layers. So their number comes to rest."""
         self._job_failed = False
         """Whether the last job that has ended came to nothing."""
         self._not_before = 0.0

@@ -10,9 +10,8 @@ What is not folded is in memory. So writers may not be ahead of folding by any a
 that nothing in the background holds up a writer (2017 §3.3) who is not faster than all of it.
 
 Where merging does not keep up, a read would have to look into more and more layers: there merges
-come first, and a fold is made when it takes half of what may be unfolded. Then, and for writers who
-are still faster, the fold waits until so many bytes have been merged for each of the last one as
-there are too many layers (`segments.background`): so their number comes to rest.
+come first. A fold waits while it takes less than half of what may be unfolded; and, for writers who
+are still faster, until the last one is paid for by merging (`Background._owed`).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from segments.layers.job import Extend, Op, Read
+from segments.layers.job import PAUSE, Extend, Op, Read
 from segments.layers.tiers import Collect, Merge
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer
@@ -71,9 +71,13 @@ def test_a_layer_above_what_is_merged_comes_amid_the_merge() -> None:
     pair.check()
 
 
+@pytest.mark.parametrize("anew", [False, True], ids=["", "and is damaged, too"])
+@pytest.mark.parametrize("amid", [Read, Extend])
 @pytest.mark.parametrize("kind", [Merge, Collect])
-def test_what_heals_a_layer_that_is_made_part_of_another_waits_for_that(kind: type) -> None:
-    """And is wanted no more then: the damage was met after all of it had been read."""
+def test_what_heals_a_layer_that_is_made_part_of_another_waits_for_that(
+    kind: type, amid: type, anew: bool
+) -> None:
+    """And is wanted no more then: what was damaged had been read before."""
     ours, plan = about_to_merge()
     if kind is Collect:
         ours.take([], floor=ours.state.folded)
@@ -82,7 +86,7 @@ def test_what_heals_a_layer_that_is_made_part_of_another_waits_for_that(kind: ty
     ours.take(CHAIN[ours.state.scl : 300], vdl=ours.state.scl)
     pair = Pair(ours, peer(300))
     assert ours.take_job()
-    while not isinstance(ours.step_job(), Extend):
+    while not isinstance(ours.step_job(), amid):
         pass
     ours.core.background.found_damage(DamagedLayer(plan.layers[1].number, "x"), "a read")
     pair.now += TICK
@@ -90,11 +94,28 @@ def test_what_heals_a_layer_that_is_made_part_of_another_waits_for_that(kind: ty
     assert ours.core.gossip.transfer is not None
     through_the_job(pair)
     assert asks(pair) == 0 and not ours.state.layers.damaged
+    if anew:
+        ours.state.damaged(ours.state.layers.at(plan.layers[1].end).number)  # type: ignore[union-attr]
     assert ours.take_job(pair.now)
     through_the_job(pair)
     assert ours.core.gossip.transfer is None and asks(pair) == 0
     pair.catch_up()
     pair.check()
+
+
+def test_others_have_a_turn_after_each_part() -> None:
+    """Though the next one is at hand: a fold may be due."""
+    pair = Pair(StoreRig(), peer(300))
+    turns = 0
+
+    def count(op: Op | None) -> None:
+        nonlocal turns
+        turns += op is PAUSE and pair.ours.core.gossip.transfer is not None
+
+    pair.tell()
+    assert pair.ours.take_job(pair.now)
+    through_the_job(pair, count)
+    assert turns >= sum(isinstance(each, GossipLayer) for each in pair.sent) - 1 > 3
 
 
 def test_a_transfer_that_was_given_up_while_it_waited_asks_for_nothing() -> None:

@@ -183,6 +183,14 @@ def test_of_a_backlog_so_many_are_made_one_at_a_time_and_few_are_left(
     assert layers[0].base is (floor > 0)
 
 
+def test_what_is_too_wide_to_be_collected_is_merged_first() -> None:
+    tiers = Tiers(UNIT, 4, collect_ratio=0.5)
+    base = layer(1, 0, 10, UNIT, base=True, pages=1)
+    deltas = [layer(at, at * 10, at * 10 + 10, UNIT) for at in range(1, 34)]
+    assert isinstance(tiers.plan([base, *deltas[:32]], 330), Collect)
+    assert isinstance(tiers.plan([base, *deltas], 340), Merge)
+
+
 def outcome(plan: Plan, page_bytes: int) -> Layer:
     """The layer that a plan makes."""
     number, start, end = plan.layers[0].number, plan.layers[0].start, plan.layers[-1].end
