@@ -41,7 +41,7 @@ SMALL = ClusterConfig(
     pg_count=2,
     segment=SegmentConfig(
         fold_bytes=8_000, wal_file_bytes=8_192, block_bytes=1_024, image_interval=4, fan_out=2,
-        tick_interval_s=0.005, gossip_interval_s=0.02,
+        tick_interval_s=0.01, gossip_interval_s=0.02,
     ),
     engine=EngineConfig(retention_lsns=None),
 )  # fmt: skip

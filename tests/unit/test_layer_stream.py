@@ -241,7 +241,7 @@ def test_a_small_part_does_not_read_all_there_is() -> None:
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_layers_of_ranges_of_pages_with_raised_starts(seed: int) -> None:
     """A source that seemed to be near may turn out to go on far behind what others have."""
     random = Random(seed)
