@@ -15,7 +15,7 @@ from segments.config import SegmentConfig
 from segments.protocol import events
 from segments.protocol.events import Tracer
 from segments.protocol.heard import Mark, is_rolled_back
-from segments.protocol.ids import Address, Lsn, SegmentId
+from segments.protocol.ids import Address, SegmentId
 from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, GossipStatus
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
@@ -79,9 +79,9 @@ class Gossip:
         self.transfer: Transfer | None = None
         """The layer that is on its way here."""
         self._giving_until = 0.0
-        self._seen_scl: Lsn = 0
+        self._seen_scl = state.scl
         self._moved_at = -inf
-        """When the SCL was last seen to have moved."""
+        """When the SCL was last seen to have moved, by records."""
 
     def gives_layers(self, now: float) -> bool:
         """Whether a peer is taking a layer, part by part, which must not go meanwhile."""
@@ -233,3 +233,4 @@ class Gossip:
     def transferred(self) -> None:
         """The layer that was on its way is live, or was given up."""
         self.transfer = None
+        self._seen_scl = self._state.scl  # so the next one need not wait

@@ -210,6 +210,23 @@ def test_whose_scl_moves_asks_for_no_layer_until_it_stands_still() -> None:
     pair.check()
 
 
+def test_who_is_back_asks_at_once_and_goes_on_with_the_next_layer() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    ours.take(CHAIN[:40], vdl=40)
+    ours.work()
+    ours.restart()
+    pair = Pair(ours, theirs)
+    for last in (300, 400):
+        theirs.take(CHAIN[theirs.state.scl : last], vdl=last)
+        theirs.work()
+        ours.core.tick(pair.now)
+        pair.tell()
+        assert ours.core.gossip.transfer is not None
+        pair.work()
+    pair.catch_up()
+    pair.check()
+
+
 def test_damage_is_healed_at_once_though_the_scl_moves() -> None:
     ours, theirs = peer(300, segment="A0"), peer(300)
     pair = Pair(ours, theirs)
