@@ -173,8 +173,12 @@ class Background:
         That takes a fold that comes about: none does where the disk refuses layers, or one is
         damaged; nor amid a transfer that may heal it, which takes as long as a peer may be silent.
         """
-        heals = self._gossip.transfer is not None and self._state.layers.damaged
-        return not self._job_failed and not heals and self.fold_rule.is_far_behind
+        return not self._job_failed and not self._heals and self.fold_rule.is_far_behind
+
+    @property
+    def _heals(self) -> bool:
+        """Whether a transfer may heal a layer. A fold that met the damage would end it."""
+        return self._gossip.transfer is not None and bool(self._state.layers.damaged)
 
     def planned(self) -> Collect | Merge | None:
         """What is due to be collected or merged; nothing while a layer is damaged."""
@@ -296,8 +300,7 @@ class Background:
             self._gossip.transferred()
 
     def _due_amid_transfer(self) -> Job[None] | None:
-        """The fold that is due. One that met damage would end the transfer that is to heal that."""
-        return None if self._state.layers.damaged else self._due_fold(merging=False)
+        return None if self._heals else self._due_fold(merging=False)
 
     # ---- the log, written anew -------------------------------------------------------------------
 

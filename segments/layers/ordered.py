@@ -29,7 +29,7 @@ _STEP_BYTES: Final = 256 << 10
 """Most rows, and about most bytes, that are gathered at once: some 3 ms of work."""
 
 _READ_BYTES: Final = 64 << 10
-"""Of a layer, what is usually read and checked at once; a block at least."""
+"""Of a layer, what is read and checked at once; a block at least."""
 
 
 class Source(Protocol):
@@ -54,12 +54,9 @@ class LayerSource:
     part of this volume.
     """
 
-    def __init__(
-        self, layer: Layer, first_page: PageId = 0, *, read_bytes: int | None = None
-    ) -> None:
-        """From the rows of ``first_page`` on, or a few before; ``read_bytes`` or so at once."""
+    def __init__(self, layer: Layer, first_page: PageId = 0) -> None:
+        """From the rows of ``first_page`` on, or a few before."""
         self._layer = layer
-        self._read_bytes = _READ_BYTES if read_bytes is None else read_bytes
         self._next = max(0, bisect_left(layer.first_pages, first_page) - 1)
 
     @property
@@ -86,7 +83,7 @@ class LayerSource:
         if first == len(offsets) - 1:
             return None
         origin = offsets[first]
-        end = max(first + 1, bisect_right(offsets, origin + self._read_bytes, first) - 1)
+        end = max(first + 1, bisect_right(offsets, origin + _READ_BYTES, first) - 1)
         data = yield self._layer.read_blocks(first, end - first)
         self._next = end
         stored = [

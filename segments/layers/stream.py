@@ -46,8 +46,7 @@ def part_job(
     folded, oldest first; ``open_blocks`` the rest, sorted, older ones first. Raises `DamagedLayer`,
     and `Corrupt` if a record is missing.
     """
-    read_bytes = limit_bytes // max(1, len(layers))  # what is read beyond the part is in vain
-    sources: list[Located] = [LayerSource(each, first[0], read_bytes=read_bytes) for each in layers]
+    sources: list[Located] = [LayerSource(each, first[0]) for each in layers]
     sources += [BlocksSource([block]) for block in open_blocks]
     within = [_Within(each, first[0], end) for each in sources]
     ordered: Source = Ordered(within, layers[0].start if layers else start)

@@ -25,6 +25,7 @@ from sim.run import Verdict, run
         700205,  # the checker restored a disk that its segment knows to be rolled back
         700807,  # the checker looked at a write that had failed before its marks were due again
         970974,  # a fold took one large record, and records waited for many folds
+        990202,  # layers were read in pieces so small that a part took many reads of each
         980529,  # who was back took its own SCL for one that moves, and asked for no layer
         971215,  # the checker took for no source who vanished while two writers recovered
         920316,  # a collection was written down when a successor with readers below it had come

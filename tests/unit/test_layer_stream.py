@@ -240,6 +240,18 @@ def test_a_small_part_does_not_read_all_there_is() -> None:
         assert read < total // 4
 
 
+def test_a_small_layer_is_read_at_once_however_many_there_are() -> None:
+    """A read takes its time, however little it brings."""
+    records = chain(Random(5), 400, 1, payload=40)
+    history = History(records, Spacing(), 400)
+    for at in range(19, 400, 20):
+        history.fold(records[at].lsn)
+    assert all(len(layer.first_pages) > 2 for layer in history.layers)
+    history.files.ops.clear()
+    history.part(0, history.folded, limit=1_000)
+    assert sum(isinstance(op, Read) for op in history.files.ops) == len(history.layers)
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=80, deadline=None)
 def test_layers_of_ranges_of_pages_with_raised_starts(seed: int) -> None:
