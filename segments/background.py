@@ -48,7 +48,7 @@ from segments.protocol.ids import Lsn, SegmentId
 from segments.scrub import Scrub
 from segments.space import SpaceWatch
 from segments.state import SegmentState
-from segments.transfer import Transfer, fits, layer_job
+from segments.transfer import Transfer, fits, is_lacking, layer_job
 
 
 class Background:
@@ -282,8 +282,8 @@ class Background:
     def _take_over(self, transfer: Transfer) -> Job[None]:
         """Write what comes of a layer, part by part, until all of it is here and live."""
         state, number = self._state, self._files.take_number()
-        what = transfer.what
-        if not self._gossip.needs(what) or not fits(what, state.layers):
+        what, layers = transfer.what, state.layers
+        if not is_lacking(what, layers, state.scl) or not fits(what, layers):
             transfer.given_up = True
         try:
             taking = layer_job(

@@ -708,7 +708,7 @@ class SegmentCore:
             case TakeLayer():
                 pass  # it is the next job
             case GiveLayer(request):
-                if (source, request) not in self._being_given:  # it was asked for once more
+                if (source, request) not in self._being_given:  # else it is asked for again
                     self._query(self._give_layer(source, request))
             case answer if self.state.epoch == self._promised:
                 self._send(source, answer)

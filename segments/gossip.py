@@ -20,7 +20,7 @@ from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, G
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.transfer import Transfer, Wanted, can_give, wanted
+from segments.transfer import Transfer, can_give, is_lacking, wanted
 from segments.wal import RecordsEntry
 
 GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipLayer | FetchLayer
@@ -91,7 +91,7 @@ class Gossip:
         """The peer to tell where we stand, with a `status`, if it is time for that."""
         if self.transfer is not None:
             self.transfer.pass_time(now)
-            if not self.needs(self.transfer.what):
+            if not is_lacking(self.transfer.what, self._state.layers, self._state.scl):
                 self.transfer.given_up = True
         if self._state.scl != self._seen_scl:
             self._seen_scl, self._moved_at = self._state.scl, now
@@ -99,15 +99,6 @@ class Gossip:
             return None
         self._next_at = now + self._config.gossip_interval_s * (0.5 + self._random.random())
         return self._peers[int(self._random.random() * len(self._peers))]
-
-    def needs(self, what: Wanted) -> bool:
-        """Whether a part of ``what`` is missing here, or damaged.
-
-        Who is only a little behind may get all of it as records, while a layer is on its way.
-        """
-        layers = self._state.layers
-        held = layers.between(what.start, what.end)
-        return self._state.scl < what.end or any(each.number in layers.damaged for each in held)
 
     def status(self, *, reply_wanted: bool) -> GossipStatus:
         """Where we stand. It is also what gossip of a lower epoch is answered with."""

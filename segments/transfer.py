@@ -59,6 +59,14 @@ def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus, *, moves: bool = Fals
     return None
 
 
+def is_lacking(what: Wanted, layers: LayerMap, scl: Lsn) -> bool:
+    """Whether a segment with these layers and this SCL still lacks a part, or has it damaged.
+
+    Who is only a little behind may get all of it as records, while a layer is on its way.
+    """
+    return scl < what.end or _is_damaged(what, layers)
+
+
 def fits(what: Wanted, layers: LayerMap) -> bool:
     """Whether a layer can take its place among these: some may have been merged, or collected."""
     if what.base:
@@ -72,9 +80,12 @@ def can_give(layers: LayerMap, scl: Lsn, request: FetchLayer) -> bool:
     And none of it in a layer that it knows to be damaged.
     """
     what = Wanted(request.start_lsn, request.end_lsn, request.base)
-    if any(each.number in layers.damaged for each in layers.between(what.start, what.end)):
-        return False
-    return _is_held(what, layers.base_lsn, scl)
+    return not _is_damaged(what, layers) and _is_held(what, layers.base_lsn, scl)
+
+
+def _is_damaged(what: Wanted, layers: LayerMap) -> bool:
+    """Whether a part of ``what`` is in a layer that is known to be damaged."""
+    return any(each.number in layers.damaged for each in layers.between(what.start, what.end))
 
 
 def _is_held(what: Wanted, base_lsn: Lsn, scl: Lsn) -> bool:
