@@ -35,7 +35,7 @@ from segments.layers.job import (
     Wait,
     giving_way,
 )
-from segments.layers.layer import Layer, NewPages
+from segments.layers.layer import Layer, NewPages, narrowed, open_layer
 from segments.layers.merge import merge_job
 from segments.layers.tiers import Collect, Merge, Tiers
 from segments.layers.writing import written
@@ -401,7 +401,8 @@ class Background:
         ``still`` wanted as the manifest is about to name it.
         """
         yield from self._learn_pages()
-        layers = self._state.layers.with_layer(layer)
+        rest = yield from self._rest_above(layer)
+        layers = self._state.layers.with_layer(layer, rest)
         # A damaged log says that something is missing: no file of it goes before that is here.
         whole, files = self._state.whole, self._files
         logs = files.without_folded(layers.folded) if whole else files.manifest.logs
@@ -450,3 +451,20 @@ class Background:
         if self._state.scl > before:
             self._raised()
         yield Delete(tuple(gone))
+
+    def _rest_above(self, layer: Layer) -> Job[Layer | None]:
+        """What stays of an older layer that ``layer`` ends amid; not all its new pages are there.
+
+        None if there is none, or it cannot be read.
+        """
+        layers = self._state.layers
+        cut = layers.cut_by(layer)
+        if cut is None or cut.number in layers.damaged:
+            return None
+        try:
+            opened, new_pages = yield from open_layer(cut.number, cut.length)
+            rest, _ = yield from narrowed(opened, new_pages, layer.end, cut.end)
+        except (StorageFailed, DamagedLayer):
+            yield Delete((layer.name,))
+            raise
+        return rest

@@ -83,6 +83,7 @@ class SegmentState:
         """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
+        self._durable_lsn: Lsn = 0  # the highest in the log, also if there was no room for it here
         self._scl_before: Lsn | None = None  # at the last tick
         self._waited = 0  # ticks since pages were learned
         self._gave_up = False  # whether records that may have been acknowledged
@@ -166,8 +167,12 @@ class SegmentState:
 
     @property
     def highest_lsn(self) -> Lsn:
-        """No record above this was ever held and not annulled since."""
-        return max(self.index.highest_lsn, self._repair_lsn)
+        """No record above this was ever durable here and not annulled since.
+
+        So also of those that were let go for want of room: a restart may find the gap below them
+        filled, and acknowledges them then.
+        """
+        return max(self.index.highest_lsn, self._repair_lsn, self._durable_lsn)
 
     @property
     def promise(self) -> Promise:
@@ -256,6 +261,7 @@ class SegmentState:
 
     def add_run(self, run: Run) -> None:
         """Take in records that are durable here; what the adopted table annuls is left out."""
+        self._durable_lsn = max(self._durable_lsn, self.table.survivor(run.last_lsn))
         if run.lsns[0] > self.table.last_annulled_lsn:
             self.index.insert_run(run)
         else:
@@ -282,6 +288,7 @@ class SegmentState:
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = table.survivor(self._repair_lsn)
+        self._durable_lsn = table.survivor(self._durable_lsn)
 
     def _drop_doubtful(self) -> None:
         """Drop all records that are in no page image yet: peers have to bring them again.

@@ -221,17 +221,17 @@ def narrowed(layer: Layer, new: NewPages, start: Lsn, end: Lsn) -> Job[tuple[Lay
         raise DamagedLayer(
             layer.number, f"holds {layer.start} to {layer.end}: expected {start} to {end}"
         )
-    if layer.end > end:
+    if layer.start < start or layer.end > end:
         pages, lsns = array("Q"), array("Q")
         for at in range(0, len(new.pages), _PAGES_A_STEP):
             step = new.lsns[at : at + _PAGES_A_STEP]
-            kept = [lsn <= end for lsn in step]
+            kept = [start < lsn <= end for lsn in step]
             pages.extend(compress(new.pages[at : at + _PAGES_A_STEP], kept))
             lsns.extend(compress(step, kept))
             yield PAUSE
         new = NewPages(pages, lsns)
-        layer = attrs.evolve(layer, end=end, new_page_count=len(pages))
-    return attrs.evolve(layer, start=start), new
+        layer = attrs.evolve(layer, start=start, end=end, new_page_count=len(pages))
+    return layer, new
 
 
 def glance_at(layer: Layer) -> Job[None]:

@@ -85,18 +85,21 @@ class LayerMap:
         """This map, with the damage that ``other`` knows of in layers that are here, too."""
         return LayerMap(self.layers, self.damaged | (other.damaged & self.numbers))
 
-    def with_layer(self, layer: Layer) -> LayerMap:
+    def cut_by(self, layer: Layer) -> Layer | None:
+        """The older layer of which only what is above ``layer`` will stay; None: there is none."""
+        old = self.at(layer.end)
+        return None if old is None or old.end == layer.end else old
+
+    def with_layer(self, layer: Layer, rest: Layer | None = None) -> LayerMap:
         """This map with ``layer`` in place of all that it has of ``(layer.start, layer.end]``.
 
-        What an older layer has above that stays. Raises `Invalid` if ``layer`` begins amid another
-        one, or leaves a gap.
+        What an older layer has above that stays: ``rest``, if it is known how many of its pages are
+        new there. Raises `Invalid` if ``layer`` begins amid another one, or leaves a gap.
         """
         before = [each for each in self.layers if each.start < layer.start]
-        above = [
-            each if each.start >= layer.end else attrs.evolve(each, start=layer.end)
-            for each in self.layers
-            if each.end > layer.end
-        ]
+        above = [each for each in self.layers if each.end > layer.end]
+        if (cut := self.cut_by(layer)) is not None:
+            above[0] = attrs.evolve(cut, start=layer.end) if rest is None else rest
         layers = (*before, layer, *above)
         return LayerMap(layers, self.damaged & {each.number for each in layers})
 

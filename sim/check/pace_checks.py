@@ -47,6 +47,8 @@ class _Way:
     heard_ns: int = -1
     quickest_ns: float = inf
     slowest_ns: int = 0
+    timed: bool = False
+    """Whether the writer has surely timed an answer; it may have given up all batches before."""
     told_ns: int | None = None
     """When a batch was last sent, if only an empty one."""
     settled: bool = False
@@ -115,7 +117,7 @@ class PaceChecks:
                 self._most_ns, max(self._least_ns, _PATIENCE * each) * (1 << min(known, _DOUBLINGS))
             )
             for each, known in (
-                (way.quickest_ns if way.quickest_ns < inf else 0, way.silences - way.unsure),
+                (way.quickest_ns if way.timed else 0, way.silences - way.unsure),
                 (way.slowest_ns, way.silences),
             )
         )
@@ -148,8 +150,9 @@ class PaceChecks:
             number, _, sent_ns = way.waiting.popleft()
             if number == seq:
                 latency_ns = event.time_ns - sent_ns
-                if latency_ns < patient_ns:  # else it may have been given up, with nothing to send
-                    way.quickest_ns = min(way.quickest_ns, latency_ns)
+                # One that took longer may have been given up, with nothing to send, or timed, too.
+                way.timed |= latency_ns < patient_ns
+                way.quickest_ns = min(way.quickest_ns, latency_ns)
                 way.slowest_ns = max(way.slowest_ns, latency_ns)
 
     def installed(self, event: NetworkEvent) -> None:

@@ -166,6 +166,15 @@ def disk_is_whole(
             f"{segment} says SCL, epoch, table, whole, folded, floor {said}; its disk restores "
             f"{found}"
         )
+    ours, theirs = (
+        [(each.number, each.start, each.end, each.new_page_count) for each in layers]
+        for layers in (state.layers, restored.layers)
+    )
+    if ours != theirs:
+        raise Broken(
+            f"{segment} has layers (number, start, end, new pages) {ours}; its disk restores "
+            f"{theirs}"
+        )
 
 
 @holds("disks-are-whole")

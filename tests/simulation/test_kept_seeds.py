@@ -24,6 +24,9 @@ from sim.run import Verdict, run
         700252,  # records waited for a fold, amid a transfer that no peer went on with
         700205,  # the checker restored a disk that its segment knows to be rolled back
         700807,  # the checker looked at a write that had failed before its marks were due again
+        1101450,  # a restart found the gap below records filled that had been let go; rot took them
+        1100874,  # the checker took a late answer for one that the writer had not timed
+        1101956,  # pages new in a layer and in one that took over its begin were counted twice
         970974,  # a fold took one large record, and records waited for many folds
         990202,  # layers were read in pieces so small that a part took many reads of each
         980529,  # who was back took its own SCL for one that moves, and asked for no layer

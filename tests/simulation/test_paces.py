@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from segments.protocol import codec
@@ -22,13 +24,13 @@ KNOBS = Knobs(resend_min_ns=10 * MS, resend_max_ns=40 * MS)
 class Wire:
     """One writer and one segment; times in milliseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, knobs: Knobs = KNOBS) -> None:
         def hold(predicate: Any, *args: Any) -> None:
             self.held += 1
             predicate(*args)
 
         self.held = 0
-        world: Any = SimpleNamespace(config=KNOBS.cluster_config())
+        world: Any = SimpleNamespace(config=knobs.cluster_config())
         findings: Any = SimpleNamespace(hold=hold)
         self.checks = PaceChecks(world, findings)
 
@@ -88,6 +90,20 @@ def test_an_answer_that_came_late_may_have_taught_the_writer_nothing() -> None:
     wire.sends(26, 3)
     with pytest.raises(Broken, match="expected 9999000 to"):
         wire.sends(35, 3)
+
+
+@pytest.mark.parametrize(("ms", "fits"), [(247, False), (249, True)])
+def test_an_answer_that_came_late_may_have_been_timed_all_the_same(ms: int, fits: bool) -> None:
+    """Then it may be the quickest, once the writer has surely timed another."""
+    wire = Wire(attrs.evolve(KNOBS, resend_max_ns=1_000 * MS))
+    wire.sends(0, 1)
+    wire.hears(12, 1)
+    wire.sends(100, 2)
+    wire.sends(115, 2)
+    wire.hears(130, 2)
+    wire.sends(200, 3)
+    with nullcontext() if fits else pytest.raises(Broken, match="expected 47999000 to"):
+        wire.sends(ms, 3)
 
 
 def test_an_answer_that_comes_as_patience_runs_out_may_have_been_heard_after_that() -> None:

@@ -480,6 +480,7 @@ def test_layers_with_raised_starts_are_read_merged_and_collected_as_others() -> 
             pair.deliver()
     raised = [each for each in ours.state.layers if not each.base]
     assert ours.state.floor and raised[0].start == ours.state.floor
+    assert sum(each.new_page_count for each in ours.state.layers) == 5, "none is counted twice"
     assert ours.files.manifest.layers[1].start == ours.state.floor
     for last in range(240, 401, 40):
         ours.take(CHAIN[ours.state.scl : last], vdl=last, floor=last - 60)

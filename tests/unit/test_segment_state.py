@@ -267,6 +267,33 @@ def test_damage_is_told_by_the_frame_behind_it_whatever_that_holds(last: str) ->
     assert rig.state.scl == 8 and rig.state.whole
 
 
+def test_what_was_let_go_for_want_of_room_counts_as_held() -> None:
+    """The restart finds its gap filled, and acknowledges it; no frame says so before rot comes."""
+    rig = StoreRig(config=attrs.evolve(TINY, unlinked_limit=1))
+    chain = records(range(1, 9))
+    rig.take(chain[:3])
+    rig.take(chain[5:])
+    assert rig.take(chain[3:6]) == 6 == rig.state.index.highest_lsn
+    rig.restart()
+    assert rig.take([]) == 8
+    rig.rot_frame(2)
+    rig.restart()
+    assert rig.state.scl == 6 and not rig.state.whole
+    assert rig.seal(SECOND) is None
+
+
+def test_what_was_let_go_is_not_waited_for_once_it_is_annulled() -> None:
+    rig = StoreRig(config=attrs.evolve(TINY, unlinked_limit=1))
+    chain = records(range(1, 9))
+    rig.take(chain[:3])
+    rig.take(chain[5:])
+    rig.install(TABLE)
+    assert rig.state.highest_lsn == 5
+    rig.take(chain[5:], SECOND)
+    assert rig.state.highest_lsn == 5, "nor what is annulled when it comes"
+    assert rig.take(chain[3:5], SECOND) == 5
+
+
 def _same(table: TruncationTable, epoch: VolumeEpoch) -> TruncationTable:
     return TruncationTable(epoch, table.ranges)
 
