@@ -89,6 +89,15 @@ class Pair:
             self.now += TICK
         raise AssertionError("it does not catch up")
 
+    def heal(self) -> None:
+        """One job after the other until no layer of ours is damaged."""
+        while self.ours.state.layers.damaged:
+            self.tell()
+            assert self.ours.take_job(self.now)
+            while self.ours.job is not None:
+                self.ours.step_job()
+                self.deliver()
+
     def check(self) -> None:
         """Ours has all that theirs has, and reads it; a restart finds the same."""
         state = self.ours.state
@@ -477,13 +486,7 @@ def test_layers_with_raised_starts_are_read_merged_and_collected_as_others() -> 
     ours = StoreRig("A0", files=peer(200).disk.files)
     theirs = peer(320, floor=150)
     with_damage(ours, 0, "block")
-    pair = Pair(ours, theirs)
-    while ours.state.layers.damaged:
-        pair.tell()
-        assert ours.take_job(pair.now)
-        while ours.job is not None:
-            ours.step_job()
-            pair.deliver()
+    Pair(ours, theirs).heal()
     raised = [each for each in ours.state.layers if not each.base]
     assert ours.state.floor and raised[0].start == ours.state.floor
     assert ours.files.manifest.layers[1].start == ours.state.floor
@@ -506,9 +509,7 @@ def test_of_a_layer_cut_short_only_the_pages_that_are_new_above_are_counted() ->
     ours = StoreRig("A0", files=peer(200, chain=chain).disk.files)
     with_damage(ours, 0, "block")
     pair = Pair(ours, peer(320, floor=150, chain=chain, config=config))
-    while ours.state.layers.damaged:
-        pair.tell()
-        assert pair.work()
+    pair.heal()
     base, rest, *_ = ours.state.layers
     assert base.base and rest.start == base.end and rest.end - rest.start < rest.count
     news = [each.new_page_count for each in ours.state.layers]
