@@ -506,7 +506,7 @@ def test_of_a_layer_cut_short_only_the_pages_that_are_new_above_are_counted() ->
     """Each record begins a page: of those there are as many as the base and the rest are long."""
     chain = records(range(1, 401), pages=1_000, size=60)
     config = attrs.evolve(TINY, collect_ratio=0.01)
-    ours = StoreRig("A0", files=peer(200, step=70, chain=chain).disk.files)
+    ours = StoreRig("A0", files=peer(140, step=20, chain=chain).disk.files)
     with_damage(ours, 0, "block")
     pair = Pair(ours, peer(320, floor=150, chain=chain, config=config))
     pair.heal()
