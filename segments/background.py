@@ -173,7 +173,7 @@ class Background:
         That takes a fold that comes about: none does where the disk refuses layers, or one is
         damaged; nor amid a transfer that may heal it, which takes as long as a peer may be silent.
         """
-        return not self._job_failed and not self._heals and self.fold_rule.is_far_behind
+        return self.fold_rule.is_far_behind and not self._job_failed and not self._heals
 
     @property
     def _heals(self) -> bool:
@@ -373,7 +373,8 @@ class Background:
 
     def wrote(self) -> None:
         """The write under way is durable."""
-        self.watch.wrote(self.collectable_floor)
+        if self.watch.look_is_due:
+            self.look_at_space()
         if self._beginning_file:
             self.new_file_due = self._beginning_file = False
 

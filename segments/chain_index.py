@@ -145,7 +145,7 @@ class ChainIndex:
             self._insert(survivor)
 
     def _insert(self, held: HeldRun) -> None:
-        if held.run.prev_lsn == self.scl and not self._waiting:
+        if held.run.prev_lsn == self.scl and not self._waiting.records:
             self._link(held)
             return
         try:

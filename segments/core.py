@@ -23,7 +23,7 @@ refused.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar
 
@@ -104,8 +104,7 @@ class Outgoing(NamedTuple):
     message: Message
 
 
-@attrs.frozen
-class Write:
+class Write(NamedTuple):
     """What the shell is to make durable before it calls `SegmentCore.wrote`: first the log.
 
     The promise follows what it promises. Once a promise names a truncation table that the log
@@ -256,7 +255,8 @@ class SegmentCore:
         self._in_flight = batch
         epoch, top, promises = self.state.epoch, 0, False
         entries: list[Entry] = [HeldEntry(self.state.highest_lsn)]
-        entries += [MarksEntry(*each) for each in self.state.heard.take_unwritten()]
+        if self.state.heard.unwritten:
+            entries += [MarksEntry(*each) for each in self.state.heard.take_unwritten()]
         for pending in batch:
             entries.append(pending.entry)
             if pending.epoch > epoch:
@@ -322,8 +322,12 @@ class SegmentCore:
             acks += self._drop_durable()
         self._acknowledge_last(acks)
 
-    def _acknowledge_last(self, batches: Iterable[tuple[Address, int, VolumeEpoch]]) -> None:
+    def _acknowledge_last(self, batches: Sequence[tuple[Address, int, VolumeEpoch]]) -> None:
         """Acknowledge the last batch of each writer."""
+        if len(batches) == 1:  # as nearly always
+            ((writer, seq, epoch),) = batches
+            self._acknowledge(writer, epoch, seq)
+            return
         last: dict[Address, tuple[int, VolumeEpoch]] = {}
         for writer, seq, epoch in batches:
             known = last.get(writer)
@@ -387,7 +391,7 @@ class SegmentCore:
         if self._queue and self._queue_bytes + size > self._config.queue_bytes:
             self.dropped_messages += 1  # one message of any size fits an empty queue
             return
-        if self.background.records_wait and self._waits_already(entry, ack):
+        if self._queue and self.background.records_wait and self._waits_already(entry, ack):
             return
         self._push(Pending(entry, self._promised, size, run, ack, answer))
 

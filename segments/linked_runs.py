@@ -50,9 +50,10 @@ class LinkedRuns:
 
     def append(self, held: HeldRun) -> None:
         """Take in the run that follows."""
-        count, size = len(held.lsns), held.run.size_bytes
+        lsns, size = held.lsns, held.run.size_bytes
+        count = len(lsns)
         self._ends.append(self._end + count)
-        self._lasts.append(held.lsns[-1])
+        self._lasts.append(lsns[-1])
         self._runs.append(held)
         self.size_bytes += size
         self.payload_bytes_taken += size - RECORD_OVERHEAD_BYTES * count

@@ -16,7 +16,7 @@ from segments.layers.tiers import Tiers
 from segments.live_files import LiveFiles
 from segments.protocol import events
 from segments.protocol.events import Tracer
-from segments.protocol.ids import Lsn, SegmentId
+from segments.protocol.ids import MAX_INTEGER, Lsn, SegmentId
 from segments.protocol.space import NO_LIMIT, Space
 from segments.state import SegmentState
 
@@ -43,13 +43,13 @@ class SpaceWatch:
         self._tiers = tiers
         self._limit_bytes = config.disk_bytes
         self._fold_bytes = config.fold_bytes
-        self._look_at_bytes = 0
+        self._look_at_bytes = 0 if config.disk_bytes is not None else MAX_INTEGER
         self._trace = trace
 
-    def wrote(self, floor: Lsn) -> None:
-        """Something has joined the log."""
-        if self._files.log_bytes_written >= self._look_at_bytes:
-            self.look(floor)
+    @property
+    def look_is_due(self) -> bool:
+        """Whether so much has joined the log since the last look."""
+        return self._files.log_bytes_written >= self._look_at_bytes
 
     def look(self, floor: Lsn) -> None:
         """See how much is needed; ``floor`` is up to where may be collected."""

@@ -172,7 +172,7 @@ class SegmentState:
         So also of those that were let go for want of room: a restart may find the gap below them
         filled, and acknowledges them then.
         """
-        return max(self.index.highest_lsn, self._repair_lsn, self._durable_lsn)
+        return max(self.index.scl, self._repair_lsn, self._durable_lsn)
 
     @property
     def promise(self) -> Promise:
@@ -261,11 +261,14 @@ class SegmentState:
 
     def add_run(self, run: Run) -> None:
         """Take in records that are durable here; what the adopted table annuls is left out."""
-        self._durable_lsn = max(self._durable_lsn, self.table.survivor(run.last_lsn))
         if run.lsns[0] > self.table.last_annulled_lsn:
+            durable_lsn = run.lsns[-1]
             self.index.insert_run(run)
         else:
+            durable_lsn = self.table.survivor(run.lsns[-1])
             self.index.insert_survivors(run, self.table)
+        if durable_lsn > self._durable_lsn:
+            self._durable_lsn = durable_lsn
 
     def adopt_table(self, table: TruncationTable) -> None:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).

@@ -46,6 +46,7 @@ from segments.protocol.record import PAGE_SIZE, RECORD_OVERHEAD_BYTES, RedoRecor
 
 _SUM: Final = Struct("<Q")
 _HEAD: Final = Struct("<IIQQ")
+_SUMMED_HEAD: Final = Struct("<QIIQQ")
 ROW: Final = Struct("<5Q")
 WORDS: Final = 5
 
@@ -311,15 +312,15 @@ def read_run(data: bytes) -> Run:
     size = len(data)
     if size < RUN_HEAD_BYTES:
         raise MalformedMessage(f"a run of {size} bytes: expected {RUN_HEAD_BYTES} at least")
-    (total,) = _SUM.unpack_from(data)
-    count, payload_size, prev_lsn, last_lsn = _HEAD.unpack_from(data, _SUM.size)
+    total, count, payload_size, prev_lsn, last_lsn = _SUMMED_HEAD.unpack_from(data)
     expected = RUN_HEAD_BYTES + count * ROW.size + payload_size
     if not count or size != expected:
         raise MalformedMessage(f"a run of {size} bytes for {count} records: expected {expected}")
     if codec.checksum(memoryview(data)[_SUM.size :]) != total:
         raise MalformedMessage(f"a run of {size} bytes with a wrong sum: expected {total:016x}")
     lsns = words_of(data[RUN_HEAD_BYTES : RUN_HEAD_BYTES + count * ROW.size])[::WORDS]
-    if not (prev_lsn < lsns[0] and _ascend(lsns)) or lsns[-1] != last_lsn or last_lsn > MAX_INTEGER:
+    ascend = prev_lsn < lsns[0] and (count == 1 or _ascend(lsns))
+    if not ascend or lsns[-1] != last_lsn or last_lsn > MAX_INTEGER:
         raise MalformedMessage(
             f"a run of LSNs {lsns[0]} to {lsns[-1]}: expected ascending ones, "
             f"above {prev_lsn} and up to {last_lsn}"
@@ -328,13 +329,11 @@ def read_run(data: bytes) -> Run:
 
 
 def _ascend(lsns: array[int]) -> bool:
-    """Whether each is above the one before it, of LSNs up to `MAX_INTEGER`.
+    """Whether each is above the one before it, of two LSNs or more up to `MAX_INTEGER`.
 
     All at once, as this runs for every batch.
     """
     count = len(lsns) - 1
-    if not count:
-        return True
     of = lanes(count)
     following, preceding = packed(lsns[1:]), packed(lsns[:-1])
     return not (following | preceding) & of.all and of.above(following, preceding) == of.all
