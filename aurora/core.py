@@ -87,6 +87,7 @@ class WriterCore:
         old = OldVersions(config.old_versions)
         self.cached = CachedPages(self.pool, old, trace=trace, name=name)
         self._config = config
+        self._full_bytes = 2 * config.outgoing_bytes  # from here on writers wait
         self._trace = trace
         self._groups = groups
         self.pg_ids = (*groups,)
@@ -220,7 +221,7 @@ class WriterCore:
         """Whether ``count`` records fit below the LAL, and any into outgoing logs; else wait."""
         if not self._allocator.can_allocate(count, self.vdl):
             return False
-        limit = 2 * self._config.outgoing_bytes
+        limit = self._full_bytes
         for log in self._logs.values():  # noqa: SIM110 - a generator would cost as much as the rest
             if log.size_bytes >= limit:
                 return False
@@ -262,7 +263,10 @@ class WriterCore:
             pairs = zip(records, pg_ids, strict=True)
             alone = len(groups) == 1  # as nearly always
             ours = records if alone else [each for each, of in pairs if of == pg_id]
-            self._logs[pg_id].append(ours)
+            log = self._logs[pg_id]
+            log.append(ours)
+            if log.size_bytes >= self._full_bytes:  # what is durable takes no room from the next
+                self._release(pg_id, log)
             self._grown[pg_id] = None
         if self._trace is not None:
             self._trace(self.name, events.MtrAllocated(records, pg_ids))
@@ -387,7 +391,7 @@ class WriterCore:
         if pgcl > before:
             self._consistency.advance(pg_id, pgcl)
             log = self._logs[pg_id]
-            if log.size_bytes >= 2 * self._config.outgoing_bytes:  # who wants room waits for this
+            if log.size_bytes >= self._full_bytes:  # who wants room waits for this
                 self._release(pg_id, log)
         if self._trace is not None:
             acknowledged = events.Acknowledged(

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
+from typing import Final
 
 from segments.config import SegmentConfig
 from segments.fold_rule import FoldRule
@@ -49,6 +50,9 @@ from segments.scrub import Scrub
 from segments.space import SpaceWatch
 from segments.state import SegmentState
 from segments.transfer import Transfer, fits, is_lacking, layer_job
+
+_RESTS: Final = 10.0
+"""So many `storage_retry_s` a disk is left alone that has refused something to a job."""
 
 
 class Background:
@@ -200,7 +204,7 @@ class Background:
     def failed(self, reason: str, now: float) -> None:
         """The job under way has come to nothing: the next one comes a little later."""
         self._job_failed, self._owed = True, 0
-        self._not_before = now + 10.0 * self._config.storage_retry_s
+        self._not_before = now + _RESTS * self._config.storage_retry_s
         if self._trace is not None:
             self._trace(self._segment, events.JobFailed(reason))
 

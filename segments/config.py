@@ -298,7 +298,8 @@ class SegmentConfig:
         cost="larger: a segment comes back later once its disk takes writes again; smaller: more "
         "attempts in vain",
     )  # fmt: skip
-    """Pause after the disk refused a write."""
+    """Pause after the disk refused a write of the log; of a job in the background, ten times as
+    long: much may have been written in vain."""
 
     def __attrs_post_init__(self) -> None:
         check_relations(self, SEGMENT_RELATIONS)

@@ -177,7 +177,10 @@ class Availability(Listener):
                     segment.lose_count(now_ns)
 
     def _judge_catching_up(self, group: Group, segment: Segment, now_ns: int) -> None:
-        since_ns = max(segment.behind_ns, segment.moved_ns, segment.sound_ns, group.confirms_ns)
+        since_ns = max(
+            segment.behind_ns, segment.moved_ns, segment.sound_ns, segment.rests_until_ns,
+            group.confirms_ns,
+        )  # fmt: skip
         bound_ns = self.bounds.catch_up_ns
         if self.bounds.read_attempts or len(group.standing.away) > 1:
             bound_ns += self.bounds.hydration_ns + self._parts(group) * self.bounds.part_ns

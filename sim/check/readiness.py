@@ -29,6 +29,8 @@ _ROTTEN: Final = "rotten"
 _JUST_CAUGHT_UP: Final = "just caught up"
 MAY_ANSWER: Final = frozenset({_JUST_BACK, _BEHIND, _ROTTEN, _JUST_CAUGHT_UP})
 """Why a segment is not ready that can be reached all the same."""
+_RESTS: Final = 10
+"""Pauses of a disk that has refused something to a job (`segments.background`)."""
 COMPLETE: Final = 1
 """Segments that a read needs."""
 
@@ -54,6 +56,10 @@ class Segment:
     lacks: str = ""
     lags: bool = False
     """Whether it has lacked something for longer than a moment."""
+    refusals: int = 0
+    """How often its disk has refused something."""
+    rests_until_ns: int = -NEVER
+    """It may leave its disk alone until then, after the last of these: no layer is taken over."""
     has_rotted: bool = False
     """Whether a layer on its disk is rotten."""
     judged: bool = False
@@ -148,6 +154,7 @@ class Readiness:
             segment.caught_up_ns = now_ns
             return trouble or "down"
         segment.sound_ns = min(segment.sound_ns, now_ns)
+        self._see_refusals(segment, now_ns)
         state = core.state
         segment.has_rotted = bool(self.rotten_layers.of(segment.name))
         adopted = view is None or view.name != writer or state.table.epoch == view.epoch
@@ -161,6 +168,12 @@ class Readiness:
         if segment.lacks and segment.behind_ns == NEVER:
             segment.behind_ns, segment.target = now_ns, tail
         return self._why_not_ready(segment, now_ns)
+
+    def _see_refusals(self, segment: Segment, now_ns: int) -> None:
+        refusals = self._world.disks[segment.name].refusals
+        if refusals != segment.refusals:
+            rest_ns = _RESTS * self._world.schedule.knobs.storage_retry_ns
+            segment.refusals, segment.rests_until_ns = refusals, now_ns + rest_ns
 
     def _caught_up(self, segment: Segment, now_ns: int) -> None:
         """It has what was durable when it was seen to lack something."""

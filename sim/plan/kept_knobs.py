@@ -12,8 +12,8 @@ from sim.plan.schedule import MS, Knobs
 
 _KIB: Final = 1 << 10
 _LEAST: Final = 16
-"""Space for so many files of the log, or folds, is the least there can be. With a quarter of what
-is drawn here, a few pages written in full before anything is durable fill it for good."""
+"""Space for so many files of the log, or folds, is the least there can be. With half of what is
+drawn here, a few pages written in full before anything is durable fill it for good."""
 
 
 def with_limits(random: Random, knobs: Knobs) -> Knobs:
@@ -23,7 +23,7 @@ def with_limits(random: Random, knobs: Knobs) -> Knobs:
         retention_ns = choice(random, (1, 10, 50, 200, 500)) * MS
         knobs = attrs.evolve(knobs, retention_ns=retention_ns, retention_lsns=lsns)
     if happens(random, 0.15):
-        disk_bytes = _LEAST * _KIB * choice(random, (4, 4, 6, 8))
+        disk_bytes = _LEAST * _KIB * choice(random, (8, 8, 10, 12))
         lsns = 0 if happens(random, 0.7) else knobs.retention_lsns
         knobs = attrs.evolve(
             knobs, disk_bytes=disk_bytes, retention_lsns=lsns, wal_file_bytes=_KIB, fold_bytes=_KIB

@@ -24,6 +24,10 @@ from sim.run import Verdict, run
         700252,  # records waited for a fold, amid a transfer that no peer went on with
         700205,  # the checker restored a disk that its segment knows to be rolled back
         700807,  # the checker looked at a write that had failed before its marks were due again
+        1200274,  # the outgoing log was full of what was durable, and writers waited for a tick
+        1201299,  # the checker forgot that a segment leaves a disk alone that has refused a job
+        1201853,  # so little space was drawn that nothing was ever acknowledged
+        1200915,  # the same, with records of full pages
         1101450,  # a restart found the gap below records filled that had been let go; rot took them
         1100874,  # the checker took a late answer for one that the writer had not timed
         1101956,  # pages new in a layer and in one that took over its begin were counted twice

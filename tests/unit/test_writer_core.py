@@ -320,6 +320,23 @@ def test_without_a_quorum_writers_wait_before_the_log_grows_too_long() -> None:
     assert core.vdl == count and core.has_room(1), "all of it was kept, and went, before any tick"
 
 
+def test_what_is_durable_takes_no_room_from_what_is_not() -> None:
+    """It goes as the log becomes full, and not at the next tick: until then writers would wait."""
+    core = fresh(EngineConfig(outgoing_bytes=1 << 20, part_bytes=1 << 20), lal=10_000)
+    log = core._logs[0]
+    core.bring_in_absent([0])
+    core.submit([PageWrite(0, 0, bytes(8_000))])
+    sent(core, 0.0)
+    ack(core, "ABCD", 0, 1)
+    while log.base_lsn == 0:
+        assert core.has_room(1), "not while some of it is durable"
+        core.submit([PageWrite(0, 0, bytes(8_000))])
+    assert log.base_lsn == 1 and log.size_bytes >= (2 << 20) - 8_100
+    while core.has_room(1):
+        core.submit([PageWrite(0, 0, bytes(8_000))])
+    assert log.base_lsn == 1, "the rest is no write quorum's yet"
+
+
 def test_two_writes_of_one_mtr_on_one_page_follow_each_other() -> None:
     """§2, and same-mtr-chain in §12."""
     core = fresh()
