@@ -171,6 +171,18 @@ FILE_BUGS: Final = (
         ),
     ),
     Bug(
+        name="source-left-out",
+        summary="a layer that begins behind all that has been read is left out of a merge",
+        section="protocol §6",
+        edits=(
+            Edit(
+                "segments.layers.ordered:Ordered.next_block",
+                "continue",
+                "return None",
+            ),
+        ),
+    ),
+    Bug(
         name="collect-forgets-the-floor-of-a-page",
         summary="a base takes the version of a page at its last image, without what follows",
         section="protocol §6",
@@ -243,6 +255,15 @@ def many_layers() -> Plan:
     return plan
 
 
+def pages_in_order() -> Plan:
+    """Three layers have as many rows as are gathered at once, and those of a fourth are behind."""
+    plan = folding(end_ms=1_000, retention_lsns=None, fan_out=2, fold_bytes=8 << 10)
+    plan.put(10, *range(341, 682))
+    for turn in range(3):
+        plan.put(200 + 200 * turn, *range(341))
+    return plan
+
+
 def collected_twice() -> Plan:
     """A page is collected, written again, and collected again."""
     plan = folding()
@@ -268,5 +289,6 @@ PLANS: Final[dict[str, Callable[[], Plan]]] = {
     "image-stale-after-fold": read_before_the_fold,
     "bloom-denies": read_of_layers,
     "merge-loses-a-boundary": many_layers,
+    "source-left-out": pages_in_order,
     "collect-forgets-the-floor-of-a-page": collected_twice,
 }

@@ -94,6 +94,7 @@ EXPECTED = {
     "image-stale-after-fold": "images-match-replay",
     "bloom-denies": "reads-match-the-model",
     "merge-loses-a-boundary": "layers-hold-the-log",
+    "source-left-out": "layers-hold-the-log",
     "collect-forgets-the-floor-of-a-page": "images-match-replay",
     "failed-sync-forgiven": "ack-after-sync",
     "failed-promise-forgiven": "epochs-only-rise",
