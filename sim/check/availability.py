@@ -182,7 +182,8 @@ class Availability(Listener):
             group.confirms_ns,
         )  # fmt: skip
         bound_ns = self.bounds.catch_up_ns
-        if self.bounds.read_attempts or len(group.standing.away) > 1:
+        segment.held_up |= segment.transfer is not None and segment.transfer_ns < since_ns
+        if self.bounds.read_attempts or len(group.standing.away) > 1 or segment.held_up:
             bound_ns += self.bounds.hydration_ns + self._parts(group) * self.bounds.part_ns
         # One that is asked for what is spoilt there, too, has nothing to say.
         others = sum(each is not segment and each.has_rotted for each in group.segments)

@@ -13,6 +13,7 @@ import attrs
 
 from segments.protocol.ids import Address, Lsn, PgId, SegmentId
 from segments.protocol.volume import ProtectionGroup
+from segments.transfer import Transfer
 from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import Bounds
 from sim.check.invariants import READ_QUORUM, WRITE_QUORUM
@@ -60,6 +61,12 @@ class Segment:
     """How often its disk has refused something."""
     rests_until_ns: int = -NEVER
     """It may leave its disk alone until then, after the last of these: no layer is taken over."""
+    transfer: Transfer | None = None
+    """The layer that is on its way to it."""
+    transfer_ns: int = NEVER
+    """Since when."""
+    held_up: bool = False
+    """Whether what it was asked or answered may have been lost, before all was well again."""
     has_rotted: bool = False
     """Whether a layer on its disk is rotten."""
     judged: bool = False
@@ -70,7 +77,7 @@ class Segment:
         if self.sound_ns != NEVER:
             self.lost_ns = now_ns
         self.sound_ns = self.behind_ns = NEVER
-        self.lags = self.judged = False
+        self.lags = self.judged = self.held_up = False
 
 
 @attrs.define(eq=False)
@@ -155,6 +162,8 @@ class Readiness:
             return trouble or "down"
         segment.sound_ns = min(segment.sound_ns, now_ns)
         self._see_refusals(segment, now_ns)
+        if core.gossip.transfer is not segment.transfer:
+            segment.transfer, segment.transfer_ns = core.gossip.transfer, now_ns
         state = core.state
         segment.has_rotted = bool(self.rotten_layers.of(segment.name))
         adopted = view is None or view.name != writer or state.table.epoch == view.epoch
@@ -181,7 +190,8 @@ class Readiness:
             segment.caught_up_ns = now_ns
         if segment.judged:
             self._mark("segment caught up in time")
-        segment.behind_ns, segment.lags, segment.judged = NEVER, False, False
+        segment.behind_ns = NEVER
+        segment.lags = segment.judged = segment.held_up = False
 
     def _why_not_ready(self, segment: Segment, now_ns: int) -> str:
         bounds = self._bounds

@@ -429,11 +429,18 @@ class World:
             await trio.sleep_until(at_ns / SECOND)
 
     async def usable_engine(self) -> Engine:
-        """The latest writer that has opened the volume and has not ended; waits for one."""
+        """The writer of the highest epoch that has opened the volume, and not ended; waits for one.
+
+        That need not be the one that was made last: an older one may have sealed again since.
+        """
         while True:
-            for engine in reversed(self.cluster.engines):
-                if engine.error is None and engine.core is not None and engine.core.opened:
-                    return engine
+            opened = [
+                (engine.core.epoch, engine)
+                for engine in self.cluster.engines
+                if engine.error is None and engine.core is not None and engine.core.opened
+            ]
+            if opened:
+                return max(opened, key=itemgetter(0))[1]
             if self.healed and self.cluster.engine.error is not None:
                 self.open_writer()
             self._opened = trio.Event()
