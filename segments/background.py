@@ -469,7 +469,10 @@ class Background:
         try:
             opened, new_pages = yield from open_layer(cut.number, cut.length)
             rest, _ = yield from narrowed(opened, new_pages, layer.end, cut.end)
-        except (StorageFailed, DamagedLayer):
-            yield Delete((layer.name,))
-            raise
-        return rest
+        except DamagedLayer as damage:
+            self.found_damage(damage, "a job")
+        except StorageFailed:
+            pass  # it is only counted too high
+        else:
+            return rest
+        return None

@@ -17,10 +17,10 @@ from segments.layers.layer_map import NO_LAYERS, LayerMap
 from segments.layers.materializer import Materializer
 from segments.protocol.errors import SpoiltRun
 from segments.protocol.heard import Heard, HeardMarks, Mark, is_rolled_back
-from segments.protocol.ids import NO_EPOCH, Lsn, SegmentId, VolumeEpoch
+from segments.protocol.ids import MAX_INTEGER, NO_EPOCH, Lsn, SegmentId, VolumeEpoch
 from segments.protocol.messages import SealReply
 from segments.protocol.run import Run, last_lsn_of, read_run
-from segments.protocol.truncation import TruncationTable
+from segments.protocol.truncation import TruncationRange, TruncationTable
 from segments.steps import Pace, Steps
 from segments.wal import (
     Entry,
@@ -83,7 +83,6 @@ class SegmentState:
         """Why this is an older copy of the disk, as the segment had found out once."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
-        self._durable_lsn: Lsn = 0  # the highest in the log, also if there was no room for it here
         self._scl_before: Lsn | None = None  # at the last tick
         self._waited = 0  # ticks since pages were learned
         self._gave_up = False  # whether records that may have been acknowledged
@@ -128,12 +127,26 @@ class SegmentState:
                     yield
         # Only now: layers that came from a peer may be newer than tables that the log has adopted.
         state._check_folds()
+        held = highest_ever_held(scan)
+        state._leave_let_go(held)
         if scan.damage:
-            state.lost_up_to((yield from highest_ever_held(scan)))
+            state.lost_up_to(held)
         if state._gave_up:
             state._repair_lsn = state.highest_lsn
         state.heard.take_unwritten()  # all of it comes from there
         return state
+
+    def _leave_let_go(self, held: Lsn) -> None:
+        """Drop what the log has above ``held``: it was let go for want of room, never acknowledged.
+
+        The gap below it may have been filled since. But if it counted now, and were acknowledged,
+        no frame would tell of that once these records are spoilt.
+        """
+        held = max(held, self.folded)
+        if self.index.highest_lsn > held:
+            beyond = TruncationRange(held + 1, MAX_INTEGER, NO_EPOCH)
+            self.mended(lambda: self.index.truncate(TruncationTable(NO_EPOCH, (beyond,))))
+            self.materializer.drop_above(self.index.scl)
 
     def promised(self, promise: Promise) -> None:
         """Begin with what stands beside the log."""
@@ -167,12 +180,8 @@ class SegmentState:
 
     @property
     def highest_lsn(self) -> Lsn:
-        """No record above this was ever durable here and not annulled since.
-
-        So also of those that were let go for want of room: a restart may find the gap below them
-        filled, and acknowledges them then.
-        """
-        return max(self.index.scl, self._repair_lsn, self._durable_lsn)
+        """No record above this was ever held and not annulled since."""
+        return max(self.index.highest_lsn, self._repair_lsn)
 
     @property
     def promise(self) -> Promise:
@@ -262,13 +271,9 @@ class SegmentState:
     def add_run(self, run: Run) -> None:
         """Take in records that are durable here; what the adopted table annuls is left out."""
         if run.lsns[0] > self.table.last_annulled_lsn:
-            durable_lsn = run.lsns[-1]
             self.index.insert_run(run)
         else:
-            durable_lsn = self.table.survivor(run.lsns[-1])
             self.index.insert_survivors(run, self.table)
-        if durable_lsn > self._durable_lsn:
-            self._durable_lsn = durable_lsn
 
     def adopt_table(self, table: TruncationTable) -> None:
         """Replace the table by one of a higher epoch, and drop what it annuls (§8).
@@ -291,7 +296,6 @@ class SegmentState:
         if self.index.scl < before:
             self.materializer.drop_above(self.index.scl)
         self._repair_lsn = table.survivor(self._repair_lsn)
-        self._durable_lsn = table.survivor(self._durable_lsn)
 
     def _drop_doubtful(self) -> None:
         """Drop all records that are in no page image yet: peers have to bring them again.

@@ -112,9 +112,7 @@ class HeadEntry(NamedTuple):
 
 
 class HeldEntry(NamedTuple):
-    """Stands first in every frame: the highest LSN that was durable when the frame was made.
-
-    Whether it was linked or not, and also if it was let go again for want of room.
+    """Stands first in every frame: the highest LSN held when the frame was made, linked or not.
 
     When a frame is spoilt, the next one thereby tells how far this segment had acknowledged.
     """

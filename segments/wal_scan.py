@@ -13,7 +13,7 @@ import attrs
 
 from segments.protocol.errors import MalformedFrame
 from segments.protocol.ids import Lsn
-from segments.protocol.run import read_run
+from segments.protocol.run import last_lsn_of
 from segments.steps import Pace, Steps, finished
 from segments.wal import (
     HEADER_BYTES,
@@ -133,22 +133,20 @@ def _add_damage(damage: list[DamagedRange], start: int, end: int) -> None:
     damage.append(DamagedRange(start, end))
 
 
-def highest_ever_held(scan: LogScan) -> Steps[Lsn]:
-    """The highest LSN that a segment can have acknowledged whose log is spoilt in places.
+def highest_ever_held(scan: LogScan) -> Lsn:
+    """The highest LSN that a segment with this log can have acknowledged, spoilt in places or not.
 
-    Every frame says what was held before it, and its own entries may have added to that.
+    Every frame says what was held before it, and its own entries may have added to that. So the
+    last one is enough.
     """
     highest = 0
-    pace = Pace()
-    for scanned in scan.frames:
+    for scanned in scan.frames[-1:]:
         for entry in scanned.frame.entries:
             match entry:
                 case HeldEntry():
                     highest = entry.highest_lsn
                 case RecordsEntry():
-                    highest = max(highest, read_run(entry.records).last_lsn)
-                    if pace.ends_step(len(entry.records)):
-                        yield
+                    highest = max(highest, last_lsn_of(entry.records))
                 case TableEntry() | HeadEntry():
                     highest = entry.table.survivor(highest)
     return highest

@@ -19,7 +19,7 @@ from typing import Final
 from aurora.engine import Engine
 from aurora.events import VolumeOpened, WriterStarted
 from segments.protocol.errors import VolumeFull
-from segments.protocol.events import Event, SpaceLookedAt
+from segments.protocol.events import Event, JobFailed, SpaceLookedAt
 from segments.protocol.ids import Address, SegmentId
 from segments.protocol.record import RECORD_OVERHEAD_BYTES
 from segments.protocol.volume import pg_of_page
@@ -92,6 +92,8 @@ class Availability(Listener):
             self._look_later()
         if type(event) is SpaceLookedAt and event.short:
             self._short.add(source)
+        if type(event) is JobFailed:
+            self.readiness.job_failed(source)
         if type(event) in (WriterStarted, VolumeOpened):
             self._world.scheduler.call_after(0, self._look)
             if type(event) is VolumeOpened and source == self._writer and self._opens_ns != NEVER:

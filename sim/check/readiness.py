@@ -31,7 +31,7 @@ _JUST_CAUGHT_UP: Final = "just caught up"
 MAY_ANSWER: Final = frozenset({_JUST_BACK, _BEHIND, _ROTTEN, _JUST_CAUGHT_UP})
 """Why a segment is not ready that can be reached all the same."""
 _RESTS: Final = 10
-"""Pauses of a disk that has refused something to a job (`segments.background`)."""
+"""Pauses until the next job, after one that has come to nothing (`segments.background`)."""
 COMPLETE: Final = 1
 """Segments that a read needs."""
 
@@ -57,10 +57,8 @@ class Segment:
     lacks: str = ""
     lags: bool = False
     """Whether it has lacked something for longer than a moment."""
-    refusals: int = 0
-    """How often its disk has refused something."""
     rests_until_ns: int = -NEVER
-    """It may leave its disk alone until then, after the last of these: no layer is taken over."""
+    """A job of it has come to nothing: it begins none until then, so it takes over no layer."""
     transfer: Transfer | None = None
     """The layer that is on its way to it."""
     transfer_ns: int = NEVER
@@ -119,10 +117,16 @@ class Readiness:
 
     def lose_count(self, segment: SegmentId) -> None:
         """Something has happened to a segment, though it may be over by the next look."""
-        for group in self.groups:
-            for each in group.segments:
-                if each.name == segment:
-                    each.lose_count(self._world.scheduler.now_ns)
+        self._named(segment).lose_count(self._world.scheduler.now_ns)
+
+    def job_failed(self, segment: SegmentId) -> None:
+        """A job in the background of a segment has come to nothing."""
+        rest_ns = _RESTS * self._world.schedule.knobs.storage_retry_ns
+        self._named(segment).rests_until_ns = self._world.scheduler.now_ns + rest_ns
+
+    def _named(self, segment: SegmentId) -> Segment:
+        segments = (each for group in self.groups for each in group.segments)
+        return next(each for each in segments if each.name == segment)
 
     def look(self, writer: Address, view: WriterView | None) -> None:
         """See who is ready for ``writer``; ``view`` is the log of the latest that has opened."""
@@ -161,7 +165,6 @@ class Readiness:
             segment.caught_up_ns = now_ns
             return trouble or "down"
         segment.sound_ns = min(segment.sound_ns, now_ns)
-        self._see_refusals(segment, now_ns)
         if core.gossip.transfer is not segment.transfer:
             segment.transfer, segment.transfer_ns = core.gossip.transfer, now_ns
         state = core.state
@@ -177,12 +180,6 @@ class Readiness:
         if segment.lacks and segment.behind_ns == NEVER:
             segment.behind_ns, segment.target = now_ns, tail
         return self._why_not_ready(segment, now_ns)
-
-    def _see_refusals(self, segment: Segment, now_ns: int) -> None:
-        refusals = self._world.disks[segment.name].refusals
-        if refusals != segment.refusals:
-            rest_ns = _RESTS * self._world.schedule.knobs.storage_retry_ns
-            segment.refusals, segment.rests_until_ns = refusals, now_ns + rest_ns
 
     def _caught_up(self, segment: Segment, now_ns: int) -> None:
         """It has what was durable when it was seen to lack something."""

@@ -51,7 +51,8 @@ async def engine_for_sql(world: World) -> Engine:
     while True:
         engine = await world.usable_engine()
         latest = world.cluster.engine
-        if engine is latest or world.databases.is_open(engine):
+        deposed = latest.core is not None and latest.core.opened  # by one that has sealed again
+        if engine is latest or deposed or world.databases.is_open(engine):
             return engine
         if world.healed and latest.error is not None:
             world.open_writer()

@@ -6,6 +6,8 @@ Protocol §9: needless unavailability is a failure just as a lost commit is.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import attrs
 import pytest
@@ -14,6 +16,7 @@ from sim.bugs import Bug, Edit
 from sim.bugs.plan import ALL, Plan
 from sim.check import rules_of_availability as rules
 from sim.check.availability_bounds import bounds_of
+from sim.check.readiness import Readiness, Segment
 from sim.check.soundness import KNOWN
 from sim.plan.profiles import DiskProfile, LinkProfile
 from sim.plan.schedule import MS, SECOND, Action, Knobs, Operation, Schedule
@@ -375,3 +378,56 @@ def test_a_transfer_may_take_longer_the_more_of_its_parts_may_be_lost() -> None:
     assert sure.part_ns == 0
     # Three of four questions are in vain, so that four are asked, a sixteenth of 5 s apart.
     assert lossy.part_ns == 3 * 3 * 5 * SECOND // 16
+
+
+def test_a_group_that_is_idle_since_a_recovery_waits_for_no_record_of_another() -> None:
+    """The recovery's VDL is an LSN of the other group. Rot at four of six, and nobody writes."""
+    plan = Plan(
+        end_ms=600, pg_count=2, lal=20, resend_max_ns=20 * MS, gossip_interval_ns=5 * MS
+    )  # fmt: skip
+    idle = ",".join(f"{name}1" for name in "ABCDEF")
+    plan.put(1, 1)
+    plan.put(5, 1)
+    plan.put(9, 0)
+    plan.part(15, "writer", "A0,B0,C0,D0,E0,F0")
+    plan.put(16, 1, 0)  # over both groups, and lost in one of them
+    plan.fault(20, "crash_writer")
+    plan.fault(21, "heal_network")
+    plan.fault(22, "recover")
+    plan.put(80, 0)
+    plan.fault(150, "crash_writer")
+    plan.fault(160, "crash", idle)
+    plan.fault(161, "bit_rot", "A1,B1,C1,D1", frame=2)
+    plan.fault(165, "restart", idle)
+    plan.fault(200, "recover")
+    plan.put(300, 1)
+    result = run(plan.schedule("idle"))
+    assert result.verdict is Verdict.PASSED, result.finding
+    assert result.commits >= 3 and not result.without_effect
+
+
+def test_a_segment_whose_job_has_met_damage_rests_before_it_is_healed() -> None:
+    """As one whose disk refuses something: it begins no other job for a while."""
+    plan = Plan(
+        end_ms=2_000, gossip_interval_ns=5 * MS, resend_min_ns=2 * MS, resend_max_ns=20 * MS,
+        storage_retry_ns=50 * MS, scrub_interval_ns=10 * SECOND, fold_bytes=1 << 10, fan_out=2,
+        collect_ratio=0.5, wal_file_bytes=4 << 10, block_bytes=256, block_cache_bytes=0,
+        check_every=64,
+    )  # fmt: skip
+    for turn in range(96):
+        plan.put(1 + 2.5 * turn, turn % 5, length=60)
+    plan.fault(203, "rot_layer", "A0", layer=-1, bits=1, part="blocks")
+    result = run(plan.schedule("rests"))
+    assert result.verdict is Verdict.PASSED, result.finding
+    assert result.marks["layer rot found by a job"] and result.marks["segment caught up in time"]
+
+
+def test_what_held_up_a_segment_is_forgotten_with_what_it_lacked() -> None:
+    judge: Any = SimpleNamespace(_mark=lambda _: None)
+    for forget in (
+        lambda each: each.lose_count(5),
+        lambda each: Readiness._caught_up(judge, each, 5),
+    ):
+        segment = Segment("A0", behind_ns=1, held_up=True, judged=True)
+        forget(segment)
+        assert not segment.held_up and not segment.judged

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segments.config import SegmentConfig
-from segments.layers.job import Op, Wait
+from segments.layers.job import Op, SyncFile, Wait
+from segments.layers.layer import Layer
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.ids import Lsn
@@ -516,6 +517,65 @@ def test_of_a_layer_cut_short_only_the_pages_that_are_new_above_are_counted() ->
     assert news == [each.end - each.start for each in ours.state.layers]
     ours.restart()
     assert [each.new_page_count for each in ours.state.layers] == news
+
+
+@pytest.mark.parametrize("how", ["footer", "gone"])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_damaged_layer_that_a_base_cuts_short_heals_too(how: str, known: bool) -> None:
+    ours, theirs = StoreRig("A0", files=peer(200).disk.files), peer(320, floor=150)
+    layers = ours.state.layers.layers
+    [cut] = (each for each in layers if each.start < theirs.state.floor < each.end)
+    with_damage(ours, 0, "block")
+    if how == "gone":
+        del ours.disk.files[cut.name]
+    else:
+        ours.disk.files[cut.name][-20] ^= 1
+    if known:
+        ours.core.background.found_damage(DamagedLayer(cut.number, how), "a read")
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+
+
+@pytest.mark.parametrize("how", ["rots", "is gone", "cannot be read"])
+def test_a_layer_that_spoils_as_it_is_cut_short_does_not_hold_up_the_base(how: str) -> None:
+    chain = records(range(1, 401), pages=1_000, size=60)
+    config = attrs.evolve(TINY, collect_ratio=0.01)
+    ours = StoreRig("A0", files=peer(140, step=20, chain=chain).disk.files)
+    theirs = peer(320, floor=150, chain=chain, config=config)
+    with_damage(ours, 0, "block")
+    pair = Pair(ours, theirs)
+    cuts: list[Layer] = []
+
+    def spoil(op: Op | None) -> None:
+        transfer = ours.core.gossip.transfer
+        if not isinstance(op, SyncFile) or transfer is None or not transfer.what.base or cuts:
+            return
+        end = transfer.what.end
+        cuts.extend(each for each in ours.state.layers if each.start < end < each.end)
+        match how:
+            case "rots":
+                ours.disk.files[cuts[0].name][-20] ^= 1
+            case "is gone":
+                del ours.disk.files[cuts[0].name]
+            case _:
+                ours.disk.refuse = lambda words: words.startswith(f"read {cuts[0].name}")
+
+    while not cuts:
+        pair.tell()
+        assert ours.take_job(pair.now)
+        while ours.job is not None:
+            spoil(ours.step_job())
+            pair.deliver()
+    ours.disk.refuse = lambda _: False
+    [cut] = cuts
+    assert ours.state.floor == theirs.state.floor, "the base is live"
+    assert (cut.number in ours.state.layers.damaged) == (how != "cannot be read")
+    pair.catch_up()
+    news = [each.new_page_count for each in ours.state.layers]
+    names = ours.names
+    ours.restart()
+    assert [each.new_page_count for each in ours.state.layers] == news and ours.names == names
 
 
 def test_a_transfer_that_the_peer_has_collected_meanwhile_is_given_up_at_once() -> None:

@@ -26,6 +26,7 @@ from segments.protocol.messages import (
     Seal,
     SealReply,
     WriteAck,
+    WriteBatch,
 )
 from segments.protocol.run import encode_run
 from segments.protocol.truncation import TruncationRange, TruncationTable
@@ -267,31 +268,46 @@ def test_damage_is_told_by_the_frame_behind_it_whatever_that_holds(last: str) ->
     assert rig.state.scl == 8 and rig.state.whole
 
 
-def test_what_was_let_go_for_want_of_room_counts_as_held() -> None:
-    """The restart finds its gap filled, and acknowledges it; no frame says so before rot comes."""
+def test_what_was_let_go_for_want_of_room_is_left_out_by_a_restart() -> None:
+    """It finds the gap below filled. Rot could take what it acknowledged, and no frame would tell.
+
+    What peers have brought again counts, and is told by the next frame.
+    """
     rig = StoreRig(config=attrs.evolve(TINY, unlinked_limit=1))
     chain = records(range(1, 9))
     rig.take(chain[:3])
     rig.take(chain[5:])
     assert rig.take(chain[3:6]) == 6 == rig.state.index.highest_lsn
     rig.restart()
-    assert rig.take([]) == 8
-    rig.rot_frame(2)
+    assert rig.take([]) == 6 and rig.state.whole
+    assert rig.take(chain[6:]) == 8
+    rig.seal(SECOND)
+    for nth in (4, 2):
+        rig.rot_frame(nth)
     rig.restart()
     assert rig.state.scl == 6 and not rig.state.whole
-    assert rig.seal(SECOND) is None
 
 
-def test_what_was_let_go_is_not_waited_for_once_it_is_annulled() -> None:
-    rig = StoreRig(config=attrs.evolve(TINY, unlinked_limit=1))
-    chain = records(range(1, 9))
-    rig.take(chain[:3])
-    rig.take(chain[5:])
-    rig.install(TABLE)
-    assert rig.state.highest_lsn == 5
-    rig.take(chain[5:], SECOND)
-    assert rig.state.highest_lsn == 5, "nor what is annulled when it comes"
-    assert rig.take(chain[3:5], SECOND) == 5
+@pytest.mark.parametrize("annulled", [0, 1])
+def test_an_idle_group_waits_for_no_lsn_of_another(annulled: int) -> None:
+    """The recovery's VDL is of another group. Nobody can be asked where this one ends."""
+    rig = StoreRig()
+    chain = records([1, 3, 5])
+    rig.take(chain[:1])
+    rig.take(chain[1:2])
+    rig.take(chain[2 : 2 + annulled])
+    rig.install(TruncationTable(FIRST).extended(SECOND, 4, 100))
+    rig.step(WriteBatch(SECOND, 1, 4, 0, 3, True, b""))
+    rig.settle()
+    assert rig.state.highest_lsn == 3
+    rig.rot_frame(2)
+    rig.restart()
+    assert rig.state.scl == 1 and not rig.state.whole
+    again = GossipRecords(SECOND, "B0", rig.state.table, 4, encode_run(chain[1:2]))
+    rig.step(again, "B0")
+    rig.settle()
+    assert rig.state.scl == 3 and rig.state.whole
+    assert rig.seal(THIRD) is not None
 
 
 def _same(table: TruncationTable, epoch: VolumeEpoch) -> TruncationTable:
