@@ -462,9 +462,8 @@ class Background:
 
         None if there is none, or it cannot be read.
         """
-        layers = self._state.layers
-        cut = layers.cut_by(layer)
-        if cut is None or cut.number in layers.damaged:
+        cut = self._state.layers.cut_by(layer)
+        if cut is None:
             return None
         try:
             opened, new_pages = yield from open_layer(cut.number, cut.length)

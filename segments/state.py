@@ -142,7 +142,6 @@ class SegmentState:
         The gap below it may have been filled since. But if it counted now, and were acknowledged,
         no frame would tell of that once these records are spoilt.
         """
-        held = max(held, self.folded)
         if self.index.highest_lsn > held:
             beyond = TruncationRange(held + 1, MAX_INTEGER, NO_EPOCH)
             self.mended(lambda: self.index.truncate(TruncationTable(NO_EPOCH, (beyond,))))

@@ -164,8 +164,14 @@ class Transfer:
         self.deadline, self.ask_at = now + self.timeout_s, now + self.timeout_s / _ATTEMPTS
 
     def hear(self, peer: GossipStatus) -> None:
-        """Give it up if the peer, as it says, has collected a part of it meanwhile."""
-        if not self.complete and not _is_held(self.what, peer.base_lsn, peer.scl):
+        """Give it up if the peer, as it says, has collected a part of it meanwhile.
+
+        Or if it is not whole, and has given nothing yet: it may have that spoilt itself, and then
+        answers with no more than this. Else two could wait for each other.
+        """
+        began = bool(self.next_lsn) or self.part is not None
+        in_vain = self.asked and not began and not peer.whole
+        if not self.complete and (in_vain or not _is_held(self.what, peer.base_lsn, peer.scl)):
             self.given_up = True
 
     def take_out(self) -> Rows:

@@ -189,7 +189,8 @@ class Availability(Listener):
             bound_ns += self.bounds.hydration_ns + self._parts(group) * self.bounds.part_ns
         # One that is asked for what is spoilt there, too, has nothing to say.
         others = sum(each is not segment and each.has_rotted for each in group.segments)
-        bound_ns += _ASKED_IN_VAIN * others * self.bounds.hydration_ns
+        segment.in_vain = max(segment.in_vain, others)
+        bound_ns += _ASKED_IN_VAIN * segment.in_vain * self.bounds.hydration_ns
         self._findings.hold(
             rules.catches_up,
             segment.name, segment.lacks, now_ns, since_ns, bound_ns, group.standing,

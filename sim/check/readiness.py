@@ -65,6 +65,8 @@ class Segment:
     """Since when."""
     held_up: bool = False
     """Whether what it was asked or answered may have been lost, before all was well again."""
+    in_vain: int = 0
+    """So many peers may be asked in vain: those that were seen rotten since it lacks something."""
     has_rotted: bool = False
     """Whether a layer on its disk is rotten."""
     judged: bool = False
@@ -75,7 +77,12 @@ class Segment:
         if self.sound_ns != NEVER:
             self.lost_ns = now_ns
         self.sound_ns = self.behind_ns = NEVER
+        self.forget()
+
+    def forget(self) -> None:
+        """What was counted while it lacked something."""
         self.lags = self.judged = self.held_up = False
+        self.in_vain = 0
 
 
 @attrs.define(eq=False)
@@ -188,7 +195,7 @@ class Readiness:
         if segment.judged:
             self._mark("segment caught up in time")
         segment.behind_ns = NEVER
-        segment.lags = segment.judged = segment.held_up = False
+        segment.forget()
 
     def _why_not_ready(self, segment: Segment, now_ns: int) -> str:
         bounds = self._bounds

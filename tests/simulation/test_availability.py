@@ -428,6 +428,6 @@ def test_what_held_up_a_segment_is_forgotten_with_what_it_lacked() -> None:
         lambda each: each.lose_count(5),
         lambda each: Readiness._caught_up(judge, each, 5),
     ):
-        segment = Segment("A0", behind_ns=1, held_up=True, judged=True)
+        segment = Segment("A0", behind_ns=1, held_up=True, in_vain=2, judged=True)
         forget(segment)
-        assert not segment.held_up and not segment.judged
+        assert not segment.held_up and not segment.in_vain and not segment.judged

@@ -28,6 +28,7 @@ from sim.run import Verdict, run
         1201299,  # the checker forgot that a segment leaves a disk alone that has refused a job
         1201853,  # so little space was drawn that nothing was ever acknowledged
         1200915,  # the same, with records of full pages
+        1401039,  # two waited for each other, each for what it had spoilt itself
         1301498,  # the checker forgot that a transfer's message may be lost before all is well
         1301530,  # clients asked a writer that an older one had deposed by sealing again
         1101450,  # a restart found the gap below records filled that had been let go; rot took them

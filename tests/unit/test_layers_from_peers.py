@@ -613,7 +613,9 @@ def test_a_peer_that_is_damaged_itself_gives_nothing_of_it() -> None:
     assert ours.state.layers.damaged and ours.core.gossip.transfer is None
     assert theirs.state.layers.damaged == {layer.number}, "it has noticed"
     pair.sent.clear()
+    now = pair.now
     pair.tell()
     pair.work()
+    assert pair.now <= now + TICK, "nobody waits until the transfer times out"
     assert asked(pair) and not any(isinstance(each, GossipLayer) for each in pair.sent)
     assert not theirs.core.take_queries(), "and looks for it no more"
