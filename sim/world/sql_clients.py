@@ -51,8 +51,8 @@ async def engine_for_sql(world: World) -> Engine:
     while True:
         engine = await world.usable_engine()
         latest = world.cluster.engine
-        deposed = latest.core is not None and latest.core.opened  # by one that has sealed again
-        if engine is latest or deposed or world.databases.is_open(engine):
+        opened = latest.error is None and latest.core is not None and latest.core.opened
+        if opened or world.databases.is_open(engine):  # opened, the latest may be deposed by it
             return engine
         if world.healed and latest.error is not None:
             world.open_writer()
