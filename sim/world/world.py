@@ -431,15 +431,18 @@ class World:
     async def usable_engine(self) -> Engine:
         """The writer of the highest epoch that has opened the volume, and not ended; waits for one.
 
-        That need not be the one that was made last: an older one may have sealed again since.
+        That need not be the one that was made last: an older one may have sealed again since. Once
+        all is well it is no one that is about to be deposed by the last.
         """
         while True:
+            latest = self.cluster.engine
+            recovers = latest.error is None and (latest.core is None or not latest.core.opened)
             opened = [
                 (engine.core.epoch, engine)
                 for engine in self.cluster.engines
                 if engine.error is None and engine.core is not None and engine.core.opened
             ]
-            if opened:
+            if opened and not (self.healed and recovers):
                 return max(opened, key=itemgetter(0))[1]
             if self.healed and self.cluster.engine.error is not None:
                 self.open_writer()
