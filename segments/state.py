@@ -81,6 +81,8 @@ class SegmentState:
         """What was heard of the other members; what is not written down yet is no less true."""
         self.lost: str | None = None
         """Why this is an older copy of the disk, as the segment had found out once."""
+        self.left_out = False
+        """Whether its restart has left out what the log has of records that were let go."""
         self._promised_table = NO_EPOCH
         self._repair_lsn: Lsn = 0
         self._scl_before: Lsn | None = None  # at the last tick
@@ -143,6 +145,7 @@ class SegmentState:
         no frame would tell of that once these records are spoilt.
         """
         if self.index.highest_lsn > held:
+            self.left_out = True
             beyond = TruncationRange(held + 1, MAX_INTEGER, NO_EPOCH)
             self.mended(lambda: self.index.truncate(TruncationTable(NO_EPOCH, (beyond,))))
             self.materializer.drop_above(self.index.scl)

@@ -4,8 +4,8 @@ Names and bytes decide, as they do for a restart, and nothing else. But bytes th
 say the same as long as they are the same, byte for byte: of a log file only the frames are decoded
 that were not there before, and a layer is opened once. As long as the layers are the same, and the
 log has only grown, new frames are applied to the state before; after anything else (a fold, a log
-written anew, a cut tail) a state is made of all frames, as a restart makes it. Whatever is not
-sound is left to the restart itself (`plan_restart`).
+written anew, a cut tail, records let go) a state is made of all frames, as a restart makes it.
+Whatever is not sound is left to the restart itself (`plan_restart`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from segments.restart import plan_restart
 from segments.state import SegmentState
 from segments.steps import finished as done
 from segments.wal import Promise, decode_promises
-from segments.wal_scan import LogPart, LogScan, ScannedFrame, scan
+from segments.wal_scan import LogPart, LogScan, ScannedFrame, highest_ever_held, scan
 
 
 @attrs.define(eq=False)
@@ -79,16 +79,14 @@ class DiskShadow:
             plan = plan_restart(self._segment, files, self._config)
             return None if plan.damage or plan.torn_bytes else plan.state
         assert self._said is not None
-        if state is None or not self._has_only_grown(self._said.layers, disk.logs):
+        if state is not None and self._has_only_grown(self._said.layers, disk.logs):
+            state = self._grown(state, disk)
+        else:
+            state = None
+        if state is None:
             state = self._made_anew(disk)
             if state.lost is not None:
                 return plan_restart(self._segment, files, self._config).state  # which raises
-        else:
-            for at, (_, frames) in enumerate(disk.logs):
-                known = self._made_of[1][at][1] if at < len(self._made_of[1]) else 0
-                for scanned in frames[known:]:
-                    state.apply_frame(scanned.frame)
-            state.raise_epoch(disk.promise.epoch)
         self._made_of = self._said.layers, [(name, len(frames)) for name, frames in disk.logs]
         self._state = state
         return state
@@ -102,6 +100,22 @@ class DiskShadow:
         if layers != before or not known or len(now) < len(known) or now[:-1] != known[:-1]:
             return False
         return now[-1][0] == known[-1][0] and now[-1][1] >= known[-1][1]
+
+    def _grown(self, state: SegmentState, disk: _Disk) -> SegmentState | None:
+        """The state with all frames that are new; None if that is not what a restart makes of them.
+
+        So it is where records were let go for want of room: which of them count, the last frame
+        says.
+        """
+        if state.left_out:
+            return None
+        for at, (_, frames) in enumerate(disk.logs):
+            known = self._made_of[1][at][1] if at < len(self._made_of[1]) else 0
+            for scanned in frames[known:]:
+                state.apply_frame(scanned.frame)
+        state.raise_epoch(disk.promise.epoch)
+        last = LogScan((disk.logs[-1][1][-1],), (), 0, 0)
+        return None if state.index.highest_lsn > highest_ever_held(last) else state
 
     def _made_anew(self, disk: _Disk) -> SegmentState:
         frames = tuple([each for _, frames in disk.logs for each in frames])

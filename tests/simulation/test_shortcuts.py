@@ -58,8 +58,9 @@ def test_a_shadow_is_what_a_restart_would_make_of_the_disk(
             return found
 
     monkeypatch.setattr(disk_checks, "DiskShadow", Compared)
-    for seed in (1, 5, 8):
-        assert run(generate(seed, MIXED)).verdict is Verdict.PASSED
+    let_go = (1601550, 1101450)  # records were let go for want of room, and are in the log
+    for schedule in (*(generate(seed, MIXED) for seed in (1, 5, 8)), *map(generate, let_go)):
+        assert run(schedule).verdict is Verdict.PASSED
     assert looks > 100 and grown > 10
 
 
