@@ -90,8 +90,7 @@ class WriterCore:
         self._full_bytes = 2 * config.outgoing_bytes  # from here on writers wait
         self._trace = trace
         self._groups = groups
-        self.pg_ids = (*groups,)
-        self.pg_count = len(groups)
+        self.pg_ids, self.pg_count = (*groups,), len(groups)
         self._plan_tails = plan.tails
         self._allocator = LsnAllocator(plan.next_lsn, lal, self.last_annulled_lsn)
         self._chains = VolumeChains(plan.vdl, plan.tails)
