@@ -33,7 +33,6 @@ from sim.run import Verdict, run
         1401039,  # two waited for each other, each for what it had spoilt itself
         1301498,  # the checker forgot that a transfer's message may be lost before all is well
         1601550,  # the checker took records for gone that the last frame let a restart count again
-        1601843,  # the same
         1500827,  # the last write was made through a writer that was about to be deposed
         1501180,  # in SQL, through one that had been, and did not know it yet
         1301530,  # clients asked a writer that an older one had deposed by sealing again
