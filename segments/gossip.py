@@ -20,7 +20,7 @@ from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, G
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.transfer import Transfer, can_give, is_lacking, wanted
+from segments.transfer import Transfer, Wanted, can_give, is_lacking, stays_within, wanted
 from segments.wal import RecordsEntry
 
 GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipLayer | FetchLayer
@@ -153,10 +153,8 @@ class Gossip:
         state.announced(status.vdl, status.floor if level else 0)
         if self.transfer is not None and source == self.transfer.peer:
             self.transfer.hear(status)
-        if level and self.transfer is None:
-            # Under load many are a little behind, and get what they lack as records.
-            moves = now - self._moved_at < self._config.gossip_interval_s
-            what = wanted(state.layers, state.scl, status, moves=moves)
+        if self.transfer is None:
+            what = self._wanted(status, now, level=level)
             if what is not None:
                 timeout_s = self._config.hydration_timeout_s
                 self.transfer = Transfer.begin(source, what, timeout_s, now)
@@ -167,6 +165,18 @@ class Gossip:
         if status.scl != state.scl and status.reply_wanted:
             return self.status(reply_wanted=False)
         return None
+
+    def _wanted(self, status: GossipStatus, now: float, *, level: bool) -> Wanted | None:
+        """What to ask the sender of ``status`` for; ``level``: the table of our epoch is here.
+
+        Between a seal and its table only a damaged layer is healed, in its place: who has one gave
+        no seal reply, and the recovery may wait for it; and no table annuls what is in layers.
+        """
+        layers = self._state.layers
+        # Under load many are a little behind, and get what they lack as records.
+        moves = now - self._moved_at < self._config.gossip_interval_s
+        what = wanted(layers, self._state.scl, status, damaged_only=moves or not level)
+        return what if what is None or level or stays_within(what, layers) else None
 
     def _take_records(self, source: Address, message: GossipRecords) -> TakeRecords | None:
         state = self._state

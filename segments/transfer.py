@@ -38,13 +38,15 @@ class Wanted(NamedTuple):
     base: bool
 
 
-def wanted(layers: LayerMap, scl: Lsn, peer: GossipStatus, *, moves: bool = False) -> Wanted | None:
+def wanted(
+    layers: LayerMap, scl: Lsn, peer: GossipStatus, *, damaged_only: bool = False
+) -> Wanted | None:
     """What a segment with these layers and this SCL is to ask of ``peer``; None: nothing.
 
-    What is missing comes before what is damaged, unless the SCL ``moves``: it comes as records. Of
-    both the peer may have collected a part: then its base comes first, and the rest is above that.
+    What is missing comes before what is damaged, if it is asked for at all. Of both the peer may
+    have collected a part: then its base comes first, and the rest is above that.
     """
-    if scl < peer.folded and not moves:
+    if scl < peer.folded and not damaged_only:
         if layers.folded < peer.base_lsn:
             return Wanted(0, peer.base_lsn, base=True)
         return Wanted(layers.folded, peer.folded, base=False)
@@ -65,6 +67,11 @@ def is_lacking(what: Wanted, layers: LayerMap, scl: Lsn) -> bool:
     Who is only a little behind may get all of it as records, while a layer is on its way.
     """
     return scl < what.end or _is_damaged(what, layers)
+
+
+def stays_within(what: Wanted, layers: LayerMap) -> bool:
+    """Whether a layer of ``what`` would raise neither up to where is folded here, nor the base."""
+    return what.end <= (layers.base_lsn if what.base else layers.folded)
 
 
 def fits(what: Wanted, layers: LayerMap) -> bool:

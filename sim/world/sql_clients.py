@@ -51,7 +51,7 @@ async def engine_for_sql(world: World) -> Engine:
     while True:
         engine = await world.usable_engine()
         latest = world.cluster.engine
-        opened = latest.error is None and latest.core is not None and latest.core.opened
+        opened = latest.error is None and not world.is_opening(latest)
         if opened or world.databases.is_open(engine):  # opened, the latest may be deposed by it
             return engine
         if world.healed and latest.error is not None:

@@ -390,10 +390,11 @@ class World:
     @property
     def opening(self) -> bool:
         """Whether some writer is on its way to open the volume."""
-        return any(self._is_opening(each) for each in self.cluster.engines)
+        return any(self.is_opening(each) for each in self.cluster.engines)
 
     @staticmethod
-    def _is_opening(engine: Engine) -> bool:
+    def is_opening(engine: Engine) -> bool:
+        """Whether this writer has neither opened the volume nor ended."""
         return engine.error is None and (engine.core is None or not engine.core.opened)
 
     @property
@@ -402,7 +403,7 @@ class World:
 
         If nobody does either, the writer that was started last.
         """
-        opening = [each for each in self.cluster.engines if self._is_opening(each)]
+        opening = [each for each in self.cluster.engines if self.is_opening(each)]
         return (opening or [self.current_writer or self.cluster.engine])[-1]
 
     @property
@@ -435,16 +436,10 @@ class World:
         all is well it is no one that is about to be deposed by the last.
         """
         while True:
-            latest = self.cluster.engine
-            recovers = latest.error is None and (latest.core is None or not latest.core.opened)
-            opened = [
-                (engine.core.epoch, engine)
-                for engine in self.cluster.engines
-                if engine.error is None and engine.core is not None and engine.core.opened
-            ]
-            if opened and not (self.healed and recovers):
-                return max(opened, key=itemgetter(0))[1]
-            if self.healed and self.cluster.engine.error is not None:
+            current, latest = self.current_writer, self.cluster.engine
+            if current is not None and not (self.healed and self.is_opening(latest)):
+                return current
+            if self.healed and latest.error is not None:
                 self.open_writer()
             self._opened = trio.Event()
             with trio.move_on_after(0.2):

@@ -38,6 +38,7 @@ from sim.run import Verdict, run
         1301530,  # clients asked a writer that an older one had deposed by sealing again
         1101450,  # a restart found the gap below records filled that had been let go; rot took them
         1101956,  # pages new in a layer and in one that took over its begin were counted twice
+        1705488,  # a recovery waited for witnesses that might not heal before its table
         970974,  # a fold took one large record, and records waited for many folds
         990202,  # layers were read in pieces so small that a part took many reads of each
         980529,  # who was back took its own SCL for one that moves, and asked for no layer

@@ -483,6 +483,49 @@ def test_a_damaged_layer_that_the_peer_has_collected_is_healed_by_its_base() -> 
     assert ours.state.floor >= theirs.state.floor > 0
 
 
+@pytest.mark.parametrize("floor", [0, 200])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_damaged_layer_is_healed_between_a_seal_and_its_table(floor: Lsn, which: int) -> None:
+    """Or a recovery might wait for ever for the seal replies of those that are damaged."""
+    ours = StoreRig("A0", files=peer(300, floor=floor).disk.files)
+    theirs = peer(320, floor=floor)
+    with_damage(ours, which, "block")
+    before = ours.state.scl, ours.state.folded, ours.state.floor
+    assert theirs.seal(SECOND) is not None
+    assert ours.seal(SECOND) is None, "it is no witness"
+    pair = Pair(ours, theirs)
+    pair.heal()
+    assert (ours.state.scl, ours.state.folded, ours.state.floor) == before, "in its place"
+    assert ours.state.whole
+    assert ours.seal(SECOND) is not None
+
+
+def test_no_base_that_collects_more_is_taken_between_a_seal_and_its_table() -> None:
+    """The next writer may have readers below it; and no more is asked for than heals."""
+    ours = StoreRig("A0", files=peer(200).disk.files)
+    theirs = peer(320, floor=150)
+    with_damage(ours, 0, "block")
+    for rig in (ours, theirs):
+        rig.seal(SECOND)
+    pair = Pair(ours, theirs)
+    pair.tell()
+    assert not ours.take_job(pair.now) and not asked(pair)
+    table = TruncationTable(FIRST).extended(SECOND, 320, 900)
+    for rig in (ours, theirs):
+        rig.install(table)
+    pair.catch_up()
+    assert asked(pair) and ours.state.floor >= theirs.state.floor > 0
+
+
+def test_nothing_that_is_missing_is_asked_for_between_a_seal_and_its_table() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    for rig in (ours, theirs):
+        rig.seal(SECOND)
+    pair = Pair(ours, theirs)
+    pair.tell()
+    assert not ours.take_job(pair.now) and not asked(pair)
+
+
 def test_layers_with_raised_starts_are_read_merged_and_collected_as_others() -> None:
     ours = StoreRig("A0", files=peer(200).disk.files)
     theirs = peer(320, floor=150)
