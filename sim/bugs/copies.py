@@ -18,7 +18,11 @@ COPY_BUGS: Final = (
         summary="a peer that is behind the log is sent the records that are left of it",
         section="protocol §8",
         edits=(
-            Edit("segments.transfer:wanted", "if scl < peer.folded and not moves:", "if False:"),
+            Edit(
+                "segments.transfer:wanted",
+                "if scl < peer.folded and not damaged_only:",
+                "if False:",
+            ),
             Edit(
                 f"{_GOSSIP}._answer_status",
                 "if state.folded <= status.scl < state.scl:",
