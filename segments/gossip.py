@@ -20,7 +20,7 @@ from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, G
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
 from segments.state import SegmentState
-from segments.transfer import Transfer, Wanted, can_give, is_lacking, stays_within, wanted
+from segments.transfer import Transfer, Wanted, can_give, collects_more, is_lacking, wanted
 from segments.wal import RecordsEntry
 
 GossipMessage: TypeAlias = GossipStatus | GossipRecords | GossipLayer | FetchLayer
@@ -169,14 +169,18 @@ class Gossip:
     def _wanted(self, status: GossipStatus, now: float, *, level: bool) -> Wanted | None:
         """What to ask the sender of ``status`` for; ``level``: the table of our epoch is here.
 
-        Between a seal and its table only a damaged layer is healed, in its place: who has one gave
-        no seal reply, and the recovery may wait for it; and no table annuls what is in layers.
+        Between a seal and its table that is only what makes a witness of us again: the recovery may
+        wait for it, and no table annuls what is in layers. But the next writer may have readers
+        below a base that collects more.
         """
-        layers = self._state.layers
+        state = self._state
         # Under load many are a little behind, and get what they lack as records.
         moves = now - self._moved_at < self._config.gossip_interval_s
-        what = wanted(layers, self._state.scl, status, damaged_only=moves or not level)
-        return what if what is None or level or stays_within(what, layers) else None
+        damaged_only = moves or not (level or state.lacks_records)
+        what = wanted(state.layers, state.scl, status, damaged_only=damaged_only)
+        if what is not None and not level and collects_more(what, state.layers):
+            return None
+        return what
 
     def _take_records(self, source: Address, message: GossipRecords) -> TakeRecords | None:
         state = self._state

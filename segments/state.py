@@ -167,9 +167,12 @@ class SegmentState:
     @property
     def whole(self) -> bool:
         """Whether everything this segment ever acknowledged is here; else it is no witness (§8)."""
-        return (
-            self.index.scl >= self._repair_lsn and not self.lacks_table and not self.layers.damaged
-        )
+        return not (self.lacks_records or self.lacks_table or self.layers.damaged)
+
+    @property
+    def lacks_records(self) -> bool:
+        """Whether records that were acknowledged here are gone from the log, by damage."""
+        return self.index.scl < self._repair_lsn
 
     @property
     def lacks_table(self) -> bool:

@@ -69,9 +69,9 @@ def is_lacking(what: Wanted, layers: LayerMap, scl: Lsn) -> bool:
     return scl < what.end or _is_damaged(what, layers)
 
 
-def stays_within(what: Wanted, layers: LayerMap) -> bool:
-    """Whether a layer of ``what`` would raise neither up to where is folded here, nor the base."""
-    return what.end <= (layers.base_lsn if what.base else layers.folded)
+def collects_more(what: Wanted, layers: LayerMap) -> bool:
+    """Whether ``what`` is a base that lacks versions which these layers have, or had."""
+    return what.base and what.end > layers.base_lsn
 
 
 def fits(what: Wanted, layers: LayerMap) -> bool:

@@ -517,7 +517,24 @@ def test_no_base_that_collects_more_is_taken_between_a_seal_and_its_table() -> N
     assert asked(pair) and ours.state.floor >= theirs.state.floor > 0
 
 
-def test_nothing_that_is_missing_is_asked_for_between_a_seal_and_its_table() -> None:
+def test_a_damaged_log_is_healed_by_a_layer_between_a_seal_and_its_table() -> None:
+    """What it lost may be in layers at all others by now, and in no log."""
+    ours, theirs = StoreRig(), peer(300)
+    for at in range(0, 120, 40):
+        ours.take(CHAIN[at : at + 40])
+    ours.rot_frame(2)
+    ours.restart()
+    assert ours.state.scl < 120 < theirs.state.folded
+    for rig in (ours, theirs):
+        rig.seal(SECOND)
+    assert ours.seal(SECOND) is None, "it is no witness"
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+    assert ours.seal(SECOND) is not None
+
+
+def test_a_witness_that_is_behind_asks_for_no_layer_between_a_seal_and_its_table() -> None:
     ours, theirs = StoreRig(), peer(300)
     for rig in (ours, theirs):
         rig.seal(SECOND)
