@@ -11,13 +11,13 @@ import attrs
 
 _NS_PER_MS: Final = 1_000_000
 
-BURST: Final = 60_000
+BURST: Final = 20_000
 """So many steps may come at once, and `STEPS_A_MS` for each millisecond since."""
 STEPS_A_MS: Final = 500
 """Turns of trio's loop, or events; three turns go with a message.
 
 Of 300 seeds the busiest had 232 turns in one instant, 3,317 in 10 ms, 9,098 in 100 ms and 32,972 in
-a second, and half as many events: a twelfth of what is allowed, or less.
+a second, and half as many events: a seventh of what is allowed, or less.
 """
 STEPS_A_CALL: Final = 1_000
 """For each call that a client begins; in a seed one takes 50 turns, recoveries and all."""

@@ -18,9 +18,7 @@ from sim.run import Verdict, run
     "seed",
     [
         30009,  # a peer's layers reach beyond what a table, adopted before they came, annuls
-        30052,  # all of an idle group restart, and nobody there knows the VDL any more
-        30627,  # marks in a log written anew were gone with it, a restart later
-        30682,  # the same, of another shape
+        30682,  # marks in a log written anew were gone with it, a restart later
         220091,  # who waited for room was woken by the next tick, not by the acknowledgement
         221115,  # a collection gave way to folds for ever, and reads looked into 130 layers
         700252,  # records waited for a fold, amid a transfer that no peer went on with
@@ -43,7 +41,6 @@ from sim.run import Verdict, run
         990202,  # layers were read in pieces so small that a part took many reads of each
         980529,  # who was back took its own SCL for one that moves, and asked for no layer
         971215,  # the checker took for no source who vanished while two writers recovered
-        920316,  # a collection was written down when a successor with readers below it had come
         60002,  # a slow recovery held old replies against what was heard after a later one
     ],
 )
