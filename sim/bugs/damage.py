@@ -10,7 +10,6 @@ from sim.bugs.plan import Plan
 from sim.bugs.registry import Bug, Edit
 
 _STATE: Final = "segments.state:SegmentState"
-_WHOLE: Final = f"{_STATE}.whole"
 _CYCLE: Final = "segments.write_cycle:WriteCycle"
 _GO_ON: Final = f"{_CYCLE}._go_on"
 
@@ -118,7 +117,9 @@ DAMAGE_BUGS: Final = (
         name="whole-at-the-vdl",
         summary="a damaged segment calls itself whole when it is at the VDL that it knows",
         section="protocol §8",
-        edits=(Edit(_WHOLE, ">= self._repair_lsn and", ">= min(self._repair_lsn, self.vdl) and"),),
+        edits=(
+            Edit(f"{_STATE}.lacks_records", "self._repair_lsn", "min(self._repair_lsn, self.vdl)"),
+        ),
     ),
     Bug(
         name="rewrites-before-it-is-whole",

@@ -170,10 +170,10 @@ SEGMENT_BUGS: Final = (
                 "    elif scan.damage:",
             ),
             Edit(
-                "segments.state:SegmentState.whole",
-                "    return (\n        self.index.scl >= self._repair_lsn and",
-                f"    copied = self._repair_lsn == {_BLANK} and 0 < self.vdl <= self.index.scl\n"
-                "    return (\n        (copied or self.index.scl >= self._repair_lsn) and",
+                "segments.state:SegmentState.lacks_records",
+                "return self.index.scl < self._repair_lsn",
+                f"copied = self._repair_lsn == {_BLANK} and 0 < self.vdl <= self.index.scl\n"
+                "    return not copied and self.index.scl < self._repair_lsn",
             ),
         ),
     ),
