@@ -8,10 +8,11 @@
 ``manifest.new``  a manifest being written; never read
 ================  ==================================================================
 
-One append is one call of the system that writes and syncs, or two, in a thread of its segment
-(`segments.io_threads`), so that the segments of a process sync in parallel. A job that has started
-is always awaited to its end, and a job alone changes a length: an append that somebody cancels has
-happened or has not.
+One append is one call of the system that writes and syncs, done by the kernel beside the loop
+(`segments.io_ring`); where it does not offer that, it is one such call, or two, in a thread of the
+segment (`segments.io_threads`). So the segments of a process sync in parallel. A job that has
+started is always awaited to its end, and a job alone changes a length: an append that somebody
+cancels has happened or has not.
 
 **Nothing in the background holds up an append.** What writes in the foreground (appends, promises,
 cuts) takes turns, in one thread that stays; what makes, names and deletes files takes turns of its
@@ -54,6 +55,7 @@ import outcome
 import trio
 
 from segments.forks import close_in_children
+from segments.io_ring import ring_of_this_run
 from segments.io_threads import ResidentThread, in_thread
 from segments.locked_directory import LockedDirectory, OpenDirectory
 from segments.manifest import PROMISE, is_ours
@@ -212,12 +214,33 @@ class FileStorage:
 
         self._foreground.acquire_nowait()
         self._operations += 1
+        if self._begin_in_ring(name, file, data, over):
+            return True
         try:
             self._thread.start(over, self._append, name, file, data)
         except StorageFailed:
             self._end_foreground(file)
             return False
         return True
+
+    def _begin_in_ring(
+        self, name: str, file: OpenFile, data: bytes, over: Callable[[outcome.Outcome[None]], None]
+    ) -> bool:
+        """Whether the kernel does an append by itself; unless all goes well, the thread goes on."""
+
+        def written(result: int) -> None:
+            if result == len(data) and file.has_name:
+                file.length += result
+                over(outcome.Value(None))
+                return
+            try:
+                self._thread.start(over, self._append, name, file, data, result)
+            except StorageFailed:  # no thread: what is there may not stay undecided
+                over(outcome.capture(self._append, name, file, data, result))
+
+        if not file.synced or not file.syncs_by_writing or (ring := ring_of_this_run()) is None:
+            return False
+        return ring.begin_write(data, file.descriptor, file.length, written)
 
     def _end_foreground(self, file: OpenFile) -> None:
         file.let_go()
@@ -360,10 +383,10 @@ class FileStorage:
 
     # ---- in a thread of the foreground -----------------------------------------------------------
 
-    def _append(self, name: str, file: OpenFile, data: bytes) -> None:
+    def _append(self, name: str, file: OpenFile, data: bytes, tried: int = 0) -> None:
         check_synced(name, synced=file.synced)
         try:
-            done = file.write_durably(data, file.length)
+            done = file.write_durably(data, file.length, tried)
             if done < len(data):
                 file.write(memoryview(data)[done:], file.length + done)
                 self._sync_or_fail(file.descriptor)
@@ -372,7 +395,7 @@ class FileStorage:
                 self._failure = f"sync: {error}"
             self._cut_back(name, file)
             raise
-        if not os.fstat(file.descriptor).st_nlink:
+        if not file.has_name:
             self._vanished(f"{name} has been deleted")
         file.length += len(data)
 

@@ -20,6 +20,8 @@ _WITHOUT_WAITING: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 """Has `os.preadv` read nothing that is not in memory; 0 where Python knows of no such thing."""
 _NOT_KNOWN: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS})
 """What a system or a file system says that knows of none, all the same."""
+_NOT_BEGUN: Final = frozenset({errno.EINVAL, errno.EAGAIN, errno.ECANCELED})
+"""What a ring of writes (`segments.io_ring`) says where nothing has been tried."""
 
 
 class NotSynced(OSError):
@@ -36,7 +38,8 @@ class OpenFile:
         """Bytes from its start that its user counts as there."""
         self.synced = True
         """Whether it was not extended since it was synced last."""
-        self._syncs_by_writing = _DURABLY != 0
+        self.syncs_by_writing = _DURABLY != 0
+        """Whether one call of the system writes and syncs."""
         self._reads_memory = _WITHOUT_WAITING != 0
         self._users = 1
         self._counting = Lock()
@@ -70,26 +73,35 @@ class OpenFile:
             written = os.pwrite(self.descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
 
-    def write_durably(self, data: bytes, offset: int) -> int:
+    def write_durably(self, data: bytes, offset: int, tried: int = 0) -> int:
         """Write at the end of the file, and sync, by one call of the system if it has that.
 
-        Returns how much of ``data`` has been; it is less than all where there is no such call.
+        ``tried``: what has become of a first try, as the system says it: bytes, or an error below
+        0. Returns how much of ``data`` is durable: less than all where there is no such call.
         Raises `NotSynced` if the sync failed: a write that fails comes before it, and leaves the
         file as long as it was.
         """
-        done, size = 0, len(data)
-        while done < size and self._syncs_by_writing:
+        done, size = max(tried, 0), len(data)
+        refused = -tried if tried < 0 and -tried not in _NOT_BEGUN else 0
+        while done < size and self.syncs_by_writing:
             rest = data[done:] if done else data  # all of it at once, as nearly always
             try:
+                if refused:
+                    raise OSError(refused, os.strerror(refused))
                 done += os.pwritev(self.descriptor, (rest,), offset + done, _DURABLY)
             except OSError as error:
                 if error.errno in _NOT_KNOWN:
-                    self._syncs_by_writing = False
+                    self.syncs_by_writing = False
                     break
                 if os.fstat(self.descriptor).st_size != offset + done:
                     raise NotSynced(*error.args) from error
                 raise
         return done
+
+    @property
+    def has_name(self) -> bool:
+        """Whether it is in some directory still."""
+        return os.fstat(self.descriptor).st_nlink > 0
 
     def in_memory(self, offset: int, length: int) -> bytes | None:
         """``length`` bytes from ``offset`` on, if the system has all of them in its cache."""

@@ -17,6 +17,7 @@ from scripts.figures.figure import Bound, Figure, Sizes, judge
 from scripts.figures.life import scratch
 from scripts.figures.sql_work import connect, fill, mix, plain_fill, plain_transact, sessions
 from segments import file_storage
+from segments.io_ring import IoRing
 from segments.open_file import OpenFile
 
 _COPIES: Final = 6
@@ -58,6 +59,7 @@ class Counted(NamedTuple):
             patch.object(
                 OpenFile, "write_durably", counted(OpenFile.write_durably, self.log, writes=True)
             ),
+            patch.object(IoRing, "begin_write", counted(IoRing.begin_write, self.log, writes=True)),
             patch.object(OpenFile, "write", counted(OpenFile.write, self.rest, writes=True)),
             patch.object(file_storage, "_sync", counted(sync, self.rest, writes=False)),
             patch.object(os, "fsync", counted(os.fsync, self.rest, writes=False)),

@@ -14,6 +14,7 @@ import trio
 from aurora import open_cluster
 from segments.disks import VolumeDirectory
 from segments.file_storage import FileStorage
+from segments.io_ring import ring_of_this_run
 from segments.protocol.errors import Closed
 from segments.protocol.ids import VolumeEpoch
 from segments.protocol.volume import VolumeGeometry
@@ -61,6 +62,27 @@ def open_under(top: Path) -> list[str]:
         if (at.st_dev, at.st_ino) in of_volume:
             found.append(of_volume[at.st_dev, at.st_ino])
     return found
+
+
+def rings() -> int:
+    """How many descriptors of this process are of an io_uring."""
+    found = 0
+    for descriptor in range(1_024):
+        try:
+            found += "io_uring" in str(Path(f"/proc/self/fd/{descriptor}").readlink())
+        except OSError:
+            continue
+    return found
+
+
+async def test_a_child_keeps_no_ring_of_writes(tmp_path: Path) -> None:
+    async with open_cluster(tmp_path / "v") as cluster:
+        await cluster.engine.put(1, 0, b"x")
+        assert (rings() > 0) is (ring_of_this_run() is not None)
+        with child(rings) as said:
+            assert said == "0"
+            await cluster.engine.put(2, 0, b"y")  # and the parent's goes on
+        assert await cluster.engine.get(2) == b"y".ljust(len(await cluster.engine.get(2)), b"\0")
 
 
 async def test_a_child_keeps_neither_lock_nor_descriptor(tmp_path: Path) -> None:

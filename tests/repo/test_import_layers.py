@@ -65,6 +65,7 @@ LAYERS: Final = {
 SHELLS: Final = (
     "segments/disks.py",
     "segments/file_storage.py",
+    "segments/io_ring.py",
     "segments/io_threads.py",
     "segments/operation.py",
     "segments/host.py",

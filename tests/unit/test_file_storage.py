@@ -114,12 +114,13 @@ class FaultyDisk:
 def disk(
     monkeypatch: pytest.MonkeyPatch, storage: FileStorage, request: pytest.FixtureRequest
 ) -> FaultyDisk:
-    """Writes and syncs in one call of the system, or in two, as Python or the system has it."""
+    """Writes and syncs of a thread, in one call of the system or in two, as it has them."""
 
     def unknown(file: int, buffers: object, offset: int, flags: int) -> int:
         raise OSError(errno.EOPNOTSUPP, "not supported")
 
     faulty = FaultyDisk(monkeypatch)
+    monkeypatch.setattr(file_storage, "ring_of_this_run", lambda: None)
     match request.param:
         case "one call":
             write_then_sync(monkeypatch)
@@ -634,6 +635,7 @@ async def test_what_no_thread_could_begin_is_in_nobodys_way(
     ends = Ends()
     with monkeypatch.context() as patch:
         patch.setattr(trio.lowlevel, "start_thread_soon", no_thread)
+        patch.setattr(file_storage, "ring_of_this_run", lambda: None)
         assert not storage.begin_append("wal-1", b"never", ends)
     assert storage.begin_append("wal-1", b"later", ends)
     await ends.told.wait()

@@ -224,6 +224,7 @@ async def test_a_segment_without_a_thread_writes_when_there_is_one(
         start(job, deliver, name)
 
     monkeypatch.setattr(trio.lowlevel, "start_thread_soon", start_thread_soon)
+    monkeypatch.setattr("segments.file_storage.ring_of_this_run", lambda: None)
     async with open_cluster(tmp_path / "v", config=AT_ONCE) as cluster:
         hosts = [cluster.hosts[segment] for segment in ("A0", "C0", "E0")]
         servers = [host.server for host in hosts]

@@ -1,0 +1,302 @@
+"""Writes that the kernel does by itself, and what becomes of a segment's appends in them."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+import trio
+
+from segments import file_storage, io_ring
+from segments.file_storage import FileStorage
+from segments.io_ring import _MOST, _SQE, IoRing, Written, ring_of_this_run
+from segments.protocol.errors import StorageBroken, StorageFailed, StorageFull
+from segments.storage import Ended, Identity
+
+IDENTITY = Identity("volume-1", "A0")
+
+
+def _has_ring() -> bool:
+    try:
+        ring = IoRing()
+    except OSError:
+        return False
+    ring.close_in_child()
+    return True
+
+
+needs_ring = pytest.mark.skipif(not _has_ring(), reason="this system has no io_uring for us")
+
+
+class Results(list[int]):
+    """What has become of some writes, and when all have ended."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__()
+        self._expected = expected
+        self._ended = trio.Event()
+
+    def __call__(self, result: int) -> None:
+        self.append(result)
+        if len(self) == self._expected:
+            self._ended.set()
+
+    async def all(self) -> list[int]:
+        with trio.fail_after(60):
+            await self._ended.wait()
+        return self
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+# ---- the ring ------------------------------------------------------------------------------------
+
+
+@needs_ring
+async def test_what_is_written_is_in_the_file(file: int) -> None:
+    """More than once around the ring; the bytes live as long as the kernel reads them."""
+    random, written = Random(3), b""
+    ring = ring_of_this_run()
+    assert ring is not None and ring_of_this_run() is ring
+    for count in (1, 7, 200, _MOST, 3, _MOST - 1):
+        results, sizes = Results(count), [random.randint(1, 300) for _ in range(count)]
+        for size in sizes:
+            data = random.randbytes(size)
+            assert ring.begin_write(data, file, len(written), results)
+            written += data
+        assert not results, "told from the loop, and not before"
+        assert sorted(await results.all()) == sorted(sizes)
+    assert os.pread(file, len(written) + 1, 0) == written
+
+
+@needs_ring
+async def test_each_write_is_asked_to_sync(file: int) -> None:
+    ring, results = IoRing(), Results(1)
+    assert ring.begin_write(b"durable", file, 40, results)
+    *_, descriptor, offset, _, length, flags, _ = _SQE.unpack_from(ring._sqes, 0)
+    assert (descriptor, offset, length, flags) == (file, 40, 7, os.RWF_DSYNC)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ring.serve)
+        assert await results.all() == [7]
+        nursery.cancel_scope.cancel()
+
+
+@needs_ring
+async def test_no_more_is_under_way_than_the_ring_has_room_for(file: int) -> None:
+    ring, results = ring_of_this_run(), Results(_MOST)
+    assert ring is not None
+    for at in range(_MOST):
+        assert ring.begin_write(b"x", file, at, results)
+    assert not ring.begin_write(b"too much", file, _MOST, results)
+    assert await results.all() == [1] * _MOST
+    results = Results(1)
+    assert ring.begin_write(b"again", file, _MOST, results)
+    assert await results.all() == [5]
+    assert os.pread(file, 999, 0) == b"x" * _MOST + b"again"
+
+
+@needs_ring
+async def test_an_error_is_a_negative_number(file: int) -> None:
+    ring, results = ring_of_this_run(), Results(2)
+    assert ring is not None
+    reader = os.open(f"/proc/self/fd/{file}", os.O_RDONLY)
+    assert ring.begin_write(b"x", reader, 0, results)
+    assert ring.begin_write(b"x", 1_000_000, 0, results)
+    assert await results.all() == [-errno.EBADF] * 2
+    os.close(reader)
+
+
+@needs_ring
+def test_a_run_that_ends_waits_for_what_is_under_way(file: int) -> None:
+    told: list[int] = []
+    rings: list[IoRing] = []
+
+    async def main() -> None:
+        ring = ring_of_this_run()
+        assert ring is not None
+        rings.append(ring)
+        for at in range(9):
+            assert ring.begin_write(b"abc", file, 3 * at, told.append)
+
+    for _ in range(2):
+        told.clear()
+        trio.run(main)
+        assert told == [3] * 9 and os.pread(file, 99, 0) == b"abc" * 9
+    assert rings[0] is not rings[1], "each run has its own"
+    assert [each._descriptor for each in rings] == [-1, -1]
+
+
+# ---- a segment's appends -------------------------------------------------------------------------
+
+
+class Ends(list[Exception | None]):
+    """How one append has ended."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = trio.Event()
+
+    def __call__(self, error: Exception | None) -> None:
+        self.append(error)
+        self.told.set()
+
+
+async def appended(storage: FileStorage, data: bytes) -> Exception | None:
+    ends: Ended = Ends()
+    assert isinstance(ends, Ends) and storage.begin_append("wal-1", data, ends)
+    with trio.fail_after(60):
+        await ends.told.wait()
+    [end] = ends
+    return end
+
+
+class FaultyRing:
+    """Writes so many bytes of what it is given, and says what it is told to say."""
+
+    def __init__(self, written: int, result: int) -> None:
+        self.written, self.result = written, result
+        self.asked = 0
+
+    def begin_write(self, data: bytes, descriptor: int, offset: int, ended: Written) -> bool:
+        self.asked += 1
+        os.pwrite(descriptor, data[: self.written], offset)
+        trio.lowlevel.current_trio_token().run_sync_soon(ended, self.result)
+        return True
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[FileStorage]:
+    FileStorage.format(tmp_path / "a0", IDENTITY).close()
+    (tmp_path / "a0" / "wal-1").touch()
+    storage = FileStorage.open(tmp_path / "a0", IDENTITY)
+    yield storage
+    storage.close()
+
+
+def on_disk(tmp_path: Path) -> bytes:
+    return (tmp_path / "a0" / "wal-1").read_bytes()
+
+
+def put_in_place(monkeypatch: pytest.MonkeyPatch, ring: FaultyRing) -> None:
+    monkeypatch.setattr(file_storage, "ring_of_this_run", lambda: ring)
+
+
+@needs_ring
+async def test_an_append_needs_no_thread(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", no_thread)
+    for data in (b"first, ", b"second, ", b"third"):
+        assert await appended(storage, data) is None
+    assert on_disk(tmp_path) == b"first, second, third"
+
+
+async def test_what_the_kernel_left_is_written_by_the_thread(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_place(monkeypatch, FaultyRing(4, 4))
+    assert await appended(storage, b"in two parts") is None
+    assert await appended(storage, b", twice") is None
+    assert on_disk(tmp_path) == b"in two parts, twice"
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EAGAIN, errno.ECANCELED])
+async def test_what_the_kernel_has_not_begun_is_written_by_the_thread(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    put_in_place(monkeypatch, FaultyRing(0, -number))
+    assert await appended(storage, b"all of it") is None
+    assert on_disk(tmp_path) == b"all of it"
+
+
+async def test_a_file_system_that_cannot_sync_by_writing_is_asked_once(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = FaultyRing(0, -errno.EOPNOTSUPP)
+    put_in_place(monkeypatch, ring)
+    for _ in range(3):
+        assert await appended(storage, b"whole") is None
+    assert (ring.asked, on_disk(tmp_path)) == (1, b"whole" * 3)
+
+
+async def test_a_write_that_is_refused_leaves_nothing_and_the_next_one_may_come(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await appended(storage, b"sound.") is None
+    ring = FaultyRing(0, -errno.ENOSPC)
+    put_in_place(monkeypatch, ring)
+    assert type(await appended(storage, b"refused")) is StorageFull
+    assert on_disk(tmp_path) == b"sound."
+    ring.written = ring.result = 4
+    assert await appended(storage, b"more") is None
+    assert on_disk(tmp_path) == b"sound.more"
+
+
+async def test_a_sync_that_fails_is_never_tried_again(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was written may be taken for clean: a second sync would find nothing to do."""
+    assert await appended(storage, b"sound.") is None
+    put_in_place(monkeypatch, FaultyRing(3, -errno.EIO))
+    assert type(await appended(storage, b"lost")) is StorageBroken
+    assert on_disk(tmp_path) == b"sound."
+    assert not storage.begin_append("wal-1", b"x", Ends())
+    with pytest.raises(StorageBroken):
+        await storage.append("wal-1", b"x")
+
+
+async def test_a_failure_without_a_thread_to_look_into_it_is_one_all_the_same(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    put_in_place(monkeypatch, FaultyRing(2, -errno.EIO))
+    monkeypatch.setattr(trio.lowlevel, "start_thread_soon", no_thread)
+    assert type(await appended(storage, b"lost")) is StorageBroken
+    assert on_disk(tmp_path) == b""
+
+
+async def test_a_file_that_was_deleted_is_noticed(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_in_place(monkeypatch, FaultyRing(4, 4))
+    (tmp_path / "a0" / "wal-1").unlink()
+    error = await appended(storage, b"gone")
+    assert type(error) is StorageBroken and "wal-1 has been deleted" in str(error)
+
+
+async def test_without_a_ring_threads_write(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = 0
+
+    def forbidden(_: object) -> None:
+        nonlocal asked
+        asked += 1
+        raise PermissionError(errno.EPERM, "not in this sandbox")
+
+    monkeypatch.setattr(IoRing, "__init__", forbidden)
+    monkeypatch.setattr(io_ring, "_rings", trio.lowlevel.RunVar("another run's"))
+    for data in (b"first, ", b"second"):
+        assert await appended(storage, data) is None
+    assert (asked, on_disk(tmp_path)) == (1, b"first, second")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwritev", _refused)
+        assert isinstance(await appended(storage, b"x"), StorageFailed)
+
+
+def _refused(*_: object) -> int:
+    raise OSError(errno.EIO, "bad disk")
