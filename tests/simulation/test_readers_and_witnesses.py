@@ -150,8 +150,8 @@ def rot_and_restart() -> Plan:
         (
             Edit(
                 "segments.state:SegmentState.whole",
-                "self.index.scl >= self._repair_lsn and not self.lacks_table",
-                "True",
+                "self.lacks_records or self.lacks_table",
+                "False",
             ),
         ),
     ],
