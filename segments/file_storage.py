@@ -200,6 +200,7 @@ class FileStorage:
         async with self._taking(self._foreground):
             await self._in_order(name, self._append, data)
 
+    @trio.lowlevel.enable_ki_protection  # the turn that it takes is given back by whoever ends it
     def begin_append(self, name: str, data: bytes, ended: Ended) -> bool:
         if self._closing or self._failure is not None or self._foreground.value == 0:
             return False
@@ -214,13 +215,15 @@ class FileStorage:
 
         self._foreground.acquire_nowait()
         self._operations += 1
-        if self._begin_in_ring(name, file, data, over):
-            return True
         try:
-            self._thread.start(over, self._append, name, file, data)
+            if not self._begin_in_ring(name, file, data, over):
+                self._thread.start(over, self._append, name, file, data)
         except StorageFailed:
             self._end_foreground(file)
             return False
+        except BaseException:
+            self._end_foreground(file)
+            raise
         return True
 
     def _begin_in_ring(
@@ -229,7 +232,7 @@ class FileStorage:
         """Whether the kernel does an append by itself; unless all goes well, the thread goes on."""
 
         def written(result: int) -> None:
-            if result == len(data) and file.has_name:
+            if result == len(data) and _is_named(file):
                 file.length += result
                 over(outcome.Value(None))
                 return
@@ -390,12 +393,13 @@ class FileStorage:
             if done < len(data):
                 file.write(memoryview(data)[done:], file.length + done)
                 self._sync_or_fail(file.descriptor)
+            has_name = file.has_name
         except OSError as error:
             if isinstance(error, NotSynced):
                 self._failure = f"sync: {error}"
             self._cut_back(name, file)
             raise
-        if not file.has_name:
+        if not has_name:
             self._vanished(f"{name} has been deleted")
         file.length += len(data)
 
@@ -496,3 +500,11 @@ class FileStorage:
                 if missing := self._directory.misses(each, self._files[each].descriptor):
                     self._vanished(missing)
         return file.read_into(memoryview(room), offset)
+
+
+def _is_named(file: OpenFile) -> bool:
+    """Whether it is in some directory still, as far as the system can say at once."""
+    try:
+        return file.has_name
+    except OSError:
+        return False

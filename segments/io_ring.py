@@ -10,7 +10,7 @@ Where there is no such thing (other systems, older kernels, a sandbox that forbi
 ring, and threads do the same (`segments.io_threads`).
 
 The layout of what is shared with the kernel is that of ``<linux/io_uring.h>``. All of it happens in
-the one thread of the loop; the system calls order what it and the kernel store and load.
+the one thread of the loop, between whose looks lie system calls.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import re
 import select
 import sys
 from collections.abc import Callable
@@ -33,9 +34,12 @@ Written: TypeAlias = Callable[[int], object]
 
 _MOST: Final = 256
 """Writes under way at a time, a power of two."""
+_SINCE: Final = (6, 10)
+"""Earlier kernels have writes wait for each other whose files' numbers are alike: one disk that
+hangs would hold up another."""
 _CLOSED: Final = -1
 
-_SETUP, _ENTER, _REGISTER = 425, 426, 427  # the numbers of the calls, on every architecture
+_SETUP, _ENTER, _REGISTER = 425, 426, 427  # the numbers of the calls, wherever they are not unknown
 _MAX_WORKERS: Final = 19
 _ONE_MAP: Final = 1
 _SQES_AT: Final = 0x1000_0000
@@ -101,12 +105,15 @@ class IoRing:
         most = (ctypes.c_uint * 2)(_MOST, 0)
         _checked(self._call(_REGISTER, self._descriptor, _MAX_WORKERS, most, 2, None, None))
 
+    @trio.lowlevel.enable_ki_protection  # amid it the ring is out of step
     def begin_write(self, data: bytes, descriptor: int, offset: int, ended: Written) -> bool:
         """Write ``data`` into a file at ``offset``, and sync; ``ended`` is told from trio's loop.
 
-        That may not raise anything. Returns False if nothing has begun: too much is under way.
+        That may not raise anything, and until then the file must stay open: the kernel may look
+        late what the number of ``descriptor`` stands for. Returns False if nothing has begun: too
+        much is under way, or the system refuses, or the run is at its end.
         """
-        if len(self._under_way) == self._entries:
+        if self._descriptor == _CLOSED or len(self._under_way) == self._entries:
             return False
         held = ctypes.c_char_p(data)
         tail = self._words[self._sq_tail]
@@ -115,21 +122,27 @@ class IoRing:
             _WRITE, _IN_A_WORKER, 0, descriptor, offset,
             ctypes.cast(held, ctypes.c_void_p).value, len(data), os.RWF_DSYNC, tail,
         )  # fmt: skip
-        self._words[self._sq_tail] = (tail + 1) & 0xFFFF_FFFF
-        if self._call(_ENTER, self._descriptor, 1, None, None, None, None) != 1:
-            self._words[self._sq_tail] = tail
-            return False
         self._under_way[tail] = held, ended
-        return True
+        self._words[self._sq_tail] = _after(tail)
+        if self._call(_ENTER, self._descriptor, 1, None, None, None, None) == 1:
+            return True
+        self._words[self._sq_tail] = tail
+        del self._under_way[tail]
+        return False
 
     def _end(self) -> None:
-        """Tell of all writes that have ended."""
-        words = self._words
+        """Tell of all writes that have ended; if one who is told raises, that is raised then."""
+        words, mistake = self._words, None
         while (head := words[self._cq_head]) != words[self._cq_tail]:
             at = self._cqes + _CQE.size * (head % self._completions)
             number, result, _flags = _CQE.unpack_from(self._queues, at)
-            words[self._cq_head] = (head + 1) & 0xFFFF_FFFF
-            self._under_way.pop(number)[1](result)
+            words[self._cq_head] = _after(head)
+            try:
+                self._under_way.pop(number)[1](result)
+            except BaseException as error:  # noqa: BLE001 - the others are told all the same
+                mistake = mistake or error
+        if mistake is not None:
+            raise mistake
 
     async def serve(self) -> None:
         """Tell of what has ended until cancelled, and then of all that is still under way."""
@@ -138,20 +151,31 @@ class IoRing:
                 await trio.lowlevel.wait_readable(self._descriptor)
                 self._end()
         finally:
-            ends = select.poll()
-            ends.register(self._descriptor, select.POLLIN)
-            while self._under_way:  # the kernel still reads what is to be written
-                ends.poll()
-                self._end()
-            self.close_in_child()
+            try:
+                self._await_all()
+            finally:
+                self.close_in_child()
+
+    def _await_all(self) -> None:
+        """The kernel still reads what is to be written."""
+        ends = select.poll()
+        ends.register(self._descriptor, select.POLLIN)
+        while self._under_way:
+            ends.poll()
+            self._end()
 
     def close_in_child(self) -> None:
         descriptor, self._descriptor = self._descriptor, _CLOSED
         if descriptor != _CLOSED:
+            self._under_way.clear()  # of a child: they are its parent's
             self._words.release()
             self._queues.close()
             self._sqes.close()
             os.close(descriptor)
+
+
+def _after(number: int) -> int:
+    return (number + 1) & 0xFFFF_FFFF
 
 
 _rings: trio.lowlevel.RunVar[IoRing | None] = trio.lowlevel.RunVar("ring")
@@ -168,11 +192,21 @@ def ring_of_this_run() -> IoRing | None:
 
 
 def _new_ring() -> IoRing | None:
-    if sys.platform != "linux" or not hasattr(os, "RWF_DSYNC"):
+    if sys.platform != "linux" or not hasattr(os, "RWF_DSYNC") or _kernel() < _SINCE:
         return None
     try:
         ring = IoRing()
     except OSError:
         return None
-    trio.lowlevel.spawn_system_task(ring.serve, name="ring of writes")
+    try:
+        trio.lowlevel.spawn_system_task(ring.serve, name="ring of writes")
+    except RuntimeError:  # the run is at its end
+        ring.close_in_child()
+        return None
     return ring
+
+
+def _kernel() -> tuple[int, ...]:
+    """The first two numbers of this kernel's version."""
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return (0, 0) if found is None else (int(found[1]), int(found[2]))

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import trio
 
 from segments import file_storage, io_ring
 from segments.file_storage import FileStorage
-from segments.io_ring import _MOST, _SQE, IoRing, Written, ring_of_this_run
-from segments.protocol.errors import StorageBroken, StorageFailed, StorageFull
+from segments.io_ring import (
+    _IN_A_WORKER,
+    _MAX_WORKERS,
+    _MOST,
+    _REGISTER,
+    _SQE,
+    IoRing,
+    Written,
+    ring_of_this_run,
+)
+from segments.open_file import OpenFile
+from segments.protocol.errors import Invalid, StorageBroken, StorageFailed, StorageFull
 from segments.storage import Ended, Identity
 
 IDENTITY = Identity("volume-1", "A0")
@@ -82,8 +95,10 @@ async def test_what_is_written_is_in_the_file(file: int) -> None:
 async def test_each_write_is_asked_to_sync(file: int) -> None:
     ring, results = IoRing(), Results(1)
     assert ring.begin_write(b"durable", file, 40, results)
-    *_, descriptor, offset, _, length, flags, _ = _SQE.unpack_from(ring._sqes, 0)
+    entry = _SQE.unpack_from(ring._sqes, 0)
+    _, how, _, descriptor, offset, _, length, flags, _ = entry
     assert (descriptor, offset, length, flags) == (file, 40, 7, os.RWF_DSYNC)
+    assert how == _IN_A_WORKER, "or it might hold up the loop"
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ring.serve)
         assert await results.all() == [7]
@@ -133,6 +148,81 @@ def test_a_run_that_ends_waits_for_what_is_under_way(file: int) -> None:
         assert told == [3] * 9 and os.pread(file, 99, 0) == b"abc" * 9
     assert rings[0] is not rings[1], "each run has its own"
     assert [each._descriptor for each in rings] == [-1, -1]
+
+
+@needs_ring
+async def test_a_write_that_the_system_does_not_take_is_none(
+    file: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring, results = ring_of_this_run(), Results(2)
+    assert ring is not None
+    assert ring.begin_write(b"one", file, 0, results)
+    with monkeypatch.context() as patch:
+        patch.setattr(ring, "_call", lambda *_: -1)
+        assert not ring.begin_write(b"never", file, 3, results)
+    assert ring.begin_write(b"two", file, 3, results)
+    assert await results.all() == [3, 3]
+    assert os.pread(file, 99, 0) == b"onetwo"
+
+
+@needs_ring
+async def test_one_who_raises_when_told_keeps_nothing_from_the_others(file: int) -> None:
+    def raises(_: int) -> None:
+        raise ValueError("a mistake")
+
+    ring, told = IoRing(), Results(3)
+    assert ring.begin_write(b"a", file, 0, raises)
+    for at in (1, 2, 3):
+        assert ring.begin_write(b"b", file, at, told)
+    with pytest.raises(ValueError, match="a mistake"):
+        await ring.serve()
+    assert told == [1, 1, 1] and not ring._under_way
+    assert not ring.begin_write(b"c", file, 4, told), "it is closed"
+
+
+@needs_ring
+def test_a_disk_that_hangs_leaves_workers_for_all_others() -> None:
+    ring = IoRing()
+    found = (ctypes.c_uint * 2)(0, 0)  # asks, and changes nothing
+    assert ring._call(_REGISTER, ring._descriptor, _MAX_WORKERS, found, 2, None, None) == 0
+    assert found[0] == _MOST
+    ring.close_in_child()
+
+
+@needs_ring
+def test_what_cannot_be_made_to_the_end_leaves_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_: IoRing) -> None:
+        raise OSError(errno.EINVAL, "an old kernel")
+
+    monkeypatch.setattr(IoRing, "_have_workers", refused)
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    for _ in range(5):
+        with pytest.raises(OSError, match="an old kernel"):
+            IoRing()
+    gc.collect()
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"), [("5.15.0-generic", False), ("6.9.1", False), ("6.10", True)]
+)
+async def test_no_kernel_is_asked_that_lets_writes_wait_for_each_other(
+    release: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = False
+
+    def asking(_: IoRing) -> None:
+        nonlocal asked
+        asked = True
+        raise OSError(errno.ENOSYS, "no such call")
+
+    monkeypatch.setattr(IoRing, "__init__", asking)
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
+    monkeypatch.setattr(io_ring, "_rings", trio.lowlevel.RunVar("another run's"))
+    assert ring_of_this_run() is None
+    assert asked is expected
 
 
 # ---- a segment's appends -------------------------------------------------------------------------
@@ -267,6 +357,60 @@ async def test_a_failure_without_a_thread_to_look_into_it_is_one_all_the_same(
     monkeypatch.setattr(trio.lowlevel, "start_thread_soon", no_thread)
     assert type(await appended(storage, b"lost")) is StorageBroken
     assert on_disk(tmp_path) == b""
+
+
+async def test_what_the_ring_does_not_take_is_written_by_the_thread(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ring = FaultyRing(0, 0)
+    monkeypatch.setattr(ring, "begin_write", lambda *_: False)
+    put_in_place(monkeypatch, ring)
+    assert await appended(storage, b"by a thread") is None
+    assert on_disk(tmp_path) == b"by a thread"
+
+
+async def test_nothing_is_appended_to_what_is_not_synced(
+    storage: FileStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be acknowledged with bytes before it that may be lost."""
+    ring = FaultyRing(1, 1)
+    put_in_place(monkeypatch, ring)
+    await storage.create("wal-2")
+    await storage.extend("wal-2", b"not synced")
+    ends = Ends()
+    assert storage.begin_append("wal-2", b"x", ends)
+    await ends.told.wait()
+    assert isinstance(ends[0], Invalid) and not ring.asked
+
+
+async def test_what_fails_to_begin_is_in_nobodys_way(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory() -> FaultyRing:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(file_storage, "ring_of_this_run", no_memory)
+        with pytest.raises(MemoryError):
+            storage.begin_append("wal-1", b"x", Ends())
+    assert await appended(storage, b"sound") is None
+    await storage.append("wal-1", b", too")
+    assert on_disk(tmp_path) == b"sound, too"
+
+
+async def test_a_file_that_cannot_be_looked_at_fails_its_append_alone(
+    storage: FileStorage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(_: OpenFile) -> bool:
+        raise OSError(errno.ESTALE, "stale")
+
+    put_in_place(monkeypatch, FaultyRing(4, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenFile, "has_name", property(stale))
+        error = await appended(storage, b"lost")
+    assert isinstance(error, StorageFailed) and "stale" in str(error)
+    assert on_disk(tmp_path) == b"", "as if it had never been"
+    assert await appended(storage, b"kept") is None
 
 
 async def test_a_file_that_was_deleted_is_noticed(
