@@ -651,6 +651,7 @@ class SegmentCore:
     def _on_seal(self, source: Address, message: Seal, _: float) -> None:
         def answer() -> None:
             if self.state.whole:
+                self.gossip.seal_replied(message.epoch)
                 self._send(
                     source,
                     self.state.seal_reply(self.segment, message.epoch, message.request_id),

@@ -15,7 +15,7 @@ from segments.config import SegmentConfig
 from segments.protocol import events
 from segments.protocol.events import Tracer
 from segments.protocol.heard import Mark, is_rolled_back
-from segments.protocol.ids import Address, SegmentId
+from segments.protocol.ids import Address, SegmentId, VolumeEpoch
 from segments.protocol.messages import FetchLayer, GossipLayer, GossipRecords, GossipStatus
 from segments.protocol.run import Run, read_run
 from segments.protocol.truncation import TruncationTable
@@ -79,6 +79,7 @@ class Gossip:
         self.transfer: Transfer | None = None
         """The layer that is on its way here."""
         self._giving_until = 0.0
+        self._replied: VolumeEpoch | None = None
         self._seen_scl = state.scl
         self._moved_at = -inf
         """When the SCL was last seen to have moved, by records."""
@@ -86,6 +87,10 @@ class Gossip:
     def gives_layers(self, now: float) -> bool:
         """Whether a peer is taking a layer, part by part, which must not go meanwhile."""
         return now < self._giving_until
+
+    def seal_replied(self, epoch: VolumeEpoch) -> None:
+        """The recovery of ``epoch`` has been told our floor."""
+        self._replied = epoch
 
     def tick(self, now: float) -> SegmentId | None:
         """The peer to tell where we stand, with a `status`, if it is time for that."""
@@ -170,15 +175,16 @@ class Gossip:
         """What to ask the sender of ``status`` for; ``level``: the table of our epoch is here.
 
         Between a seal and its table that is only what makes a witness of us again: the recovery may
-        wait for it, and no table annuls what is in layers. But the next writer may have readers
-        below a base that collects more.
+        wait for it, and no table annuls what is in layers. But once it knows our floor, the next
+        writer may have readers below a base that collects more.
         """
         state = self._state
         # Under load many are a little behind, and get what they lack as records.
         moves = now - self._moved_at < self._config.gossip_interval_s
         damaged_only = moves or not (level or state.lacks_records)
         what = wanted(state.layers, state.scl, status, damaged_only=damaged_only)
-        if what is not None and not level and collects_more(what, state.layers):
+        bound = not level and self._replied == state.epoch
+        if what is not None and bound and collects_more(what, state.layers):
             return None
         return what
 
@@ -205,7 +211,8 @@ class Gossip:
         a segment that collects much.
         """
         self._giving_until = now + self._config.hydration_timeout_s
-        if not can_give(self._state.layers, self._state.scl, request):
+        state = self._state
+        if state.lacks_table or not can_give(state.layers, state.scl, request):
             return self.status(reply_wanted=False)
         return GiveLayer(request)
 

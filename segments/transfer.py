@@ -64,9 +64,11 @@ def wanted(
 def is_lacking(what: Wanted, layers: LayerMap, scl: Lsn) -> bool:
     """Whether a segment with these layers and this SCL still lacks a part, or has it damaged.
 
-    Who is only a little behind may get all of it as records, while a layer is on its way.
+    Who is only a little behind may get all of it as records, while a layer is on its way. For a
+    base records are not enough: what is to come above it has no place until the layers reach it.
     """
-    return scl < what.end or _is_damaged(what, layers)
+    reached = layers.folded if what.base else scl
+    return reached < what.end or _is_damaged(what, layers)
 
 
 def collects_more(what: Wanted, layers: LayerMap) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
 import attrs
@@ -10,17 +10,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurora.config import EngineConfig
+from aurora.quorum import QuorumModel
+from aurora.recovery import Recovery
 from segments.config import SegmentConfig
 from segments.layers.job import Op, SyncFile, Wait
 from segments.layers.layer import Layer
 from segments.protocol import events
 from segments.protocol.errors import DamagedLayer, StorageFailed
 from segments.protocol.ids import Lsn
-from segments.protocol.messages import FetchLayer, GossipLayer, Message, WriteAck
+from segments.protocol.messages import (
+    FetchLayer,
+    GossipLayer,
+    GossipRecords,
+    Message,
+    WriteAck,
+)
 from segments.protocol.record import RedoRecord
+from segments.protocol.run import last_lsn_of
 from segments.protocol.truncation import TruncationTable
+from segments.wal import Entry, RecordsEntry, TableEntry
+from tests.files_on_disks import scanned
 from tests.oracles import naive_page
-from tests.store_rig import FIRST, SECOND, TINY, StoreRig, batch, crashes, durable, records
+from tests.store_rig import (
+    FIRST,
+    MEMBERS,
+    SECOND,
+    THIRD,
+    TINY,
+    StoreRig,
+    batch,
+    crashes,
+    durable,
+    records,
+)
 
 CHAIN = records(range(1, 401), pages=5)
 TICK = 0.5
@@ -500,13 +523,14 @@ def test_a_damaged_layer_is_healed_between_a_seal_and_its_table(floor: Lsn, whic
     assert ours.seal(SECOND) is not None
 
 
-def test_no_base_that_collects_more_is_taken_between_a_seal_and_its_table() -> None:
+@pytest.mark.parametrize("floor", [0, 150])
+def test_no_base_that_collects_more_is_taken_between_a_seal_reply_and_the_table(floor: Lsn) -> None:
     """The next writer may have readers below it; and no more is asked for than heals."""
-    ours = StoreRig("A0", files=peer(200).disk.files)
-    theirs = peer(320, floor=150)
-    with_damage(ours, 0, "block")
+    ours = StoreRig("A0", files=peer(320, floor=floor).disk.files)
+    theirs = peer(320, floor=250)
     for rig in (ours, theirs):
-        rig.seal(SECOND)
+        assert rig.seal(SECOND) is not None
+    with_damage(ours, 0, "block")
     pair = Pair(ours, theirs)
     pair.tell()
     assert not ours.take_job(pair.now) and not asked(pair)
@@ -514,24 +538,169 @@ def test_no_base_that_collects_more_is_taken_between_a_seal_and_its_table() -> N
     for rig in (ours, theirs):
         rig.install(table)
     pair.catch_up()
-    assert asked(pair) and ours.state.floor >= theirs.state.floor > 0
+    assert asked(pair) and ours.state.floor >= theirs.state.floor > floor
 
 
-def test_a_damaged_log_is_healed_by_a_layer_between_a_seal_and_its_table() -> None:
-    """What it lost may be in layers at all others by now, and in no log."""
-    ours, theirs = StoreRig(), peer(300)
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 0), (0, 150), (150, 250)])
+def test_a_recovery_need_not_wait_for_those_that_are_damaged(ours: Lsn, theirs: Lsn) -> None:
+    """Two of six are gone, and two of the four left are no witnesses, who have collected less."""
+    rigs = {each: peer(320, segment=each, floor=theirs) for each in ("B0", "C0")}
+    for each in ("A0", "D0"):
+        rigs[each] = StoreRig(each, files=peer(320, floor=ours).disk.files)
+        with_damage(rigs[each], 0, "block")
+    recovery = Recovery(9, {0: QuorumModel(MEMBERS)}, 1_000, EngineConfig())
+    for turn in range(100):
+        recovery.tick(turn * TICK)
+        for segment, message in recovery.take_sends():
+            if segment in rigs:
+                rigs[segment].step(message, "writer", turn * TICK)
+        for segment, rig in rigs.items():
+            rig.core.tick(turn * TICK)
+            rig.work_on(turn * TICK)
+            for to, message in [*rig.settle(), *rig.answers()]:
+                if to in rigs:
+                    rigs[to].step(message, segment, turn * TICK)
+                elif to == "writer":
+                    recovery.step(message, turn * TICK)
+        if recovery.done:
+            break
+    assert recovery.plan is not None and recovery.plan.vdl == 320
+    assert recovery.plan.floor >= max(ours, theirs) - 40
+
+
+def test_a_base_that_ends_between_what_is_folded_and_what_is_held_is_taken() -> None:
+    """Records are not enough to go on from there: those above it come as a layer."""
+    theirs = peer(350, floor=150)
+    base = theirs.state.floor
+    ours = StoreRig()
+    ours.take(CHAIN[: base - 4], vdl=base - 4)
+    ours.work()
+    ours.take(CHAIN[base - 4 : base + 2], vdl=base + 2)
+    assert ours.state.folded < base < ours.state.scl < theirs.state.folded
+    pair = Pair(ours, theirs)
+    pair.catch_up()
+    pair.check()
+
+
+def test_who_lacks_its_table_gives_no_layer() -> None:
+    """Nobody can tell which of its records are annulled."""
+    ours = StoreRig("A0", files=peer(200).disk.files)
+    theirs = peer(200)
+    theirs.take(CHAIN[200:210])
+    theirs.install(TruncationTable(FIRST).extended(SECOND, 200, 900))
+    frames = [each.frame for each in scanned(theirs.disk.files).frames]
+    [nth] = [
+        at for at, frame in enumerate(frames)
+        if any(isinstance(each, TableEntry) for each in frame.entries)
+    ]  # fmt: skip
+    theirs.rot_frame(nth)
+    theirs.restart()
+    assert theirs.state.lacks_table
+    with_damage(ours, 0, "block")
+    for rig in (ours, theirs):
+        rig.seal(THIRD)
+    pair = Pair(ours, theirs)
+    pair.tell()
+    pair.work()
+    assert not any(isinstance(each, GossipLayer) for each in pair.sent)
+    assert ours.state.layers.damaged
+
+
+def records_in(entries: Iterable[Entry]) -> list[RecordsEntry]:
+    return [each for each in entries if isinstance(each, RecordsEntry)]
+
+
+def with_a_damaged_log() -> StoreRig:
+    """It was at 120, and is at 40."""
+    rig = StoreRig()
     for at in range(0, 120, 40):
-        ours.take(CHAIN[at : at + 40])
-    ours.rot_frame(2)
-    ours.restart()
-    assert ours.state.scl < 120 < theirs.state.folded
+        rig.take(CHAIN[at : at + 40])
+    rig.rot_frame(2)
+    rig.restart()
+    assert rig.state.scl < 120 and not rig.state.whole
+    return rig
+
+
+@pytest.mark.parametrize("floor", [0, 150])
+def test_a_damaged_log_is_healed_by_layers_between_a_seal_and_its_table(floor: Lsn) -> None:
+    """What it lost may be in layers at all others by now, and in no log."""
+    ours, theirs = with_a_damaged_log(), peer(300, floor=floor)
     for rig in (ours, theirs):
         rig.seal(SECOND)
     assert ours.seal(SECOND) is None, "it is no witness"
     pair = Pair(ours, theirs)
+    while not ours.state.whole:
+        pair.tell()
+        assert pair.work()
+    reply = ours.seal(SECOND)
+    assert reply is not None and reply.scl >= 120 and reply.floor >= ours.state.floor >= floor - 40
+    for rig in (ours, theirs):
+        rig.install(TruncationTable(FIRST).extended(SECOND, 300, 900))
     pair.catch_up()
     pair.check()
-    assert ours.seal(SECOND) is not None
+
+
+def test_a_damaged_log_whose_scl_moves_asks_for_no_layer() -> None:
+    ours, theirs, third = with_a_damaged_log(), peer(300), StoreRig("C0")
+    third.take(CHAIN[:90])
+    for rig in (ours, theirs, third):
+        rig.seal(SECOND)
+    pair, before = Pair(ours, theirs), ours.state.scl
+    ours.core.tick(0.0)
+    ours.settle()
+    run = third.state.index.runs_after(before, 400)
+    ours.step(GossipRecords(SECOND, "C0", third.state.table, 0, run), "C0")
+    ours.settle()
+    assert before < ours.state.scl < 120
+    ours.core.tick(0.0)
+    pair.tell()
+    assert ours.core.gossip.transfer is None
+
+
+def test_a_damaged_log_stays_until_it_is_whole() -> None:
+    """A layer reaches beyond a part of it; what else it held is known from its frames alone."""
+    ours, theirs = StoreRig(), StoreRig("B0")
+    for at in range(0, 120, 10):
+        ours.take(CHAIN[at : at + 10])
+    ours.seal(SECOND)
+    for place in scanned(ours.disk.files).frames:
+        lasts = [last_lsn_of(each.records) for each in records_in(place.frame.entries)]
+        if any(last == 20 or 90 <= last < 120 for last in lasts):
+            ours.rot(place.start + 30)
+    ours.restart()
+    assert not ours.state.whole
+    theirs.take(CHAIN[:80], vdl=80)
+    theirs.work()
+    theirs.seal(SECOND)
+    pair = Pair(ours, theirs)
+    for _ in range(5):
+        pair.tell()
+        pair.work()
+        pair.now += TICK
+    assert ours.state.folded == theirs.state.folded and not ours.state.whole
+    ours.restart()
+    assert not ours.state.whole
+
+
+def test_a_witness_with_a_gap_asks_for_no_layer_between_a_seal_and_its_table() -> None:
+    ours, theirs = StoreRig(), peer(300)
+    ours.take(CHAIN[:10])
+    ours.take(CHAIN[20:30])
+    for rig in (ours, theirs):
+        rig.seal(SECOND)
+    assert ours.state.whole
+    pair = Pair(ours, theirs)
+    pair.lost = lambda message: isinstance(message, GossipRecords)
+    pair.tell()
+    assert not ours.take_job(pair.now) and not asked(pair)
+
+
+def test_no_floor_is_heard_between_a_seal_and_its_table() -> None:
+    ours, theirs = peer(100, segment="A0"), peer(320, floor=150)
+    for rig in (ours, theirs):
+        rig.seal(SECOND)
+    Pair(ours, theirs).tell()
+    assert ours.state.announced_floor == 0
 
 
 def test_a_witness_that_is_behind_asks_for_no_layer_between_a_seal_and_its_table() -> None:
