@@ -570,13 +570,10 @@ def test_a_recovery_need_not_wait_for_those_that_are_damaged(ours: Lsn, theirs: 
 
 def test_a_base_that_ends_between_what_is_folded_and_what_is_held_is_taken() -> None:
     """Records are not enough to go on from there: those above it come as a layer."""
-    theirs = peer(350, floor=150)
-    base = theirs.state.floor
-    ours = StoreRig()
-    ours.take(CHAIN[: base - 4], vdl=base - 4)
-    ours.work()
-    ours.take(CHAIN[base - 4 : base + 2], vdl=base + 2)
-    assert ours.state.folded < base < ours.state.scl < theirs.state.folded
+    ours = StoreRig("A0", attrs.evolve(TINY, fold_bytes=4 << 10, wal_file_bytes=4 << 10))
+    theirs = peer(350, floor=40)
+    ours.take(CHAIN[:42], vdl=42)
+    assert not ours.work() and ours.state.folded < theirs.state.floor < ours.state.scl
     pair = Pair(ours, theirs)
     pair.catch_up()
     pair.check()
