@@ -1,4 +1,4 @@
-"""Writes that sync, made of a write and a sync that a test has replaced."""
+"""Writes that sync: what they are made of, where a test replaces it, and how they have ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 import pytest
+import trio
 
 from segments import file_storage
 
@@ -25,3 +26,15 @@ def write_then_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "pwritev", pwritev)
     monkeypatch.setattr(file_storage, "ring_of_this_run", lambda: None)
+
+
+class Ends(list[Exception | None]):
+    """How appends have ended that nobody waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = trio.Event()
+
+    def __call__(self, error: Exception | None) -> None:
+        self.append(error)
+        self.told.set()

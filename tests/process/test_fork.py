@@ -82,7 +82,7 @@ async def test_a_child_keeps_no_ring_of_writes(tmp_path: Path) -> None:
         with child(rings) as said:
             assert said == "0"
             await cluster.engine.put(2, 0, b"y")  # and the parent's goes on
-        assert await cluster.engine.get(2) == b"y".ljust(len(await cluster.engine.get(2)), b"\0")
+        assert (await cluster.engine.get(2)).startswith(b"y\0")
 
 
 async def test_a_child_keeps_neither_lock_nor_descriptor(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from segments.wal import (
 )
 from segments.wal_scan import LogPart, scan
 from tests.files_on_disks import make_file
-from tests.synced_writes import write_then_sync
+from tests.synced_writes import Ends, write_then_sync
 
 IDENTITY = Identity("volume-1", "A0")
 
@@ -589,18 +589,6 @@ async def test_an_append_cancelled_while_it_queues_never_happens(
             await storage.append("wal-1", b"second")
         held.go.set()
     assert await contents(storage) == b"first"
-
-
-class Ends(list[Exception | None]):
-    """How appends have ended that nobody waited for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = trio.Event()
-
-    def __call__(self, error: Exception | None) -> None:
-        self.append(error)
-        self.told.set()
 
 
 async def test_an_append_may_be_begun_without_waiting_for_it(

@@ -28,12 +28,18 @@ from segments.io_ring import (
 )
 from segments.open_file import OpenFile
 from segments.protocol.errors import Invalid, StorageBroken, StorageFailed, StorageFull
-from segments.storage import Ended, Identity
+from segments.storage import Identity
+from tests.synced_writes import Ends
 
 IDENTITY = Identity("volume-1", "A0")
 
 
+pytestmark = pytest.mark.skipif(not hasattr(os, "RWF_DSYNC"), reason="no such call here")
+
+
 def _has_ring() -> bool:
+    if not hasattr(os, "RWF_DSYNC") or io_ring._kernel() < io_ring._SINCE:
+        return False
     try:
         ring = IoRing()
     except OSError:
@@ -228,21 +234,9 @@ async def test_no_kernel_is_asked_that_lets_writes_wait_for_each_other(
 # ---- a segment's appends -------------------------------------------------------------------------
 
 
-class Ends(list[Exception | None]):
-    """How one append has ended."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.told = trio.Event()
-
-    def __call__(self, error: Exception | None) -> None:
-        self.append(error)
-        self.told.set()
-
-
 async def appended(storage: FileStorage, data: bytes) -> Exception | None:
-    ends: Ended = Ends()
-    assert isinstance(ends, Ends) and storage.begin_append("wal-1", data, ends)
+    ends = Ends()
+    assert storage.begin_append("wal-1", data, ends)
     with trio.fail_after(60):
         await ends.told.wait()
     [end] = ends
@@ -433,6 +427,7 @@ async def test_without_a_ring_threads_write(
         raise PermissionError(errno.EPERM, "not in this sandbox")
 
     monkeypatch.setattr(IoRing, "__init__", forbidden)
+    monkeypatch.setattr(io_ring, "_kernel", lambda: io_ring._SINCE)
     monkeypatch.setattr(io_ring, "_rings", trio.lowlevel.RunVar("another run's"))
     for data in (b"first, ", b"second"):
         assert await appended(storage, data) is None
